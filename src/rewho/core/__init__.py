@@ -1,0 +1,1 @@
+"""What every other part of rewho stands on; imports nothing of ours."""

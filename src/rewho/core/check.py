@@ -1,0 +1,115 @@
+"""Checks of what a user hands in, with one form of message: what, expected, got, how to fix it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave, or in what the machine can do; printed without a traceback.
+
+    Args:
+        what: The thing that is wrong: an option, a file, an array.
+        expected: What would have been right.
+        got: What came instead.
+        fix: What the user can do about it.
+
+    Example:
+        >>> print(UserError("--batch", expected="a whole number >= 2", got="0", fix="Pass --batch 32."))
+        --batch: expected a whole number >= 2, got 0.
+          Fix: Pass --batch 32.
+    """
+
+    def __init__(self, what: str, *, expected: str, got: str, fix: str) -> None:
+        self.what, self.expected, self.got, self.fix = what, expected, got, fix
+        super().__init__(f"{what}: expected {expected}, got {got}.\n  Fix: {fix}")
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that is spelt most like `name`, or None where none comes near.
+
+    Example:
+        >>> nearest("learning_rat", ["learning_rate", "batch"])
+        'learning_rate'
+    """
+    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def check_choice(what: str, value: str, choices: Sequence[str]) -> str:
+    """Return `value` if it is one of `choices`; otherwise raise with the nearest name and the whole list.
+
+    Raises:
+        UserError: `value` is not a choice.
+
+    Example:
+        >>> check_choice("view", "up1", ["holistic", "up1"])
+        'up1'
+    """
+    if value in choices:
+        return value
+    near = nearest(value, choices)
+    hint = f"Did you mean {near!r}? " if near else ""
+    raise UserError(
+        what, expected=f"one of {', '.join(choices)}", got=repr(value), fix=f"{hint}Choose a name from the list."
+    )
+
+
+def check_range(what: str, value: float, low: float, high: float) -> float:
+    """Return `value` if low <= value <= high.
+
+    Raises:
+        UserError: The value lies outside, or is not a number.
+
+    Example:
+        >>> check_range("momentum", 0.9, 0, 1)
+        0.9
+    """
+    if not low <= value <= high:
+        raise UserError(
+            what, expected=f"a number from {low:g} to {high:g}", got=f"{value:g}", fix="Choose a value in the range."
+        )
+    return value
+
+
+def check_embeddings(what: str, embeddings: NDArray[Any], names: Sequence[str] | None = None) -> NDArray[Any]:
+    """Return [N, D] embeddings whose every row can be ranked: finite, and not the zero vector.
+
+    Args:
+        what: Which embeddings these are, for the message.
+        embeddings: Array of shape [N, D], floating point.
+        names: N image names; the message names the first bad image.
+
+    Raises:
+        UserError: Not two-dimensional, not floating point, or a row holds NaN, infinity, or only zeros.
+
+    Example:
+        >>> import numpy as np
+        >>> check_embeddings("query", np.ones((2, 4), np.float32)).shape
+        (2, 4)
+    """
+    if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.floating):
+        raise UserError(
+            f"{what} embeddings",
+            expected="a floating-point array of shape [images, dimensions]",
+            got=f"{embeddings.dtype} of shape {list(embeddings.shape)}",
+            fix="Pass one vector per image.",
+        )
+    squared = np.einsum("nd,nd->n", embeddings, embeddings, dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(squared) | (squared == 0))
+    if bad.size:
+        row = int(bad[0])
+        name = names[row] if names is not None else f"row {row}"
+        kind = "the zero vector" if squared[row] == 0 else "NaN or infinity"
+        raise UserError(
+            f"{what} embedding of {name}",
+            expected="finite numbers, not all zero",
+            got=f"{kind} ({bad.size} such image{'s' if bad.size > 1 else ''} of {len(embeddings)})",
+            fix="Look at that picture and at the model that embedded it; a diverged model gives such vectors.",
+        )
+    return embeddings

@@ -1,0 +1,1 @@
+"""From tensors to scalars; they know no model and no data."""

@@ -1,0 +1,1 @@
+"""Networks; they know no loss and no data."""
