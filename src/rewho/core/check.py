@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class UserError(ValueError):
@@ -93,6 +93,8 @@ def check_embeddings(what: str, embeddings: NDArray[Any], names: Sequence[str] |
         >>> check_embeddings("query", np.ones((2, 4), np.float32)).shape
         (2, 4)
     """
+    import numpy as np  # here, because the command line imports this module before it knows that it needs numbers
+
     if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.floating):
         raise UserError(
             f"{what} embeddings",

@@ -1,4 +1,4 @@
-"""Named random generators, device and precision: what decides whether two runs are the same run.
+"""Named random generators and requests to stop: what makes two runs the same run, whole or cut.
 
 Random numbers are drawn from counters, not from hidden state: a generator is made from (seed, name, counters), so
 that the draw of batch 1,234 is the same whether the run started at batch 0 or was resumed at batch 1,233.
@@ -6,9 +6,15 @@ that the draw of batch 1,234 is the same whether the run started at batch 0 or w
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import zlib
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def generator(seed: int, name: str, *counters: int) -> np.random.Generator:
@@ -24,4 +30,55 @@ def generator(seed: int, name: str, *counters: int) -> np.random.Generator:
         >>> bool(first.random() == again.random())
         True
     """
+    import numpy as np  # here, because the command line imports this module before it knows that it needs numbers
+
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, zlib.crc32(name.encode()), *counters])))
+
+
+def is_main_process() -> bool:
+    """Return whether this is the process that speaks and writes: rank 0, or the only one.
+
+    Launchers tell a process its rank by environment variables before anything else is known.
+    """
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the work was put away safely
+    """The user or the machine asked to stop; the state is saved and the same command goes on from it.
+
+    Args:
+        saved: What was saved and where, in one line.
+    """
+
+
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: try again; schedulers restart a job that ends with it
+
+
+class StopRequest:
+    """Turns SIGTERM and the first Ctrl-C into a flag that work looks at where it can stop safely.
+
+    A second Ctrl-C stops at once, in the way of any other program.
+
+    Example:
+        >>> with StopRequest() as stop:
+        ...     stop.wanted
+        False
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.wanted and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.wanted = True

@@ -1,0 +1,48 @@
+"""Settings of the documentation; the API pages follow the source tree, so that no module can be forgotten."""
+
+import pkgutil
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+project = "rewho"
+author = "The rewho developers"
+copyright = author
+version = release = installed_version("rewho")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"rewho {release}"
+
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_type_aliases = {"NDArray": "NDArray"}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+
+class PackageModules(SphinxDirective):
+    """Documents a package and each of its modules: `.. package-modules:: rewho.rank`."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return one `automodule` for the package and a section with one for each module below it."""
+        package = self.arguments[0]
+        folder = Path(__file__).parents[1] / "src" / Path(*package.split("."))
+        names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if module.name != "__main__")
+        parts = [f".. automodule:: {package}\n"]
+        for name in names:
+            title = f"{package}.{name}"
+            parts.append(f"{title}\n{'-' * len(title)}\n\n.. automodule:: {title}\n   :members:\n")
+        return self.parse_text_to_nodes("\n".join(parts), allow_section_headings=True)
+
+
+def setup(app: Sphinx) -> None:
+    """Register the directive."""
+    app.add_directive("package-modules", PackageModules)

@@ -1,0 +1,120 @@
+"""The command line: one sub-command per stage; nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rewho.core.check import UserError, nearest
+from rewho.core.progress import say
+from rewho.core.runtime import EXIT_INTERRUPTED, Interrupted, is_main_process
+
+USER_MISTAKE = 2
+CANCELLED = 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sub-command.
+
+    Args:
+        settings: Name of its settings class in `core.settings`.
+        help: One line for the list of commands.
+        positional: The option that values without a name are for; empty where there is none.
+    """
+
+    settings: str
+    help: str
+    positional: str = ""
+
+
+COMMANDS = {
+    "demo": Command("DemoSettings", "render people, train, evaluate, and show the result; needs no data"),
+    "train": Command("TrainSettings", "train a single-view model on a labelled data set"),
+    "evaluate": Command("EvaluateSettings", "rank a data set's gallery and report CMC, mAP and rank sheets"),
+    "embed": Command("EmbedSettings", "turn a folder of pictures into embeddings", "folder"),
+    "compare": Command("CompareSettings", "tell how alike the people in two or more pictures are", "images"),
+}
+
+
+def _overview() -> str:
+    lines = [f"  {name:10} {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "rewho: who is this, again? Person re-identification, from labelled pictures to an evaluation.",
+            "",
+            "usage: rewho COMMAND [--recipe FILE] [--option VALUE ...]",
+            "",
+            *lines,
+            "",
+            "`rewho COMMAND --help` lists a command's options.",
+        ]
+    )
+
+
+def _settings(name: str, arguments: list[str]) -> Any:  # noqa: ANN401 - each command has its own class
+    from rewho.core import settings
+    from rewho.core.config import parse
+
+    command = COMMANDS[name]
+    if command.positional:
+        first = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+        if first:
+            arguments = [f"--{command.positional}", *arguments[:first], *arguments[first:]]
+    return parse(getattr(settings, command.settings), arguments, name)
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())  # noqa: T201 - the result of the command
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        from rewho.core.artifact import rewho_version
+
+        print(f"rewho {rewho_version()}")  # noqa: T201 - the result of the command
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        near = nearest(name, COMMANDS)
+        raise UserError(
+            "command",
+            expected=f"one of {', '.join(COMMANDS)}",
+            got=repr(name),
+            fix=f"Did you mean `rewho {near}`?" if near else "See `rewho --help`.",
+        )
+    settings = _settings(name, rest)
+    if settings is not None:
+        run: Callable[[Any], Any] = importlib.import_module(f"rewho.stages.{name}").run
+        result = run(settings)
+        if result is not None and is_main_process():
+            print(result)  # noqa: T201 - the path of what was made
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, 2 for a user's mistake, 75 for a run that was put away safely.
+
+    Args:
+        arguments: The command line behind `rewho`; the process's own by default.
+
+    Example:
+        >>> main(["tran"])
+        2
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except UserError as error:
+        say(f"error: {error}")
+        return USER_MISTAKE
+    except Interrupted as saved:
+        say(f"stopped: {saved}. To go on, run the same command again:\n  rewho {' '.join(words)}")
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        say("stopped at once; finished parts are kept, and the same command goes on from them")
+        return CANCELLED
+    except BrokenPipeError:
+        return 0

@@ -1,0 +1,228 @@
+"""From a recipe (YAML) and the command line to typed settings, with every mistake reported at once.
+
+A recipe is a document: beside the settings it may hold `about` (claim, command, cost, expected result), `extends` (a
+recipe to start from) and `smoke` (settings of a run that ends in a minute). The command line overrides the recipe.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
+
+from rewho.core.artifact import flatten, plain
+from rewho.core.check import UserError, nearest
+
+Settings = TypeVar("Settings")
+SPECIAL = ("about", "extends", "smoke")
+EXTRA_OPTIONS = ("recipe", "smoke", "print_config", "help")
+
+
+def options_of(settings: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the type of every option of a settings class.
+
+    Example:
+        >>> from rewho.core.settings import DemoSettings
+        >>> [name for name, _ in options_of(DemoSettings)]
+        ['out', 'identities', 'epochs', 'seed']
+    """
+    hints = get_type_hints(settings)
+    for entry in fields(settings):
+        kind = hints[entry.name]
+        if is_dataclass(kind) and isinstance(kind, type):
+            yield from options_of(kind, f"{prefix}{entry.name}.")
+        else:
+            yield f"{prefix}{entry.name}", kind
+
+
+def read_recipe(path: Path, *, smoke: bool = False) -> dict[str, Any]:
+    """Return a recipe's settings by dotted name, with what it extends below it and its smoke variant on top.
+
+    Raises:
+        UserError: No such file, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            "--recipe", expected="a YAML file", got=f"nothing readable at {path}", fix="Check the path."
+        ) from error
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"--recipe {path}", expected="YAML", got=str(error).replace("\n", " "), fix="Mend that line."
+        ) from error
+    if not isinstance(content, Mapping):
+        raise UserError(
+            f"--recipe {path}", expected="names and values", got=type(content).__name__, fix="Write `epochs: 80`."
+        )
+    below = read_recipe(path.parent / content["extends"], smoke=smoke) if "extends" in content else {}
+    own = flatten({key: value for key, value in content.items() if key not in SPECIAL})
+    return {**below, **own, **(flatten(content.get("smoke") or {}) if smoke else {})}
+
+
+def _refuse_unknown(named: Mapping[str, str], known: Sequence[str]) -> None:
+    """Report every unknown option at once; `named` maps each option to where it was found."""
+    unknown = [name for name in named if name not in known]
+    if not unknown:
+        return
+    lines = []
+    for name in unknown:
+        near = nearest(name, known) or nearest(name.split(".")[-1], known)
+        lines.append(f"{named[name]} {name}" + (f" (nearest: {near})" if near else ""))
+    raise UserError(
+        "options",
+        expected="options that the command knows",
+        got="unknown " + "; unknown ".join(lines),
+        fix="Use the nearest name, or see --help.",
+    )
+
+
+def _is(kind: Any, wanted: type) -> bool:  # noqa: ANN401 - a type annotation
+    return kind is wanted or get_origin(kind) is wanted or any(item is wanted for item in get_args(kind))
+
+
+def normalise(arguments: Sequence[str], known: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (option, value) pairs: bare flags get the value true, lists take all values that follow.
+
+    Args:
+        arguments: The command line behind the command's name.
+        known: Type of each option.
+
+    Raises:
+        UserError: A value without an option, or an option without its value.
+
+    Example:
+        >>> normalise(["--data", "a", "b", "--rerank"], {"data": tuple[str, ...], "rerank": bool})
+        [('data', '["a", "b"]'), ('rerank', 'true')]
+    """
+    pairs: list[tuple[str, str]] = []
+    waiting = list(arguments)
+    lists: dict[str, list[str]] = {}
+    while waiting:
+        token = waiting.pop(0)
+        if not re.match(r"--[A-Za-z]|-h$", token):
+            raise UserError(
+                "command line", expected="options that begin with --", got=repr(token), fix="See --help for the form."
+            )
+        name, equals, value = token.lstrip("-").partition("=")
+        name = {"h": "help"}.get(name, name.replace("-", "_"))
+        values = [value] if equals else []
+        while not equals and waiting and not re.match(r"--?[A-Za-z]", waiting[0]):
+            values.append(waiting.pop(0))
+        kind = known.get(name)
+        if _is(kind, tuple):
+            lists.setdefault(name, []).extend(values)
+        elif len(values) > 1:
+            raise UserError(f"--{name}", expected="one value", got=" ".join(values), fix="Quote it if it has spaces.")
+        elif not values and not (kind is bool or kind is None):
+            raise UserError(f"--{name}", expected="a value", got="none", fix=f"Pass --{name} VALUE.")
+        else:
+            pairs.append((name, values[0] if values else "true"))
+    pairs += [
+        (name, values[0] if values[:1] and values[0][:1] == "[" else json.dumps(values))
+        for name, values in lists.items()
+    ]
+    return pairs
+
+
+def parse(settings: type[Settings], arguments: Sequence[str], command: str) -> Settings | None:
+    """Return the settings of a command, or None where help or the resolved settings were printed instead.
+
+    Args:
+        settings: The settings class to fill.
+        arguments: The command line behind the command's name.
+        command: The command's name, for messages.
+
+    Raises:
+        UserError: Unknown names (all at once, each with the nearest), or values of the wrong kind.
+    """
+    known = dict(options_of(settings))
+    given = normalise(arguments, known)
+    extra = {name: value for name, value in given if name in EXTRA_OPTIONS}
+    if "help" in extra:
+        print(help_text(settings, command))  # noqa: T201 - what was asked for
+        return None
+    own = {name: value for name, value in given if name not in EXTRA_OPTIONS}
+    recipe: dict[str, Any] = {}
+    if "recipe" in extra:
+        recipe = read_recipe(Path(extra["recipe"]), smoke=extra.get("smoke") == "true")
+    elif "smoke" in extra:
+        raise UserError("--smoke", expected="a --recipe with a smoke variant", got="no recipe", fix="Pass --recipe.")
+    _refuse_unknown({**dict.fromkeys(recipe, "in the recipe:"), **dict.fromkeys(own, "option")}, list(known))
+    values = {name: json.dumps(value) if isinstance(value, list) else value for name, value in recipe.items()}
+    values = {name: "null" if value is None else str(value) for name, value in {**values, **own}.items()}
+    filled = _fill(settings, [f"--{name}={value}" for name, value in values.items()], command)
+    if "print_config" in extra:
+        print(yaml.safe_dump(plain(filled), sort_keys=False), end="")  # noqa: T201 - what was asked for
+        return None
+    return filled
+
+
+def help_text(settings: type[Any], command: str) -> str:
+    """Return the help of a command: every option with its default and its line from the settings' docstring.
+
+    Example:
+        >>> from rewho.core.settings import DemoSettings
+        >>> "--identities 120" in help_text(DemoSettings, "demo")
+        True
+    """
+    lines = [
+        f"rewho {command}: {(settings.__doc__ or '').splitlines()[0]}",
+        "",
+        "  --recipe FILE\n      YAML file with settings; options on the command line override it.",
+        "  --smoke\n      Take the recipe's smoke variant, which ends within a minute.",
+        "  --print_config\n      Print the resolved settings and stop.",
+        *_describe(settings()),
+        "",
+        "The value behind each option is its default.",
+    ]
+    return "\n".join(lines)
+
+
+def _describe(settings: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401 - an instance of any settings class
+    texts = _explanations(type(settings).__doc__ or "")
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if is_dataclass(value):
+            yield f"\n{texts[entry.name]}"
+            yield from _describe(value, f"{prefix}{entry.name}.")
+        else:
+            shown = "" if value in ((), None) else f" {str(value).lower() if isinstance(value, bool) else value}"
+            yield f"  --{prefix}{entry.name}{shown}"
+            yield textwrap.fill(texts[entry.name], 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+
+
+def _explanations(docstring: str) -> dict[str, str]:
+    """Return the text of every entry of a docstring's Args section."""
+    section = docstring.partition("Args:")[2]
+    found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text) for name, text in found}
+
+
+def _fill(settings: type[Settings], arguments: Sequence[str], command: str) -> Settings:
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(exit_on_error=False, default_env=False)
+    parser.add_class_arguments(settings, as_group=False)
+    try:
+        parsed = parser.parse_args(list(arguments))
+    except jsonargparse.ArgumentError as error:
+        text = re.sub(r"\s+", " ", str(error))
+        named = re.search(r"--([\w.]+)|[Kk]ey \"([\w.]+)\"", text)
+        what = f"--{named.group(1) or named.group(2)}" if named else "options"
+        got = next((item.split("=", 1)[1] for item in arguments if item.startswith(f"{what}=")), text)
+        kind = dict(options_of(settings)).get(what.lstrip("-"))
+        raise UserError(what, expected=_kind_name(kind), got=repr(got), fix=f"See `rewho {command} --help`.") from error
+    made = parser.instantiate_classes(parsed)
+    return settings(**vars(made))
+
+
+def _kind_name(kind: Any) -> str:  # noqa: ANN401 - a type annotation
+    names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+    return names.get(kind, "a value of the right kind" if kind is None else str(kind).replace("typing.", ""))

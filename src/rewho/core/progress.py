@@ -1,0 +1,120 @@
+"""What a long command says while it works: a bar where there is a terminal, plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+from rewho.core.runtime import is_main_process
+
+if TYPE_CHECKING:
+    import rich.progress
+
+Item = TypeVar("Item")
+PLAIN_LINE_EVERY = 10.0  # seconds between two lines of a log that no terminal shows
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people read them.
+
+    Example:
+        >>> duration(75), duration(3 * 3600 + 120)
+        ('1:15', '3:02:00')
+    """
+    whole = max(0, round(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def say(text: str) -> None:
+    """Print one line for the user, once however many processes work.
+
+    Standard output is kept for results, so this goes to standard error.
+    """
+    if is_main_process():
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints
+
+
+class Progress:
+    """Counts finished items and shows rate and time left.
+
+    Args:
+        what: What is being done, such as "train".
+        total: How many items there are in all.
+        done: How many were finished earlier, when a run is resumed.
+        unit: What is counted.
+
+    Example:
+        >>> progress = Progress("embed", total=10, unit="images")
+        >>> progress.advance(10)
+        >>> progress.close()
+    """
+
+    def __init__(self, what: str, total: int, done: int = 0, unit: str = "items") -> None:
+        self.what, self.total, self.done, self.unit = what, total, done, unit
+        self._began, self._at_start, self._said = time.monotonic(), done, time.monotonic()
+        self._bar = _bar(what, total, done, unit) if sys.stderr.isatty() else None
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count `count` more items; `note` is shown behind the rate."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self.done, note=f"{self._rate():,.1f}/s  {note}")
+        elif time.monotonic() - self._said >= PLAIN_LINE_EVERY:
+            self._said = time.monotonic()
+            say(self.line(note))
+
+    def _rate(self) -> float:
+        elapsed = time.monotonic() - self._began
+        return (self.done - self._at_start) / elapsed if elapsed > 0 else 0.0
+
+    def line(self, note: str = "") -> str:
+        """Return the plain line: share done, rate, time left, note."""
+        rate = self._rate()
+        left = duration((self.total - self.done) / rate) if rate else "?"
+        share = 100 * self.done / self.total if self.total else 100
+        text = f"{self.what}: {self.done:,}/{self.total:,} {self.unit} ({share:.0f} %), {rate:,.1f}/s, {left} left"
+        return f"{text}, {note}" if note else text
+
+    def close(self, note: str = "") -> None:
+        """End with a last line; nothing is said about work of under a second."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        elapsed, count = time.monotonic() - self._began, self.done - self._at_start
+        if elapsed >= 1:
+            text = f"{self.what}: {count:,} {self.unit} in {duration(elapsed)} ({count / elapsed:,.1f}/s)"
+            say(f"{text}, {note}" if note else text)
+
+
+def _bar(what: str, total: int, done: int, unit: str) -> rich.progress.Progress:
+    """Start a live bar on the terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task(what, total=total, completed=done, note="")
+    bar.start()
+    return bar
+
+
+def track(items: Iterable[Item], what: str, total: int, unit: str = "items") -> Iterator[Item]:
+    """Yield the items and show progress while they are worked on."""
+    progress = Progress(what, total, unit=unit)
+    try:
+        for item in items:
+            yield item
+            progress.advance()
+    finally:
+        progress.close()

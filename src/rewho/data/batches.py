@@ -1,0 +1,223 @@
+"""Which pictures make which batch, and the processes that prepare them.
+
+The plan of an epoch is a pure function of (seed, epoch): a global batch is the same for any number of processes and
+workers, and a run resumed at step 1,233 makes the very batch that an uninterrupted one makes. Each process takes its
+part of the global batch; all of its random changes are drawn for the whole batch before the part is taken.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from rewho.core.check import UserError, check_choice
+from rewho.core.runtime import generator
+from rewho.core.settings import SamplerSettings
+
+SAMPLERS = ("shuffle", "identities")
+
+
+class Batch(NamedTuple):
+    """One process's part of a batch.
+
+    Attributes:
+        images: uint8 [N, 3, H, W] RGB, channels last in memory.
+        labels: int64 [N], class labels from 0.
+        rows: int64 [N], rows of the training table.
+        erased: int32 [N, 4], erased rectangle (top, left, height, width) in the picture as it is now; zeros for none.
+        flipped: bool [N].
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    erased: Tensor
+    flipped: Tensor
+
+
+class Plan(NamedTuple):
+    """A global batch to come: its place in the training and the rows of the training table in it."""
+
+    epoch: int
+    step: int
+    rows: NDArray[np.int64]
+
+
+def plan_epoch(settings: SamplerSettings, labels: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the rows of every global batch of an epoch, [steps, batch].
+
+    `shuffle`: every image at most once; the last incomplete batch is left out, another one each epoch. `identities`:
+    every batch has P distinct identities with K images each (an identity with fewer repeats some), every identity
+    comes at least once, and a group of K is not repeated before all images of the identity had their turn.
+
+    Args:
+        settings: Sampler, batch size, K.
+        labels: int64 [N], class label of every training image.
+        seed: The run's seed.
+        epoch: Number of the epoch, from 0.
+
+    Raises:
+        UserError: The batch is larger than the data set, or is not P x K.
+
+    Example:
+        >>> labels = np.repeat(np.arange(6), 5)
+        >>> plan_epoch(SamplerSettings("identities", batch=8, images_per_identity=4), labels, 1, 0).shape
+        (6, 8)
+    """
+    check_choice("--sampler.kind", settings.kind, SAMPLERS)
+    random = generator(seed, "sampler", epoch)
+    if settings.kind == "identities":
+        return _plan_identities(settings, labels, random)
+    steps = len(labels) // settings.batch
+    if settings.batch < 2 or steps == 0:
+        raise UserError(
+            "--sampler.batch",
+            expected=f"from 2 to the {len(labels)} training images",
+            got=str(settings.batch),
+            fix=f"Pass --sampler.batch {max(2, min(32, len(labels)))}.",
+        )
+    return random.permutation(len(labels))[: steps * settings.batch].reshape(steps, settings.batch)
+
+
+def _plan_identities(
+    settings: SamplerSettings, labels: NDArray[np.int64], random: np.random.Generator
+) -> NDArray[np.int64]:
+    size = settings.images_per_identity
+    people, rest = divmod(settings.batch, max(size, 1))
+    identities = int(labels.max()) + 1
+    if size < 1 or rest or not 2 <= people <= identities:
+        raise UserError(
+            "--sampler",
+            expected=f"batch = P x images_per_identity with P from 2 to the {identities} training identities",
+            got=f"batch {settings.batch}, images_per_identity {size}",
+            fix=f"Pass --sampler.batch {min(16, identities) * max(size, 1)}.",
+        )
+    of_identity = [np.flatnonzero(labels == label) for label in range(identities)]
+    groups = [_groups_of(rows, size, random) for rows in of_identity]
+    batches: list[NDArray[np.int64]] = []
+    waiting, unseen = list(random.permutation(identities)), set(range(identities))
+    while len(waiting) >= people:
+        chosen, waiting = waiting[:people], waiting[people:]
+        unseen.difference_update(chosen)
+        batches.append(np.concatenate([groups[label].pop() for label in chosen]))
+        # An identity with groups left goes to the back of the queue, behind those that did not have their turn yet.
+        waiting += [label for label in random.permutation(chosen) if groups[label]]
+    if unseen:  # fewer than P, with nobody left to make a batch with; first in the epoch, so that no cut removes them
+        others = [label for label in random.permutation(identities) if label not in unseen]
+        chosen = [*sorted(unseen), *others][:people]
+        batches.insert(0, np.concatenate([_groups_of(of_identity[label], size, random)[0] for label in chosen]))
+    return np.stack(batches)
+
+
+def _groups_of(rows: NDArray[np.int64], size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Cut an identity's shuffled images into groups of `size`; the last group is filled up from all of them."""
+    shuffled = random.permutation(rows)
+    missing = -len(rows) % size
+    filled = np.concatenate([shuffled, random.choice(rows, missing, replace=missing > len(rows))])
+    return list(filled.reshape(-1, size))
+
+
+@dataclass(frozen=True)
+class PlanStream(Sampler[Plan]):
+    """The global batches of a whole training, from any place in it.
+
+    Args:
+        settings: Sampler, batch size, K.
+        labels: int64 [N], class label of every training image.
+        seed: The run's seed.
+        epochs: Number of epochs.
+        steps_per_epoch: Cut every epoch to so many batches; 0 takes all.
+        start: Batches to skip: those that were trained on before a resume.
+    """
+
+    settings: SamplerSettings
+    labels: NDArray[np.int64]
+    seed: int
+    epochs: int
+    steps_per_epoch: int = 0
+    start: int = 0
+
+    def epoch_length(self) -> int:
+        """Return the batches per epoch: those of epoch 0; a longer epoch is cut, and none is shorter.
+
+        The identities sampler's epochs differ a little in length; a fixed length keeps schedules in steps exact.
+        """
+        length = len(plan_epoch(self.settings, self.labels, self.seed, 0))
+        return min(self.steps_per_epoch, length) if self.steps_per_epoch else length
+
+    def __len__(self) -> int:
+        return self.epochs * self.epoch_length() - self.start
+
+    def __iter__(self) -> Iterator[Plan]:
+        length = self.epoch_length()
+        for epoch in range(self.start // length, self.epochs):
+            batches = plan_epoch(self.settings, self.labels, self.seed, epoch)
+            first = self.start - epoch * length if epoch == self.start // length else 0
+            for step in range(first, length):
+                yield Plan(epoch, step, batches[step % len(batches)])
+
+
+Prepare = Callable[[Plan, slice], Batch]
+
+
+class _Batches(Dataset[Batch]):
+    """Turns plans into batches; one instance lives in every worker."""
+
+    def __init__(self, prepare: Prepare, rank: int, world: int) -> None:
+        self.prepare, self.rank, self.world = prepare, rank, world
+
+    def __getitem__(self, plan: Plan) -> Batch:
+        size = len(plan.rows) // self.world
+        return self.prepare(plan, slice(self.rank * size, (self.rank + 1) * size))
+
+
+def _start_worker(_worker: int) -> None:
+    """One thread per worker; Ctrl-C is for the main process, which ends its workers itself."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def load_batches(
+    plans: PlanStream, prepare: Prepare, *, workers: int = 0, rank: int = 0, world: int = 1, pin: bool = False
+) -> DataLoader[Batch]:
+    """Return an iterable over one process's batches for the rest of a training.
+
+    Args:
+        plans: The global batches.
+        prepare: Makes the batch of a plan's rows within a slice, all randomness drawn for the whole plan.
+        workers: Processes that prepare batches ahead; 0 does it in this process.
+        rank: Number of this process.
+        world: Number of processes.
+        pin: Put batches into page-locked memory, for a CUDA device.
+
+    Raises:
+        UserError: The batch cannot be shared out evenly.
+    """
+    if plans.settings.batch % world:
+        raise UserError(
+            "--sampler.batch",
+            expected=f"a multiple of the {world} devices",
+            got=str(plans.settings.batch),
+            fix=f"Pass --sampler.batch {plans.settings.batch // world * world or world}.",
+        )
+    return DataLoader(
+        _Batches(prepare, rank, world),
+        sampler=plans,
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_start_worker if workers else None,
+        generator=torch.Generator().manual_seed(plans.seed),  # its own, or every iterator draws from the global one
+    )

@@ -1,0 +1,142 @@
+"""CUHK03 from the pictures of the original release, split by the .mat file of the new protocol.
+
+What is unusual: the .mat file counts from 1, and names the pictures as they are called once they are taken out of the
+release's own container: pair of cameras, person within the pair, view, number (`1_001_1_01.png`). A person's number in
+the whole data set, and the camera (1 or 2), are in the .mat file only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError, check_choice
+from rewho.core.settings import DataSettings
+from rewho.data.file_lists import Row, check_folder, make_table, missing_files
+from rewho.data.market_layout import BOXES
+from rewho.data.table import ImageTable, first_three, leaves_root
+
+PROTOCOL_FILE = "cuhk03_new_protocol_config_{boxes}.mat"
+"""Name of the published protocol file."""
+PROTOCOL_LIMIT = 16 * 2**20
+"""Largest protocol file that is read, in bytes; the published ones have about a hundred thousand."""
+_INDEXES = {"train_idx": "train", "query_idx": "query", "gallery_idx": "gallery"}
+
+
+def read_cuhk03_original(settings: DataSettings) -> ImageTable:
+    """Read `images_detected/` or `images_labeled/` (or `detected/`, `labeled/`), split by the new protocol.
+
+    Source: Li et al., DeepReID, CVPR 2014 (pictures); Zhong et al., CVPR 2017 (protocol).
+
+    Raises:
+        UserError: No pictures, no protocol file or a damaged one, or pictures of the protocol that are missing.
+    """
+    boxes = check_choice("cuhk03_boxes", settings.cuhk03_boxes, BOXES)
+    root = check_folder(settings.root)
+    protocol = settings.cuhk03_protocol or find_protocol(root, boxes)
+    rows = _protocol_rows(protocol, _read_protocol(protocol))
+    folder = _picture_folder(root, boxes)
+    rows = [row._replace(path=folder + row.path) for row in rows]
+    missing = missing_files(root, [row.path for row in rows])
+    if missing:
+        raise UserError(
+            str(root / folder),
+            expected=f"the {len(rows):,} pictures of {protocol.name}",
+            got=f"{len(missing):,} missing: {first_three(missing)}",
+            fix=f"Check that these are the {boxes} pictures (cuhk03_boxes), and that all were unpacked.",
+        )
+    return make_table(f"cuhk03-np-{boxes}", root, rows, [f"Split by {protocol.name}."])
+
+
+def find_protocol(root: Path, boxes: str) -> Path:
+    """Return the protocol file in `root` or the folder above.
+
+    Raises:
+        UserError: It is in neither.
+    """
+    name = PROTOCOL_FILE.format(boxes=boxes)
+    for folder in (root, root.parent):
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(
+        str(root),
+        expected=f"the new protocol's file {name}",
+        got="no such file here or one folder above",
+        fix="Put it beside the pictures, or pass its path as cuhk03_protocol.",
+    )
+
+
+def _picture_folder(root: Path, boxes: str) -> str:
+    for folder in (f"images_{boxes}/", f"{boxes}/"):
+        if (root / folder).is_dir():
+            return folder
+    if root.name in (f"images_{boxes}", boxes):
+        return ""
+    packed = [name for name in ("cuhk-03.mat", "cuhk03_release/cuhk-03.mat") if (root / name).is_file()]
+    raise UserError(
+        str(root),
+        expected=f"a folder images_{boxes}/ with pictures like 1_001_1_01.png",
+        got=f"the packed release {packed[0]}" if packed else "no such folder",
+        fix="Take the pictures out of cuhk-03.mat first (most re-ID projects write them to images_detected/ and "
+        "images_labeled/).",
+    )
+
+
+def _read_protocol(file: Path) -> Mapping[str, Any]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    wanted = [*_INDEXES, "labels", "camId", "filelist"]
+    if not file.is_file() or file.stat().st_size > PROTOCOL_LIMIT:
+        got = f"{file.stat().st_size:,} bytes" if file.is_file() else "no file there"
+        raise UserError(str(file), expected="the new protocol's .mat file", got=got, fix="Check the path.")
+    try:
+        content: Mapping[str, Any] = loadmat(str(file), variable_names=wanted)
+    except (ValueError, TypeError, KeyError, OSError, NotImplementedError, MatReadError) as error:
+        raise UserError(
+            str(file), expected="a MATLAB file (version 5)", got=str(error) or "a damaged file", fix="Get it again."
+        ) from None
+    lacking = [name for name in wanted if name not in content]
+    if lacking:
+        raise UserError(
+            str(file),
+            expected=f"the variables {', '.join(wanted)}",
+            got=f"no {', '.join(lacking)}",
+            fix="Use cuhk03_new_protocol_config_detected.mat or ..._labeled.mat.",
+        )
+    return content
+
+
+def _protocol_rows(file: Path, content: Mapping[str, Any]) -> list[Row]:
+    names = [str(np.ravel(cell)[0]).strip() if np.size(cell) else "" for cell in np.ravel(content["filelist"])]
+    people, cameras = _whole_numbers(file, content, "labels"), _whole_numbers(file, content, "camId")
+    if not len(names) == len(people) == len(cameras) or any(leaves_root(name) for name in names):
+        raise UserError(
+            str(file),
+            expected="a file name, a label and a camera per picture",
+            got=f"{len(names)} names, {len(people)} labels, {len(cameras)} cameras, or names that are no file names",
+            fix="Get the file again.",
+        )
+    rows = []
+    for variable, split in _INDEXES.items():
+        index = np.sort(_whole_numbers(file, content, variable)) - 1
+        if index.size == 0 or index[0] < 0 or index[-1] >= len(names):
+            raise UserError(
+                f"{file}: {variable}",
+                expected=f"numbers from 1 to {len(names)}",
+                got=f"{index[0] + 1} to {index[-1] + 1}" if index.size else "none",
+                fix="Get the file again.",
+            )
+        rows += [Row(names[i], int(people[i]), int(cameras[i]) - 1, split) for i in index]
+    return rows
+
+
+def _whole_numbers(file: Path, content: Mapping[str, Any], variable: str) -> NDArray[np.int64]:
+    values = np.ravel(content[variable])
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all() or (values != np.floor(values)).any():
+        raise UserError(f"{file}: {variable}", expected="whole numbers", got=str(values.dtype), fix="Get it again.")
+    return values.astype(np.int64)

@@ -1,0 +1,173 @@
+"""Reading size and soundness of a JPEG, PNG, BMP or WebP picture from its header, before anything is decoded.
+
+What is unusual: a decoder allocates what a header claims, so a 48 kB file can ask for a gigabyte. Everything here looks
+at a few bytes per chunk and allocates nothing. Files of other kinds are named for what they are, whatever their ending.
+"""
+
+from __future__ import annotations
+
+from struct import error as StructError  # struct spells its exception in small letters
+from struct import unpack_from
+from typing import NamedTuple
+
+METADATA_LIMIT = 4 * 2**20
+"""Most bytes that a picture may carry besides its pixels (EXIF, colour profiles, comments)."""
+SCAN_LIMIT = 100
+"""Most passes of a progressive JPEG; usual ones have ten, and each costs as much time as a whole picture."""
+CHUNK_LIMIT = 100_000
+"""Most chunks of a PNG and segments of a JPEG header; a 25-megapixel PNG has about ten thousand."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
+_JPEG_SIZES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
+_FOREIGN = (
+    (b"GIF8", "a GIF picture"),
+    (b"%PDF", "a PDF document"),
+    (b"8BPS", "a Photoshop file"),
+    (b"%!PS", "a PostScript file"),
+    (b"\xc5\xd0\xd3\xc6", "an EPS file"),
+    (b"SIMPLE  =", "a FITS file"),
+    (b"II*\0", "a TIFF picture"),
+    (b"MM\0*", "a TIFF picture"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the picture itself"),
+    (b"<", "a web page or other marked-up text"),
+)
+
+
+class HeaderError(ValueError):
+    """Why a file is not taken for a picture, as the end of the sentence "got ..."."""
+
+
+class ImageHeader(NamedTuple):
+    """Format and stored size of a picture; EXIF orientation may exchange height and width when it is decoded."""
+
+    format: str
+    height: int
+    width: int
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Return what the header says, having checked that the file is whole as far as that shows without decoding.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        HeaderError: Another kind of file, cut short, animated, without pixels, or loaded with too much metadata.
+
+    Example:
+        >>> read_header(b"%PDF-1.7")
+        Traceback (most recent call last):
+        rewho.data.image_header.HeaderError: a PDF document
+    """
+    try:
+        header = _read_any(data)
+    except (StructError, IndexError):
+        raise HeaderError("a file that is cut short") from None
+    if header.height <= 0 or header.width <= 0:
+        raise HeaderError(f"a {header.format} picture of {header.width} x {header.height} pixels")
+    return header
+
+
+def _read_any(data: bytes) -> ImageHeader:
+    if data[:3] == b"\xff\xd8\xff":
+        return _read_jpeg(data)
+    if data[:8] == _PNG:
+        return _read_png(data)
+    if data[:2] == b"BM" and len(data) >= 26:
+        return _read_bmp(data)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _read_webp(data)
+    if not data:
+        raise HeaderError("an empty file")
+    if data[4:8] == b"ftyp":
+        raise HeaderError("a video, or a HEIC or AVIF picture")
+    stripped = data[:64].lstrip()
+    raise HeaderError(next((kind for magic, kind in _FOREIGN if stripped.startswith(magic)), "a file of unknown kind"))
+
+
+def _read_jpeg(data: bytes) -> ImageHeader:
+    place, size = 2, None
+    for _ in range(CHUNK_LIMIT):
+        if data[place] != 0xFF:
+            raise HeaderError("a damaged JPEG picture")
+        marker = data[place + 1]
+        if marker == 0xFF or marker in _JPEG_BARE:
+            place += 1 if marker == 0xFF else 2
+            continue
+        if marker in _JPEG_SIZES and size is None:
+            size = ImageHeader("JPEG", *unpack_from(">HH", data, place + 5))
+        if marker == 0xDA and size is not None:
+            _check_jpeg_scans(data, place)
+            return size
+        if marker in (0xD9, 0xDA):
+            break
+        place += 2 + int(unpack_from(">H", data, place + 2)[0])
+        if place > METADATA_LIMIT:
+            raise HeaderError(f"a JPEG picture with more than {METADATA_LIMIT:,} bytes of metadata")
+    raise HeaderError("a JPEG file without a picture")
+
+
+def _check_jpeg_scans(data: bytes, place: int) -> None:
+    scans = data.count(b"\xff\xda", place)
+    if scans > SCAN_LIMIT:
+        raise HeaderError(f"a JPEG picture of {scans:,} passes")
+    if data.find(b"\xff\xd9", place) < 0:
+        raise HeaderError("a JPEG picture that is cut short")
+
+
+def _read_png(data: bytes) -> ImageHeader:
+    if data[12:16] != b"IHDR":
+        raise HeaderError("a damaged PNG picture")
+    width, height = unpack_from(">II", data, 16)
+    place, metadata = 8, 0
+    for _ in range(CHUNK_LIMIT):
+        length, kind = unpack_from(">I4s", data, place)
+        place += 12 + length
+        if place > len(data):
+            raise HeaderError("a PNG picture that is cut short")
+        if kind == b"acTL":
+            raise HeaderError("an animated PNG picture")
+        if kind not in _PNG_PIXELS:
+            metadata += length
+        if metadata > METADATA_LIMIT:
+            raise HeaderError(f"a PNG picture with more than {METADATA_LIMIT:,} bytes of metadata")
+        if kind == b"IEND":
+            return ImageHeader("PNG", height, width)
+    raise HeaderError(f"a PNG picture of more than {CHUNK_LIMIT:,} chunks")
+
+
+def _read_bmp(data: bytes) -> ImageHeader:
+    first_pixel, header_size = unpack_from("<II", data, 10)
+    if header_size == 12:
+        width, height, _, bits = unpack_from("<HHHH", data, 18)
+        compression = 0
+    else:
+        width, height, _, bits, compression = unpack_from("<iiHHI", data, 18)
+    height = abs(height)  # negative: rows are stored from the top
+    row_bytes = (width * bits + 31) // 32 * 4
+    if compression in (0, 3) and first_pixel + row_bytes * height > len(data):
+        raise HeaderError("a BMP picture that is cut short")
+    return ImageHeader("BMP", height, width)
+
+
+def _read_webp(data: bytes) -> ImageHeader:
+    (riff_size,) = unpack_from("<I", data, 4)
+    if riff_size + 8 > len(data):
+        raise HeaderError("a WebP picture that is cut short")
+    kind = data[12:16]
+    if kind == b"VP8X":
+        if data[20] & 2:
+            raise HeaderError("an animated WebP picture")
+        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+        return ImageHeader("WebP", height, width)
+    if kind == b"VP8L" and data[20] == 0x2F:
+        (bits,) = unpack_from("<I", data, 21)
+        return ImageHeader("WebP", (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1)
+    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        width, height = unpack_from("<HH", data, 26)
+        return ImageHeader("WebP", height & 0x3FFF, width & 0x3FFF)
+    raise HeaderError("a damaged WebP picture")

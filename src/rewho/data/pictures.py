@@ -1,0 +1,292 @@
+"""From picture files to uint8 RGB arrays: refused before decoding where unsound, and held in memory where they fit.
+
+What is unusual: the size is read from the header first (see `rewho.data.image_header`), so that no file can make the
+decoder allocate more than PIXEL_LIMIT pixels. The store keeps all pictures in one flat buffer: worker processes that
+are forked share its memory pages, because the pages are never written and hold no Python objects.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError, check_range
+from rewho.data.image_header import HeaderError, ImageHeader, read_header
+from rewho.data.table import ImageTable
+
+PIXEL_LIMIT = 25_000_000
+"""Most pixels of a picture: 75 MB decoded; crops of people have some ten thousand."""
+FILE_LIMIT = 64 * 2**20
+"""Largest picture file, in bytes."""
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures done, pictures in all) now and then."""
+Source = ImageTable | Sequence[Path]
+"""Where pictures come from: a table, or plain files."""
+
+_STEP = 64
+_Result = TypeVar("_Result")
+
+
+def decode(source: bytes | Path | str, name: str = "picture", pixel_limit: int = PIXEL_LIMIT) -> NDArray[np.uint8]:
+    """Decode a JPEG, PNG, BMP or WebP picture, turned upright as its EXIF orientation says.
+
+    Args:
+        source: The file's bytes, or its path.
+        name: What to call the picture in messages, where `source` is bytes.
+        pixel_limit: Most pixels, height times width; more are refused before decoding.
+
+    Returns:
+        uint8 RGB [H, W, 3].
+
+    Raises:
+        UserError: No such file, not one of these four kinds (whatever its ending), too large, animated, or damaged.
+
+    Example:
+        >>> grey = cv2.imencode(".png", np.full((4, 2, 3), 7, np.uint8))[1].tobytes()
+        >>> decode(grey).shape
+        (4, 2, 3)
+    """
+    data = source if isinstance(source, bytes) else read_file(Path(source))
+    name = name if isinstance(source, bytes) else str(source)
+    header = check_header(data, name, pixel_limit)
+    pixels = _decode_pixels(data)
+    if pixels is None or sorted(pixels.shape[:2]) != sorted(header[1:]):
+        raise UserError(
+            name, expected="a whole picture", got=f"a damaged {header.format} file", fix="Copy or make it again."
+        )
+    return pixels
+
+
+def check_header(data: bytes, name: str, pixel_limit: int = PIXEL_LIMIT) -> ImageHeader:
+    """Return format and size of a picture that is fit to be decoded.
+
+    Raises:
+        UserError: Not a picture of the four kinds, too large, animated, or cut short.
+    """
+    try:
+        header = read_header(data)
+    except HeaderError as error:
+        raise UserError(
+            name, expected="a JPEG, PNG, BMP or WebP picture", got=str(error), fix="Convert it, or take it away."
+        ) from None
+    if header.height * header.width > pixel_limit:
+        raise UserError(
+            name,
+            expected=f"at most {pixel_limit:,} pixels",
+            got=f"{header.width:,} x {header.height:,}",
+            fix="Crop or reduce the picture.",
+        )
+    return header
+
+
+def read_file(file: Path) -> bytes:
+    """Return the bytes of a picture file.
+
+    Raises:
+        UserError: No such file, not a regular file (a pipe would never end), too large, or not readable.
+    """
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            got = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        elif status.st_size > FILE_LIMIT:
+            got = f"{status.st_size:,} bytes"
+        else:
+            return file.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        got = getattr(error, "strerror", None) or str(error)
+    expected = f"a readable picture file of at most {FILE_LIMIT:,} bytes"
+    raise UserError(str(file), expected=expected, got=got, fix="Check path and permissions, or take the file away.")
+
+
+class Pictures(Sequence[NDArray[np.uint8]]):
+    """The pictures of a table, decoded once into memory where they fit, otherwise at every access.
+
+    Args:
+        source: A table, or files.
+        memory_gb: Most memory for decoded pictures, in gigabytes (10^9 bytes); 0 never keeps any.
+        threads: Threads that decode; 0 takes one per processor.
+        progress: Called with (done, total) while pictures are decoded into memory.
+        pixel_limit: Most pixels per picture.
+
+    Attributes:
+        in_memory: Whether all pictures are held decoded.
+
+    Raises:
+        UserError: While filling the memory: every bad file is counted, and the first three are named.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "a.png")
+        ...     _ = file.write_bytes(cv2.imencode(".png", np.zeros((4, 2, 3), np.uint8))[1].tobytes())
+        ...     pictures = Pictures([file])
+        >>> len(pictures), pictures[0].shape, pictures.bytes, pictures.in_memory
+        (1, (4, 2, 3), 24, True)
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        memory_gb: float = 4.0,
+        *,
+        threads: int = 0,
+        progress: Progress | None = None,
+        pixel_limit: int = PIXEL_LIMIT,
+    ) -> None:
+        check_range("memory_gb", memory_gb, 0, 1e6)
+        self._files = _files(source)
+        self._pixel_limit = pixel_limit
+        self._buffer = np.empty(0, np.uint8)
+        self._offsets = _plan(self._files, int(memory_gb * 1e9), threads, pixel_limit)
+        self._shapes = np.zeros((len(self._files), 2), np.int32)
+        self.in_memory = self._offsets is not None
+        if self.in_memory:
+            self._fill(threads, progress)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:  # type: ignore[override]  # rows, not slices
+        """Return picture `row`, uint8 RGB [H, W, 3]: a read-only view where it is in memory.
+
+        Raises:
+            UserError: The file cannot be decoded (only where pictures are not in memory).
+        """
+        if self._offsets is None:
+            return decode(self._files[row], pixel_limit=self._pixel_limit)
+        row = range(len(self._files))[row]
+        flat = self._buffer[self._offsets[row] : self._offsets[row + 1]]
+        return flat.reshape(int(self._shapes[row, 0]), int(self._shapes[row, 1]), 3)
+
+    def _fill(self, threads: int, progress: Progress | None) -> None:
+        assert self._offsets is not None
+        offsets = self._offsets
+        self._buffer = np.empty(int(offsets[-1]), np.uint8)
+
+        def store(row: int) -> UserError | None:
+            try:
+                pixels = decode(self._files[row], pixel_limit=self._pixel_limit)
+            except UserError as error:
+                return error
+            self._shapes[row] = pixels.shape[:2]
+            self._buffer[offsets[row] : offsets[row + 1]] = pixels.reshape(-1)
+            return None
+
+        results = _in_threads(store, range(len(self._files)), threads, progress)
+        _raise_together([error for error in results if error is not None], len(self._files))
+        self._buffer.flags.writeable = False
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the decoded pictures take, in bytes; 0 where they are decoded at each access."""
+        return self._buffer.nbytes
+
+
+def verify(source: Source, *, threads: int = 0, progress: Progress | None = None) -> dict[int, UserError]:
+    """Decode every picture once and keep none, to find those that are no whole pictures.
+
+    Returns:
+        Row -> what is wrong with it, in the order of rows; empty where all are sound.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "a.jpg").write_bytes(b"<html>")
+        ...     [problem.got for problem in verify([Path(folder, "a.jpg")]).values()]
+        ['a web page or other marked-up text']
+    """
+    files = _files(source)
+
+    def attempt(row: int) -> UserError | None:
+        try:
+            decode(files[row])
+        except UserError as error:
+            return error
+        return None
+
+    results = _in_threads(attempt, range(len(files)), threads, progress)
+    return {row: error for row, error in enumerate(results) if error}
+
+
+def _files(source: Source) -> list[Path]:
+    if isinstance(source, ImageTable):
+        return [source.file(row) for row in range(len(source))]
+    return [Path(file) for file in source]
+
+
+def _plan(files: list[Path], memory: int, threads: int, pixel_limit: int) -> NDArray[np.int64] | None:
+    """Return where each picture begins in one buffer, int64 [N + 1], or None as soon as they do not fit in `memory`."""
+    errors: list[UserError] = []
+    sizes: list[int] = []
+    total = 0
+
+    def size(row: int) -> int | UserError:
+        try:
+            header = check_header(read_file(files[row]), str(files[row]), pixel_limit)
+        except UserError as error:
+            return error
+        return header.height * header.width * 3
+
+    for start in range(0, len(files), _STEP * 16):
+        for result in _in_threads(size, range(start, min(start + _STEP * 16, len(files))), threads, None):
+            if isinstance(result, UserError):
+                errors.append(result)
+            else:
+                sizes.append(result)
+                total += result
+        if total > memory:
+            return None
+    _raise_together(errors, len(files))
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+
+def _in_threads(work: Callable[[int], _Result], rows: range, threads: int, progress: Progress | None) -> list[_Result]:
+    def do_step(start: int) -> list[_Result]:
+        return [work(row) for row in rows[start : start + _STEP]]
+
+    results: list[_Result] = []
+    with ThreadPoolExecutor(threads or _processors()) as pool:
+        for part in pool.map(do_step, range(0, len(rows), _STEP)):
+            results += part
+            if progress:
+                progress(len(results), len(rows))
+    return results
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _raise_together(errors: list[UserError], total: int) -> None:
+    if not errors:
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    named = "; ".join(f"{error.what} ({error.got})" for error in errors[:3])
+    more = f"; and {len(errors) - 3:,} more" if len(errors) > 3 else ""
+    raise UserError(
+        "pictures",
+        expected="whole JPEG, PNG, BMP or WebP pictures",
+        got=f"{len(errors):,} of {total:,} that are not: {named}{more}",
+        fix="Replace these files, or take them out of the data set.",
+    )
+
+
+def _decode_pixels(data: bytes) -> NDArray[np.uint8] | None:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    if pixels is None:
+        return None
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)

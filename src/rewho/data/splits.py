@@ -1,0 +1,275 @@
+"""Smaller training sets (LUPerson section 5.3), published lists of them, and people held out for testing.
+
+What is unusual: shares are taken as decimal numbers (0.29 of 100 is 29, which binary fractions miss), and for one seed
+both kinds of share are nested: what 10 % keeps, 30 % keeps too. The published few-shot lists are not nested; where
+those very pictures matter, read the lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError, check_choice
+from rewho.core.runtime import generator
+from rewho.data.file_lists import read_text
+from rewho.data.table import ImageTable, first_three
+
+
+def select_share(table: ImageTable, share: float, by: str = "identities", seed: int = 1) -> ImageTable:
+    """Keep a share of the training set; query and gallery stay as they are.
+
+    Source: LUPerson section 5.3.
+
+    Args:
+        table: A data set; its training set is the split "train", or "pool" where there is none.
+        share: Above 0, at most 1.
+        by: "identities" (small-scale: `int(people * share)` people with all their pictures) or "images" (few-shot:
+            every person, `int(images * share)` pictures in all but at least one each, spread as evenly as they go).
+        seed: Decides who and what is kept; for one seed a larger share contains a smaller one.
+
+    Raises:
+        UserError: No training set, a share out of range, or one that leaves nobody.
+
+    Example:
+        >>> names = tuple(f"{i}.jpg" for i in range(6))
+        >>> table = ImageTable("six", Path("."), names, [1, 1, 1, 1, 2, 3], [0] * 6, ("train",) * 6)
+        >>> len(select_share(table, 0.7, by="images")), len(select_share(table, 0.4).labels()) in (1, 4)
+        (4, True)
+    """
+    chosen: dict[str, Callable[[NDArray[np.int64], float, int], NDArray[np.bool_]]] = {
+        "identities": _share_of_identities,
+        "images": _share_of_images,
+    }
+    check_choice("share_by", by, list(chosen))
+    if not 0 < share <= 1:
+        raise UserError("share", expected="a number above 0, at most 1", got=f"{share:g}", fix="10 % is 0.1.")
+    training = training_rows(table)
+    keep = np.ones(len(table), np.bool_)
+    keep[training] = chosen[by](table.person_ids[training], share, seed)
+    if not keep[training].any():
+        people = len(np.unique(table.person_ids[training]))
+        raise UserError(
+            "share", expected=f"enough to keep one of {people:,} people", got=f"{share:g}", fix="Take a larger share."
+        )
+    kept = len(np.unique(table.person_ids[training][keep[training]]))
+    note = f"Share {share:g} by {by} (seed {seed}): {int(keep[training].sum()):,} training images of {kept:,} people."
+    return table.rows(keep).with_notes(note)
+
+
+def even_counts(available: NDArray[np.int64], total: int, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Spread `total` pictures evenly over people: `count_i = min(available_i, L or L - 1)`.
+
+    Source: LUPerson section 5.3.
+
+    Args:
+        available: Pictures of each person, int64 [people].
+        total: How many to keep, at most their sum.
+        order: A permutation of the people: the first in it get the L-th picture where it is not enough for all.
+
+    Returns:
+        How many to keep of each person, int64 [people], with the sum `total`.
+
+    Example:
+        >>> even_counts(np.array([5, 1, 4]), 6, np.array([2, 1, 0])).tolist()
+        [2, 1, 3]
+    """
+    level = 0
+    while np.minimum(available, level + 1).sum() <= total and level < available.max():
+        level += 1
+    counts = np.minimum(available, level)
+    more = order[available[order] > level][: total - counts.sum()]
+    counts[more] += 1
+    return counts
+
+
+def hold_out(table: ImageTable, identities: int, seed: int = 1) -> ImageTable:
+    """Make a test part of some training people, for data that has none, or none to spare.
+
+    Each held-out person gives one query picture per camera that saw them at least twice; all their other pictures are
+    the gallery, so that every query can be found under another camera. Query and gallery that the table had are
+    dropped. Not a benchmark's test: results compare only with the same table, number and seed, and the table's name
+    says so.
+
+    Args:
+        table: A data set; its training set is the split "train", or "pool" where there is none.
+        identities: People to hold out; each is seen by two cameras or more, and twice or more by one of them.
+        seed: Decides who and which pictures; for one seed a larger number contains a smaller one.
+
+    Returns:
+        The training pictures in their order, with the splits "train", "query" and "gallery".
+
+    Raises:
+        UserError: Cameras unknown, or too few people that can be held out, or nobody left to train on.
+
+    Example:
+        >>> names = tuple(f"{i}.jpg" for i in range(6))
+        >>> table = ImageTable("six", Path("."), names, [1, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 1], ("pool",) * 6)
+        >>> sorted(hold_out(table, 1).splits)
+        ['gallery', 'gallery', 'query', 'train', 'train', 'train']
+    """
+    training = table.rows(training_rows(table))
+    candidates = _people_to_hold_out(training)
+    people = len(np.unique(training.person_ids))
+    most = min(len(candidates), people - 1)
+    if not 1 <= identities <= most:
+        raise UserError(
+            "hold_out",
+            expected=f"at least 1, at most {most:,}: {len(candidates):,} of {people:,} people are seen by two cameras "
+            "and twice by one, and somebody must be left to train on",
+            got=f"{identities:,}",
+            fix="Hold fewer people out." if most else "This data cannot be tested on; use other data for that.",
+        )
+    splits = np.full(len(training), "train", dtype="U7")
+    for person in generator(seed, "hold out").permutation(candidates)[:identities]:
+        rows = np.flatnonzero(training.person_ids == person)
+        splits[rows] = "gallery"
+        splits[_one_per_camera(rows, training.camera_ids[rows], seed, int(person))] = "query"
+    note = f"{identities:,} of {people:,} training people (seed {seed}) are held out for testing: not the benchmark."
+    name = f"{table.name}-held-out-{identities}"
+    return replace(training, name=name, splits=tuple(splits.tolist())).with_notes(note)
+
+
+def training_rows(table: ImageTable) -> NDArray[np.int64]:
+    """Return the rows of "train", or of "pool" where there is no "train", without junk and distractors.
+
+    Raises:
+        UserError: There are none.
+    """
+    split = "train" if "train" in table.splits else "pool"
+    rows = np.flatnonzero(table.in_split(split) & (table.person_ids >= 0))
+    if rows.size == 0:
+        raise UserError(
+            table.name,
+            expected="training pictures (split train or pool)",
+            got="none",
+            fix="Use data that has a training part.",
+        )
+    return rows
+
+
+def read_identity_list(file: Path | str) -> tuple[int, ...]:
+    """Read a published small-scale list: one original person id per line.
+
+    Raises:
+        UserError: No such file, a line that is no number, or no line at all.
+    """
+    lines = _lines(Path(file))
+    bad = [line for line in lines if not line.isdecimal() or len(line) > 18]
+    if bad:
+        raise _wrong_line(Path(file), "one person id per line", bad)
+    return tuple(int(line) for line in lines)
+
+
+def read_image_list(file: Path | str) -> tuple[str, ...]:
+    """Read the file names of a published few-shot list, whose lines are `name; label; camera from 0`.
+
+    Raises:
+        UserError: No such file, a line of another form, or no line at all.
+    """
+    fields = [[cell.strip() for cell in line.split(";")] for line in _lines(Path(file))]
+    bad = ["; ".join(cells) for cells in fields if len(cells) != 3 or not cells[0] or not cells[1].isdecimal()]
+    if bad:
+        raise _wrong_line(Path(file), "lines like '0002_c1s2_000841_01.jpg; 0; 0'", bad)
+    return tuple(cells[0] for cells in fields)
+
+
+def keep_identities(table: ImageTable, people: Collection[int]) -> ImageTable:
+    """Keep only some people in the training set; query and gallery stay as they are.
+
+    Raises:
+        UserError: Some of the people are not in the training set.
+    """
+    training = training_rows(table)
+    unknown = sorted(set(people) - set(table.person_ids[training].tolist()))
+    if unknown:
+        raise _not_in_training(table, "people", [str(person) for person in unknown], len(set(people)))
+    keep = np.ones(len(table), np.bool_)
+    keep[training] = np.isin(table.person_ids[training], list(people))
+    return table.rows(keep)
+
+
+def keep_images(table: ImageTable, names: Collection[str]) -> ImageTable:
+    """Keep only pictures with some file names in the training set; query and gallery stay as they are.
+
+    Raises:
+        UserError: Some of the names are not in the training set.
+    """
+    training = training_rows(table)
+    there = [PurePosixPath(table.paths[row]).name for row in training]
+    wanted = set(names)
+    unknown = sorted(wanted - set(there))
+    if unknown:
+        raise _not_in_training(table, "pictures", unknown, len(wanted))
+    keep = np.ones(len(table), np.bool_)
+    keep[training] = [name in wanted for name in there]
+    return table.rows(keep)
+
+
+def _whole_share(count: int, share: float) -> int:
+    return int(count * Fraction(repr(float(share))))
+
+
+def _share_of_identities(person_ids: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
+    people = np.unique(person_ids)
+    order = generator(seed, "small-scale").permutation(people)
+    return np.isin(person_ids, order[: _whole_share(len(people), share)])
+
+
+def _share_of_images(person_ids: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
+    people, who, available = np.unique(person_ids, return_inverse=True, return_counts=True)
+    total = max(_whole_share(len(person_ids), share), len(people))
+    counts = even_counts(available, total, generator(seed, "few-shot people").permutation(len(people)))
+    shuffled = generator(seed, "few-shot images").permutation(len(person_ids))
+    by_person = shuffled[np.argsort(who[shuffled], kind="stable")]  # each person's pictures together, in random order
+    first = np.cumsum(available) - available
+    place = np.empty(len(person_ids), np.int64)
+    place[by_person] = np.arange(len(person_ids)) - np.repeat(first, available)
+    kept: NDArray[np.bool_] = place < counts[who]
+    return kept
+
+
+def _people_to_hold_out(training: ImageTable) -> NDArray[np.int64]:
+    if not training.knows_cameras:
+        raise UserError(
+            f"{training.name}: cameras",
+            expected="the camera of every picture, because a query must be found under another camera",
+            got=f"{int((training.camera_ids < 0).sum()):,} pictures without",
+            fix="Give a camera column (CSV) or a person_pattern with a group (?P<camera>...).",
+        )
+    pairs, counts = np.unique(np.stack([training.person_ids, training.camera_ids]), axis=1, return_counts=True)
+    people, cameras = np.unique(pairs[0], return_counts=True)
+    return np.intersect1d(people[cameras > 1], pairs[0][counts > 1])
+
+
+def _one_per_camera(rows: NDArray[np.int64], cameras: NDArray[np.int64], seed: int, person: int) -> list[int]:
+    draw = generator(seed, "hold out query", person)
+    seen = [rows[cameras == camera] for camera in np.unique(cameras)]
+    return [int(draw.choice(group)) for group in seen if len(group) > 1]
+
+
+def _lines(file: Path) -> list[str]:
+    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    if not lines:
+        raise UserError(str(file), expected="at least one line", got="an empty file", fix="Get the list again.")
+    return lines
+
+
+def _wrong_line(file: Path, form: str, bad: Sequence[str]) -> UserError:
+    return UserError(
+        str(file), expected=form, got=f"{len(bad):,} other lines: {first_three(list(bad))}", fix="Get the list again."
+    )
+
+
+def _not_in_training(table: ImageTable, what: str, unknown: list[str], wanted: int) -> UserError:
+    return UserError(
+        f"list of {what}",
+        expected=f"{what} of the training set of {table.name}",
+        got=f"{len(unknown):,} of {wanted:,} that are not in it: {first_three(unknown)}",
+        fix="Check that list and data set belong together (same data set, boxes, version and file naming).",
+    )

@@ -1,0 +1,310 @@
+"""The one form that every labelled data set takes: an immutable table of pictures, checked when it is made.
+
+What is unusual: nothing downstream knows of data-set layouts. A table carries where each picture lies, who is in it,
+which camera saw it and to which split it belongs; the special person ids JUNK and DISTRACTOR follow Market-1501's
+convention, but as negative numbers, because person 0 is a real person elsewhere (MSMT17).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rewho.core.check import UserError, check_choice
+
+JUNK = -1
+"""Person id of a picture that is dropped from every ranking (Market-1501's -1)."""
+DISTRACTOR = -2
+"""Person id of a picture that stays in the gallery and never matches (Market-1501's 0)."""
+UNKNOWN_CAMERA = -1
+"""Camera id of a picture whose camera is not known."""
+SPLITS = ("train", "query", "gallery", "pool")
+"""Names of the splits; "pool" is a data set of the user's own that was not split."""
+
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+
+
+class SplitCounts(NamedTuple):
+    """How much one split holds. `people` and `cameras` count neither junk and distractors nor unknown cameras."""
+
+    images: int
+    people: int
+    cameras: int
+    junk: int
+    distractors: int
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """A whole data set: one row per picture.
+
+    Args:
+        name: Name of the data set, such as "market1501"; benchmarks with known counts go by fixed names.
+        root: Folder that `paths` are relative to.
+        paths: N paths with forward slashes, relative to `root`; none leaves it.
+        person_ids: int64 [N], >= 0, or JUNK or DISTRACTOR. Stored read-only.
+        camera_ids: int64 [N], >= 0, or UNKNOWN_CAMERA. Stored read-only.
+        splits: N names, each "train", "query", "gallery" or "pool".
+        person_names: Where people had names rather than numbers: `person_names[person_id]`; otherwise empty.
+        camera_names: Likewise for cameras.
+        notes: What the reader of the data set has to say to the user, one sentence each.
+
+    Raises:
+        UserError: No rows; unequal lengths; ids that are no whole numbers or out of range; an unknown split; the same
+            picture twice in a split, or under two people; a path that leaves `root`.
+
+    Example:
+        >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
+        >>> len(table), table.select("gallery").paths, table.labels().tolist()
+        (2, ('b.jpg',), [0, 1])
+    """
+
+    name: str
+    root: Path
+    paths: tuple[str, ...]
+    person_ids: NDArray[np.int64]
+    camera_ids: NDArray[np.int64]
+    splits: tuple[str, ...]
+    person_names: tuple[str, ...] = ()
+    camera_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__  # the dataclass is frozen
+        set_field(self, "root", Path(self.root))
+        set_field(self, "paths", tuple(self.paths))
+        set_field(self, "splits", tuple(self.splits))
+        set_field(self, "person_ids", _read_only_ids(f"{self.name}: person ids", self.person_ids, DISTRACTOR))
+        set_field(self, "camera_ids", _read_only_ids(f"{self.name}: camera ids", self.camera_ids, UNKNOWN_CAMERA))
+        _check_lengths(self)
+        for split in set(self.splits):
+            check_choice(f"{self.name}: split", split, SPLITS)
+        _check_paths(self)
+        _check_duplicates(self)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def file(self, row: int) -> Path:
+        """Return where the picture of `row` lies."""
+        return self.root / self.paths[row]
+
+    def rows(self, which: ArrayLike) -> ImageTable:
+        """Return a table of some rows.
+
+        Args:
+            which: Boolean mask [N], or row numbers in the wanted order.
+
+        Raises:
+            UserError: No row is left.
+
+        Example:
+            >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
+            >>> table.rows([1]).paths, table.rows(table.person_ids == 7).paths
+            (('b.jpg',), ('a.jpg',))
+        """
+        index = np.arange(len(self))[np.asarray(which, dtype=None if np.size(which) else np.int64)]
+        return replace(
+            self,
+            paths=tuple(self.paths[i] for i in index),
+            person_ids=self.person_ids[index],
+            camera_ids=self.camera_ids[index],
+            splits=tuple(self.splits[i] for i in index),
+        )
+
+    def select(self, split: str) -> ImageTable:
+        """Return the rows of one split, in the table's order.
+
+        Raises:
+            UserError: The name is no split's, or the split has no rows.
+        """
+        check_choice(f"{self.name}: split", split, SPLITS)
+        mask = self.in_split(split)
+        if not mask.any():
+            there = ", ".join(name for name in SPLITS if name in set(self.splits))
+            raise UserError(
+                f"{self.name} ({self.root})",
+                expected=f"pictures in the split {split!r}",
+                got=f"none (it has {there})",
+                fix="Use data that has this split, or hold some people out of its training part (`hold_out`).",
+            )
+        return self.rows(mask)
+
+    def in_split(self, split: str) -> NDArray[np.bool_]:
+        """Return the mask [N] of the rows of `split`."""
+        return np.fromiter((name == split for name in self.splits), np.bool_, len(self))
+
+    def labels(self) -> NDArray[np.int64]:
+        """Return class labels [N] from 0 without gaps, in order of person id.
+
+        Raises:
+            UserError: Junk or distractors are among the rows: they are nobody, hence no class.
+        """
+        nobody = int((self.person_ids < 0).sum())
+        if nobody:
+            raise UserError(
+                f"class labels of {self.name}",
+                expected="pictures of known people only",
+                got=f"{nobody} junk or distractor pictures",
+                fix="Take the labels of the training split: `table.select('train').labels()`.",
+            )
+        return np.unique(self.person_ids, return_inverse=True)[1].astype(np.int64)
+
+    @property
+    def knows_cameras(self) -> bool:
+        """Whether the camera of every picture is known."""
+        return bool((self.camera_ids != UNKNOWN_CAMERA).all())
+
+    def person_name(self, person_id: int) -> str:
+        """Return what to call a person: the user's own name for them, or the number."""
+        if person_id < 0:
+            return {JUNK: "junk", DISTRACTOR: "distractor"}[person_id]
+        return self.person_names[person_id] if self.person_names else str(person_id)
+
+    def digest(self) -> str:
+        """Return the sha256 (hex) over all rows; another order is another digest, another root or name is not.
+
+        Example:
+            >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
+            >>> table.digest() == table.rows([1, 0]).digest()
+            False
+        """
+        text = "\0".join((str(len(self)), *self.paths, *self.splits))  # no path holds a NUL, so nothing runs together
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+        for ids in (self.person_ids, self.camera_ids):
+            digest.update(ids.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def counts(self) -> dict[str, SplitCounts]:
+        """Return the counts of every split that has rows, in the order of SPLITS."""
+        found = {}
+        for split in SPLITS:
+            mask = self.in_split(split)
+            if mask.any():
+                people, cameras = self.person_ids[mask], self.camera_ids[mask]
+                found[split] = SplitCounts(
+                    images=int(mask.sum()),
+                    people=len(np.unique(people[people >= 0])),
+                    cameras=len(np.unique(cameras[cameras >= 0])),
+                    junk=int((people == JUNK).sum()),
+                    distractors=int((people == DISTRACTOR).sum()),
+                )
+        return found
+
+    def summary(self) -> str:
+        """Return one line per split, under the table's name, and the notes below.
+
+        Example:
+            >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
+            >>> print(table.summary())
+            two
+              query: 1 images, 1 people, 1 cameras
+              gallery: 1 images, 1 people, 1 cameras
+        """
+        lines = [self.name]
+        for split, count in self.counts().items():
+            line = f"  {split}: {count.images:,} images, {count.people:,} people, {count.cameras or 'unknown'} cameras"
+            for kind, number in (("junk", count.junk), ("distractors", count.distractors)):
+                line += f", {number:,} {kind}" if number else ""
+            lines.append(line)
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    def with_notes(self, *notes: str) -> ImageTable:
+        """Return the table with notes added to its own."""
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def leaves_root(path: str) -> bool:
+    r"""Return whether a path could lead out of the folder it is relative to, on any system, or is no path at all.
+
+    Example:
+        >>> [leaves_root(path) for path in ("a/b.jpg", "../b.jpg", "a\\..\\..\\b.jpg", "/b.jpg", "C:\\b.jpg", "")]
+        [False, True, True, True, True, True]
+    """
+    if not path or path[0] in "/\\" or "\0" in path or _DRIVE.match(path):
+        return True
+    return ".." in path and ".." in path.replace("\\", "/").split("/")
+
+
+def first_three(names: list[str]) -> str:
+    """Return up to three names for a message, quoted, and how many there are besides.
+
+    Example:
+        >>> first_three(["a", "b", "c", "d", "e"])
+        "'a', 'b', 'c' and 2 more"
+    """
+    shown = ", ".join(repr(name) for name in names[:3])
+    return f"{shown} and {len(names) - 3:,} more" if len(names) > 3 else shown
+
+
+def _read_only_ids(what: str, ids: ArrayLike, lowest: int) -> NDArray[np.int64]:
+    array = np.asarray(ids)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise UserError(
+            what,
+            expected="one whole number per picture",
+            got=f"{array.dtype} of shape {list(array.shape)}",
+            fix="Number people and cameras with integers.",
+        )
+    array = array.astype(np.int64)
+    if array.size and array.min() < lowest:
+        raise UserError(
+            what,
+            expected=f"numbers >= {lowest}",
+            got=f"{array.min()} in row {int(array.argmin())}",
+            fix=f"Number from 0; person {JUNK} is junk, {DISTRACTOR} a distractor; camera {UNKNOWN_CAMERA} is unknown.",
+        )
+    array.flags.writeable = False
+    return array
+
+
+def _check_lengths(table: ImageTable) -> None:
+    lengths = [len(table.paths), len(table.person_ids), len(table.camera_ids), len(table.splits)]
+    if min(lengths) == 0 and max(lengths) == 0:
+        raise UserError(
+            f"{table.name} ({table.root})",
+            expected="at least one picture",
+            got="none",
+            fix="Check the folder, and what was selected from it.",
+        )
+    if min(lengths) != max(lengths):
+        raise UserError(
+            f"{table.name}",
+            expected="as many paths as person ids, camera ids and splits",
+            got=", ".join(str(length) for length in lengths),
+            fix="Give one of each for every picture.",
+        )
+
+
+def _check_paths(table: ImageTable) -> None:
+    bad = [path for path in table.paths if leaves_root(path)]
+    if bad:
+        raise UserError(
+            f"{table.name}: paths",
+            expected=f"paths inside {table.root}",
+            got=first_three(bad),
+            fix="Give every picture's path relative to the data set's folder, without '..'.",
+        )
+
+
+def _check_duplicates(table: ImageTable) -> None:
+    keys = set(zip(table.paths, table.splits, strict=True))
+    people = set(zip(table.paths, table.person_ids.tolist(), strict=True))
+    if len(keys) == len(table.paths) and len(people) == len(set(table.paths)):
+        return
+    twice = [path for (path, _), n in Counter(zip(table.paths, table.splits, strict=True)).items() if n > 1]
+    two_people = [path for path, n in Counter(path for path, _ in people).items() if n > 1]
+    problem = "the same row more than once" if twice else "the same picture under two people"
+    raise UserError(
+        f"{table.name} ({table.root})",
+        expected="each picture once in a split, and of one person",
+        got=f"{problem}: {first_three(twice or two_people)}",
+        fix="Remove the duplicate rows from the list.",
+    )

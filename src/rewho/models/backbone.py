@@ -1,0 +1,235 @@
+"""Image encoders by name, with a total stride of 16, and their pre-trained weights.
+
+"Last stride 1" is not what timm's `output_stride=16` or torchvision's dilation flags do (both dilate the convolutions
+that follow); here the strides of one block are set by hand and nothing else changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from rewho.core.check import UserError, check_choice, nearest
+
+SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+STRIDE_ONE_CHOICES = ("layer4", "layer3")
+# Where other people's files keep the encoder, longest first; what stands in front of it is cut off.
+PREFIXES = ("module.encoder_q.", "encoder_q.", "module.backbone.", "backbone.", "module.", "base.", "model.")
+CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.")
+
+
+class Backbone(nn.Module):
+    """A network that turns pictures [N, 3, H, W] into a feature map [N, C, H/16, W/16].
+
+    Args:
+        body: The network; called with pictures, returns the map.
+        channels: Number C of channels of the map.
+    """
+
+    def __init__(self, body: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the feature map [N, C, h, w] of normalised pictures [N, 3, H, W]."""
+        feature_map: Tensor = self.body(images)
+        return feature_map
+
+
+class _TimmBody(nn.Module):
+    """Any timm model as a function from pictures to its last feature map, tokens put back into their places."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        options = {"indices": 1, "norm": True, "output_fmt": "NCHW", "intermediates_only": True}
+        feature_map: Tensor = self.network.forward_intermediates(images, **options)[-1]  # type: ignore[operator]
+        return feature_map
+
+
+def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[int, int] = (256, 128)) -> Backbone:
+    """Build an untrained backbone.
+
+    Args:
+        name: squeezenet1_0, squeezenet1_1, resnet18 … resnet152, or any model name that timm knows.
+        stride_one_at: ResNets: the stage whose first block keeps stride 1 ("conv4_1", FD section 4.1): layer4 is the
+            usual reading, layer3 the literal one.
+        input_size: Height and width of the pictures; only transformers need to know.
+
+    Raises:
+        UserError: No such model; names the nearest.
+
+    Example:
+        >>> build_backbone("squeezenet1_1")(torch.zeros(1, 3, 256, 128)).shape
+        torch.Size([1, 512, 15, 7])
+    """
+    check_choice("--model.stride_one_at", stride_one_at, STRIDE_ONE_CHOICES)
+    if name in SQUEEZENETS:
+        from torchvision import models
+
+        return Backbone(getattr(models, name)(weights=None).features, 512)
+    return _build_timm(name, stride_one_at, input_size)
+
+
+def _build_timm(name: str, stride_one_at: str, input_size: tuple[int, int]) -> Backbone:
+    import timm
+
+    if not timm.is_model(name):
+        known = [*SQUEEZENETS, *RESNETS, *timm.list_models()]
+        near = nearest(name, known)
+        raise UserError(
+            "--model.backbone",
+            expected=f"one of {', '.join((*SQUEEZENETS, *RESNETS))}, or a model name that timm knows",
+            got=repr(name),
+            fix=f"Did you mean {near!r}?"
+            if near
+            else "`python -c 'import timm; print(timm.list_models())'` lists all.",
+        )
+    network: Any
+    if name in RESNETS:
+        network = timm.create_model(name, num_classes=0, global_pool="")
+        _keep_stride_one(getattr(network, stride_one_at)[0])
+        return Backbone(network, network.num_features)
+    try:
+        network = timm.create_model(name, num_classes=0, img_size=input_size)
+    except TypeError:  # convolutional networks take pictures of any size and no such argument
+        network = timm.create_model(name, num_classes=0)
+    if not hasattr(network, "forward_intermediates"):
+        raise UserError(
+            "--model.backbone", expected="a timm model that gives feature maps", got=name, fix="Choose another model."
+        )
+    return Backbone(_TimmBody(network), network.num_features)
+
+
+def _keep_stride_one(block: nn.Module) -> None:
+    """Set every stride of a residual block to 1."""
+    for module in block.modules():
+        if isinstance(module, nn.Conv2d):
+            module.stride = (1, 1)
+
+
+def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
+    """Load pre-trained weights into a backbone and say what was loaded.
+
+    Args:
+        backbone: What to fill.
+        name: Its name, as given to `build_backbone`.
+        source: none, imagenet (downloaded by name, its sha256 prefix checked), or a .safetensors / .pth file.
+
+    Returns:
+        One readable line: how many tensors were loaded, and which of the file's were left over.
+
+    Raises:
+        UserError: The file is missing, holds executable content, or does not fit; lists missing and misfitting keys.
+    """
+    if source == "none":
+        return f"{name}: random weights"
+    weights = _download(name) if source == "imagenet" else read_weights(Path(source))
+    left_over = fill(backbone.body, weights, f"weights of {name} from {source}")
+    extra = f"; left over: {', '.join(left_over[:4])}{' …' if len(left_over) > 4 else ''}" if left_over else ""
+    return f"{name}: {len(weights) - len(left_over)} tensors from {source}{extra}"
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    if name not in (*SQUEEZENETS, *RESNETS):
+        raise UserError(
+            "--model.pretrained imagenet",
+            expected=f"one of the backbones with a pinned hash: {', '.join((*SQUEEZENETS, *RESNETS))}",
+            got=name,
+            fix="Download the weights yourself and pass the .safetensors file as --model.pretrained FILE.",
+        )
+    from torchvision import models
+
+    try:  # the file names carry the beginning of their sha256, which is compared after the download
+        weights: dict[str, Tensor] = models.get_model_weights(name).IMAGENET1K_V1.get_state_dict(
+            progress=True, check_hash=True, weights_only=True
+        )
+    except (URLError, OSError) as error:
+        raise UserError(
+            "--model.pretrained imagenet",
+            expected="the ImageNet weights, downloaded once",
+            got=f"{type(error).__name__}: {error}",
+            fix="Go online once, or pass --model.pretrained FILE (.safetensors or .pth), or --model.pretrained none.",
+        ) from error
+    return weights
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read named tensors from a .safetensors file, or from a torch file without executing anything in it.
+
+    Raises:
+        UserError: No such file, damaged, or a pickle that would run code.
+    """
+    if not path.is_file():
+        raise UserError("weights file", expected="a file", got=f"nothing at {path}", fix="Check the path.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # readers raise many kinds for damaged or hostile files; all mean the same to a user
+        raise UserError(
+            f"weights file {path}",
+            expected="named tensors (.safetensors, or a torch file that holds tensors only)",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0][:160]}",
+            fix="Ask for a .safetensors file; files that run code when they are loaded are refused.",
+        ) from error
+    for key in ("state_dict", "model", "model_state"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping):
+        content = {}
+    return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+
+
+def _without_prefix(weights: Mapping[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
+    """Cut off the prefix under which most wanted names are found."""
+    candidates = ("", *PREFIXES, "features.", "body.", "network.")
+
+    def hits(prefix: str) -> int:
+        return sum(name.removeprefix(prefix) in wanted for name in weights if name.startswith(prefix))
+
+    prefix = max(candidates, key=hits)
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+
+
+def fill(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> list[str]:
+    """Copy named tensors into a network, strictly: every tensor of the network must be found.
+
+    Returns:
+        Names in the file that the network has no place for, such as an old classifier.
+
+    Raises:
+        UserError: Tensors are missing or have another shape; lists them.
+    """
+    wanted = network.state_dict()
+    weights = _without_prefix(weights, set(wanted))
+    counters = {name for name in wanted if name.endswith("num_batches_tracked")}
+    missing = [name for name in wanted if name not in weights and name not in counters]
+    shapes = [
+        f"{name}: {list(tensor.shape)} in the file, {list(wanted[name].shape)} in the model"
+        for name, tensor in weights.items()
+        if name in wanted and tensor.shape != wanted[name].shape
+    ]
+    left_over = [name for name in weights if name not in wanted]
+    if missing or shapes:
+        lines = [f"missing: {name}" for name in missing[:8]] + shapes[:8]
+        lines += [f"unexpected: {name}" for name in left_over if not name.startswith(CLASSIFIERS)][:8]
+        raise UserError(
+            what,
+            expected=f"all {len(wanted) - len(counters)} tensors of the network",
+            got=f"{len(missing)} missing, {len(shapes)} of another shape\n    " + "\n    ".join(lines),
+            fix="Choose the backbone that the file was made for.",
+        )
+    network.load_state_dict({name: weights.get(name, tensor) for name, tensor in wanted.items()})
+    return left_over

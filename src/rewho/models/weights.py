@@ -1,0 +1,120 @@
+"""The model folder: `model.safetensors` + `model.json`. Nothing that is loaded executes code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from rewho.core.artifact import plain, rewho_version, write_file, write_json
+from rewho.core.check import UserError
+from rewho.core.settings import ModelSettings
+from rewho.models.backbone import fill
+from rewho.models.single_view import SingleViewModel, parameter_count
+
+TENSORS = "model.safetensors"
+CARD = "model.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What stands in `model.json` beside the architecture: where a model comes from and what it can do.
+
+    Args:
+        trained_on: Name and digest of the training data.
+        licence: Terms of the training data, as far as known.
+        metrics: Figures measured at the end of training, by data set.
+        provenance: Everything else worth keeping: pre-training, recipe, version.
+    """
+
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = "unknown: ask whoever collected the training pictures"
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_model(folder: Path, model: SingleViewModel, card: ModelCard) -> list[Path]:
+    """Write a model folder; returns the files written.
+
+    Args:
+        folder: Where to write; made if missing.
+        model: The network, without any training-only branch.
+        card: What to write beside the architecture.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    content = save(tensors)
+    description = {
+        "format": FORMAT,
+        "rewho": rewho_version(),
+        "architecture": plain(model.settings) | {"pretrained": "none"},
+        "input_size": list(model.input_size),
+        "embedding_size": model.settings.embedding,
+        "mean": [round(value / 255, 6) for value in model.mean.flatten().tolist()],
+        "std": [round(value / 255, 6) for value in model.std.flatten().tolist()],
+        "parameters": parameter_count(model),
+        **plain(card),
+    }
+    return [
+        write_file(folder / TENSORS, lambda file: file.write(content)),
+        write_json(folder / CARD, description),
+    ]
+
+
+def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
+    """Read a model folder.
+
+    Returns:
+        The network in evaluation mode on the CPU, and the content of `model.json`.
+
+    Raises:
+        UserError: Files missing or damaged, written by a newer version, or tensors that do not fit.
+    """
+    for name in (CARD, TENSORS):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"--model {folder}",
+                expected=f"a model folder with {TENSORS} and {CARD}",
+                got=f"no {name}" if folder.is_dir() else "no such folder",
+                fix="Give the folder that `rewho train --out` wrote; an unfinished run has no model yet.",
+            )
+    description = _read_card(folder / CARD)
+    known = {entry.name for entry in fields(ModelSettings)}
+    architecture = {key: value for key, value in description["architecture"].items() if key in known}
+    size = (int(description["input_size"][0]), int(description["input_size"][1]))
+    architecture["input_size"] = size
+    model = SingleViewModel(ModelSettings(**architecture), size, tuple(description["mean"]), tuple(description["std"]))
+    try:
+        tensors = load_file(folder / TENSORS)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f"{folder / TENSORS}",
+            expected="a whole safetensors file",
+            got=f"{type(error).__name__}: {error}",
+            fix="Copy the model folder again; the file is damaged.",
+        ) from error
+    fill(model, tensors, f"{folder / TENSORS}")
+    return model.eval(), description
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        description: dict[str, Any] = json.loads(path.read_text())
+        missing = {"architecture", "input_size", "mean", "std"} - description.keys()
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}", expected="JSON as rewho writes it", got=str(error), fix="Copy the model folder again."
+        ) from error
+    if missing or description.get("format", 0) > FORMAT:
+        raise UserError(
+            f"{path}",
+            expected=f"a model description of format {FORMAT}",
+            got=f"format {description.get('format')}, missing {sorted(missing) or 'nothing'}",
+            fix="Use the rewho version that wrote it, or a newer one.",
+        )
+    return description

@@ -1,0 +1,204 @@
+"""What several stages share: pictures → embeddings → scores. Stands between the stages and the parts.
+
+Pictures are decoded and resized by a thread of its own while the network works, so that embedding costs what the
+forward passes cost; memory holds a few batches, however many pictures there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rewho.core.check import UserError
+from rewho.core.settings import EngineSettings
+from rewho.data.augment import resize
+from rewho.data.pictures import decode
+from rewho.data.table import ImageTable
+from rewho.data.views import View, read_view
+from rewho.models.single_view import SingleViewModel
+from rewho.models.weights import load_model
+from rewho.rank.ranking import ImageLabels, Ranking, rank
+from rewho.train.engine import pick_device
+
+Picture = str | Path | NDArray[np.uint8]
+Item = TypeVar("Item")
+AHEAD = 3  # batches that are prepared while one is embedded
+
+
+def view_of(model: SingleViewModel) -> View:
+    """Return the view that a model looks at, at the model's own input size."""
+    view = read_view(model.settings.view)
+    return View(view.name, view.top, view.bottom, view.left, view.right, model.input_size, view.mask)
+
+
+def ahead(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
+    """Yield `items` while a thread makes the next `count` of them.
+
+    Example:
+        >>> list(ahead(range(5)))
+        [0, 1, 2, 3, 4]
+    """
+    source = iter(items)
+    end: Any = object()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = [thread.submit(next, source, end) for _ in range(count)]
+        while (item := waiting.pop(0).result()) is not end:
+            waiting.append(thread.submit(next, source, end))
+            yield item
+        for rest in waiting:
+            rest.cancel()
+
+
+def embed_batches(
+    model: nn.Module, batches: Iterable[NDArray[np.uint8]], device: torch.device, *, flip: bool = True
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the embeddings of each batch of pictures.
+
+    Args:
+        model: In evaluation mode, on `device`; takes [N, 3, H, W] uint8.
+        batches: uint8 [N, H, W, 3], RGB, at the model's input size.
+        device: Where the model is.
+        flip: Average the embeddings of a picture and its mirror image (FD section 4.1).
+
+    Yields:
+        float32 [N, D], not normalised.
+    """
+    for batch in ahead(batches):
+        with torch.inference_mode():
+            images = torch.from_numpy(batch).to(device, non_blocking=True).permute(0, 3, 1, 2)
+            embeddings: Tensor = model(images)
+            if flip:
+                embeddings = (embeddings + model(images.flip(-1))) / 2
+            yield embeddings.float().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A loaded model, ready to embed pictures.
+
+    Args:
+        model: The network, in evaluation mode.
+        description: Content of its `model.json`; empty for a model in training.
+        device: Where it computes.
+    """
+
+    model: SingleViewModel
+    description: dict[str, Any]
+    device: torch.device
+
+    def embed(
+        self,
+        images: Sequence[Picture],
+        *,
+        flip: bool = True,
+        batch: int = 64,
+        done: Callable[[int], None] = lambda count: None,
+    ) -> NDArray[np.float32]:
+        """Return one embedding for each picture.
+
+        Args:
+            images: Files, or uint8 RGB arrays [H, W, 3] of any size; one person each.
+            flip: Average the embeddings of a picture and its mirror image.
+            batch: Pictures at a time.
+            done: Called with the number of pictures of each finished batch.
+
+        Returns:
+            float32 [N, D], not normalised; compare with the cosine.
+
+        Raises:
+            UserError: No pictures, or one that cannot be read; says which.
+        """
+        if len(images) == 0:
+            raise UserError("pictures to embed", expected="at least one", got="none", fix="Check the folder.")
+        view = view_of(self.model)
+
+        def prepare() -> Iterator[NDArray[np.uint8]]:
+            for start in range(0, len(images), batch):
+                yield resize([_pixels(image) for image in images[start : start + batch]], view)
+
+        parts = []
+        for part in embed_batches(self.model, prepare(), self.device, flip=flip):
+            parts.append(part)
+            done(len(part))
+        return np.concatenate(parts)
+
+
+def _pixels(image: Picture) -> NDArray[np.uint8]:
+    return decode(Path(image)) if isinstance(image, str | Path) else image
+
+
+def load(path: str | Path, device: str = "auto", threads: int = 0) -> Embedder:
+    """Load a model folder for embedding.
+
+    Args:
+        path: Folder with model.safetensors and model.json.
+        device: auto, cpu or cuda.
+        threads: CPU threads; 0 leaves torch's own choice.
+
+    Raises:
+        UserError: No model there, a damaged one, or no such device.
+    """
+    model, description = load_model(Path(path))
+    if threads:
+        torch.set_num_threads(threads)
+    return embedder(model, EngineSettings(device=device), description)
+
+
+def embedder(model: SingleViewModel, engine: EngineSettings, description: dict[str, Any] | None = None) -> Embedder:
+    """Put a model on its device, in evaluation mode and the memory format that convolutions are fastest in."""
+    device = pick_device(engine.device)
+    model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return Embedder(model, description or {}, device)
+
+
+def labels_of(table: ImageTable) -> ImageLabels:
+    """Return what ranking needs to know of a table's images."""
+    names = tuple(str(table.file(row)) for row in range(len(table)))
+    return ImageLabels(table.person_ids, table.camera_ids, names)
+
+
+def query_and_gallery(table: ImageTable) -> tuple[ImageTable, ImageTable]:
+    """Return the query and the gallery part; a pool without parts is both, and no picture is compared with itself.
+
+    Raises:
+        UserError: The table has neither.
+    """
+    if table.in_split("pool").any():
+        pool = table.select("pool")
+        return pool, pool
+    return table.select("query"), table.select("gallery")
+
+
+def rank_table(
+    model: Embedder,
+    table: ImageTable,
+    *,
+    flip: bool = True,
+    batch: int = 64,
+    done: Callable[[int], None] = lambda count: None,
+) -> Ranking:
+    """Embed a table's queries and gallery and rank them.
+
+    Args:
+        model: Embeds the pictures.
+        table: With the parts query and gallery, or pool.
+        flip: Average the embeddings of a picture and its mirror image.
+        batch: Pictures at a time.
+        done: Called with the number of pictures of each finished batch.
+    """
+    query, gallery = query_and_gallery(table)
+
+    def embed(part: ImageTable) -> NDArray[np.float32]:
+        return model.embed([part.file(row) for row in range(len(part))], flip=flip, batch=batch, done=done)
+
+    gallery_embeddings = embed(gallery)
+    query_embeddings = gallery_embeddings if query is gallery else embed(query)
+    return rank(query_embeddings, gallery_embeddings, labels_of(query), labels_of(gallery))

@@ -1,0 +1,78 @@
+"""Checkpoints that survive anything: whole or absent, hashed, and with an older one to fall back to.
+
+A checkpoint is a folder `step-00000123/` with `state.pt` and a manifest that holds its sha256, written aside, synced
+and renamed. `state.pt` is read with `weights_only=True`: tensors, numbers and text, nothing that could run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rewho.core.artifact import damage, remove_unfinished, write_folder
+from rewho.core.check import UserError
+from rewho.core.progress import say
+
+STATE = "state.pt"
+
+
+def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int = 2) -> Path:
+    """Save the state after `step` steps and remove all but the newest `keep` checkpoints.
+
+    Args:
+        folder: Folder of all checkpoints of a run.
+        step: Optimizer steps taken.
+        state: Parts of the state by name; each holds tensors, numbers, text, lists and dictionaries only.
+        keep: How many checkpoints to keep, at least 1.
+
+    Raises:
+        UserError: The disk is full; the earlier checkpoints are untouched.
+    """
+
+    def fill(aside: Path) -> None:
+        try:
+            with (aside / STATE).open("wb") as file:
+                torch.save(dict(state), file)
+        except RuntimeError as error:  # how torch ends when a write failed; why it failed stands behind it
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+    path = write_folder(folder / f"step-{step:08d}", fill)
+    for old in _newest_first(folder)[keep:]:
+        shutil.rmtree(old)
+    return path
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]] | None:
+    """Return step and state of the newest undamaged checkpoint, or None where there is none at all.
+
+    A damaged one is named in a warning, and the one before it is taken.
+
+    Raises:
+        UserError: There are checkpoints, and every one of them is damaged.
+    """
+    remove_unfinished(folder)
+    paths = _newest_first(folder)
+    for path in paths:
+        wrong = damage(path)
+        if wrong is None:
+            state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
+            return int(path.name.removeprefix("step-")), state
+        say(f"warning: checkpoint {path} is damaged ({wrong}); falling back to the one before it")
+    if paths:
+        raise UserError(
+            f"checkpoints in {folder}",
+            expected="at least one undamaged checkpoint",
+            got=f"{len(paths)} damaged: {wrong}",
+            fix="Restore the folder from a copy, or choose a new --out to start again.",
+        )
+    return None

@@ -1,0 +1,88 @@
+"""Devices, processes and precision, from Lightning Fabric."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.precision import MixedPrecision
+from torch.amp.grad_scaler import GradScaler
+
+from rewho.core.check import UserError, check_choice
+from rewho.core.settings import EngineSettings
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A launched Fabric and what the checkpoint must know of it.
+
+    Args:
+        fabric: Moves modules and batches, wraps for several processes.
+        scaler: The loss scaler of fp16; None otherwise.
+    """
+
+    fabric: Fabric
+    scaler: GradScaler | None
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called auto, cpu or cuda.
+
+    Raises:
+        UserError: cuda was asked for and there is none.
+
+    Example:
+        >>> pick_device("cpu")
+        device(type='cpu')
+    """
+    check_choice("--engine.device", name, ("auto", "cpu", "cuda"))
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UserError(
+            "--engine.device", expected="a CUDA device", got="none that torch can see", fix="Pass --engine.device cpu."
+        )
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def launch(settings: EngineSettings) -> Engine:
+    """Start the processes and return this one's engine.
+
+    Raises:
+        UserError: Unknown precision or device, or fewer devices than asked for.
+    """
+    device = pick_device(settings.device)
+    precision = check_choice("--engine.precision", settings.precision, ("auto", "32", "bf16", "fp16"))
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
+    if device.type == "cuda" and settings.devices > torch.cuda.device_count():
+        raise UserError(
+            "--engine.devices",
+            expected=f"at most the {torch.cuda.device_count()} CUDA devices here",
+            got=str(settings.devices),
+            fix="Pass a smaller number.",
+        )
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = not settings.deterministic
+    torch.set_float32_matmul_precision("high")
+    return _fabric(device, settings.devices, precision)
+
+
+def _fabric(device: torch.device, devices: int, precision: str) -> Engine:
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning.*")  # advice on workers and launchers, not on the result
+    scaler = None
+    plugin = None
+    if precision == "bf16":
+        plugin = MixedPrecision("bf16-mixed", device.type)
+    elif precision == "fp16":
+        scaler = GradScaler(device.type)
+        plugin = MixedPrecision("16-mixed", device.type, scaler)
+    fabric = Fabric(accelerator=device.type, devices=devices, strategy="ddp" if devices > 1 else "auto", plugins=plugin)
+    fabric.launch()
+    return Engine(fabric, scaler)

@@ -1,0 +1,73 @@
+"""What a run writes down: one JSON line per step, TensorBoard beside it, both exact after a resume."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+LOG = "log.jsonl"
+
+
+class RunLog:
+    """The log of a run.
+
+    Args:
+        folder: Folder of the run.
+        at: Byte offset that the resumed checkpoint recorded; what was logged after it is cut off. 0 starts anew.
+        step: Step of the resumed checkpoint.
+        tensorboard: Write TensorBoard files too.
+    """
+
+    def __init__(self, folder: Path, at: int = 0, step: int = 0, *, tensorboard: bool = True) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / LOG
+        path.touch()
+        os.truncate(path, min(at, path.stat().st_size))
+        self._file = path.open("a", encoding="utf-8")
+        self._writer = _tensorboard(folder / "tensorboard", step) if tensorboard else None
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Append one line; numbers go to TensorBoard as well."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        if self._writer is not None:
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    self._writer.add_scalar(name, value, step)
+
+    def offset(self) -> int:
+        """Put everything on the disk and return the length of the log in bytes; belongs in the checkpoint."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+
+def _tensorboard(folder: Path, step: int) -> SummaryWriter:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=step or None)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's log, oldest first; a last line cut by a crash is left out."""
+    lines = []
+    for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines

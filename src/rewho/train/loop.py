@@ -1,0 +1,274 @@
+"""The only training loop: steps, checks, log, evaluation, checkpoints, and an exact resume.
+
+Everything that decides the next step is in `State` or is a pure function of the step's number (sampler, augmentation,
+learning rate, torch's generators), so that a run cut anywhere ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from rewho.core.check import UserError
+from rewho.core.progress import Progress, say
+from rewho.core.runtime import Interrupted, StopRequest, generator
+from rewho.core.settings import TrainSettings
+from rewho.train.checkpoint import load_checkpoint, save_checkpoint
+from rewho.train.engine import Engine
+from rewho.train.log import RunLog
+from rewho.train.optim import gradient_norm, learning_rate, set_learning_rate
+
+SPIKE_WINDOW = 50  # losses that a new one is compared with
+SPIKE_FLOOR = 1.0  # a loss below this is never called a spike: late in training single hard batches stand out
+
+
+class Plans(Protocol):
+    """The order of batches; see `data.batches.PlanStream`."""
+
+    def epoch_length(self) -> int:
+        """Return the number of batches of an epoch."""
+
+
+@dataclass
+class State:
+    """What changes from step to step, beside weights and optimizer.
+
+    Attributes:
+        step: Optimizer steps taken.
+        closed_epochs: Epochs whose evaluation and log line are done.
+        recent: The last losses, for finding spikes.
+        sums: Sum of each loss term since the epoch began.
+        best: Best mAP so far, and the epoch it was measured after.
+        figures: Figures of the last evaluation.
+        log_bytes: Length of the log.
+    """
+
+    step: int = 0
+    closed_epochs: int = 0
+    recent: list[float] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    best: list[float] = field(default_factory=lambda: [-1.0, 0.0])
+    figures: dict[str, float] = field(default_factory=dict)
+    log_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the loop is given: model and losses, batches, and what to do at the end of an epoch.
+
+    Args:
+        task: Module that is called with a batch and returns its loss terms by name; `total` is minimised.
+        optimizer: Optimizer over the task's parameters.
+        epoch_length: Batches in an epoch.
+        batches: Called with the number of batches to skip; returns the rest.
+        settings: Lengths, schedule, checkpoints, seed.
+        folder: Folder of the run.
+        evaluate: Called with the stop request; returns figures, `mAP` among them, or None where there is no test part.
+        keep_best: Called when `mAP` is higher than ever before.
+        names: Names the pictures of a batch, for messages.
+    """
+
+    task: nn.Module
+    optimizer: Optimizer
+    epoch_length: int
+    batches: Callable[[int], Iterable[Any]]
+    settings: TrainSettings
+    folder: Path
+    evaluate: Callable[[StopRequest], Mapping[str, float] | None]
+    keep_best: Callable[[], object]
+    names: Callable[[Any], list[str]]
+
+
+def train(training: Training, engine: Engine) -> State:
+    """Run a training to its end, from its newest checkpoint if there is one.
+
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C; the state is saved at the end of the current step.
+        UserError: The loss or a gradient is not finite, or jumps; nothing was changed by that step.
+    """
+    with StopRequest() as stop:
+        return _Run(training, engine, stop).run()
+
+
+class _Run:
+    """One process's run of a training."""
+
+    def __init__(self, training: Training, engine: Engine, stop: StopRequest) -> None:
+        self.training, self.engine, self.stop = training, engine, stop
+        self.fabric, self.settings = engine.fabric, training.settings
+        self.module, self.optimizer = training.task, training.optimizer
+        self.state = self._restore()
+        if self.settings.engine.compile:
+            self.module.compile()
+        self.wrapped, self.wrapped_optimizer = self.fabric.setup(self.module, self.optimizer)
+        self.total = self.settings.epochs * training.epoch_length
+
+    def run(self) -> State:
+        """Take the steps that are left."""
+        state, length = self.state, self.training.epoch_length
+        main = self.fabric.is_global_zero
+        log = RunLog(self.training.folder, state.log_bytes, state.step) if main else None
+        progress = Progress("train", self.total, state.step, "steps") if main else None
+        try:
+            if state.step // length > state.closed_epochs:  # cut between the last step and the end of an epoch
+                self._close_epoch(log)
+            for batch in self.training.batches(state.step):
+                rate = self._prepare_step()
+                values = self._forward_backward(batch)
+                self._refuse_divergence(values, batch)
+                self.wrapped_optimizer.step()
+                self.wrapped_optimizer.zero_grad(set_to_none=True)
+                state.step += 1
+                if log is not None and progress is not None:
+                    log.write(state.step, {**values, "learning_rate": rate})
+                    progress.advance(1, f"loss {values['total']:.4g}")
+                if state.step % length == 0:
+                    self._close_epoch(log)
+                if self.stop.wanted or self._checkpoint_due():
+                    self._save(log)
+                if self.stop.wanted:
+                    raise Interrupted(f"step {state.step:,} of {self.total:,} is saved in {self.training.folder}")
+        finally:
+            if log is not None and progress is not None:
+                log.__exit__(None, None, None)
+                progress.close()
+        return state
+
+    def _prepare_step(self) -> float:
+        """Set the learning rate and torch's generators, both from the step's number alone."""
+        step, settings = self.state.step, self.settings
+        rate = learning_rate(settings.optimizer, step, self.training.epoch_length, settings.epochs)
+        set_learning_rate(self.optimizer, rate)
+        torch.manual_seed(int(generator(settings.seed, "torch", step, self.fabric.global_rank).integers(2**62)))
+        return rate
+
+    def _forward_backward(self, batch: Any) -> dict[str, float]:  # noqa: ANN401 - batches are the stage's own
+        """Add up the gradients of a batch in its parts; return mean loss terms and gradient norm over all processes."""
+        self.wrapped.train()
+        parts = self.settings.sampler.accumulate
+        batch = self.fabric.to_device(batch)
+        sums: dict[str, Tensor] = {}
+        for part in range(parts):
+            piece = batch if parts == 1 else type(batch)(*(column.chunk(parts)[part] for column in batch))
+            with self.fabric.no_backward_sync(self.wrapped, enabled=part < parts - 1):
+                terms = self.wrapped(piece)
+                self.fabric.backward(terms["total"] / parts)
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0) + term.detach().float() / parts
+        sums["gradient_norm"] = gradient_norm(self.module).float()
+        if self.engine.scaler is not None:
+            sums["gradient_norm"] = sums["gradient_norm"] / self.engine.scaler.get_scale()
+        return self._gather(sums)
+
+    def _gather(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """Average over processes and bring to the CPU, all at once; a stop that one process saw, all see."""
+        values = torch.stack([*sums.values(), torch.tensor(float(self.stop.wanted), device=self.fabric.device)])
+        if self.fabric.world_size > 1:
+            torch.distributed.all_reduce(values)
+            values = values / self.fabric.world_size
+        *numbers, stopped = values.tolist()
+        self.stop.wanted = self.stop.wanted or stopped > 0
+        return dict(zip(sums, numbers, strict=True))
+
+    def _refuse_divergence(self, values: Mapping[str, float], batch: Any) -> None:  # noqa: ANN401
+        """Stop before the optimizer uses a loss or gradient that is not finite, or a loss that jumps."""
+        recent, factor = self.state.recent, self.settings.checkpoint.spike_factor
+        scaled = self.engine.scaler is not None  # fp16 overflows now and then; the scaler leaves such steps out itself
+        wrong = [
+            name
+            for name, value in values.items()
+            if not math.isfinite(value) and not (scaled and name == "gradient_norm")
+        ]
+        limit = factor * max([*recent, SPIKE_FLOOR / factor]) if factor and len(recent) >= 5 else math.inf
+        if wrong or values["total"] > limit:
+            what = f"{', '.join(wrong)} = NaN or infinity" if wrong else f"loss {values['total']:.4g} > {limit:.4g}"
+            raise UserError(
+                f"step {self.state.step + 1}",
+                expected="a finite loss and gradient, and no jump",
+                got=f"{what}; the batch holds {', '.join(self.training.names(batch))}",
+                fix="Look at these pictures; lower --optimizer.learning_rate or add --optimizer.warmup_epochs; run the "
+                "same command to go on from the last checkpoint, which is untouched. "
+                "--checkpoint.spike_factor 0 lets jumps pass.",
+            )
+        self.state.recent = [*recent, values["total"]][-SPIKE_WINDOW:]
+        for name, value in values.items():
+            self.state.sums[name] = self.state.sums.get(name, 0.0) + value
+
+    def _close_epoch(self, log: RunLog | None) -> None:
+        """Evaluate if it is time, log the epoch, and remember that both are done."""
+        state, settings = self.state, self.settings
+        epoch = state.step // self.training.epoch_length
+        last = epoch == settings.epochs
+        every = settings.evaluate_every
+        due = every >= 0 and (last or (every > 0 and epoch % every == 0))
+        figures: Mapping[str, float] = {}
+        if due and self.fabric.is_global_zero:
+            try:
+                figures = self.training.evaluate(self.stop) or {}
+            except Interrupted:
+                self.stop.wanted = True
+        if self.fabric.world_size > 1:
+            figures, self.stop.wanted = self.fabric.broadcast((dict(figures), self.stop.wanted))
+        if due and not figures and self.stop.wanted:
+            return  # cut within the evaluation: the resumed run does it again
+        if figures:
+            state.figures = dict(figures)
+        if figures and figures["mAP"] > state.best[0]:
+            state.best = [float(figures["mAP"]), float(epoch)]
+            if self.fabric.is_global_zero:
+                self.training.keep_best()
+        means = {name: value / self.training.epoch_length for name, value in state.sums.items()}
+        state.sums, state.closed_epochs = {}, epoch
+        if log is not None:
+            log.write(state.step, {"epoch": epoch, **{f"epoch_{k}": v for k, v in means.items()}, **figures})
+            text = ", ".join(f"{name} {value:.4g}" for name, value in {**means, **figures}.items())
+            say(f"epoch {epoch}/{settings.epochs}: {text}")
+
+    def _checkpoint_due(self) -> bool:
+        step, checkpoint = self.state.step, self.settings.checkpoint
+        epoch, within = divmod(step, self.training.epoch_length)
+        at_epoch = within == 0 and (epoch % max(checkpoint.every_epochs, 1) == 0 or step == self.total)
+        return at_epoch or bool(checkpoint.every_steps and step % checkpoint.every_steps == 0)
+
+    def _save(self, log: RunLog | None) -> None:
+        if log is not None:
+            self.state.log_bytes = log.offset()
+            parts = state_parts(self.module, self.optimizer, self.engine, self.state)
+            save_checkpoint(self.training.folder / "checkpoints", self.state.step, parts, self.settings.checkpoint.keep)
+        self.fabric.barrier()
+
+    def _restore(self) -> State:
+        found = load_checkpoint(self.training.folder / "checkpoints")
+        if found is None:
+            return State()
+        say(f"resuming after step {found[0]:,}")
+        return restore_parts(found[1], self.module, self.optimizer, self.engine)
+
+
+def state_parts(module: nn.Module, optimizer: Optimizer, engine: Engine, state: State) -> dict[str, Any]:
+    """Return every part of the state by name, as the checkpoint holds it."""
+    buffers = dict(module.named_buffers())
+    tensors = module.state_dict()
+    return {
+        "parameters": {name: tensor for name, tensor in tensors.items() if name not in buffers},
+        "buffers": {name: tensor for name, tensor in tensors.items() if name in buffers},
+        "optimizer": optimizer.state_dict(),
+        "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
+        **{f"state.{name}": value for name, value in vars(replace(state)).items()},
+    }
+
+
+def restore_parts(parts: Mapping[str, Any], module: nn.Module, optimizer: Optimizer, engine: Engine) -> State:
+    """Put the parts of a checkpoint back to where they came from; the inverse of `state_parts`."""
+    module.load_state_dict({**parts["parameters"], **parts["buffers"]})
+    optimizer.load_state_dict(parts["optimizer"])
+    if engine.scaler is not None:
+        engine.scaler.load_state_dict(parts["scaler"])
+    return State(**{name.removeprefix("state."): value for name, value in parts.items() if name.startswith("state.")})

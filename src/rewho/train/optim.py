@@ -1,0 +1,76 @@
+"""Optimizer and learning rate. The rate is a pure function of the step, so that there is no schedule state to lose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, Optimizer
+
+from rewho.core.check import check_choice
+from rewho.core.settings import OptimizerSettings
+
+SCHEDULES = ("halve", "cosine", "constant")
+
+
+def learning_rate(settings: OptimizerSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """Return the learning rate of optimizer step `step`, counted from 0.
+
+    Args:
+        settings: Rate, warm-up and schedule.
+        step: Steps taken so far.
+        steps_per_epoch: Steps in one epoch.
+        epochs: Length of the whole training in epochs.
+
+    Example:
+        >>> paper = OptimizerSettings(learning_rate=0.0025, schedule="halve", halve_every=20)
+        >>> [learning_rate(paper, epoch * 10, 10, 80) for epoch in (0, 19, 20, 79)]
+        [0.0025, 0.0025, 0.00125, 0.0003125]
+    """
+    epoch = step / steps_per_epoch
+    if epoch < settings.warmup_epochs:
+        return settings.learning_rate * (step + 1) / (settings.warmup_epochs * steps_per_epoch + 1)
+    if settings.schedule == "halve":
+        return settings.learning_rate * 0.5 ** math.floor(epoch / settings.halve_every + 1e-9)
+    if settings.schedule == "cosine":
+        done = (epoch - settings.warmup_epochs) / max(epochs - settings.warmup_epochs, 1e-9)
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return settings.learning_rate
+
+
+def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: OptimizerSettings) -> Optimizer:
+    """Return the optimizer over a backbone and its heads; each group remembers its `factor` of the learning rate.
+
+    Raises:
+        UserError: Unknown optimizer or schedule.
+    """
+    check_choice("--optimizer.schedule", settings.schedule, SCHEDULES)
+    check_choice("--optimizer.kind", settings.kind, ("sgd", "adam"))
+    of_heads = [parameter for head in heads for parameter in head.parameters() if parameter.requires_grad]
+    of_backbone = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    groups = [{"params": of_backbone, "factor": 1.0}, {"params": of_heads, "factor": settings.head_factor}]
+    fused = all(parameter.device.type == "cuda" for parameter in of_backbone + of_heads)
+    if settings.kind == "adam":
+        return Adam(groups, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused or None)
+    return SGD(
+        groups,
+        settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+        fused=fused or None,
+    )
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give every parameter group its share of the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+def gradient_norm(module: nn.Module) -> torch.Tensor:
+    """Return the Euclidean norm of all gradients, a scalar on their device; NaN or infinite if any of them is."""
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)

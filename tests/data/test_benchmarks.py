@@ -1,0 +1,158 @@
+"""Layouts of the published data sets, on folders of empty files, and on real data where it lies beside the checkout."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from rewho.core.check import UserError
+from rewho.core.settings import DataSettings
+from rewho.data.benchmarks import LAYOUTS, read, read_settings, recognise
+from rewho.data.known_counts import KNOWN, compare_counts
+from rewho.data.table import DISTRACTOR, JUNK
+
+MARKET = {
+    "bounding_box_train": ["0002_c1s1_000451_03.jpg", "0007_c2s3_070952_01.jpg", "0002_c6s1_000001_01.jpg"],
+    "query": ["0001_c1s1_001051_00.jpg"],
+    "bounding_box_test": ["0001_c2s1_000301_00.jpg.jpg", "0000_c1s1_000151_01.jpg", "-1_c3s2_100001_01.png"],
+}
+DUKE = {"bounding_box_train": ["0001_c2_f0046182.jpg"], "query": ["0005_c2_f1.jpg"], "bounding_box_test": ["0005_c8_f1.jpg"]}
+CUHK03 = {"bounding_box_train": ["0001_c1_01.png"], "query": ["0003_c1_02.png"], "bounding_box_test": ["0003_c2_10.png"]}
+
+
+def plant(root: Path, folders: dict[str, list[str]]) -> Path:
+    for folder, names in folders.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (root / folder / name).touch()
+    return root
+
+
+def test_market1501_hand_values(tmp_path):
+    table = read(plant(tmp_path, MARKET))
+    assert table.name == "market1501"
+    assert table.paths == (
+        "bounding_box_train/0002_c1s1_000451_03.jpg",
+        "bounding_box_train/0002_c6s1_000001_01.jpg",
+        "bounding_box_train/0007_c2s3_070952_01.jpg",
+        "query/0001_c1s1_001051_00.jpg",
+        "bounding_box_test/-1_c3s2_100001_01.png",
+        "bounding_box_test/0000_c1s1_000151_01.jpg",
+        "bounding_box_test/0001_c2s1_000301_00.jpg.jpg",
+    )
+    assert table.person_ids.tolist() == [2, 2, 7, 1, JUNK, DISTRACTOR, 1]
+    assert table.camera_ids.tolist() == [0, 5, 1, 0, 2, 0, 1]
+    assert table.splits == ("train",) * 3 + ("query",) + ("gallery",) * 3
+
+
+def test_other_files_and_hidden_files_are_left_out_and_said(tmp_path):
+    root = plant(tmp_path, MARKET)
+    plant(root, {"query": ["Thumbs.db", "readme.txt", ".DS_Store", "._0001_c1s1_001051_00.jpg"]})
+    table = read(root)
+    assert len(table) == 7
+    assert any(note.startswith("2 files in query/ are no pictures") for note in table.notes)
+
+
+def test_differing_counts_are_said(tmp_path):
+    notes = read(plant(tmp_path, MARKET)).notes
+    assert "Expected 12,936 train images of 751 people (market1501 as published), found 3 of 2 people." in notes
+    assert "Expected 15,913 gallery images (market1501 as published), found 2 (besides 1 of junk)." in notes
+
+
+def test_dukemtmc_comes_with_a_notice_and_never_a_link(tmp_path):
+    table = read(plant(tmp_path, DUKE))
+    assert table.name == "dukemtmc-reid"
+    assert table.camera_ids.tolist() == [1, 1, 7]
+    notice = [note for note in table.notes if "withdrawn" in note]
+    assert len(notice) == 1
+    assert "http" not in notice[0]
+
+
+@pytest.mark.parametrize("boxes", ["detected", "labeled"])
+def test_cuhk03_np_by_either_folder(tmp_path, boxes):
+    plant(tmp_path / boxes, CUHK03)
+    table = read(tmp_path / boxes)
+    assert table.name == f"cuhk03-np-{boxes}"
+    assert read(tmp_path, cuhk03_boxes=boxes).digest() == table.digest()
+
+
+def test_cuhk03_np_asks_for_the_boxes_that_are_there(tmp_path):
+    plant(tmp_path / "labeled", CUHK03)
+    with pytest.raises(UserError, match="Set cuhk03_boxes to labeled"):
+        read(tmp_path)
+
+
+def test_a_training_part_alone_is_read_and_noted(tmp_path):
+    table = read(plant(tmp_path, {"bounding_box_train": MARKET["bounding_box_train"]}))
+    assert set(table.splits) == {"train"}
+    assert "No query/ here, so there is no query split." in table.notes
+
+
+@pytest.mark.parametrize(
+    ("folders", "layout"),
+    [(MARKET, "market1501"), (DUKE, "dukemtmc-reid"), (CUHK03, "cuhk03-np"), ({"anna": ["1.jpg"]}, "folder")],
+)
+def test_auto_says_what_it_took_the_folder_for(tmp_path, folders, layout):
+    root = plant(tmp_path, folders)
+    assert recognise(root)[0] == layout
+    assert read(root).notes[0].startswith(f"Taken for the layout '{layout}'")
+    assert read(root, layout).digest() == read(root).digest()
+
+
+def test_people_in_train_and_test_are_noted(tmp_path):
+    plant(tmp_path, MARKET)
+    plant(tmp_path, {"query": ["0007_c1s1_1_00.jpg"]})
+    assert any("1 people are in both train and query" in note for note in read(tmp_path).notes)
+
+
+def test_settings_hold_out_first_and_share_second(tmp_path):
+    names = [f"{person:04}_c{camera}s1_{i}_00.jpg" for person in range(1, 21) for camera in (1, 2) for i in range(3)]
+    plant(tmp_path, {"bounding_box_train": names})
+    whole = read_settings(DataSettings(root=tmp_path, hold_out=5))
+    table = read_settings(DataSettings(root=tmp_path, hold_out=5, share=0.4))
+    assert len(set(table.select("train").person_ids.tolist())) == 6
+    assert table.select("query").paths == whole.select("query").paths
+    assert table.name == "market1501-held-out-5"
+
+
+def test_one_hundred_thousand_files_are_listed_fast(tmp_path):
+    folder = tmp_path / "bounding_box_train"
+    folder.mkdir()
+    template = folder / "0000_c1s1_0.jpg"
+    template.touch()
+    for i in range(20_000):
+        (folder / f"{i % 700 + 1:04}_c{i % 6 + 1}s1_{i:06}_00.jpg").hardlink_to(template)
+    template.unlink()
+    start = time.perf_counter()
+    assert len(read(tmp_path)) == 20_000
+    assert time.perf_counter() - start < 2.0  # a fifth of the files, and room for a busy machine
+
+
+def test_known_counts_are_complete():
+    assert {name.split("-")[0] for name in LAYOUTS} - {"folder", "csv"} == {name.split("-")[0] for name in KNOWN}
+
+
+def test_real_cuhk03_np_agrees_with_the_published_counts(shared):
+    table = read(shared / "data" / "cuhk03-np")
+    assert [count.images for count in table.counts().values()] == [7_365, 1_400, 5_332]
+    assert compare_counts(table) == (
+        "7,365 train images of 767 people, as published.",
+        "1,400 query images, as published.",
+        "5,332 gallery images, as published.",
+    )
+
+
+def test_real_market1501_agrees_with_the_published_list(shared, golden_list):
+    table = read(shared / "data" / "market1501")
+    published = golden_list("market1501")
+    assert [Path(path).name for path in table.paths] == published["name"].tolist()
+    assert table.person_ids.tolist() == published["pid"].tolist()
+    assert table.camera_ids.tolist() == published["camera0"].tolist()
+    assert table.labels().tolist() == published["label"].tolist()
+
+
+@pytest.fixture
+def golden_list(shared):
+    import numpy as np
+
+    return lambda name: np.load(shared / "golden" / "splits" / "few_ims" / f"{name}.npz", allow_pickle=False)

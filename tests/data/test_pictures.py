@@ -1,0 +1,256 @@
+"""Decoding, the store of decoded pictures, and hostile files."""
+
+import os
+import resource
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewho.core.check import UserError
+from rewho.data.benchmarks import read
+from rewho.data.pictures import PIXEL_LIMIT, Pictures, decode, verify
+from rewho.data.table import ImageTable
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 7, 3), dtype=np.uint8)
+
+
+def encode(ending, pixels=PIXELS):
+    """Encode an RGB picture."""
+    return cv2.imencode(ending, pixels[:, :, ::-1] if pixels.ndim == 3 else pixels)[1].tobytes()
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def plant(folder, number=5):
+    """Write `number` PNGs of different sizes, and return their pixels."""
+    draw = np.random.default_rng(1)
+    pictures = [draw.integers(0, 256, (4 + i, 3 + 2 * i, 3), dtype=np.uint8) for i in range(number)]
+    for i, picture in enumerate(pictures):
+        (folder / f"{i}.png").write_bytes(encode(".png", picture))
+    return pictures
+
+
+def table_of(folder):
+    names = tuple(sorted(path.name for path in folder.iterdir()))
+    return ImageTable("planted", folder, names, np.arange(len(names)), [0] * len(names), ("pool",) * len(names))
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp"])
+def test_lossless_pictures_come_back_as_rgb(ending, tmp_path):
+    assert (decode(encode(ending)) == PIXELS).all()
+    (tmp_path / "wrong_ending.jpg").write_bytes(encode(ending))
+    assert (decode(tmp_path / "wrong_ending.jpg") == PIXELS).all()
+
+
+def test_jpeg_and_webp_keep_the_order_of_colours():
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[:, :, 0] = 200
+    for ending in (".jpg", ".webp"):
+        mean = decode(encode(ending, red)).mean(axis=(0, 1))
+        assert mean[0] > 190 > 20 > mean[1:].max()
+
+
+def test_grey_alpha_and_16_bit_become_rgb_uint8():
+    grey = PIXELS[:, :, 0]
+    assert (decode(encode(".png", grey)) == grey[:, :, None]).all()
+    alpha = cv2.imencode(".png", np.dstack([PIXELS[:, :, ::-1], grey]))[1].tobytes()
+    assert (decode(alpha) == PIXELS).all()
+    deep = cv2.imencode(".png", PIXELS[:, :, ::-1].astype(np.uint16) * 257)[1].tobytes()
+    assert decode(deep).dtype == np.uint8
+    assert (decode(deep) == PIXELS).all()
+
+
+def test_exif_orientation_is_honoured():
+    """Orientation 6: the stored picture has to be turned by 90 degrees clockwise."""
+    smooth = cv2.resize(PIXELS[:4, :3], (24, 32))
+    jpeg = encode(".jpg", smooth)
+    entry = struct.pack("<HHII", 0x112, 3, 1, 6)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
+    turned = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+    assert (decode(turned) == np.rot90(decode(jpeg), -1)).all()
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".webp"])
+@pytest.mark.parametrize("left", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_truncated_files_are_refused_and_named(ending, left, tmp_path):
+    whole = encode(ending, np.tile(PIXELS, (10, 10, 1)))
+    file = tmp_path / f"cut{ending}"
+    file.write_bytes(whole[: int(left * len(whole))])
+    with pytest.raises(UserError, match=f"cut{ending}"):
+        decode(file)
+
+
+@given(st.sampled_from([".jpg", ".png", ".bmp", ".webp"]), st.data())
+@settings(max_examples=300, deadline=None)
+def test_damaged_files_give_a_picture_or_an_error_never_a_crash(ending, data):
+    damaged = bytearray(encode(ending))
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        pixels = decode(bytes(damaged), pixel_limit=10_000)
+    except UserError:
+        return
+    assert pixels.dtype == np.uint8
+    assert pixels.size <= 30_000
+
+
+def png_bomb(width, height):
+    """A PNG of zeros that is small on disk, made without holding its pixels."""
+    squeeze = zlib.compressobj(9)
+    row = bytes(width * 3 + 1)
+    body = b"".join(squeeze.compress(row) for _ in range(height)) + squeeze.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + chunk(
+        b"IDAT", body
+    ) + chunk(b"IEND", b"")  # fmt: skip
+
+
+def claims(ending, width, height):
+    """A small picture whose header claims another size."""
+    data = bytearray(encode(ending))
+    if ending == ".png":
+        struct.pack_into(">II", data, 16, width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif ending == ".bmp":
+        struct.pack_into("<ii", data, 18, width, height)
+    elif ending == ".jpg":
+        struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, height, width)
+    else:
+        data = bytearray(cv2.imencode(".webp", PIXELS, [cv2.IMWRITE_WEBP_QUALITY, 80])[1].tobytes())
+        struct.pack_into("<HH", data, 26, width & 0x3FFF, height & 0x3FFF)
+    return bytes(data)
+
+
+def test_image_bombs_are_refused_before_decoding(tmp_path):
+    bombs = {
+        "bomb.png": png_bomb(20_000, 20_000),
+        "claims.png": claims(".png", 2**31 - 1, 2**31 - 1),
+        "claims.bmp": claims(".bmp", 60_000, 60_000),
+        "claims.jpg": claims(".jpg", 65_000, 65_000),
+        "claims.webp": claims(".webp", 16_383, 16_383),
+        "metadata.png": encode(".png")[:33] + chunk(b"iCCP", bytes(50_000_000)) + encode(".png")[33:],
+        "animated.png": encode(".png")[:33] + chunk(b"acTL", struct.pack(">II", 9_999, 0)) + encode(".png")[33:],
+        "fits.jpg": b"SIMPLE  =" + bytes(5_000),
+        "psd.jpg": b"8BPS" + bytes(5_000),
+        "eps.jpg": b"%!PS-Adobe-3.0 EPSF" + bytes(5_000),
+        "pdf.jpg": b"%PDF-1.7" + bytes(5_000),
+        "gif.jpg": b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + bytes(5_000),
+    }
+    for name, data in bombs.items():
+        (tmp_path / name).write_bytes(data)
+    with (tmp_path / "sparse.jpg").open("wb") as file:
+        file.write(b"\xff\xd8\xff")
+        file.truncate(10**10)
+    del bombs["metadata.png"]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name in [*bombs, "metadata.png", "sparse.jpg"]:
+        start = time.perf_counter()
+        with pytest.raises(UserError, match=name):
+            decode(tmp_path / name)
+        assert time.perf_counter() - start < 0.2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_the_pixel_limit_is_a_limit():
+    assert decode(encode(".png"), pixel_limit=12 * 7).shape == (12, 7, 3)
+    with pytest.raises(UserError, match=r"at most 83 pixels, got 7 x 12"):
+        decode(encode(".png"), pixel_limit=12 * 7 - 1)
+    assert PIXEL_LIMIT * 3 < 100e6
+
+
+def test_pipes_folders_and_missing_files_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    for name, reason in (("pipe.jpg", "pipe"), ("folder.jpg", "a folder"), ("none.jpg", "No such file"), ("a\0.jpg", "null")):
+        with pytest.raises(UserError, match=reason):
+            decode(tmp_path / name)
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_the_store_holds_what_the_files_hold(tmp_path, threads):
+    expected = plant(tmp_path, 200)
+    table = table_of(tmp_path)
+    pictures = Pictures(table, threads=threads)
+    assert pictures.in_memory
+    assert pictures.bytes == sum(picture.size for picture in expected)
+    for row in (0, 7, 63, 64, 199, -1):
+        assert (pictures[row] == expected[int(Path(table.paths[row]).stem)]).all()
+    with pytest.raises(IndexError):
+        pictures[200]
+
+
+def test_beyond_the_memory_pictures_are_decoded_each_time(tmp_path):
+    expected = plant(tmp_path)
+    total = sum(picture.size for picture in expected)
+    assert Pictures(table_of(tmp_path), total / 1e9).in_memory
+    outside = Pictures(table_of(tmp_path), (total - 1) / 1e9)
+    assert (outside.in_memory, outside.bytes, len(outside)) == (False, 0, 5)
+    assert all((outside[row] == expected[row]).all() for row in range(5))
+    assert outside[0] is not outside[0]
+
+
+def test_pictures_in_memory_are_read_only_views(tmp_path):
+    plant(tmp_path)
+    pictures = Pictures(table_of(tmp_path))
+    assert np.shares_memory(pictures[1], pictures[1])
+    with pytest.raises(ValueError, match="read-only"):
+        pictures[0][0, 0, 0] = 1
+
+
+def test_a_turned_picture_fits_its_place_in_memory(tmp_path):
+    jpeg = encode(".jpg")
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIII", 8, 1, 0x112, 3, 1, 6, 0)
+    (tmp_path / "0.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    assert Pictures(table_of(tmp_path))[0].shape == (7, 12, 3)
+
+
+def test_all_bad_files_are_reported_at_once(tmp_path):
+    plant(tmp_path, 20)
+    for i in (3, 5, 11, 17):
+        (tmp_path / f"{i}.png").write_bytes(b"<html>" if i != 11 else encode(".png")[:-20])
+    with pytest.raises(UserError, match=r"4 of 20") as caught:
+        Pictures(table_of(tmp_path))
+    assert str(caught.value).count(".png") == 3
+    assert "1 more" in str(caught.value)
+
+
+def test_files_that_only_decoding_shows_to_be_bad_are_reported_too(tmp_path):
+    plant(tmp_path, 3)
+    damaged = bytearray(encode(".png"))
+    at = damaged.index(b"IDAT") + 10
+    damaged[at : at + 20] = bytes(20)
+    (tmp_path / "1.png").write_bytes(damaged)
+    with pytest.raises(UserError, match=r"1\.png.*damaged PNG"):
+        Pictures(table_of(tmp_path))
+    assert list(verify(table_of(tmp_path))) == [1]
+
+
+def test_verify_finds_what_is_no_picture(tmp_path):
+    plant(tmp_path, 4)
+    (tmp_path / "2.png").write_bytes(b"%PDF-1.4")
+    problems = verify(table_of(tmp_path))
+    assert list(problems) == [2]
+    assert "a PDF document" in str(problems[2])
+
+
+def test_progress_ends_at_the_total(tmp_path):
+    plant(tmp_path, 130)
+    seen: list[tuple[int, int]] = []
+    Pictures(table_of(tmp_path), progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (130, 130)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_real_pictures(shared):
+    table = read(shared / "data" / "cuhk03-np").select("query").rows(range(200))
+    pictures = Pictures(table)
+    assert {picture.shape for picture in pictures} == {(128, 64, 3)}
+    assert pictures.bytes == 200 * 128 * 64 * 3

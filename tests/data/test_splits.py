@@ -1,0 +1,226 @@
+"""Shares of a training set against the published lists and counts, and held-out people."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rewho.core.check import UserError
+from rewho.data.splits import (
+    even_counts,
+    hold_out,
+    keep_identities,
+    keep_images,
+    read_identity_list,
+    read_image_list,
+    select_share,
+)
+from rewho.data.table import DISTRACTOR, JUNK, ImageTable
+
+SETS = ["market1501", "msmt17", "cuhk03_np_labeled", "cuhk03_np_detected"]
+SHARES = ["0.10", "0.20", "0.30", "0.40", "0.50", "0.60", "0.70", "0.80", "0.90", "1.00"]
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    return shared / "golden" / "splits"
+
+
+@pytest.fixture(scope="module")
+def published(golden):
+    """Name -> the training table as published (names only)."""
+    tables = {}
+    for name in SETS:
+        full = np.load(golden / "few_ims" / f"{name}.npz", allow_pickle=False)
+        names = tuple(full["name"].tolist())
+        tables[name] = ImageTable(name, Path("."), names, full["pid"], full["camera0"], ("train",) * len(names))
+    return tables
+
+
+@pytest.fixture(scope="module")
+def counts(golden):
+    return json.loads((golden / "counts.json").read_text())
+
+
+def small(splits=None):
+    """Ten people; person p has p + 1 pictures, in two cameras by turns; a distractor and a query besides."""
+    people = [person for person in range(1, 11) for _ in range(person + 1)]
+    cameras = [i % 2 for person in range(1, 11) for i in range(person + 1)]
+    paths = tuple(f"{i:03}.jpg" for i in range(len(people) + 2))
+    splits = splits or ("train",) * len(people) + ("gallery", "query")
+    return ImageTable("small", Path("."), paths, [*people, DISTRACTOR, 99], [*cameras, 0, 1], splits)
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("share", SHARES)
+def test_sizes_are_the_published_ones(published, counts, name, share):
+    table, expected = published[name], counts[name]
+    by_identity = select_share(table, float(share), "identities", seed=3)
+    assert len(np.unique(by_identity.person_ids)) == expected["few_ids"][share]["identities"]
+    by_image = select_share(table, float(share), "images", seed=3)
+    assert len(by_image) == expected["few_ims"][share]["images"]
+    assert len(np.unique(by_image.person_ids)) == expected["few_ims"][share]["identities"]
+    assert np.unique(by_image.person_ids, return_counts=True)[1].max() == expected["few_ims"][share]["largest_count"]
+
+
+@pytest.mark.parametrize("by", ["identities", "images"])
+def test_shares_are_nested_for_one_seed_and_differ_between_seeds(published, by):
+    table = published["market1501"]
+    kept = [set(select_share(table, share, by, seed=5).paths) for share in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)]
+    assert all(smaller < larger for smaller, larger in zip(kept, kept[1:], strict=False))
+    assert kept[0] == set(select_share(table, 0.1, by, seed=5).paths)
+    assert kept[0] != set(select_share(table, 0.1, by, seed=6).paths)
+
+
+def test_identities_keep_all_their_pictures_and_the_order(published):
+    table = published["cuhk03_np_detected"]
+    kept = select_share(table, 0.3, "identities")
+    assert kept.digest() == table.rows(np.isin(table.person_ids, np.unique(kept.person_ids))).digest()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.77, 1.0])
+def test_images_are_evened_out(published, share):
+    table = published["cuhk03_np_labeled"]
+    available = np.unique(table.person_ids, return_counts=True)[1]
+    kept = np.unique(select_share(table, share, "images", seed=2).person_ids, return_counts=True)[1]
+    level = kept.max()
+    assert (kept >= 1).all()
+    assert ((kept == np.minimum(available, level)) | (kept == np.minimum(available, level - 1))).all()
+
+
+def test_the_published_few_shot_lists_are_as_even_as_ours(golden, published):
+    rows = np.load(golden / "few_ims" / "market1501.npz", allow_pickle=False)["rows_0.30"]
+    theirs = np.unique(published["market1501"].person_ids[rows], return_counts=True)[1]
+    ours = np.unique(select_share(published["market1501"], 0.3, "images").person_ids, return_counts=True)[1]
+    assert np.sort(theirs).tolist() == np.sort(ours).tolist()
+
+
+def test_even_counts_by_hand():
+    order = np.arange(3)
+    assert even_counts(np.array([5, 1, 4]), 3, order).tolist() == [1, 1, 1]
+    assert even_counts(np.array([5, 1, 4]), 4, order).tolist() == [2, 1, 1]
+    assert even_counts(np.array([5, 1, 4]), 9, order).tolist() == [4, 1, 4]
+    assert even_counts(np.array([5, 1, 4]), 10, order).tolist() == [5, 1, 4]
+    assert even_counts(np.array([5, 1, 4]), 2, np.array([2, 0, 1])).tolist() == [1, 0, 1]
+
+
+def test_shares_leave_query_and_gallery_alone():
+    table = small()
+    for by in ("identities", "images"):
+        kept = select_share(table, 0.3, by)
+        assert kept.splits[-2:] == ("gallery", "query")
+        assert kept.person_ids[-2:].tolist() == [DISTRACTOR, 99]
+    assert len(np.unique(select_share(table, 0.3).select("train").person_ids)) == 3
+
+
+def test_decimal_shares_are_exact():
+    names = tuple(f"{i}.jpg" for i in range(100))
+    table = ImageTable("hundred", Path("."), names, np.arange(100), [0] * 100, ("pool",) * 100)
+    assert int(100 * 0.29) == 28
+    assert len(select_share(table, 0.29)) == 29
+
+
+def test_reading_the_published_lists(golden, published, counts):
+    for name in SETS:
+        people = read_identity_list(golden / "few_ids" / name / "used_ids_0.10.txt")
+        kept = keep_identities(published[name], people)
+        assert len(people) == counts[name]["few_ids"]["0.10"]["identities"]
+        assert len(kept) == counts[name]["few_ids"]["0.10"]["images"]
+        images = read_image_list(golden / "few_ims" / f"{name}_used_ims_0.10.txt")
+        few = keep_images(published[name], images)
+        rows = np.load(golden / "few_ims" / f"{name}.npz", allow_pickle=False)["rows_0.10"]
+        assert few.digest() == published[name].rows(rows).digest()
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "12\nabc\n", "-1\n", "0002.jpg; 0; 0\n", "1" * 30])
+def test_wrong_identity_lists(tmp_path, text):
+    (tmp_path / "ids.txt").write_text(text)
+    with pytest.raises(UserError, match=r"ids\.txt"):
+        read_identity_list(tmp_path / "ids.txt")
+
+
+@pytest.mark.parametrize("text", ["", "12\n", "a.jpg; 0\n", "a.jpg; x; 0\n", "; 0; 0\n"])
+def test_wrong_image_lists(tmp_path, text):
+    (tmp_path / "images.txt").write_text(text)
+    with pytest.raises(UserError, match=r"images\.txt"):
+        read_image_list(tmp_path / "images.txt")
+
+
+def test_lists_of_another_data_set_are_refused():
+    with pytest.raises(UserError, match="2 of 3 that are not in it: '500', '501'"):
+        keep_identities(small(), [1, 500, 501])
+    with pytest.raises(UserError, match=r"1 of 2 that are not in it: 'zzz\.jpg'"):
+        keep_images(small(), ["000.jpg", "zzz.jpg"])
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1, 10, float("nan")])
+def test_shares_out_of_range(share):
+    with pytest.raises(UserError, match="above 0, at most 1"):
+        select_share(small(), share)
+
+
+def test_a_share_that_leaves_nobody():
+    with pytest.raises(UserError, match="enough to keep one of 10 people"):
+        select_share(small(), 0.05)
+    assert len(select_share(small(), 0.01, "images").select("train")) == 10
+    with pytest.raises(UserError, match="identities, images"):
+        select_share(small(), 0.5, "image")
+
+
+def check_hold_out(table, identities):
+    people = {split: set(table.select(split).person_ids.tolist()) for split in ("train", "query", "gallery")}
+    assert not people["train"] & people["query"]
+    assert people["query"] == people["gallery"]
+    assert len(people["query"]) == identities
+    query, gallery = table.select("query"), table.select("gallery")
+    pairs = list(zip(query.person_ids.tolist(), query.camera_ids.tolist(), strict=True))
+    assert len(set(pairs)) == len(pairs)
+    for person, camera in pairs:
+        assert ((gallery.person_ids == person) & (gallery.camera_ids != camera)).any()
+
+
+def test_hold_out_makes_queries_that_can_be_found():
+    table = small()
+    held = hold_out(table, 4, seed=7)
+    check_hold_out(held, 4)
+    assert held.paths == table.paths[:-2]  # the table's own query and gallery are gone
+    assert held.name == "small-held-out-4"
+    assert set(hold_out(table, 2, seed=7).select("query").paths) < set(held.select("query").paths)
+    assert held.digest() == hold_out(table, 4, seed=7).digest() != hold_out(table, 4, seed=8).digest()
+
+
+def test_hold_out_takes_one_query_per_camera_with_two_pictures():
+    """Person 1 is seen once by each of two cameras, so nothing of theirs can be query and gallery both."""
+    held = hold_out(small(), 9)
+    assert set(held.select("train").person_ids.tolist()) == {1}
+    queries = held.select("query")
+    per_person = {person: int((queries.person_ids == person).sum()) for person in range(2, 11)}
+    assert per_person == {2: 1} | dict.fromkeys(range(3, 11), 2)
+    with pytest.raises(UserError, match="at most 9"):
+        hold_out(small(), 10)
+    with pytest.raises(UserError, match="at least 1"):
+        hold_out(small(), 0)
+
+
+def test_hold_out_needs_cameras():
+    table = small()
+    blind = ImageTable("blind", Path("."), table.paths, table.person_ids, [-1] * len(table), table.splits)
+    with pytest.raises(UserError, match="camera of every picture"):
+        hold_out(blind, 2)
+
+
+def test_hold_out_and_shares_need_training_pictures():
+    table = small().select("query")
+    junk = ImageTable("junk", Path("."), ("a.jpg",), [JUNK], [0], ("train",))
+    for empty in (table, junk):
+        with pytest.raises(UserError, match="training pictures"):
+            hold_out(empty, 1)
+        with pytest.raises(UserError, match="training pictures"):
+            select_share(empty, 0.5)
+
+
+def test_hold_out_on_market1501(published):
+    held = hold_out(published["market1501"], 250)
+    check_hold_out(held, 250)
+    assert len(np.unique(held.select("train").person_ids)) == 501
