@@ -24,6 +24,7 @@ autodoc_typehints = "signature"
 autodoc_type_aliases = {"NDArray": "NDArray"}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # fields are listed once, by autodoc
 
 
 class PackageModules(SphinxDirective):

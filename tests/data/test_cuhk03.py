@@ -87,7 +87,7 @@ def test_damaged_protocol_files(release, damage):
 
 
 def test_missing_parts_are_named(release, tmp_path):
-    with pytest.raises(UserError, match="cuhk03_new_protocol_config_labeled.mat"):
+    with pytest.raises(UserError, match=r"cuhk03_new_protocol_config_labeled\.mat"):
         read(release, cuhk03_boxes="labeled")
     savemat(release / PROTOCOL_FILE.format(boxes="labeled"), content())
     with pytest.raises(UserError, match="images_labeled"):
@@ -98,15 +98,15 @@ def test_missing_parts_are_named(release, tmp_path):
 
 
 @pytest.mark.parametrize("boxes", ["detected", "labeled"])
-def test_the_published_protocol(tmp_path, shared, boxes):
+def test_the_published_protocol(tmp_path, shared, boxes, monkeypatch):
     golden = np.load(shared / "golden" / "splits" / f"cuhk03_new_protocol_{boxes}.npz", allow_pickle=False)
-    folder = tmp_path / f"images_{boxes}"
-    folder.mkdir()
-    for name in golden["filelist"]:
-        (folder / name).touch()
+    (tmp_path / f"images_{boxes}").mkdir()
+    monkeypatch.setattr("rewho.data.cuhk03.missing_files", lambda root, paths: [])  # 14,097 files take seconds to make
     arrays = {name: golden[name].reshape(-1, 1) for name in golden.files if name != "filelist"}
     savemat(tmp_path / PROTOCOL_FILE.format(boxes=boxes), arrays | {"filelist": cell(golden["filelist"].tolist())})
     table = read(tmp_path, cuhk03_boxes=boxes)
     assert len([note for note in table.notes if note.endswith("as published.")]) == 3
     train = table.select("train")
-    assert sorted(train.paths) == sorted(f"images_{boxes}/{name}" for name in golden["filelist"][golden["train_idx"] - 1])
+    assert sorted(train.paths) == sorted(
+        f"images_{boxes}/{name}" for name in golden["filelist"][golden["train_idx"] - 1]
+    )

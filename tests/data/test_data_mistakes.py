@@ -176,7 +176,9 @@ def test_csv_paths_that_leave_the_folder(tmp_path, path):
     assert "a picture inside" in message
 
 
-@pytest.mark.parametrize("layout", ["../market1501", "market1501/../..", "/etc", "", "__class__", "market1501\0", "; rm -rf"])
+@pytest.mark.parametrize(
+    "layout", ["../market1501", "market1501/../..", "/etc", "", "__class__", "market1501\0", "; rm -rf"]
+)
 def test_layout_names_are_names_only(tmp_path, layout):
     assert "one of auto, market1501" in answer(plant(tmp_path, *MARKET), layout)
 

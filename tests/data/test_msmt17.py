@@ -7,7 +7,10 @@ from rewho.data.benchmarks import read
 from rewho.data.msmt17 import TEST_OFFSET
 
 LISTS = {
-    "list_train.txt": ("train", ["0000/0000_000_01_0303morning_0015_0.jpg 0", "0001/0001_000_15_0303noon_0001_1.jpg 1"]),
+    "list_train.txt": (
+        "train",
+        ["0000/0000_000_01_0303morning_0015_0.jpg 0", "0001/0001_000_15_0303noon_0001_1.jpg 1"],
+    ),
     "list_val.txt": ("train", ["0000/0000_001_14_0303morning_0016_0.jpg 0"]),
     "list_query.txt": ("test", ["0000/0000_000_05_0113noon_0001_0.jpg 0"]),
     "list_gallery.txt": ("test", ["0000/0000_001_06_0113noon_0002_0.jpg 0", "0002/0002_000_01_0113noon_0001_0.jpg 2"]),
@@ -59,11 +62,16 @@ def test_person_zero_is_a_person_in_market_folders_too(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).touch()
     table = read(tmp_path)
-    assert (table.name, table.person_ids.tolist(), table.camera_ids.tolist()) == ("msmt17-market", [0, TEST_OFFSET], [11, 0])
+    assert (table.name, table.person_ids.tolist(), table.camera_ids.tolist()) == (
+        "msmt17-market",
+        [0, TEST_OFFSET],
+        [11, 0],
+    )
 
 
 @pytest.mark.parametrize(
-    "line", ["0000/odd.jpg 0", "0000_000_01_x.jpg", "../../0000_000_01_x.jpg 0", "0/0000_000_00_x.jpg 0", "0/0_0_01_x.jpg -1"]
+    "line",
+    ["0000/odd.jpg 0", "0000_000_01_x.jpg", "../../0000_000_01_x.jpg 0", "0/0000_000_00_x.jpg 0", "0/0_0_01_x.jpg -1"],
 )
 def test_wrong_lines(tmp_path, line):
     plant(tmp_path)

@@ -48,7 +48,15 @@ def test_a_pattern_with_camera(tmp_path):
 
 
 def test_hostile_but_lawful_names(tmp_path):
-    names = ["CON/aux.jpg", "a b/ c .jpg", "日本/写真.jpg", "q?/a:b*.jpg", "trailing./x.jpg", "new\nline/x.jpg", "back\\slash/x.jpg"]
+    names = [
+        "CON/aux.jpg",
+        "a b/ c .jpg",
+        "日本/写真.jpg",
+        "q?/a:b*.jpg",
+        "trailing./x.jpg",
+        "new\nline/x.jpg",
+        "back\\slash/x.jpg",
+    ]
     table = read(plant(tmp_path, *names))
     assert sorted(table.paths) == sorted(names)
     assert len(set(table.person_ids.tolist())) == 7

@@ -1,6 +1,7 @@
 """Shares of a training set against the published lists and counts, and held-out people."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def published(golden):
     for name in SETS:
         full = np.load(golden / "few_ims" / f"{name}.npz", allow_pickle=False)
         names = tuple(full["name"].tolist())
-        tables[name] = ImageTable(name, Path("."), names, full["pid"], full["camera0"], ("train",) * len(names))
+        tables[name] = ImageTable(name, Path(), names, full["pid"], full["camera0"], ("train",) * len(names))
     return tables
 
 
@@ -49,7 +50,7 @@ def small(splits=None):
     cameras = [i % 2 for person in range(1, 11) for i in range(person + 1)]
     paths = tuple(f"{i:03}.jpg" for i in range(len(people) + 2))
     splits = splits or ("train",) * len(people) + ("gallery", "query")
-    return ImageTable("small", Path("."), paths, [*people, DISTRACTOR, 99], [*cameras, 0, 1], splits)
+    return ImageTable("small", Path(), paths, [*people, DISTRACTOR, 99], [*cameras, 0, 1], splits)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -68,7 +69,7 @@ def test_sizes_are_the_published_ones(published, counts, name, share):
 def test_shares_are_nested_for_one_seed_and_differ_between_seeds(published, by):
     table = published["market1501"]
     kept = [set(select_share(table, share, by, seed=5).paths) for share in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)]
-    assert all(smaller < larger for smaller, larger in zip(kept, kept[1:], strict=False))
+    assert all(smaller < larger for smaller, larger in pairwise(kept))
     assert kept[0] == set(select_share(table, 0.1, by, seed=5).paths)
     assert kept[0] != set(select_share(table, 0.1, by, seed=6).paths)
 
@@ -116,7 +117,7 @@ def test_shares_leave_query_and_gallery_alone():
 
 def test_decimal_shares_are_exact():
     names = tuple(f"{i}.jpg" for i in range(100))
-    table = ImageTable("hundred", Path("."), names, np.arange(100), [0] * 100, ("pool",) * 100)
+    table = ImageTable("hundred", Path(), names, np.arange(100), [0] * 100, ("pool",) * 100)
     assert int(100 * 0.29) == 28
     assert len(select_share(table, 0.29)) == 29
 
@@ -205,14 +206,14 @@ def test_hold_out_takes_one_query_per_camera_with_two_pictures():
 
 def test_hold_out_needs_cameras():
     table = small()
-    blind = ImageTable("blind", Path("."), table.paths, table.person_ids, [-1] * len(table), table.splits)
+    blind = ImageTable("blind", Path(), table.paths, table.person_ids, [-1] * len(table), table.splits)
     with pytest.raises(UserError, match="camera of every picture"):
         hold_out(blind, 2)
 
 
 def test_hold_out_and_shares_need_training_pictures():
     table = small().select("query")
-    junk = ImageTable("junk", Path("."), ("a.jpg",), [JUNK], [0], ("train",))
+    junk = ImageTable("junk", Path(), ("a.jpg",), [JUNK], [0], ("train",))
     for empty in (table, junk):
         with pytest.raises(UserError, match="training pictures"):
             hold_out(empty, 1)

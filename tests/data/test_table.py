@@ -39,7 +39,11 @@ def test_select_and_rows_keep_everything_together():
     assert gallery.person_ids.tolist() == [DISTRACTOR, JUNK]
     assert gallery.notes == ("a note",)
     picked = table.rows([3, 0])
-    assert (picked.paths, picked.camera_ids.tolist(), picked.splits) == (("b/2.jpg", "a/1.jpg"), [1, 0], ("query", "train"))
+    assert (picked.paths, picked.camera_ids.tolist(), picked.splits) == (
+        ("b/2.jpg", "a/1.jpg"),
+        [1, 0],
+        ("query", "train"),
+    )
     assert table.rows(table.camera_ids == 1).paths == ("a/2.jpg", "b/2.jpg")
     assert picked.file(0) == Path("pictures/b/2.jpg")
 
@@ -132,7 +136,7 @@ def test_knows_cameras():
 
 
 HOSTILE = [
-    "../x.jpg", "..", "a/../../x.jpg", "a/..", "/etc/passwd", "//server/share/x.jpg", "\\\\server\\share\\x.jpg", "\\x.jpg",
+    "../x.jpg", "..", "a/../../x.jpg", "a/..", "/etc/passwd", "//server/x.jpg", "\\\\server\\x.jpg", "\\x.jpg",
     "..\\x.jpg", "a\\..\\..\\x.jpg", "C:\\x.jpg", "c:/x.jpg", "a/..\\../x.jpg", "", "a\0.jpg", "../../../../etc/shadow",
 ]  # fmt: skip
 
@@ -143,7 +147,8 @@ def test_paths_that_leave_the_root(path):
 
 
 @pytest.mark.parametrize(
-    "path", ["a.jpg", "..a.jpg", "a..jpg", "a/...jpg", "CON.jpg", "a:b?.jpg", "Jürgen/写真.jpg", "a b/c .jpg ", "a\\b.jpg"]
+    "path",
+    ["a.jpg", "..a.jpg", "a..jpg", "a/...jpg", "CON.jpg", "a:b?.jpg", "Jürgen/写真.jpg", "a b/c .jpg ", "a\\b.jpg"],
 )
 def test_odd_paths_that_stay_inside(path):
     assert not leaves_root(path)

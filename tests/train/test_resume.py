@@ -42,7 +42,9 @@ def final_state(folder: Path) -> dict:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_cut_after_any_step_ends_with_the_same_bits(whole, tmp_path, workers):
-    every = range(1, STEPS) if workers == 0 else (1, 9, 10, 25, 39)  # worker processes start slowly; their cuts are a sample
+    every = (
+        range(1, STEPS) if workers == 0 else (1, 9, 10, 25, 39)
+    )  # worker processes start slowly; their cuts are a sample
     for step in every:
         folder = cut(whole, step, tmp_path / f"cut-{step}")
         run(settings(folder, data=DataSettings(workers=workers)))

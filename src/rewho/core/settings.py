@@ -186,13 +186,14 @@ class CheckpointSettings:
         every_epochs: Save a checkpoint every so many epochs; it is also saved at the end and on SIGTERM.
         every_steps: Save also every so many steps; 0 is off.
         keep: How many checkpoints to keep; the older ones are what a damaged newest one falls back to.
-        spike_factor: Stop when the loss exceeds the largest of the last 50 by this factor; 0 is off.
+        spike_factor: Stop when the loss exceeds the median of the last 50 by this factor (and the largest by half);
+            0 is off.
     """
 
     every_epochs: int = 1
     every_steps: int = 0
     keep: int = 2
-    spike_factor: float = 5.0
+    spike_factor: float = 4.0
 
 
 @dataclass(frozen=True)

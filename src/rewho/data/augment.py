@@ -5,9 +5,9 @@ once, one row per picture; `apply` is a plain function of pictures and draws. A 
 global batch applies `draws[a:b]` and gets the bytes that one process alone would have made.
 
 The order is: crop to the view's box, flip, colour, resize, rotation, random crop out of a padded picture, erasing. Flip
-and colour come before resizing, where a picture has a tenth of the pixels; an affine colour change and bilinear
-resizing may be swapped but for rounding and for where values are cut off at 0 and 255. Rotation and the shift of the
-random crop are one warp, so that a corner that is turned out of the picture and shifted back is not lost.
+and colour come before resizing, where most pictures have 4 to 24 times fewer pixels; an affine colour change and
+bilinear resizing may be swapped but for rounding and for where values are cut off at 0 and 255. Rotation and the shift
+of the random crop are one warp, so that a corner that is turned out of the picture and shifted back is not lost.
 
 Pictures stay uint8, and the network normalises on its device. cv2's own threads are left as they are: a process that
 prepares batches beside others sets `cv2.setNumThreads(1)`.
@@ -146,10 +146,10 @@ def apply_custom(
 ) -> AugmentedBatch:
     """Use a change of the user's own in place of ours: an albumentations pipeline, a torchvision transform, a function.
 
-    It is called once per picture with the resized view, uint8 [h, w, 3], which it may overwrite, and a generator of that picture alone, from
-    which all its randomness should come; it returns a picture of the same shape and type. Nothing is reported as
-    erased or flipped. Where a loss needs to know (distillation masks erased views), use `apply`, or change the pictures
-    that `apply` returned.
+    It is called once per picture with the resized view, uint8 [h, w, 3], which it may overwrite, and a generator of
+    that picture alone, from which all its randomness should come; it returns a picture of the same shape and type.
+    Nothing is reported as erased or flipped. Where a loss needs to know (distillation masks erased views), use `apply`,
+    or change the pictures that `apply` returned.
 
     Args:
         images: N pictures, uint8 [H, W, 3], of any sizes.

@@ -25,7 +25,7 @@ WITHDRAWN = (
     "It is read here only where you already hold it; prefer Market-1501, CUHK03-NP or MSMT17 for new work."
 )
 
-_NAME = re.compile(r"(?P<person>-1|\d{1,9})_c(?P<camera>[1-9]\d{0,3})(?!\d)")
+_NAME = re.compile(r"(?P<person>-1|\d{1,9})_c(?P<camera>0*[1-9]\d{0,3})(?!\d)")
 
 
 class Style(NamedTuple):

@@ -24,6 +24,9 @@ VERSIONS = {"v1": ("train", "test"), "v2": ("mask_train_v2", "mask_test_v2")}
 """Picture folders of the two versions."""
 VERSION_FOLDERS = ("MSMT17_V1", "MSMT17_V2")
 
+_OFFSET_NOTE = (
+    f"People of query and gallery are numbered from {TEST_OFFSET:,}, because MSMT17 counts them from 0 again."
+)
 _NAME = re.compile(r"\d+_\d+_(?P<camera>\d{1,3})_")
 _EXAMPLE = "0000/0000_000_01_0303morning_0015_0.jpg 0"
 
@@ -46,7 +49,7 @@ def read_msmt17(settings: DataSettings) -> ImageTable:
     root = check_folder(settings.root)
     if has_market_folders(root):
         style = Style("0000_c12_0033.jpg", zero_is_distractor=False, test_offset=TEST_OFFSET)
-        return read_market_folders("msmt17-market", root, style)
+        return read_market_folders("msmt17-market", root, style).with_notes(_OFFSET_NOTE)
     root, version = _find_version(root)
     train, test = VERSIONS[version]
     lists = [_List("list_train.txt", train, "train", 0)]
@@ -68,7 +71,7 @@ def read_msmt17(settings: DataSettings) -> ImageTable:
     used = "list_train.txt and list_val.txt" if settings.train_with_val else "list_train.txt alone"
     notes = [
         f"MSMT17 {version}: the training set is {used} (train_with_val).",
-        f"People of query and gallery are numbered from {TEST_OFFSET:,}, because the lists count them from 0 again.",
+        _OFFSET_NOTE,
     ]
     name = f"msmt17-{version}-{'trainval' if settings.train_with_val else 'train'}"
     return make_table(name, root, sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path)), notes)

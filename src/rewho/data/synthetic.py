@@ -1,216 +1,290 @@
 """Rendered people seen by rendered cameras: the embedded default data of the demonstration and of the tests.
 
-Nobody is in these pictures. A person is a set of attributes (`Identity`), a camera another (`Camera`), and a picture is
-drawn from a generator of its own, so that person 7 on camera 2 looks the same however many others are rendered, in
+Nobody is in these pictures. A person is a set of attributes (`Identity`), a camera another (`Camera`), and each picture
+is drawn from a generator of its own, so that person 7 on camera 2 looks the same however many others are rendered, in
 whatever order, by however many workers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError
-from rewho.data.synthetic_camera import HORIZON, PIXELS_PER_METRE, PLACE_SIZE, Camera, expose
-from rewho.data.synthetic_figure import Figure, build_figure
-from rewho.data.synthetic_obstacles import paint_bush, paint_post
-from rewho.data.synthetic_paint import Floats, composite, paint_figure
+from rewho.core.artifact import ASIDE, difference, plain, remove_unfinished, write_json
+from rewho.core.check import UserError, check_range
+from rewho.core.runtime import generator
+from rewho.data.synthetic_camera import Camera
 from rewho.data.synthetic_person import Identity
-from rewho.data.synthetic_skeleton import COCO_KEY_POINTS, Pose
+from rewho.data.synthetic_picture import Rendered, render_person
+from rewho.data.synthetic_street import GroundTruth, street_frames, write_street
 
-__all__ = ["Camera", "Identity", "Rendered", "render_person"]
+__all__ = [
+    "Camera",
+    "GroundTruth",
+    "Identity",
+    "People",
+    "Rendered",
+    "render_person",
+    "street_frames",
+    "write_people",
+    "write_street",
+]
 
-JITTER = 0.13  # largest distance of a picture's side from the person's box, as a share of the box's height or width
-NARROWEST = 0.4  # a box is widened to at least this share of its height, as detectors do with people in profile
-import os
-SUPERSAMPLING = float(os.environ.get('SS','1'))
-OBSTACLE = 1000  # number in the owner map from which on it is not the person
+DESCRIPTION = "synthetic.json"
+RENDERER = 1  # goes up when the same settings give other pictures
+FIRST_DISTRACTOR = 2_000_000  # numbers of the people who are nobody's match
+SMALLEST_SHARE = 150  # pictures that are worth a process of their own
 
 
 @dataclass(frozen=True)
-class Rendered:
-    """One picture of one person with its ground truth.
+class People:
+    """What `write_people` renders.
 
     Args:
-        image: uint8 RGB [H, W, 3].
-        key_points: float64 [17, 3] of x and y in pixels and visibility (2 visible, 1 hidden, 0 outside of the picture),
-            in the order of COCO.
-        box: Left, top, right and bottom of the whole person in pixels; sides may lie outside of the picture.
-        visible: Share of the person's pixels that are in the picture and not hidden, 0 to 1.
+        identities: People in the training part, numbered from 1.
+        test_identities: People in query and gallery, numbered after those.
+        cameras: Cameras, 2 to 9: Market-1501's file names have one digit for them.
+        images_per_camera: Pictures of one person on one camera; of test people, in the gallery, besides one query.
+        distractors: Gallery pictures of people who match no query (person 0).
+        junk: Gallery pictures that every ranking leaves out: badly placed boxes (person -1).
+        size: Height and width of a picture in pixels.
+        seed: Which world.
     """
 
-    image: NDArray[np.uint8]
-    key_points: NDArray[np.float64]
-    box: tuple[float, float, float, float]
-    visible: float
+    identities: int = 100
+    test_identities: int = 50
+    cameras: int = 4
+    images_per_camera: int = 4
+    distractors: int = 100
+    junk: int = 30
+    size: tuple[int, int] = (128, 64)
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        check_range("cameras", self.cameras, 2, 9)
+        check_range("identities and test_identities", self.identities + self.test_identities, 1, 9999)
+        check_range("images_per_camera", self.images_per_camera, 1, 9999)
+        for name in ("identities", "test_identities", "distractors", "junk", "seed"):
+            check_range(name, getattr(self, name), 0, 999_999)
+        for side in self.size:
+            check_range("side of a picture in pixels", side, 16, 2048)
 
 
-def render_person(
-    identity: Identity, camera: Camera, rng: np.random.Generator, size: tuple[int, int] = (128, 64)
-) -> Rendered:
-    """Render one picture of a person as a detector would cut it out of a camera's frame.
+@dataclass(frozen=True)
+class _Picture:
+    """One file to be written: `person` is who is drawn, the file name carries who it counts as."""
+
+    file: str
+    person: int
+    camera: int
+    index: int
+
+
+def write_people(
+    folder: Path | str,
+    *,
+    identities: int = 100,
+    test_identities: int = 50,
+    cameras: int = 4,
+    images_per_camera: int = 4,
+    distractors: int = 100,
+    junk: int = 30,
+    size: tuple[int, int] = (128, 64),
+    seed: int = 1,
+    workers: int = 2,
+    progress: Callable[[int, int], object] | None = None,
+) -> Path:
+    """Render people into a folder with the layout and the file names of Market-1501.
+
+    Every person is seen by two cameras or more. The folder appears when it is complete; `synthetic.json` in it says
+    what was rendered. With the same settings a second call does nothing.
 
     Args:
-        identity: Who.
-        camera: Seen by which camera.
-        rng: Draws what differs from picture to picture: pose, heading, place, box jitter, obstacles, noise.
-        size: Height and width of the picture in pixels, each >= 16.
+        folder: Where to write; it must not exist, be empty, or hold the result of an earlier call.
+        identities: See `People`.
+        test_identities: See `People`.
+        cameras: See `People`.
+        images_per_camera: See `People`.
+        distractors: See `People`.
+        junk: See `People`.
+        size: See `People`.
+        seed: See `People`.
+        workers: Processes that render; 0 renders in this one. The pictures are the same for any number.
+        progress: Called with the number of pictures done and in all.
+
+    Returns:
+        The folder.
 
     Raises:
-        UserError: The size is too small.
+        UserError: A setting is out of range, or the folder holds something else.
 
     Example:
-        >>> from rewho.core.runtime import generator
-        >>> picture = render_person(Identity.draw(1, 7), Camera.draw(1, 2), generator(1, "example"))
-        >>> picture.image.shape, picture.image.dtype.name, picture.key_points.shape
-        ((128, 64, 3), 'uint8', (17, 3))
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     folder = write_people(f"{place}/people", identities=2, test_identities=1, distractors=0, junk=0)
+        ...     sorted(path.name for path in folder.iterdir())
+        ['bounding_box_test', 'bounding_box_train', 'query', 'synthetic.json']
     """
-    if min(size) < 16:
+    people = People(identities, test_identities, cameras, images_per_camera, distractors, junk, tuple(size), seed)
+    folder = Path(folder)
+    if _finished(folder, people):
+        return folder
+    pictures = list(_plan(people))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder.parent)
+    aside = folder.with_name(f"{ASIDE}{os.getpid()}-{folder.name}")
+    try:
+        for name in ("bounding_box_train", "query", "bounding_box_test"):
+            (aside / name).mkdir(parents=True)
+        digests = _write_all(people, pictures, aside, workers, progress)
+        write_json(aside / DESCRIPTION, _describe(people, pictures, digests))
+        if folder.exists():
+            folder.rmdir()
+        aside.replace(folder)
+    except OSError as error:
         raise UserError(
-            "size of a rendered picture", expected="at least 16 x 16 pixels", got=f"{size[0]} x {size[1]}",
-            fix="Ask for 128 x 64 or more.",
-        )  # fmt: skip
-    figure = build_figure(identity, _pose(camera, rng))
-    left, top, right, bottom = _cut_out(figure, rng)
-    scale = SUPERSAMPLING * size[0] / (bottom - top)
-    ground = (-left * scale, -top * scale)
-    canvas = _background(camera, rng, (round(SUPERSAMPLING * size[0]), max(8, round((right - left) * scale))), scale, ground)
-    owners = np.full(canvas.shape[1:], -1, np.int32)
-    if rng.random() < camera.crowd:
-        _passer_by(canvas, owners, camera, rng, scale, ground, behind=True)
-    _shadow(canvas, figure, scale, ground)
-    patch = paint_figure(figure, scale, camera.light(), ground)
-    composite(canvas, patch, owners)
-    if rng.random() < camera.crowd:
-        _obstacle(canvas, owners, camera, rng, scale, ground)
-    factor = np.array([size[1] / canvas.shape[2], size[0] / canvas.shape[1]])
-    image = cv2.resize(canvas.transpose(1, 2, 0), (size[1], size[0]), interpolation=cv2.INTER_AREA)
-    points = figure.key_points[:, :2] * scale + ground
-    seen = visible_key_points(figure, points, owners, 0)
-    box = (np.asarray(figure.box).reshape(2, 2) * scale + ground) * factor
-    whole = int((patch.owner >= 0).sum())
-    return Rendered(
-        image=expose(camera, np.asarray(image, np.float32), rng),
-        key_points=np.column_stack([points * factor, seen]),
-        box=(float(box[0, 0]), float(box[0, 1]), float(box[1, 0]), float(box[1, 1])),
-        visible=float(((owners >= 0) & (owners < OBSTACLE)).sum() / whole),
-    )
+            f"writing {folder}", expected="a folder that can be written", got=str(error), fix="Free space or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
 
 
-def visible_key_points(
-    figure: Figure, points: NDArray[np.float64], owners: NDArray[np.int32], first: int
-) -> NDArray[np.float64]:
-    """Return for each key point whether it is visible (2), hidden (1) or outside of the canvas (0).
-
-    Args:
-        figure: Whose key points.
-        points: [17, 2] of x and y on the canvas.
-        owners: Which part of whom was painted last on each pixel, as `composite` records it.
-        first: Number of the figure's part 0 in `owners`.
-    """
-    depth = figure.key_points[:, 2]
-    face, body = depth[3:5].mean(), depth[[5, 6, 11, 12]].mean()
-    seen = np.zeros(17)
-    for index, name in enumerate(COCO_KEY_POINTS):
-        column, row = int(np.floor(points[index, 0])), int(np.floor(points[index, 1]))
-        if not (0 <= row < owners.shape[0] and 0 <= column < owners.shape[1]):
-            continue
-        owner = int(owners[row, column]) - first
-        part = figure.parts[owner].name if 0 <= owner < len(figure.parts) else ""
-        side, joint = name.split("_") if "_" in name else ("", name)
-        if joint in ("nose", "eye", "ear"):
-            shown = part in ("head", "hair", "hat") and depth[index] > face - 0.02
-        elif joint in ("shoulder", "hip"):
-            shown = part in ("trunk", "skirt", f"{side}_arm", f"{side}_leg") and depth[index] > body - 0.08
-        else:
-            shown = part == f"{side}_{'arm' if joint in ('elbow', 'wrist') else 'leg'}"
-        seen[index] = 2 if shown or (part == "skirt" and joint == "knee") else 1
-    return seen
+def _finished(folder: Path, people: People) -> bool:
+    """Return whether the folder already holds these pictures; refuse a folder that holds anything else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    fix = "Choose another folder, or delete this one."
+    description = folder / DESCRIPTION
+    if not description.is_file():
+        raise UserError(str(folder), expected="a new or empty folder", got="one with other files", fix=fix)
+    try:
+        found = json.loads(description.read_text())
+        before, counts = {"renderer": found["renderer"], **found["settings"]}, found["counts"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(str(description), expected="a description of rendered people", got=repr(error), fix=fix) from error
+    lines = difference(before, {"renderer": RENDERER, **asdict(people)})
+    if lines:
+        raise UserError(str(folder), expected="people rendered with the same settings", got="; ".join(lines), fix=fix)
+    for name, count in counts.items():
+        there = sum(1 for _ in (folder / name).glob("*.jpg"))
+        if there != count:
+            raise UserError(str(folder / name), expected=f"{count} pictures", got=str(there), fix=fix)
+    return True
 
 
-def _pose(camera: Camera, rng: np.random.Generator) -> Pose:
-    return Pose(
-        phase=float(rng.uniform(0, 2 * np.pi)),
-        yaw=float(camera.yaw + rng.normal(0, camera.yaw_spread)),
-        elevation=float(np.clip(camera.elevation + rng.normal(0, 0.05), 0, 0.6)),
-        swing=float(rng.uniform(0.6, 1.2)) if rng.random() < 0.85 else 0.1,
-        lean=float(rng.normal(0.04, 0.03)),
-    )
+def _cameras_of(people: People, person: int) -> list[int]:
+    """Return the cameras, two or more, that see a person."""
+    rng = generator(people.seed, "cameras of", person, people.cameras)
+    order = rng.permutation(people.cameras) + 1
+    return sorted(order[: int(rng.integers(2, people.cameras + 1))].tolist())
 
 
-def _cut_out(figure: Figure, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom, in metres, of what a detector cuts out: the box, not quite hit."""
-    left, top, right, bottom = figure.box
-    wider = max(0.0, NARROWEST * (bottom - top) - (right - left)) / 2
-    left, right = left - wider, right + wider
-    shift = np.clip(rng.normal(0.015, 0.045, 4), -JITTER, JITTER)
-    width, height = right - left, bottom - top
-    return left - shift[0] * width, top - shift[1] * height, right + shift[2] * width, bottom + shift[3] * height
+def _plan(people: People) -> Iterator[_Picture]:
+    """Yield every picture of the set."""
+    for person in range(1, people.identities + people.test_identities + 1):
+        tested = person > people.identities
+        for camera in _cameras_of(people, person):
+            for index in range(people.images_per_camera + tested):
+                part = "bounding_box_train" if not tested else "bounding_box_test" if index else "query"
+                name = f"{part}/{person:04d}_c{camera}s1_{index + 1:06d}_00.jpg"
+                yield _Picture(name, person, camera, index)
+    rng = generator(people.seed, "distractors and junk", people.identities, people.test_identities, people.cameras)
+    for index in range(people.distractors):
+        camera = int(rng.integers(1, people.cameras + 1))
+        name = f"bounding_box_test/0000_c{camera}s1_{index + 1:06d}_00.jpg"
+        yield _Picture(name, FIRST_DISTRACTOR + index, camera, 0)
+    for index in range(people.junk):
+        person = people.identities + int(rng.integers(1, max(people.test_identities, 1) + 1))
+        camera = int(rng.integers(1, people.cameras + 1))
+        yield _Picture(f"bounding_box_test/-1_c{camera}s1_{index + 1:06d}_00.jpg", person, camera, 10_000 + index)
 
 
-def _background(
-    camera: Camera, rng: np.random.Generator, size: tuple[int, int], scale: float, ground: tuple[float, float]
-) -> Floats:
-    """Return the piece of the camera's place around somebody who stands in it."""
-    grain = PIXELS_PER_METRE * rng.uniform(0.75, 1.25) / scale  # pixels of the place in one of the canvas
-    row = PLACE_SIZE[0] * min(0.97, HORIZON + 0.06 + 0.35 * camera.elevation + rng.uniform(0, 0.14))
-    column = rng.uniform(0.1, 0.9) * PLACE_SIZE[1]
-    matrix = np.array([[grain, 0, column - grain * ground[0]], [0, grain, row - grain * ground[1]]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    piece = cv2.warpAffine(camera.place(), matrix, (size[1], size[0]), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    return np.ascontiguousarray(piece.transpose(2, 0, 1))
+def _write_all(
+    people: People,
+    pictures: list[_Picture],
+    folder: Path,
+    workers: int,
+    progress: Callable[[int, int], object] | None,
+) -> list[str]:
+    """Write all pictures; return the sha256 of each file."""
+    write = partial(_write, people, folder)
+    workers = min(workers, len(pictures) // SMALLEST_SHARE)
+    digests = []
+
+    def collect(results: Iterator[str]) -> None:
+        for digest in results:
+            digests.append(digest)
+            if progress is not None:
+                progress(len(digests), len(pictures))
+
+    if workers < 2:
+        collect(map(write, pictures))
+        return digests
+    # Forked, where that exists: a spawned worker would import the caller's script again.
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        collect(pool.map(write, pictures, chunksize=20))
+    return digests
 
 
-def _shadow(canvas: Floats, figure: Figure, scale: float, ground: tuple[float, float]) -> None:
-    """Darken the ground around the feet, in place."""
-    feet = figure.key_points[15:17, :2].mean(axis=0) * scale + ground
-    reach = 0.32 * scale
-    top, bottom = max(0, int(feet[1] - reach)), min(canvas.shape[1], int(feet[1] + reach))
-    if top >= bottom:
-        return
-    y = (np.arange(top, bottom, dtype=np.float32) - np.float32(feet[1]))[:, None] / np.float32(0.07 * scale)
-    x = (np.arange(canvas.shape[2], dtype=np.float32) - np.float32(feet[0]))[None, :] / np.float32(0.28 * scale)
-    canvas[:, top:bottom] *= 1 - 0.5 * np.exp(-(x * x + y * y))
+@lru_cache(maxsize=64)
+def _identity(seed: int, number: int) -> Identity:
+    return Identity.draw(seed, number)
 
 
-def _passer_by(
-    canvas: Floats,
-    owners: NDArray[np.int32],
-    camera: Camera,
-    rng: np.random.Generator,
-    scale: float,
-    ground: tuple[float, float],
-    *,
-    behind: bool,
-) -> None:
-    """Paint another person: smaller behind, or larger in front, and to one side."""
-    other = build_figure(Identity.random(rng), _pose(camera, rng))
-    aside = rng.uniform(0.3, 0.7) * (1 if rng.random() < 0.5 else -1)
-    nearer = rng.uniform(0.7, 0.92) if behind else rng.uniform(1.05, 1.25)
-    below = (-0.2 if behind else 0.12) * rng.uniform(0.5, 1.0) * scale
-    at = (ground[0] + (aside if behind else np.sign(aside) * rng.uniform(0.38, 0.55)) * scale, ground[1] + below)
-    composite(canvas, paint_figure(other, scale * nearer, camera.light(), at), owners, OBSTACLE)
+@lru_cache(maxsize=64)
+def _camera(seed: int, number: int) -> Camera:
+    return Camera.draw(seed, number)
 
 
-def _obstacle(
-    canvas: Floats,
-    owners: NDArray[np.int32],
-    camera: Camera,
-    rng: np.random.Generator,
-    scale: float,
-    ground: tuple[float, float],
-) -> None:
-    """Paint another person, a post or a bush in front."""
-    kind = rng.random()
-    aside = ground[0] + rng.uniform(0.06, 0.3) * scale * (1 if rng.random() < 0.5 else -1)
-    if kind < 0.4:
-        _passer_by(canvas, owners, camera, rng, scale, ground, behind=False)
-    elif kind < 0.7:
-        size = (canvas.shape[1] * 2, round(rng.uniform(0.07, 0.16) * scale))
-        composite(canvas, paint_post(rng, size, (aside, canvas.shape[1] * 1.2)), owners, OBSTACLE)
+def _write(people: People, folder: Path, picture: _Picture) -> str:
+    """Render one picture, write it as JPEG and return the sha256 of the file."""
+    identity, camera = _identity(people.seed, picture.person), _camera(people.seed, picture.camera)
+    rng = generator(people.seed, "picture", picture.person, picture.camera, picture.index)
+    if Path(picture.file).name.startswith("-1"):
+        image = _badly_placed(identity, camera, rng, people.size)
     else:
-        size = (round(rng.uniform(0.4, 0.8) * scale), round(rng.uniform(0.6, 1.2) * scale))
-        composite(canvas, paint_bush(rng, size, (aside, ground[1] + 0.12 * scale)), owners, OBSTACLE)
+        image = render_person(identity, camera, rng, people.size).image
+    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, camera.jpeg_quality])
+    assert done, "a uint8 picture can always be encoded"
+    content = data.tobytes()
+    (folder / picture.file).write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _badly_placed(
+    identity: Identity, camera: Camera, rng: np.random.Generator, size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Return what a box shows that caught only a piece of a person."""
+    image = render_person(identity, camera, rng, (2 * size[0], 2 * size[1])).image
+    top, left = round(rng.choice([0.0, 1.0]) * size[0]), round(rng.random() * size[1])
+    return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
+
+
+def _describe(people: People, pictures: list[_Picture], digests: list[str]) -> dict[str, object]:
+    rows = sorted(f"{digest} {picture.file}\n" for digest, picture in zip(digests, pictures, strict=True))
+    counts = Counter(picture.file.split("/")[0] for picture in pictures)
+    cameras = [asdict(_camera(people.seed, number)) for number in range(1, people.cameras + 1)]
+    return {
+        "what": "rendered pictures of people who do not exist, in the layout of Market-1501",
+        "renderer": RENDERER,
+        "settings": plain(people),
+        "counts": {name: counts[name] for name in ("bounding_box_train", "query", "bounding_box_test")},
+        "sha256": hashlib.sha256("".join(rows).encode()).hexdigest(),
+        "cameras": cameras,
+    }

@@ -76,7 +76,7 @@ class Camera:
     def draw(seed: int, number: int) -> Camera:
         """Return camera `number` of the world that `seed` stands for."""
         rng = generator(seed, "camera", number)
-        views = (0.0, np.pi, np.pi / 2, -np.pi / 2)  # neighbouring numbers look from different sides
+        views = (0.0, np.pi, np.pi / 2, -np.pi / 2)  # neighbouring numbers differ in side, wall and ground
         cast = 1 + rng.normal(0, 0.085, 3)
         return Camera(
             number=number,
@@ -94,8 +94,8 @@ class Camera:
             blur=float(rng.uniform(0.0, 0.9)),
             noise=float(rng.uniform(1.5, 7.0)),
             jpeg_quality=int(rng.integers(78, 95)),
-            wall=WALLS[int(rng.integers(len(WALLS)))],
-            ground=GROUNDS[int(rng.integers(len(GROUNDS)))],
+            wall=WALLS[(number + seed) % len(WALLS)],
+            ground=GROUNDS[(number + seed + number // len(GROUNDS)) % len(GROUNDS)],
             crowd=float(rng.uniform(0.12, 0.35)),
         )
 
@@ -133,8 +133,9 @@ def expose(camera: Camera, image: Floats, rng: np.random.Generator) -> NDArray[n
     blur = camera.blur * rng.uniform(0.5, 1.2) * height / 128
     if blur > 0.3:
         image = cv2.GaussianBlur(image, (0, 0), blur)
-    noise = rng.standard_normal(image.shape, np.float32)
-    noise *= camera.noise
+    noise = rng.random(image.shape, np.float32)  # evenly distributed: four times faster to draw than Gaussian noise
+    noise -= 0.5
+    noise *= camera.noise * 12**0.5
     noise += image
     return np.clip(np.rint(noise, out=noise), 0, 255, out=noise).astype(np.uint8)
 

@@ -16,7 +16,7 @@ from rewho.core.runtime import generator
 from rewho.data.synthetic_person import Colour, Identity
 
 Texture = NDArray[np.float32]  # [3, rows, columns], RGB 0 to 255
-ROWS, COLUMNS = 64, 96
+ROWS, COLUMNS = 48, 64
 _V = (np.arange(ROWS, dtype=np.float32) + 0.5)[:, None] / ROWS  # 0 at the top, 1 at the bottom
 _ANGLE = (np.arange(COLUMNS, dtype=np.float32)[None, :] / COLUMNS * 2 + 1) % 2 * np.pi - np.pi  # 0 front, ±pi back
 
@@ -43,27 +43,41 @@ def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: tuple[i
     return np.asarray(cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-@lru_cache(maxsize=1024)
-def wardrobe(identity: Identity) -> dict[str, Texture]:
-    """Return the textures that a person wears: trunk, sleeve, leg, skirt, head, bag and the plain rest."""
+TEXTURES = ("skin", "trunk", "sleeve", "leg", "skirt", "head", "hair", "hat", "bag", "shoe", "sole")
+
+
+@lru_cache(maxsize=256)
+def wardrobe(identity: Identity) -> NDArray[np.uint8]:
+    """Return what a person wears and is made of: the textures named in `TEXTURES`, one after the other.
+
+    Returns:
+        [3, textures * ROWS * COLUMNS] RGB, as a flat list of texels: a renderer looks up all parts at once.
+
+    Example:
+        >>> wardrobe(Identity.draw(1, 7)).shape == (3, len(TEXTURES) * ROWS * COLUMNS)
+        True
+    """
     # Folds are part of the clothes: they must not depend on who else is rendered.
     rng = generator(identity.number, "folds", round(identity.height * 1e6), round(identity.girth * 1e6))
     folds = 1 + 0.07 * smooth_noise(rng, (ROWS, COLUMNS), (7, 10))
-    top, sleeve = _top(identity), _sleeve(identity)
+    strands = 1 + 0.16 * smooth_noise(rng, (ROWS, COLUMNS), (3, 24))
     textures = {
-        "trunk": top * folds,
-        "sleeve": sleeve * folds,
+        "skin": _around(identity.skin),
+        "trunk": _top(identity) * folds,
+        "sleeve": _sleeve(identity) * folds,
         "leg": _leg(identity) * folds,
         "skirt": _skirt(identity) * folds,
         "head": _head(identity),
+        "hair": _around(identity.hair) * strands,
+        "hat": _around(identity.hat_colour) * np.where(_V < 0.72, np.float32(1.0), np.float32(0.8)),
         "bag": _bag(identity) * folds,
-        "skin": plain(identity.skin),
-        "hair": _around(identity.hair) * (1 + 0.16 * smooth_noise(rng, (ROWS, COLUMNS), (3, 24))),
-        "hat": _around(identity.hat_colour) * np.where(_V < 0.72, 1.0, 0.8),
-        "shoe": plain(identity.shoe_colour),
-        "sole": plain((226, 226, 222) if identity.shoes == "trainers" else (40, 36, 34)),
+        "shoe": _around(identity.shoe_colour),
+        "sole": _around((226, 226, 222) if identity.shoes == "trainers" else (40, 36, 34)),
     }
-    return {name: np.clip(texture, 0, 255).astype(np.float32) for name, texture in textures.items()}
+    texels = np.concatenate([textures[name].reshape(3, -1) for name in TEXTURES], axis=1)
+    texels = np.clip(texels, 0, 255).astype(np.uint8)
+    texels.setflags(write=False)
+    return texels
 
 
 def _around(colour: Colour) -> Texture:

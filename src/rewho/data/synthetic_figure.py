@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.data.synthetic_clothes import Texture, wardrobe
+from rewho.data.synthetic_clothes import TEXTURES, wardrobe
 from rewho.data.synthetic_person import Identity
 from rewho.data.synthetic_skeleton import (
     CHIN,
@@ -22,7 +22,6 @@ from rewho.data.synthetic_skeleton import (
     HEAD_HALF_DEPTH,
     HEAD_HALF_HEIGHT,
     HEAD_HALF_WIDTH,
-    SHOULDER,
     SHOULDER_HALF,
     Point,
     Pose,
@@ -32,7 +31,8 @@ from rewho.data.synthetic_skeleton import (
 
 # What is painted over what, where two solids lie equally deep: metres towards the camera.
 SKIRT, TRUNK, ARM, HEAD = 0.12, 0.13, 0.15, 0.15
-LEGS_FLATTENED = 0.25  # legs are sorted by this share of their depth: a stride must not reach over coat or skirt
+# Sorted by this share of their depth: a stride must not reach over coat or skirt, nor a leaning skirt over a coat.
+FLATTENED = {"left_leg": 0.25, "right_leg": 0.25, "trunk": 0.0, "skirt": 0.0}
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,16 @@ class Solid:
             from top to bottom.
         widths: [K] half width of each, along the lateral axis.
         depths: [K] half depth of each, along the forward axis.
-        texture: What is wrapped around it.
+        texture: What is wrapped around it, a name of `TEXTURES`.
         over: Metres by which it is sorted towards the camera.
-        flattened: Share of its depth that counts when it is sorted.
     """
 
     name: str
     points: NDArray[np.float64]
     widths: NDArray[np.float64]
     depths: NDArray[np.float64]
-    texture: Texture
+    texture: str
     over: float
-    flattened: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,15 +64,13 @@ class Part:
     Args:
         name: What it belongs to.
         outline: [K, 3] of x, y and half width in metres; two rows are a limb, more are a stack with rising y.
-        texture: What is wrapped around it.
-        turn: Yaw of its surface in radians.
+        texture: Number of what is wrapped around it, in the order of `TEXTURES`.
         box: Left, top, right and bottom in metres.
     """
 
     name: str
     outline: NDArray[np.float64]
-    texture: Texture
-    turn: float
+    texture: int
     box: tuple[float, float, float, float]
 
 
@@ -86,11 +82,15 @@ class Figure:
         parts: To be painted in this order.
         key_points: [17, 3] of x, y and depth towards the camera, in the order of `COCO_KEY_POINTS`.
         box: Left, top, right and bottom of everything that is painted, bags and hats included.
+        yaw: Heading in radians.
+        textures: What the person wears, as `wardrobe` returns it.
     """
 
     parts: tuple[Part, ...]
     key_points: NDArray[np.float64]
     box: tuple[float, float, float, float]
+    yaw: float
+    textures: NDArray[np.uint8]
 
 
 def build_figure(identity: Identity, pose: Pose) -> Figure:
@@ -104,10 +104,10 @@ def build_figure(identity: Identity, pose: Pose) -> Figure:
     skeleton = pose_skeleton(identity, pose)
     solids = [*_legs(skeleton), *_trunk(skeleton), *_arms(skeleton), *_head(skeleton), *_bag(skeleton)]
     parts = _look_at(solids, skeleton)
-    left, top, right, bottom = np.array([part.box for part in parts]).T
-    box = (float(left.min()), float(top.min()), float(right.max()), float(bottom.max()))
+    left, top, right, bottom = zip(*(part.box for part in parts), strict=True)
+    box = (min(left), min(top), max(right), max(bottom))
     joints = _put(np.array([skeleton[name] for name in COCO_KEY_POINTS]), skeleton)
-    return Figure(tuple(parts), joints[:, :3], box)
+    return Figure(tuple(parts), joints[:, :3], box, pose.yaw, wardrobe(identity))
 
 
 def _put(points: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float64]:
@@ -125,42 +125,34 @@ def _put(points: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float64]
 def _look_at(solids: Sequence[Solid], skeleton: Skeleton) -> list[Part]:
     """Return the solids as the camera sees them, from far to near."""
     cos, sin = np.cos(skeleton.pose.yaw), np.sin(skeleton.pose.yaw)
+    lengths = np.array([len(solid.points) for solid in solids])
+    begins = np.cumsum(lengths) - lengths
     put = _put(np.concatenate([solid.points for solid in solids]), skeleton)
-    widths = np.concatenate([solid.widths for solid in solids])
-    depths = np.concatenate([solid.depths for solid in solids])
-    half = np.hypot(widths * cos, depths * sin) * put[:, 3]
-    outlines = np.column_stack([put[:, :2], half])
-    begins = np.cumsum([0] + [len(solid.points) for solid in solids])
+    sizes = np.concatenate([[solid.widths, solid.depths] for solid in solids], axis=1)
+    half = np.hypot(sizes[0] * cos, sizes[1] * sin) * put[:, 3]
+    over = half * (lengths == 2).repeat(lengths)  # only limbs have round ends
+    x, y = put[:, 0], put[:, 1]
+    low = [np.minimum.reduceat(side, begins) for side in (x - half, y - over)]
+    high = [np.maximum.reduceat(side, begins) for side in (x + half, y + over)]
+    depths = np.add.reduceat(put[:, 2], begins) / lengths
+    outlines, boxes = np.column_stack([x, y, half]), np.column_stack([*low, *high]).tolist()
     found = []
-    for solid, begin, end in zip(solids, begins[:-1].tolist(), begins[1:].tolist(), strict=True):
-        outline = outlines[begin:end]
-        if end - begin > 2:
-            outline[:, 1] = np.maximum.accumulate(outline[:, 1] + np.arange(end - begin) * 1e-4)
-        order = float(put[begin:end, 2].mean()) * solid.flattened + solid.over
-        found.append((order, Part(solid.name, outline, solid.texture, skeleton.pose.yaw, _box(outline))))
+    for solid, begin, length, depth, box in zip(solids, begins, lengths, depths.tolist(), boxes, strict=True):
+        outline = outlines[begin : begin + length]
+        order = depth * FLATTENED.get(solid.name, 1.0) + solid.over
+        found.append((order, Part(solid.name, outline, TEXTURES.index(solid.texture), tuple(box))))
     return [part for _, part in sorted(found, key=lambda pair: pair[0])]
 
 
-def _box(outline: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    rows = outline.tolist()
-    over = 1 if len(rows) == 2 else 0  # only limbs have round ends
-    return (
-        min(x - half for x, _, half in rows),
-        min(y - over * half for _, y, half in rows),
-        max(x + half for x, _, half in rows),
-        max(y + over * half for _, y, half in rows),
-    )
-
-
 def _limb(
-    name: str, ends: tuple[Point, Point], halves: tuple[float, float], texture: Texture, over: float = 0.0
+    name: str, ends: tuple[Point, Point], halves: tuple[float, float], texture: str, over: float = 0.0
 ) -> Solid:
     """Return a tapered round limb between two points."""
     radii = np.array(halves)
-    return Solid(name, np.array(ends), radii, radii, texture, over, LEGS_FLATTENED if name.endswith("leg") else 1.0)
+    return Solid(name, np.array(ends), radii, radii, texture, over)
 
 
-def _stack(name: str, levels: Sequence[tuple[Point, float, float]], texture: Texture, over: float) -> Solid:
+def _stack(name: str, levels: Sequence[tuple[Point, float, float]], texture: str, over: float) -> Solid:
     """Return elliptic levels: centre, half width and half depth of each, from top to bottom."""
     points, widths, depths = zip(*levels, strict=True)
     return Solid(name, np.array(points), np.array(widths), np.array(depths), texture, over)
@@ -168,70 +160,71 @@ def _stack(name: str, levels: Sequence[tuple[Point, float, float]], texture: Tex
 
 def _legs(body: Skeleton) -> Iterator[Solid]:
     """Yield thighs, shins and shoes; shorts end above the knee, a skirt shows the legs."""
-    person, worn = body.identity, wardrobe(body.identity)
+    person = body.identity
     size = person.height * (0.4 + 0.6 * person.girth)
     trousers, short = person.bottom == "trousers", person.bottom == "shorts"
     loose = 1.12 if trousers or short else 1.0
     down = np.array([0.0, 0.007 * size, 0.0])
     for name in ("left", "right"):
         hip, knee, ankle, toe = (body[f"{name}_{joint}"] for joint in ("hip", "knee", "ankle", "toe"))
-        leg, thigh = f"{name}_leg", worn["leg"] if trousers else worn["skin"]
+        leg, thigh = f"{name}_leg", "leg" if trousers else "skin"
         yield _limb(leg, (knee, ankle), (0.033 * size * loose, 0.022 * size * loose), thigh)
-        yield _limb(leg, (hip, knee), (0.05 * size * loose, 0.034 * size * loose), thigh, 0.005)
+        yield _limb(leg, (hip, knee), (0.046 * size * loose, 0.034 * size * loose), thigh, 0.005)
         if short:
             hem = hip + 0.82 * (knee - hip)
-            yield _limb(leg, (hip, hem), (0.053 * size * loose, 0.047 * size * loose), worn["leg"], 0.01)
+            yield _limb(leg, (hip, hem), (0.049 * size * loose, 0.047 * size * loose), "leg", 0.01)
         heel = ankle - np.array([0.0, 0.02 * size, 0.012 * size])
         if person.shoes == "boots":
             calf = ankle + 0.35 * (knee - ankle)
-            yield _limb(leg, (calf, ankle), (0.032 * size, 0.029 * size), worn["shoe"], 0.006)
-        yield _limb(leg, (heel - down, toe - down), (0.02 * size, 0.016 * size), worn["sole"], 0.007)
-        yield _limb(leg, (heel + down, toe + down), (0.021 * size, 0.016 * size), worn["shoe"], 0.008)
+            yield _limb(leg, (calf, ankle), (0.032 * size, 0.029 * size), "shoe", 0.006)
+        yield _limb(leg, (heel - down, toe - down), (0.02 * size, 0.016 * size), "sole", 0.007)
+        yield _limb(leg, (heel + down, toe + down), (0.021 * size, 0.016 * size), "shoe", 0.008)
 
 
 def _trunk(body: Skeleton) -> Iterator[Solid]:
     """Yield what covers shoulders to hips, a skirt, and the neck."""
-    person, worn = body.identity, wardrobe(body.identity)
+    person = body.identity
     size, coat = person.height, person.top == "coat"
     wide = SHOULDER_HALF * size * person.girth**0.6 * person.shoulders
-    hip = 0.086 * size * person.girth
+    hip = 0.09 * size * person.girth
     loose = 1.1 if person.top in ("open jacket", "coat") else 1.0
     belly = 0.056 * size * person.girth**1.5 * loose
     levels = (
-        (0.845, 0.3 * wide, 0.03 * size),
-        (0.83, 0.62 * wide, 0.036 * size),
-        (0.812, 0.98 * wide, 0.045 * size),
-        (0.785, 1.1 * wide, 0.055 * size),
-        (0.73, 1.02 * wide * loose, 0.066 * size * person.girth * loose),
+        (0.846, 0.32 * wide, 0.03 * size),
+        (0.835, 0.6 * wide, 0.036 * size),
+        (0.822, 0.92 * wide, 0.042 * size),
+        (0.805, 1.14 * wide, 0.05 * size),
+        (0.78, 1.18 * wide, 0.056 * size),
+        (0.72, 1.04 * wide * loose, 0.066 * size * person.girth * loose),
         (0.62, (0.45 * wide + 0.42 * hip) * loose, belly),
         (0.54, hip * loose, belly * 1.05),
         (0.36 if coat else 0.475, hip * loose * (1.15 if coat else 1.02), belly * (1.3 if coat else 1.05)),
     )
-    yield _stack("trunk", [(body.spine(up), width, deep) for up, width, deep in levels], worn["trunk"], TRUNK)
-    neck = (body.spine(SHOULDER), body.spine(CHIN + 0.01))
-    yield _limb("neck", neck, (0.034 * size, 0.03 * size), worn["skin"], TRUNK - 0.02)
+    yield _stack("trunk", [(body.spine(up), width, deep) for up, width, deep in levels], "trunk", TRUNK)
+    neck = (body.spine(0.8), body.spine(CHIN + 0.01))
+    yield _limb("neck", neck, (0.034 * size, 0.03 * size), "skin", TRUNK - 0.02)
     if person.bottom in ("skirt", "long skirt"):
         low, wider = (0.3, 1.35) if person.bottom == "skirt" else (0.12, 1.5)
         sway = 0.02 * np.sin(body.pose.phase) * body.pose.swing
         shape = ((0.56, 0.9 * hip, belly), (0.5, 1.06 * hip, belly * 1.15), (low, wider * hip, wider * belly))
         stack = [(body.spine(up, forward=sway * (0.56 - up)), width, deep) for up, width, deep in shape]
-        yield _stack("skirt", stack, worn["skirt"], SKIRT)
+        yield _stack("skirt", stack, "skirt", SKIRT)
 
 
 def _arms(body: Skeleton) -> Iterator[Solid]:
     """Yield arms: bare below a short sleeve, bare all along from a tank top."""
-    person, worn = body.identity, wardrobe(body.identity)
+    person = body.identity
     size = person.height * (0.35 + 0.65 * person.girth) * (1.1 if person.top in ("open jacket", "coat") else 1.0)
     covered = person.top in ("long sleeves", "open jacket", "coat")
-    upper = worn["skin"] if person.top == "tank top" else worn["sleeve"]
-    lower = worn["sleeve"] if covered else worn["skin"]
+    upper = "skin" if person.top == "tank top" else "sleeve"
+    lower = "sleeve" if covered else "skin"
     for name in ("left", "right"):
         shoulder, elbow, wrist = (body[f"{name}_{joint}"] for joint in ("shoulder", "elbow", "wrist"))
         arm, tip = f"{name}_arm", wrist + (wrist - elbow) * (HAND / FOREARM)
-        yield _limb(arm, (wrist, tip), (0.017 * size, 0.012 * size), worn["skin"], ARM)
+        yield _limb(arm, (wrist, tip), (0.017 * size, 0.012 * size), "skin", ARM)
         yield _limb(arm, (elbow, wrist), (0.023 * size, 0.018 * size), lower, ARM + 0.005)
         if person.top == "t-shirt":
-            yield _limb(arm, (shoulder, elbow), (0.026 * size, 0.023 * size), worn["skin"], ARM + 0.005)
+            yield _limb(arm, (shoulder, elbow), (0.026 * size, 0.023 * size), "skin", ARM + 0.005)
             elbow = shoulder + 0.68 * (elbow - shoulder)
         yield _limb(arm, (shoulder, elbow), (0.028 * size, 0.026 * size), upper, ARM + 0.01)
 
@@ -246,35 +239,35 @@ def _ellipsoid(middle: Point, half: tuple[float, float, float]) -> list[tuple[Po
 
 def _head(body: Skeleton) -> Iterator[Solid]:
     """Yield the head, the hair that stands off it, and the hat."""
-    person, worn, middle = body.identity, wardrobe(body.identity), body["head"]
+    person, middle = body.identity, body["head"]
     size = person.height
     half = (HEAD_HALF_WIDTH * size, HEAD_HALF_HEIGHT * size, HEAD_HALF_DEPTH * size)
-    yield _stack("head", _ellipsoid(middle, half), worn["head"], HEAD)
+    yield _stack("head", _ellipsoid(middle, half), "head", HEAD)
     if person.hair_style in ("bob", "long"):
         low = 0.868 if person.hair_style == "bob" else 0.74
         shape = ((1.004, 0.012), (0.996, 0.034), (0.975, 0.048), (0.94, 0.053), (0.89, 0.053), (low, 0.042))
         levels = [(body.spine(up, forward=-0.008 * size), wide * size, wide * size) for up, wide in shape]
-        yield _stack("hair", levels, worn["hair"], HEAD - 0.015)
+        yield _stack("hair", levels, "hair", HEAD - 0.015)
     elif person.hair_style == "ponytail":
         start = middle + np.array([0.0, 0.02, -0.06]) * size
         ends = (start, start + np.array([0.0, -0.11, -0.02]) * size)
-        yield _limb("hair", ends, (0.022 * size, 0.013 * size), worn["hair"], HEAD)
+        yield _limb("hair", ends, (0.022 * size, 0.013 * size), "hair", HEAD)
     elif person.hair_style == "afro":
         ball = _ellipsoid(middle + np.array([0.0, 0.012, -0.012]) * size, (0.068 * size,) * 3)
-        yield _stack("hair", ball, worn["hair"], HEAD - 0.02)
+        yield _stack("hair", ball, "hair", HEAD - 0.02)
     if person.hat != "none":
         yield from _hat(body)
 
 
 def _hat(body: Skeleton) -> Iterator[Solid]:
-    person, worn, middle = body.identity, wardrobe(body.identity), body["head"]
+    person, middle = body.identity, body["head"]
     size, tall = person.height, 0.076 if person.hat == "cap" else 0.086
     shape = ((tall, 0.35), (tall - 0.012, 0.72), (tall - 0.03, 0.98), (0.022, 1.06))
     levels = [(middle + np.array([0.0, up * size, 0.0]), 0.048 * w * size, 0.059 * w * size) for up, w in shape]
-    yield _stack("hat", levels, worn["hat"], HEAD + 0.02)
+    yield _stack("hat", levels, "hat", HEAD + 0.02)
     if person.hat == "cap":
         brim = (middle + np.array([0.0, 0.026, 0.045]) * size, middle + np.array([0.0, 0.02, 0.1]) * size)
-        yield _limb("hat", brim, (0.012 * size, 0.01 * size), worn["hat"], HEAD)
+        yield _limb("hat", brim, (0.012 * size, 0.01 * size), "hat", HEAD)
 
 
 def _bag(body: Skeleton) -> Iterator[Solid]:
@@ -289,35 +282,35 @@ def _bag(body: Skeleton) -> Iterator[Solid]:
 
 
 def _backpack(body: Skeleton) -> Iterator[Solid]:
-    person, worn, size = body.identity, wardrobe(body.identity), body.identity.height
+    person, size = body.identity, body.identity.height
     across, deep = SHOULDER_HALF * size * person.shoulders, 0.07 * size * person.girth
     shape = ((0.828, 0.036, 0.02), (0.815, 0.06, 0.034), (0.78, 0.074, 0.045), (0.58, 0.078, 0.055), (0.565, 0.07, 0.05))
     levels = [(body.spine(up, forward=-deep - 0.03 * size), wide * size, thick * size) for up, wide, thick in shape]
-    yield _stack("bag", levels, worn["bag"], TRUNK + 0.005)
+    yield _stack("bag", levels, "bag", TRUNK + 0.005)
     for side in (1, -1):
         top = body.spine(0.83, lateral=side * 0.55 * across, forward=0.3 * deep)
         low = body.spine(0.69, lateral=side * 0.72 * across, forward=0.9 * deep)
-        yield _limb("bag", (top, low), (0.012 * size, 0.012 * size), worn["bag"], TRUNK + 0.005)
+        yield _limb("bag", (top, low), (0.012 * size, 0.012 * size), "bag", TRUNK + 0.005)
 
 
 def _handbag(body: Skeleton) -> Iterator[Solid]:
-    person, worn, size = body.identity, wardrobe(body.identity), body.identity.height
+    person, size = body.identity, body.identity.height
     hand = body["left_wrist" if person.side > 0 else "right_wrist"]
     below = np.array([0.0, -size, 0.0])
-    yield _limb("bag", (hand + 0.04 * below, hand + 0.08 * below), (0.008 * size, 0.03 * size), worn["bag"], ARM)
+    yield _limb("bag", (hand + 0.04 * below, hand + 0.08 * below), (0.008 * size, 0.03 * size), "bag", ARM)
     shape = ((0.075, 0.05), (0.085, 0.056), (0.16, 0.066), (0.17, 0.062))
     levels = [(hand + down * below, 0.034 * size, long * size) for down, long in shape]
-    yield _stack("bag", levels, worn["bag"], ARM + 0.02)
+    yield _stack("bag", levels, "bag", ARM + 0.02)
 
 
 def _shoulder_bag(body: Skeleton) -> Iterator[Solid]:
-    person, worn, size = body.identity, wardrobe(body.identity), body.identity.height
+    person, size = body.identity, body.identity.height
     hip = person.side * 0.1 * size * person.girth
     across, deep = SHOULDER_HALF * size * person.shoulders, 0.07 * size * person.girth
     shape = ((0.548, 0.052), (0.538, 0.06), (0.452, 0.064), (0.442, 0.058))
     levels = [(body.spine(up, lateral=hip), 0.036 * size, long * size) for up, long in shape]
-    yield _stack("bag", levels, worn["bag"], ARM + 0.03)
+    yield _stack("bag", levels, "bag", ARM + 0.03)
     for front in (1, -1):
         top = body.spine(0.83, lateral=-person.side * 0.5 * across, forward=front * 0.3 * deep)
         low = body.spine(0.55, lateral=hip, forward=front * deep)
-        yield _limb("bag", (top, low), (0.009 * size, 0.009 * size), worn["bag"], TRUNK + 0.005)
+        yield _limb("bag", (top, low), (0.009 * size, 0.009 * size), "bag", TRUNK + 0.005)

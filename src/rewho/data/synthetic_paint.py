@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.data.synthetic_figure import Figure, Part
+from rewho.data.synthetic_clothes import COLUMNS, ROWS
+from rewho.data.synthetic_figure import Figure
 
 Floats = NDArray[np.float32]
 
@@ -68,22 +69,55 @@ def paint_figure(figure: Figure, scale: float, light: Light, at: tuple[float, fl
     """
     left, top, right, bottom = (np.asarray(figure.box) * scale + np.tile(at, 2)).tolist()
     x0, y0 = int(left // 1) - 1, int(top // 1) - 1
-    height, width = int(bottom) + 3 - y0, int(right) + 3 - x0
-    pixels, owner = np.zeros((4, height, width), np.float32), np.full((height, width), -1, np.int16)
-    rows = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
-    columns = np.arange(width, dtype=np.float32)[None, :] + np.float32(0.5)
+    pixels = np.zeros((4, int(bottom // 1) + 3 - y0, int(right // 1) + 3 - x0), np.float32)
+    owner = np.full(pixels.shape[1:], -1, np.int16)
     move = np.array([at[0] - x0, at[1] - y0, 0.0])
-    boxes = np.array([part.box for part in figure.parts]) * scale + np.tile(move[:2], 2) + (-1, -1, 2, 2)
-    for index, (part, box) in enumerate(zip(figure.parts, boxes.astype(int).tolist(), strict=True)):
-        down, across = slice(max(0, box[1]), box[3]), slice(max(0, box[0]), box[2])
-        measure = _limb if len(part.outline) == 2 else _stack
-        cover, u, v = measure(part.outline * scale + move, columns[:, across], rows[down])
-        shown, window = _shade(part, u, v, light), pixels[:, down, across]
-        shown -= window
-        shown *= cover
-        window += shown  # paints over what is there: c + (new - c) * cover
+    outlines = [part.outline * scale + move for part in figure.parts]
+    order, covers, shown = _measure_and_shade(figure, outlines, _windows(figure, scale, move), light)
+    for index in range(len(outlines)):
+        (down, across), begin, end = order[index]
+        window = pixels[:, down, across]
+        new, cover = shown[:, begin:end].reshape(window.shape), covers[begin:end].reshape(window.shape[1:])
+        new -= window
+        new *= cover
+        window += new  # paints over what is there: c + (new - c) * cover
         owner[down, across][cover > 0.5] = index
     return Patch(pixels, owner, x0, y0)
+
+
+def _windows(figure: Figure, scale: float, move: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return [parts, 4] first row, first column, height and width of what each part may touch."""
+    boxes = np.array([part.box for part in figure.parts]) * scale + np.tile(move[:2], 2)
+    low, high = np.floor(boxes[:, 1::-1]).astype(np.intp) - 1, np.floor(boxes[:, :1:-1]).astype(np.intp) + 2
+    return np.concatenate([low, high - low], axis=1)
+
+
+def _measure_and_shade(
+    figure: Figure, outlines: list[NDArray[np.float64]], windows: NDArray[np.intp], light: Light
+) -> tuple[dict[int, tuple[tuple[slice, slice], int, int]], Floats, Floats]:
+    """Compute all pixels of all parts in one go: a call per part and step would cost more than the numbers.
+
+    Returns:
+        For each part its window, and begin and end of its pixels in the other two; cover; lit colours and a 1 for alpha.
+    """
+    limbs = [index for index, outline in enumerate(outlines) if len(outline) == 2]
+    stacks = [index for index, outline in enumerate(outlines) if len(outline) > 2]
+    parts = np.array(limbs + stacks)
+    fields = np.concatenate(
+        [
+            _limbs(np.array([outlines[index] for index in limbs]), windows[limbs]),
+            _stacks([outlines[index] for index in stacks], windows[stacks]),
+        ],
+        axis=1,
+    )
+    sizes = windows[parts, 2] * windows[parts, 3]
+    textures = np.array([part.texture for part in figure.parts], np.int32)[parts].repeat(sizes)
+    ends = np.cumsum(sizes)
+    order = {}
+    for index, begin, end in zip(parts.tolist(), (ends - sizes).tolist(), ends.tolist(), strict=True):
+        top, left, height, width = windows[index].tolist()
+        order[index] = (slice(top, top + height), slice(left, left + width)), begin, end
+    return order, fields[0], _shade(figure, textures, fields[1], fields[2], light)
 
 
 def composite(canvas: Floats, patch: Patch, owners: NDArray[np.int32] | None = None, first: int = 0) -> None:
@@ -110,72 +144,84 @@ def composite(canvas: Floats, patch: Patch, owners: NDArray[np.int32] | None = N
         owners[there][solid] = patch.owner[here][solid] + first
 
 
+def _pixels_of(windows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Return for every pixel of every window, one after the other: number of its window, row and column in it."""
+    sizes = windows[:, 2] * windows[:, 3]
+    number = np.arange(len(windows)).repeat(sizes)
+    place = np.arange(len(number)) - (np.cumsum(sizes) - sizes)[number]
+    row = place // windows[:, 3][number]
+    return number, row, place - row * windows[:, 3][number]
+
+
 def _unit(values: Floats) -> Floats:
-    """Clip to 0 to 1 in place; np.clip takes three times as long on arrays as small as these."""
+    """Clip to 0 to 1, in place."""
     np.minimum(values, 1, out=values)
     return np.maximum(values, 0, out=values)
 
 
-def _limb(outline: NDArray[np.float64], x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return cover, position across (-1 to 1) and position along (0 to 1) of a tapered limb with round ends."""
-    (ax, ay, first), (bx, by, second) = outline.tolist()
-    dx, dy = bx - ax, by - ay
-    length = max(dx * dx + dy * dy, 1e-6)
-    x, y = x - ax, y - ay
-    along = _unit(x * (dx / length) + y * (dy / length))
-    half = along * (second - first)
-    half += first
-    from_x, from_y = x - along * dx, y - along * dy
-    from_x *= from_x
-    from_y *= from_y
-    from_x += from_y
-    cover = half - np.sqrt(from_x, out=from_x)
-    cover += 0.5
-    sign = (1 if dy >= 0 else -1) / length**0.5  # + is to the right of a hanging limb
-    across = x * (dy * sign) - y * (dx * sign)
-    across /= np.maximum(half, 1e-3, out=half)
-    return _unit(cover), across, along
+def _limbs(outlines: NDArray[np.float64], windows: NDArray[np.intp]) -> Floats:
+    """Return cover, position across (-1 to 1) and position along (0 to 1) of tapered limbs with round ends.
+
+    Args:
+        outlines: [limbs, 2, 3] x, y and radius of both ends in pixels.
+        windows: [limbs, 4] as `_windows` returns them.
+
+    Returns:
+        [3, pixels], limb after limb.
+    """
+    number, row, column = _pixels_of(windows)
+    start, step = outlines[:, 0], outlines[:, 1] - outlines[:, 0]
+    square = np.maximum((step[:, :2] ** 2).sum(axis=1), 1e-6)
+    hanging = np.where(step[:, 1] >= 0, 1, -1) / np.sqrt(square)  # across is positive to the right of a hanging limb
+    begin = windows[:, 1::-1] + 0.5 - start[:, :2]
+    table = np.column_stack([begin, step[:, :2], step[:, :2] / square[:, None], hanging, start[:, 2], step[:, 2]])
+    x, y, dx, dy, along_x, along_y, sign, first, taper = table.T.astype(np.float32).take(number, axis=1)
+    x += column
+    y += row
+    along = _unit(x * along_x + y * along_y)
+    radius = first + along * taper
+    across = (x * dy - y * dx) * sign
+    x -= along * dx
+    y -= along * dy
+    cover = _unit(radius - np.sqrt(x * x + y * y) + np.float32(0.5))
+    return np.stack([cover, across / np.maximum(radius, 1e-3), along])
 
 
-def _stack(outline: NDArray[np.float64], x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return cover, position across (-1 to 1) and position along (0 to 1) of a stack of levels."""
-    levels, rows = outline[:, 1], y[:, 0]
-    middle = np.interp(rows, levels, outline[:, 0]).astype(np.float32)[:, None]
-    half = np.interp(rows, levels, outline[:, 2]).astype(np.float32)[:, None]
-    # The distance to a slanting edge is shorter than the distance along the row.
-    slant = np.diff(half, axis=0, append=half[-1:])
-    offset = x - middle
-    cover = half - np.abs(offset)
-    cover /= np.sqrt(1 + slant * slant)
-    cover += 0.5
-    ends = _unit(np.minimum(y - float(levels[0]), float(levels[-1]) - y) + np.float32(0.5))
-    offset /= np.maximum(half, 1e-3)
-    along = _unit((y - float(levels[0])) / max(float(levels[-1] - levels[0]), 1e-6))
-    return _unit(cover) * ends, offset, np.broadcast_to(along, offset.shape)
+def _stacks(outlines: list[NDArray[np.float64]], windows: NDArray[np.intp]) -> Floats:
+    """Return cover, position across (-1 to 1) and position along (0 to 1) of stacks of levels; see `_limbs`."""
+    number, row, column = _pixels_of(windows)
+    tables = []
+    for outline, (top, left, height, _) in zip(outlines, windows.tolist(), strict=True):
+        y, levels = np.arange(top, top + height) + 0.5, np.maximum.accumulate(outline[:, 1])
+        middle, half = np.interp(y, levels, outline[:, 0]), np.interp(y, levels, outline[:, 2])
+        slant = np.diff(half, append=half[-1:])  # the way to a slanting edge is shorter than the way along the row
+        ends = np.minimum(y - levels[0], levels[-1] - y) + 0.5
+        along = (y - levels[0]) / max(levels[-1] - levels[0], 1e-6)
+        tables.append(np.stack([left + 0.5 - middle, half, 1 / np.sqrt(1 + slant * slant), ends, along]))
+    rows = row + (np.cumsum(windows[:, 2]) - windows[:, 2])[number]
+    x, half, steep, ends, along = np.concatenate(tables, axis=1).astype(np.float32).take(rows, axis=1)
+    x += column
+    cover = _unit((half - np.abs(x)) * steep + np.float32(0.5)) * _unit(ends)
+    return np.stack([cover, x / np.maximum(half, 1e-3), _unit(along)])
 
 
-def _shade(part: Part, across: Floats, along: Floats, light: Light) -> Floats:
-    """Return the lit colour of each pixel of a part, [4, H, W] with an alpha of 1."""
-    np.minimum(across, 1, out=across)
-    sine = np.maximum(across, -1, out=across)
+def _shade(figure: Figure, textures: NDArray[np.int32], across: Floats, along: Floats, light: Light) -> Floats:
+    """Return the lit colour of each pixel, [4, pixels] with an alpha of 1."""
+    sine = np.maximum(np.minimum(across, 1, out=across), -1, out=across)
     lit = np.sqrt(1 - sine * sine)  # how far the surface faces the camera
     lit *= (1 - light.side**2) ** 0.5
     lit += sine * light.side
     np.maximum(lit, 0, out=lit)
     lit *= 1.12 - light.ambient
     lit += light.ambient
-    shown = np.empty((4, *across.shape), np.float32)
-    shown[3] = 1
-    rows, columns = part.texture.shape[1:]
-    if rows == 1:
-        np.multiply(part.texture, lit, out=shown[:3])
-        return shown
     # Counted from the body's front, the surface seen at `across` lies at asin(across) - yaw.
     angle = np.arcsin(sine, out=sine)
-    angle += 6 * np.pi - part.turn % (2 * np.pi)
-    angle *= columns / (2 * np.pi)
-    where = angle.astype(np.int32)
-    where %= columns
-    where += np.minimum((along * rows).astype(np.int32), rows - 1) * columns
-    np.multiply(part.texture.reshape(3, -1).take(where, axis=1), lit, out=shown[:3])
+    angle += 6 * np.pi - figure.yaw % (2 * np.pi)
+    angle *= COLUMNS / (2 * np.pi)
+    texel = angle.astype(np.int32)
+    texel %= COLUMNS
+    texel += np.minimum((along * ROWS).astype(np.int32), ROWS - 1) * COLUMNS
+    texel += textures * (ROWS * COLUMNS)
+    shown = np.ones((4, len(lit)), np.float32)
+    np.multiply(figure.textures.take(texel, axis=1), lit, out=shown[:3])
     return shown

@@ -7,6 +7,7 @@ learning rate, torch's generators), so that a run cut anywhere ends with the sam
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +27,9 @@ from rewho.train.log import RunLog
 from rewho.train.optim import gradient_norm, learning_rate, set_learning_rate
 
 SPIKE_WINDOW = 50  # losses that a new one is compared with
-SPIKE_FLOOR = 1.0  # a loss below this is never called a spike: late in training single hard batches stand out
+SPIKE_NEEDS = 5  # losses that must be known before one can stand out
+SPIKE_FLOOR = 2.0  # a loss below this is never called a spike: late in training single hard batches stand out
+SPIKE_OVER_LARGEST = 1.5  # a spike also exceeds the largest loss of the window by this factor
 
 
 class Plans(Protocol):
@@ -186,7 +189,9 @@ class _Run:
             for name, value in values.items()
             if not math.isfinite(value) and not (scaled and name == "gradient_norm")
         ]
-        limit = factor * max([*recent, SPIKE_FLOOR / factor]) if factor and len(recent) >= 5 else math.inf
+        limit = math.inf
+        if factor and len(recent) >= SPIKE_NEEDS:
+            limit = max(factor * statistics.median(recent), SPIKE_OVER_LARGEST * max(recent), SPIKE_FLOOR)
         if wrong or values["total"] > limit:
             what = f"{', '.join(wrong)} = NaN or infinity" if wrong else f"loss {values['total']:.4g} > {limit:.4g}"
             raise UserError(

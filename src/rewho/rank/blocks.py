@@ -1,0 +1,64 @@
+"""Work on a large matrix a few rows at a time, in threads.
+
+A matrix of query-to-gallery distances need not exist as a whole: each block of rows is made, used and thrown away.
+Threads suffice, because NumPy lets go of the interpreter while it multiplies, sorts and compares.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+BLOCK_BYTES = 64 * 2**20
+"""Size of one float64 block; a thread holds about three times as much at its peak."""
+
+MOST_ROWS = 512
+"""More rows than this make no matrix product faster."""
+
+MOST_THREADS = 4
+"""More threads than this wait for memory, and each holds blocks of its own."""
+
+
+def row_blocks(rows: int, columns: int) -> list[NDArray[np.int64]]:
+    """Return the row numbers of each block of a [rows, columns] matrix, in order.
+
+    Args:
+        rows: Rows in all, >= 0.
+        columns: Columns of the matrix; the wider it is, the fewer rows make a block.
+
+    Example:
+        >>> [len(block) for block in row_blocks(rows=1200, columns=1000)]
+        [512, 512, 176]
+    """
+    height = min(max(BLOCK_BYTES // (8 * max(columns, 1)), 1), MOST_ROWS)
+    return [np.arange(start, min(start + height, rows)) for start in range(0, rows, height)]
+
+
+def map_row_blocks(
+    function: Callable[[NDArray[np.int64]], T], rows: int, columns: int, threads: int | None = None
+) -> list[T]:
+    """Apply `function` to the row numbers of each block, in threads; results come in the order of the rows.
+
+    Args:
+        function: Takes the row numbers of one block.
+        rows: Rows of the matrix.
+        columns: Columns of the matrix.
+        threads: Number of threads; None takes one for each processor, up to `MOST_THREADS`.
+
+    Example:
+        >>> map_row_blocks(len, rows=600, columns=1000, threads=1)
+        [512, 88]
+    """
+    blocks = row_blocks(rows, columns)
+    workers = threads or min(os.cpu_count() or 1, MOST_THREADS)
+    if workers == 1 or len(blocks) <= 1:
+        return [function(block) for block in blocks]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, blocks))

@@ -1,0 +1,222 @@
+"""Distances between embeddings, made a block of rows at a time.
+
+What is unusual: dot products are summed in float64 and rounded once to float32. A float32 matrix product gives the same
+pair of vectors results that differ in the last bit, depending on where in the matrix the pair stands; two images with
+equal embeddings would then be ranked by their place in the gallery, and shuffling the gallery would change the score.
+
+Letters: Q queries, G gallery, D embedding, B rows of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import InitVar, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError, check_choice, check_embeddings
+
+METRICS = ("cosine", "squared_euclidean")
+PRECISIONS = ("float64", "float32")
+
+
+class DistanceSource(Protocol):
+    """Whatever can give the distances of some queries to the whole ranked gallery."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of queries Q and of gallery images G."""
+        ...
+
+    def block(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Return the distances of the queries `rows`, [B, G], as a fresh array that the caller may change."""
+        ...
+
+
+def unit_vectors(embeddings: NDArray[Any], dtype: str = "float64") -> NDArray[Any]:
+    """Return [N, D] embeddings scaled to length 1; lengths are always computed in float64.
+
+    Args:
+        embeddings: Floating-point array [N, D] without zero vectors.
+        dtype: Type of the result: float64 or float32.
+
+    Example:
+        >>> unit_vectors(np.array([[3.0, 4.0]])).tolist()
+        [[0.6, 0.8]]
+    """
+    exact = embeddings.astype(np.float64)
+    exact /= np.sqrt(np.einsum("nd,nd->n", exact, exact))[:, None]
+    return exact.astype(dtype, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingDistances:
+    """Distances between query and gallery embeddings, float32.
+
+    Args:
+        query: Query embeddings [Q, D], any floating-point type. Kept as `precision`, at length 1 where the metric is
+            cosine.
+        gallery: Gallery embeddings [G + J, D]; without junk there are G = all of them.
+        metric: cosine (1 - cos, from 0 to 2; vectors of any length) or squared_euclidean (>= 0).
+        precision: In which type dot products are summed: float64, or float32, which takes half the time and memory
+            but ranks images with equal embeddings by where they stand, see the top of this file.
+        junk: bool [G + J], True for the J gallery images that are not ranked. They are kept as `bystanders`, because
+            re-ranking may count them as neighbours. None means none.
+        query_names: Names of the query images, for messages only.
+        gallery_names: Names of the gallery images, for messages only.
+
+    Raises:
+        UserError: An embedding is NaN, infinite or zero; lengths D differ; an unknown metric or precision.
+
+    Example:
+        >>> source = EmbeddingDistances(np.array([[1.0, 0.0]]), np.array([[5.0, 0.0], [0.0, 1.0], [-2.0, 0.0]]))
+        >>> source.block(np.array([0])).tolist()
+        [[0.0, 1.0, 2.0]]
+    """
+
+    query: NDArray[Any]
+    gallery: NDArray[Any]
+    metric: str = "cosine"
+    precision: str = "float64"
+    junk: InitVar[NDArray[np.bool_] | None] = None
+    query_names: InitVar[Sequence[str] | None] = None
+    gallery_names: InitVar[Sequence[str] | None] = None
+    bystanders: NDArray[Any] = field(init=False)
+    _squared: tuple[NDArray[np.float32], NDArray[np.float32]] | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(
+        self,
+        junk: NDArray[np.bool_] | None,
+        query_names: Sequence[str] | None,
+        gallery_names: Sequence[str] | None,
+    ) -> None:
+        check_choice("metric", self.metric, METRICS)
+        check_choice("precision", self.precision, PRECISIONS)
+        query = self._prepared("query", self.query, query_names)
+        everyone = self._prepared("gallery", self.gallery, gallery_names)
+        if query.shape[1] != everyone.shape[1]:
+            raise UserError(
+                "gallery embeddings",
+                expected=f"{query.shape[1]} dimensions, as the query embeddings have",
+                got=str(everyone.shape[1]),
+                fix="Embed both sets with the same model.",
+            )
+        ranked = everyone if junk is None else everyone[~junk]
+        object.__setattr__(self, "query", query)
+        object.__setattr__(self, "gallery", ranked)
+        object.__setattr__(self, "bystanders", everyone[:0] if junk is None else everyone[junk])
+        if self.metric == "squared_euclidean":
+            object.__setattr__(self, "_squared", (_squared_lengths(query), _squared_lengths(ranked)))
+
+    def _prepared(self, what: str, embeddings: NDArray[Any], names: Sequence[str] | None) -> NDArray[Any]:
+        checked = check_embeddings(what, np.asarray(embeddings), names)
+        return unit_vectors(checked, self.precision) if self.metric == "cosine" else checked.astype(self.precision)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of queries Q and of gallery images G."""
+        return len(self.query), len(self.gallery)
+
+    def block(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the distances of the queries `rows`, [B, G], as a fresh array."""
+        products: NDArray[np.float32] = (self.query[rows] @ self.gallery.T).astype(np.float32, copy=False)
+        # All that follows is done for each entry by itself, so equal pairs stay equal.
+        if self._squared is None:
+            return np.subtract(np.float32(1), products, out=products)
+        products *= np.float32(-2)
+        products += self._squared[0][rows, None]
+        products += self._squared[1][None, :]
+        return np.maximum(products, np.float32(0), out=products)
+
+
+@dataclass(frozen=True, eq=False)
+class GivenDistances:
+    """A matrix of distances that somebody else computed, [Q, G] float32 or float64; used as it is.
+
+    Raises:
+        UserError: Not a floating-point matrix, or an entry is NaN or infinite.
+
+    Example:
+        >>> GivenDistances(np.array([[0.5, 0.25]])).block(np.array([0])).tolist()
+        [[0.5, 0.25]]
+    """
+
+    matrix: NDArray[np.floating[Any]]
+
+    def __post_init__(self) -> None:
+        matrix = np.asarray(self.matrix)
+        if matrix.ndim != 2 or matrix.dtype not in (np.float32, np.float64) or not np.isfinite(matrix).all():
+            raise UserError(
+                "distances",
+                expected="a finite float32 or float64 array of shape [queries, gallery]",
+                got=f"{matrix.dtype} of shape {list(matrix.shape)}" + (", not all finite" if matrix.ndim == 2 else ""),
+                fix="Pass one row per query and one column per gallery image.",
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of queries Q and of gallery images G."""
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    def block(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Return the distances of the queries `rows`, [B, G], as a fresh array."""
+        return self.matrix[rows]
+
+
+def distances(query: NDArray[Any], gallery: NDArray[Any], metric: str = "cosine") -> NDArray[np.float32]:
+    """Return the whole matrix of distances, [Q, G] float32: for small sets, and for looking at.
+
+    Args:
+        query: Query embeddings [Q, D].
+        gallery: Gallery embeddings [G, D].
+        metric: cosine (1 - cos, from 0 to 2) or squared_euclidean.
+
+    Raises:
+        UserError: See `EmbeddingDistances`.
+
+    Example:
+        >>> distances(np.array([[1.0, 1.0]]), np.array([[4.0, 5.0]]), "squared_euclidean").tolist()
+        [[25.0]]
+    """
+    source = EmbeddingDistances(query, gallery, metric)
+    return source.block(np.arange(source.shape[0]))
+
+
+def smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64], NDArray[np.floating[Any]]]:
+    """Find the k smallest entries of each row, in ascending order; equal entries by ascending column.
+
+    Args:
+        values: Array [B, G] without NaN.
+        k: How many, from 1; at most G are returned.
+
+    Returns:
+        Columns [B, k] and values [B, k].
+
+    Example:
+        >>> columns, found = smallest(np.array([[3.0, 1.0, 2.0, 1.0]]), 3)
+        >>> columns.tolist(), found.tolist()
+        ([[1, 3, 2]], [[1.0, 1.0, 2.0]])
+    """
+    k = min(k, values.shape[1])
+    rows, columns = np.nonzero(values <= _bound(values, k)[:, None])
+    candidates = values[rows, columns]
+    order = np.lexsort((candidates, rows))  # stable, and candidates come by ascending column
+    first = np.searchsorted(rows, np.arange(len(values)))
+    chosen = order[first[:, None] + np.arange(k)]
+    return columns[chosen], candidates[chosen]
+
+
+def _bound(values: NDArray[np.floating[Any]], k: int) -> NDArray[np.floating[Any]]:
+    """Return for each row a value that at least k entries, and not many more, do not exceed."""
+    width = values.shape[1] // 32
+    if width > 4 * k:  # k slices of 32 entries have their minimum below the k-th smallest minimum
+        values = values[:, : 32 * width].reshape(len(values), 32, width).min(axis=1)
+    kth: NDArray[np.floating[Any]] = np.partition(values, k - 1, axis=1)[:, k - 1]
+    return kth
+
+
+def _squared_lengths(embeddings: NDArray[Any]) -> NDArray[np.float32]:
+    lengths: NDArray[np.float32] = np.square(embeddings.astype(np.float64)).sum(axis=1).astype(np.float32)
+    return lengths

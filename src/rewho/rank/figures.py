@@ -1,0 +1,260 @@
+"""Plots of an evaluation as PNG bytes: drawn on matplotlib's Figure objects, so nothing global is touched.
+
+The same input gives the same bytes. Colours are those of Okabe and Ito ("Color Universal Design", 2008), which people
+with colour-blindness can tell apart; beyond that every curve is also told by its line style and a label at its end.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Floats = NDArray[np.floating[Any]]
+
+BLUE, VERMILLION = "#0072B2", "#D55E00"
+PALETTE = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINE_STYLES = ("-", "--", "-.", ":")
+INK, FAINT = "#33383F", "#D5D9DE"
+STYLE: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
+    "font.size": 10.0,
+    "text.color": INK,
+    "text.parse_math": False,  # a name may hold dollar signs
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11.0,
+    "axes.titleweight": "bold",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "savefig.facecolor": "white",
+}
+DOTS_PER_INCH = 144
+LONGEST_LABEL = 36
+MOST_NUMBERED_CELLS = 24 * 24  # beyond it the numbers in a heat map could not be read
+HISTOGRAM_BINS = 80
+
+
+def shorten(text: str, longest: int = LONGEST_LABEL) -> str:
+    """Return `text` on one line, its middle replaced by an ellipsis where it is longer than `longest` letters.
+
+    Example:
+        >>> shorten("0001_c1s1_001051_00.jpg", 11)
+        '0001_…0.jpg'
+    """
+    line = " ".join(text.split())
+    half = (longest - 1) // 2
+    return line if len(line) <= longest else f"{line[: longest - 1 - half]}…{line[-half:]}"
+
+
+def cmc_plot(curves: Mapping[str, Floats]) -> bytes:
+    """Draw cumulative matching characteristics: the share of queries with a match among the first k.
+
+    Args:
+        curves: By name, shares [R] from 0 to 1 for the ranks 1 to R; lengths may differ.
+
+    Returns:
+        A PNG file. Each curve is labelled at its end with its name and its Rank-1.
+
+    Raises:
+        ValueError: There is no curve, or one is empty.
+
+    Example:
+        >>> cmc_plot({"cosine": np.array([0.5, 0.75, 1.0])})[1:4]
+        b'PNG'
+    """
+    if not curves or any(len(curve) == 0 for curve in curves.values()):
+        raise ValueError("cmc_plot takes at least one curve, each with at least one rank")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, max(4.0, 0.5 * len(curves))))
+        axes = figure.add_subplot()
+        longest = max(len(curve) for curve in curves.values())
+        lowest = np.floor(10 * min(float(np.min(curve)) for curve in curves.values()) - 0.3) / 10
+        for index, curve in enumerate(curves.values()):
+            ranks = np.arange(1, len(curve) + 1)
+            axes.plot(ranks, curve, clip_on=False, zorder=3, **_line(index), marker="o" if longest <= 10 else None)
+        axes.set(
+            xlim=(1, max(longest, 2)), ylim=(np.clip(lowest, 0, 0.9), 1), xlabel="Rank", ylabel="Queries with a match"
+        )
+        axes.set_xticks([rank for rank in _ticks(longest) if rank <= longest])
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        axes.grid(color=FAINT, linewidth=0.8)
+        axes.tick_params(length=0)
+        if len(curves) == 1:
+            _mark_ranks(axes, *next(iter(curves.items())))
+        else:
+            _label_curves(axes, curves, longest)
+        return _png(figure)
+
+
+def _line(index: int) -> dict[str, Any]:
+    style = LINE_STYLES[(index // len(PALETTE) + index) % len(LINE_STYLES)]
+    return {"color": PALETTE[index % len(PALETTE)], "linestyle": style, "linewidth": 2.0}
+
+
+def _ticks(longest: int) -> list[int]:
+    if longest <= 12:
+        return list(range(1, longest + 1))
+    step = next(step for step in (5, 10, 25, 50, 100, 250, 1000, longest) if longest / step <= 11)
+    return [1, *range(step, longest + 1, step)]
+
+
+def _label_curves(axes: Axes, curves: Mapping[str, Floats], longest: int) -> None:
+    """Write each curve's name right of the plot, with a thin line to the curve's end; labels never overlap."""
+    low, high = axes.get_ylim()
+    gap = 0.47 * (high - low) / axes.figure.get_figheight()
+    ends = [float(curve[-1]) for curve in curves.values()]
+    heights = _spread(ends, gap, low)
+    span = max(longest, 2) - 1
+    for index, (name, curve) in enumerate(curves.items()):
+        colour = PALETTE[index % len(PALETTE)]
+        place = (max(longest, 2) + 0.04 * span, heights[index])
+        axes.plot((len(curve), place[0]), (ends[index], place[1]), color=colour, linewidth=0.8, clip_on=False)
+        text = f"{shorten(name)}\nRank-1 {100 * float(curve[0]):.1f} %"
+        axes.text(place[0] + 0.01 * span, place[1], text, color=colour, va="center", fontweight="bold", fontsize=8.5)
+
+
+def _spread(heights: Sequence[float], gap: float, bottom: float) -> list[float]:
+    """Move heights apart, downwards, until neighbours are at least `gap` apart; lift all where that went too low."""
+    placed = list(heights)
+    order = sorted(range(len(placed)), key=lambda index: -placed[index])
+    for above, below in pairwise(order):
+        placed[below] = min(placed[below], placed[above] - gap)
+    lift = max(0.0, bottom - min(placed))
+    return [height + lift for height in placed]
+
+
+def _mark_ranks(axes: Axes, name: str, curve: Floats) -> None:
+    """Write a lone curve's name, and beside it the values that tables give: ranks 1, 5, 10 and 20."""
+    axes.set_title(shorten(name), color=BLUE, loc="left")
+    for rank in (rank for rank in (1, 5, 10, 20) if rank < len(curve)):
+        height = float(curve[rank - 1])
+        axes.plot(rank, height, "o", color=BLUE, markersize=5, clip_on=False, zorder=4)
+        text = f"{100 * height:.1f}"
+        axes.annotate(text, (rank, height), (6, -13), textcoords="offset points", color=INK, fontsize=9)
+
+
+def distance_histogram(same: Floats, different: Floats) -> bytes:
+    """Draw how the distances of pairs of the same person and of different people are distributed.
+
+    Each histogram is scaled to its own number of pairs, since different people make nearly all pairs.
+
+    Args:
+        same: Distances of pairs of one person, any shape; a random sample of the pairs is enough. May be empty.
+        different: The same of pairs of two people.
+
+    Returns:
+        A PNG file.
+
+    Example:
+        >>> distance_histogram(np.array([0.1, 0.2]), np.array([0.7, 0.8, 0.9]))[1:4]
+        b'PNG'
+    """
+    sides = {"same person": np.ravel(same), "different people": np.ravel(different)}
+    everything = np.concatenate(list(sides.values()))
+    low, high = (float(everything.min()), float(everything.max())) if everything.size else (0.0, 1.0)
+    edges = np.linspace(low, high if high > low else low + 1, HISTOGRAM_BINS + 1)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.0))
+        axes = figure.add_subplot()
+        for index, (name, distances) in enumerate(sides.items()):
+            colour, dashes = (BLUE, "-") if index == 0 else (VERMILLION, "--")
+            shares = np.histogram(distances, edges)[0] / max(1, distances.size)
+            axes.stairs(shares, edges, fill=True, color=colour, alpha=0.22)
+            axes.stairs(shares, edges, color=colour, linewidth=1.8, linestyle=dashes)
+            median = f", median {float(np.median(distances)):.3f}" if distances.size else ""
+            text = f"{name}\n{distances.size:,} pairs{median}"
+            place = {"x": float(index), "y": 1.03, "ha": "right" if index else "left", "transform": axes.transAxes}
+            axes.text(s=text, color=colour, fontweight="bold", fontsize=9, va="bottom", **place)
+        axes.set(xlabel="Distance", ylabel="Share of the pairs", xlim=(edges[0], edges[-1]), ylim=(0, None))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+        axes.grid(axis="y", color=FAINT, linewidth=0.8)
+        axes.tick_params(length=0)
+        axes.set_axisbelow(True)
+        return _png(figure)
+
+
+def camera_matrix(values: Floats, query_cameras: Sequence[str], gallery_cameras: Sequence[str]) -> bytes:
+    """Draw the mean average precision of each pair of cameras.
+
+    Args:
+        values: Shares [Q cameras, G cameras] from 0 to 1; NaN where no query could be scored.
+        query_cameras: Name of each row.
+        gallery_cameras: Name of each column.
+
+    Returns:
+        A PNG file.
+
+    Example:
+        >>> camera_matrix(np.array([[np.nan, 0.4], [0.5, np.nan]]), ["1", "2"], ["1", "2"])[1:4]
+        b'PNG'
+    """
+    return _heat_map(values, query_cameras, gallery_cameras, "Camera of the query", "Camera of the gallery", "mAP")
+
+
+def score_matrix(values: Floats, models: Sequence[str], data_sets: Sequence[str], measure: str = "mAP") -> bytes:
+    """Draw what each model reaches on each data set.
+
+    Args:
+        values: Shares [models, data sets] from 0 to 1; NaN where nothing was measured.
+        models: Name of each row.
+        data_sets: Name of each column.
+        measure: What the values are; it becomes the title.
+
+    Returns:
+        A PNG file.
+
+    Example:
+        >>> score_matrix(np.array([[0.8, 0.3]]), ["student"], ["one", "other"], "Rank-1")[1:4]
+        b'PNG'
+    """
+    return _heat_map(values, models, data_sets, "Model", "Data set", measure)
+
+
+def _heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], down: str, across: str, title: str) -> bytes:
+    if values.shape != (len(rows), len(columns)) or values.size == 0:
+        raise ValueError(f"a matrix of shape {values.shape} for {len(rows)} rows and {len(columns)} columns")
+    cells = max(len(columns), 4) * 0.62, max(len(rows), 2) * 0.42
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(min(cells[0], 14.0) + 1, min(cells[1], 12.0) + 1))
+        axes = figure.add_subplot()
+        axes.imshow(np.ma.masked_invalid(values), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        longest = max(len(name) for name in columns)
+        axes.set_xticks(range(len(columns)), [shorten(name) for name in columns], rotation=35 if longest > 6 else 0,
+                        ha="right" if longest > 6 else "center")  # fmt: skip
+        axes.set_yticks(range(len(rows)), [shorten(name) for name in rows])
+        axes.set(xlabel=across, ylabel=down)
+        axes.set_title(f"{title} in percent", loc="left")
+        axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)
+        axes.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=2)
+        axes.tick_params(which="both", length=0)
+        axes.spines[:].set_visible(False)
+        for row, column in np.ndindex(values.shape) if values.size <= MOST_NUMBERED_CELLS else ():
+            value = float(values[row, column])
+            text, colour = ("–", INK) if np.isnan(value) else (f"{100 * value:.1f}", "white" if value > 0.55 else INK)
+            axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=9)
+        return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks: boxes
+        figure.savefig(
+            file, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.12, metadata={"Software": None}
+        )
+    return file.getvalue()

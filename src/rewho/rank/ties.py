@@ -1,0 +1,165 @@
+"""Expected scores where images lie at equal distances: the mean over all orders of the tied images, in closed form.
+
+What is unusual: most evaluation code scores tied images in the order in which the gallery happens to be stored, so that
+shuffling the gallery changes the result. Here a group of n tied images, m of them matches, that follows L nearer
+images, a of them matches, adds its expected value. Position p = 1 … n of the group holds a match with probability m/n,
+and then (p - 1) rho other matches of the group are expected before it, with rho = (m - 1) / (n - 1). Summing over p
+leaves harmonic numbers H. Without ties (n = m = 1) every formula is the usual one.
+
+Letters: T groups of tied images, Q queries.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class TieGroups(NamedTuple):
+    """All groups of images at one distance from their query that hold a match, by query and distance.
+
+    Attributes:
+        query: Query of each group, int64 [T], ascending.
+        nearer: L, images of the ranking that are strictly nearer, int64 [T].
+        matches_nearer: a, matches among them, int64 [T].
+        size: n, images at this distance, int64 [T].
+        matches: m, matches among those, int64 [T].
+    """
+
+    query: NDArray[np.int64]
+    nearer: NDArray[np.int64]
+    matches_nearer: NDArray[np.int64]
+    size: NDArray[np.int64]
+    matches: NDArray[np.int64]
+
+    def first(self) -> TieGroups:
+        """Keep the nearest group of each query."""
+        new_query = np.diff(self.query, prepend=-1) != 0
+        return TieGroups(*(values[new_query] for values in self))
+
+    def last(self) -> TieGroups:
+        """Keep the farthest group of each query."""
+        end_of_query = np.diff(self.query, append=-1) != 0
+        return TieGroups(*(values[end_of_query] for values in self))
+
+
+def group_ties(query: NDArray[np.int64], nearer: NDArray[np.int64], not_farther: NDArray[np.int64]) -> TieGroups:
+    """Group the matches of each query that lie at the same distance.
+
+    Args:
+        query: Query of each match, int64 [M], ascending.
+        nearer: Images strictly nearer than the match, int64 [M], ascending within a query.
+        not_farther: Images as near or nearer, the match among them, int64 [M].
+
+    Example:
+        >>> groups = group_ties(np.array([0, 0, 0]), np.array([0, 3, 3]), np.array([1, 6, 6]))
+        >>> groups.size.tolist(), groups.matches.tolist(), groups.matches_nearer.tolist()
+        ([1, 3], [1, 2], [0, 1])
+    """
+    new_query = np.diff(query, prepend=-1) != 0
+    start = np.flatnonzero(new_query | (np.diff(nearer, prepend=-1) != 0))
+    first_of_query = np.flatnonzero(new_query)[np.cumsum(new_query) - 1]
+    return TieGroups(
+        query[start],
+        nearer[start],
+        start - first_of_query[start],
+        (not_farther - nearer)[start],
+        np.diff(start, append=len(query)),
+    )
+
+
+def precision_sums(groups: TieGroups) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what each group adds to the sum of precisions of its query, in expectation.
+
+    Divided by the number of matches, the sums over a query's groups are its average precision: *rectangular* takes the
+    precision (i + 1) / (r + 1) at each match, *trapezoid* the mean of that and of the precision i / r just before it
+    (1 where r = 0), with i matches and r images before the match.
+
+    Returns:
+        Sums of the rectangular and of the trapezoid convention, float64 [T] each.
+
+    Example:
+        >>> one_match_among_two = TieGroups(*(np.array([value]) for value in (0, 0, 0, 2, 1)))
+        >>> rectangular, trapezoid = precision_sums(one_match_among_two)
+        >>> rectangular.item(), trapezoid.item()  # (1/1 + 1/2) / 2 and (1 + 1/4) / 2
+        (0.75, 0.625)
+    """
+    nearer, before, size, matches = (values.astype(np.float64) for values in groups[1:])
+    rho = np.divide(matches - 1, size - 1, out=np.zeros_like(size), where=size > 1)
+    share = matches / size
+    at_match = size * rho + (before + 1 - rho * (nearer + 1)) * _harmonic_difference(groups.nearer, groups.size)
+    # Where nothing is nearer, the first image counts 1 and every other one rho: m in all.
+    just_before = np.where(
+        groups.nearer == 0,
+        matches,
+        size * rho + (before - rho * nearer) * _harmonic_difference(groups.nearer - 1, groups.size),
+    )
+    rectangular = share * at_match
+    return rectangular, (rectangular + share * just_before) / 2
+
+
+def _harmonic_difference(low: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return 1/(low + 1) + ... + 1/(low + count); low = -1 gives a number without meaning."""
+    difference = 1.0 / np.maximum(low + 1, 1)
+    tied = np.flatnonzero(count > 1)
+    if tied.size:
+        terms = np.arange(1, int((low[tied] + count[tied]).max()) + 1, dtype=np.longdouble)
+        numbers = np.r_[np.longdouble(0), np.cumsum(1 / terms)]
+        start = np.maximum(low[tied], 0)
+        difference[tied] = (numbers[np.maximum(low[tied] + count[tied], 0)] - numbers[start]).astype(np.float64)
+    return difference
+
+
+def match_within(first: TieGroups, max_rank: int) -> NDArray[np.float64]:
+    """Return the probability that a query's first match is among the k nearest, for k = 1 … max_rank.
+
+    Args:
+        first: The nearest group of each query, see `TieGroups.first`.
+        max_rank: Largest k.
+
+    Returns:
+        float64 [T, max_rank], ascending within a row.
+
+    Example:
+        >>> one_match_among_two = TieGroups(*(np.array([value]) for value in (0, 1, 0, 2, 1)))
+        >>> match_within(one_match_among_two, 4).tolist()
+        [[0.0, 0.5, 1.0, 1.0]]
+    """
+    place = np.arange(max_rank)
+    left = (first.size - first.matches)[:, None] - place
+    # Probability that place + 1 draws without replacement hit no match.
+    missed = np.cumprod(np.clip(left / np.maximum(first.size[:, None] - place, 1), 0, 1), axis=1)
+    missed = np.c_[np.ones(len(missed)), missed]
+    draws = np.clip(np.arange(1, max_rank + 1) - first.nearer[:, None], 0, max_rank)
+    return 1 - np.take_along_axis(missed, draws, axis=1)
+
+
+def expected_first_rank(first: TieGroups) -> NDArray[np.float64]:
+    """Return the expected rank of the first match, counted from 1, float64 [T].
+
+    Example:
+        >>> expected_first_rank(TieGroups(*(np.array([value]) for value in (0, 4, 0, 2, 1)))).tolist()
+        [5.5]
+    """
+    return first.nearer + (first.size + 1) / (first.matches + 1)
+
+
+def inverse_last_rank(last: TieGroups) -> NDArray[np.float64]:
+    """Return the expected value of 1 / (rank of the last match), float64 [T].
+
+    The last of m matches among n tied images stands at place p with probability C(p - 1, m - 1) / C(n, m).
+
+    Example:
+        >>> inverse_last_rank(TieGroups(*(np.array([value]) for value in (0, 0, 0, 2, 1)))).tolist()
+        [0.75]
+    """
+    inverse = 1.0 / (last.nearer + last.size)
+    for group in np.flatnonzero(last.matches < last.size):
+        nearer, size, matches = int(last.nearer[group]), int(last.size[group]), int(last.matches[group])
+        place = np.arange(size, matches - 1, -1)
+        ratio = (place[:-1] - matches) / (place[:-1] - 1)  # P(last at p - 1) / P(last at p)
+        probability = matches / size * np.r_[1.0, np.cumprod(ratio)]
+        inverse[group] = (probability / (nearer + place)).sum()
+    return inverse

@@ -1,0 +1,51 @@
+"""The learning rate of every step, by hand; parameter groups."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from rewho.core.check import UserError
+from rewho.core.settings import OptimizerSettings
+from rewho.train.optim import build_optimizer, gradient_norm, learning_rate, set_learning_rate
+
+
+def test_paper_schedule_halves_every_twenty_epochs():
+    paper = OptimizerSettings()
+    rates = [learning_rate(paper, epoch * 230, 230, 80) for epoch in range(80)]
+    assert rates == [0.0025 * 0.5 ** (epoch // 20) for epoch in range(80)]
+
+
+def test_cosine_begins_behind_the_warmup_and_ends_near_zero():
+    cosine = OptimizerSettings(learning_rate=0.1, schedule="cosine", warmup_epochs=2)
+    rates = [learning_rate(cosine, step, 10, 12) for step in range(120)]
+    assert rates[:20] == sorted(rates[:20]) and rates[19] < 0.1
+    assert rates[20] == pytest.approx(0.1)
+    assert rates[70] == pytest.approx(0.05)
+    assert rates[20:] == sorted(rates[20:], reverse=True) and 0 < rates[-1] < 1e-4
+
+
+def test_constant_and_unknown_schedules():
+    assert learning_rate(OptimizerSettings(schedule="constant"), 9999, 10, 12) == 0.0025
+    with pytest.raises(UserError, match="cosine"):
+        build_optimizer(nn.Linear(2, 2), [], OptimizerSettings(schedule="cosin"))
+    with pytest.raises(UserError, match="sgd"):
+        build_optimizer(nn.Linear(2, 2), [], OptimizerSettings(kind="sdg"))
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_heads_learn_at_their_own_rate(kind):
+    backbone, head = nn.Linear(2, 2), nn.Linear(2, 2)
+    optimizer = build_optimizer(backbone, [head], OptimizerSettings(kind=kind, head_factor=10))
+    set_learning_rate(optimizer, 0.01)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.1]
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
+
+
+def test_gradient_norm_is_that_of_all_gradients():
+    layer = nn.Linear(2, 1)
+    layer.weight.grad, layer.bias.grad = torch.tensor([[3.0, 0.0]]), torch.tensor([4.0])
+    assert gradient_norm(layer).item() == pytest.approx(5.0)
+    layer.bias.grad = torch.tensor([math.nan])
+    assert math.isnan(gradient_norm(layer).item())

@@ -1,0 +1,147 @@
+"""Two processes: the same guarantees, and the same global batches as one process."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as processes
+from toy_training import LABELS, STEPS, Prepare, make, same, settings
+
+from rewho.core.runtime import Interrupted
+from rewho.core.settings import DataSettings, EngineSettings, SamplerSettings
+from rewho.data.batches import PlanStream, load_batches
+from rewho.train.checkpoint import load_checkpoint
+from rewho.train.engine import launch
+from rewho.train.log import LOG
+from rewho.train.loop import train
+
+
+def two_processes(folder: Path, cuts: list[int], stop_at: int = -1) -> None:
+    """Start two ranks that make an uninterrupted run and one run for every cut."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes.spawn(_work, args=(port, str(folder), cuts, stop_at), nprocs=2)
+
+
+def _work(rank: int, port: int, folder: str, cuts: list[int], stop_at: int) -> None:
+    # What torchrun sets; Fabric then joins the processes instead of starting more.
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "test",
+    }
+    torch.set_num_threads(1)
+    engine = launch(EngineSettings(device="cpu", devices=2, precision="32"))
+
+    def go(name: str, spoil=None) -> None:
+        run = settings(Path(folder, name), data=DataSettings(workers=0))
+        train(make(run, engine, spoil=spoil), engine)
+        engine.fabric.barrier()
+
+    go("whole")
+    for step in cuts:
+        if rank == 0:
+            cut = Path(folder, f"cut-{step}")
+            shutil.copytree(
+                Path(folder, "whole", "checkpoints", f"step-{step:08d}"), cut / "checkpoints" / f"step-{step:08d}"
+            )
+            shutil.copy(Path(folder, "whole", LOG), cut / LOG)
+        engine.fabric.barrier()
+        go(f"cut-{step}")
+    if stop_at >= 0:
+
+        def one_rank_is_told(number, batch):
+            if number == stop_at and rank == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return batch
+
+        try:
+            go("told", one_rank_is_told)
+        except Interrupted as saved:
+            Path(folder, f"told-{rank}.txt").write_text(str(saved))
+        engine.fabric.barrier()
+        go("told")
+
+
+def final(folder: Path) -> dict:
+    step, state = load_checkpoint(folder / "checkpoints")
+    assert step == STEPS
+    return state
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("both")
+    two_processes(folder, cuts=[1, 10, 25, 39], stop_at=13)
+    return folder
+
+
+def test_cuts_end_with_the_same_bits(both):
+    for step in (1, 10, 25, 39):
+        assert same(final(both / f"cut-{step}"), final(both / "whole")), f"cut after step {step}"
+        assert (both / f"cut-{step}" / LOG).read_bytes() == (both / "whole" / LOG).read_bytes()
+
+
+def test_a_stop_that_one_rank_sees_stops_both(both):
+    assert [(both / f"told-{rank}.txt").read_text().split(" of ")[0] for rank in (0, 1)] == ["step 14"] * 2
+    assert same(final(both / "told"), final(both / "whole"))
+
+
+@pytest.mark.slow
+def test_cut_after_every_step(tmp_path):
+    two_processes(tmp_path, cuts=list(range(1, STEPS)))
+    for step in range(1, STEPS):
+        assert same(final(tmp_path / f"cut-{step}"), final(tmp_path / "whole")), f"cut after step {step}"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["shuffle", "identities"])
+def test_global_batches_do_not_depend_on_the_number_of_processes(workers, kind):
+    sampler = SamplerSettings(kind, batch=16, images_per_identity=4)
+    labels = np.arange(160) % 8
+    reference = None
+    for world in (1, 2, 4, 8, 16):
+        if workers and world not in (1, 4):
+            continue  # worker processes start slowly; two world sizes are enough to compare
+        ranks = []
+        for rank in range(world):
+            plans = PlanStream(sampler, labels, seed=1, epochs=2)
+            loaded = load_batches(plans, _rows_only, workers=workers, rank=rank, world=world)
+            ranks.append(torch.stack(list(loaded)).numpy())
+        batches = np.concatenate(ranks, axis=1)
+        reference = batches if reference is None else reference
+        assert np.array_equal(batches, reference), f"world {world}"
+    epochs = reference.reshape(2, -1)
+    if kind == "shuffle":
+        assert all(len(np.unique(epoch)) == 160 for epoch in epochs), "every sample once per epoch"
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def _rows_only(plan, part):
+    return torch.from_numpy(plan.rows[part])
+
+
+def test_resume_at_another_world_size_keeps_the_order():
+    plans = PlanStream(SamplerSettings(batch=4), LABELS, seed=1, epochs=3)
+    whole = [json.dumps(plan.rows.tolist()) for plan in plans]
+    for start in (1, 9, 10, 11, 29):
+        rest = PlanStream(SamplerSettings(batch=4), LABELS, seed=1, epochs=3, start=start)
+        parts = [list(load_batches(rest, _rows_only, rank=rank, world=2)) for rank in (0, 1)]
+        joined = [json.dumps(torch.cat(pair).tolist()) for pair in zip(*parts, strict=True)]
+        assert joined == whole[start:]
+
+
+def test_all_randomness_is_drawn_for_the_whole_batch():
+    plan = next(iter(PlanStream(SamplerSettings(batch=4), LABELS, seed=1, epochs=1)))
+    whole = Prepare()(plan, slice(0, 4))
+    halves = [Prepare()(plan, slice(start, start + 2)) for start in (0, 2)]
+    assert torch.equal(whole.images, torch.cat([half.images for half in halves]))
