@@ -25,7 +25,8 @@ from rewho.data.table import ImageTable
 from rewho.data.views import View, read_view
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import load_model
-from rewho.rank.ranking import ImageLabels, Ranking, rank
+from rewho.rank.labels import ImageLabels
+from rewho.rank.ranking import Ranking
 from rewho.train.engine import pick_device
 
 Picture = str | Path | NDArray[np.uint8]
@@ -201,4 +202,4 @@ def rank_table(
 
     gallery_embeddings = embed(gallery)
     query_embeddings = gallery_embeddings if query is gallery else embed(query)
-    return rank(query_embeddings, gallery_embeddings, labels_of(query), labels_of(gallery))
+    return Ranking.from_embeddings(query_embeddings, labels_of(query), gallery_embeddings, labels_of(gallery))

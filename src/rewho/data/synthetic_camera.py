@@ -115,22 +115,23 @@ def _place(seed: int, number: int, wall: str, ground: str) -> Floats:
     return place
 
 
-def expose(camera: Camera, image: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
+def expose(camera: Camera, image: Floats, rng: np.random.Generator, drift: float = 1.0) -> NDArray[np.uint8]:
     """Return the picture as the camera records it: exposure, colours, sharpness, noise.
 
     Args:
         camera: Whose habits are applied.
-        image: [H, W, 3] RGB 0 to 255; it may be written over.
-        rng: Draws the noise and the small changes from picture to picture (clouds, time of day, focus).
+        image: [H, W, 3] RGB 0 to 255.
+        rng: Draws the noise and the changes from picture to picture (clouds, time of day, focus).
+        drift: Size of those changes; 0 for the frames of a video.
     """
     height, width = image.shape[:2]
-    image = cv2.transform(image, _colour_matrix(camera, rng))
-    sharp = float(np.clip(camera.resolution * rng.uniform(0.8, 1.2), 0.3, 1.0))
+    image = cv2.transform(image, _colour_matrix(camera, rng, drift))
+    sharp = float(np.clip(camera.resolution * rng.uniform(1 - 0.2 * drift, 1 + 0.2 * drift), 0.3, 1.0))
     if sharp < 0.95:
         small = (max(8, round(width * sharp)), max(8, round(height * sharp)))
         image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    blur = camera.blur * rng.uniform(0.5, 1.2) * height / 128
+    blur = camera.blur * rng.uniform(1 - 0.4 * drift, 1 + 0.2 * drift) * height / 128
     if blur > 0.3:
         image = cv2.GaussianBlur(image, (0, 0), blur)
     noise = rng.random(image.shape, np.float32)  # evenly distributed: four times faster to draw than Gaussian noise
@@ -140,10 +141,10 @@ def expose(camera: Camera, image: Floats, rng: np.random.Generator) -> NDArray[n
     return np.clip(np.rint(noise, out=noise), 0, 255, out=noise).astype(np.uint8)
 
 
-def _colour_matrix(camera: Camera, rng: np.random.Generator) -> Floats:
+def _colour_matrix(camera: Camera, rng: np.random.Generator, drift: float) -> Floats:
     """Return the camera's colours as a matrix [3, 4] on (red, green, blue, 1): cast, saturation, contrast in a row."""
-    gain = camera.brightness * np.exp(rng.normal(0, 0.1))
-    contrast = camera.contrast * rng.uniform(0.93, 1.07)
+    gain = camera.brightness * np.exp(rng.normal(0, 0.1) * drift)
+    contrast = camera.contrast * rng.uniform(1 - 0.07 * drift, 1 + 0.07 * drift)
     mix = camera.saturation * np.eye(3) + (1 - camera.saturation) / 3
     colours = contrast * gain * mix * np.asarray(camera.cast)
     return np.column_stack([colours, np.full(3, 118 * (1 - contrast))]).astype(np.float32)

@@ -39,7 +39,7 @@ class Patch:
 
     Args:
         pixels: [4, H, W] red, green and blue, 0 to 255 and already multiplied with alpha, and alpha, 0 to 1.
-        owner: [H, W] index of the front-most part, -1 where there is none.
+        owner: [H, W] index of the front-most part that covers more than half of the pixel, -1 where there is none.
         left: Column of the canvas on which the patch begins; may lie outside of it.
         top: Row of the canvas on which the patch begins.
     """
@@ -126,7 +126,7 @@ def composite(canvas: Floats, patch: Patch, owners: NDArray[np.int32] | None = N
     Args:
         canvas: [3, H, W] RGB 0 to 255.
         patch: What is painted.
-        owners: [H, W] for whom each pixel was painted last; updated where the patch covers more than half.
+        owners: [H, W] for whom each pixel was painted last; updated where a part of the patch covers more than half.
         first: Number that part 0 of the patch gets in `owners`.
     """
     height, width = canvas.shape[1:]
@@ -140,8 +140,21 @@ def composite(canvas: Floats, patch: Patch, owners: NDArray[np.int32] | None = N
     window *= 1 - patch.pixels[3, *here]
     window += patch.pixels[:3, *here]
     if owners is not None:
-        solid = patch.pixels[3, *here] > 0.5
+        solid = patch.owner[here] >= 0
         owners[there][solid] = patch.owner[here][solid] + first
+
+
+def paint_shadow(canvas: Floats, figure: Figure, scale: float, at: tuple[float, float]) -> None:
+    """Darken the ground around a figure's feet, in place; arguments as for `paint_figure`."""
+    x, y = (figure.key_points[15:17, :2].mean(axis=0) * scale + at).tolist()
+    top, bottom = max(0, int(y - 0.3 * scale)), min(canvas.shape[1], int(y + 0.3 * scale))
+    left, right = max(0, int(x - 0.9 * scale)), min(canvas.shape[2], int(x + 0.9 * scale))
+    if top >= bottom or left >= right:
+        return
+    down = (np.arange(top, bottom, dtype=np.float32) - y) / (0.08 * scale)
+    across = (np.arange(left, right, dtype=np.float32) - x) / (0.28 * scale)
+    dark = np.exp(-down * down)[:, None] * np.exp(-across * across)[None, :]
+    canvas[:, top:bottom, left:right] *= 1 - np.float32(0.5) * dark
 
 
 def _pixels_of(windows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:

@@ -17,7 +17,7 @@ from rewho.core.check import UserError
 from rewho.data.synthetic_camera import HORIZON, PIXELS_PER_METRE, PLACE_SIZE, Camera, expose
 from rewho.data.synthetic_figure import Figure, build_figure
 from rewho.data.synthetic_obstacles import paint_bush, paint_post
-from rewho.data.synthetic_paint import Floats, composite, paint_figure
+from rewho.data.synthetic_paint import Floats, composite, paint_figure, paint_shadow
 from rewho.data.synthetic_person import Identity
 from rewho.data.synthetic_skeleton import COCO_KEY_POINTS, Pose
 
@@ -78,7 +78,7 @@ def render_person(
     owners = np.full(canvas.shape[1:], -1, np.int32)
     if rng.random() < camera.crowd:
         _passer_by(canvas, owners, camera, rng, scale, ground, behind=True)
-    _shadow(canvas, figure, scale, ground)
+    paint_shadow(canvas, figure, scale, ground)
     patch = paint_figure(figure, scale, camera.light(), ground)
     composite(canvas, patch, owners)
     if rng.random() < camera.crowd:
@@ -86,7 +86,7 @@ def render_person(
     factor = np.array([size[1] / canvas.shape[2], 1.0])
     image = cv2.resize(canvas.transpose(1, 2, 0), (size[1], size[0]), interpolation=cv2.INTER_AREA)
     points = figure.key_points[:, :2] * scale + ground
-    seen = visible_key_points(figure, points, owners, 0)
+    seen, _ = visible_key_points(figure, points, owners, 0)
     box = (np.asarray(figure.box).reshape(2, 2) * scale + ground) * factor
     whole = int((patch.owner >= 0).sum())
     return Rendered(
@@ -99,24 +99,29 @@ def render_person(
 
 def visible_key_points(
     figure: Figure, points: NDArray[np.float64], owners: NDArray[np.int32], first: int
-) -> NDArray[np.float64]:
-    """Return for each key point whether it is visible (2), hidden (1) or outside of the canvas (0).
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return what is to be seen of each key point.
 
     Args:
         figure: Whose key points.
         points: [17, 2] of x and y on the canvas.
         owners: Which part of whom was painted last on each pixel, as `composite` records it.
         first: Number of the figure's part 0 in `owners`.
+
+    Returns:
+        Visibility as COCO has it (2 visible, 1 hidden, 0 outside of the canvas), and whether the person's own body is
+        what is seen at that point, as it is at the far hip of somebody in profile.
     """
     depth = figure.key_points[:, 2]
     face, body = depth[3:5].mean(), depth[[5, 6, 11, 12]].mean()
-    seen = np.zeros(17)
+    seen, own = np.zeros(17), np.zeros(17, np.bool_)
     for index, name in enumerate(COCO_KEY_POINTS):
         column, row = int(np.floor(points[index, 0])), int(np.floor(points[index, 1]))
         if not (0 <= row < owners.shape[0] and 0 <= column < owners.shape[1]):
             continue
         owner = int(owners[row, column]) - first
-        part = figure.parts[owner].name if 0 <= owner < len(figure.parts) else ""
+        own[index] = 0 <= owner < len(figure.parts)
+        part = figure.parts[owner].name if own[index] else ""
         side, joint = name.split("_") if "_" in name else ("", name)
         if joint in ("nose", "eye", "ear"):
             shown = part in ("head", "hair", "hat") and depth[index] > face - 0.02
@@ -125,7 +130,7 @@ def visible_key_points(
         else:
             shown = part == f"{side}_{'arm' if joint in ('elbow', 'wrist') else 'leg'}"
         seen[index] = 2 if shown or (part == "skirt" and joint == "knee") else 1
-    return seen
+    return seen, own
 
 
 def _pose(camera: Camera, rng: np.random.Generator) -> Pose:
@@ -159,18 +164,6 @@ def _background(
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     piece = cv2.warpAffine(camera.place(), matrix, (size[1], size[0]), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
     return np.ascontiguousarray(piece.transpose(2, 0, 1))
-
-
-def _shadow(canvas: Floats, figure: Figure, scale: float, ground: tuple[float, float]) -> None:
-    """Darken the ground around the feet, in place."""
-    feet = figure.key_points[15:17, :2].mean(axis=0) * scale + ground
-    reach = 0.32 * scale
-    top, bottom = max(0, int(feet[1] - reach)), min(canvas.shape[1], int(feet[1] + reach))
-    if top >= bottom:
-        return
-    y = (np.arange(top, bottom, dtype=np.float32) - np.float32(feet[1]))[:, None] / np.float32(0.07 * scale)
-    x = (np.arange(canvas.shape[2], dtype=np.float32) - np.float32(feet[0]))[None, :] / np.float32(0.28 * scale)
-    canvas[:, top:bottom] *= 1 - 0.5 * np.exp(-(x * x + y * y))
 
 
 @lru_cache(maxsize=len(PASSERS_BY))

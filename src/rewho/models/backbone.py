@@ -200,7 +200,7 @@ def _without_prefix(weights: Mapping[str, Tensor], wanted: set[str]) -> dict[str
         return sum(name.removeprefix(prefix) in wanted for name in weights if name.startswith(prefix))
 
     prefix = max(candidates, key=hits)
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> list[str]:

@@ -55,8 +55,8 @@ def save_model(folder: Path, model: SingleViewModel, card: ModelCard) -> list[Pa
         "architecture": plain(model.settings) | {"pretrained": "none"},
         "input_size": list(model.input_size),
         "embedding_size": model.settings.embedding,
-        "mean": [round(value / 255, 6) for value in model.mean.flatten().tolist()],
-        "std": [round(value / 255, 6) for value in model.std.flatten().tolist()],
+        "mean": [round(value / 255, 6) for value in model.mean.tolist()],
+        "std": [round(value**0.5 / 255, 6) for value in model.variance.tolist()],
         "parameters": parameter_count(model),
         **plain(card),
     }

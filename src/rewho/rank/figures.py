@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -26,7 +27,7 @@ Floats = NDArray[np.floating[Any]]
 BLUE, VERMILLION = "#0072B2", "#D55E00"
 PALETTE = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":")
-INK, FAINT = "#33383F", "#D5D9DE"
+INK, FAINT, DARK = "#33383F", "#D5D9DE", "#0F1317"
 STYLE: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
     "font.size": 10.0,
@@ -79,7 +80,7 @@ def cmc_plot(curves: Mapping[str, Floats]) -> bytes:
     if not curves or any(len(curve) == 0 for curve in curves.values()):
         raise ValueError("cmc_plot takes at least one curve, each with at least one rank")
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, max(4.0, 0.5 * len(curves))))
+        figure = Figure(figsize=(6.4 if len(curves) == 1 else 4.9, max(4.0, 0.6 * len(curves))))
         axes = figure.add_subplot()
         longest = max(len(curve) for curve in curves.values())
         lowest = np.floor(10 * min(float(np.min(curve)) for curve in curves.values()) - 0.3) / 10
@@ -115,16 +116,18 @@ def _ticks(longest: int) -> list[int]:
 def _label_curves(axes: Axes, curves: Mapping[str, Floats], longest: int) -> None:
     """Write each curve's name right of the plot, with a thin line to the curve's end; labels never overlap."""
     low, high = axes.get_ylim()
-    gap = 0.47 * (high - low) / axes.figure.get_figheight()
+    labels = [f"{fill(shorten(name, 44), 24)}\nRank-1 {100 * float(curve[0]):.1f} %" for name, curve in curves.items()]
+    lines = max(label.count("\n") for label in labels) + 1
+    gap = (0.2 * lines + 0.07) * (high - low) / axes.figure.get_figheight()
     ends = [float(curve[-1]) for curve in curves.values()]
     heights = _spread(ends, gap, low)
     span = max(longest, 2) - 1
-    for index, (name, curve) in enumerate(curves.items()):
+    for index, curve in enumerate(curves.values()):
         colour = PALETTE[index % len(PALETTE)]
         place = (max(longest, 2) + 0.04 * span, heights[index])
         axes.plot((len(curve), place[0]), (ends[index], place[1]), color=colour, linewidth=0.8, clip_on=False)
-        text = f"{shorten(name)}\nRank-1 {100 * float(curve[0]):.1f} %"
-        axes.text(place[0] + 0.01 * span, place[1], text, color=colour, va="center", fontweight="bold", fontsize=8.5)
+        style = {"color": colour, "va": "center", "fontweight": "bold", "fontsize": 9}
+        axes.text(place[0] + 0.01 * span, place[1], labels[index], **style)
 
 
 def _spread(heights: Sequence[float], gap: float, bottom: float) -> list[float]:
@@ -245,7 +248,7 @@ def _heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], down:
         axes.spines[:].set_visible(False)
         for row, column in np.ndindex(values.shape) if values.size <= MOST_NUMBERED_CELLS else ():
             value = float(values[row, column])
-            text, colour = ("–", INK) if np.isnan(value) else (f"{100 * value:.1f}", "white" if value > 0.55 else INK)
+            text, colour = ("–", INK) if np.isnan(value) else (f"{100 * value:.1f}", "white" if value > 0.68 else DARK)
             axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=9)
         return _png(figure)
 

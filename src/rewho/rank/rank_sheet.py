@@ -25,7 +25,7 @@ Verdict = Literal["hit", "miss", "same camera", "junk"]
 Colour = tuple[int, int, int]
 
 PICTURE_HEIGHT, PICTURE_WIDTH = 128, 64
-GREEN, RED, GREY, BLUE = (0, 135, 90), (201, 55, 44), (128, 128, 128), (31, 95, 191)  # RGB
+GREEN, RED, GREY, BLUE = (0, 135, 90), (201, 55, 44), (112, 112, 112), (31, 95, 191)  # RGB
 COLOURS: dict[str, Colour] = {"hit": GREEN, "miss": RED, "same camera": GREY, "junk": GREY}
 MEANINGS = {"hit": "same person", "miss": "another person", "same camera": "not ranked: same camera, or junk"}
 BACKGROUND = (232, 234, 237)  # behind a picture that does not fill its cell
@@ -204,7 +204,7 @@ def _draw_legend(sheet: Image) -> list[_Text]:
     for verdict, meaning in MEANINGS.items():
         _draw_badge(sheet, verdict, x, 8)
         texts.append(_Text(meaning, x + BADGE + 5, 8 + BADGE / 2))
-        x += BADGE + 24 + 6 * len(meaning)
+        x += BADGE + 22 + 6 * len(meaning)
     return texts
 
 
@@ -239,20 +239,22 @@ def _draw_badge(sheet: Image, verdict: str, x: int, y: int) -> None:
 
 
 def _write(sheet: Image, texts: Sequence[_Text]) -> Image:
-    """Return the sheet with texts set by matplotlib, whose font knows more than ASCII, unlike OpenCV's."""
+    """Return the sheet with texts set by matplotlib, whose font knows more than ASCII, unlike OpenCV's.
+
+    All texts stand on white, so the darker of sheet and text at each pixel is both.
+    """
     height, width = sheet.shape[:2]
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
+        figure = Figure((width / DOTS_PER_INCH, height / DOTS_PER_INCH), DOTS_PER_INCH, facecolor="white")
         canvas = FigureCanvasAgg(figure)
-        figure.figimage(sheet, 0, 0, origin="upper")
         for text in texts:
             figure.text(
                 text.x / width, 1 - text.y / height, text.words, ha=text.anchor, va="center_baseline", color=INK,
                 fontsize=text.points, fontweight=text.weight,
             )  # fmt: skip
         canvas.draw()
-        return np.array(canvas.buffer_rgba(), np.uint8)[:, :, :3].copy()
+        return np.minimum(sheet, np.asarray(canvas.buffer_rgba())[:, :, :3])
 
 
 def encode_jpeg(image: Image, quality: int = JPEG_QUALITY) -> bytes:

@@ -202,7 +202,7 @@ def _training(
 ) -> Training:
     fabric = engine.fabric
     pictures = _pictures(part, settings.data.memory_gb)
-    mean_colour = tuple(task.model.mean.flatten().tolist())
+    mean_colour = tuple(task.model.mean.tolist())
     prepare = Preparation(pictures, part.labels(), view, settings, mean_colour)
     plans = PlanStream(settings.sampler, part.labels(), settings.seed, settings.epochs, settings.steps_per_epoch)
     _check_split(settings, fabric.world_size)
@@ -273,15 +273,14 @@ def _evaluate(
 
     model.eval()
     try:
-        scores = evaluate(rank_table(Embedder(model, {}, device), table, done=done))
+        scores = evaluate(rank_table(Embedder(model, {}, device), table, done=done), resamples=0)
     finally:
         progress.close()
-    figures = scores.as_dict()
     return {
-        "rank1": figures["cmc"][0],
-        "mAP": figures["mAP_rectangular"],
-        "mAP_trapezoid": figures["mAP_trapezoid"],
-        "mINP": figures["mINP"],
+        "rank_1": scores.rank(1),
+        "mAP": scores.mAP_rectangular,
+        "mAP_trapezoid": scores.mAP_trapezoid,
+        "mINP": scores.mINP,
     }
 
 

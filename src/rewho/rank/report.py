@@ -1,0 +1,112 @@
+"""Write an evaluation's report: one HTML page, and its figures as JSON, CSV, plot and pictures beside it.
+
+Every file is written aside and renamed, the page last: where there is a page, all that it links to is there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rewho.core.artifact import write_file, write_json
+from rewho.rank.figures import cmc_plot
+from rewho.rank.rank_sheet import encode_jpeg, rank_sheet
+from rewho.rank.report_content import COMPARED, MEASURES, CameraPairs, Report, Score, Section, Table
+from rewho.rank.report_page import page
+
+__all__ = ["COMPARED", "MEASURES", "CameraPairs", "Report", "Score", "Section", "Table", "write_report"]
+
+ROWS_PER_SHEET = 20
+
+
+def write_report(folder: Path, report: Report) -> Path:
+    """Write a report into a folder.
+
+    It leaves index.html, metrics.json, per_query.csv, cmc.csv, cmc.png (where there is a curve) and
+    rank_sheets/*.jpg. The same report gives the same bytes.
+
+    Args:
+        folder: Where to; it is made.
+        report: What to say.
+
+    Returns:
+        The path of index.html, which opens without a network.
+
+    Raises:
+        UserError: The disk is full.
+        ValueError: The report has no section, or columns or tables with unequal lengths.
+
+    Example:
+        >>> import tempfile
+        >>> section = Section("student", "street", [Score("Rank-1", 0.5)], queries=2, gallery=9)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = write_report(Path(folder), Report("Evaluation", [section], metrics={"Rank-1": 0.5}))
+        ...     sorted(file.name for file in path.parent.iterdir())
+        ['cmc.csv', 'index.html', 'metrics.json', 'per_query.csv']
+    """
+    content = page(report).encode()
+    write_json(folder / "metrics.json", report.metrics)
+    _write(folder / "per_query.csv", _table(_query_rows(report)))
+    _write(folder / "cmc.csv", _table(_cmc_rows(report)))
+    curves = _all_curves(report)
+    if curves:
+        _write(folder / "cmc.png", cmc_plot(curves))
+    for number, section in enumerate(report.sections, 1):
+        _write_sheets(folder / "rank_sheets", number, section)
+    return _write(folder / "index.html", content)
+
+
+def _write(path: Path, data: bytes) -> Path:
+    return write_file(path, lambda file: file.write(data))
+
+
+def _table(rows: Iterable[Sequence[object]]) -> bytes:
+    """Return rows as CSV in UTF-8; what cannot be written so, such as bytes of a broken file name, is replaced."""
+    file = io.StringIO(newline="")
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue().encode("utf-8", "replace")
+
+
+def _query_rows(report: Report) -> list[list[object]]:
+    """Return the lines of all sections under one header; a section leaves a column that it lacks empty."""
+    names = list(dict.fromkeys(name for section in report.sections for name in section.per_query))
+    rows: list[list[object]] = [["model", "data", *names]]
+    for section in report.sections:
+        columns = section.per_query
+        lines = zip(*columns.values(), strict=True)
+        for line in lines:
+            values = dict(zip(columns, line, strict=True))
+            rows.append([section.model, section.data, *(values.get(name, "") for name in names)])
+    return rows
+
+
+def _cmc_rows(report: Report) -> list[list[object]]:
+    rows: list[list[object]] = [["model", "data", "ranking", "rank", "match_rate"]]
+    for section in report.sections:
+        for name, curve in section.cmc.items():
+            rows += [[section.model, section.data, name, rank, float(rate)] for rank, rate in enumerate(curve, 1)]
+    return rows
+
+
+def _all_curves(report: Report) -> dict[str, object]:
+    """Return the curves of all sections, named by whatever differs between them."""
+    several = len(report.sections) > 1
+    lone = all(len(section.cmc) <= 1 for section in report.sections)
+    return {
+        " · ".join(([report.heading(section)] if several else []) + ([] if several and lone else [name])): curve
+        for section in report.sections
+        for name, curve in section.cmc.items()
+    }
+
+
+def _write_sheets(folder: Path, number: int, section: Section) -> None:
+    """Write a section's sheets as JPEG; a file's name is made of letters and digits of the data set's and model's."""
+    stem = "-".join([str(number), *re.findall(r"[a-z0-9]+", f"{section.data} {section.model}".lower())])[:80]
+    for kind, rows in (("queries", section.sheet), ("worst", section.worst)):
+        for start in range(0, len(rows), ROWS_PER_SHEET):
+            part = f"-{start // ROWS_PER_SHEET + 1}" if len(rows) > ROWS_PER_SHEET else ""
+            picture = encode_jpeg(rank_sheet(rows[start : start + ROWS_PER_SHEET]))
+            _write(folder / f"{stem}-{kind}{part}.jpg", picture)

@@ -1,0 +1,247 @@
+"""What the README and the documentation say is true: commands, options, names, links, and the examples that can run."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import rewho
+from rewho import cli
+from rewho.core import settings
+from rewho.core.config import EXTRA_OPTIONS, SPECIAL, options_of
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
+    (ROOT / "docs").rglob("*.md")
+)
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+
+
+def blocks(text: str, *languages: str) -> list[str]:
+    """Return the contents of fenced blocks in one of some languages."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [content for language, content in found if language in languages]
+
+
+def commands(text: str) -> list[str]:
+    """Return what follows the word `rewho` in the commands of shell blocks and of recipes, without redirections."""
+    lines = [
+        line for block in blocks(text, "sh", "console", "yaml") for line in block.replace("\\\n", " ").splitlines()
+    ]
+    return [found[1] for line in lines if (found := re.search(r"(?:^|&& |: )(?:uv run )?rewho ([^>]+)", line.strip()))]
+
+
+def inline_code(text: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def known_options() -> set[str]:
+    of_commands = {
+        f"--{name}" for command in cli.COMMANDS.values() for name, _ in options_of(getattr(settings, command.settings))
+    }
+    return of_commands | {f"--{name}" for name in EXTRA_OPTIONS}
+
+
+ALL_COMMANDS = sorted({command for text in TEXTS.values() for command in commands(text)})
+
+
+@pytest.mark.parametrize("command", ALL_COMMANDS)
+def test_every_command_is_understood(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    (tmp_path / "mine.yaml").write_text("epochs: 3\n")
+    words = shlex.split(command)
+    assert cli.main([*words, "--print_config"]) == 0, capsys.readouterr().err
+    assert isinstance(yaml.safe_load(capsys.readouterr().out), dict)
+
+
+def test_commands_were_found_and_every_command_is_shown() -> None:
+    assert {command.split()[0] for command in ALL_COMMANDS} == set(cli.COMMANDS)
+    assert len(ALL_COMMANDS) > 10
+
+
+@pytest.mark.parametrize(
+    "command", ["trian --epochs 3", "train --epoch 3", "train --epochs three", "evaluate --rerank maybe"]
+)
+def test_planted_mistake_is_found(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands(f"```sh\nuv run rewho {command}\n```\n") == [command]
+    assert cli.main([*command.split(), "--print_config"]) == cli.USER_MISTAKE
+    assert "Fix:" in capsys.readouterr().err
+
+
+def test_options_and_commands_named_in_the_text_exist() -> None:
+    known, swept = known_options(), 0
+    for page, text in TEXTS.items():
+        for code in inline_code(text):
+            if option := re.fullmatch(r"(--[a-z][\w.]*)(?:[ =].*)?", code):
+                assert option[1] in known, f"{page}: `{code}`"
+                swept += 1
+            if command := re.match(r"(?:uv run )?rewho ([a-z]\S*)", code):
+                assert command[1] in cli.COMMANDS, f"{page}: `{code}`"
+                swept += 1
+    assert swept > 40
+
+
+def public_calls(source: str) -> Iterator[tuple[str, ast.Call | None]]:
+    """Yield every `rewho.NAME` of some code, and its call if it is called at once."""
+    tree = ast.parse(source)
+    called = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "rewho":
+            yield node.attr, called.get(id(node))
+
+
+def refusal(name: str, call: ast.Call | None) -> str | None:
+    """Return why a public name cannot be used as it is written, or None."""
+    if not hasattr(rewho, name):
+        return f"rewho has no {name}"
+    if call is None:
+        return None
+    try:
+        inspect.signature(getattr(rewho, name)).bind(*call.args, **{word.arg or "": None for word in call.keywords})
+    except TypeError as error:
+        return f"rewho.{name}: {error}"
+    return None
+
+
+def test_python_examples_use_names_that_exist() -> None:
+    found = [
+        (page, *use)
+        for page, text in TEXTS.items()
+        for block in blocks(text, "python")
+        if ">>>" not in block
+        for use in public_calls(block)
+    ]
+    assert [f"{page}: {why}" for page, name, call in found if (why := refusal(name, call))] == []
+    assert {name for _, name, _ in found} >= {"load", "evaluate", "compare"}
+
+
+@pytest.mark.parametrize("wrong", ["rewho.no_such_name", "rewho.load()", "rewho.load('a', no_such_argument=1)"])
+def test_planted_wrong_example_is_found(wrong: str) -> None:
+    assert all(refusal(name, call) for name, call in public_calls(wrong))
+
+
+def test_python_sessions_give_what_they_show() -> None:
+    sessions = [(page, block) for page, text in TEXTS.items() for block in blocks(text, "python") if ">>>" in block]
+    for page, block in sessions:
+        test = doctest.DocTestParser().get_doctest(block, {}, page, page, 0)
+        assert doctest.DocTestRunner().run(test).failed == 0, page
+    assert sessions
+
+
+def test_recipes_in_the_text_have_known_names() -> None:
+    known = {name for name, _ in options_of(settings.TrainSettings)}
+    for block in (block for text in TEXTS.values() for block in blocks(text, "yaml")):
+        content = yaml.safe_load(block)
+        names = {name for name in content if name not in SPECIAL}
+        assert names <= {name.split(".")[0] for name in known}
+
+
+def links(text: str) -> list[str]:
+    """Return the targets of links and pictures, code left out."""
+    prose = re.sub(r"^```.*?^```$|`[^`\n]+`", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"\]\(([^)\s]+)\)", prose)
+
+
+def heading_anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken(page: Path, target: str) -> bool:
+    """Return whether a link leads nowhere in the repository; addresses elsewhere are not looked at."""
+    if re.match(r"[a-z]+:", target):
+        return not target.startswith("https://")
+    path, _, anchor = target.partition("#")
+    place = (page.parent / path).resolve() if path else page
+    return not place.exists() or bool(anchor and anchor not in heading_anchors(place.read_text(encoding="utf-8")))
+
+
+LINKS = [(page, target) for page in PAGES for target in links(page.read_text(encoding="utf-8"))]
+
+
+def test_every_link_leads_somewhere() -> None:
+    pages = [(page, target) for page, target in LINKS if not target.endswith(".jpg")]
+    assert [f"{page.name}: {target}" for page, target in pages if broken(page, target)] == []
+    assert len(pages) > 20
+
+
+def test_planted_broken_link_is_found() -> None:
+    page = ROOT / "README.md"
+    assert links("[a](docs/none.md) `[b](c.md)`") == ["docs/none.md"]
+    assert broken(page, "docs/none.md")
+    assert broken(page, "#no-such-heading")
+    assert not broken(page, "CONTRIBUTING.md#habits")
+
+
+def test_every_picture_is_there() -> None:
+    pictures = {(page.parent / target).resolve() for page, target in LINKS if target.endswith(".jpg")}
+    assert {picture.relative_to(ROOT).as_posix() for picture in pictures} == {"docs/pictures/rank-sheet.jpg"}
+    assert [picture.name for picture in pictures if not picture.is_file()] == []
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    trees = "\n".join(re.findall(r"^```\{toctree\}\n(.*?)^```$", TEXTS["docs/index.md"], re.MULTILINE | re.DOTALL))
+    pages = {name.removeprefix("docs/").removesuffix(".md") for name in TEXTS if name.startswith("docs/")}
+    assert pages - {"index"} == {line for line in trees.splitlines() if line and not line.startswith(":")}
+
+
+def test_every_package_has_an_api_page() -> None:
+    packages = {path.parent.name for path in (ROOT / "src" / "rewho").rglob("__init__.py")}
+    assert {path.stem for path in (ROOT / "docs" / "api").glob("*.rst")} == packages
+
+
+def test_the_first_screen_has_the_picture_and_the_two_commands() -> None:
+    first_screen = TEXTS["README.md"].partition("\n## ")[0]
+    assert blocks(first_screen, "sh") == ["pip install uv && uv run rewho demo\n", "uv run pytest\n"]
+    assert links(first_screen)[0].endswith(".jpg")
+    assert len(first_screen.splitlines()) < 40
+
+
+def test_the_gate_runs_what_the_readme_says() -> None:
+    gate = ROOT / ".ci" / "run"
+    text = gate.read_text(encoding="utf-8")
+    assert os.access(gate, os.X_OK)
+    steps = re.findall(r"^\s*step (.+?)(?: -q.*)?$", text, re.MULTILINE)
+    assert steps[:5] == [
+        "uv run pytest",
+        "uv run ruff check",
+        "uv run ruff format --check",
+        "uv run mypy --strict src",
+        "uv run pytest --doctest-modules src",
+    ]
+    assert "sphinx-build -W" in steps[-1]
+    assert "README.md" in text
+
+
+def test_the_table_of_data_sets_is_the_code() -> None:
+    benchmarks = importlib.import_module("rewho.data.benchmarks")
+    known = importlib.import_module("rewho.data.known_counts").KNOWN
+    for page in ("README.md", "docs/data-sets.md"):
+        named = {
+            code
+            for line in TEXTS[page].splitlines()
+            if line.startswith("|")
+            for code in re.findall(r"`([\w-]+)`", line)
+        }
+        assert set(benchmarks.LAYOUTS) <= named, page
+    for name, counts in known.items():
+        for count in counts:
+            assert f"{count:,}" in TEXTS["docs/data-sets.md"], f"{name}: {count:,}"
+
+
+def test_the_exit_codes_are_the_code() -> None:
+    runtime = importlib.import_module("rewho.core.runtime")
+    codes = [int(code) for code in re.findall(r"^\| (\d+) \|", TEXTS["README.md"], re.MULTILINE)]
+    assert codes == [0, cli.USER_MISTAKE, runtime.EXIT_INTERRUPTED, cli.CANCELLED]
