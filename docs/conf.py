@@ -17,14 +17,15 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"rewho {release}"
+default_role = "code"  # single backticks in docstrings
 
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_type_aliases = {"NDArray": "NDArray"}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # fields are listed once, by autodoc
+napoleon_attr_annotations = False  # their types stand beside them already
 
 
 class PackageModules(SphinxDirective):
@@ -34,13 +35,15 @@ class PackageModules(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return one `automodule` for the package and a section with one for each module below it."""
+        self.env.note_reread()  # modules come and go
         package = self.arguments[0]
         folder = Path(__file__).parents[1] / "src" / Path(*package.split("."))
         names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if module.name != "__main__")
         parts = [f".. automodule:: {package}\n"]
         for name in names:
             title = f"{package}.{name}"
-            parts.append(f"{title}\n{'-' * len(title)}\n\n.. automodule:: {title}\n   :members:\n")
+            options = "   :members:\n   :ignore-module-all:\n"  # what a module passes on is documented where it is made
+            parts.append(f"{title}\n{'-' * len(title)}\n\n.. automodule:: {title}\n{options}")
         return self.parse_text_to_nodes("\n".join(parts), allow_section_headings=True)
 
 

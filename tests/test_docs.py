@@ -37,7 +37,11 @@ def commands(text: str) -> list[str]:
     lines = [
         line for block in blocks(text, "sh", "console", "yaml") for line in block.replace("\\\n", " ").splitlines()
     ]
-    return [found[1] for line in lines if (found := re.search(r"(?:^|&& |: )(?:uv run )?rewho ([^>]+)", line.strip()))]
+    return [
+        found[1]
+        for line in lines
+        if (found := re.search(r"(?:^|&& |: )(?:uv run )?rewho (.+?)(?: > \S+)?$", line.strip()))
+    ]
 
 
 def inline_code(text: str) -> list[str]:
@@ -146,6 +150,19 @@ def test_recipes_in_the_text_have_known_names() -> None:
         content = yaml.safe_load(block)
         names = {name for name in content if name not in SPECIAL}
         assert names <= {name.split(".")[0] for name in known}
+
+
+RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "recipes").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_a_document_that_can_be_run(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    about = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))["about"]
+    assert list(about) == ["claim", "command", "cost", "expected"]
+    assert recipe in about["command"] or about["command"].startswith("none of its own")
+    assert cli.main(["train", "--recipe", recipe, "--print_config"]) == 0
+    assert cli.main(["train", "--recipe", recipe, "--smoke", "--print_config"]) == 0
 
 
 def links(text: str) -> list[str]:

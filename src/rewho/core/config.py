@@ -42,14 +42,26 @@ def options_of(settings: type[Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def read_recipe(path: Path, *, smoke: bool = False) -> dict[str, Any]:
-    """Return a recipe's settings by dotted name, with what it extends below it and its smoke variant on top.
+    """Return a recipe's settings by dotted name: those it extends, its own, and on request its smoke variant on top.
 
     Raises:
         UserError: No such file, not YAML, or not a mapping.
     """
+    settings, of_smoke = _layers(path)
+    return {**settings, **of_smoke} if smoke else settings
+
+
+def _layers(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    content = _read_yaml(path)
+    below, smoke_below = _layers(path.parent / content["extends"]) if "extends" in content else ({}, {})
+    own = flatten({key: value for key, value in content.items() if key not in SPECIAL})
+    return {**below, **own}, {**smoke_below, **flatten(content.get("smoke") or {})}
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             "--recipe", expected="a YAML file", got=f"nothing readable at {path}", fix="Check the path."
         ) from error
@@ -61,9 +73,7 @@ def read_recipe(path: Path, *, smoke: bool = False) -> dict[str, Any]:
         raise UserError(
             f"--recipe {path}", expected="names and values", got=type(content).__name__, fix="Write `epochs: 80`."
         )
-    below = read_recipe(path.parent / content["extends"], smoke=smoke) if "extends" in content else {}
-    own = flatten({key: value for key, value in content.items() if key not in SPECIAL})
-    return {**below, **own, **(flatten(content.get("smoke") or {}) if smoke else {})}
+    return content
 
 
 def _refuse_unknown(named: Mapping[str, str], known: Sequence[str]) -> None:

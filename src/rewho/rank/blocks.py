@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 
-BLOCK_BYTES = 64 * 2**20
-"""Size of one float64 block; a thread holds about three times as much at its peak."""
+BLOCK_BYTES = 32 * 2**20
+"""Size of one float64 block; a thread holds about three times as much at its peak. Larger ones cost page faults."""
 
 MOST_ROWS = 512
 """More rows than this make no matrix product faster."""

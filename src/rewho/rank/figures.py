@@ -28,11 +28,12 @@ BLUE, VERMILLION = "#0072B2", "#D55E00"
 PALETTE = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":")
 INK, FAINT, DARK = "#33383F", "#D5D9DE", "#0F1317"
-STYLE: dict[str, Any] = {
+STYLE: Any = {  # Any: matplotlib types the keys by a list of all that it knows
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
     "font.size": 10.0,
     "text.color": INK,
     "text.parse_math": False,  # a name may hold dollar signs
+    "text.usetex": False,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
@@ -80,7 +81,7 @@ def cmc_plot(curves: Mapping[str, Floats]) -> bytes:
     if not curves or any(len(curve) == 0 for curve in curves.values()):
         raise ValueError("cmc_plot takes at least one curve, each with at least one rank")
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4 if len(curves) == 1 else 4.9, max(4.0, 0.6 * len(curves))))
+        figure = Figure(figsize=(6.4 if len(curves) == 1 else 4.9, _height(curves)))  # labels come beside it
         axes = figure.add_subplot()
         longest = max(len(curve) for curve in curves.values())
         lowest = np.floor(10 * min(float(np.min(curve)) for curve in curves.values()) - 0.3) / 10
@@ -101,6 +102,11 @@ def cmc_plot(curves: Mapping[str, Floats]) -> bytes:
         return _png(figure)
 
 
+def _height(curves: Mapping[str, Floats]) -> float:
+    """Return the figure's height in inches: room for a label of three lines for each curve."""
+    return max(4.0, 0.7 * len(curves))
+
+
 def _line(index: int) -> dict[str, Any]:
     style = LINE_STYLES[(index // len(PALETTE) + index) % len(LINE_STYLES)]
     return {"color": PALETTE[index % len(PALETTE)], "linestyle": style, "linewidth": 2.0}
@@ -118,16 +124,15 @@ def _label_curves(axes: Axes, curves: Mapping[str, Floats], longest: int) -> Non
     low, high = axes.get_ylim()
     labels = [f"{fill(shorten(name, 44), 24)}\nRank-1 {100 * float(curve[0]):.1f} %" for name, curve in curves.items()]
     lines = max(label.count("\n") for label in labels) + 1
-    gap = (0.2 * lines + 0.07) * (high - low) / axes.figure.get_figheight()
+    gap = (0.2 * lines + 0.07) * (high - low) / _height(curves)
     ends = [float(curve[-1]) for curve in curves.values()]
     heights = _spread(ends, gap, low)
     span = max(longest, 2) - 1
     for index, curve in enumerate(curves.values()):
-        colour = PALETTE[index % len(PALETTE)]
-        place = (max(longest, 2) + 0.04 * span, heights[index])
-        axes.plot((len(curve), place[0]), (ends[index], place[1]), color=colour, linewidth=0.8, clip_on=False)
-        style = {"color": colour, "va": "center", "fontweight": "bold", "fontsize": 9}
-        axes.text(place[0] + 0.01 * span, place[1], labels[index], **style)
+        place = (max(longest, 2) + 0.07 * span, heights[index])
+        line = _line(index) | {"linewidth": 1.4}
+        axes.plot((len(curve), place[0]), (ends[index], place[1]), clip_on=False, **line)
+        axes.text(place[0] + 0.01 * span, place[1], labels[index], va="center", fontweight="bold", fontsize=9)
 
 
 def _spread(heights: Sequence[float], gap: float, bottom: float) -> list[float]:
@@ -180,8 +185,8 @@ def distance_histogram(same: Floats, different: Floats) -> bytes:
             axes.stairs(shares, edges, color=colour, linewidth=1.8, linestyle=dashes)
             median = f", median {float(np.median(distances)):.3f}" if distances.size else ""
             text = f"{name}\n{distances.size:,} pairs{median}"
-            place = {"x": float(index), "y": 1.03, "ha": "right" if index else "left", "transform": axes.transAxes}
-            axes.text(s=text, color=colour, fontweight="bold", fontsize=9, va="bottom", **place)
+            style: dict[str, Any] = {"color": colour, "fontweight": "bold", "fontsize": 9, "va": "bottom"}
+            axes.text(index, 1.03, text, ha="right" if index else "left", transform=axes.transAxes, **style)
         axes.set(xlabel="Distance", ylabel="Share of the pairs", xlim=(edges[0], edges[-1]), ylim=(0, None))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
         axes.grid(axis="y", color=FAINT, linewidth=0.8)

@@ -6,6 +6,7 @@ out of the ranking stay where they would have come, greyed, because a list witho
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from typing import Literal, get_args
 import cv2
 import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -35,8 +35,8 @@ CELL_WIDTH, CELL_HEIGHT = PICTURE_WIDTH + 2 * FRAME, PICTURE_HEIGHT + 2 * FRAME
 ROW_HEIGHT = TITLE_HEIGHT + CELL_HEIGHT + CAPTION_HEIGHT + GAP
 QUERY_GAP = 20  # between the query and its candidates
 JPEG_QUALITY = 85
-DOTS_PER_INCH = 100
-LETTER_WIDTH = 7  # of the title line, on average
+DOTS_PER_INCH = 128  # a power of two: pixels turn into inches and back without rounding
+LETTER_WIDTH = 7  # pixels, of the title line, on average
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +184,7 @@ class _Text:
     x: float
     y: float
     anchor: Literal["left", "center"] = "left"
-    points: float = 7.5
+    pixels: float = 10.5
     weight: str = "normal"
 
 
@@ -204,7 +204,7 @@ def _draw_legend(sheet: Image) -> list[_Text]:
     for verdict, meaning in MEANINGS.items():
         _draw_badge(sheet, verdict, x, 8)
         texts.append(_Text(meaning, x + BADGE + 5, 8 + BADGE / 2))
-        x += BADGE + 22 + 6 * len(meaning)
+        x += BADGE + 22 + LETTER_WIDTH * len(meaning)
     return texts
 
 
@@ -212,7 +212,7 @@ def _draw_row(sheet: Image, row: SheetRow, top: int) -> list[_Text]:
     index = (top - LEGEND_HEIGHT) // ROW_HEIGHT
     title = shorten(f"{row.name} · {row.title()}", (sheet.shape[1] - 2 * MARGIN) // LETTER_WIDTH)
     below = top + TITLE_HEIGHT + CELL_HEIGHT + CAPTION_HEIGHT / 2
-    texts = [_Text(title, MARGIN, top + TITLE_HEIGHT / 2 + 1, points=8, weight="bold")]
+    texts = [_Text(title, MARGIN, top + TITLE_HEIGHT / 2 + 1, pixels=11, weight="bold")]
     x, y = cell_corner(index, -1)
     _draw_framed(sheet, fit_picture(row.image), BLUE, x, y)
     texts.append(_Text("query", x + CELL_WIDTH / 2, below, "center", weight="bold"))
@@ -234,8 +234,8 @@ def _draw_badge(sheet: Image, verdict: str, x: int, y: int) -> None:
     sheet[y : y + BADGE, x : x + BADGE] = COLOURS[verdict]
     strokes = {"hit": [[(4, 9), (7, 12), (13, 4)]], "miss": [[(4, 4), (12, 12)], [(4, 12), (12, 4)]]}
     for stroke in strokes.get(verdict, [[(4, 8), (12, 8)]]):
-        points = np.array(stroke, np.int32) + (x, y)
-        cv2.polylines(sheet, [points.astype(np.int32)], False, (255, 255, 255), 2, cv2.LINE_AA)
+        points = np.array([(x + right, y + down) for right, down in stroke], np.int32)
+        cv2.polylines(sheet, [points], False, (255, 255, 255), 2, cv2.LINE_AA)
 
 
 def _write(sheet: Image, texts: Sequence[_Text]) -> Image:
@@ -247,14 +247,15 @@ def _write(sheet: Image, texts: Sequence[_Text]) -> Image:
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = Figure((width / DOTS_PER_INCH, height / DOTS_PER_INCH), DOTS_PER_INCH, facecolor="white")
-        canvas = FigureCanvasAgg(figure)
         for text in texts:
             figure.text(
                 text.x / width, 1 - text.y / height, text.words, ha=text.anchor, va="center_baseline", color=INK,
-                fontsize=text.points, fontweight=text.weight,
+                fontsize=text.pixels * 72 / DOTS_PER_INCH, fontweight=text.weight,
             )  # fmt: skip
-        canvas.draw()
-        return np.minimum(sheet, np.asarray(canvas.buffer_rgba())[:, :, :3])
+        file = io.BytesIO()
+        figure.savefig(file, format="raw", dpi=DOTS_PER_INCH)
+    drawn = np.frombuffer(file.getvalue(), np.uint8).reshape(height, width, 4)
+    return np.minimum(sheet, drawn[:, :, :3])
 
 
 def encode_jpeg(image: Image, quality: int = JPEG_QUALITY) -> bytes:

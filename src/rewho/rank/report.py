@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from rewho.core.artifact import write_file, write_json
+import numpy as np
+
+from rewho.core.artifact import plain, write_file, write_json
 from rewho.rank.figures import cmc_plot
 from rewho.rank.rank_sheet import encode_jpeg, rank_sheet
-from rewho.rank.report_content import COMPARED, MEASURES, CameraPairs, Report, Score, Section, Table
+from rewho.rank.report_content import COMPARED, MEASURES, CameraPairs, Floats, Report, Score, Section, Table
 from rewho.rank.report_page import page
 
 __all__ = ["COMPARED", "MEASURES", "CameraPairs", "Report", "Score", "Section", "Table", "write_report"]
@@ -37,7 +41,7 @@ def write_report(folder: Path, report: Report) -> Path:
 
     Raises:
         UserError: The disk is full.
-        ValueError: The report has no section, or columns or tables with unequal lengths.
+        ValueError: The columns of a table have unequal lengths.
 
     Example:
         >>> import tempfile
@@ -48,7 +52,7 @@ def write_report(folder: Path, report: Report) -> Path:
         ['cmc.csv', 'index.html', 'metrics.json', 'per_query.csv']
     """
     content = page(report).encode()
-    write_json(folder / "metrics.json", report.metrics)
+    write_json(folder / "metrics.json", _storable(plain(report.metrics)))
     _write(folder / "per_query.csv", _table(_query_rows(report)))
     _write(folder / "cmc.csv", _table(_cmc_rows(report)))
     curves = _all_curves(report)
@@ -61,6 +65,17 @@ def write_report(folder: Path, report: Report) -> Path:
 
 def _write(path: Path, data: bytes) -> Path:
     return write_file(path, lambda file: file.write(data))
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401 - whatever `plain` returns
+    """Return metrics as JSON can hold them: arrays as lists, and null for what could not be scored."""
+    if isinstance(value, Mapping):
+        return {key: _storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _storable(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _table(rows: Iterable[Sequence[object]]) -> bytes:
@@ -86,19 +101,19 @@ def _query_rows(report: Report) -> list[list[object]]:
 def _cmc_rows(report: Report) -> list[list[object]]:
     rows: list[list[object]] = [["model", "data", "ranking", "rank", "match_rate"]]
     for section in report.sections:
-        for name, curve in section.cmc.items():
+        for name, curve in section.curves.items():
             rows += [[section.model, section.data, name, rank, float(rate)] for rank, rate in enumerate(curve, 1)]
     return rows
 
 
-def _all_curves(report: Report) -> dict[str, object]:
+def _all_curves(report: Report) -> dict[str, Floats]:
     """Return the curves of all sections, named by whatever differs between them."""
     several = len(report.sections) > 1
-    lone = all(len(section.cmc) <= 1 for section in report.sections)
+    lone = all(len(section.curves) <= 1 for section in report.sections)
     return {
         " · ".join(([report.heading(section)] if several else []) + ([] if several and lone else [name])): curve
         for section in report.sections
-        for name, curve in section.cmc.items()
+        for name, curve in section.curves.items()
     }
 
 

@@ -5,7 +5,7 @@ All scores are shares from 0 to 1 here, and percent on the page. Names may hold 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,7 @@ class Score:
         """Return the value in percent with one decimal, or a dash.
 
         Example:
-            >>> Score("Rank-1", 0.9405).percent(), Score("Rank-1", float("nan")).percent()
+            >>> Score("Rank-1", 0.9406).percent(), Score("Rank-1", float("nan")).percent()
             ('94.1', '–')
         """
         return "–" if self.missing else f"{100 * (self.value or 0):.1f}"
@@ -101,6 +101,27 @@ class CameraPairs:
     mean_average_precision: Floats
     queries: NDArray[np.integer[Any]]
 
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str, float, int]]) -> CameraPairs:
+        """Make the table from its filled cells: camera of the query, of the gallery, mAP, number of queries.
+
+        Example:
+            >>> CameraPairs.of([("1", "2", 0.5, 7), ("2", "1", 0.4, 6)]).mean_average_precision.tolist()
+            [[nan, 0.5], [0.4, nan]]
+        """
+        cells = list(pairs)
+        rows, columns = (sorted({cell[side] for cell in cells}, key=_natural) for side in (0, 1))
+        values, queries = np.full((len(rows), len(columns)), np.nan), np.zeros((len(rows), len(columns)), np.int64)
+        for query, gallery, value, count in cells:
+            place = rows.index(query), columns.index(gallery)
+            values[place], queries[place] = value, count
+        return cls(rows, columns, values, queries)
+
+
+def _natural(name: str) -> tuple[bool, int, str]:
+    """Return a key that sorts numbers by their value, before all other names."""
+    return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
+
 
 @dataclass(frozen=True, eq=False)
 class Section:
@@ -140,6 +161,16 @@ class Section:
     worst: Sequence[SheetRow] = ()
     notes: Sequence[str] = ()
 
+    @property
+    def curves(self) -> dict[str, Floats]:
+        """Those of `cmc` that can be drawn; without a single valid query there is none.
+
+        Example:
+            >>> Section("student", "street", [], 0, 9, cmc={"cosine": np.array([np.nan])}).curves
+            {}
+        """
+        return {name: curve for name, curve in self.cmc.items() if len(curve) and np.isfinite(curve).all()}
+
     def score(self, name: str) -> Score:
         """Return the headline figure of that name; one without a value where there is none.
 
@@ -157,11 +188,14 @@ class Report:
     Args:
         title: Its heading.
         sections: One for each model and data set; at least one.
-        metrics: Goes into metrics.json as it is: numbers, text, lists and dictionaries; no NaN.
+        metrics: Goes into metrics.json: numbers, text, arrays, lists, dictionaries; NaN is written as null.
         made_with: How the report came about: command line, version, seed, date, and what else replays it.
         settings: The resolved settings; may be nested.
         notes: What a reader should know about the whole.
         compared: Names of the scores that are compared in a matrix where there are several sections.
+
+    Raises:
+        ValueError: There is no section, or two of the same model and data set.
     """
 
     title: str
@@ -171,6 +205,11 @@ class Report:
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     compared: Sequence[str] = COMPARED
+
+    def __post_init__(self) -> None:
+        pairs = [(section.model, section.data) for section in self.sections]
+        if not pairs or len(set(pairs)) < len(pairs):
+            raise ValueError(f"a report takes sections that differ in model or data set, not {pairs}")
 
     @property
     def models(self) -> list[str]:

@@ -23,14 +23,15 @@ CLASSES = {"hit": "hit", "miss": "miss", "same camera": "aside", "junk": "aside"
 SPOKEN = {
     "hit": "the same person",
     "miss": "another person",
-    "same camera": "same person and same camera, not ranked",
-    "junk": "junk, not ranked",
+    "same camera": "same person and same camera",
+    "junk": "junk",
 }
 TWO_CONVENTIONS = (
-    "Published mAP figures mix two conventions. <em>Rectangular</em> averages the precision at each match: the mean of "
-    "(i + 1) / (r<sub>i</sub> + 1), where r<sub>i</sub> is the rank of match i, both counted from 0. <em>Trapezoid</em>, "
-    "of Market-1501’s own evaluation, averages that with the precision just before the match, i / r<sub>i</sub> (or 1 "
-    "where r<sub>i</sub> is 0). They differ by about half a point to two points; compare only like with like."
+    "Published mAP figures mix two conventions. <em>Rectangular</em> averages the precision at each match: the mean "
+    "of (i + 1) / (r<sub>i</sub> + 1), where r<sub>i</sub> is the rank of match i, both counted from 0. "
+    "<em>Trapezoid</em>, of Market-1501’s own evaluation, averages that with the precision just before the match, "
+    "i / r<sub>i</sub> (or 1 where r<sub>i</sub> is 0). They differ by about half a point to two points; compare only "
+    "like with like."
 )
 
 
@@ -40,16 +41,11 @@ def page(report: Report) -> str:
     Args:
         report: What to say.
 
-    Raises:
-        ValueError: A report without sections.
-
     Example:
         >>> text = page(Report("<Evaluation>", [Section("student", "street", [Score("Rank-1", 0.5)], 2, 9)], {}))
         >>> "<h1>&lt;Evaluation&gt;</h1>" in text
         True
     """
-    if not report.sections:
-        raise ValueError("a report takes at least one section")
     sections = "".join(_section(report, number, section) for number, section in enumerate(report.sections, 1))
     several = len(report.sections) > 1
     return (
@@ -132,9 +128,9 @@ def _section(report: Report, number: int, section: Section) -> str:
 def _counts(section: Section) -> str:
     dropped = sum(section.dropped.values())
     reasons = "; ".join(f"{count:,} {text(reason)}" for reason, count in section.dropped.items() if count)
-    left_out = f" {dropped:,} dropped: {reasons}." if dropped else " No query was dropped."
+    left_out = f"Dropped: {reasons}." if dropped else "No query was dropped."
     scored = f"{section.queries:,} valid {'query' if section.queries == 1 else 'queries'}"
-    return f'<p class="lead">{scored} against {section.gallery:,} gallery pictures.{left_out}</p>\n'
+    return f'<p class="lead">{scored} against {section.gallery:,} gallery pictures. {left_out}</p>\n'
 
 
 def _scores(scores: Sequence[Score]) -> str:
@@ -163,14 +159,14 @@ def _bar(score: Score) -> str:
 
 def _plots(section: Section) -> str:
     plots = ""
-    if section.cmc:
-        words = "; ".join(f"{name}: {100 * float(curve[0]):.1f} % at rank 1" for name, curve in section.cmc.items())
+    if section.curves:
+        words = "; ".join(f"{name}: {100 * float(curve[0]):.1f} % at rank 1" for name, curve in section.curves.items())
         alternative = f"Cumulative matching characteristic. {words}."
-        plots += _plot(cmc_plot(section.cmc), alternative, 0.5, "Queries with a match among the first k")
+        plots += _plot(cmc_plot(section.curves), alternative, 0.56, "Queries with a match among the first k")
     if section.same_distances is not None and section.different_distances is not None:
         alternative = "Histogram of the distances of pairs of the same person and of different people."
         drawn = distance_histogram(section.same_distances, section.different_distances)
-        plots += _plot(drawn, alternative, 0.5, "Distances of pairs")
+        plots += _plot(drawn, alternative, 0.56, "Distances of pairs")
     return f'<div class="pair">{plots}</div>\n' if plots else ""
 
 
@@ -245,15 +241,16 @@ def _sheet(title: str, words: str, rows: Sequence[SheetRow]) -> str:
 
 
 def _sheet_row(row: SheetRow) -> str:
-    cells = [
-        f'<li class="query">{_thumbnail(encode_jpeg(fit_picture(row.image)), f"Query {row.name}, {row.title()}")}query</li>'
-    ]
+    query = _thumbnail(encode_jpeg(fit_picture(row.image)), f"Query {row.name}, {row.title()}")
+    cells = [f'<li class="query">{query}query</li>']
     for cell, rank in zip(row.cells, row.ranks(), strict=True):
         place = f"Rank {rank}" if rank else "Not ranked"
         words = f"{place}: {SPOKEN[cell.verdict]}, distance {cell.distance:.3f}, {cell.name}"
         cells.append(
-            f'<li class="{CLASSES[cell.verdict]}" title="{text(cell.name)}">{_thumbnail(encode_jpeg(thumbnail(cell)), words)}'
-            f'<span class="badge" aria-hidden="true">{SYMBOLS[cell.verdict]}</span>{rank or "–"} · {cell.distance:.3f}</li>'
+            f'<li class="{CLASSES[cell.verdict]}" title="{text(cell.name)}">'
+            f"{_thumbnail(encode_jpeg(thumbnail(cell)), words)}"
+            f'<span class="badge" aria-hidden="true">{SYMBOLS[cell.verdict]}</span>'
+            f"{rank or '–'} · {cell.distance:.3f}</li>"
         )
     return (
         f'<div class="row"><h4>{text(row.name)}</h4><p class="who">{text(row.title())}</p>'
@@ -285,7 +282,7 @@ def _making(report: Report) -> str:
 
 def _files(report: Report) -> str:
     names = {"metrics.json": "every figure", "per_query.csv": "one line for each query", "cmc.csv": "the curves"}
-    if any(section.cmc for section in report.sections):
+    if any(section.curves for section in report.sections):
         names["cmc.png"] = "the plot"
     links = ", ".join(f'<a href="{name}">{name}</a> ({what})' for name, what in names.items())
     sheets = any(section.sheet or section.worst for section in report.sections)

@@ -1,4 +1,8 @@
-"""The report's style sheet: light and dark by what the reader's system asks for; no fonts or pictures from elsewhere."""
+"""The report's style sheet: light or dark as the reader's system asks; no fonts or pictures from elsewhere.
+
+Plots are drawn on white. Blending lets the card show through the white, and in the dark their colours are inverted with
+the hues kept, so that one picture serves both.
+"""
 
 from rewho.rank.rank_sheet import BLUE, GREEN, GREY, RED, Colour
 
@@ -39,7 +43,8 @@ a { color: var(--accent); }
 .lead, .soft, figcaption { color: var(--soft); }
 .lead { max-width: none; } .soft, figcaption { font-size: 14px; }
 nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 20px; padding: 0; margin: 12px 0 0; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 20px 22px; margin: 16px 0; }
+.card, .scores li { background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
+.card { padding: 20px 22px; margin: 16px 0; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 16px; }
 .pair > .card { margin: 0; }
 .pair { margin: 16px 0; }
@@ -47,27 +52,28 @@ nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 20px; paddin
   display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 12px; padding: 0; margin: 18px 0;
   list-style: none;
 }
-.scores li { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 14px 16px 16px; }
+.scores li { padding: 14px 16px 16px; }
 .scores .name { display: block; font-size: 14px; color: var(--soft); }
 .scores .value {
   display: block; font-size: 32px; line-height: 1.25; font-weight: 650; letter-spacing: -.02em;
   font-variant-numeric: tabular-nums;
 }
 .scores .value small { font-size: 16px; font-weight: 400; color: var(--soft); letter-spacing: 0; }
-.scores .interval { display: block; white-space: nowrap; font-size: 13px; color: var(--soft); font-variant-numeric: tabular-nums; }
+.scores .interval { display: block; white-space: nowrap; font-size: 13px; color: var(--soft); }
+.scores .interval, .list li { font-variant-numeric: tabular-nums; }
 .bar { display: block; width: 100%; height: 6px; margin: 8px 0 6px; }
-.bar .track { fill: var(--line); } .bar .reach { fill: var(--accent); opacity: .45; } .bar .span { fill: var(--accent); }
+.bar .track { fill: var(--line); } .bar .reach { fill: var(--accent); opacity: .45; }
+.bar .span { fill: var(--accent); }
 figure { margin: 0; }
 img { max-width: 100%; height: auto; display: block; }
 img.plot { margin: 8px auto; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 14px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
-td { overflow-wrap: anywhere; }
+td { overflow-wrap: anywhere; min-width: 13ch; } td.number { min-width: 0; }
 th { font-weight: 600; }
 td.number, th.number { text-align: right; padding-left: 14px; padding-right: 10px; white-space: nowrap; }
-tbody th { font-weight: 400; color: var(--soft); overflow-wrap: anywhere; min-width: 9ch; }
-caption { text-align: left; font-size: 14px; color: var(--soft); padding-bottom: 6px; }
+.card > p:last-child { margin-bottom: 0; }
 details { margin-top: 12px; } summary { cursor: pointer; font-size: 14px; color: var(--accent); }
 details[open] > summary { margin-bottom: 10px; }
 code { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
@@ -84,8 +90,7 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 .row { padding: 16px 0 4px; border-top: 1px solid var(--line); margin-top: 14px; }
 .row .who { font-size: 14px; color: var(--soft); margin: 0 0 8px; overflow-wrap: anywhere; }
 .list { display: flex; flex-wrap: wrap; gap: 8px; padding: 0; margin: 0; list-style: none; }
-.list li { position: relative; text-align: center; font-size: 12px; line-height: 1.7; color: var(--soft); width: 72px;
-  font-variant-numeric: tabular-nums; }
+.list li { position: relative; text-align: center; font-size: 12px; line-height: 1.7; color: var(--soft); width: 72px; }
 .list img { border: 4px solid var(--query); border-radius: 5px; width: 72px; height: 136px; }
 .list .hit img { border-color: var(--hit); } .list .miss img { border-color: var(--miss); }
 .list .aside img { border-color: var(--aside); }

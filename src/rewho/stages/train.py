@@ -29,7 +29,8 @@ from rewho.models.backbone import load_pretrained
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import CARD, TENSORS, ModelCard, save_model
-from rewho.pipeline import Embedder, rank_table
+from rewho.pipeline.embedding import Embedder
+from rewho.pipeline.scoring import rank_table
 from rewho.rank.metrics import evaluate
 from rewho.train.engine import Engine, launch
 from rewho.train.log import LOG

@@ -1,4 +1,4 @@
-"""What several stages share: pictures → embeddings → scores. Stands between the stages and the parts.
+"""Pictures → embeddings, with any model folder.
 
 Pictures are decoded and resized by a thread of its own while the network works, so that embedding costs what the
 forward passes cost; memory holds a few batches, however many pictures there are.
@@ -21,12 +21,9 @@ from rewho.core.check import UserError
 from rewho.core.settings import EngineSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
-from rewho.data.table import ImageTable
 from rewho.data.views import View, read_view
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import load_model
-from rewho.rank.labels import ImageLabels
-from rewho.rank.ranking import Ranking
 from rewho.train.engine import pick_device
 
 Picture = str | Path | NDArray[np.uint8]
@@ -158,48 +155,3 @@ def embedder(model: SingleViewModel, engine: EngineSettings, description: dict[s
     device = pick_device(engine.device)
     model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Embedder(model, description or {}, device)
-
-
-def labels_of(table: ImageTable) -> ImageLabels:
-    """Return what ranking needs to know of a table's images."""
-    names = tuple(str(table.file(row)) for row in range(len(table)))
-    return ImageLabels(table.person_ids, table.camera_ids, names)
-
-
-def query_and_gallery(table: ImageTable) -> tuple[ImageTable, ImageTable]:
-    """Return the query and the gallery part; a pool without parts is both, and no picture is compared with itself.
-
-    Raises:
-        UserError: The table has neither.
-    """
-    if table.in_split("pool").any():
-        pool = table.select("pool")
-        return pool, pool
-    return table.select("query"), table.select("gallery")
-
-
-def rank_table(
-    model: Embedder,
-    table: ImageTable,
-    *,
-    flip: bool = True,
-    batch: int = 64,
-    done: Callable[[int], None] = lambda count: None,
-) -> Ranking:
-    """Embed a table's queries and gallery and rank them.
-
-    Args:
-        model: Embeds the pictures.
-        table: With the parts query and gallery, or pool.
-        flip: Average the embeddings of a picture and its mirror image.
-        batch: Pictures at a time.
-        done: Called with the number of pictures of each finished batch.
-    """
-    query, gallery = query_and_gallery(table)
-
-    def embed(part: ImageTable) -> NDArray[np.float32]:
-        return model.embed([part.file(row) for row in range(len(part))], flip=flip, batch=batch, done=done)
-
-    gallery_embeddings = embed(gallery)
-    query_embeddings = gallery_embeddings if query is gallery else embed(query)
-    return Ranking.from_embeddings(query_embeddings, labels_of(query), gallery_embeddings, labels_of(gallery))

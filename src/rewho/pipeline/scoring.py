@@ -1,0 +1,142 @@
+"""Embeddings of a data set → its ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError
+from rewho.core.settings import DataSettings
+from rewho.data.benchmarks import read_settings
+from rewho.data.file_lists import list_pictures
+from rewho.data.table import ImageTable
+from rewho.pipeline.embedding import Embedder, Picture, load
+from rewho.rank.labels import ImageLabels
+from rewho.rank.metrics import evaluate
+from rewho.rank.ranking import Ranking
+from rewho.rank.scores import Scores
+
+
+def labels_of(table: ImageTable) -> ImageLabels:
+    """Return what ranking needs to know of a table's images."""
+    names = tuple(str(table.file(row)) for row in range(len(table)))
+    return ImageLabels(table.person_ids, table.camera_ids, names)
+
+
+def query_and_gallery(table: ImageTable) -> tuple[ImageTable, ImageTable]:
+    """Return the query and the gallery part; a pool without parts is both, and no picture is compared with itself.
+
+    Raises:
+        UserError: The table has neither.
+    """
+    if table.in_split("pool").any():
+        pool = table.select("pool")
+        return pool, pool
+    return table.select("query"), table.select("gallery")
+
+
+def rank_table(
+    model: Embedder,
+    table: ImageTable,
+    *,
+    flip: bool = True,
+    batch: int = 64,
+    done: Callable[[int], None] = lambda count: None,
+) -> Ranking:
+    """Embed a table's queries and gallery and rank them.
+
+    Args:
+        model: Embeds the pictures.
+        table: With the parts query and gallery, or pool.
+        flip: Average the embeddings of a picture and its mirror image.
+        batch: Pictures at a time.
+        done: Called with the number of pictures of each finished batch.
+    """
+    query, gallery = query_and_gallery(table)
+
+    def embed(part: ImageTable) -> NDArray[np.float32]:
+        return model.embed([part.file(row) for row in range(len(part))], flip=flip, batch=batch, done=done)
+
+    gallery_embeddings = embed(gallery)
+    query_embeddings = gallery_embeddings if query is gallery else embed(query)
+    return Ranking.from_embeddings(query_embeddings, labels_of(query), gallery_embeddings, labels_of(gallery))
+
+
+class Found(NamedTuple):
+    """A picture that a search found.
+
+    Attributes:
+        path: The picture.
+        similarity: Cosine of the two embeddings, -1 to 1; larger is more alike.
+    """
+
+    path: Path
+    similarity: float
+
+
+def _embedder(model: Embedder | str | Path) -> Embedder:
+    return model if isinstance(model, Embedder) else load(model)
+
+
+def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, *, flip: bool = True) -> Scores:
+    """Score a model on a data set: CMC, mAP in both conventions, mINP, intervals.
+
+    Args:
+        model: A loaded model, or its folder.
+        data: A data set's folder or CSV file, or a table that was read before.
+        flip: Average the embeddings of a picture and its mirror image.
+
+    Raises:
+        UserError: No model there, or the data set cannot be read or has no query with a match.
+    """
+    table = data if isinstance(data, ImageTable) else read_settings(DataSettings(root=Path(data)))
+    return evaluate(rank_table(_embedder(model), table, flip=flip))
+
+
+def compare(first: Picture, second: Picture, model: Embedder | str | Path) -> float:
+    """Return how alike the people in two pictures look: the cosine of their embeddings, -1 to 1.
+
+    Args:
+        first: A file, or a uint8 RGB array [H, W, 3].
+        second: Another.
+        model: A loaded model, or its folder.
+
+    Raises:
+        UserError: No model there, or a picture cannot be read.
+    """
+    return float(similarities(_embedder(model).embed([first, second]))[0, 1])
+
+
+def similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cosine between every two of N embeddings, float32 [N, N].
+
+    Example:
+        >>> similarities(np.array([[1, 0], [0, 2]], np.float32)).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def search(folder: str | Path, image: Picture, model: Embedder | str | Path, *, count: int = 10) -> list[Found]:
+    """Find the pictures of a folder that look most like the person in a picture.
+
+    Args:
+        folder: Searched with its sub-folders.
+        image: Whom to look for.
+        model: A loaded model, or its folder.
+        count: How many to return, the most alike first.
+
+    Raises:
+        UserError: No model or no pictures there, or one of them cannot be read.
+    """
+    if count < 1:
+        raise UserError("count", expected="at least 1", got=str(count), fix="Ask for one picture or more.")
+    files = [Path(folder, name) for name in list_pictures(folder)]
+    embeddings = _embedder(model).embed([image, *files])
+    alike = similarities(embeddings)[0, 1:]
+    return [Found(files[row], float(alike[row])) for row in np.argsort(-alike, kind="stable")[:count]]

@@ -1,0 +1,120 @@
+"""k-reciprocal re-ranking: a ranking in, a ranking out (Zhong et al., CVPR 2017).
+
+What is unusual: memory grows with (Q + G) k1 instead of (Q + G)^2, and the re-ranked distances are made a block of
+queries at a time like any others. How close that is to the dense form is said in `neighbours.py`. The parameters are
+part of the result's description, because published figures use different ones without saying so.
+
+Letters: Q queries, G gallery, J junk, N = Q + G (+ J), B queries of a block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError, check_range
+from rewho.rank.distance import EmbeddingDistances
+from rewho.rank.neighbours import (
+    JaccardDistances,
+    expanded_reciprocal_sets,
+    gaussian_weights,
+    half_size,
+    local_query_expansion,
+    nearest_neighbours,
+)
+from rewho.rank.ranking import Ranking
+
+
+@dataclass(frozen=True, eq=False)
+class RerankedDistances:
+    """(1 - lambda) x Jaccard distance + lambda x original distance, the latter divided by the query's farthest.
+
+    Args:
+        original: Distances before re-ranking.
+        farthest: Distance of the image farthest from each query, among queries and gallery, float32 [Q].
+        jaccard: Jaccard distances of the k-reciprocal sets.
+        lambda_: Share of the original distance, 0 to 1.
+    """
+
+    original: EmbeddingDistances
+    farthest: NDArray[np.float32]
+    jaccard: JaccardDistances
+    lambda_: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of queries Q and of gallery images G."""
+        return self.original.shape
+
+    def block(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the distances of the queries `rows`, float32 [B, G], as a fresh array."""
+        distances = self.original.block(rows)
+        distances *= np.float32(self.lambda_) / self.farthest[rows, None]
+        jaccard = self.jaccard.block(rows)
+        jaccard *= np.float32(1 - self.lambda_)
+        distances += jaccard
+        return distances
+
+
+def rerank(
+    ranking: Ranking,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_: float = 0.3,
+    keep_junk: bool = False,
+    threads: int | None = None,
+) -> Ranking:
+    """Re-rank by shared k-reciprocal neighbours.
+
+    Args:
+        ranking: Made by `Ranking.from_embeddings`.
+        k1: Neighbours that make the k-reciprocal sets, beside the image itself.
+        k2: Neighbours that the sets are averaged over, the image itself included; 1 is off.
+        lambda_: Share of the original distance in the result, 0 to 1.
+        keep_junk: Let junk images count as neighbours, as the original MATLAB scripts do. They are never ranked.
+        threads: Threads; None takes one per processor.
+
+    Returns:
+        A ranking of the same images, with the parameters in its description.
+
+    Raises:
+        UserError: The ranking was not made from embeddings, or a parameter is out of range.
+
+    Example:
+        >>> from rewho.rank.labels import ImageLabels
+        >>> query, gallery = ImageLabels(np.array([1])), ImageLabels(np.array([1, 2]))
+        >>> ranking = Ranking.from_embeddings(np.array([[1.0, 0]]), query, np.array([[1.0, 0.1], [0, 1]]), gallery)
+        >>> rerank(ranking).description
+        'cosine + k-reciprocal(k1=20, k2=6, lambda=0.3)'
+    """
+    source = ranking.source
+    if not isinstance(source, EmbeddingDistances):
+        raise UserError(
+            "re-ranking",
+            expected="a ranking made from embeddings",
+            got=ranking.description,
+            fix="Re-rank once, and before anything else; distances alone do not say how gallery images lie.",
+        )
+    check_range("k1", k1, 1, np.inf)
+    check_range("k2", k2, 1, k1 + 1)
+    check_range("lambda", lambda_, 0, 1)
+    everyone = np.concatenate([source.query, source.gallery, *([source.bystanders] if keep_junk else [])])
+    everyone = everyone.astype(np.float32, copy=False)
+    neighbours = nearest_neighbours(everyone, k1 + 1, source.metric, threads)
+    farthest = np.where(neighbours.farthest > 0, neighbours.farthest, np.float32(1))
+    sets = expanded_reciprocal_sets(neighbours.indices, half_size(k1))
+    # The squared distance of unit vectors is twice their cosine distance.
+    weights = gaussian_weights(sets, everyone, farthest * (2 if source.metric == "cosine" else 1))
+    weights = local_query_expansion(weights, neighbours.indices[:, :k2])
+    queries, gallery = source.shape
+    jaccard = JaccardDistances(weights, np.arange(queries), np.arange(queries, queries + gallery))
+    parameters = f"k1={k1}, k2={k2}, lambda={lambda_:g}" + (", with junk" if keep_junk else "")
+    return Ranking(
+        ranking.query,
+        ranking.gallery,
+        RerankedDistances(source, farthest[:queries], jaccard, lambda_),
+        f"{ranking.description} + k-reciprocal({parameters})",
+    )

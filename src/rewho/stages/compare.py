@@ -1,0 +1,36 @@
+"""Tell how alike the people in two or more pictures look."""
+
+from __future__ import annotations
+
+from rewho.core.check import UserError
+from rewho.core.settings import CompareSettings
+from rewho.pipeline.embedding import load
+from rewho.pipeline.scoring import similarities
+
+
+def run(settings: CompareSettings) -> str:
+    """Compare pictures, each with each.
+
+    Returns:
+        The cosine similarity of two pictures, or a table for more: 1 is alike, 0 has nothing in common.
+
+    Raises:
+        UserError: Fewer than two pictures, no model, or a picture that cannot be read.
+    """
+    if len(settings.images) < 2:
+        raise UserError(
+            "pictures to compare",
+            expected="two or more",
+            got=str(len(settings.images)),
+            fix="Call `rewho compare A.jpg B.jpg --model FOLDER`.",
+        )
+    model = load(settings.model, settings.engine.device, settings.engine.threads)
+    alike = similarities(model.embed(list(settings.images), flip=settings.flip))
+    if len(settings.images) == 2:
+        return f"{alike[0, 1]:.4f}"
+    width = max(len(image.name) for image in settings.images)
+    lines = [
+        f"{image.name:{width}}  " + "  ".join(f"{value:7.4f}" for value in row)
+        for image, row in zip(settings.images, alike, strict=True)
+    ]
+    return "\n".join(lines)

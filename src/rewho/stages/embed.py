@@ -1,0 +1,55 @@
+"""Turn a folder of pictures into embeddings that any other program can read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rewho.core.artifact import Stage, digest, hash_file, plain, write_file
+from rewho.core.progress import Progress, say
+from rewho.core.settings import EmbedSettings
+from rewho.data.file_lists import list_pictures
+from rewho.models.weights import TENSORS
+from rewho.pipeline.embedding import load
+
+FREE_SETTINGS = ("out", "folder", "model", "engine", "batch")
+
+
+def run(settings: EmbedSettings) -> Path:
+    """Embed every picture of a folder.
+
+    Args:
+        settings: Folder, model, output.
+
+    Returns:
+        The output folder, with embeddings.npy (float32 [N, D], not normalised) and pictures.csv (the N paths, in the
+        same order).
+
+    Raises:
+        UserError: No model or no pictures there, or one of them cannot be read.
+    """
+    began = time.monotonic()
+    model = load(settings.model, settings.engine.device, settings.engine.threads)
+    names = list_pictures(settings.folder)
+    files = [settings.folder / name for name in names]
+    listing = [(name, file.stat().st_size) for name, file in zip(names, files, strict=True)]
+    inputs = {"model": hash_file(settings.model / TENSORS), "pictures": digest(listing)}
+    stage = Stage(settings.out, "embed", plain(settings), inputs, FREE_SETTINGS)
+    if stage.begin() == "finished":
+        say(f"{settings.out} is finished; nothing to do")
+        return settings.out
+    progress = Progress("embed", len(files), unit="images")
+    embeddings = model.embed(files, flip=settings.flip, batch=settings.batch, done=progress.advance)
+    progress.close()
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([("picture",), *((name,) for name in names)])
+    outputs = [
+        write_file(settings.out / "embeddings.npy", lambda file: np.save(file, embeddings, allow_pickle=False)),
+        write_file(settings.out / "pictures.csv", lambda file: file.write(table.getvalue().encode())),
+    ]
+    stage.finish(outputs, {"pictures": len(files), "dimensions": embeddings.shape[1]}, time.monotonic() - began)
+    return settings.out

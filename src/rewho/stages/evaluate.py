@@ -1,0 +1,130 @@
+"""Rank the gallery of each data set for its queries, score it, and leave a report."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rewho.core.artifact import MANIFEST, Stage, hash_file, plain, rewho_version
+from rewho.core.check import UserError
+from rewho.core.progress import Progress, say
+from rewho.core.settings import EvaluateSettings
+from rewho.data.benchmarks import read_settings
+from rewho.data.table import ImageTable
+from rewho.models.weights import TENSORS
+from rewho.pipeline.embedding import Embedder, load
+from rewho.pipeline.scoring import query_and_gallery, rank_table
+from rewho.pipeline.sections import build_section
+from rewho.rank.metrics import evaluate
+from rewho.rank.ranking import Ranking
+from rewho.rank.report import write_report
+from rewho.rank.report_content import Report
+from rewho.rank.rerank import rerank
+from rewho.rank.scores import Scores
+from rewho.rank.single_shot import single_gallery_shot
+
+FREE_SETTINGS = ("out", "model", "data", "engine", "batch", "reading.root", "reading.workers", "reading.memory_gb")
+
+
+def run(settings: EvaluateSettings) -> Path:
+    """Evaluate every model on every data set.
+
+    Args:
+        settings: Models, data sets, options, output folder.
+
+    Returns:
+        The report's page, index.html; metrics.json, CSV files and pictures lie beside it.
+
+    Raises:
+        UserError: Models or data cannot be read, an embedding cannot be ranked, or no query has a match.
+    """
+    began = time.monotonic()
+    _check(settings)
+    models = {
+        _name(path, settings.model): load(path, settings.engine.device, settings.engine.threads)
+        for path in settings.model
+    }
+    tables = [read_settings(replace(settings.reading, root=root)) for root in settings.data]
+    inputs = {f"model {name}": hash_file(path / TENSORS) for name, path in zip(models, settings.model, strict=True)}
+    inputs |= {f"data {number}": table.digest() for number, table in enumerate(tables)}
+    stage = Stage(settings.out, "evaluate", plain(settings), inputs, FREE_SETTINGS)
+    page = settings.out / "index.html"
+    if stage.begin() == "finished":
+        say(f"{settings.out} is finished; nothing to do")
+        return page
+    for table in tables:
+        say(table.summary())
+    sections, metrics = [], []
+    for name, model in models.items():
+        for table in tables:
+            scored = _score(model, table, settings)
+            sections.append(build_section(name, table, scored, sheets=settings.sheets, seed=settings.seed))
+            metrics.append({"model": name, "data": table.name, "rankings": [scores.as_dict() for _, scores in scored]})
+            if settings.single_gallery_shot:
+                metrics[-1]["single_gallery_shot"] = single_gallery_shot(scored[0][0], seed=settings.seed).as_dict()
+            _say_scores(name, table, [scores for _, scores in scored])
+    write_report(settings.out, _report(settings, sections, metrics))
+    outputs = [file for file in settings.out.rglob("*") if file.is_file() and file.name not in (MANIFEST, "run.json")]
+    stage.finish(sorted(outputs), {"sections": len(sections)}, time.monotonic() - began)
+    return page
+
+
+def _check(settings: EvaluateSettings) -> None:
+    for option, values in (("--model", settings.model), ("--data", settings.data)):
+        if not values:
+            raise UserError(option, expected="at least one folder", got="none", fix=f"Pass {option} FOLDER.")
+
+
+def _name(path: Path, all_paths: Sequence[Path]) -> str:
+    """Return the shortest name that tells a model folder from the others."""
+    names = [other.resolve().name for other in all_paths]
+    return path.resolve().name if names.count(path.resolve().name) == 1 else str(path)
+
+
+def _score(model: Embedder, table: ImageTable, settings: EvaluateSettings) -> list[tuple[Ranking, Scores]]:
+    """Rank and score a data set, and re-rank it where that was asked for."""
+    query, gallery = query_and_gallery(table)
+    count = len(gallery) if query is gallery else len(query) + len(gallery)
+    progress = Progress(f"embed {table.name}", count, unit="images")
+    ranking = rank_table(model, table, flip=settings.flip, batch=settings.batch, done=progress.advance)
+    progress.close()
+    rankings = [ranking]
+    if settings.rerank:
+        say("re-ranking")
+        rankings.append(rerank(ranking, settings.k1, settings.k2, settings.lambda_value))
+    return [
+        (one, evaluate(one, max_rank=settings.max_rank, camera_pairs=one is ranking, seed=settings.seed))
+        for one in rankings
+    ]
+
+
+def _say_scores(name: str, table: ImageTable, all_scores: Sequence[Scores]) -> None:
+    for scores in all_scores:
+        low, high = scores.intervals["mAP_rectangular"]
+        dropped = scores.queries - scores.valid_queries
+        say(
+            f"{name} on {table.name}, {scores.description}: Rank-1 {100 * scores.rank(1):.2f}, "
+            f"mAP {100 * scores.mAP_rectangular:.2f} rectangular (95 %: {100 * low:.2f} – {100 * high:.2f}), "
+            f"{100 * scores.mAP_trapezoid:.2f} trapezoid, mINP {100 * scores.mINP:.2f}; "
+            f"{scores.valid_queries:,} queries, {dropped:,} without a match"
+        )
+
+
+def _report(settings: EvaluateSettings, sections: list[Any], metrics: list[Any]) -> Report:
+    return Report(
+        title="Person re-identification: evaluation",
+        sections=sections,
+        metrics={"results": metrics},
+        made_with={
+            "command": " ".join(sys.argv),
+            "rewho": rewho_version(),
+            "date": time.strftime("%Y-%m-%d"),
+            "seed": str(settings.seed),
+            "embedding": "mean of picture and mirror image" if settings.flip else "picture alone",
+        },
+        settings=plain(settings),
+    )
