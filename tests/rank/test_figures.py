@@ -22,7 +22,7 @@ from rewho.rank.figures import (
     shorten,
 )
 
-HOSTILE = ["$\\frac{", "名前 \x07", "<script>", "a\nb", "", "x" * 300, "100 % & _{"]
+HOSTILE = ["$\\frac{", "名前 \x07\udc80", "<script>", "a\nb", "", "x" * 300, "100 % & _{"]
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -121,8 +121,8 @@ def test_a_matrix_must_fit_its_names():
 
 
 def test_large_matrices_stay_bounded():
-    names = [f"camera {n}" for n in range(60)]
-    data = camera_matrix(np.random.default_rng(1).random((60, 60)), names, names)
+    names = [f"camera {n}" for n in range(40)]
+    data = camera_matrix(np.random.default_rng(1).random((40, 40)), names, names)
     assert max(decode(data).shape) < 3000
     assert len(data) < 500_000
 
@@ -131,9 +131,9 @@ def test_any_name_is_drawn_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cmc_plot({name: np.array([0.5, 0.6]) for name in HOSTILE})
-        for name in HOSTILE:
-            cmc_plot({name: np.array([0.5, 0.6])})
-        score_matrix(np.full((len(HOSTILE), 1), 0.5), HOSTILE, HOSTILE[:1], HOSTILE[0])
+        cmc_plot({"".join(HOSTILE): np.array([0.5, 0.6])})
+        for title in HOSTILE[:2]:
+            score_matrix(np.full((len(HOSTILE), 1), 0.5), HOSTILE, [title], title)
 
 
 def test_nothing_global_is_read_or_left():
@@ -149,7 +149,10 @@ def test_nothing_global_is_read_or_left():
         assert draw() == first
     assert dict(mpl.rcParams) == before
     code = "import sys, rewho.rank.report; print('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )
 
 
 @pytest.mark.parametrize("longest", [3, 4, 10, 35])

@@ -229,7 +229,7 @@ def _fill(settings: type[Settings], arguments: Sequence[str], command: str) -> S
         got = next((item.split("=", 1)[1] for item in arguments if item.startswith(f"{what}=")), text)
         kind = dict(options_of(settings)).get(what.lstrip("-"))
         raise UserError(what, expected=_kind_name(kind), got=repr(got), fix=f"See `rewho {command} --help`.") from error
-    made = parser.instantiate_classes(parsed)
+    made = parser.instantiate(parsed)
     return settings(**vars(made))
 
 

@@ -32,7 +32,9 @@ def generator(seed: int, name: str, *counters: int) -> np.random.Generator:
     """
     import numpy as np  # here, because the command line imports this module before it knows that it needs numbers
 
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, zlib.crc32(name.encode()), *counters])))
+    # A seed sequence takes [1] and [1, 0] for the same, so the number of counters is part of the key.
+    key = [seed, zlib.crc32(name.encode()), len(counters), *counters]
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
 def is_main_process() -> bool:

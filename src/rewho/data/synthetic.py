@@ -104,7 +104,7 @@ def write_people(
     junk: int = 30,
     size: tuple[int, int] = (128, 64),
     seed: int = 1,
-    workers: int = 2,
+    workers: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
     """Render people into a folder with the layout and the file names of Market-1501.
@@ -122,7 +122,8 @@ def write_people(
         junk: See `People`.
         size: See `People`.
         seed: See `People`.
-        workers: Processes that render; 0 renders in this one. The pictures are the same for any number.
+        workers: Processes that render; 0 renders in this one. The pictures are the same for any number. They are
+            spawned: a script that asks for them has to call this under `if __name__ == "__main__":`.
         progress: Called with the number of pictures done and in all.
 
     Returns:
@@ -234,9 +235,8 @@ def _write_all(
     if workers < 2:
         collect(map(write, pictures))
         return digests
-    # Forked, where that exists: a spawned worker would import the caller's script again.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
+    # Spawned, because a forked process hangs in OpenCV once the parent has used OpenCV's threads.
+    context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         collect(pool.map(write, pictures, chunksize=20))
     return digests

@@ -74,6 +74,7 @@ def paint_figure(figure: Figure, scale: float, light: Light, at: tuple[float, fl
     move = np.array([at[0] - x0, at[1] - y0, 0.0])
     outlines = [part.outline * scale + move for part in figure.parts]
     order, covers, shown = _measure_and_shade(figure, outlines, _windows(figure, scale, move), light)
+    solid = covers > 0.5
     for index in range(len(outlines)):
         (down, across), begin, end = order[index]
         window = pixels[:, down, across]
@@ -81,7 +82,7 @@ def paint_figure(figure: Figure, scale: float, light: Light, at: tuple[float, fl
         new -= window
         new *= cover
         window += new  # paints over what is there: c + (new - c) * cover
-        owner[down, across][cover > 0.5] = index
+        np.copyto(owner[down, across], index, where=solid[begin:end].reshape(cover.shape))
     return Patch(pixels, owner, x0, y0)
 
 

@@ -51,13 +51,13 @@ HISTOGRAM_BINS = 80
 
 
 def shorten(text: str, longest: int = LONGEST_LABEL) -> str:
-    """Return `text` on one line, its middle replaced by an ellipsis where it is longer than `longest` letters.
+    """Return `text` as a figure can show it: on one line, unprintable letters replaced, the middle cut where too long.
 
     Example:
         >>> shorten("0001_c1s1_001051_00.jpg", 11)
         '0001_…0.jpg'
     """
-    line = " ".join(text.split())
+    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split()))
     half = (longest - 1) // 2
     return line if len(line) <= longest else f"{line[: longest - 1 - half]}…{line[-half:]}"
 
@@ -245,7 +245,7 @@ def _heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], down:
                         ha="right" if longest > 6 else "center")  # fmt: skip
         axes.set_yticks(range(len(rows)), [shorten(name) for name in rows])
         axes.set(xlabel=across, ylabel=down)
-        axes.set_title(f"{title} in percent", loc="left")
+        axes.set_title(f"{shorten(title)} in percent", loc="left")
         axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)
         axes.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
         axes.grid(which="minor", color="white", linewidth=2)

@@ -30,13 +30,13 @@ COLOURS: dict[str, Colour] = {"hit": GREEN, "miss": RED, "same camera": GREY, "j
 MEANINGS = {"hit": "same person", "miss": "another person", "same camera": "not ranked: same camera, or junk"}
 BACKGROUND = (232, 234, 237)  # behind a picture that does not fill its cell
 FRAME, GAP, MARGIN, BADGE = 4, 8, 16, 17  # pixels
-LEGEND_HEIGHT, TITLE_HEIGHT, CAPTION_HEIGHT = 30, 24, 22
+LEGEND_WIDTH, LEGEND_HEIGHT, TITLE_HEIGHT, CAPTION_HEIGHT = 500, 30, 24, 22
 CELL_WIDTH, CELL_HEIGHT = PICTURE_WIDTH + 2 * FRAME, PICTURE_HEIGHT + 2 * FRAME
 ROW_HEIGHT = TITLE_HEIGHT + CELL_HEIGHT + CAPTION_HEIGHT + GAP
 QUERY_GAP = 20  # between the query and its candidates
 JPEG_QUALITY = 85
 DOTS_PER_INCH = 128  # a power of two: pixels turn into inches and back without rounding
-LETTER_WIDTH = 7  # pixels, of the title line, on average
+LETTER_WIDTH = 8  # pixels, of the title line, on average
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,12 +163,12 @@ def rank_sheet(rows: Sequence[SheetRow]) -> Image:
     Example:
         >>> picture = np.zeros((128, 64, 3), np.uint8)
         >>> rank_sheet([SheetRow(picture, "a.jpg", "7", "2", [SheetCell(picture, "hit", 0.25)])]).shape
-        (228, 420, 3)
+        (228, 500, 3)
     """
     if not rows:
         raise ValueError("rank_sheet takes at least one row")
     longest = max(len(row.cells) for row in rows)
-    width = max(420, 2 * MARGIN + CELL_WIDTH + QUERY_GAP + longest * (CELL_WIDTH + GAP) - GAP)
+    width = max(LEGEND_WIDTH, 2 * MARGIN + CELL_WIDTH + QUERY_GAP + longest * (CELL_WIDTH + GAP) - GAP)
     sheet: Image = np.full((LEGEND_HEIGHT + len(rows) * ROW_HEIGHT + GAP, width, 3), 255, np.uint8)
     texts = _draw_legend(sheet)
     for index, row in enumerate(rows):
@@ -204,7 +204,7 @@ def _draw_legend(sheet: Image) -> list[_Text]:
     for verdict, meaning in MEANINGS.items():
         _draw_badge(sheet, verdict, x, 8)
         texts.append(_Text(meaning, x + BADGE + 5, 8 + BADGE / 2))
-        x += BADGE + 22 + LETTER_WIDTH * len(meaning)
+        x += BADGE + 22 + 7 * len(meaning)
     return texts
 
 

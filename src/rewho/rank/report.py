@@ -68,9 +68,11 @@ def _write(path: Path, data: bytes) -> Path:
 
 
 def _storable(value: Any) -> Any:  # noqa: ANN401 - whatever `plain` returns
-    """Return metrics as JSON can hold them: arrays as lists, and null for what could not be scored."""
+    """Return metrics as JSON can hold them: arrays as lists, null for what could not be scored, valid UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
     if isinstance(value, Mapping):
-        return {key: _storable(item) for key, item in value.items()}
+        return {_storable(key): _storable(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_storable(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):

@@ -110,7 +110,7 @@ class CameraPairs:
             [[nan, 0.5], [0.4, nan]]
         """
         cells = list(pairs)
-        rows, columns = (sorted({cell[side] for cell in cells}, key=_natural) for side in (0, 1))
+        rows, columns = (sorted(set(names), key=_natural) for names in ([c[0] for c in cells], [c[1] for c in cells]))
         values, queries = np.full((len(rows), len(columns)), np.nan), np.zeros((len(rows), len(columns)), np.int64)
         for query, gallery, value, count in cells:
             place = rows.index(query), columns.index(gallery)

@@ -202,7 +202,7 @@ def _table(table: Table) -> str:
 
 
 def _is_number(cell: object) -> bool:
-    return isinstance(cell, int | float) or str(cell)[:1].isdigit() or str(cell) in ("–", "")
+    return isinstance(cell, int | float) or str(cell)[:1].isdigit() or cell == "–"
 
 
 def _number(cell: object) -> str:

@@ -1,0 +1,106 @@
+"""Recipes and the command line become settings; every mistake is reported at once, with the nearest name."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rewho.core import settings as all_settings
+from rewho.core.check import UserError
+from rewho.core.config import help_text, normalise, options_of, parse, read_recipe
+from rewho.core.settings import DemoSettings, EvaluateSettings, TrainSettings
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+
+
+def test_command_line_overrides_recipe_overrides_default(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("epochs: 7\nsampler: {batch: 16}\nmodel: {input_size: [128, 64], pretrained: none}\n")
+    got = parse(TrainSettings, ["--recipe", str(recipe), "--sampler.batch", "8", "--out", "x"], "train")
+    assert (got.epochs, got.sampler.batch, got.model.input_size, got.out) == (7, 8, (128, 64), Path("x"))
+    assert got.optimizer == TrainSettings().optimizer
+
+
+def test_a_recipe_extends_another_and_its_smoke_variant_wins(tmp_path):
+    (tmp_path / "below.yaml").write_text("epochs: 80\nseed: 3\nsmoke: {epochs: 1, seed: 9}\n")
+    (tmp_path / "above.yaml").write_text("extends: below.yaml\nepochs: 24\nsmoke: {seed: 4}\n")
+    assert read_recipe(tmp_path / "above.yaml") == {"epochs": 24, "seed": 3}
+    assert read_recipe(tmp_path / "above.yaml", smoke=True) == {"epochs": 1, "seed": 4}
+
+
+def test_all_mistakes_at_once_with_the_nearest_name(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("epoks: 7\noptimizer: {learning_rat: 1}\n")
+    with pytest.raises(UserError) as error:
+        parse(TrainSettings, ["--recipe", str(recipe), "--data.rot", "x"], "train")
+    for near in ("epochs", "optimizer.learning_rate", "data.root"):
+        assert f"nearest: {near}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--epochs", "ten"], "a whole number"),
+        (["--optimizer.learning_rate", "fast"], "a number"),
+        (["--resume", "perhaps"], "true or false"),
+        (["--epochs"], "a value"),
+        (["--epochs", "1", "2"], "one value"),
+        (["epochs"], "options that begin with --"),
+        (["--smoke"], "--recipe"),
+        (["--recipe", "nowhere.yaml"], "nothing readable"),
+    ],
+)
+def test_wrong_values(arguments, says):
+    with pytest.raises(UserError, match=says):
+        parse(TrainSettings, arguments, "train")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just words", "a: [1,\n", "\x00"])
+def test_files_that_are_no_recipes(tmp_path, text):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(UserError):
+        parse(TrainSettings, ["--recipe", str(tmp_path / "r.yaml")], "train")
+
+
+def test_lists_and_bare_flags():
+    got = parse(
+        EvaluateSettings,
+        ["--model", "a", "b c", "--data", "d", "--data", "e", "--rerank", "--flip", "false"],
+        "evaluate",
+    )
+    assert got.model == (Path("a"), Path("b c"))
+    assert got.data == (Path("d"), Path("e"))
+    assert got.rerank and not got.flip
+
+
+def test_negative_numbers_are_values():
+    assert normalise(["--evaluate_every", "-1"], {"evaluate_every": int}) == [("evaluate_every", "-1")]
+
+
+def test_printed_settings_are_a_recipe(tmp_path, capsys):
+    assert parse(TrainSettings, ["--epochs", "3", "--print_config"], "train") is None
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(capsys.readouterr().out)
+    assert parse(TrainSettings, ["--recipe", str(printed)], "train") == parse(TrainSettings, ["--epochs", "3"], "train")
+
+
+def test_every_option_of_every_command_is_explained():
+    classes = [value for name, value in vars(all_settings).items() if name.endswith("Settings")]
+    top = [value for value in classes if "rewho" in (value.__doc__ or "")]
+    assert len(top) >= 5
+    for settings in top:
+        text = help_text(settings, "command")
+        assert all(f"--{name}" in text for name, _ in options_of(settings))
+    assert parse(DemoSettings, ["--help"], "demo") is None
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_a_document_with_a_smoke_variant(recipe):
+    about = yaml.safe_load(recipe.read_text())["about"]
+    assert set(about) == {"claim", "command", "cost", "expected"} and all(about.values())
+    if "--recipe" in about["command"]:
+        assert f"--recipe {recipe.relative_to(RECIPES.parent).as_posix()}" in about["command"]
+    full = parse(TrainSettings, ["--recipe", str(recipe)], "train")
+    smoke = parse(TrainSettings, ["--recipe", str(recipe), "--smoke"], "train")
+    assert full.epochs > smoke.epochs == 1
+    assert smoke.model.pretrained == "none"

@@ -1,0 +1,56 @@
+"""Named generators, stop requests, progress lines."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from rewho.core.check import UserError, check_embeddings, check_range
+from rewho.core.progress import Progress, duration
+from rewho.core.runtime import StopRequest, generator
+
+
+def test_generators_depend_on_seed_name_and_counters_only():
+    def draw(*key):
+        return generator(*key).integers(2**62)
+
+    keys = [(1, "a"), (2, "a"), (1, "b"), (1, "a", 0), (1, "a", 1), (1, "a", 0, 1), (1, "a", 1, 0)]
+    drawn = [draw(*key) for key in keys]
+    assert len(set(drawn)) == len(keys)
+    assert drawn == [draw(*key) for key in keys]
+
+
+def test_a_stop_request_is_noted_and_the_old_handler_comes_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.wanted
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_progress_counts_and_estimates():
+    progress = Progress("train", total=100, done=40, unit="steps")
+    progress.advance(10)
+    assert progress.line("loss 1").startswith("train: 50/100 steps (50 %), ")
+    assert progress.line("loss 1").endswith("left, loss 1")
+    assert [duration(seconds) for seconds in (0, 61, 3661)] == ["0:00", "1:01", "1:01:01"]
+
+
+def test_embeddings_that_cannot_be_ranked_name_the_image():
+    good = np.ones((3, 2), np.float32)
+    assert check_embeddings("query", good) is good
+    for value, kind in ((np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0, "the zero vector")):
+        bad = good.copy()
+        bad[1] = value
+        with pytest.raises(UserError, match="b.jpg") as error:
+            check_embeddings("query", bad, ["a.jpg", "b.jpg", "c.jpg"])
+        assert kind in str(error.value)
+    for wrong in (np.ones(3), np.ones((2, 2), int)):
+        with pytest.raises(UserError, match="shape"):
+            check_embeddings("query", wrong)
+    with pytest.raises(UserError, match="from 0 to 1"):
+        check_range("share", float("nan"), 0, 1)
