@@ -22,6 +22,9 @@ def finish(one):
 def test_new_unfinished_finished(tmp_path):
     folder = tmp_path / "run"
     assert stage(folder).begin() == "new"
+    assert stage(folder, seed=2).begin() == "new", "a run that got nowhere does not bind the next one"
+    assert stage(folder).begin() == "new"
+    (folder / "half").touch()
     assert stage(folder).begin() == "unfinished"
     finish(stage(folder))
     assert stage(folder).begin() == "finished"
@@ -34,6 +37,7 @@ def test_new_unfinished_finished(tmp_path):
 @pytest.mark.parametrize("finished", [False, True])
 def test_a_change_is_refused_with_a_diff(tmp_path, finished):
     stage(tmp_path).begin()
+    (tmp_path / "half").touch()
     if finished:
         finish(stage(tmp_path))
     with pytest.raises(UserError, match="seed: 1 -> 2"):
@@ -46,11 +50,13 @@ def test_a_change_is_refused_with_a_diff(tmp_path, finished):
 
 def test_where_and_how_fast_may_change(tmp_path):
     stage(tmp_path, engine={"device": "cpu"}).begin()
+    (tmp_path / "half").touch()
     assert stage(tmp_path, engine={"device": "cuda"}).begin() == "unfinished"
 
 
 def test_an_allowed_change_goes_on(tmp_path):
     stage(tmp_path).begin()
+    (tmp_path / "half").touch()
     assert stage(tmp_path, seed=2).begin(allow_change=True) == "unfinished"
 
 

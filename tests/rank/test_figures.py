@@ -145,6 +145,7 @@ def test_nothing_global_is_read_or_left():
         ]
 
     before, first = dict(mpl.rcParams), draw()
+    assert b"Software" not in first[0], "another matplotlib, other bytes"
     with mpl.rc_context({"font.size": 30, "text.color": "red", "text.usetex": True}):
         assert draw() == first
     assert dict(mpl.rcParams) == before

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from rewho.core.check import UserError
+from rewho.core.progress import say
 
 MANIFEST = "manifest.json"
 STARTED = "run.json"
@@ -233,6 +234,8 @@ class Stage:
         settings: The resolved settings.
         inputs: Digest of each input by name, such as the rows of a data set.
         ignore: Dotted names of settings that may differ between a run and its continuation.
+        work: Sub-folder whose presence means that a run got somewhere; empty takes any file. A run that ended before
+            that, over a mistake in its settings, does not bind the next one.
     """
 
     folder: Path
@@ -240,6 +243,7 @@ class Stage:
     settings: Mapping[str, Any]
     inputs: Mapping[str, str]
     ignore: tuple[str, ...] = ()
+    work: str = ""
 
     def begin(self, *, allow_change: bool = False) -> Literal["new", "unfinished", "finished"]:
         """Claim the folder and say what is in it.
@@ -247,22 +251,28 @@ class Stage:
         Raises:
             UserError: The folder holds a run with other settings or inputs; the message shows the difference.
         """
-        state: Literal["new", "unfinished", "finished"] = "new"
-        for file, kind in ((self.folder / STARTED, "unfinished"), (self.folder / MANIFEST, "finished")):
-            if file.is_file():
-                self._compare(json.loads(file.read_text()), allow_change)
-                state = "finished" if kind == "finished" else "unfinished"
-        if state == "finished":
-            return state
-        if state == "new" and self.folder.is_dir() and any(self.folder.iterdir()):
+        started, manifest = self.folder / STARTED, self.folder / MANIFEST
+        if manifest.is_file():
+            self._compare(json.loads(manifest.read_text()), allow_change)
+            return "finished"
+        state: Literal["new", "unfinished"] = "new"
+        if started.is_file() and self._has_work():
+            self._compare(json.loads(started.read_text()), allow_change)
+            state = "unfinished"
+        elif not started.is_file() and self.folder.is_dir() and any(self.folder.iterdir()):
             raise UserError(
                 f"--out {self.folder}",
                 expected="a new or empty folder, or one of an earlier run of this command",
                 got=f"a folder with other files, such as {next(self.folder.iterdir()).name!r}",
                 fix="Choose another folder with --out.",
             )
-        write_json(self.folder / STARTED, self._record())
+        write_json(started, self._record())
         return state
+
+    def _has_work(self) -> bool:
+        if self.work:
+            return (self.folder / self.work).is_dir()
+        return any(entry.name != STARTED for entry in self.folder.iterdir())
 
     def _compare(self, record: Mapping[str, Any], allow_change: bool) -> None:
         lines = difference(
@@ -270,7 +280,9 @@ class Stage:
             {"stage": self.name, **self.settings, "inputs": self.inputs},
             self.ignore,
         )
-        if lines and not allow_change:
+        if lines and allow_change:
+            say("going on in spite of these changes:\n    " + "\n    ".join(lines))
+        elif lines:
             raise UserError(
                 f"--out {self.folder}",
                 expected="the settings and data of the run that is in this folder",

@@ -180,10 +180,14 @@ class _Batches(Dataset[Batch]):
 
 
 def _start_worker(_worker: int) -> None:
-    """One thread per worker; Ctrl-C is for the main process, which ends its workers itself."""
+    """One thread per worker; requests to stop are for the main process, which ends its workers itself.
+
+    Terminals and schedulers send them to every process of a job, and a run whose workers die cannot put itself away.
+    """
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for request in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(request, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 

@@ -139,7 +139,9 @@ def write_people(
         ...     sorted(path.name for path in folder.iterdir())
         ['bounding_box_test', 'bounding_box_train', 'query', 'synthetic.json']
     """
-    people = People(identities, test_identities, cameras, images_per_camera, distractors, junk, tuple(size), seed)
+    people = People(
+        identities, test_identities, cameras, images_per_camera, distractors, junk, (size[0], size[1]), seed
+    )
     folder = Path(folder)
     if _finished(folder, people):
         return folder
@@ -157,7 +159,10 @@ def write_people(
         aside.replace(folder)
     except OSError as error:
         raise UserError(
-            f"writing {folder}", expected="a folder that can be written", got=str(error), fix="Free space or choose another folder."
+            f"writing {folder}",
+            expected="a folder that can be written",
+            got=str(error),
+            fix="Free space or choose another folder.",
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -176,7 +181,9 @@ def _finished(folder: Path, people: People) -> bool:
         found = json.loads(description.read_text())
         before, counts = {"renderer": found["renderer"], **found["settings"]}, found["counts"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(str(description), expected="a description of rendered people", got=repr(error), fix=fix) from error
+        raise UserError(
+            str(description), expected="a description of rendered people", got=repr(error), fix=fix
+        ) from error
     lines = difference(before, {"renderer": RENDERER, **asdict(people)})
     if lines:
         raise UserError(str(folder), expected="people rendered with the same settings", got="; ".join(lines), fix=fix)

@@ -74,10 +74,17 @@ def wardrobe(identity: Identity) -> NDArray[np.uint8]:
         "shoe": _around(identity.shoe_colour),
         "sole": _around((226, 226, 222) if identity.shoes == "trainers" else (40, 36, 34)),
     }
-    texels = np.concatenate([textures[name].reshape(3, -1) for name in TEXTURES], axis=1)
-    texels = np.clip(texels, 0, 255).astype(np.uint8)
+    worn = np.concatenate([_soften(textures[name]).reshape(3, -1) for name in TEXTURES], axis=1)
+    texels: NDArray[np.uint8] = np.clip(worn, 0, 255).astype(np.uint8)
     texels.setflags(write=False)
     return texels
+
+
+def _soften(texture: Texture) -> Texture:
+    """Blur the hard edges of patterns, all around: the renderer looks up single texels."""
+    turned = np.concatenate([texture[..., -4:], texture, texture[..., :4]], axis=2).transpose(1, 2, 0)
+    soft = cv2.GaussianBlur(np.ascontiguousarray(turned), (0, 0), 1.1, sigmaY=0.7, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(soft[:, 4:-4].transpose(2, 0, 1), np.float32)
 
 
 def _around(colour: Colour) -> Texture:
@@ -121,7 +128,7 @@ def _pattern(texture: Texture, identity: Identity) -> None:
             texture *= np.where(across ^ along, np.float32(1.0), np.float32(0.72))
             _paint(texture, across & along, second)
         case "upper block":
-            _paint(texture, _V < 0.3 + 0.25 * coarse, second)
+            _paint(texture, 0.3 + 0.25 * coarse > _V, second)
         case "chest band":
             _paint(texture, np.abs(_V - 0.38) < 0.06 + 0.07 * coarse, second)
         case "print":
@@ -157,7 +164,7 @@ def _leg(identity: Identity) -> Texture:
     main, second = identity.bottom_colours
     texture = _around(main)
     if identity.bottom_pattern == "faded":
-        texture += (60 * np.exp(-((_V - 0.35) ** 2) / 0.04) * np.exp(-(_ANGLE**2) / 0.5))
+        texture += 60 * np.exp(-((_V - 0.35) ** 2) / 0.04) * np.exp(-(_ANGLE**2) / 0.5)
     elif identity.bottom_pattern == "side stripe":
         _paint(texture, np.abs(np.abs(_ANGLE) - np.pi / 2) < 0.32, second)
     return texture
@@ -169,7 +176,7 @@ def _skirt(identity: Identity) -> Texture:
     if identity.bottom_pattern == "side stripe":
         _paint(texture, _V > 0.86, second)
     elif identity.bottom_pattern == "faded":
-        texture *= (1 + 0.25 * np.sign(np.sin(_ANGLE * 9)))  # pleats
+        texture *= 1 + 0.25 * np.sign(np.sin(_ANGLE * 9))  # pleats
     return texture
 
 

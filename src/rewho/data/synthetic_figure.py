@@ -144,9 +144,7 @@ def _look_at(solids: Sequence[Solid], skeleton: Skeleton) -> list[Part]:
     return [part for _, part in sorted(found, key=lambda pair: pair[0])]
 
 
-def _limb(
-    name: str, ends: tuple[Point, Point], halves: tuple[float, float], texture: str, over: float = 0.0
-) -> Solid:
+def _limb(name: str, ends: tuple[Point, Point], halves: tuple[float, float], texture: str, over: float = 0.0) -> Solid:
     """Return a tapered round limb between two points."""
     radii = np.array(halves)
     return Solid(name, np.array(ends), radii, radii, texture, over)
@@ -284,7 +282,13 @@ def _bag(body: Skeleton) -> Iterator[Solid]:
 def _backpack(body: Skeleton) -> Iterator[Solid]:
     person, size = body.identity, body.identity.height
     across, deep = SHOULDER_HALF * size * person.shoulders, 0.07 * size * person.girth
-    shape = ((0.828, 0.036, 0.02), (0.815, 0.06, 0.034), (0.78, 0.074, 0.045), (0.58, 0.078, 0.055), (0.565, 0.07, 0.05))
+    shape = (
+        (0.828, 0.036, 0.02),
+        (0.815, 0.06, 0.034),
+        (0.78, 0.074, 0.045),
+        (0.58, 0.078, 0.055),
+        (0.565, 0.07, 0.05),
+    )
     levels = [(body.spine(up, forward=-deep - 0.03 * size), wide * size, thick * size) for up, wide, thick in shape]
     yield _stack("bag", levels, "bag", TRUNK + 0.005)
     for side in (1, -1):

@@ -99,7 +99,7 @@ def _measure_and_shade(
     """Compute all pixels of all parts in one go: a call per part and step would cost more than the numbers.
 
     Returns:
-        For each part its window, and begin and end of its pixels in the other two; cover; lit colours and a 1 for alpha.
+        For each part its window, and begin and end of its pixels in what follows; cover; lit colours and alpha of 1.
     """
     limbs = [index for index, outline in enumerate(outlines) if len(outline) == 2]
     stacks = [index for index, outline in enumerate(outlines) if len(outline) > 2]

@@ -22,7 +22,7 @@ from rewho.data.synthetic_person import Identity
 from rewho.data.synthetic_skeleton import COCO_KEY_POINTS, Pose
 
 JITTER = 0.13  # largest distance of a picture's side from the person's box, as a share of the box's height or width
-NARROWEST = 0.4  # a box is widened to at least this share of its height, as detectors do with people in profile
+NARROWEST = 0.37  # a box is widened to at least this share of its height, as detectors do with people in profile
 PASSERS_BY = range(1_000_000, 1_000_048)  # numbers of the people who only walk through other people's pictures
 OBSTACLE = 1000  # number in the owner map from which on it is not the person
 
@@ -159,7 +159,7 @@ def _background(
     """Return the piece of the camera's place around somebody who stands in it."""
     grain = PIXELS_PER_METRE * rng.uniform(0.75, 1.25) / scale  # pixels of the place in one of the canvas
     row = PLACE_SIZE[0] * min(0.97, HORIZON + 0.06 + 0.35 * camera.elevation + rng.uniform(0, 0.14))
-    column = rng.uniform(0.1, 0.9) * PLACE_SIZE[1]
+    column = rng.uniform(0.04, 0.96) * camera.place().shape[1]
     matrix = np.array([[grain, 0, column - grain * ground[0]], [0, grain, row - grain * ground[1]]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     piece = cv2.warpAffine(camera.place(), matrix, (size[1], size[0]), flags=flags, borderMode=cv2.BORDER_REFLECT_101)

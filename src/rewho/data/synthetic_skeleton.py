@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from rewho.data.synthetic_person import Identity
 
 Point = NDArray[np.float64]  # lateral, up, forward
-COCO_KEY_POINTS = (
-    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
-    "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"
-).split()
 SIDES = ((1, "left"), (-1, "right"))
+_PAIRS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+COCO_KEY_POINTS = ("nose", *(f"{name}_{joint}" for joint in _PAIRS for _, name in SIDES))
 
 HIP, KNEE, ANKLE, SHOULDER, CHIN = 0.52, 0.275, 0.045, 0.786, 0.866
 HEAD_MIDDLE, HEAD_HALF_WIDTH, HEAD_HALF_HEIGHT, HEAD_HALF_DEPTH = 0.934, 0.045, 0.066, 0.056
@@ -90,7 +88,8 @@ def _swung(angle: float) -> Point:
 
 def _legs(identity: Identity, pose: Pose) -> dict[str, Point]:
     """Return both legs, moved up so that the lower foot stands on the ground."""
-    size, joints, lowest = identity.height, {}, 0.0
+    size, lowest = identity.height, 0.0
+    joints: dict[str, Point] = {}
     for side, name in SIDES:
         phase = pose.phase + (0 if side > 0 else pi)
         thigh = identity.stride * pose.swing * sin(phase)

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from rewho.core.artifact import ASIDE
 from rewho.core.check import UserError, check_range
 from rewho.core.runtime import generator
-from rewho.data.synthetic_camera import Camera, expose, paint_place
+from rewho.data.synthetic_camera import Camera, expose
 from rewho.data.synthetic_figure import Figure, build_figure
 from rewho.data.synthetic_obstacles import paint_bush, paint_post
 from rewho.data.synthetic_paint import Floats, Patch, composite, paint_figure, paint_shadow
 from rewho.data.synthetic_person import Identity
 from rewho.data.synthetic_picture import visible_key_points
+from rewho.data.synthetic_place import paint_place
 from rewho.data.synthetic_skeleton import Pose
 
 Frame = NDArray[np.uint8]  # RGB [H, W, 3]
@@ -312,7 +313,7 @@ def _encode(
 ) -> list[list[GroundTruth]]:
     """Write the frames as a video and return the ground truth of each."""
     try:
-        import av
+        import av  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise UserError(
             f"video {path.suffix}",

@@ -253,7 +253,7 @@ def _heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], down:
         axes.spines[:].set_visible(False)
         for row, column in np.ndindex(values.shape) if values.size <= MOST_NUMBERED_CELLS else ():
             value = float(values[row, column])
-            text, colour = ("–", INK) if np.isnan(value) else (f"{100 * value:.1f}", "white" if value > 0.68 else DARK)
+            text, colour = ("–", INK) if np.isnan(value) else (f"{100 * value:.1f}", "white" if value > 0.6 else DARK)
             axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=9)
         return _png(figure)
 

@@ -77,7 +77,7 @@ class Table:
     Args:
         title: What it shows.
         header: Name of each column.
-        rows: Cells of each row, as many as the header has; numbers are aligned to the right.
+        rows: Cells of each row, as many as the header has: the row's name, then numbers or text.
     """
 
     title: str

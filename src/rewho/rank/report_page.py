@@ -188,21 +188,23 @@ def _data(kind: str, data: bytes) -> str:
 
 
 def _table(table: Table) -> str:
-    """Return a table; a column is aligned to the right where all its cells are numbers or scores."""
-    right = [
-        bool(table.rows) and all(_is_number(row[column]) for row in table.rows) for column in range(len(table.header))
+    """Return a table whose first column names the rows; columns of numbers or scores are aligned to the right."""
+    kinds = [
+        ' class="number"' if column and table.rows and all(_is_number(row[column]) for row in table.rows) else ""
+        for column in range(len(table.header))
     ]
-    kinds = [' class="number"' if numbers else "" for numbers in right]
     header = "".join(f'<th scope="col"{kind}>{text(name)}</th>' for kind, name in zip(kinds, table.header, strict=True))
     rows = "".join(
-        "<tr>" + "".join(f"<td{kind}>{_number(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>\n"
-        for row in table.rows
+        f'<tr><th scope="row">{text(name)}</th>'
+        + "".join(f"<td{kind}>{_number(cell)}</td>" for kind, cell in zip(kinds[1:], cells, strict=True))
+        + "</tr>\n"
+        for name, *cells in table.rows
     )
     return f'<div class="wide"><table><thead><tr>{header}</tr></thead><tbody>\n{rows}</tbody></table></div>'
 
 
 def _is_number(cell: object) -> bool:
-    return isinstance(cell, int | float) or str(cell)[:1].isdigit() or cell == "–"
+    return isinstance(cell, int | float) or str(cell)[:1].isdigit() or str(cell)[:1] == "–"
 
 
 def _number(cell: object) -> str:

@@ -70,8 +70,8 @@ img.plot { margin: 8px auto; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 14px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
-td { overflow-wrap: anywhere; min-width: 13ch; } td.number { min-width: 0; }
-th { font-weight: 600; }
+td, tbody th { overflow-wrap: anywhere; min-width: 13ch; } td.number { min-width: 0; }
+thead th { font-weight: 600; } tbody th { font-weight: 400; }
 td.number, th.number { text-align: right; padding-left: 14px; padding-right: 10px; white-space: nowrap; }
 .card > p:last-child { margin-bottom: 0; }
 details { margin-top: 12px; } summary { cursor: pointer; font-size: 14px; color: var(--accent); }

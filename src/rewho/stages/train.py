@@ -89,7 +89,7 @@ def run(settings: TrainSettings) -> Path:
     began = time.monotonic()
     table = read_settings(settings.data)
     training_part = _training_part(table)
-    stage = Stage(settings.out, "train", plain(settings), {"data": table.digest()}, FREE_SETTINGS)
+    stage = Stage(settings.out, "train", plain(settings), {"data": table.digest()}, FREE_SETTINGS, "checkpoints")
     if _finished(stage, settings, table):
         return settings.out
     engine = launch(settings.engine)

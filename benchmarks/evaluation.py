@@ -1,0 +1,175 @@
+"""Speed and memory of the evaluation, beside a vectorised and a per-query one, at the size of Market-1501.
+
+Unusual: all sides start from the same embeddings, give CMC and both mAPs, and are measured in turns within one run, so
+that whatever else the machine does hits all of them. Wall time counts; CPU time, summed over threads, is printed
+because a busy machine inflates it less. The per-query side is pure Python: it is timed on a part of the queries, and
+scaled. Memory is the peak of a process of its own.
+
+    python benchmarks/evaluation.py --out evaluation.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from market_like import DIMENSIONS, Task, market_like
+from numpy.typing import NDArray
+
+from rewho.rank.labels import JUNK
+from rewho.rank.metrics import evaluate
+from rewho.rank.ranking import Ranking
+
+MAX_RANK = 50
+Figures = dict[str, float]
+
+
+def ours(task: Task, precision: str = "float64") -> Figures:
+    scores = evaluate(Ranking.from_embeddings(*task, precision=precision), max_rank=MAX_RANK, resamples=0)
+    return {"rank_1": scores.rank(1), "rectangular": scores.mAP_rectangular, "trapezoid": scores.mAP_trapezoid}
+
+
+def cosine_distances(task: Task) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return all distances to the gallery without junk, and that gallery's person and camera ids."""
+    ranked = task.gallery.person_ids != JUNK
+    query, gallery = task.query_embeddings, task.gallery_embeddings[ranked]
+    query = query / np.linalg.norm(query, axis=1, keepdims=True)
+    gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
+    return 1 - query @ gallery.T, task.gallery.person_ids[ranked], task.gallery.cameras[ranked]
+
+
+def vectorised(task: Task) -> Figures:
+    """Evaluate as NumPy code usually does: argsort of the whole matrix, then cumulative sums along it."""
+    distances, people, cameras = cosine_distances(task)
+    order = np.argsort(distances, axis=1)
+    same_person = people[order] == task.query.person_ids[:, None]
+    left_out = same_person & (cameras[order] == task.query.cameras[:, None])
+    match = same_person & ~left_out
+    rank = np.cumsum(~left_out, axis=1)
+    matches = np.cumsum(match, axis=1)
+    total = matches[:, -1]
+    valid = total > 0
+    before = np.where(rank > 1, (matches - 1) / np.maximum(rank - 1, 1), 1)
+    rectangular = np.where(match, matches / np.maximum(rank, 1), 0).sum(axis=1)[valid] / total[valid]
+    just_before = np.where(match, before, 0).sum(axis=1)[valid] / total[valid]
+    first = np.where(match, rank, rank.max() + 1).min(axis=1)[valid]
+    cmc = (first[:, None] <= np.arange(1, MAX_RANK + 1)).mean(axis=0)
+    trapezoid = (rectangular + just_before) / 2
+    return {"rank_1": cmc[0], "rectangular": rectangular.mean(), "trapezoid": trapezoid.mean()}
+
+
+def per_query(task: Task, queries: int) -> Figures:
+    """Evaluate the first queries one after the other in plain Python."""
+    task = Task(task.query_embeddings[:queries], task.query, task.gallery_embeddings, task.gallery)
+    distances, people_array, cameras_array = cosine_distances(task)
+    people, cameras = people_array.tolist(), cameras_array.tolist()
+    found = []
+    for query, row_array in enumerate(distances):
+        row, person, camera = row_array.tolist(), task.query.person_ids[query], task.query.cameras[query]
+        rank = matches = first = 0
+        rectangular = trapezoid = 0.0
+        for column in sorted(range(len(row)), key=row.__getitem__):
+            if people[column] == person and cameras[column] == camera:
+                continue
+            if people[column] == person:
+                first = first if matches else rank
+                after, before = (matches + 1) / (rank + 1), matches / rank if rank else 1.0
+                rectangular, trapezoid = rectangular + after, trapezoid + (after + before) / 2
+                matches += 1
+            rank += 1
+        if matches:
+            found.append((first == 0, rectangular / matches, trapezoid / matches))
+    return dict(zip(("rank_1", "rectangular", "trapezoid"), np.mean(found, axis=0).tolist(), strict=True))
+
+
+def timed(call: Callable[[], Figures]) -> tuple[Figures, float, float]:
+    """Return what a call returns, its wall time and its CPU time, s."""
+    start_wall, start_cpu = time.perf_counter(), time.process_time()
+    result = call()
+    return result, time.perf_counter() - start_wall, time.process_time() - start_cpu
+
+
+def peak_memory_mb(side: str, script: str = __file__) -> dict[str, float]:
+    """Run one side in a process of its own; return its memory with inputs only and at its peak, MiB."""
+    run = subprocess.run([sys.executable, script, "--memory-of", side], check=True, capture_output=True, text=True)
+    return dict(json.loads(run.stdout))
+
+
+def print_memory(call: Callable[[Task], object]) -> None:
+    """Print this process's memory before and after a call, MiB."""
+    task = market_like()
+    unit = 1024 if platform.system() == "Linux" else 1024**2
+    inputs = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    call(task)
+    print(json.dumps({"with_inputs": inputs, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}))
+
+
+def versions() -> dict[str, str]:
+    """Return what the figures depend on."""
+    return {"python": platform.python_version(), "numpy": np.__version__, "processors": str(os.cpu_count())}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each side")
+    parser.add_argument("--python-queries", type=int, default=50, help="queries that the per-query side is timed on")
+    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
+    parser.add_argument("--memory-of", choices=("ours",), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.memory_of:
+        print_memory(ours)
+        return
+    task = market_like()
+    share = len(task.query) / options.python_queries
+    sides: dict[str, tuple[Callable[[], Figures], float]] = {
+        "rewho": (lambda: ours(task), 1),
+        "rewho, float32 products": (lambda: ours(task, "float32"), 1),
+        "vectorised": (lambda: vectorised(task), 1),
+        "per query": (lambda: per_query(task, options.python_queries), share),
+    }
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    figures: dict[str, Figures] = {}
+    for _ in range(options.rounds):
+        for name, (call, scale) in sides.items():
+            figures[name], wall, cpu = timed(call)
+            seconds[name].append((wall * scale, cpu * scale))
+    for name, value in figures["rewho"].items():
+        assert abs(value - figures["vectorised"][name]) < 1e-5, "the sides disagree"
+    rows = {
+        name: {
+            "wall_s": statistics.median(wall for wall, _ in times),
+            "cpu_s": statistics.median(cpu for _, cpu in times),
+            "slower_than_rewho": statistics.median(
+                wall / base for (wall, _), (base, _) in zip(times, seconds["rewho"], strict=True)
+            ),
+            **figures[name],
+        }
+        for name, times in seconds.items()
+    }
+    memory = peak_memory_mb("ours")
+    print(f"{len(task.query)} queries x {int((task.gallery.person_ids != JUNK).sum())} images, {DIMENSIONS} dimensions")
+    print(f"{'':26s}{'wall s':>9s}{'CPU s':>9s}{'ratio':>8s}{'Rank-1':>9s}{'mAP rect.':>11s}{'mAP trap.':>11s}")
+    for name, row in rows.items():
+        print(
+            f"{name:26s}{row['wall_s']:9.2f}{row['cpu_s']:9.2f}{row['slower_than_rewho']:8.1f}{row['rank_1']:9.4f}"
+            f"{row['rectangular']:11.5f}{row['trapezoid']:11.5f}"
+        )
+    print(f"per query: timed and scored on {options.python_queries} queries, time scaled to all")
+    print(f"memory: {memory['with_inputs']:.0f} MiB with inputs, {memory['peak']:.0f} MiB at the peak")
+    if options.out:
+        result = {"versions": versions(), "rounds": options.rounds, "sides": rows, "memory_mib": memory}
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

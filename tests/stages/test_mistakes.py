@@ -1,0 +1,96 @@
+"""The first mistakes a user makes: each ends with exit code 2, says how to fix it, shows no traceback, spoils nothing."""
+
+import shutil
+
+import pytest
+
+from rewho.cli import main
+
+TRAIN = "train --data.workers 0 --model.pretrained none --model.embedding 8 --model.input_size 64 32 --epochs 1 --engine.device cpu"
+
+
+@pytest.fixture
+def place(people, model, tmp_path, monkeypatch):
+    """A folder with people, a model, and things that are neither."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "people").symlink_to(people)
+    (tmp_path / "model").symlink_to(model)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied" / "thesis.txt").write_text("precious")
+    (tmp_path / "words.jpg").write_text("not a picture")
+    (tmp_path / "one" / "alice").mkdir(parents=True)
+    shutil.copy(next((people / "query").iterdir()), tmp_path / "one" / "alice" / "a.jpg")
+    shutil.copy(next((people / "query").iterdir()), tmp_path / "person.jpg")
+    (tmp_path / "nested" / "data").mkdir(parents=True)
+    (tmp_path / "nested" / "data" / "people").symlink_to(people)
+    broken = tmp_path / "broken"
+    shutil.copytree(people, broken)
+    victim = sorted((broken / "bounding_box_train").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:100])
+    half = tmp_path / "half"
+    shutil.copytree(people, half)
+    shutil.rmtree(half / "query")
+    (tmp_path / "view.yaml").write_text("name: hat\nbox: {top: 0.5, bottom: 0.2}\nsize: [64, 64]\n")
+    return tmp_path
+
+
+MISTAKES = {
+    "no such data": (f"{TRAIN} --data.root nowhere", "nowhere"),
+    "data is a file": (f"{TRAIN} --data.root words.jpg", "words.jpg"),
+    "data is empty": (f"{TRAIN} --data.root empty", "empty"),
+    "one folder too high": (f"{TRAIN} --data.root nested", "people"),
+    "no query part": ("evaluate --model model --data half", "query"),
+    "unknown layout": (f"{TRAIN} --data.root people --data.layout market", "market1501"),
+    "wrong layout": (f"{TRAIN} --data.root people --data.layout msmt17", "msmt17"),
+    "a broken picture": (f"{TRAIN} --data.root broken", ".jpg"),
+    "one person only": (f"{TRAIN} --data.root one --sampler.batch 2", "two people"),
+    "unknown option": (f"{TRAIN} --data.root people --epoch 3", "nearest: epochs"),
+    "value of another kind": (f"{TRAIN} --data.root people --sampler.batch many", "a whole number"),
+    "unknown backbone": (f"{TRAIN} --data.root people --model.backbone resnet5", "resnet50"),
+    "unknown view": (f"{TRAIN} --data.root people --model.view upper", "holistic"),
+    "a view upside down": (f"{TRAIN} --data.root people --model.view view.yaml", "top"),
+    "no such weights": (f"{TRAIN} --data.root people --model.pretrained w.pth", "w.pth"),
+    "weights that are no weights": (f"{TRAIN} --data.root people --model.pretrained words.jpg", "words.jpg"),
+    "batch larger than the data": (f"{TRAIN} --data.root people --sampler.batch 4096", "4096"),
+    "batch that is not P x K": (f"{TRAIN} --data.root people --sampler.kind identities --sampler.batch 30", "30"),
+    "parts that do not divide": (f"{TRAIN} --data.root people --sampler.batch 8 --sampler.accumulate 3", "accumulate"),
+    "input too small": (
+        f"{TRAIN} --data.root people --model.input_size 8 8".replace("--model.input_size 64 32 ", ""),
+        "32",
+    ),
+    "output folder in use": (f"{TRAIN} --data.root people --out occupied", "thesis.txt"),
+    "unknown precision": (f"{TRAIN} --data.root people --engine.precision half", "bf16"),
+    "share beyond one": (f"{TRAIN} --data.root people --data.share 10", "share"),
+    "erasing more than everything": (f"{TRAIN} --data.root people --augment.erase_area_high 4", "erase"),
+    "no model given": ("evaluate --data people", "--model"),
+    "no data given": ("evaluate --model model", "--data"),
+    "not a model": ("evaluate --model empty --data people", "model.json"),
+    "no such picture": ("compare person.jpg nobody.jpg --model model", "nobody.jpg"),
+    "not a picture": ("compare person.jpg words.jpg --model model", "words.jpg"),
+    "a single picture": ("compare person.jpg --model model", "two or more"),
+    "no pictures": ("embed empty --model model", "empty"),
+    "no such recipe": ("train --recipe recipe.yaml", "recipe.yaml"),
+    "no such command": ("valuate", "rewho evaluate"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_explained(place, capsys, mistake):
+    command, says = MISTAKES[mistake]
+    before = sorted(path.relative_to(place) for path in place.rglob("*") if "runs" not in path.parts)
+    out = [] if "--out" in command or not command.startswith(("train", "evaluate", "embed")) else ["--out", "runs/x"]
+    code = main(command.split() + out)
+    printed = capsys.readouterr()
+    assert code == 2, printed.err
+    assert says in printed.err
+    assert "expected" in printed.err and "Fix: " in printed.err
+    assert "Traceback" not in printed.err and printed.out == ""
+    assert sorted(path.relative_to(place) for path in place.rglob("*") if "runs" not in path.parts) == before
+    assert not any(path.name == "model.safetensors" for path in place.glob("runs/**/*"))
+
+
+def test_a_mistake_can_be_mended_and_the_same_folder_used(place, capsys):
+    wrong = f"{TRAIN} --data.root people --out runs/x --sampler.batch 4096".split()
+    assert main(wrong) == 2
+    assert main(f"{TRAIN} --data.root people --out runs/x --sampler.batch 8 --evaluate_every -1".split()) == 0

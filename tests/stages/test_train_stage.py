@@ -1,0 +1,154 @@
+"""The training stage: folder contract, skipping, resuming, refusing what does not fit."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import quick
+from safetensors.torch import load_file
+
+from rewho.core.artifact import MANIFEST, damage
+from rewho.core.check import UserError
+from rewho.core.settings import AugmentSettings, DataSettings, SamplerSettings
+from rewho.models.weights import load_model
+from rewho.stages import train
+from rewho.train.log import read_log
+
+
+def test_the_model_folder_is_complete(model, people):
+    loaded, card = load_model(model)
+    record = json.loads((model / MANIFEST).read_text())
+    assert damage(model) is None
+    assert card["trained_on"]["images"] == record["counts"]["training_images"] > 0
+    assert 0 <= card["metrics"]["market1501"]["mAP"] <= 1
+    assert record["settings"]["model"]["backbone"] == "squeezenet1_1"
+    assert record["counts"]["steps"] == 6
+    steps = [line for line in read_log(model) if "learning_rate" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
+    assert loaded(torch.zeros(1, 3, 64, 32, dtype=torch.uint8)).shape == (1, 16)
+    assert load_model(model / "best")[1]["metrics"]["market1501"]["mAP"] == record["counts"]["best_mAP"]
+
+
+def test_a_finished_run_is_skipped(model, people, capsys):
+    before = {path: path.stat().st_mtime_ns for path in model.rglob("*")}
+    train.run(quick(people, model))
+    assert "is finished" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in model.rglob("*")} == before
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_changed_settings_or_data_are_refused_with_a_diff(model, people, tmp_path, finished):
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    if not finished:
+        (folder / MANIFEST).unlink()
+    with pytest.raises(UserError, match="epochs: 2 -> 3"):
+        train.run(quick(people, folder, epochs=3))
+    other = tmp_path / "people"
+    shutil.copytree(people, other)
+    next((other / "bounding_box_train").iterdir()).unlink()
+    with pytest.raises(UserError, match=r"inputs\.data"):
+        train.run(quick(other, folder))
+    moved = tmp_path / "moved"
+    shutil.copytree(people, moved)
+    train.run(quick(moved, folder))  # the same pictures in another place are the same data
+
+
+def test_an_allowed_change_is_logged_and_goes_on(model, people, tmp_path, capsys):
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    (folder / MANIFEST).unlink()
+    train.run(quick(people, folder, epochs=3, allow_config_change=True))
+    assert "epochs: 2 -> 3" in capsys.readouterr().err
+    assert json.loads((folder / MANIFEST).read_text())["counts"]["steps"] == 9
+
+
+def test_no_resume_refuses_an_interrupted_run(model, people, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    (folder / MANIFEST).unlink()
+    with pytest.raises(UserError, match="--resume false"):
+        train.run(quick(people, folder, resume=False))
+
+
+def test_the_result_does_not_depend_on_workers_or_memory(model, people, tmp_path):
+    folder = train.run(quick(people, tmp_path / "model", data=DataSettings(root=people, workers=2, memory_gb=0)))
+    left, right = load_file(model / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sampler": SamplerSettings("identities", batch=8, images_per_identity=2)},
+        {"sampler": SamplerSettings(batch=8, accumulate=2)},
+        {"augment": AugmentSettings(colour=0.2, rotation=10)},
+        {"augment": AugmentSettings(erase_fill="noise")},
+        {"model": {"view": "up1", "input_size": (64, 64)}},
+        {"model": {"pooling": "gem"}},
+        {"engine": {"precision": "bf16"}},
+        {"optimizer": {"kind": "adam", "schedule": "cosine", "warmup_epochs": 0.5}},
+        {"loss": {"label_smoothing": 0.1, "smoothing_over": "others"}},
+        {"data": {"hold_out": 3}},
+        {"data": {"share": 0.5, "share_by": "images"}},
+    ],
+    ids=str,
+)
+def test_every_kind_of_option_trains(people, tmp_path, change):
+    settings = quick(people, tmp_path / "model", epochs=1, evaluate_every=-1)
+    (name, value), *_ = change.items()
+    value = replace(getattr(settings, name), **value) if isinstance(value, dict) else value
+    folder = train.run(replace(settings, **{name: value}))
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(folder / "model.safetensors").values())
+
+
+def test_accumulation_adds_up_to_the_same_gradient(people, tmp_path):
+    """Without batch normalisation the parts of a batch would add up exactly; with it they nearly do."""
+    losses = []
+    for parts in (1, 2):
+        sampler = SamplerSettings(batch=8, accumulate=parts)
+        folder = train.run(quick(people, tmp_path / str(parts), epochs=1, sampler=sampler, evaluate_every=-1))
+        losses.append([line["total"] for line in read_log(folder) if "learning_rate" in line])
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.05)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(people, tmp_path):
+    command = [sys.executable, "-m", "rewho", "train", "--data.root", str(people), "--out", str(tmp_path / "model")]
+    command += "--data.workers 2 --model.embedding 16 --model.input_size 64 32 --model.pretrained none".split()
+    command += "--sampler.batch 8 --engine.device cpu --epochs 12 --evaluate_every -1".split()
+    log = tmp_path / "model" / "log.jsonl"
+    # To the whole group, workers too, as terminals and schedulers do it.
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while not (log.is_file() and log.stat().st_size) and process.poll() is None:
+            time.sleep(0.05)
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGTERM)
+        _, errors = process.communicate()
+        seconds = time.monotonic() - began
+    assert process.returncode == 75, errors
+    assert "run the same command again" in errors and str(tmp_path / "model") in errors
+    assert seconds <= 30
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "resuming after step" in done.stderr
+    assert done.stdout.strip() == str(tmp_path / "model")
+    straight = [*command[:-1], "-1", "--out", str(tmp_path / "straight")]
+    assert subprocess.run(straight, capture_output=True, check=False).returncode == 0
+    left, right = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "straight"))
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["32", "bf16", "fp16"])
+def test_trains_on_a_gpu(people, tmp_path, precision):
+    settings = quick(people, tmp_path / "model")
+    folder = train.run(replace(settings, engine=replace(settings.engine, device="cuda", precision=precision)))
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(folder / "model.safetensors").values())
