@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"error: {error}")
         return USER_MISTAKE
     except Interrupted as saved:
-        say(f"stopped: {saved}. To go on, run the same command again:\n  rewho {' '.join(words)}")
+        say(f"stopped: {saved}. To go on, run the same command again:\n  {shlex.join(['rewho', *words])}")
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         say("stopped at once; finished parts are kept, and the same command goes on from them")

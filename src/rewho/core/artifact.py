@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
 import sys
 import time
@@ -35,6 +36,16 @@ def rewho_version() -> str:
         return version("rewho")
     except PackageNotFoundError:
         return "unknown"
+
+
+def environment() -> dict[str, str]:
+    """Return the versions that decide whether a run can be repeated to the bit."""
+    packages = ("torch", "torchvision", "timm", "lightning", "numpy", "opencv-python-headless")
+    found = {"python": platform.python_version(), "machine": platform.platform()}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - it takes whatever a settings class may hold
@@ -297,6 +308,7 @@ class Stage:
             "settings": plain(self.settings),
             "inputs": dict(self.inputs),
             "command": sys.argv,
+            "environment": environment(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
 

@@ -29,7 +29,8 @@ from rewho.core.runtime import generator
 from rewho.data.synthetic_camera import Camera
 from rewho.data.synthetic_person import Identity
 from rewho.data.synthetic_picture import Rendered, render_person
-from rewho.data.synthetic_street import GroundTruth, street_frames, write_street
+from rewho.data.synthetic_street import GroundTruth, street_frames
+from rewho.data.synthetic_street_files import write_street
 
 __all__ = [
     "Camera",
@@ -43,6 +44,7 @@ __all__ = [
     "write_street",
 ]
 
+PARTS = ("bounding_box_train", "query", "bounding_box_test")
 DESCRIPTION = "synthetic.json"
 RENDERER = 1  # goes up when the same settings give other pictures
 FIRST_DISTRACTOR = 2_000_000  # numbers of the people who are nobody's match
@@ -146,11 +148,11 @@ def write_people(
     if _finished(folder, people):
         return folder
     pictures = list(_plan(people))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(folder.parent)
     aside = folder.with_name(f"{ASIDE}{os.getpid()}-{folder.name}")
     try:
-        for name in ("bounding_box_train", "query", "bounding_box_test"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder.parent)
+        for name in PARTS:
             (aside / name).mkdir(parents=True)
         digests = _write_all(people, pictures, aside, workers, progress)
         write_json(aside / DESCRIPTION, _describe(people, pictures, digests))
@@ -158,12 +160,8 @@ def write_people(
             folder.rmdir()
         aside.replace(folder)
     except OSError as error:
-        raise UserError(
-            f"writing {folder}",
-            expected="a folder that can be written",
-            got=str(error),
-            fix="Free space or choose another folder.",
-        ) from error
+        fix = "Free some space or choose another folder, and call again."
+        raise UserError(f"writing {folder}", expected="a folder to write to", got=str(error), fix=fix) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
@@ -291,7 +289,7 @@ def _describe(people: People, pictures: list[_Picture], digests: list[str]) -> d
         "what": "rendered pictures of people who do not exist, in the layout of Market-1501",
         "renderer": RENDERER,
         "settings": plain(people),
-        "counts": {name: counts[name] for name in ("bounding_box_train", "query", "bounding_box_test")},
+        "counts": {name: counts[name] for name in PARTS},
         "sha256": hashlib.sha256("".join(rows).encode()).hexdigest(),
         "cameras": cameras,
     }

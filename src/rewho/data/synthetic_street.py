@@ -6,21 +6,13 @@ distance to the camera, so that boxes, key points and visible shares agree with 
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import ASIDE
-from rewho.core.check import UserError, check_range
+from rewho.core.check import check_range
 from rewho.core.runtime import generator
 from rewho.data.synthetic_camera import Camera, expose
 from rewho.data.synthetic_figure import Figure, build_figure
@@ -38,12 +30,11 @@ CAMERA_HEIGHT = 2.4  # metres
 EYE_LEVEL = 0.16  # row of the horizon as a share of the frame's height
 WALL_DISTANCE = 13.0  # metres
 NEAREST, FARTHEST = 6.0, 10.5  # metres at which walkers pass
+PASSED = 2.0  # metres: whoever is nearer has passed the camera
 PARTS = 1000  # numbers that each walker takes in the owner map
-DETECTABLE = 0.15  # people of whom less is visible are not in the detections file
 WALLS, GROUNDS = ("shop", "windows", "bricks"), ("paving", "asphalt")
 # Scores of key points as a pose model gives them: it is sure of a far hip in profile, not of one behind a bush.
 SCORE_VISIBLE, SCORE_BEHIND_OWN_BODY, SCORE_HIDDEN, SCORE_OUTSIDE = 0.9, 0.7, 0.2, 0.02
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
 
 
 @dataclass(frozen=True)
@@ -85,6 +76,17 @@ class _Walker:
         seen_from = self.yaw - np.arctan2(x, distance)
         elevation = float(np.arctan2(CAMERA_HEIGHT - 0.9, distance))
         return float(x), float(distance), Pose(float(phase), float(seen_from), elevation)
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """A walker as seen in one frame: `scale` in pixels per metre, `at` the ground below the hips in pixels."""
+
+    number: int
+    distance: float
+    figure: Figure
+    scale: float
+    at: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _frames(
     street = _build(size, seed, pan * seconds)
     walkers = [_walker(seed, number, people, seconds) for number in range(1, people + 1)]
     for index in range(max(1, round(seconds * fps))):
-        shift = pan * size[1] * index / fps
+        shift = round(pan * size[1] * index / fps)
         canvas, truth = _paint_frame(street, walkers, size, index / fps, shift)
         rng = generator(seed, "street frame", index)
         yield expose(street.camera, np.ascontiguousarray(canvas.transpose(1, 2, 0)), rng, drift=0.0), truth
@@ -185,182 +187,57 @@ def _row(size: tuple[int, int], distance: float) -> float:
 
 
 def _paint_frame(
-    street: _Street, walkers: list[_Walker], size: tuple[int, int], seconds: float, shift: float
+    street: _Street, walkers: list[_Walker], size: tuple[int, int], seconds: float, shift: int
 ) -> tuple[Floats, list[GroundTruth]]:
     """Paint one frame from far to near and count what remains visible of everyone."""
-    whole = round(shift)
-    canvas = street.place[:, :, whole : whole + size[1]].copy()
+    canvas = street.place[:, :, shift : shift + size[1]].copy()
     owners = np.full(size, -1, np.int32)
-    things: list[tuple[float, Patch | tuple[int, Figure, float, tuple[float, float]]]] = [
-        (distance, replace(patch, left=patch.left - whole)) for distance, patch in street.obstacles
+    standing = [(distance, replace(patch, left=patch.left - shift)) for distance, patch in street.obstacles]
+    walking = [
+        (sight.distance, sight)
+        for number, walker in enumerate(walkers)
+        if (sight := _sight(number, walker, size, seconds, shift)) is not None
     ]
-    for number, walker in enumerate(walkers):
-        x, distance, pose = walker.at(seconds)
-        if distance < 2.0:
-            continue  # has passed the camera
-        scale = FOCAL_LENGTH * size[0] / distance
-        at = (size[1] / 2 + x * scale - whole, _row(size, distance))
-        if -scale < at[0] < size[1] + scale:
-            things.append((distance, (number, build_figure(walker.identity, pose), scale, at)))
-    present = []
+    pixels = {}
+    things: list[tuple[float, Patch | _Sight]] = [*standing, *walking]
     for _, thing in sorted(things, key=lambda pair: -pair[0]):
         if isinstance(thing, Patch):
             composite(canvas, thing, owners, len(walkers) * PARTS)
-            continue
-        number, figure, scale, at = thing
-        paint_shadow(canvas, figure, scale, at)
-        patch = paint_figure(figure, scale, street.camera.light(), at)
-        composite(canvas, patch, owners, number * PARTS)
-        present.append((number, figure, scale, at, int((patch.owner >= 0).sum())))
-    seen = np.bincount(owners[owners >= 0] // PARTS, minlength=len(walkers))
-    truth = []
-    for number, figure, scale, at, pixels in present:
-        if seen[number]:
-            points = figure.key_points[:, :2] * scale + at
-            shown, own = visible_key_points(figure, points, owners, number * PARTS)
-            left, top, right, bottom = (np.asarray(figure.box) * scale + np.tile(at, 2)).tolist()
-            truth.append(
-                GroundTruth(
-                    person=walkers[number].identity.number,
-                    box=(left, top, right, bottom),
-                    visible=float(seen[number] / pixels),
-                    key_points=np.column_stack([points, shown]),
-                    scores=_scores(shown, own),
-                )
-            )
+        else:
+            paint_shadow(canvas, thing.figure, thing.scale, thing.at)
+            patch = paint_figure(thing.figure, thing.scale, street.camera.light(), thing.at)
+            composite(canvas, patch, owners, thing.number * PARTS)
+            pixels[thing.number] = int((patch.owner >= 0).sum())
+    seen = np.bincount(owners[owners >= 0] // PARTS, minlength=len(walkers) + 1).tolist()
+    truth = [
+        _truth(sight, walkers[sight.number], owners, seen[sight.number] / pixels[sight.number])
+        for _, sight in sorted(walking, key=lambda pair: -pair[0])
+        if seen[sight.number]
+    ]
     return canvas, truth
+
+
+def _sight(number: int, walker: _Walker, size: tuple[int, int], seconds: float, shift: int) -> _Sight | None:
+    """Return where a walker is to be painted, or None if they are not near the frame."""
+    x, distance, pose = walker.at(seconds)
+    if distance < PASSED:
+        return None
+    scale = FOCAL_LENGTH * size[0] / distance
+    at = (size[1] / 2 + x * scale - shift, _row(size, distance))
+    if not -scale < at[0] < size[1] + scale:
+        return None
+    return _Sight(number, distance, build_figure(walker.identity, pose), scale, at)
+
+
+def _truth(sight: _Sight, walker: _Walker, owners: NDArray[np.int32], visible: float) -> GroundTruth:
+    """Return what is known about a walker in the finished frame."""
+    points = sight.figure.key_points[:, :2] * sight.scale + sight.at
+    shown, own = visible_key_points(sight.figure, points, owners, sight.number * PARTS)
+    left, top, right, bottom = (np.asarray(sight.figure.box) * sight.scale + np.tile(sight.at, 2)).tolist()
+    key_points, scores = np.column_stack([points, shown]), _scores(shown, own)
+    return GroundTruth(walker.identity.number, (left, top, right, bottom), visible, key_points, scores)
 
 
 def _scores(shown: NDArray[np.float64], own: NDArray[np.bool_]) -> NDArray[np.float64]:
     hidden = np.where(own, SCORE_BEHIND_OWN_BODY, SCORE_HIDDEN)
     return np.where(shown == 2, SCORE_VISIBLE, np.where(shown == 1, hidden, SCORE_OUTSIDE))
-
-
-def write_street(
-    path: Path | str,
-    seconds: float,
-    fps: float = 10.0,
-    people: int = 6,
-    size: tuple[int, int] = (360, 640),
-    seed: int = 1,
-    pan: float = 0.0,
-) -> Path:
-    """Write a street scene as a video or as a folder of pictures, with its ground truth.
-
-    A path that ends in .mp4, .mkv, .mov or .avi becomes a video (which needs PyAV), with `NAME.detections.json` and
-    `NAME.gt.txt` beside it. Any other becomes a folder as in the MOT challenge: `img1/000001.jpg`, …, `gt/gt.txt`,
-    and `detections.json`. Both number the frames from 1.
-
-    * `detections.json` has the layout that LUPerson published: for each frame number, as text, a list of
-      `[object, {"bbox": [left, top, right, bottom], "conf": …, "pose": [17][2], "prob": [17][1]}]`. Boxes are clipped
-      to the frame, as a detector's are; `object` is the person's number; `conf` rises with the visible share.
-    * `gt.txt` has MOT's columns: frame, person, left, top, width, height, 1, class (1 is a pedestrian), visible share.
-      Its boxes are those of the whole person, and everyone of whom a pixel can be seen is in it.
-
-    Args:
-        path: Where to write.
-        seconds: See `street_frames`.
-        fps: See `street_frames`.
-        people: See `street_frames`.
-        size: See `street_frames`.
-        seed: See `street_frames`.
-        pan: See `street_frames`.
-
-    Returns:
-        The path.
-
-    Raises:
-        UserError: There is something at that place already, a setting is out of range, or PyAV is not installed.
-    """
-    path = Path(path)
-    if path.exists():
-        raise UserError(str(path), expected="a new file or folder", got="one that is there", fix="Choose another name.")
-    frames = street_frames(seconds, fps, people, size, seed, pan)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
-    try:
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            truths = _encode(aside, frames, fps, size)
-            detections, mot = path.with_suffix(".detections.json"), path.with_suffix(".gt.txt")
-        else:
-            truths = _save_pictures(aside, frames)
-            detections, mot = aside / "detections.json", aside / "gt" / "gt.txt"
-            mot.parent.mkdir()
-        detections.write_text(json.dumps(_detections(truths, size)))
-        mot.write_text("".join(_mot_lines(truths)))
-        aside.replace(path)
-    finally:
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        aside.unlink(missing_ok=True)
-    return path
-
-
-def _save_pictures(folder: Path, frames: Iterator[tuple[Frame, list[GroundTruth]]]) -> list[list[GroundTruth]]:
-    """Write the frames as JPEG files and return the ground truth of each."""
-    (folder / "img1").mkdir(parents=True)
-    truths = []
-    for number, (frame, truth) in enumerate(frames, start=1):
-        done, data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
-        assert done, "a uint8 picture can always be encoded"
-        (folder / "img1" / f"{number:06d}.jpg").write_bytes(data.tobytes())
-        truths.append(truth)
-    return truths
-
-
-def _encode(
-    path: Path, frames: Iterator[tuple[Frame, list[GroundTruth]]], fps: float, size: tuple[int, int]
-) -> list[list[GroundTruth]]:
-    """Write the frames as a video and return the ground truth of each."""
-    try:
-        import av  # type: ignore[import-not-found,unused-ignore]
-    except ImportError as error:
-        raise UserError(
-            f"video {path.suffix}",
-            expected="the PyAV library",
-            got="an installation without it",
-            fix="pip install rewho[video], or give a folder name: the frames are then written as pictures.",
-        ) from error
-    if size[0] % 2 or size[1] % 2:
-        raise UserError(
-            "size of a video", expected="even height and width", got=f"{size[0]} x {size[1]}", fix="Add one pixel."
-        )
-    truths = []
-    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
-        stream.height, stream.width, stream.pix_fmt = size[0], size[1], "yuv420p"
-        for frame, truth in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-            truths.append(truth)
-        container.mux(stream.encode(None))
-    return truths
-
-
-def _detections(truths: list[list[GroundTruth]], size: tuple[int, int]) -> dict[str, list[list[Any]]]:
-    """Return what a good detector and pose model would find, in LUPerson's published layout."""
-    limits = np.array([size[1], size[0], size[1], size[0]], float)
-    found: dict[str, list[list[Any]]] = {}
-    for number, truth in enumerate(truths, start=1):
-        found[str(number)] = [
-            [
-                one.person,
-                {
-                    "bbox": np.clip(one.box, 0, limits).round(2).tolist(),
-                    "conf": round(0.4 + 0.59 * one.visible, 4),
-                    "pose": one.key_points[:, :2].round(2).tolist(),
-                    "prob": one.scores[:, None].tolist(),
-                },
-            ]
-            for one in truth
-            if one.visible >= DETECTABLE
-        ]
-    return found
-
-
-def _mot_lines(truths: list[list[GroundTruth]]) -> Iterator[str]:
-    for number, truth in enumerate(truths, start=1):
-        for one in truth:
-            left, top, right, bottom = one.box
-            sizes = f"{left:.2f},{top:.2f},{right - left:.2f},{bottom - top:.2f}"
-            yield f"{number},{one.person},{sizes},1,1,{one.visible:.4f}\n"

@@ -22,13 +22,14 @@ SAMPLED_DISTANCES = 100_000
 
 
 def build_section(
-    model: str, table: ImageTable, scored: Sequence[tuple[Ranking, Scores]], *, sheets: int, seed: int
+    model: str, data: str, table: ImageTable, scored: Sequence[tuple[Ranking, Scores]], *, sheets: int, seed: int
 ) -> Section:
     """Return what a report says about one model on one data set.
 
     Args:
         model: The model's name.
-        table: The data set.
+        data: The data set's name.
+        table: Its pictures.
         scored: Rankings with their scores; the first is the main one, the others (re-ranked) are compared with it.
         sheets: Queries shown at random, and as many of the worst.
         seed: Seed of which queries are shown.
@@ -42,7 +43,7 @@ def build_section(
     same, different = _sampled_distances(ranking, random)
     return Section(
         model=model,
-        data=table.name,
+        data=data,
         scores=_headline(scores),
         queries=scores.valid_queries,
         gallery=len(ranking.kept),

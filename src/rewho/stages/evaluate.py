@@ -60,13 +60,13 @@ def run(settings: EvaluateSettings) -> Path:
         say(table.summary())
     sections, metrics = [], []
     for name, model in models.items():
-        for table in tables:
+        for table, data in zip(tables, _data_names(tables), strict=True):
             scored = _score(model, table, settings)
-            sections.append(build_section(name, table, scored, sheets=settings.sheets, seed=settings.seed))
-            metrics.append({"model": name, "data": table.name, "rankings": [scores.as_dict() for _, scores in scored]})
+            sections.append(build_section(name, data, table, scored, sheets=settings.sheets, seed=settings.seed))
+            metrics.append({"model": name, "data": data, "rankings": [scores.as_dict() for _, scores in scored]})
             if settings.single_gallery_shot:
                 metrics[-1]["single_gallery_shot"] = single_gallery_shot(scored[0][0], seed=settings.seed).as_dict()
-            _say_scores(name, table, [scores for _, scores in scored])
+            _say_scores(f"{name} on {data}", [scores for _, scores in scored])
     write_report(settings.out, _report(settings, sections, metrics))
     outputs = [file for file in settings.out.rglob("*") if file.is_file() and file.name not in (MANIFEST, "run.json")]
     stage.finish(sorted(outputs), {"sections": len(sections)}, time.monotonic() - began)
@@ -83,6 +83,12 @@ def _name(path: Path, all_paths: Sequence[Path]) -> str:
     """Return the shortest name that tells a model folder from the others."""
     names = [other.resolve().name for other in all_paths]
     return path.resolve().name if names.count(path.resolve().name) == 1 else str(path)
+
+
+def _data_names(tables: Sequence[ImageTable]) -> list[str]:
+    """Return the name of each data set, with its folder where two have the same."""
+    names = [table.name for table in tables]
+    return [f"{table.name} ({table.root})" if names.count(table.name) > 1 else table.name for table in tables]
 
 
 def _score(model: Embedder, table: ImageTable, settings: EvaluateSettings) -> list[tuple[Ranking, Scores]]:
@@ -102,12 +108,12 @@ def _score(model: Embedder, table: ImageTable, settings: EvaluateSettings) -> li
     ]
 
 
-def _say_scores(name: str, table: ImageTable, all_scores: Sequence[Scores]) -> None:
+def _say_scores(what: str, all_scores: Sequence[Scores]) -> None:
     for scores in all_scores:
         low, high = scores.intervals["mAP_rectangular"]
         dropped = scores.queries - scores.valid_queries
         say(
-            f"{name} on {table.name}, {scores.description}: Rank-1 {100 * scores.rank(1):.2f}, "
+            f"{what}, {scores.description}: Rank-1 {100 * scores.rank(1):.2f}, "
             f"mAP {100 * scores.mAP_rectangular:.2f} rectangular (95 %: {100 * low:.2f} – {100 * high:.2f}), "
             f"{100 * scores.mAP_trapezoid:.2f} trapezoid, mINP {100 * scores.mINP:.2f}; "
             f"{scores.valid_queries:,} queries, {dropped:,} without a match"

@@ -99,7 +99,7 @@ def run(settings: TrainSettings) -> Path:
     task = IdentityTask(model, len(np.unique(training_part.person_ids)), settings.loss)
     state = train(_training(task, view, table, training_part, settings, engine), engine)
     if engine.fabric.is_global_zero:
-        _leave(stage, task.model, table, state, time.monotonic() - began)
+        _leave(stage, task.model, table, state, settings, time.monotonic() - began)
     engine.fabric.barrier()
     return settings.out
 
@@ -235,7 +235,7 @@ def _training(
         settings=settings,
         folder=settings.out,
         evaluate=evaluate_now,
-        keep_best=lambda: _save(settings.out / "best", task.model, table, figures),
+        keep_best=lambda: _save(settings.out / "best", task.model, table, figures, settings),
         names=lambda batch: [part.paths[int(row)] for row in batch.rows],
     )
 
@@ -285,15 +285,21 @@ def _evaluate(
     }
 
 
-def _save(folder: Path, model: SingleViewModel, table: ImageTable, figures: Mapping[str, Any]) -> list[Path]:
+def _save(
+    folder: Path, model: SingleViewModel, table: ImageTable, figures: Mapping[str, Any], settings: TrainSettings
+) -> list[Path]:
     trained_on = {"name": table.name, "rows_sha256": table.digest(), "images": len(_training_part(table))}
-    return save_model(folder, model, ModelCard(trained_on=trained_on, metrics={table.name: dict(figures)}))
+    provenance = {"weights_began_as": settings.model.pretrained, "epochs": settings.epochs, "seed": settings.seed}
+    card = ModelCard(trained_on=trained_on, metrics={table.name: dict(figures)}, provenance=provenance)
+    return save_model(folder, model, card)
 
 
-def _leave(stage: Stage, model: SingleViewModel, table: ImageTable, state: State, seconds: float) -> None:
+def _leave(
+    stage: Stage, model: SingleViewModel, table: ImageTable, state: State, settings: TrainSettings, seconds: float
+) -> None:
     """Write the model folder and, last, the manifest."""
     figures = state.figures
-    files = _save(stage.folder, model, table, figures)
+    files = _save(stage.folder, model, table, figures, settings)
     counts = {
         "steps": state.step,
         "training_images": len(_training_part(table)),

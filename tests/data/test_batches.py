@@ -1,0 +1,86 @@
+"""Samplers: every image or identity, the right numbers, the same plan from any place."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewho.core.check import UserError
+from rewho.core.settings import SamplerSettings
+from rewho.data.batches import PlanStream, load_batches, plan_epoch
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=4, max_size=25),
+    people=st.integers(2, 4),
+    size=st.integers(1, 5),
+    epoch=st.integers(0, 3),
+)
+def test_identity_batches_hold_p_people_with_k_images_and_cover_everybody(counts, people, size, epoch):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    sampler = SamplerSettings("identities", batch=people * size, images_per_identity=size)
+    batches = plan_epoch(sampler, labels, seed=1, epoch=epoch)
+    for batch in batches:
+        found, number = np.unique(labels[batch], return_counts=True)
+        assert len(found) == people and (number == size).all()
+        for label in found:
+            own = batch[labels[batch] == label]
+            assert len(np.unique(own)) == min(size, counts[label]), "no image twice while others are left"
+    assert set(labels[batches].ravel()) == set(range(len(counts))), "every identity comes at least once"
+
+
+@settings(max_examples=40, deadline=None)
+@given(images=st.integers(2, 200), batch=st.integers(2, 50), epoch=st.integers(0, 3))
+def test_shuffled_batches_hold_every_image_once(images, batch, epoch):
+    labels = np.zeros(images, np.int64)
+    if batch > images:
+        with pytest.raises(UserError, match="batch"):
+            plan_epoch(SamplerSettings(batch=batch), labels, 1, epoch)
+        return
+    batches = plan_epoch(SamplerSettings(batch=batch), labels, 1, epoch)
+    assert batches.shape == (images // batch, batch)
+    assert len(np.unique(batches)) == batches.size
+
+
+def test_epochs_and_seeds_differ_and_repeat():
+    labels = np.arange(50)
+    plans = [plan_epoch(SamplerSettings(batch=10), labels, seed, epoch) for seed, epoch in ((1, 0), (1, 1), (2, 0))]
+    assert not any(np.array_equal(plans[0], other) for other in plans[1:])
+    assert np.array_equal(plans[0], plan_epoch(SamplerSettings(batch=10), labels, 1, 0))
+
+
+@pytest.mark.parametrize("kind", ["shuffle", "identities"])
+def test_the_stream_goes_on_from_any_place(kind):
+    labels = np.arange(60) % 6
+    stream = PlanStream(SamplerSettings(kind, batch=12, images_per_identity=3), labels, seed=1, epochs=3)
+    whole = list(stream)
+    assert len(whole) == len(stream) == 3 * stream.epoch_length()
+    for start in range(len(whole) + 1):
+        rest = list(replace(stream, start=start))
+        assert len(rest) == len(whole) - start == len(replace(stream, start=start))
+        for left, right in zip(rest, whole[start:], strict=True):
+            assert (left.epoch, left.step) == (right.epoch, right.step) and np.array_equal(left.rows, right.rows)
+
+
+def test_epochs_can_be_cut_short():
+    stream = PlanStream(SamplerSettings(batch=10), np.arange(100), seed=1, epochs=2, steps_per_epoch=3)
+    assert [(plan.epoch, plan.step) for plan in stream] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+
+
+def test_mistakes():
+    labels = np.arange(20) % 4
+    for sampler in (
+        SamplerSettings("identities", batch=10, images_per_identity=4),
+        SamplerSettings("identities", batch=4, images_per_identity=4),
+        SamplerSettings("identities", batch=20, images_per_identity=4),
+        SamplerSettings("identities", batch=8, images_per_identity=0),
+        SamplerSettings("random"),
+        SamplerSettings(batch=1),
+    ):
+        with pytest.raises(UserError):
+            plan_epoch(sampler, labels, 1, 0)
+    with pytest.raises(UserError, match="multiple of the 3 devices"):
+        load_batches(PlanStream(SamplerSettings(batch=4), labels, 1, 1), lambda plan, part: None, world=3)
