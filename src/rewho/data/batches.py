@@ -118,11 +118,14 @@ def _plan_identities(
 
 
 def _groups_of(rows: NDArray[np.int64], size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Cut an identity's shuffled images into groups of `size`; the last group is filled up from all of them."""
+    """Cut an identity's shuffled images into groups of `size`, no image twice in a group while others are left."""
     shuffled = random.permutation(rows)
-    missing = -len(rows) % size
-    filled = np.concatenate([shuffled, random.choice(rows, missing, replace=missing > len(rows))])
-    return list(filled.reshape(-1, size))
+    if len(rows) < size:
+        return [np.resize(shuffled, size)]
+    over = len(rows) % size
+    earlier = shuffled[: len(rows) - over]
+    filler = random.choice(earlier, -len(rows) % size, replace=False)
+    return list(np.concatenate([shuffled, filler]).reshape(-1, size))
 
 
 @dataclass(frozen=True)

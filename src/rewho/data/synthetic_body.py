@@ -67,9 +67,9 @@ def trunk(body: Skeleton) -> Iterator[Solid]:
     if person.bottom in ("skirt", "long skirt"):
         low, wider = (0.3, 1.35) if person.bottom == "skirt" else (0.12, 1.5)
         sway = 0.02 * np.sin(body.pose.phase) * body.pose.swing
-        shape = ((0.56, 0.9 * hip, belly), (0.5, 1.06 * hip, belly * 1.15), (low, wider * hip, wider * belly))
-        stack = [(body.spine(up, forward=sway * (0.56 - up)), width, deep) for up, width, deep in shape]
-        yield stack("skirt", stack, "skirt", SKIRT)
+        fall = ((0.56, 0.9 * hip, belly), (0.5, 1.06 * hip, belly * 1.15), (low, wider * hip, wider * belly))
+        skirt = [(body.spine(up, forward=sway * (0.56 - up)), width, deep) for up, width, deep in fall]
+        yield stack("skirt", skirt, "skirt", SKIRT)
 
 
 def arms(body: Skeleton) -> Iterator[Solid]:
