@@ -42,7 +42,7 @@ MISTAKES = {
     "one folder too high": (f"{TRAIN} --data.root nested", "people"),
     "no query part": ("evaluate --model model --data half", "query"),
     "unknown layout": (f"{TRAIN} --data.root people --data.layout market", "market1501"),
-    "wrong layout": (f"{TRAIN} --data.root people --data.layout msmt17", "msmt17"),
+    "wrong layout": (f"{TRAIN} --data.root people --data.layout cuhk03-original", "cuhk03"),
     "a broken picture": (f"{TRAIN} --data.root broken", ".jpg"),
     "one person only": (f"{TRAIN} --data.root one --sampler.batch 2", "two people"),
     "unknown option": (f"{TRAIN} --data.root people --epoch 3", "nearest: epochs"),

@@ -27,13 +27,13 @@ def test_the_model_folder_is_complete(model, people):
     record = json.loads((model / MANIFEST).read_text())
     assert damage(model) is None
     assert card["trained_on"]["images"] == record["counts"]["training_images"] > 0
-    assert 0 <= card["metrics"]["market1501"]["mAP"] <= 1
+    assert 0 <= card["metrics"]["rendered-people"]["mAP"] <= 1
     assert record["settings"]["model"]["backbone"] == "squeezenet1_1"
     assert record["counts"]["steps"] == 6
     steps = [line for line in read_log(model) if "learning_rate" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
     assert loaded(torch.zeros(1, 3, 64, 32, dtype=torch.uint8)).shape == (1, 16)
-    assert load_model(model / "best")[1]["metrics"]["market1501"]["mAP"] == record["counts"]["best_mAP"]
+    assert load_model(model / "best")[1]["metrics"]["rendered-people"]["mAP"] == record["counts"]["best_mAP"]
 
 
 def test_a_finished_run_is_skipped(model, people, capsys):

@@ -18,6 +18,7 @@ from rewho.core.check import UserError, nearest
 from rewho.data.table import ImageTable, first_three
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+RENDERED = "synthetic.json"  # lies beside rendered people, and says which they are
 """Endings of files that are listed, compared without case."""
 TEXT_LIMIT = 256 * 2**20
 """Largest list or table of file names that is read, in bytes."""

@@ -99,7 +99,7 @@ def head(body: Skeleton) -> Iterator[Solid]:
     if person.hair_style in ("bob", "long"):
         low = 0.868 if person.hair_style == "bob" else 0.74
         shape = ((1.004, 0.012), (0.996, 0.034), (0.975, 0.048), (0.94, 0.053), (0.89, 0.053), (low, 0.042))
-        levels = [(body.spine(up, forward=-0.008 * size), wide * size, wide * size) for up, wide in shape]
+        levels = [(body.spine(up, forward=-0.034 * size), wide * size, 0.9 * wide * size) for up, wide in shape]
         yield stack("hair", levels, "hair", HEAD - 0.015)
     elif person.hair_style == "ponytail":
         start = middle + np.array([0.0, 0.02, -0.06]) * size

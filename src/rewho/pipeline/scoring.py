@@ -119,7 +119,8 @@ def similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         [[1.0, 0.0], [0.0, 1.0]]
     """
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return unit @ unit.T
+    alike: NDArray[np.float32] = unit @ unit.T
+    return alike
 
 
 def search(folder: str | Path, image: Picture, model: Embedder | str | Path, *, count: int = 10) -> list[Found]:

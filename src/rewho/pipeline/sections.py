@@ -22,7 +22,14 @@ SAMPLED_DISTANCES = 100_000
 
 
 def build_section(
-    model: str, data: str, table: ImageTable, scored: Sequence[tuple[Ranking, Scores]], *, sheets: int, seed: int
+    model: str,
+    data: str,
+    table: ImageTable,
+    scored: Sequence[tuple[Ranking, Scores]],
+    *,
+    tables: Sequence[Table] = (),
+    sheets: int = 10,
+    seed: int = 1,
 ) -> Section:
     """Return what a report says about one model on one data set.
 
@@ -31,6 +38,7 @@ def build_section(
         data: The data set's name.
         table: Its pictures.
         scored: Rankings with their scores; the first is the main one, the others (re-ranked) are compared with it.
+        tables: Further tables.
         sheets: Queries shown at random, and as many of the worst.
         seed: Seed of which queries are shown.
     """
@@ -53,7 +61,7 @@ def build_section(
         },
         cmc={ranking_.description: scores_.cmc for ranking_, scores_ in scored},
         per_query=_per_query(query, scores),
-        tables=[_comparison(scored)] if len(scored) > 1 else [],
+        tables=[*([_comparison(scored)] if len(scored) > 1 else []), *tables],
         cameras=_cameras(scores, table),
         same_distances=same,
         different_distances=different,

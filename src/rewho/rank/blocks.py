@@ -1,7 +1,9 @@
 """Work on a large matrix a few rows at a time, in threads.
 
 A matrix of query-to-gallery distances need not exist as a whole: each block of rows is made, used and thrown away.
-Threads suffice, because NumPy lets go of the interpreter while it multiplies, sorts and compares.
+Threads suffice, because NumPy lets go of the interpreter while it multiplies, sorts and compares. What is unusual: the
+linear algebra library is held to one thread meanwhile. Its own threads would wait for each other, spinning, on the
+processors that the other blocks need.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import numpy as np
@@ -57,8 +60,18 @@ def map_row_blocks(
         [512, 88]
     """
     blocks = row_blocks(rows, columns)
-    workers = threads or min(os.cpu_count() or 1, MOST_THREADS)
-    if workers == 1 or len(blocks) <= 1:
+    workers = min(threads or min(os.cpu_count() or 1, MOST_THREADS), len(blocks))
+    if workers <= 1:
         return [function(block) for block in blocks]
-    with ThreadPoolExecutor(workers) as pool:
+    with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
         return list(pool.map(function, blocks))
+
+
+def _one_thread_each() -> AbstractContextManager[object]:
+    """Hold the linear algebra library to one thread, where threadpoolctl is there to do so."""
+    try:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits

@@ -22,10 +22,10 @@ from rewho.pipeline.sections import build_section
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
 from rewho.rank.report import write_report
-from rewho.rank.report_content import Report
+from rewho.rank.report_content import Report, Section, Table
 from rewho.rank.rerank import rerank
 from rewho.rank.scores import Scores
-from rewho.rank.single_shot import single_gallery_shot
+from rewho.rank.single_shot import SingleShotScores, single_gallery_shot
 
 FREE_SETTINGS = ("out", "model", "data", "engine", "batch", "reading.root", "reading.workers", "reading.memory_gb")
 
@@ -48,24 +48,30 @@ def run(settings: EvaluateSettings) -> Path:
         _name(path, settings.model): load(path, settings.engine.device, settings.engine.threads)
         for path in settings.model
     }
-    tables = [read_settings(replace(settings.reading, root=root)) for root in settings.data]
+    data_sets = [read_settings(replace(settings.reading, root=root)) for root in settings.data]
     inputs = {f"model {name}": hash_file(path / TENSORS) for name, path in zip(models, settings.model, strict=True)}
-    inputs |= {f"data {number}": table.digest() for number, table in enumerate(tables)}
+    inputs |= {f"data {number}": table.digest() for number, table in enumerate(data_sets)}
     stage = Stage(settings.out, "evaluate", plain(settings), inputs, FREE_SETTINGS)
     page = settings.out / "index.html"
     if stage.begin() == "finished":
         say(f"{settings.out} is finished; nothing to do")
         return page
-    for table in tables:
+    for table in data_sets:
         say(table.summary())
-    sections, metrics = [], []
+    sections: list[Section] = []
+    metrics: list[dict[str, Any]] = []
     for name, model in models.items():
-        for table, data in zip(tables, _data_names(tables), strict=True):
+        for table, data in zip(data_sets, _data_names(data_sets), strict=True):
             scored = _score(model, table, settings)
-            sections.append(build_section(name, data, table, scored, sheets=settings.sheets, seed=settings.seed))
             metrics.append({"model": name, "data": data, "rankings": [scores.as_dict() for _, scores in scored]})
+            tables = []
             if settings.single_gallery_shot:
-                metrics[-1]["single_gallery_shot"] = single_gallery_shot(scored[0][0], seed=settings.seed).as_dict()
+                shot = single_gallery_shot(scored[0][0], max_rank=settings.max_rank, seed=settings.seed)
+                metrics[-1]["single_gallery_shot"] = {"cmc": shot.cmc.tolist(), "repeats": shot.repeats}
+                tables.append(_single_shot_table(shot))
+            sections.append(
+                build_section(name, data, table, scored, tables=tables, sheets=settings.sheets, seed=settings.seed)
+            )
             _say_scores(f"{name} on {data}", [scores for _, scores in scored])
     write_report(settings.out, _report(settings, sections, metrics))
     outputs = [file for file in settings.out.rglob("*") if file.is_file() and file.name not in (MANIFEST, "run.json")]
@@ -101,11 +107,18 @@ def _score(model: Embedder, table: ImageTable, settings: EvaluateSettings) -> li
     rankings = [ranking]
     if settings.rerank:
         say("re-ranking")
-        rankings.append(rerank(ranking, settings.k1, settings.k2, settings.lambda_value))
+        rankings.append(rerank(ranking, k1=settings.k1, k2=settings.k2, lambda_=settings.lambda_value))
     return [
         (one, evaluate(one, max_rank=settings.max_rank, camera_pairs=one is ranking, seed=settings.seed))
         for one in rankings
     ]
+
+
+def _single_shot_table(shot: SingleShotScores) -> Table:
+    ranks = [k for k in (1, 5, 10, 20) if k <= len(shot.cmc)]
+    title = f"One random gallery picture per person, mean of {shot.repeats} draws, in percent"
+    row = [shot.description, *(f"{100 * shot.cmc[k - 1]:.1f}" for k in ranks)]
+    return Table(title, ["ranking", *(f"Rank-{k}" for k in ranks)], [row])
 
 
 def _say_scores(what: str, all_scores: Sequence[Scores]) -> None:

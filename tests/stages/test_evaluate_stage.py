@@ -1,0 +1,110 @@
+"""The evaluation stage: what it leaves, several models and data sets, a pool without parts."""
+
+import csv
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from conftest import quick
+
+import rewho
+from rewho.core.artifact import damage
+from rewho.core.check import UserError
+from rewho.core.settings import CompareSettings, EmbedSettings, EngineSettings, EvaluateSettings
+from rewho.stages import compare, embed, evaluate, train
+
+CPU = EngineSettings(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def report(model, people, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "report"
+    settings = EvaluateSettings(
+        (model,), (people,), out, rerank=True, k1=4, k2=2, sheets=2, single_gallery_shot=True, engine=CPU
+    )
+    return evaluate.run(settings)
+
+
+def test_it_leaves_everything_a_reader_wants(report, people):
+    folder = report.parent
+    assert damage(folder) is None
+    names = {file.name for file in folder.rglob("*")}
+    assert {"index.html", "metrics.json", "per_query.csv", "cmc.csv", "cmc.png", "manifest.json"} <= names
+    sheets = sorted((folder / "rank_sheets").glob("*.jpg"))
+    assert any("worst" in sheet.name for sheet in sheets) and any("queries" in sheet.name for sheet in sheets)
+    assert all(cv2.imread(str(sheet)) is not None for sheet in sheets)
+    page = report.read_text()
+    assert "://" not in page and "rectangular" in page and "trapezoid" in page
+    rows = list(csv.DictReader((folder / "per_query.csv").open()))
+    assert len(rows) == len(list((people / "query").iterdir()))
+
+
+def test_the_figures_are_those_of_the_library(report, model, people):
+    (result,) = json.loads((report.parent / "metrics.json").read_text())["results"]
+    plain, reranked = result["rankings"]
+    scores = rewho.evaluate(model, people)
+    assert plain["mAP_rectangular"] == pytest.approx(scores.mAP_rectangular, abs=1e-12)
+    assert plain["mAP_trapezoid"] < plain["mAP_rectangular"]
+    assert "k1=4" in reranked["description"]
+    low, high = plain["intervals"]["mAP_rectangular"]
+    assert low <= plain["mAP_rectangular"] <= high
+    assert plain["valid_queries"] + plain["not_in_gallery"] + plain["only_left_out"] == plain["queries"]
+    assert result["single_gallery_shot"]
+    trained = json.loads((model / "model.json").read_text())["metrics"]["rendered-people"]
+    assert plain["mAP_rectangular"] == pytest.approx(trained["mAP"], abs=1e-6)
+
+
+def test_a_finished_report_is_skipped_and_a_changed_one_refused(report, model, people, capsys):
+    settings = EvaluateSettings(
+        (model,), (people,), report.parent, rerank=True, k1=4, k2=2, sheets=2, single_gallery_shot=True, engine=CPU
+    )
+    evaluate.run(settings)
+    assert "is finished" in capsys.readouterr().err
+    with pytest.raises(UserError, match="rerank: True -> False"):
+        evaluate.run(
+            EvaluateSettings(
+                (model,), (people,), report.parent, k1=4, k2=2, sheets=2, single_gallery_shot=True, engine=CPU
+            )
+        )
+
+
+def test_models_and_data_sets_make_a_matrix(model, people, tmp_path):
+    other = train.run(quick(people, tmp_path / "other", epochs=1, evaluate_every=-1, seed=2))
+    moved = tmp_path / "moved"
+    shutil.copytree(people, moved)
+    page = evaluate.run(EvaluateSettings((model, other), (people, moved), tmp_path / "matrix", sheets=1, engine=CPU))
+    results = json.loads((page.parent / "metrics.json").read_text())["results"]
+    assert len(results) == 4
+    assert len({(result["model"], result["data"]) for result in results}) == 4
+    assert results[0]["rankings"][0]["mAP_rectangular"] == results[1]["rankings"][0]["mAP_rectangular"]
+
+
+def test_a_folder_without_cameras_is_ranked_leaving_each_picture_out(model, people, tmp_path):
+    pool = tmp_path / "pool"
+    for file in (people / "query").iterdir():
+        person = pool / file.name[:4]
+        person.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, person / file.name)
+    page = evaluate.run(EvaluateSettings((model,), (pool,), tmp_path / "report", engine=CPU, sheets=1))
+    (result,) = json.loads((page.parent / "metrics.json").read_text())["results"]
+    scores = result["rankings"][0]
+    assert scores["queries"] == len(list((people / "query").iterdir()))
+    assert scores["mAP_rectangular"] < 1, "no picture may find itself"
+
+
+def test_embeddings_can_be_read_by_anything(model, people, tmp_path):
+    folder = embed.run(EmbedSettings(people / "query", model, tmp_path / "embeddings", engine=CPU))
+    vectors = np.load(folder / "embeddings.npy", allow_pickle=False)
+    names = [row["picture"] for row in csv.DictReader((folder / "pictures.csv").open())]
+    assert vectors.shape == (len(names), 16) and vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors[3], rewho.load(model).embed([people / "query" / names[3]])[0], atol=1e-4)
+    assert damage(folder) is None
+
+
+def test_comparing_pictures(model, people):
+    first, second, third = sorted((people / "query").iterdir())[:3]
+    assert compare.run(CompareSettings((first, first), model, engine=CPU)) == "1.0000"
+    table = compare.run(CompareSettings((first, second, third), model, engine=CPU)).splitlines()
+    assert len(table) == 3 and table[0].startswith(first.name) and table[1].split()[2] == "1.0000"
