@@ -98,7 +98,7 @@ def test_a_folder_with_something_else_or_with_lost_pictures_is_refused(people, t
 
 
 def test_workers_and_company_make_no_difference(people, tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic, "SMALLEST_SHARE", 5)
+    monkeypatch.setattr("rewho.data.synthetic.people.SMALLEST_SHARE", 5)
     seen = []
     more = {**SMALL, "identities": 8, "distractors": 7}
     wider = write_people(tmp_path / "wider", **more, workers=2, progress=lambda done, total: seen.append((done, total)))

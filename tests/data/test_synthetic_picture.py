@@ -8,11 +8,11 @@ import pytest
 from rewho.core.check import UserError
 from rewho.core.runtime import generator
 from rewho.data.synthetic import Camera, Identity, render_person
-from rewho.data.synthetic_figure import build_figure
-from rewho.data.synthetic_paint import Light, composite, paint_figure
-from rewho.data.synthetic_person import TOP_COLOURS
-from rewho.data.synthetic_picture import JITTER, NARROWEST
-from rewho.data.synthetic_skeleton import COCO_KEY_POINTS, Pose
+from rewho.data.synthetic.figure import build_figure
+from rewho.data.synthetic.paint import Light, composite, paint_figure
+from rewho.data.synthetic.person import TOP_COLOURS
+from rewho.data.synthetic.picture import JITTER, NARROWEST
+from rewho.data.synthetic.skeleton import COCO_KEY_POINTS, Pose
 
 
 def shoot(person: int, camera: int, index: int = 0, seed: int = 1, size: tuple[int, int] = (128, 64)):

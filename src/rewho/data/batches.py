@@ -191,7 +191,7 @@ def _start_worker(_worker: int) -> None:
 
     for request in (signal.SIGINT, signal.SIGTERM):
         signal.signal(request, signal.SIG_IGN)
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(0)  # 1 can hang in a process forked from one that used OpenCV's threads
     torch.set_num_threads(1)
 
 

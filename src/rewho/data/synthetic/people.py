@@ -1,9 +1,4 @@
-"""Rendered people seen by rendered cameras: the embedded default data of the demonstration and of the tests.
-
-Nobody is in these pictures. A person is a set of attributes (`Identity`), a camera another (`Camera`), and each picture
-is drawn from a generator of its own, so that person 7 on camera 2 looks the same however many others are rendered, in
-whatever order, by however many workers.
-"""
+"""Rendered people on disk, in the layout of Market-1501: planned first, then rendered in any order."""
 
 from __future__ import annotations
 
@@ -26,26 +21,12 @@ from numpy.typing import NDArray
 from rewho.core.artifact import ASIDE, difference, plain, remove_unfinished, write_json
 from rewho.core.check import UserError, check_range
 from rewho.core.runtime import generator
-from rewho.data.synthetic_camera import Camera
-from rewho.data.synthetic_person import Identity
-from rewho.data.synthetic_picture import Rendered, render_person
-from rewho.data.synthetic_street import GroundTruth, street_frames
-from rewho.data.synthetic_street_files import write_street
-
-__all__ = [
-    "Camera",
-    "GroundTruth",
-    "Identity",
-    "People",
-    "Rendered",
-    "render_person",
-    "street_frames",
-    "write_people",
-    "write_street",
-]
+from rewho.data.file_lists import RENDERED
+from rewho.data.synthetic.camera import Camera
+from rewho.data.synthetic.person import Identity
+from rewho.data.synthetic.picture import render_person
 
 PARTS = ("bounding_box_train", "query", "bounding_box_test")
-DESCRIPTION = "synthetic.json"
 RENDERER = 1  # goes up when the same settings give other pictures
 FIRST_DISTRACTOR = 2_000_000  # numbers of the people who are nobody's match
 SMALLEST_SHARE = 150  # pictures that are worth a process of their own
@@ -155,7 +136,7 @@ def write_people(
         for name in PARTS:
             (aside / name).mkdir(parents=True)
         digests = _write_all(people, pictures, aside, workers, progress)
-        write_json(aside / DESCRIPTION, _describe(people, pictures, digests))
+        write_json(aside / RENDERED, _describe(people, pictures, digests))
         if folder.exists():
             folder.rmdir()
         aside.replace(folder)
@@ -172,7 +153,7 @@ def _finished(folder: Path, people: People) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     fix = "Choose another folder, or delete this one."
-    description = folder / DESCRIPTION
+    description = folder / RENDERED
     if not description.is_file():
         raise UserError(str(folder), expected="a new or empty folder", got="one with other files", fix=fix)
     try:

@@ -15,7 +15,7 @@ import numpy as np
 
 from rewho.core.artifact import ASIDE
 from rewho.core.check import UserError
-from rewho.data.synthetic_street import Frame, GroundTruth, street_frames
+from rewho.data.synthetic.street import Frame, GroundTruth, street_frames
 
 DETECTABLE = 0.15  # people of whom less is visible are not in the detections file
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")

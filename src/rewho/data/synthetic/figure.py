@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.data.synthetic_bags import bag
-from rewho.data.synthetic_body import arms, head, legs, trunk
-from rewho.data.synthetic_clothes import TEXTURES, wardrobe
-from rewho.data.synthetic_person import Identity
-from rewho.data.synthetic_skeleton import COCO_KEY_POINTS, Pose, Skeleton, pose_skeleton
-from rewho.data.synthetic_solids import Solid
+from rewho.data.synthetic.bags import bag
+from rewho.data.synthetic.body import arms, head, legs, trunk
+from rewho.data.synthetic.clothes import TEXTURES, wardrobe
+from rewho.data.synthetic.person import Identity
+from rewho.data.synthetic.skeleton import COCO_KEY_POINTS, Pose, Skeleton, pose_skeleton
+from rewho.data.synthetic.solids import Solid
 
 # Sorted by this share of their depth: a stride must not reach over coat or skirt, nor a leaning skirt over a coat.
 FLATTENED = {"left_leg": 0.25, "right_leg": 0.25, "trunk": 0.0, "skirt": 0.0}

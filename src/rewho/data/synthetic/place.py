@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from rewho.data.synthetic_clothes import smooth_noise
-from rewho.data.synthetic_paint import Floats
+from rewho.data.synthetic.clothes import smooth_noise
+from rewho.data.synthetic.paint import Floats
 
 WALLS = ("windows", "bricks", "hedge", "panels", "shop")
 GROUNDS = ("paving", "asphalt", "grass", "planks")
@@ -26,7 +26,7 @@ def paint_place(
         ground: A name of `GROUNDS`.
 
     Returns:
-        RGB 0 to 255, float32 of shape [*size, 3].
+        RGB 0 to 255, float32 of shape ``[*size, 3]``.
     """
     edge = round(size[0] * horizon)
     upper = _paint_wall(rng, (edge, size[1]), grain, wall)

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from rewho.core.check import check_range
 from rewho.core.runtime import generator
-from rewho.data.synthetic_camera import Camera, expose
-from rewho.data.synthetic_figure import Figure, build_figure
-from rewho.data.synthetic_obstacles import paint_bush, paint_post
-from rewho.data.synthetic_paint import Floats, Patch, composite, paint_figure, paint_shadow
-from rewho.data.synthetic_person import Identity
-from rewho.data.synthetic_picture import visible_key_points
-from rewho.data.synthetic_place import paint_place
-from rewho.data.synthetic_skeleton import Pose
+from rewho.data.synthetic.camera import Camera, expose
+from rewho.data.synthetic.figure import Figure, build_figure
+from rewho.data.synthetic.obstacles import paint_bush, paint_post
+from rewho.data.synthetic.paint import Floats, Patch, composite, paint_figure, paint_shadow
+from rewho.data.synthetic.person import Identity
+from rewho.data.synthetic.picture import visible_key_points
+from rewho.data.synthetic.place import paint_place
+from rewho.data.synthetic.skeleton import Pose
 
 Frame = NDArray[np.uint8]  # RGB [H, W, 3]
 

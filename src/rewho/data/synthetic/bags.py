@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rewho.data.synthetic_skeleton import SHOULDER_HALF, Skeleton
-from rewho.data.synthetic_solids import ARM, TRUNK, Solid, limb, stack
+from rewho.data.synthetic.skeleton import SHOULDER_HALF, Skeleton
+from rewho.data.synthetic.solids import ARM, TRUNK, Solid, limb, stack
 
 
 def bag(body: Skeleton) -> Iterator[Solid]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rewho.data.synthetic_skeleton import (
+from rewho.data.synthetic.skeleton import (
     CHIN,
     FOREARM,
     HAND,
@@ -16,7 +16,7 @@ from rewho.data.synthetic_skeleton import (
     SHOULDER_HALF,
     Skeleton,
 )
-from rewho.data.synthetic_solids import ARM, HEAD, SKIRT, TRUNK, Solid, ellipsoid, limb, stack
+from rewho.data.synthetic.solids import ARM, HEAD, SKIRT, TRUNK, Solid, ellipsoid, limb, stack
 
 
 def legs(body: Skeleton) -> Iterator[Solid]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.runtime import generator
-from rewho.data.synthetic_person import Colour, Identity
+from rewho.data.synthetic.person import Colour, Identity
 
 Texture = NDArray[np.float32]  # [3, rows, columns], RGB 0 to 255
 ROWS, COLUMNS = 48, 64

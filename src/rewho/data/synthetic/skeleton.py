@@ -12,7 +12,7 @@ from math import cos, pi, sin
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.data.synthetic_person import Identity
+from rewho.data.synthetic.person import Identity
 
 Point = NDArray[np.float64]  # lateral, up, forward
 SIDES = ((1, "left"), (-1, "right"))

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.data.synthetic_clothes import COLUMNS, ROWS
-from rewho.data.synthetic_figure import Figure
+from rewho.data.synthetic.clothes import COLUMNS, ROWS
+from rewho.data.synthetic.figure import Figure
 
 Floats = NDArray[np.float32]
 
@@ -60,9 +60,9 @@ def paint_figure(figure: Figure, scale: float, light: Light, at: tuple[float, fl
         at: x and y on the canvas, in pixels, of the ground below the figure's hips.
 
     Example:
-        >>> from rewho.data.synthetic_figure import build_figure
-        >>> from rewho.data.synthetic_person import Identity
-        >>> from rewho.data.synthetic_skeleton import Pose
+        >>> from rewho.data.synthetic.figure import build_figure
+        >>> from rewho.data.synthetic.person import Identity
+        >>> from rewho.data.synthetic.skeleton import Pose
         >>> patch = paint_figure(build_figure(Identity.draw(1, 7), Pose(0.0, 0.0)), 50.0, Light())
         >>> patch.pixels.shape[0], bool(patch.pixels[3].max() == 1.0)
         (4, True)

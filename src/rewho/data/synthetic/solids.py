@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.data.synthetic_skeleton import Point
+from rewho.data.synthetic.skeleton import Point
 
 # What is painted over what, where two solids lie equally deep: metres towards the camera.
 SKIRT, TRUNK, ARM, HEAD = 0.12, 0.13, 0.15, 0.15

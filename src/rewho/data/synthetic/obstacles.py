@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from rewho.data.synthetic_clothes import smooth_noise
-from rewho.data.synthetic_paint import Patch
+from rewho.data.synthetic.clothes import smooth_noise
+from rewho.data.synthetic.paint import Patch
 
 
 def paint_post(rng: np.random.Generator, size: tuple[int, int], at: tuple[float, float]) -> Patch:

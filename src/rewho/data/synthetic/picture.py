@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
-from rewho.data.synthetic_camera import HORIZON, PIXELS_PER_METRE, PLACE_SIZE, Camera, expose
-from rewho.data.synthetic_figure import Figure, build_figure
-from rewho.data.synthetic_obstacles import paint_bush, paint_post
-from rewho.data.synthetic_paint import Floats, composite, paint_figure, paint_shadow
-from rewho.data.synthetic_person import Identity
-from rewho.data.synthetic_skeleton import COCO_KEY_POINTS, Pose
+from rewho.data.synthetic.camera import HORIZON, PIXELS_PER_METRE, PLACE_SIZE, Camera, expose
+from rewho.data.synthetic.figure import Figure, build_figure
+from rewho.data.synthetic.obstacles import paint_bush, paint_post
+from rewho.data.synthetic.paint import Floats, composite, paint_figure, paint_shadow
+from rewho.data.synthetic.person import Identity
+from rewho.data.synthetic.skeleton import COCO_KEY_POINTS, Pose
 
 JITTER = 0.13  # largest distance of a picture's side from the person's box, as a share of the box's height or width
 NARROWEST = 0.37  # a box is widened to at least this share of its height, as detectors do with people in profile

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.runtime import generator
-from rewho.data.synthetic_paint import Floats, Light
-from rewho.data.synthetic_place import GROUNDS, WALLS, paint_place
+from rewho.data.synthetic.paint import Floats, Light
+from rewho.data.synthetic.place import GROUNDS, WALLS, paint_place
 
 PIXELS_PER_METRE = 56
 PLACE_SIZE = (5 * PIXELS_PER_METRE, 6 * PIXELS_PER_METRE)  # height and width of a section in pixels
