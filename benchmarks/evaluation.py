@@ -23,9 +23,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from market_like import DIMENSIONS, Task, market_like
 from numpy.typing import NDArray
 
+from market_like import DIMENSIONS, Task, market_like
 from rewho.rank.labels import JUNK
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from evaluation import peak_memory_mb, print_memory, versions
-from market_like import GALLERY, JUNK_IMAGES, QUERIES, Task, market_like
 from numpy.typing import NDArray
 
+from evaluation import peak_memory_mb, print_memory, versions
+from market_like import GALLERY, JUNK_IMAGES, QUERIES, Task, market_like
 from rewho.rank.blocks import map_row_blocks
 from rewho.rank.labels import JUNK
 from rewho.rank.ranking import Ranking

@@ -27,7 +27,10 @@ def test_help_answers_at_once(arguments):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from rewho.cli import main; main(['train', '--help']); print(sorted({'torch', 'cv2', 'numpy', 'timm'} & set(sys.modules)))"
+    code = (
+        "import sys; from rewho.cli import main; main(['train', '--help']); "
+        "print(sorted({'torch', 'cv2', 'numpy', 'timm'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
 

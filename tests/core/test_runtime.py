@@ -46,7 +46,7 @@ def test_embeddings_that_cannot_be_ranked_name_the_image():
     for value, kind in ((np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0, "the zero vector")):
         bad = good.copy()
         bad[1] = value
-        with pytest.raises(UserError, match="b.jpg") as error:
+        with pytest.raises(UserError, match=r"b\.jpg") as error:
             check_embeddings("query", bad, ["a.jpg", "b.jpg", "c.jpg"])
         assert kind in str(error.value)
     for wrong in (np.ones(3), np.ones((2, 2), int)):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
-from rewho.data import synthetic
 from rewho.data.synthetic import write_people
 
 SMALL = {"identities": 6, "test_identities": 4, "cameras": 3, "images_per_camera": 2, "distractors": 5, "junk": 3}

@@ -7,9 +7,9 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from conftest import quick
 
 import rewho
+from conftest import quick
 from rewho.core.artifact import damage
 from rewho.core.check import UserError
 from rewho.core.settings import CompareSettings, EmbedSettings, EngineSettings, EvaluateSettings

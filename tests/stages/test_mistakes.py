@@ -1,4 +1,4 @@
-"""The first mistakes a user makes: each ends with exit code 2, says how to fix it, shows no traceback, spoils nothing."""
+"""The first mistakes a user makes: each ends with exit code 2, says how to mend it, and spoils nothing."""
 
 import shutil
 
@@ -6,7 +6,10 @@ import pytest
 
 from rewho.cli import main
 
-TRAIN = "train --data.workers 0 --model.pretrained none --model.embedding 8 --model.input_size 64 32 --epochs 1 --engine.device cpu"
+TRAIN = (
+    "train --data.workers 0 --model.pretrained none --model.embedding 8 --model.input_size 64 32 --epochs 1 "
+    "--engine.device cpu"
+)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import quick
 from safetensors.torch import load_file
 
+from conftest import quick
 from rewho.core.artifact import MANIFEST, damage
 from rewho.core.check import UserError
 from rewho.core.settings import AugmentSettings, DataSettings, SamplerSettings
@@ -121,8 +121,9 @@ def test_accumulation_adds_up_to_the_same_gradient(people, tmp_path):
 
 def test_sigterm_saves_and_the_same_command_goes_on(people, tmp_path):
     command = [sys.executable, "-m", "rewho", "train", "--data.root", str(people), "--out", str(tmp_path / "model")]
-    command += "--data.workers 2 --model.embedding 16 --model.input_size 64 32 --model.pretrained none".split()
-    command += "--sampler.batch 8 --engine.device cpu --epochs 12 --evaluate_every -1".split()
+    command += ["--data.workers", "2", "--model.embedding", "16", "--model.input_size", "64", "32"]
+    command += ["--model.pretrained", "none"]
+    command += ["--sampler.batch", "8", "--engine.device", "cpu", "--epochs", "12", "--evaluate_every", "-1"]
     log = tmp_path / "model" / "log.jsonl"
     # To the whole group, workers too, as terminals and schedulers do it.
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:

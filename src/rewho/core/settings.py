@@ -327,5 +327,5 @@ class DemoSettings:
 
     out: Path = Path("runs/demo")
     identities: int = 120
-    epochs: int = 12
+    epochs: int = 10
     seed: int = 1
