@@ -129,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.memory_of:
         print_memory(ours)
         return
+    # First, because a process starts with the peak of the one that started it.
+    memory = peak_memory_mb("ours")
     task = market_like()
     share = len(task.query) / options.python_queries
     sides: dict[str, tuple[Callable[[], Figures], float]] = {
@@ -156,7 +158,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         for name, times in seconds.items()
     }
-    memory = peak_memory_mb("ours")
     print(f"{len(task.query)} queries x {int((task.gallery.person_ids != JUNK).sum())} images, {DIMENSIONS} dimensions")
     print(f"{'':26s}{'wall s':>9s}{'CPU s':>9s}{'ratio':>8s}{'Rank-1':>9s}{'mAP rect.':>11s}{'mAP trap.':>11s}")
     for name, row in rows.items():

@@ -94,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.memory_of:
         print_memory(ours)
         return
+    # First, because a process starts with the peak of the one that started it.
+    memory = peak_memory_mb("ours", __file__)
     sizes = [int(size * options.share) for size in (QUERIES, GALLERY, JUNK_IMAGES)]
     task = market_like(*sizes)
     seconds: dict[str, list[tuple[float, float]]] = {"rewho": [], "dense": []}
@@ -114,7 +116,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name: {"wall_s": statistics.median(w for w, _ in times), "cpu_s": statistics.median(c for _, c in times)}
         for name, times in seconds.items()
     }
-    memory = peak_memory_mb("ours", __file__)
     print(f"{sizes[0]} queries x {sizes[1]} images, {ranking.description}")
     for name, row in rows.items():
         print(f"{name:8s} wall {row['wall_s']:8.2f} s   CPU {row['cpu_s']:8.2f} s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -105,6 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["tran"])
         2
     """
+    # Threads that wait for each other sleep instead of spinning: on a machine that does other work too, a step takes
+    # less than half the time, and on an idle one the same (docs/LOG.md). It must be said before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(words)

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from rewho.rank.blocks import BLOCK_BYTES, MOST_ROWS, map_row_blocks, row_blocks
+from rewho.rank.blocks import BLOCK_BYTES, LEAST_ROWS, MOST_ROWS, map_row_blocks, row_blocks
 
 
 @pytest.mark.parametrize("rows", [0, 1, 511, 512, 513, 3000])
@@ -15,7 +15,7 @@ def test_blocks_cover_each_row_once_and_in_order(rows, columns):
     assert np.concatenate([np.empty(0, int), *blocks]).tolist() == list(range(rows))
     for block in blocks:
         assert 1 <= len(block) <= MOST_ROWS
-        assert len(block) == 1 or 8 * len(block) * columns <= BLOCK_BYTES
+        assert len(block) <= LEAST_ROWS or 8 * len(block) * columns <= BLOCK_BYTES
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7, None])

@@ -20,7 +20,7 @@ def coverage(simulations, resamples, queries):
 
 
 def test_covers_the_truth():
-    found = coverage(400, 250, 200)
+    found = coverage(600, 400, 300)
     assert ((found > 0.93) & (found < 0.97)).all()
 
 

@@ -114,6 +114,9 @@ def test_no_query_with_a_match_is_refused_rather_than_scored():
         ranked([7, 1], [7, 9], [0, 0], [0, 0])
     with pytest.raises(UserError, match="max_rank"):
         ranked([7], max_rank=0)
+    for outside in (0, 6):
+        with pytest.raises(UserError, match="rank: expected a number from 1 to 5"):
+            ranked([7], max_rank=5).rank(outside)
 
 
 @pytest.mark.parametrize("size", ["small", "medium"])

@@ -327,5 +327,5 @@ class DemoSettings:
 
     out: Path = Path("runs/demo")
     identities: int = 120
-    epochs: int = 10
+    epochs: int = 6
     seed: int = 1

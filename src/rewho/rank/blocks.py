@@ -22,8 +22,8 @@ T = TypeVar("T")
 BLOCK_BYTES = 32 * 2**20
 """Size of one float64 block; a thread holds about three times as much at its peak. Larger ones cost page faults."""
 
-MOST_ROWS = 512
-"""More rows than this make no matrix product faster."""
+LEAST_ROWS, MOST_ROWS = 128, 512
+"""With fewer rows a matrix product slows down, even where the block grows beyond its size; more make none faster."""
 
 MOST_THREADS = 4
 """More threads than this wait for memory, and each holds blocks of its own."""
@@ -40,7 +40,7 @@ def row_blocks(rows: int, columns: int) -> list[NDArray[np.int64]]:
         >>> [len(block) for block in row_blocks(rows=1200, columns=1000)]
         [512, 512, 176]
     """
-    height = min(max(BLOCK_BYTES // (8 * max(columns, 1)), 1), MOST_ROWS)
+    height = min(max(BLOCK_BYTES // (8 * max(columns, 1)), LEAST_ROWS), MOST_ROWS)
     return [np.arange(start, min(start + height, rows)) for start in range(0, rows, height)]
 
 

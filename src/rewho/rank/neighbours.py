@@ -108,8 +108,8 @@ def expanded_reciprocal_sets(indices: NDArray[np.int64], half: int) -> sparse.cs
     parts = []
     for start in range(0, len(indices), PRODUCT_ROWS):
         members = whole[start : start + PRODUCT_ROWS]
-        # Entry (i, c): how much of c's half-size set lies in i's set; kept for members c only.
-        overlap = sparse.coo_array((members @ small.T).multiply(members))
+        # Entry (i, c): how much of c's half-size set lies in i's set (`small` is symmetric); for members c only.
+        overlap = sparse.coo_array((members @ small).multiply(members))
         fits = 3 * overlap.data > 2 * small_sizes[overlap.col]
         accepted = sparse.csr_array(
             (np.ones(fits.sum(), np.int32), (overlap.row[fits], overlap.col[fits])), shape=members.shape
@@ -198,8 +198,8 @@ class JaccardDistances:
 
     Example:
         >>> weights = sparse.csr_array(np.array([[0.5, 0.5], [0.0, 1.0]], np.float32))
-        >>> JaccardDistances(weights, np.array([0]), np.array([0, 1])).block(np.array([0]))
-        array([[0.       , 0.6666667]], dtype=float32)
+        >>> JaccardDistances(weights, np.array([0]), np.array([0, 1])).block(np.array([0])).round(4)
+        array([[0.    , 0.6667]], dtype=float32)
     """
 
     def __init__(self, weights: sparse.csr_array, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
@@ -223,7 +223,8 @@ class JaccardDistances:
             stop = min(max(fitting, start + 1), len(rows))
             shared[start:stop] = self._shared_weight(sets[start:stop], stop - start)
             start = stop
-        return np.clip(1 - shared / (2 - shared), np.float32(0), np.float32(1))
+        distances: NDArray[np.float32] = np.clip(1 - shared / (2 - shared), 0, 1)
+        return distances
 
     def _shared_weight(self, sets: sparse.csr_array, height: int) -> NDArray[np.float64]:
         """Sum the minima of weights over shared neighbours, [B, G]."""
@@ -233,8 +234,8 @@ class JaccardDistances:
         place = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
         minima = np.minimum(np.repeat(sets.data, counts), self._owners.data[place])
         cell = np.repeat(row_of * self.shape[1], counts) + self._owners.indices[place]
-        sums: NDArray[np.float64] = np.bincount(cell, weights=minima, minlength=height * self.shape[1])
-        return sums.reshape(height, self.shape[1])
+        sums = np.bincount(cell, weights=minima, minlength=height * self.shape[1])
+        return np.asarray(sums, np.float64).reshape(height, self.shape[1])
 
 
 def _pattern(indices: NDArray[np.int64]) -> sparse.csr_array:

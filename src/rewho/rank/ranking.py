@@ -172,7 +172,14 @@ class Ranking:
         return np.flatnonzero(self.gallery.person_ids != JUNK)
 
     def blocks(self) -> Iterator[RankingBlock]:
-        """Go through all queries in order, a block of bounded size at a time."""
+        """Go through all queries in order, a block of bounded size at a time.
+
+        Example:
+            >>> query, gallery = ImageLabels(np.array([1, 2])), ImageLabels(np.array([1]))
+            >>> ranking = Ranking.from_distances(np.ones((2, 1)), query, gallery)
+            >>> [block.match_rows.tolist() for block in ranking.blocks()]  # query 0 has a match, query 1 has none
+            [[0]]
+        """
         return (self.block(rows) for rows in row_blocks(*self.source.shape))
 
     def map_blocks(self, function: Callable[[RankingBlock], T], threads: int | None = None) -> list[T]:
@@ -187,7 +194,13 @@ class Ranking:
         return RankingBlock(rows, distances, match_rows, match_columns)
 
     def same_person(self) -> NDArray[np.int64]:
-        """Count for each query the ranked images of its person, left out or not, int64 [Q]."""
+        """Count for each query the ranked images of its person, left out or not, int64 [Q].
+
+        Example:
+            >>> query, gallery = ImageLabels(np.array([1, 5])), ImageLabels(np.array([1, -1, 1]))
+            >>> Ranking.from_distances(np.ones((2, 3)), query, gallery).same_person().tolist()
+            [2, 0]
+        """
         _, start, stop = self._people
         return stop - start
 

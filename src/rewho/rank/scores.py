@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewho.core.check import check_range
+
 
 @dataclass(frozen=True, eq=False)
 class QueryScores:
@@ -95,8 +97,12 @@ class Scores:
     per_query: QueryScores
 
     def rank(self, k: int) -> float:
-        """Return the share of the valid queries with a match among the k nearest."""
-        return float(self.cmc[k - 1])
+        """Return the share of the valid queries with a match among the k nearest.
+
+        Raises:
+            UserError: The curve does not reach k, or k is below 1.
+        """
+        return float(self.cmc[int(check_range("rank", k, 1, len(self.cmc))) - 1])
 
     def as_dict(self, *, with_queries: bool = False) -> dict[str, Any]:
         """Return everything as numbers, lists and dictionaries that JSON can hold; NaN becomes None.

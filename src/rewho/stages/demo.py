@@ -69,13 +69,13 @@ def training(people: Path, settings: DemoSettings) -> TrainSettings:
     """
     return TrainSettings(
         out=settings.out / "model",
-        data=DataSettings(root=people, workers=1),
+        data=DataSettings(root=people, workers=0),  # small pictures: a worker would only be in the network's way
         model=ModelSettings(backbone="resnet10t", embedding=256, input_size=(96, 48), pretrained="none"),
         augment=AugmentSettings(crop_padding=4, erase=0.3, erase_area_high=0.3),
         sampler=SamplerSettings(batch=32),
         optimizer=OptimizerSettings(learning_rate=0.05, nesterov=True, schedule="cosine", warmup_epochs=1),
         loss=LossSettings(label_smoothing=0.1),
         epochs=settings.epochs,
-        evaluate_every=max(1, settings.epochs // 3),
+        evaluate_every=max(1, settings.epochs // 2),
         seed=settings.seed,
     )

@@ -1,0 +1,124 @@
+"""The regression losses of Factorized Distillation: a branch's output mimics a teacher's representation (FD figure 3).
+
+Unusual: the distance is *summed* over dimensions, as the paper prints it, so one loss starts near its dimension where
+target and output have unit variance, and the weighted total in the thousands. Sums are therefore always taken in
+float32, or in float64 where an input is float64, never in half precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rewho.core.check import UserError, check_choice, check_range
+
+DISTANCES = ("sum", "mean", "cosine")
+DIVISORS = ("batch", "kept")
+LARGEST_WEIGHT = 1e6  # of alpha and beta; far beyond any use, it keeps infinity out
+
+
+def mimic_loss(
+    target: Tensor,
+    prediction: Tensor,
+    keep: Tensor | None = None,
+    divide_by: str = "batch",
+    distance: str = "sum",
+) -> Tensor:
+    """Return 1/(2N) times the sum over samples of |target - prediction|^2 (FD equations 3 and 4).
+
+    Args:
+        target: Supervisory representations [N, D]; no gradient flows into them.
+        prediction: Representations [N, D] that a branch predicts.
+        keep: Boolean [N]; the loss of a sample is ignored where it is False (FD section 4.1). None keeps all.
+        divide_by: What N is: "batch" counts ignored samples too (the literal equation), "kept" does not.
+        distance: "sum" over dimensions is the paper's; "mean" divides it by D, so that views of different widths weigh
+            the same; "cosine" scales both vectors to length 1 first, which leaves 1 - cosine similarity per sample.
+
+    Returns:
+        Scalar, at least 0; 0 where no sample is kept.
+
+    Raises:
+        UserError: Shapes differ, or a name is not a choice.
+
+    Example:
+        >>> target, prediction = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.zeros(2, 2)
+        >>> mimic_loss(target, prediction).item()  # (25 + 1) / (2 * 2)
+        6.5
+        >>> mimic_loss(target, prediction, keep=torch.tensor([False, True]), divide_by="kept").item()
+        0.5
+    """
+    check_choice("--loss.divide_by", divide_by, DIVISORS)
+    check_choice("--loss.distance", distance, DISTANCES)
+    _check_shapes(target, prediction, keep)
+    precision = torch.promote_types(torch.promote_types(target.dtype, prediction.dtype), torch.float32)
+    target, prediction = target.detach().to(precision), prediction.to(precision)
+    if distance == "cosine":
+        target, prediction = F.normalize(target), F.normalize(prediction)
+    squared = (target - prediction).square()
+    per_sample = squared.mean(dim=1) if distance == "mean" else squared.sum(dim=1)
+    if keep is None:
+        return per_sample.mean() / 2
+    divisor = keep.sum().clamp(min=1) if divide_by == "kept" else len(keep)
+    return per_sample.where(keep, 0.0).sum() / (2 * divisor)
+
+
+def _check_shapes(target: Tensor, prediction: Tensor, keep: Tensor | None) -> None:
+    if target.ndim != 2 or target.shape != prediction.shape:
+        raise UserError(
+            "supervisory representations",
+            expected=f"the shape of the predictions, {list(prediction.shape)}",
+            got=str(list(target.shape)),
+            fix="Build the branches with the width of each view's representations.",
+        )
+    if keep is not None and (keep.dtype != torch.bool or keep.shape != target.shape[:1]):
+        raise UserError(
+            "samples to keep",
+            expected=f"one boolean per sample, [{len(target)}]",
+            got=f"{keep.dtype} of shape {list(keep.shape)}",
+            fix="Pass one view's column, True where the sample counts.",
+        )
+
+
+def factorized_total(
+    cross_entropy: Tensor,
+    attribute_losses: Sequence[Tensor],
+    metric_losses: Sequence[Tensor],
+    alpha: float = 4.0,
+    beta: float = 2.0,
+) -> Tensor:
+    """Return L_cls + alpha/K times the sum of L_attr + beta/K times the sum of L_metric (FD equation 6).
+
+    Args:
+        cross_entropy: Identity loss, a scalar.
+        attribute_losses: `mimic_loss` of the feature-map branch of each of K views; empty without such branches.
+        metric_losses: `mimic_loss` of the representation branch of each of K views; empty without such branches.
+        alpha: Weight of the feature-map branches, 0 to 1e6.
+        beta: Weight of the representation branches, 0 to 1e6.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        UserError: The two kinds of losses are of different numbers of views, or a weight is out of range.
+
+    Example:
+        >>> one = torch.tensor(1.0)
+        >>> factorized_total(one, [3 * one, 5 * one], [one, one]).item()  # 1 + 4/2 * 8 + 2/2 * 2
+        19.0
+    """
+    if attribute_losses and metric_losses and len(attribute_losses) != len(metric_losses):
+        raise UserError(
+            "losses of the branches",
+            expected="as many of one kind as of the other, one per view",
+            got=f"{len(attribute_losses)} from feature maps and {len(metric_losses)} from representations",
+            fix="Pass every view's loss, or leave one kind out altogether.",
+        )
+    total = cross_entropy
+    for name, weight, losses in (("alpha", alpha, attribute_losses), ("beta", beta, metric_losses)):
+        check_range(f"--loss.{name}", weight, 0, LARGEST_WEIGHT)
+        if losses:
+            total = total + weight * torch.stack(tuple(losses)).mean()
+    return total

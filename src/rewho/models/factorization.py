@@ -1,0 +1,222 @@
+"""The branches of Factorized Distillation: from the student to what a teacher of each view would say (FD figure 3).
+
+They are there while training only; a saved student has none of them.
+
+Unusual: the 1 x 1 convolution is written as a matrix product over the map's positions: the same numbers, and faster on
+the CPU, however the map lies in memory. Every view has layers of its own; one wide layer for all views would be the
+same function, but no faster, because its output is too large for the cache. The products of seven views are more
+arithmetic than a whole SqueezeNet (193 to 167 million products per picture): `features` decides how long a step takes.
+
+Letters: N images, C channels of the student's map, h and w its height and width, F selected features, K views,
+D_k width of view k's representation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import zip_longest
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rewho.core.check import UserError, check_choice
+from rewho.models.heads import Embedding
+from rewho.models.pooling import StabilizedMaxPool
+
+
+class Prediction(NamedTuple):
+    """What the two branches of a view predict; None where a kind of branch was left out.
+
+    Attributes:
+        from_map: [N, D_k], of the feature-map branch; compared in L_attr (FD equation 3).
+        from_representation: [N, D_k], of the representation branch; compared in L_metric (FD equation 4).
+    """
+
+    from_map: Tensor | None
+    from_representation: Tensor | None
+
+
+class FeatureMapBranch(nn.Module):
+    """FMFB of one view: 1 x 1 convolution, BN, ReLU; stabilised maximum; embedding (FD section 3.3).
+
+    Args:
+        channels: Channels C of the student's feature map.
+        width: Width D_k of the view's representation.
+        features: Channels F that the branch selects; 512 in the paper.
+        kernel: Averaging window of the stabilised maximum; 4 in the paper.
+
+    Example:
+        >>> FeatureMapBranch(8, 4, features=5)(torch.randn(3, 8, 16, 8)).shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(self, channels: int, width: int, features: int = 512, kernel: int = 4) -> None:
+        super().__init__()
+        self.select = nn.Linear(channels, features, bias=False)
+        self.normalise = nn.BatchNorm2d(features)
+        self.pooling = StabilizedMaxPool(kernel)
+        self.embedding = Embedding(features, width)
+        nn.init.kaiming_normal_(self.select.weight, mode="fan_out")
+
+    def selected_map(self, feature_map: Tensor) -> Tensor:
+        """Return the view's map f^k [N, F, h, w] of a feature map [N, C, h, w]."""
+        # Positions are rows here; the result is a view whose channels lie together, which later layers are fastest on.
+        selected = self.select(feature_map.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return F.relu(self.normalise(selected), inplace=True)
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """Return the prediction [N, D_k] from a feature map [N, C, h, w]."""
+        prediction: Tensor = self.embedding(self.pooling(self.selected_map(feature_map)))
+        return prediction
+
+
+class RepresentationBranch(nn.Module):
+    """RFB of one view: FC, BN, ReLU, then FC, BN (FD section 3.4).
+
+    Args:
+        size: Length D of the student's representation.
+        width: Width D_k of the view's representation.
+        features: Features F that the branch selects, 512 in the paper; 0 leaves the first three layers out, as the
+            paper does for the view that the student itself sees.
+
+    Example:
+        >>> RepresentationBranch(8, 4, features=5)(torch.randn(3, 8)).shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(self, size: int, width: int, features: int = 512) -> None:
+        super().__init__()
+        self.select = nn.Sequential(Embedding(size, features), nn.ReLU(inplace=True)) if features else nn.Identity()
+        self.mapping = Embedding(features or size, width)
+
+    def forward(self, representation: Tensor) -> Tensor:
+        """Return the prediction [N, D_k] from the student's representation [N, D]."""
+        prediction: Tensor = self.mapping(self.select(representation))
+        return prediction
+
+
+class Factorization(nn.Module):
+    """Both kinds of branches for each of K views (FD figure 3).
+
+    Args:
+        channels: Channels C of the student's feature map.
+        size: Length D of the student's representation.
+        widths: Width D_k of each view's supervisory representation, by view name.
+        features: Features F that each branch selects; 512 in the paper.
+        kernel: Averaging window of the feature-map branches' stabilised maximum; 4 in the paper.
+        student_view: The view that the student itself sees.
+        from_map: Whether there are feature-map branches (FD table 7 leaves them out in turn).
+        from_representation: Whether there are representation branches.
+
+    Raises:
+        UserError: No view, no branch, or a number below 1.
+
+    Example:
+        >>> factorization = Factorization(8, 6, {"holistic": 6, "up1": 4}, features=5)
+        >>> predictions = factorization(torch.randn(3, 8, 16, 8), torch.randn(3, 6))
+        >>> predictions["up1"].from_map.shape, predictions["up1"].from_representation.shape
+        (torch.Size([3, 4]), torch.Size([3, 4]))
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        widths: Mapping[str, int],
+        features: int = 512,
+        kernel: int = 4,
+        student_view: str = "holistic",
+        from_map: bool = True,
+        from_representation: bool = True,
+    ) -> None:
+        super().__init__()
+        if not widths or not (from_map or from_representation):
+            raise UserError(
+                "branches of the distillation",
+                expected="at least one view and one kind of branch",
+                got=f"{len(widths)} views, from_map {from_map}, from_representation {from_representation}",
+                fix="Name a teacher's view, and switch one kind of branch on.",
+            )
+        smallest = min(channels, size, features, kernel, *widths.values())
+        if smallest < 1:
+            raise UserError(
+                "sizes of the branches",
+                expected="whole numbers from 1",
+                got=str(smallest),
+                fix="512, and a kernel of 4.",
+            )
+        self.views = tuple(widths)
+        # Lists, not dictionaries by view: torch's dictionary of modules refuses names such as "values".
+        self.map_branches = nn.ModuleList(
+            FeatureMapBranch(channels, width, features, kernel) for width in widths.values() if from_map
+        )
+        self.representation_branches = nn.ModuleList(
+            RepresentationBranch(size, width, 0 if view == student_view else features)
+            for view, width in widths.items()
+            if from_representation
+        )
+
+    def forward(self, feature_map: Tensor, representation: Tensor) -> dict[str, Prediction]:
+        """Return what the branches of each view predict.
+
+        Args:
+            feature_map: The student's map f [N, C, h, w], before pooling.
+            representation: The student's representation r [N, D].
+
+        Returns:
+            By view name, in the order of `widths`: `(from_map, from_representation)`, [N, D_k] each.
+        """
+        from_map = [branch(feature_map) for branch in self.map_branches]
+        from_representation = [branch(representation) for branch in self.representation_branches]
+        pairs = zip_longest(self.views, from_map, from_representation)
+        return {view: Prediction(*pair) for view, *pair in pairs}
+
+    @torch.no_grad()
+    def attention_map(self, feature_map: Tensor, view: str) -> Tensor:
+        """Return where a view's feature-map branch looks (FD figure 4): `attention` of its map f^k.
+
+        Running statistics are used and left alone, also while training.
+
+        Args:
+            feature_map: The student's map f [N, C, h, w].
+            view: Name of the view.
+
+        Returns:
+            [N, h, w], 0 to 1.
+
+        Raises:
+            UserError: No such view, or the feature-map branches were left out.
+        """
+        if not self.map_branches:
+            raise UserError(
+                "attention of a view",
+                expected="feature-map branches",
+                got="a distillation without them",
+                fix="Train with from_map on; the student's own map still has an attention.",
+            )
+        branch = self.map_branches[self.views.index(check_choice("view", view, self.views))]
+        assert isinstance(branch, FeatureMapBranch)
+        was_training = branch.training
+        selected = branch.eval().selected_map(feature_map)
+        branch.train(was_training)
+        return attention(selected)
+
+
+def attention(feature_map: Tensor) -> Tensor:
+    """Return the L1 norm over channels of a map, scaled to 0 to 1 within each image (FD figure 4).
+
+    Args:
+        feature_map: [N, C, h, w].
+
+    Returns:
+        [N, h, w] in float32: 0 at each image's weakest position, 1 at its strongest; all 0 where both are equal.
+
+    Example:
+        >>> attention(torch.tensor([[[[1.0, -3.0]], [[0.0, 0.0]]]]))  # norms 1 and 3
+        tensor([[[0., 1.]]])
+    """
+    norms = feature_map.float().abs().sum(dim=1)
+    low, high = norms.amin(dim=(1, 2), keepdim=True), norms.amax(dim=(1, 2), keepdim=True)
+    return (norms - low) / (high - low).clamp(min=torch.finfo(norms.dtype).tiny)
