@@ -109,7 +109,7 @@ def normalise(arguments: Sequence[str], known: Mapping[str, Any]) -> list[tuple[
 
     Example:
         >>> normalise(["--data", "a", "b", "--rerank"], {"data": tuple[str, ...], "rerank": bool})
-        [('data', '["a", "b"]'), ('rerank', 'true')]
+        [('rerank', 'true'), ('data', '["a", "b"]')]
     """
     pairs: list[tuple[str, str]] = []
     waiting = list(arguments)

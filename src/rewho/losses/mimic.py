@@ -27,7 +27,7 @@ def mimic_loss(
     divide_by: str = "batch",
     distance: str = "sum",
 ) -> Tensor:
-    """Return 1/(2N) times the sum over samples of |target - prediction|^2 (FD equations 3 and 4).
+    """Return 1/(2N) times the sum over samples of the squared distance of the two (FD equations 3, 4).
 
     Args:
         target: Supervisory representations [N, D]; no gradient flows into them.

@@ -19,8 +19,6 @@ from rewho.core.check import UserError, check_choice, nearest
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 STRIDE_ONE_CHOICES = ("layer4", "layer3")
-# Where other people's files keep the encoder, longest first; what stands in front of it is cut off.
-PREFIXES = ("module.encoder_q.", "encoder_q.", "module.backbone.", "backbone.", "module.", "base.", "model.")
 CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.")
 
 
@@ -193,13 +191,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _without_prefix(weights: Mapping[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
-    """Cut off the prefix under which most wanted names are found."""
-    candidates = ("", *PREFIXES, "features.", "body.", "network.")
+    """Cut off what stands in front of the wanted names: files keep an encoder as `module.features.`, `encoder_q.` …"""
+    sample = max(wanted, key=len)  # long names end others by chance least often
+    candidates = {name.removesuffix(sample) for name in weights if name.endswith(sample)} | {""}
 
     def hits(prefix: str) -> int:
         return sum(name.removeprefix(prefix) in wanted for name in weights if name.startswith(prefix))
 
-    prefix = max(candidates, key=hits)
+    prefix = max(sorted(candidates), key=hits)
     return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
 
 

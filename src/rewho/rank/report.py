@@ -30,7 +30,7 @@ def write_report(folder: Path, report: Report) -> Path:
     """Write a report into a folder.
 
     It leaves index.html, metrics.json, per_query.csv, cmc.csv, cmc.png (where there is a curve) and
-    rank_sheets/*.jpg. The same report gives the same bytes.
+    ``rank_sheets/*.jpg``. The same report gives the same bytes.
 
     Args:
         folder: Where to; it is made.
