@@ -38,7 +38,11 @@ class PackageModules(SphinxDirective):
         self.env.note_reread()  # modules come and go
         package = self.arguments[0]
         folder = Path(__file__).parents[1] / "src" / Path(*package.split("."))
-        names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg and module.name != "__main__")
+        names = sorted(
+            module.name
+            for module in pkgutil.iter_modules([str(folder)])
+            if not module.ispkg and module.name != "__main__"
+        )
         parts = [f".. automodule:: {package}\n"]
         for name in names:
             title = f"{package}.{name}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import zlib
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the work was put awa
     """
 
 
+SAME_PRESS = 1.0  # seconds; launchers pass a Ctrl-C on that the terminal has sent to everybody already
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: try again; schedulers restart a job that ends with it
 
 
@@ -68,7 +70,7 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self.wanted = False
+        self.wanted, self._noted = False, 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -81,6 +83,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.wanted and number == signal.SIGINT:
+        again = self.wanted and time.monotonic() - self._noted > SAME_PRESS
+        if again and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.wanted = True
+        if not self.wanted:
+            self.wanted, self._noted = True, time.monotonic()

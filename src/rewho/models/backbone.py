@@ -191,7 +191,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _without_prefix(weights: Mapping[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
-    """Cut off what stands in front of the wanted names: files keep an encoder as `module.features.`, `encoder_q.` …"""
+    """Cut off what stands in front of the wanted names, such as `module.features.` or `encoder_q.`."""
     sample = max(wanted, key=len)  # long names end others by chance least often
     candidates = {name.removesuffix(sample) for name in weights if name.endswith(sample)} | {""}
 

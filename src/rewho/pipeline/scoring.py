@@ -127,7 +127,7 @@ def search(folder: str | Path, image: Picture, model: Embedder | str | Path, *, 
     """Find the pictures of a folder that look most like the person in a picture.
 
     Args:
-        folder: Searched with its sub-folders.
+        folder: Searched with its sub-folders; the picture itself comes first where it lies there.
         image: Whom to look for.
         model: A loaded model, or its folder.
         count: How many to return, the most alike first.

@@ -55,7 +55,7 @@ class CameraPair:
     mAP_trapezoid: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scores:
     """What an evaluation found. All figures are shares from 0 to 1.
 
@@ -95,6 +95,12 @@ class Scores:
     intervals: dict[str, tuple[float, float]]
     camera_pairs: tuple[CameraPair, ...]
     per_query: QueryScores
+
+    def __repr__(self) -> str:
+        return (
+            f"Scores({self.description}: Rank-1 {self.rank(1):.4f}, mAP {self.mAP_rectangular:.4f} rectangular, "
+            f"{self.mAP_trapezoid:.4f} trapezoid, {self.valid_queries} of {self.queries} queries)"
+        )
 
     def rank(self, k: int) -> float:
         """Return the share of the valid queries with a match among the k nearest.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ def run(settings: EvaluateSettings) -> Path:
         return page
     for table in data_sets:
         say(table.summary())
+        _warn_of_training_pictures(models, table)
     sections: list[Section] = []
     metrics: list[dict[str, Any]] = []
     for name, model in models.items():
@@ -89,6 +90,14 @@ def _name(path: Path, all_paths: Sequence[Path]) -> str:
     """Return the shortest name that tells a model folder from the others."""
     names = [other.resolve().name for other in all_paths]
     return path.resolve().name if names.count(path.resolve().name) == 1 else str(path)
+
+
+def _warn_of_training_pictures(models: Mapping[str, Embedder], table: ImageTable) -> None:
+    """Say so where a model is scored on the very pictures that it learned."""
+    for name, model in models.items():
+        learned = model.description.get("trained_on", {}).get("rows_sha256")
+        if learned == table.digest() and table.in_split("pool").any():
+            say(f"warning: {name} was trained on these very pictures; its scores say nothing about other people")
 
 
 def _data_names(tables: Sequence[ImageTable]) -> list[str]:
