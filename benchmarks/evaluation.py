@@ -2,8 +2,8 @@
 
 Unusual: all sides start from the same embeddings, give CMC and both mAPs, and are measured in turns within one run, so
 that whatever else the machine does hits all of them. Wall time counts; CPU time, summed over threads, is printed
-because a busy machine inflates it less. The per-query side is pure Python: it is timed on a part of the queries, and
-scaled. Memory is the peak of a process of its own.
+because a busy machine inflates it less. The per-query side is timed on a part of the queries, and scaled. Memory is the
+peak of a process of its own. Two processors are meant to be free: ours uses both, the other sides hardly more than one.
 
     python benchmarks/evaluation.py --out evaluation.json
 """
@@ -39,19 +39,19 @@ def ours(task: Task, precision: str = "float64") -> Figures:
     return {"rank_1": scores.rank(1), "rectangular": scores.mAP_rectangular, "trapezoid": scores.mAP_trapezoid}
 
 
-def cosine_distances(task: Task) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Return all distances to the gallery without junk, and that gallery's person and camera ids."""
+def ranked_gallery(task: Task) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return embeddings at length 1, person ids and camera ids of the gallery without junk."""
     ranked = task.gallery.person_ids != JUNK
-    query, gallery = task.query_embeddings, task.gallery_embeddings[ranked]
-    query = query / np.linalg.norm(query, axis=1, keepdims=True)
+    gallery = task.gallery_embeddings[ranked]
     gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
-    return 1 - query @ gallery.T, task.gallery.person_ids[ranked], task.gallery.cameras[ranked]
+    return gallery, task.gallery.person_ids[ranked], task.gallery.cameras[ranked]
 
 
 def vectorised(task: Task) -> Figures:
     """Evaluate as NumPy code usually does: argsort of the whole matrix, then cumulative sums along it."""
-    distances, people, cameras = cosine_distances(task)
-    order = np.argsort(distances, axis=1)
+    gallery, people, cameras = ranked_gallery(task)
+    query = task.query_embeddings / np.linalg.norm(task.query_embeddings, axis=1, keepdims=True)
+    order = np.argsort(1 - query @ gallery.T, axis=1)
     same_person = people[order] == task.query.person_ids[:, None]
     left_out = same_person & (cameras[order] == task.query.cameras[:, None])
     match = same_person & ~left_out
@@ -69,19 +69,20 @@ def vectorised(task: Task) -> Figures:
 
 
 def per_query(task: Task, queries: int) -> Figures:
-    """Evaluate the first queries one after the other in plain Python."""
-    task = Task(task.query_embeddings[:queries], task.query, task.gallery_embeddings, task.gallery)
-    distances, people_array, cameras_array = cosine_distances(task)
-    people, cameras = people_array.tolist(), cameras_array.tolist()
+    """Evaluate the first queries one after the other: distances by NumPy, all else in plain Python."""
+    gallery, *labels = ranked_gallery(task)
+    people, cameras = (values.tolist() for values in labels)
     found = []
-    for query, row_array in enumerate(distances):
-        row, person, camera = row_array.tolist(), task.query.person_ids[query], task.query.cameras[query]
+    for number in range(queries):
+        query = task.query_embeddings[number] / np.linalg.norm(task.query_embeddings[number])
+        query_person, query_camera = int(task.query.person_ids[number]), int(task.query.cameras[number])
+        distances = (1 - gallery @ query).tolist()
         rank = matches = first = 0
         rectangular = trapezoid = 0.0
-        for column in sorted(range(len(row)), key=row.__getitem__):
-            if people[column] == person and cameras[column] == camera:
+        for _, person, camera in sorted(zip(distances, people, cameras, strict=True)):
+            if person == query_person and camera == query_camera:
                 continue
-            if people[column] == person:
+            if person == query_person:
                 first = first if matches else rank
                 after, before = (matches + 1) / (rank + 1), matches / rank if rank else 1.0
                 rectangular, trapezoid = rectangular + after, trapezoid + (after + before) / 2
@@ -122,7 +123,7 @@ def versions() -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each side")
-    parser.add_argument("--python-queries", type=int, default=50, help="queries that the per-query side is timed on")
+    parser.add_argument("--python-queries", type=int, default=100, help="queries that the per-query side is timed on")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     parser.add_argument("--memory-of", choices=("ours",), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

@@ -8,6 +8,7 @@ processors that the other blocks need.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,19 +30,21 @@ MOST_THREADS = 4
 """More threads than this wait for memory, and each holds blocks of its own."""
 
 
-def row_blocks(rows: int, columns: int) -> list[NDArray[np.int64]]:
-    """Return the row numbers of each block of a [rows, columns] matrix, in order.
+def row_blocks(rows: int, columns: int, multiple: int = 1) -> list[NDArray[np.int64]]:
+    """Return the row numbers of each block of a [rows, columns] matrix, in order; blocks are about equally high.
 
     Args:
         rows: Rows in all, >= 0.
         columns: Columns of the matrix; the wider it is, the fewer rows make a block.
+        multiple: Make the number of blocks a multiple of this, where there are rows enough.
 
     Example:
         >>> [len(block) for block in row_blocks(rows=1200, columns=1000)]
-        [512, 512, 176]
+        [400, 400, 400]
     """
     height = min(max(BLOCK_BYTES // (8 * max(columns, 1)), LEAST_ROWS), MOST_ROWS)
-    return [np.arange(start, min(start + height, rows)) for start in range(0, rows, height)]
+    count = math.ceil(rows / height / multiple) * multiple if rows > height else min(rows, 1)
+    return np.array_split(np.arange(rows), count) if count else []
 
 
 def map_row_blocks(
@@ -57,11 +60,11 @@ def map_row_blocks(
 
     Example:
         >>> map_row_blocks(len, rows=600, columns=1000, threads=1)
-        [512, 88]
+        [300, 300]
     """
-    blocks = row_blocks(rows, columns)
-    workers = min(threads or min(os.cpu_count() or 1, MOST_THREADS), len(blocks))
-    if workers <= 1:
+    workers = threads or min(os.cpu_count() or 1, MOST_THREADS)
+    blocks = row_blocks(rows, columns, workers)
+    if workers == 1 or len(blocks) <= 1:
         return [function(block) for block in blocks]
     with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
         return list(pool.map(function, blocks))

@@ -94,8 +94,8 @@ class EmbeddingDistances:
     ) -> None:
         check_choice("metric", self.metric, METRICS)
         check_choice("precision", self.precision, PRECISIONS)
-        query = self._prepared("query", self.query, query_names)
-        everyone = self._prepared("gallery", self.gallery, gallery_names)
+        query = check_embeddings("query", np.asarray(self.query), query_names)
+        everyone = check_embeddings("gallery", np.asarray(self.gallery), gallery_names)
         if query.shape[1] != everyone.shape[1]:
             raise UserError(
                 "gallery embeddings",
@@ -103,16 +103,12 @@ class EmbeddingDistances:
                 got=str(everyone.shape[1]),
                 fix="Embed both sets with the same model.",
             )
-        ranked = everyone if junk is None else everyone[~junk]
-        object.__setattr__(self, "query", query)
-        object.__setattr__(self, "gallery", ranked)
-        object.__setattr__(self, "bystanders", everyone[:0] if junk is None else everyone[junk])
+        ranked, bystanders = (everyone, everyone[:0]) if junk is None else (everyone[~junk], everyone[junk])
+        for name, given in (("query", query), ("gallery", ranked), ("bystanders", bystanders)):
+            prepared = unit_vectors(given, self.precision) if self.metric == "cosine" else given.astype(self.precision)
+            object.__setattr__(self, name, prepared)
         if self.metric == "squared_euclidean":
-            object.__setattr__(self, "_squared", (_squared_lengths(query), _squared_lengths(ranked)))
-
-    def _prepared(self, what: str, embeddings: NDArray[Any], names: Sequence[str] | None) -> NDArray[Any]:
-        checked = check_embeddings(what, np.asarray(embeddings), names)
-        return unit_vectors(checked, self.precision) if self.metric == "cosine" else checked.astype(self.precision)
+            object.__setattr__(self, "_squared", (_squared_lengths(self.query), _squared_lengths(self.gallery)))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -200,22 +196,32 @@ def smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int6
         ([[1, 3, 2]], [[1.0, 1.0, 2.0]])
     """
     k = min(k, values.shape[1])
-    # Ten times faster than np.nonzero on the two axes.
-    rows, columns = np.divmod(np.flatnonzero(values <= _bound(values, k)[:, None]), values.shape[1])
+    rows, columns = _candidates(values, k)
     candidates = values[rows, columns]
-    order = np.lexsort((candidates, rows))  # stable, and candidates come by ascending column
-    first = np.searchsorted(rows, np.arange(len(values)))
+    order = np.lexsort((columns, candidates, rows))
+    first = np.searchsorted(rows[order], np.arange(len(values)))
     chosen = order[first[:, None] + np.arange(k)]
     return columns[chosen], candidates[chosen]
 
 
-def _bound(values: NDArray[np.floating[Any]], k: int) -> NDArray[np.floating[Any]]:
-    """Return for each row a value that at least k entries, and not many more, do not exceed."""
-    width = values.shape[1] // 32
-    if width > 4 * k:  # k slices of 32 entries have their minimum below the k-th smallest minimum
-        values = values[:, : 32 * width].reshape(len(values), 32, width).min(axis=1)
-    kth: NDArray[np.floating[Any]] = np.partition(values, k - 1, axis=1)[:, k - 1]
-    return kth
+def _candidates(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows and columns of entries that include the k smallest of each row, ties too, and few others.
+
+    Wide rows are cut into `width` slices of 32 entries, `width` apart. The k smallest lie in slices whose minimum does
+    not exceed the k-th smallest minimum, so that only those slices need a second look.
+    """
+    height, width = len(values), values.shape[1] // 32
+    if width <= 4 * k:
+        bound = np.partition(values, k - 1, axis=1)[:, k - 1]
+        rows, columns = np.divmod(np.flatnonzero(values <= bound[:, None]), values.shape[1])
+        return rows, columns
+    sliced = values[:, : 32 * width].reshape(height, 32, width)
+    minima = sliced.min(axis=1)
+    bound = np.partition(minima, k - 1, axis=1)[:, k - 1]
+    rows, slices = np.divmod(np.flatnonzero(minima <= bound[:, None]), width)
+    found, place = np.nonzero(sliced[rows, :, slices] <= bound[rows, None])
+    rest_rows, rest = np.nonzero(values[:, 32 * width :] <= bound[:, None])
+    return np.r_[rows[found], rest_rows], np.r_[slices[found] + width * place, 32 * width + rest]
 
 
 def _squared_lengths(embeddings: NDArray[Any]) -> NDArray[np.float32]:

@@ -223,8 +223,9 @@ class JaccardDistances:
             stop = min(max(fitting, start + 1), len(rows))
             shared[start:stop] = self._shared_weight(sets[start:stop], stop - start)
             start = stop
-        distances: NDArray[np.float32] = np.clip(1 - shared / (2 - shared), 0, 1)
-        return distances
+        shared /= 2 - shared
+        np.subtract(1, shared, out=shared)
+        return np.maximum(shared, 0, out=shared)
 
     def _shared_weight(self, sets: sparse.csr_array, height: int) -> NDArray[np.float64]:
         """Sum the minima of weights over shared neighbours, [B, G]."""

@@ -1,8 +1,9 @@
 """k-reciprocal re-ranking: a ranking in, a ranking out (Zhong et al., CVPR 2017).
 
 What is unusual: memory grows with (Q + G) k1 instead of (Q + G)^2, and the re-ranked distances are made a block of
-queries at a time like any others. How close that is to the dense form is said in `neighbours.py`. The parameters are
-part of the result's description, because published figures use different ones without saying so.
+queries at a time like any others. All of it is float32. How close that is to the dense form is said in
+`neighbours.py`. The parameters are part of the result's description, because published figures use different ones
+without saying so.
 
 Letters: Q queries, G gallery, J junk, N = Q + G (+ J), B queries of a block.
 """
@@ -112,9 +113,10 @@ def rerank(
     queries, gallery = source.shape
     jaccard = JaccardDistances(weights, np.arange(queries), np.arange(queries, queries + gallery))
     parameters = f"k1={k1}, k2={k2}, lambda={lambda_:g}" + (", with junk" if keep_junk else "")
+    original = EmbeddingDistances(source.query, source.gallery, source.metric, "float32")
     return Ranking(
         ranking.query,
         ranking.gallery,
-        RerankedDistances(source, farthest[:queries], jaccard, lambda_),
+        RerankedDistances(original, farthest[:queries], jaccard, lambda_),
         f"{ranking.description} + k-reciprocal({parameters})",
     )
