@@ -213,7 +213,6 @@ class TrainSettings:
         epochs: Passes over the training set.
         steps_per_epoch: Stop each epoch after so many steps; 0 takes them all.
         evaluate_every: Evaluate every so many epochs, and at the end; 0 is only at the end, -1 is never.
-        log_every: Steps between two lines on the console; every step goes to log.jsonl.
         seed: Seed of every random draw.
         resume: Continue an interrupted run found in `out`; false refuses where there is one.
         allow_config_change: Resume although a setting or the data changed; the difference is logged.
@@ -231,7 +230,6 @@ class TrainSettings:
     epochs: int = 80
     steps_per_epoch: int = 0
     evaluate_every: int = 10
-    log_every: int = 50
     seed: int = 1
     resume: bool = True
     allow_config_change: bool = False

@@ -42,7 +42,6 @@ FREE_SETTINGS = (
     "out",
     "resume",
     "allow_config_change",
-    "log_every",
     "data.root",
     "data.workers",
     "data.memory_gb",

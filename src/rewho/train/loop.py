@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,13 +30,6 @@ SPIKE_WINDOW = 50  # losses that a new one is compared with
 SPIKE_NEEDS = 5  # losses that must be known before one can stand out
 SPIKE_FLOOR = 2.0  # a loss below this is never called a spike: late in training single hard batches stand out
 SPIKE_OVER_LARGEST = 1.5  # a spike also exceeds the largest loss of the window by this factor
-
-
-class Plans(Protocol):
-    """The order of batches; see `data.batches.PlanStream`."""
-
-    def epoch_length(self) -> int:
-        """Return the number of batches of an epoch."""
 
 
 @dataclass
@@ -266,7 +259,7 @@ def state_parts(module: nn.Module, optimizer: Optimizer, engine: Engine, state: 
         "buffers": {name: tensor for name, tensor in tensors.items() if name in buffers},
         "optimizer": optimizer.state_dict(),
         "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
-        **{f"state.{name}": value for name, value in vars(replace(state)).items()},
+        **{f"state.{name}": value for name, value in vars(state).items()},
     }
 
 
