@@ -1,13 +1,8 @@
-"""The settings of every stage, as frozen dataclasses: one place that names, types, defaults and explains each option.
-
-A recipe (YAML) and the command line fill the same classes, see `core/config.py`. Nothing heavy is imported here, so
-that `rewho train --help` answers at once. The defaults of `TrainSettings` are the paper preset of Factorized
-Distillation's initial student (FD section 4.1, table 2) where the paper gives a value.
-"""
+"""Settings that several stages share: data, augmentation, network, sampler, optimizer, engine, checkpoints."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -145,19 +140,6 @@ class OptimizerSettings:
 
 
 @dataclass(frozen=True)
-class LossSettings:
-    """The identity loss (FD equation 1, as a mean over the batch).
-
-    Args:
-        label_smoothing: Share of the target spread over other identities, 0 to 1.
-        smoothing_over: all (PyTorch: share / C to every class) or others (fast-reid: share / (C - 1) to the others).
-    """
-
-    label_smoothing: float = 0.0
-    smoothing_over: str = "all"
-
-
-@dataclass(frozen=True)
 class EngineSettings:
     """Where and how the steps are computed.
 
@@ -194,136 +176,3 @@ class CheckpointSettings:
     every_steps: int = 0
     keep: int = 2
     spike_factor: float = 4.0
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Everything that `rewho train` does.
-
-    Args:
-        out: Folder of the run; it becomes the model folder.
-        data: Which pictures.
-        model: Which network.
-        augment: Which random changes.
-        sampler: Which images make a batch.
-        optimizer: How the weights move.
-        loss: Which loss.
-        engine: Where it is computed.
-        checkpoint: When it is saved.
-        epochs: Passes over the training set.
-        steps_per_epoch: Stop each epoch after so many steps; 0 takes them all.
-        evaluate_every: Evaluate every so many epochs, and at the end; 0 is only at the end, -1 is never.
-        seed: Seed of every random draw.
-        resume: Continue an interrupted run found in `out`; false refuses where there is one.
-        allow_config_change: Resume although a setting or the data changed; the difference is logged.
-    """
-
-    out: Path = Path("runs/train")
-    data: DataSettings = field(default_factory=DataSettings)
-    model: ModelSettings = field(default_factory=ModelSettings)
-    augment: AugmentSettings = field(default_factory=AugmentSettings)
-    sampler: SamplerSettings = field(default_factory=SamplerSettings)
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    loss: LossSettings = field(default_factory=LossSettings)
-    engine: EngineSettings = field(default_factory=EngineSettings)
-    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
-    epochs: int = 80
-    steps_per_epoch: int = 0
-    evaluate_every: int = 10
-    seed: int = 1
-    resume: bool = True
-    allow_config_change: bool = False
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """Everything that `rewho evaluate` does.
-
-    Args:
-        model: Model folders; several are rows of a matrix.
-        data: Data sets; several are columns of a matrix (cross-dataset evaluation).
-        out: Folder of the report.
-        reading: How the data sets are read; its `root` is replaced by each of `data`.
-        rerank: Re-rank with k-reciprocal neighbours as well (Zhong et al., CVPR 2017).
-        k1: Neighbours in the k-reciprocal sets.
-        k2: Neighbours that are averaged in the local query expansion.
-        lambda_value: Share of the original distance in the re-ranked one.
-        flip: Average the embeddings of a picture and its mirror image.
-        single_gallery_shot: Also score the classic CUHK03 protocol: one random gallery picture per identity, 100 times.
-        max_rank: Longest rank of the CMC.
-        sheets: Queries shown with their top ten, and worst queries shown beside them; 0 draws none.
-        batch: Pictures embedded at a time.
-        engine: Where it is computed.
-        seed: Seed of the bootstrap interval and of which queries are shown.
-    """
-
-    model: tuple[Path, ...] = ()
-    data: tuple[Path, ...] = ()
-    out: Path = Path("runs/evaluate")
-    reading: DataSettings = field(default_factory=DataSettings)
-    rerank: bool = False
-    k1: int = 20
-    k2: int = 6
-    lambda_value: float = 0.3
-    flip: bool = True
-    single_gallery_shot: bool = False
-    max_rank: int = 50
-    sheets: int = 10
-    batch: int = 64
-    engine: EngineSettings = field(default_factory=EngineSettings)
-    seed: int = 1
-
-
-@dataclass(frozen=True)
-class EmbedSettings:
-    """Everything that `rewho embed` does.
-
-    Args:
-        folder: Folder of pictures, one person each; sub-folders are searched.
-        model: Model folder.
-        out: Folder for embeddings.npy [N, D] and pictures.csv, in the same order.
-        flip: Average the embeddings of a picture and its mirror image.
-        batch: Pictures embedded at a time.
-        engine: Where it is computed.
-    """
-
-    folder: Path = Path("pictures")
-    model: Path = Path("model")
-    out: Path = Path("runs/embed")
-    flip: bool = True
-    batch: int = 64
-    engine: EngineSettings = field(default_factory=EngineSettings)
-
-
-@dataclass(frozen=True)
-class CompareSettings:
-    """Everything that `rewho compare` does.
-
-    Args:
-        images: Two or more pictures of one person each.
-        model: Model folder.
-        flip: Average the embeddings of a picture and its mirror image.
-        engine: Where it is computed.
-    """
-
-    images: tuple[Path, ...] = ()
-    model: Path = Path("model")
-    flip: bool = True
-    engine: EngineSettings = field(default_factory=EngineSettings)
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """Everything that `rewho demo` does.
-
-    Args:
-        out: Folder of the demo: rendered people, model, report.
-        identities: Rendered people to train on.
-        epochs: Passes over them.
-        seed: Seed of the people and of the training.
-    """
-
-    out: Path = Path("runs/demo")
-    identities: int = 120
-    epochs: int = 6
-    seed: int = 1

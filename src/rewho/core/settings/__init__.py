@@ -1,0 +1,33 @@
+"""The settings of every stage, as frozen dataclasses: each option with its name, type, default and explanation.
+
+A recipe (YAML) and the command line fill the same classes, see `core/config.py`. Nothing heavy is imported here, so
+that `rewho train --help` answers at once.
+"""
+
+from rewho.core.settings.parts import (
+    AugmentSettings,
+    CheckpointSettings,
+    DataSettings,
+    EngineSettings,
+    ModelSettings,
+    OptimizerSettings,
+    SamplerSettings,
+)
+from rewho.core.settings.train import LossSettings, TrainSettings
+from rewho.core.settings.use import CompareSettings, DemoSettings, EmbedSettings, EvaluateSettings
+
+__all__ = [
+    "AugmentSettings",
+    "CheckpointSettings",
+    "CompareSettings",
+    "DataSettings",
+    "DemoSettings",
+    "EmbedSettings",
+    "EngineSettings",
+    "EvaluateSettings",
+    "LossSettings",
+    "ModelSettings",
+    "OptimizerSettings",
+    "SamplerSettings",
+    "TrainSettings",
+]

@@ -1,0 +1,102 @@
+"""Settings of the stages that use a trained model: evaluate, embed, compare, and the demo that runs them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rewho.core.settings.parts import DataSettings, EngineSettings
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Everything that `rewho evaluate` does.
+
+    Args:
+        model: Model folders; several are rows of a matrix.
+        data: Data sets; several are columns of a matrix (cross-dataset evaluation).
+        out: Folder of the report.
+        reading: How the data sets are read; its `root` is replaced by each of `data`.
+        rerank: Re-rank with k-reciprocal neighbours as well (Zhong et al., CVPR 2017).
+        k1: Neighbours in the k-reciprocal sets.
+        k2: Neighbours that are averaged in the local query expansion.
+        lambda_value: Share of the original distance in the re-ranked one.
+        flip: Average the embeddings of a picture and its mirror image.
+        single_gallery_shot: Also score the classic CUHK03 protocol: one random gallery picture per identity, 100 times.
+        max_rank: Longest rank of the CMC.
+        sheets: Queries shown with their top ten, and worst queries shown beside them; 0 draws none.
+        batch: Pictures embedded at a time.
+        engine: Where it is computed.
+        seed: Seed of the bootstrap interval and of which queries are shown.
+    """
+
+    model: tuple[Path, ...] = ()
+    data: tuple[Path, ...] = ()
+    out: Path = Path("runs/evaluate")
+    reading: DataSettings = field(default_factory=DataSettings)
+    rerank: bool = False
+    k1: int = 20
+    k2: int = 6
+    lambda_value: float = 0.3
+    flip: bool = True
+    single_gallery_shot: bool = False
+    max_rank: int = 50
+    sheets: int = 10
+    batch: int = 64
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class EmbedSettings:
+    """Everything that `rewho embed` does.
+
+    Args:
+        folder: Folder of pictures, one person each; sub-folders are searched.
+        model: Model folder.
+        out: Folder for embeddings.npy [N, D] and pictures.csv, in the same order.
+        flip: Average the embeddings of a picture and its mirror image.
+        batch: Pictures embedded at a time.
+        engine: Where it is computed.
+    """
+
+    folder: Path = Path("pictures")
+    model: Path = Path("model")
+    out: Path = Path("runs/embed")
+    flip: bool = True
+    batch: int = 64
+    engine: EngineSettings = field(default_factory=EngineSettings)
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """Everything that `rewho compare` does.
+
+    Args:
+        images: Two or more pictures of one person each.
+        model: Model folder.
+        flip: Average the embeddings of a picture and its mirror image.
+        engine: Where it is computed.
+    """
+
+    images: tuple[Path, ...] = ()
+    model: Path = Path("model")
+    flip: bool = True
+    engine: EngineSettings = field(default_factory=EngineSettings)
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """Everything that `rewho demo` does.
+
+    Args:
+        out: Folder of the demo: rendered people, model, report.
+        identities: Rendered people to train on.
+        epochs: Passes over them.
+        seed: Seed of the people and of the training.
+    """
+
+    out: Path = Path("runs/demo")
+    identities: int = 120
+    epochs: int = 6
+    seed: int = 1
