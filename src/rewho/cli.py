@@ -38,6 +38,7 @@ COMMANDS = {
     "train": Command("TrainSettings", "train a single-view model on a labelled data set"),
     "evaluate": Command("EvaluateSettings", "rank a data set's gallery and report CMC, mAP and rank sheets"),
     "embed": Command("EmbedSettings", "turn a folder of pictures into embeddings", "folder"),
+    "explain": Command("ExplainSettings", "show where a model looks, as pictures and sheets", "images"),
     "compare": Command("CompareSettings", "tell how alike the people in two or more pictures are", "images"),
 }
 

@@ -16,6 +16,7 @@ from rewho.core.settings import EvaluateSettings
 from rewho.data.benchmarks import read_settings
 from rewho.data.table import ImageTable
 from rewho.models.weights import TENSORS
+from rewho.pipeline.attention import onlooker
 from rewho.pipeline.embedding import Embedder, load
 from rewho.pipeline.scoring import query_and_gallery, rank_table
 from rewho.pipeline.sections import build_section
@@ -61,7 +62,8 @@ def run(settings: EvaluateSettings) -> Path:
         _warn_of_training_pictures(models, table)
     sections: list[Section] = []
     metrics: list[dict[str, Any]] = []
-    for name, model in models.items():
+    for (name, model), folder in zip(models.items(), settings.model, strict=True):
+        looking = onlooker(model, folder)
         for table, data in zip(data_sets, _data_names(data_sets), strict=True):
             scored = _score(model, table, settings)
             metrics.append({"model": name, "data": data, "rankings": [scores.as_dict() for _, scores in scored]})
@@ -71,7 +73,16 @@ def run(settings: EvaluateSettings) -> Path:
                 metrics[-1]["single_gallery_shot"] = {"cmc": shot.cmc.tolist(), "repeats": shot.repeats}
                 tables.append(_single_shot_table(shot))
             sections.append(
-                build_section(name, data, table, scored, tables=tables, sheets=settings.sheets, seed=settings.seed)
+                build_section(
+                    name,
+                    data,
+                    table,
+                    scored,
+                    tables=tables,
+                    attention=looking.look_at_queries(query_and_gallery(table)[0], settings.attention),
+                    sheets=settings.sheets,
+                    seed=settings.seed,
+                )
             )
             _say_scores(f"{name} on {data}", [scores for _, scores in scored])
     write_report(settings.out, _report(settings, sections, metrics))
