@@ -65,7 +65,8 @@ class Onlooker:
     @torch.inference_mode()
     def _look(self, files: Sequence[Path], names: Sequence[str]) -> list[AttentionRow]:
         view = view_of(self.model.model)
-        pictures = [decode(file) for file in files]
+        colour = self.model.model.mean.tolist()
+        pictures = [view.masked(decode(file), str(file), colour) for file in files]
         images = torch.from_numpy(resize(pictures, view)).to(self.model.device).permute(0, 3, 1, 2)
         feature_map = self.model.model.feature_map(images)
         maps = {OWN_MAP: attention(feature_map)}

@@ -17,7 +17,7 @@ from rewho.data.benchmarks import read_settings
 from rewho.data.table import ImageTable
 from rewho.models.weights import TENSORS
 from rewho.pipeline.attention import onlooker
-from rewho.pipeline.embedding import Embedder, load
+from rewho.pipeline.embedding import Embedder, load, view_of
 from rewho.pipeline.scoring import query_and_gallery, rank_table
 from rewho.pipeline.sections import build_section
 from rewho.rank.metrics import evaluate
@@ -52,6 +52,8 @@ def run(settings: EvaluateSettings) -> Path:
     data_sets = [read_settings(replace(settings.reading, root=root)) for root in settings.data]
     inputs = {f"model {name}": hash_file(path / TENSORS) for name, path in zip(models, settings.model, strict=True)}
     inputs |= {f"data {number}": table.digest() for number, table in enumerate(data_sets)}
+    for model in models.values():
+        inputs |= view_of(model.model).inputs()
     stage = Stage(settings.out, "evaluate", plain(settings), inputs, FREE_SETTINGS)
     page = settings.out / "index.html"
     if stage.begin() == "finished":
