@@ -171,9 +171,10 @@ def _view(what: str, fields: dict[str, Any], folder: Path, view: View | None) ->
 
 def _channels(what: str, fields: dict[str, Any], name: str, default: Sequence[float] | None) -> tuple[float, ...]:
     """Return mean or std of the three channels, 0 to 1."""
-    values = fields.get(name, default)
-    right = isinstance(values, Sequence) and len(values) == 3 and all(isinstance(v, int | float) for v in values)
-    if not right or not all(0 <= float(v) <= 1 for v in values) or (name == "std" and min(values) <= 0):
+    values: Any = fields.get(name, default)
+    numbers = isinstance(values, list | tuple) and all(isinstance(value, int | float) for value in values)
+    lowest = 0.0 if name == "mean" else 1e-6  # nothing is divided by zero
+    if not numbers or len(values) != 3 or not all(lowest <= value <= 1 for value in values):
         raise UserError(
             f"{what}, {name}",
             expected="three numbers from 0 to 1, for red, green and blue",
@@ -251,8 +252,9 @@ def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engi
     if weights not in (None, "none"):
         fill(network, read_weights(folder / str(weights)), f"{folder / str(weights)}")
     what = f"teacher {name}"
-    mean = _channels(what, fields, "mean", network.pretrained_cfg.get("mean"))
-    std = _channels(what, fields, "std", network.pretrained_cfg.get("std"))
+    config: Any = network.pretrained_cfg
+    mean = _channels(what, fields, "mean", config.get("mean"))
+    std = _channels(what, fields, "std", config.get("std"))
     digest = hashlib.sha256(model_name.encode())
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(key.encode() + tensor.contiguous().numpy().tobytes())
