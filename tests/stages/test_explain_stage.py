@@ -10,11 +10,10 @@ import torch
 
 from rewho.core.artifact import damage
 from rewho.core.check import UserError
-from rewho.core.settings import EngineSettings, EvaluateSettings, ExplainSettings
+from rewho.core.settings import BranchSettings, EngineSettings, EvaluateSettings, ExplainSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
-from rewho.models.branches import BRANCHES_CARD, BranchSettings, load_branches, save_branches
-from rewho.models.factorization import attention
+from rewho.models.factorization import BRANCH_CARD, Factorization, attention, save_branches
 from rewho.models.weights import load_model
 from rewho.pipeline.attention import open_onlooker
 from rewho.pipeline.embedding import view_of
@@ -29,8 +28,9 @@ def distilled(model, tmp_path_factory):
     shutil.copytree(model, folder)
     torch.manual_seed(1)
     network, _ = load_model(folder)
-    settings = BranchSettings({"holistic": 16, "up1": 8, "dn1": 8}, features=12, kernel=2)
-    save_branches(folder, settings.build(network), settings)
+    widths = {"holistic": 16, "up1": 8, "dn1": 8}
+    branches = Factorization(network.backbone.channels, 16, widths, features=12, kernel=2)
+    save_branches(folder, branches, BranchSettings(features=12, kernel=2))
     return folder
 
 
@@ -63,18 +63,6 @@ def test_branches_beside_a_model_are_shown_too(distilled, images, tmp_path):
     assert names == {"f", "up1"}
 
 
-def test_branches_come_back_as_they_were_saved(distilled):
-    network, _ = load_model(distilled)
-    branches = load_branches(distilled, network)
-    assert branches is not None and branches.views == ("holistic", "up1", "dn1")
-    feature_map, representation = torch.randn(2, network.backbone.channels, 4, 2), torch.randn(2, 16)
-    again = load_branches(distilled, network)
-    for view, prediction in branches(feature_map, representation).items():
-        other = again(feature_map, representation)[view]
-        assert torch.equal(prediction.from_map, other.from_map)
-        assert torch.equal(prediction.from_representation, other.from_representation)
-
-
 def test_a_folder_of_pictures_is_explained_and_a_second_call_does_nothing(model, people, tmp_path, capsys):
     settings = ExplainSettings((people / "query",), model, tmp_path / "out", engine=CPU)
     explain.run(settings)
@@ -97,7 +85,7 @@ def test_mistakes_are_answered(model, distilled, images, tmp_path):
         explain.run(ExplainSettings(images, model, tmp_path / "a", views=("up1",), engine=CPU))
     broken = tmp_path / "broken"
     shutil.copytree(distilled, broken)
-    (broken / BRANCHES_CARD).write_text(json.dumps({"view": {"up1": 8}}))
+    (broken / BRANCH_CARD).write_text(json.dumps({"view": {"up1": 8}}))
     with pytest.raises(UserError, match=r"branches\.json"):
         open_onlooker(broken, CPU)
     assert not (tmp_path / "a").exists()

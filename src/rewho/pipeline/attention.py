@@ -14,8 +14,7 @@ from rewho.core.settings import EngineSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
 from rewho.data.table import ImageTable
-from rewho.models.branches import load_branches
-from rewho.models.factorization import Factorization, attention
+from rewho.models.factorization import Factorization, attention, load_branches
 from rewho.pipeline.embedding import Embedder, load, view_of
 from rewho.rank.attention_sheet import AttentionRow
 
@@ -97,7 +96,7 @@ def open_onlooker(folder: Path, engine: EngineSettings, views: Sequence[str] = (
 
 def onlooker(model: Embedder, folder: Path, views: Sequence[str] = ()) -> Onlooker:
     """Return a loaded model with the branches beside it; see `open_onlooker`."""
-    branches = load_branches(folder, model.model)
+    branches = load_branches(folder)
     there = branches.views if branches is not None and branches.map_branches else ()
     for name in views:
         check_choice(f"--views, of the branches kept in {folder}", name, there)

@@ -12,7 +12,7 @@ from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.settings import ExplainSettings
 from rewho.data.file_lists import list_pictures
-from rewho.models.branches import BRANCHES
+from rewho.models.factorization import BRANCH_TENSORS
 from rewho.models.weights import TENSORS
 from rewho.pipeline.attention import open_onlooker
 from rewho.rank.attention_sheet import AttentionRow, attention_sheet
@@ -37,7 +37,7 @@ def run(settings: ExplainSettings) -> Path:
     began = time.monotonic()
     files = _files(settings.images)
     model = open_onlooker(settings.model, settings.engine, settings.views)
-    weights = [settings.model / name for name in (TENSORS, BRANCHES)]
+    weights = [settings.model / name for name in (TENSORS, BRANCH_TENSORS)]
     inputs = {file.name: hash_file(file) for file in weights if file.is_file()}
     inputs["pictures"] = digest([(file.name, hash_file(file)) for file in files])
     stage = Stage(settings.out, "explain", plain(settings), inputs, FREE_SETTINGS)
