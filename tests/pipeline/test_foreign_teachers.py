@@ -1,6 +1,7 @@
 """Teachers of any kind: our folders, timm's networks, ONNX files; the same vectors whichever way they come."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,13 +11,18 @@ import torch
 from safetensors.torch import save_file
 
 from rewho.core.check import UserError
-from rewho.core.settings import EngineSettings, ModelSettings
+from rewho.core.settings import DataSettings, EngineSettings, ModelSettings, RepresentSettings
 from rewho.data.augment import resize
+from rewho.data.benchmarks import read_settings
+from rewho.data.representations import open_representations
+from rewho.data.synthetic import write_people
 from rewho.data.views import VIEWS
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import ModelCard, save_model
 from rewho.pipeline.embedding import load
 from rewho.pipeline.foreign_teachers import open_teacher
+from rewho.pipeline.training import training_part
+from rewho.stages import represent
 
 CPU = EngineSettings(device="cpu")
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
@@ -60,7 +66,7 @@ def describe(folder, **fields):
 def mean_colours(pictures, size=(32, 16)):
     """What the exported network gives: the mean of each normalised channel, which a flip leaves as it is."""
     arrays = [cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB) for file in pictures]
-    shrunk = np.stack([cv2.resize(array, size[::-1]) for array in arrays])
+    shrunk = resize(arrays, replace(VIEWS["holistic"], size=size))
     return ((shrunk / 255 - MEAN) / STD).mean(axis=(1, 2))
 
 
@@ -152,3 +158,17 @@ def test_a_view_is_needed_and_a_bare_onnx_file_is_not_enough(tmp_path):
     (tmp_path / "t.yaml").write_text("network: timm:resnet10t\nweights: none\n")
     with pytest.raises(UserError, match="expected a view"):
         open_teacher(tmp_path / "t.yaml", None, CPU)
+
+
+def test_teachers_of_several_kinds_are_represented_together(tmp_path):
+    people = write_people(tmp_path / "people", identities=3, test_identities=1, distractors=0, junk=0, workers=0)
+    export(tmp_path / "colours.onnx")
+    save_model(tmp_path / "own", SingleViewModel(ModelSettings(embedding=8, view="dn1"), (32, 32)), ModelCard())
+    kinds = (tmp_path / "own", describe(tmp_path, network="colours.onnx"))
+    settings = RepresentSettings(kinds, tmp_path / "said", DataSettings(root=people), engine=CPU)
+    index = json.loads((represent.run(settings) / "representations.json").read_text())
+    assert {entry["view"]: entry["width"] for entry in index["teachers"]} == {"dn1": 8, "holistic": 3}
+    part = training_part(read_settings(settings.data))
+    said = open_representations(tmp_path / "said", part.digest()).gather(np.arange(len(part)))
+    files = [part.file(row) for row in range(len(part))]
+    np.testing.assert_allclose(said[:, 8:], mean_colours(files), atol=2e-3)
