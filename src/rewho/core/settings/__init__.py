@@ -22,7 +22,13 @@ from rewho.core.settings.parts import (
     SamplerSettings,
 )
 from rewho.core.settings.train import LossSettings, TrainSettings
-from rewho.core.settings.use import CompareSettings, DemoSettings, EmbedSettings, EvaluateSettings
+from rewho.core.settings.use import (
+    CompareSettings,
+    DemoSettings,
+    EmbedSettings,
+    EvaluateSettings,
+    ExplainSettings,
+)
 
 __all__ = [
     "AugmentSettings",
@@ -35,6 +41,7 @@ __all__ = [
     "EmbedSettings",
     "EngineSettings",
     "EvaluateSettings",
+    "ExplainSettings",
     "LoopSettings",
     "LossSettings",
     "MimicSettings",
