@@ -130,7 +130,7 @@ class TablePlan:
     def chain(self, model: str) -> list[Step]:
         """Return the steps that a model needs, in the order they have to be run, its own last."""
         wanted: set[str] = set()
-        waiting = [model.split("/")[0]]
+        waiting = [model.split("/", maxsplit=1)[0]]
         while waiting:
             name = waiting.pop()
             wanted.add(name)
@@ -240,7 +240,9 @@ def _step(what: str, name: str, content: object, folder: Path, earlier: Sequence
 def _row(what: str, content: object) -> PlanRow:
     fields = _known(f"{what}, row", content, _ROW_FIELDS)
     model = fields.get("model") or {}
-    models = {str(key): str(value) for key, value in model.items()} if isinstance(model, Mapping) else {"default": model}
+    models = (
+        {str(key): str(value) for key, value in model.items()} if isinstance(model, Mapping) else {"default": model}
+    )
     paper = {str(key): tuple(figures) for key, figures in (fields.get("paper") or {}).items()}
     for key, figures in paper.items():
         if len(figures) != len(MEASURES):

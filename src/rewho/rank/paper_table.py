@@ -1,6 +1,6 @@
 """A table with our figures beside a paper's, as Markdown, as an HTML page, and as what JSON can hold.
 
-Papers seldom say which convention of mAP they follow (see the guide on evaluation), so both of ours stand beside theirs.
+Papers seldom say which convention of mAP they follow, so both of ours stand beside theirs.
 """
 
 from __future__ import annotations
@@ -82,7 +82,12 @@ class PaperTable:
 
     def header(self) -> list[str]:
         """Return the names of all columns."""
-        return ["", "M parameters", "paper", *(f"{data}: {column}" for data in self.data_sets.values() for column in COLUMNS)]
+        return [
+            "",
+            "M parameters",
+            "paper",
+            *(f"{data}: {column}" for data in self.data_sets.values() for column in COLUMNS),
+        ]
 
     def lines(self) -> list[list[str]]:
         """Return the words of all rows."""
@@ -116,9 +121,7 @@ class PaperTable:
 
 
 def _cell_dict(cell: PaperCell) -> dict[str, Any]:
-    ours = {
-        name: {"value": score.value, "interval_95": [score.low, score.high]} for name, score in cell.scores.items()
-    }
+    ours = {name: {"value": score.value, "interval_95": [score.low, score.high]} for name, score in cell.scores.items()}
     return {"ours": ours, "paper": {"Rank-1": cell.paper[0], "mAP": cell.paper[1]}, **plain(cell.detail)}
 
 
@@ -143,14 +146,14 @@ def markdown(table: PaperTable) -> str:
     lines = [[cell.replace("|", "\\|") for cell in line] for line in table.lines()]
     header = [table.header(), ["---"] + ["---:"] * (len(table.header()) - 1)]
     notes = [f"{note}\n" for note in table.notes]
-    return "\n".join(
-        [f"# {table.title}\n", *notes, *("| " + " | ".join(line) + " |" for line in [*header, *lines])]
-    )
+    return "\n".join([f"# {table.title}\n", *notes, *("| " + " | ".join(line) + " |" for line in [*header, *lines])])
 
 
 def page(table: PaperTable) -> str:
     """Return the table as an HTML page, the same text for the same table; it needs no network and runs no script."""
-    head = "".join(f'<th scope="colgroup" colspan="{len(COLUMNS)}">{text(name)}</th>' for name in table.data_sets.values())
+    head = "".join(
+        f'<th scope="colgroup" colspan="{len(COLUMNS)}">{text(name)}</th>' for name in table.data_sets.values()
+    )
     names = "".join(f'<th scope="col" class="number">{text(name)}</th>' for _ in table.data_sets for name in COLUMNS)
     rows = "".join(
         f'<tr><th scope="row">{text(line[0])}</th>'
