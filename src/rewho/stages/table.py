@@ -32,14 +32,6 @@ from rewho.rank.report_content import Score
 KEYS = ("rank_1", "mAP_rectangular", "mAP_trapezoid")  # what `OURS` is called in metrics.json
 CLASSES = {"train": "TrainSettings", "teachers": "TeachersSettings", "represent": "RepresentSettings"}
 CLASSES |= {"distill": "DistillSettings", "evaluate": "EvaluateSettings"}
-SMOKE_PEOPLE = {
-    "identities": 6,
-    "test_identities": 4,
-    "cameras": 2,
-    "images_per_camera": 2,
-    "distractors": 2,
-    "junk": 1,
-}
 SMOKE_NOTE = "Small variant on rendered people: it shows that everything works, and its figures mean nothing."
 
 
@@ -87,7 +79,7 @@ def _data_sets(plan: TablePlan, settings: TableSettings) -> dict[str, DataSettin
     """Return the data sets by name, in the order given; for the small variant, rendered people in their place."""
     if settings.smoke:
         folders = {
-            key: write_people(settings.out / "people" / key, **SMOKE_PEOPLE, seed=seed)
+            key: _few_people(settings.out / "people" / key, seed)
             for seed, key in enumerate(plan.smoke_data, settings.seed)
         }
         return {key: DataSettings(root=folder, workers=0) for key, folder in folders.items()}
@@ -101,6 +93,12 @@ def _data_sets(plan: TablePlan, settings: TableSettings) -> dict[str, DataSettin
             )
         found[name] = data
     return found
+
+
+def _few_people(folder: Path, seed: int) -> Path:
+    return write_people(
+        folder, identities=6, test_identities=4, cameras=2, images_per_camera=2, distractors=2, junk=1, seed=seed
+    )
 
 
 @dataclass
