@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from rewho.core import settings as all_settings
-from rewho.core.artifact import MANIFEST, flatten
+from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.config import fill, read_recipe
 from rewho.core.settings import DataSettings, EngineSettings, TableSettings
@@ -138,27 +138,32 @@ def test_mistakes_are_named_before_anything_runs(made, tmp_path, change, message
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
-def test_every_step_of_every_table_has_settings_that_exist(path):
-    plan = read_plan(path)
-    folders = {name: Path("runs") / name for name in plan.steps}
-    assert plan.data == ("market1501", "dukemtmc-reid", "cuhk03-np-detected")
-    for step in plan.steps.values():
-        for smoke in (False, True):
-            values = read_recipe(step.recipe, smoke=smoke) if step.recipe else {}
-            values |= step.resolved(folders) | (plan.smoke.get(step.stage, {}) if smoke else {})
-            assert fill(getattr(all_settings, table.CLASSES[step.stage]), flatten(values), step.stage)
-    assert all(0 < figure <= 100 for row in plan.rows for pair in row.paper.values() for figure in pair)
+def test_every_step_of_every_table_has_settings_that_exist():
+    checked = {}
+    for path in TABLES:
+        plan = read_plan(path)
+        assert plan.data == ("market1501", "dukemtmc-reid", "cuhk03-np-detected")
+        folders = {name: Path("runs") / name for name in plan.steps}
+        for step in plan.steps.values():
+            values = read_recipe(step.recipe, smoke=True) if step.recipe else {}
+            values |= step.resolved(folders) | plan.smoke.get(step.stage, {})
+            if step.name not in checked:
+                checked[step.name] = fill(getattr(all_settings, table.CLASSES[step.stage]), values, step.stage)
+    assert len(checked) == 4 + 7 + 14 + 4 + 4
+    assert checked["r50b-attr-r101"].student == Path("runs/r50b-initial")
+    assert checked["r50b-group1-r152"].views == ("holistic", "up1", "mid1", "dn1")
 
 
 def test_the_tables_hold_the_papers_figures(shared):
     """Every figure of a table stands in the paper's text, as a number: it writes 62.4 also as 62.40."""
     text = (shared / "seeds/factorized-distillation.txt").read_text()
     known = {float(number) for number in re.findall(r"\d+\.\d+|\b\d\d\b", text)}
+    known |= {float(f"{whole}.{rest}") for whole, rest in re.findall(r"\b(\d\d) (\d{1,2})\b", text)}  # lost in the scan
     swept = 0
     for path in TABLES:
         for row in read_plan(path).rows:
             figures = [figure for pair in row.paper.values() for figure in pair]
+            assert all(0 < figure <= 100 for figure in figures)
             assert set(figures) <= known, (path.stem, row.label)
             swept += len(figures)
     assert len(TABLES) == 6 and swept > 300
