@@ -42,6 +42,7 @@ COMMANDS = {
     ),
     "distill": Command("DistillSettings", "teach a trained student what the experts of all views know"),
     "evaluate": Command("EvaluateSettings", "rank a data set's gallery and report CMC, mAP and rank sheets"),
+    "table": Command("TableSettings", "run what a paper's table needs; our figures beside the paper's", "name"),
     "embed": Command("EmbedSettings", "turn a folder of pictures into embeddings", "folder"),
     "explain": Command("ExplainSettings", "show where a model looks, as pictures and sheets", "images"),
     "compare": Command("CompareSettings", "tell how alike the people in two or more pictures are", "images"),

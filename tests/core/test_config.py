@@ -98,9 +98,12 @@ def test_every_option_of_every_command_is_explained():
 def test_every_recipe_is_a_document_with_a_smoke_variant(recipe):
     about = yaml.safe_load(recipe.read_text())["about"]
     assert set(about) == {"claim", "command", "cost", "expected"} and all(about.values())
+    if recipe.parent.name == "tables":  # documents of another kind, see tests/stages/test_table_stage.py
+        return
     if "--recipe" in about["command"]:
         assert f"--recipe {recipe.relative_to(RECIPES.parent).as_posix()}" in about["command"]
-    full = parse(TrainSettings, ["--recipe", str(recipe)], "train")
-    smoke = parse(TrainSettings, ["--recipe", str(recipe), "--smoke"], "train")
-    assert full.epochs > smoke.epochs == 1
-    assert smoke.model.pretrained == "none"
+    full, smoke = read_recipe(recipe), read_recipe(recipe, smoke=True)
+    assert full["epochs"] > smoke["epochs"] == 1
+    networks = {name for name in smoke if name.endswith("pretrained")}
+    assert all(smoke[name] == "none" for name in networks)
+    assert networks or about["command"].startswith("rewho distill")

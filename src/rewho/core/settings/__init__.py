@@ -21,6 +21,7 @@ from rewho.core.settings.parts import (
     OptimizerSettings,
     SamplerSettings,
 )
+from rewho.core.settings.table import TableSettings
 from rewho.core.settings.train import LossSettings, TrainSettings
 from rewho.core.settings.use import (
     CompareSettings,
@@ -49,6 +50,7 @@ __all__ = [
     "OptimizerSettings",
     "RepresentSettings",
     "SamplerSettings",
+    "TableSettings",
     "TeachersSettings",
     "TrainSettings",
 ]
