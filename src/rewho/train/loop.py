@@ -141,7 +141,8 @@ class _Run:
         """Set the learning rate and torch's generators, both from the step's number alone."""
         step, settings = self.state.step, self.settings
         rate = learning_rate(settings.optimizer, step, self.training.epoch_length, settings.epochs)
-        set_learning_rate(self.optimizer, rate)
+        frozen = step < settings.optimizer.freeze_epochs * self.training.epoch_length
+        set_learning_rate(self.optimizer, rate, frozen=frozen)
         torch.manual_seed(int(generator(settings.seed, "torch", step, self.fabric.global_rank).integers(2**62)))
         return rate
 
