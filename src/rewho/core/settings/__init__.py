@@ -14,6 +14,7 @@ from rewho.core.settings.parts import (
     OptimizerSettings,
     SamplerSettings,
 )
+from rewho.core.settings.pretrain import ContrastAugmentSettings
 from rewho.core.settings.train import LossSettings, TrainSettings
 from rewho.core.settings.use import CompareSettings, DemoSettings, EmbedSettings, EvaluateSettings
 
@@ -21,6 +22,7 @@ __all__ = [
     "AugmentSettings",
     "CheckpointSettings",
     "CompareSettings",
+    "ContrastAugmentSettings",
     "DataSettings",
     "DemoSettings",
     "EmbedSettings",
