@@ -36,6 +36,11 @@ class Command:
 COMMANDS = {
     "demo": Command("DemoSettings", "render people, train, evaluate, and show the result; needs no data"),
     "train": Command("TrainSettings", "train a single-view model on a labelled data set"),
+    "teachers": Command("TeachersSettings", "train one expert per view of the body, one after the other"),
+    "represent": Command(
+        "RepresentSettings", "write down what each teacher says of every training picture", "teachers"
+    ),
+    "distill": Command("DistillSettings", "teach a trained student what the experts of all views know"),
     "evaluate": Command("EvaluateSettings", "rank a data set's gallery and report CMC, mAP and rank sheets"),
     "embed": Command("EmbedSettings", "turn a folder of pictures into embeddings", "folder"),
     "compare": Command("CompareSettings", "tell how alike the people in two or more pictures are", "images"),

@@ -114,6 +114,18 @@ class Embedder:
         Raises:
             UserError: No pictures, or one that cannot be read; says which.
         """
+        parts = []
+        for part in self.stream(images, flip=flip, batch=batch):
+            parts.append(part)
+            done(len(part))
+        return np.concatenate(parts)
+
+    def stream(self, images: Sequence[Picture], *, flip: bool = True, batch: int = 64) -> Iterator[NDArray[np.float32]]:
+        """Yield the embeddings [at most `batch`, D] of `embed` as they come, so that no more than a few are in memory.
+
+        Raises:
+            UserError: As in `embed`.
+        """
         if len(images) == 0:
             raise UserError("pictures to embed", expected="at least one", got="none", fix="Check the folder.")
         view = view_of(self.model)
@@ -122,11 +134,7 @@ class Embedder:
             for start in range(0, len(images), batch):
                 yield resize([_pixels(image) for image in images[start : start + batch]], view)
 
-        parts = []
-        for part in embed_batches(self.model, prepare(), self.device, flip=flip):
-            parts.append(part)
-            done(len(part))
-        return np.concatenate(parts)
+        yield from embed_batches(self.model, prepare(), self.device, flip=flip)
 
 
 def _pixels(image: Picture) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rewho.core.artifact import MANIFEST, Stage
@@ -206,7 +206,7 @@ def build_training(
     _check_shares(settings, fabric.world_size)
     figures: dict[str, float] = {}
 
-    def batches(start: int) -> Iterable[Batch]:
+    def batches(start: int) -> Iterable[tuple[Tensor, ...]]:
         return load_batches(
             replace(plans, start=start),
             prepare,

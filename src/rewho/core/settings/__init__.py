@@ -4,6 +4,13 @@ A recipe (YAML) and the command line fill the same classes, see `core/config.py`
 that `rewho train --help` answers at once.
 """
 
+from rewho.core.settings.distill import (
+    BranchSettings,
+    DistillSettings,
+    MimicSettings,
+    RepresentSettings,
+    TeachersSettings,
+)
 from rewho.core.settings.parts import (
     AugmentSettings,
     CheckpointSettings,
@@ -20,18 +27,23 @@ from rewho.core.settings.use import CompareSettings, DemoSettings, EmbedSettings
 
 __all__ = [
     "AugmentSettings",
+    "BranchSettings",
     "CheckpointSettings",
     "CompareSettings",
     "ContrastAugmentSettings",
     "DataSettings",
     "DemoSettings",
+    "DistillSettings",
     "EmbedSettings",
     "EngineSettings",
     "EvaluateSettings",
     "LoopSettings",
     "LossSettings",
+    "MimicSettings",
     "ModelSettings",
     "OptimizerSettings",
+    "RepresentSettings",
     "SamplerSettings",
+    "TeachersSettings",
     "TrainSettings",
 ]

@@ -1,0 +1,36 @@
+"""Finding teachers: model folders that each speak for one view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rewho.core.check import UserError
+from rewho.models.weights import CARD
+
+
+def find_teachers(paths: Sequence[Path]) -> list[Path]:
+    """Return the model folders among `paths`; a folder of model folders stands for all in it, sorted by name.
+
+    Raises:
+        UserError: None were named, or a path is neither.
+    """
+    if not paths:
+        raise UserError(
+            "--teachers", expected="at least one model folder", got="none", fix="Pass --teachers FOLDER [FOLDER ...]."
+        )
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(card.parent for card in path.glob(f"*/{CARD}")) if path.is_dir() else []
+        if (path / CARD).is_file():
+            found.append(path)
+        elif inside:
+            found += inside
+        else:
+            raise UserError(
+                f"--teachers {path}",
+                expected="a finished model folder, or a folder that holds some",
+                got="neither" if path.is_dir() else "no such folder",
+                fix="Give what `rewho teachers --out` or `rewho train --out` wrote; unfinished runs have no model.",
+            )
+    return found
