@@ -21,7 +21,12 @@ from rewho.core.settings.parts import (
     OptimizerSettings,
     SamplerSettings,
 )
-from rewho.core.settings.pretrain import ContrastAugmentSettings
+from rewho.core.settings.pretrain import (
+    ContrastAugmentSettings,
+    ContrastSettings,
+    PretrainPictureSettings,
+    PretrainSettings,
+)
 from rewho.core.settings.train import LossSettings, TrainSettings
 from rewho.core.settings.use import CompareSettings, DemoSettings, EmbedSettings, EvaluateSettings
 
@@ -31,6 +36,7 @@ __all__ = [
     "CheckpointSettings",
     "CompareSettings",
     "ContrastAugmentSettings",
+    "ContrastSettings",
     "DataSettings",
     "DemoSettings",
     "DistillSettings",
@@ -42,6 +48,8 @@ __all__ = [
     "MimicSettings",
     "ModelSettings",
     "OptimizerSettings",
+    "PretrainPictureSettings",
+    "PretrainSettings",
     "RepresentSettings",
     "SamplerSettings",
     "TeachersSettings",

@@ -194,12 +194,14 @@ class CheckpointSettings:
         keep: How many checkpoints to keep; the older ones are what a damaged newest one falls back to.
         spike_factor: Stop when the loss exceeds the median of the last 50 by this factor (and the largest by half);
             0 is off.
+        spike_after: Steps in the beginning in which a jump is no reason to stop.
     """
 
     every_epochs: int = 1
     every_steps: int = 0
     keep: int = 2
     spike_factor: float = 4.0
+    spike_after: int = 0
 
 
 class LoopSettings(Protocol):
