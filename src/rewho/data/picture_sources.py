@@ -24,6 +24,9 @@ from rewho.data.benchmarks import read, recognise
 from rewho.data.file_lists import check_folder, list_pictures
 from rewho.data.pictures import Pictures, decode
 
+SMALLEST_DEVIATION = 1.0
+"""Grey levels; pictures of one colour have none, and networks divide by it."""
+
 
 class PictureSource(Protocol):
     """Pictures by row."""
@@ -200,6 +203,6 @@ def channel_statistics(
             total += sum(pool.map(moments, step))
             done(len(step))
     mean, square = total.T / len(rows)
-    deviation = np.sqrt(np.maximum(square - mean**2, 1e-6))
+    deviation = np.maximum(np.sqrt(np.maximum(square - mean**2, 0.0)), SMALLEST_DEVIATION)
     first, second = ((values / 255).round(4).tolist() for values in (mean, deviation))
     return (first[0], first[1], first[2]), (second[0], second[1], second[2])
