@@ -1,7 +1,9 @@
 """Pre-training on pictures without labels: exact resume, what it leaves and says, what begins from it."""
 
 import json
+import os
 import shutil
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing as processes
 
 from conftest import quick
 from rewho.core.artifact import MANIFEST
@@ -230,3 +233,35 @@ def test_mistakes(people, tmp_path):
         pretrain.run(settings(people, tmp_path / "group", contrast=ContrastSettings(norm_group=3, queue=30)))
     with pytest.raises(UserError, match="a transformer"):
         pretrain.run(settings(people, tmp_path / "patches", contrast=ContrastSettings(freeze_patches=True, queue=30)))
+
+
+def _as_torchrun(rank: int, port: int, people: str, out: str) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ["TORCHELASTIC_RUN_ID"] = "test"
+    torch.set_num_threads(1)
+    engine = EngineSettings(device="cpu", precision="32", devices=2)
+    pretrain.run(settings(Path(people), Path(out), engine=engine))
+
+
+@pytest.mark.slow
+def test_two_devices_do_what_one_does(people, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes.spawn(_as_torchrun, args=(port, str(people), str(tmp_path / "two")), nprocs=2)
+    one, two = last(pretrain.run(settings(people, tmp_path / "one"))), last(tmp_path / "two")
+    for name, tensor in one["parameters"].items():
+        torch.testing.assert_close(two["parameters"][name], tensor, atol=1e-5, rtol=1e-4, msg=name)
+    torch.testing.assert_close(
+        two["buffers"]["contrast.queue.keys"], one["buffers"]["contrast.queue.keys"], atol=1e-4, rtol=0
+    )
+    losses = [[line["total"] for line in read_log(tmp_path / name) if "total" in line] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    unsplit = settings(
+        people,
+        tmp_path / "unsplit",
+        contrast=ContrastSettings(queue=30, norm_group=0, reference_batch=0, projection=16),
+    )
+    other = [line["total"] for line in read_log(pretrain.run(unsplit)) if "total" in line]
+    assert other != pytest.approx(losses[0], rel=1e-3), "the groups must make the difference"
