@@ -90,7 +90,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explain_full_disk(path: Path, aside: Path) -> Iterator[None]:
+def explain_full_disk(path: Path, aside: Path) -> Iterator[None]:
     """Remove what was half written and say in plain words that the disk is full."""
     try:
         yield
@@ -123,7 +123,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
-    with _explain_full_disk(path, aside):
+    with explain_full_disk(path, aside):
         with aside.open("wb") as file:
             write(file)
             file.flush()
@@ -149,7 +149,7 @@ def write_folder(path: Path, fill: Callable[[Path], object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent)
     aside = path.parent / f"{ASIDE}{os.getpid()}-{path.name}"
-    with _explain_full_disk(path, aside):
+    with explain_full_disk(path, aside):
         aside.mkdir()
         fill(aside)
         files = sorted(file for file in aside.rglob("*") if file.is_file())
