@@ -4,6 +4,14 @@ A recipe (YAML) and the command line fill the same classes, see `core/config.py`
 that `rewho train --help` answers at once.
 """
 
+from rewho.core.settings.crop import (
+    DetectorSettings,
+    LimitSettings,
+    PoseSettings,
+    RuleSettings,
+    SamplingSettings,
+    ScreenSettings,
+)
 from rewho.core.settings.parts import (
     AugmentSettings,
     CheckpointSettings,
@@ -22,12 +30,18 @@ __all__ = [
     "CompareSettings",
     "DataSettings",
     "DemoSettings",
+    "DetectorSettings",
     "EmbedSettings",
     "EngineSettings",
     "EvaluateSettings",
+    "LimitSettings",
     "LossSettings",
     "ModelSettings",
     "OptimizerSettings",
+    "PoseSettings",
+    "RuleSettings",
     "SamplerSettings",
+    "SamplingSettings",
+    "ScreenSettings",
     "TrainSettings",
 ]
