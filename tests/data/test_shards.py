@@ -183,7 +183,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began = time.monotonic()
 crops = CropSet.open(sys.argv[1])
 count = len(crops)
-people = crops.manifest(["video", "frame", "quality"])
+people = crops.manifest(["frame", "width", "quality"])
 print(count, len(people), time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

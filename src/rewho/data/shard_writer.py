@@ -138,7 +138,8 @@ class ShardWriter:
         count = waiting - waiting % BATCH_ROWS if whole_only else waiting
         self._open = self._open or _OpenShard(self.folder, f"{len(self._shards):05d}")
         for start in range(0, count, BATCH_ROWS):
-            self._open.write(table.slice(start, min(BATCH_ROWS, count - start)))
+            # Taking copies: a slice would carry bits of its neighbours into the file's padding.
+            self._open.write(table.take(np.arange(start, min(start + BATCH_ROWS, count))))
         self._pending = [table.slice(count)] if count < waiting else []
 
     def _close_shard(self) -> None:

@@ -255,9 +255,8 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         """
         pa = arrow()
         try:
-            return pa.parquet.read_table(
-                self.folder / shard.rows, columns=None if columns is None else list(columns), memory_map=True
-            )
+            with pa.parquet.ParquetFile(self.folder / shard.rows, memory_map=True) as file:
+                return file.read(columns=None if columns is None else list(columns))
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(shard.rows, str(error)) from error
 
