@@ -139,16 +139,21 @@ def write_json(path: Path, value: Any) -> Path:  # noqa: ANN401 - anything `plai
     return write_file(path, lambda file: file.write(text.encode() + b"\n"))
 
 
-def write_folder(path: Path, fill: Callable[[Path], object]) -> Path:
+def write_folder(path: Path, fill: Callable[[Path], object], aside_in: Path | None = None) -> Path:
     """Write a folder so that it is there whole or not at all; an older one of that name is replaced.
 
     Args:
         path: Where the folder shall be.
         fill: Called with an empty folder to write into; its files are hashed into a manifest, then it is renamed.
+        aside_in: Where the unfinished folder is kept, on the same disk; beside `path` by default. Whoever has many
+            writers gives a folder of their own and clears it, because looking for what killed ones left takes time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(path.parent)
-    aside = path.parent / f"{ASIDE}{os.getpid()}-{path.name}"
+    if aside_in is None:
+        remove_unfinished(path.parent)
+    else:
+        aside_in.mkdir(parents=True, exist_ok=True)
+    aside = (aside_in or path.parent) / f"{ASIDE}{os.getpid()}-{path.name}"
     with explain_full_disk(path, aside):
         aside.mkdir()
         fill(aside)

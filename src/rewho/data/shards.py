@@ -260,9 +260,18 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(shard.rows, str(error)) from error
 
+    def batches_of(self, number: int) -> Iterator[pa.RecordBatch]:
+        """Yield the names and encoded pictures of one shard, a record batch at a time, in order.
+
+        Raises:
+            UserError: The file is missing or damaged.
+        """
+        reader = self._reader(number)
+        yield from (reader.get_batch(batch) for batch in range(reader.num_record_batches))
+
     def pictures(self) -> Iterator[tuple[str, Encoded]]:
         """Yield name and encoded picture of every crop, in order, in bounded memory."""
-        for row in range(len(self)):
-            if row % BATCH_ROWS == 0:
-                self._batches.clear()
-            yield self.name(row), self.bytes(row)
+        for number in range(len(self.contents.shards)):
+            for batch in self.batches_of(number):
+                for name, picture in zip(batch.column(0), batch.column(1), strict=True):
+                    yield name.as_py(), picture.as_py()

@@ -12,6 +12,7 @@ from rewho.core.settings.crop import (
     SamplingSettings,
     ScreenSettings,
 )
+from rewho.core.settings.crops import CropSettings, CropsSettings, SelectionSettings, TermsSettings
 from rewho.core.settings.parts import (
     AugmentSettings,
     CheckpointSettings,
@@ -28,6 +29,8 @@ __all__ = [
     "AugmentSettings",
     "CheckpointSettings",
     "CompareSettings",
+    "CropSettings",
+    "CropsSettings",
     "DataSettings",
     "DemoSettings",
     "DetectorSettings",
@@ -43,5 +46,7 @@ __all__ = [
     "SamplerSettings",
     "SamplingSettings",
     "ScreenSettings",
+    "SelectionSettings",
+    "TermsSettings",
     "TrainSettings",
 ]
