@@ -1,7 +1,7 @@
 """What meets in memory between a video and its crops: frames, people in them, the verdict on each, and failures.
 
-Coordinates are pixels of the frame as it is shown (rotation applied), x to the right and y down, from the outer corner of
-the first pixel. Frame numbers count from 0 in the order of presentation.
+Coordinates are pixels of the frame as it is shown (rotation applied), x to the right and y down, from the outer
+corner of the first pixel. Frame numbers count from 0 in the order of presentation.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class Probe:
         rotation: Degrees that the file asks to turn its frames by, counter-clockwise.
         title: Title in the container's metadata.
         marks: Marks of VR in the container's metadata, such as `spherical`.
-        stillness: Largest mean absolute difference in grey levels between any two of the evenly spaced frames that
-            were compared; NaN where they were not.
+        stillness: Largest difference in grey levels between the evenly spaced frames that were compared, in any of
+            64 × 36 cells of the picture; NaN where they were not.
         seam: Difference across the left and right border over that between neighbouring columns; NaN where unknown.
     """
 

@@ -63,13 +63,14 @@ class ScreenSettings:
             does.
         min_frames: Refuse videos with fewer frames; the paper takes 100.
         static_frames: How many evenly spaced frames are compared; the paper takes 5. 0 compares none.
-        static_difference: Frames whose mean absolute difference is at most this many grey levels (0 to 255) count as
-            the same. The paper says "the same", but coding noise alone makes about half a level of a still picture;
-            a person who crosses an empty street makes two or more.
+        static_difference: Frames that differ by at most this many grey levels (0 to 255) in each of 64 × 36 cells count
+            as the same. The paper says "the same", but coding noise makes one or two levels of a still picture; one
+            distant person who crosses an empty street makes ten and more in a few cells, and nothing on average.
         refuse_vr: Refuse VR and 360-degree videos. How the paper tells is not given; ours: the container says so
             (spherical or stereo metadata), or the name says so (`vr_words`), or the picture is twice as wide as high
             and its left border continues at its right one.
-        vr_words: Words in a file name or title that mark VR videos; matched as whole words, in any case.
+        vr_words: Words in a file name or title that mark VR videos, in any case; `360°` is read as `360 degree`. A bare
+            360 is not among them: it is often the height in pixels.
         vr_seam: Largest ratio of the difference across the seam (first against last column) to the difference of
             neighbouring columns for which a 2:1 picture counts as equirectangular. A wrapped panorama has about 1,
             a street picture 5 and more.
@@ -80,9 +81,9 @@ class ScreenSettings:
     duplicates_by_key: bool = True
     min_frames: int = 100
     static_frames: int = 5
-    static_difference: float = 1.0
+    static_difference: float = 4.0
     refuse_vr: bool = True
-    vr_words: tuple[str, ...] = ("vr", "vr180", "vr360", "360vr", "360", "360°", "equirectangular", "spherical")
+    vr_words: tuple[str, ...] = ("vr", "vr180", "vr360", "360vr", "360 degree", "360 degrees", "equirectangular")
     vr_seam: float = 2.0
     allow_cut: bool = False
 
