@@ -327,4 +327,5 @@ class Stage:
         """
         record = json.loads((self.folder / STARTED).read_text())
         record |= {"files": hashes(self.folder, outputs), "counts": plain(counts), "seconds": round(seconds, 3)}
+        record["seal"] = digest(record)  # of the manifest itself, so that a changed byte in it shows
         return write_json(self.folder / MANIFEST, record)

@@ -164,6 +164,10 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         """
         return cls(Path(folder), read_index(Path(folder)))
 
+    def close(self) -> None:
+        """Close the files; whatever is read next opens them again."""
+        self._forget()
+
     def _forget(self) -> None:
         self._owner = os.getpid()
         self._readers: dict[int, pa.ipc.RecordBatchFileReader] = {}
@@ -196,12 +200,20 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         column, place = self._find(row, 0)
         return str(column[place].as_py())
 
-    def _find(self, row: int, column: int) -> tuple[pa.Array, int]:
-        """Return a column of the record batch that holds a row, and the row's place in it."""
+    def place(self, row: int) -> tuple[Shard, int]:
+        """Return the shard of crop `row`, and its place in it."""
+        number, place = self._place(row)
+        return self.contents.shards[number], place
+
+    def _place(self, row: int) -> tuple[int, int]:
         row = range(len(self))[row]
         number = bisect.bisect_right(self._ends, row)
-        start = self._ends[number - 1] if number else 0
-        batch, place = divmod(row - start, BATCH_ROWS)
+        return number, row - (self._ends[number - 1] if number else 0)
+
+    def _find(self, row: int, column: int) -> tuple[pa.Array, int]:
+        """Return a column of the record batch that holds a row, and the row's place in it."""
+        number, place = self._place(row)
+        batch, place = divmod(place, BATCH_ROWS)
         if self._owner != os.getpid():
             self._forget()
         key = (number * 2 + column, batch)

@@ -1,7 +1,7 @@
 """Parts of videos → one crop set: duplicates among videos, which crops enter, and the shards, in one fixed order.
 
-What is unusual: the order is that of the videos' hashes, so the set does not depend on what the videos are called, on who
-worked on them, or on when. Which crops enter is decided from rows alone; pictures are copied as they are.
+What is unusual: the order is that of the videos' hashes, so the set does not depend on what the videos are called, on
+who worked on them, or on when. Which crops enter is decided from rows alone; pictures are copied as they are.
 """
 
 from __future__ import annotations
@@ -145,6 +145,7 @@ def write_set(out: Path, videos: Sequence[Joined], chosen: Sequence[NDArray[np.b
             for rows, pictures in taken(one.part, mask):
                 writer.add(rows, pictures)
                 progress.advance(len(rows))
+            one.part.close()  # there may be more parts than a process may map files
     progress.close()
     return writer
 

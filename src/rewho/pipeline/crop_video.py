@@ -201,3 +201,12 @@ def read_records(out: Path, tasks: Iterator[VideoTask]) -> Iterator[tuple[VideoT
         if has_part(out, task):
             yield task, read_record(part_folder(out, task))
 
+
+def write_lost(out: Path, aside: Path, task: VideoTask, why: str) -> None:
+    """Write the part of a video that was given up: no crops, and the reason."""
+    record = {**blank_record(task), "status": "given up", "reason": "ended its process", "detail": why}
+
+    def fill(folder: Path) -> None:
+        ShardWriter(folder).commit({RECORD: record})
+
+    write_folder(part_folder(out, task), fill, aside_in=aside)
