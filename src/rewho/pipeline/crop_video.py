@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import write_folder
+from rewho.core.artifact import digest, plain, write_folder
 from rewho.core.settings import CropSettings
 from rewho.data.crop_quality import quality
 from rewho.data.crop_rows import rows_table
@@ -153,6 +153,14 @@ class PartMaker:
         shown = FramePeople(Frame(look.frame.number, look.frame.time, hidden), look.people)
         file = folder / "explained" / f"{task.id[:12]}-{look.frame.number:07d}.jpg"
         write_explanation(file, shown, self.settings.rules)
+
+
+def config_of(settings: CropSettings, models: tuple[str, str]) -> str:
+    """Return the digest of what decides a crop: sampling, screen, rules, models, encoding; not who works on it."""
+    names = ("sampling", "screen", "rules", "encoding", "jpeg_quality", "blur_stored")
+    found = {name: plain(getattr(settings, name)) for name in names}
+    detection = {name: getattr(settings.detector, name) for name in ("confidence", "overlap", "most", "first_frame")}
+    return digest({**found, "detection": detection, "models": models})
 
 
 def blank_record(task: VideoTask, probe: Probe | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from rewho.core.artifact import MANIFEST, STARTED, Stage, digest, plain
+from rewho.core.artifact import MANIFEST, STARTED, Stage, plain
 from rewho.core.check import UserError, check_choice, check_range
 from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
@@ -29,6 +29,7 @@ from rewho.pipeline.crop_video import (
     PARTS,
     UNFINISHED,
     PartMaker,
+    config_of,
     has_part,
     part_folder,
     read_record,
@@ -158,14 +159,6 @@ def one_thread_each(settings: CropSettings) -> CropSettings:
         detector=replace(detector, threads=detector.threads or 1),
         pose=replace(pose, threads=pose.threads or 1),
     )
-
-
-def config_of(settings: CropSettings, models: tuple[str, str]) -> str:
-    """Return the digest of what decides a crop: sampling, screen, rules, models, encoding; not who works on it."""
-    names = ("sampling", "screen", "rules", "encoding", "jpeg_quality", "blur_stored")
-    found = {name: plain(getattr(settings, name)) for name in names}
-    detection = {name: getattr(settings.detector, name) for name in ("confidence", "overlap", "most", "first_frame")}
-    return digest({**found, "detection": detection, "models": models})
 
 
 def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None:
