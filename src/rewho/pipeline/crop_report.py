@@ -17,7 +17,6 @@ from rewho.data.shard_writer import ShardWriter, encode
 from rewho.data.shards import INDEX, CropSet
 from rewho.pipeline.crop_sheet import contact_sheet
 from rewho.pipeline.crop_statistics import VIDEOS, statistics, write_videos
-from rewho.rank.report_style import STYLE_SHEET
 
 STATISTICS, DATA_SHEET, SHEET, PAGE = "statistics.json", "datasheet.md", "contact-sheet.jpg", "index.html"
 LISTED = 200  # videos on the page; the rest stand in videos.parquet
@@ -105,6 +104,8 @@ def page(
     terms: Mapping[str, str], figures: Mapping[str, Any], records: Sequence[dict[str, Any]], picture: bytes
 ) -> str:
     """Return one HTML page that needs no network and runs no script."""
+    from rewho.rank.report_style import STYLE_SHEET  # here, because it brings matplotlib, which no worker needs
+
     head = [("crops", "crops"), ("scenes", "videos"), ("persons", "people, by estimate"), ("hours", "hours")]
     scores = "".join(f"<li><b>{figures[name]:,}</b> {label}</li>" for name, label in head)
     about = _table([(label, terms[name]) for name, label in TERM_NAMES.items()])

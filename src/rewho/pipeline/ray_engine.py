@@ -6,7 +6,7 @@ machines see, so a cluster has nothing to bring together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,7 @@ def work_through_ray(
     *,
     tries: int = 2,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Outcome[Task, Result]]:
+) -> Generator[Outcome[Task, Result]]:
     """Yield the outcome of every task, as they are done.
 
     Args:

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
@@ -77,7 +77,7 @@ def work_through(
     *,
     tries: int = 2,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Outcome[Task, Result]]:
+) -> Generator[Outcome[Task, Result]]:
     """Yield the outcome of every task, as they are done.
 
     Tasks are taken from `tasks` one by one as workers become free.

@@ -6,9 +6,10 @@ among machines or started over leaves the same bytes in `index.json` and all tha
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -177,24 +178,26 @@ def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None
     progress = Progress("crop", total, total - len(left), unit="videos")
     counts = {"ok": 0, "refused": 0, "failed": 0, "given up": 0}
     crops = 0
-    with StopRequest() as stop:
-        for outcome in _outcomes(settings, left, maker, stop):
-            record = outcome.result or {"status": "given up", "kept": 0}
-            if outcome.lost:
-                write_lost(out, aside, outcome.task, outcome.lost)
-            counts[record["status"]] += 1
-            crops += record["kept"]
-            told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-            progress.advance(note=f"{crops:,} crops; {told}")
+    try:
+        with StopRequest() as stop, contextlib.closing(_outcomes(settings, left, maker, stop)) as outcomes:
+            for outcome in outcomes:
+                record = outcome.result or {"status": "given up", "kept": 0}
+                if outcome.lost:
+                    write_lost(out, aside, outcome.task, outcome.lost)
+                counts[record["status"]] += 1
+                crops += record["kept"]
+                told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+                progress.advance(note=f"{crops:,} crops; {told}")
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)  # what workers that were ended have left
         progress.close(f"{crops:,} crops")
-        if stop.wanted:
-            raise Interrupted(f"{progress.done:,} of {total:,} videos are done")
-    shutil.rmtree(aside, ignore_errors=True)
+    if stop.wanted:
+        raise Interrupted(f"{progress.done:,} of {total:,} videos are done")
 
 
 def _outcomes(
     settings: CropSettings, tasks: Iterable[VideoTask], maker: PartMaker, stop: StopRequest
-) -> Iterator[Outcome[VideoTask, dict[str, Any]]]:
+) -> Generator[Outcome[VideoTask, dict[str, Any]]]:
     if settings.engine == "ray":
         from rewho.pipeline.ray_engine import work_through_ray
 
