@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewho.core.artifact import digest
 from rewho.core.check import UserError
 
 VIDEO_SUFFIXES = frozenset(
@@ -86,7 +85,8 @@ class Plan:
         """Return what tells this plan from another: every path, length and note."""
         whole = hashlib.sha256()
         for task in self:
-            whole.update(digest(task).encode())
+            fields = (task.path, str(task.size), task.key, task.city, task.source, task.licence)
+            whole.update("\0".join((*fields, "")).encode("utf-8", "surrogateescape"))
         return whole.hexdigest()
 
 

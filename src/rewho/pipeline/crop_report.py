@@ -77,7 +77,7 @@ def data_sheet(terms: Mapping[str, str], figures: Mapping[str, Any], about: Mapp
         about: What the index says: encoding, settings, whether faces are hidden.
     """
     persons = f"{figures['crops']:,} crops from {figures['scenes']:,} videos, by estimate {figures['persons']:,} people"
-    rules = ", ".join(f"{name} {value}" for name, value in about["settings"]["rules"].items())
+    rules = ", ".join(f"{name} {value}" for name, value in sorted(about["settings"]["rules"].items()))
     faces = (
         "are hidden" if about["faces_hidden"] else "are not hidden in the stored crops; exports hide them by default"
     )
