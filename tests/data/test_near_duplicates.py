@@ -30,9 +30,7 @@ def check_recall(pictures: list[np.ndarray], copies: int) -> None:
     random = np.random.default_rng(1)
     chosen = random.choice(len(pictures), 2 * copies, replace=False)
     near = [changed(pictures[row], CHANGES[at % 5]) for at, row in enumerate(chosen[:copies])]
-    prints = [fingerprint(picture) for picture in [*pictures, *near]] + [
-        fingerprint(pictures[r]) for r in chosen[copies:]
-    ]
+    prints = [fingerprint(picture) for picture in [*pictures, *near, *(pictures[row] for row in chosen[copies:])]]
     exact = [f"{row}" for row in range(len(pictures) + copies)] + [f"{row}" for row in chosen[copies:]]
     began = time.monotonic()
     keep = first_of_each(stacked(prints), exact)
@@ -83,9 +81,8 @@ def test_what_two_sets_share_is_reported():
 
 
 def test_rendered_people_are_told_apart(tmp_path):
-    folder = write_people(
-        tmp_path / "people", identities=30, test_identities=2, cameras=2, images_per_camera=2, workers=0
-    )
+    folder = tmp_path / "people"
+    write_people(folder, identities=30, test_identities=2, cameras=2, images_per_camera=2, workers=0)
     files = sorted((folder / "bounding_box_train").iterdir())
     keep = first_of_each(stacked([fingerprint(cv2.imread(str(file))) for file in files]), [file.name for file in files])
     assert len(files) >= 100 and keep.mean() > 0.99

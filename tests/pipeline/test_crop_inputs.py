@@ -33,7 +33,7 @@ def test_lists_and_tables_name_paths_beside_them(folder):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("file,key\nb.mp4,k\n", "no column 'path'"), ("path,town\nb.mp4,k\n", "'town'"), ("path,key\n,k\n", "line 2")],
+    [("key\nk\n", "no column 'path'"), ("path,town\nb.mp4,k\n", "'town'"), ("path,key\n,k\n", "line 2")],
 )
 def test_wrong_tables_are_refused(content, message, folder):
     (folder / "table.csv").write_text(content)
@@ -43,10 +43,7 @@ def test_wrong_tables_are_refused(content, message, folder):
 
 def test_a_folder_without_videos_and_nothing_at_all_are_refused(folder):
     (folder / "empty").mkdir()
-    for named, message in (
-        ([], "none"),
-        ([folder / "empty"], "Name the files"),
-        ([folder / "no.mp4"], "nothing there"),
-    ):
+    cases = (([], "none"), ([folder / "empty"], "Name the files"), ([folder / "no.mp4"], "nothing there"))
+    for named, message in cases:
         with pytest.raises(UserError, match=message):
             plan_videos(named)

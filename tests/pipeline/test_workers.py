@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +22,8 @@ def act(task: str) -> str:
         raise RuntimeError(argument)
     if kind == "mistake":
         raise UserError("disk", expected="room", got="none", fix="Make some.")
-    if kind == "once" and not os.path.exists(argument):
-        open(argument, "w").close()
+    if kind == "once" and not Path(argument).exists():
+        Path(argument).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "sleep":
         time.sleep(float(argument))

@@ -1,4 +1,4 @@
-"""Looking after crop sets: any flipped byte is found and named, only what is damaged is built again, and exports hide."""
+"""Looking after crop sets: any flipped byte is found, only what is damaged is built again, and exports hide faces."""
 
 import json
 import random
