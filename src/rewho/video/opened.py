@@ -59,8 +59,8 @@ class Video:
         pictures = av.stream.Disposition.attached_pic
         streams = [one for one in self.container.streams.video if not one.disposition & pictures]
         if not streams:
-            other = "an audio stream" if self.container.streams.audio else f"{len(self.container.streams)} streams"
-            raise VideoFailure("audio only", f"{other}, no video stream")
+            reason = "audio only" if self.container.streams.audio else "unreadable"
+            raise VideoFailure(reason, "no video stream")
         return streams[0]
 
     def read_packets(self) -> None:
