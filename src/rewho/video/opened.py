@@ -61,6 +61,8 @@ class Video:
         if not streams:
             reason = "audio only" if self.container.streams.audio else "unreadable"
             raise VideoFailure(reason, "no video stream")
+        if streams[0].codec_context is None:
+            raise VideoFailure("unreadable", "no decoder for its video stream")
         return streams[0]
 
     def read_packets(self) -> None:
