@@ -28,7 +28,8 @@ from rewho.video.sampling import pick, wanted_frames, wanted_numbers
 
 HEADER = struct.Struct(">II")
 BEAT = 0.5  # seconds between signs of life
-CELLS = (64, 36)  # columns, rows of the picture in which still frames are compared
+COMPLAINT_BYTES = 2**20  # the only file that is written is the standard error
+CELLS, LEAST_CELL = (64, 36), 8  # columns and rows in which still frames are compared; least pixels of a cell
 PANORAMA = (1.95, 2.05)  # width over height of an equirectangular picture
 TEXTURE = 4.0  # grey levels; a border column with less variation says nothing about a seam
 SIDE_MARKS = ("SPHERICAL", "STEREO3D")
@@ -60,14 +61,13 @@ class Channel:
 
 
 def lower_limits(seconds: float, memory_mb: int) -> None:
-    """Limit this process from now on: processor time, memory on top of what it has, no file writes, no core dumps."""
-    with Path("/proc/self/statm").open() as file:
-        pages = int(file.read().split()[0])
+    """Limit this process from now on: processor time, memory on top of what it has, file writes, core dumps."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
     memory = pages * resource.getpagesize() + memory_mb * 2**20
     for kind, limit in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CPU, max(1, int(seconds) + 1)),
-        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_FSIZE, COMPLAINT_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(kind)
@@ -186,7 +186,9 @@ def _evenly_spaced(video: Video, number: int) -> Iterator[tuple[int, Any]]:
 
 def _stillness(frames: list[Any]) -> float:
     """Return the largest difference of any two frames in any cell, in grey levels."""
-    small = np.stack([frame.reformat(*CELLS, format="gray", interpolation="AREA").to_ndarray() for frame in frames])
+    sides = (frames[0].width, frames[0].height)
+    columns, rows = (max(1, min(most, side // LEAST_CELL)) for most, side in zip(CELLS, sides, strict=True))
+    small = np.stack([frame.reformat(columns, rows, "gray", interpolation="AREA").to_ndarray() for frame in frames])
     # The largest difference of any pair is the range over all of them.
     return float((small.max(0).astype(int) - small.min(0)).max())
 

@@ -75,7 +75,19 @@ def _draw_person(canvas: NDArray[np.uint8], judged: Judged, scale: float, thresh
 
 def _lines(judged: Judged) -> Iterator[str]:
     yield f"{judged.person.index}: {judged.person.confidence:.2f}"
-    yield from (reason.replace("_", " ") for reason in judged.reasons)
+    yield from map(short, judged.reasons)
+
+
+def short(reason: str) -> str:
+    """Return a rule's name in few letters, since there is little room beside a box.
+
+    Example:
+        >>> short("width_not_above_48"), short("head_not_visible")
+        ('width <= 48', 'no head')
+    """
+    if reason.endswith("_not_visible"):
+        return f"no {reason.removesuffix('_not_visible').replace('_', ' ')}"
+    return reason.replace("_not_above_", " <= ").replace("_not_below_", " >= ").replace("_", " ")
 
 
 def _write(canvas: NDArray[np.uint8], text: str, at: tuple[int, int], colour: tuple[int, int, int]) -> None:

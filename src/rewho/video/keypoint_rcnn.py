@@ -1,7 +1,7 @@
 """torchvision's Keypoint R-CNN: people and their 17 key points from one network.
 
-What is unusual: it scores key points by the height of a heat map without bounds. A logistic curve brings that to 0 to 1,
-such that 2, the value usually taken for "visible", becomes one half.
+What is unusual: it scores key points by the height of a heat map without bounds. A logistic curve brings that to 0 to
+1, such that 2, the value usually taken for "visible", becomes one half.
 """
 
 from __future__ import annotations

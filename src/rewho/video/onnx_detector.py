@@ -74,11 +74,12 @@ def decode_detr(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
     """Decode class scores [B, N, C] and boxes [B, N, 4] of the DETR family: centre and size as shares of the picture.
 
     Args:
-        outputs: Both outputs, in any order; the boxes are the first one whose last side is 4.
+        outputs: Both outputs, in any order; the boxes are the last one whose last side is 4.
         size: Height and width of the input.
     """
-    boxes = next(one for one in outputs if one.ndim == 3 and one.shape[2] == 4).astype(np.float32)
-    scores = next(one for one in outputs if one.ndim == 3 and one.shape[2] != 4).astype(np.float32)
+    three = [one.astype(np.float32) for one in outputs if one.ndim == 3]
+    at = next(at for at in reversed(range(len(three))) if three[at].shape[2] == 4)
+    boxes, scores = three[at], next(one for order, one in enumerate(three) if order != at)
     scale = np.array([size[1], size[0]], np.float32)
     return _corners(boxes[..., :2] * scale, boxes[..., 2:] * scale), scores
 

@@ -210,9 +210,10 @@ def normalise(images: Sequence[NDArray[np.uint8]], description: Description) -> 
     if description.colour == "bgr":
         pixels = pixels[..., ::-1]
     if description.range != 255:
-        pixels = pixels * np.float32(description.range / 255)
+        pixels *= np.float32(description.range / 255)
     if any(description.mean) or set(description.std) != {1.0}:
-        pixels = (pixels - np.asarray(description.mean, np.float32)) / np.asarray(description.std, np.float32)
+        pixels -= np.asarray(description.mean, np.float32)
+        pixels /= np.asarray(description.std, np.float32)
     return np.ascontiguousarray(pixels)
 
 

@@ -7,6 +7,8 @@ whole. This module runs in the decoding process only (`decoder.py`) and imports 
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from rewho.video.container import FORMATS, first_look, missing_bytes
 from rewho.video.people import VideoFailure
 
+FRAMES_OF_ROOM = 2  # a decoder that has less than this left, at 3 bytes a pixel, has run out of memory
 CUT_SECONDS, CUT_SHARE = 0.5, 0.01  # frames may end this much before what the container claims
 
 
@@ -56,8 +59,10 @@ class Video:
         pictures = av.stream.Disposition.attached_pic
         streams = [one for one in self.container.streams.video if not one.disposition & pictures]
         if not streams:
-            other = "an audio stream" if self.container.streams.audio else f"{len(self.container.streams)} streams"
-            raise VideoFailure("audio only", f"{other}, no video stream")
+            reason = "audio only" if self.container.streams.audio else "unreadable"
+            raise VideoFailure(reason, "no video stream")
+        if streams[0].codec_context is None:
+            raise VideoFailure("unreadable", "no decoder for its video stream")
         return streams[0]
 
     def read_packets(self) -> None:
@@ -77,8 +82,7 @@ class Video:
                     stamps.append(packet.pts)
                     keys.append(packet.is_keyframe)
         except av.error.FFmpegError as error:
-            _pass_on(error)
-            self.errors += 1
+            self._count(error)
         zero = (self.container.start_time or 0) / 1e6
         self.ends = last - zero
         known = [stamp for stamp in stamps if stamp is not None]
@@ -116,13 +120,24 @@ class Video:
             except av.error.EOFError:
                 return
             except av.error.FFmpegError as error:
-                _pass_on(error)
-                self.errors += 1
+                self._count(error)
                 if self.errors > 10 * self.packets + 100:
                     return
                 continue
             self.beat()
             yield from frames
+
+    def _count(self, error: Exception) -> None:
+        """Count a packet that could not be read or decoded.
+
+        Raises:
+            MemoryError: It is no fault of the packet. FFmpeg calls a lack of memory damaged data, hence the look at
+                how much is left.
+        """
+        context = self.stream.codec_context
+        if isinstance(error, MemoryError) or free_memory() < FRAMES_OF_ROOM * 3 * context.width * context.height:
+            raise MemoryError
+        self.errors += 1
 
     def time_of(self, stamp: int | None, number: int) -> float:
         """Return a frame's seconds since the first frame."""
@@ -140,7 +155,10 @@ class Video:
         return self.time_of(None, self.packets)
 
 
-def _pass_on(error: Exception) -> None:
-    """Raise again what is no fault of a single packet: memory."""
-    if isinstance(error, MemoryError):
-        raise error
+def free_memory() -> int:
+    """Return how many bytes this process may still allocate under its limit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return limit - pages * resource.getpagesize()

@@ -177,10 +177,11 @@ def load_model(name: str, kind: str, part: str, device: str) -> tuple[Any, Any, 
         ) from error
     if not name:
         raise UserError(f"{part}.model", expected="a folder or a hub name", got="nothing", fix=f"Try {EXAMPLES[part]}.")
-    make: Callable[..., Any] = getattr(transformers, kind).from_pretrained
+    open_processor: Callable[..., Any] = transformers.AutoImageProcessor.from_pretrained
+    open_model: Callable[..., Any] = getattr(transformers, kind).from_pretrained
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
-        model = make(name, use_safetensors=True, trust_remote_code=False)
+        processor = open_processor(name, trust_remote_code=False)
+        model = open_model(name, use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise UserError(
             f"{part}.model",
