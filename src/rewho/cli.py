@@ -38,8 +38,14 @@ COMMANDS = {
     "crop": Command("CropSettings", "cut people out of videos: a crop set with provenance", "videos"),
     "crops": Command("CropsSettings", "verify, count, merge, export or compare crop sets", "action folders"),
     "train": Command("TrainSettings", "train a single-view model on a labelled data set"),
+    "teachers": Command("TeachersSettings", "train one expert per view of the body, one after the other"),
+    "represent": Command(
+        "RepresentSettings", "write down what each teacher says of every training picture", "teachers"
+    ),
+    "distill": Command("DistillSettings", "teach a trained student what the experts of all views know"),
     "evaluate": Command("EvaluateSettings", "rank a data set's gallery and report CMC, mAP and rank sheets"),
     "embed": Command("EmbedSettings", "turn a folder of pictures into embeddings", "folder"),
+    "explain": Command("ExplainSettings", "show where a model looks, as pictures and sheets", "images"),
     "compare": Command("CompareSettings", "tell how alike the people in two or more pictures are", "images"),
 }
 

@@ -10,15 +10,17 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 from rewho.core.artifact import plain, rewho_version, write_file, write_json
 from rewho.core.check import UserError
 from rewho.core.settings import ModelSettings
-from rewho.models.backbone import fill
+from rewho.models.backbone import fill, read_weights
 from rewho.models.single_view import SingleViewModel, parameter_count
 
 TENSORS = "model.safetensors"
 CARD = "model.json"
+CLASSIFIER = "classifier.safetensors"
 FORMAT = 1
 
 
@@ -100,6 +102,21 @@ def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
         ) from error
     fill(model, tensors, f"{folder / TENSORS}")
     return model.eval(), description
+
+
+def save_classifier(folder: Path, classifier: nn.Module) -> Path:
+    """Write the identity classifier beside a model: nobody needs it to embed, a distillation begins from it."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()})
+    return write_file(folder / CLASSIFIER, lambda file: file.write(content))
+
+
+def load_classifier(folder: Path, classifier: nn.Module) -> None:
+    """Fill a classifier with the weights that `save_classifier` wrote.
+
+    Raises:
+        UserError: There is none, or it knows other identities.
+    """
+    fill(classifier, read_weights(folder / CLASSIFIER), f"{folder / CLASSIFIER}")
 
 
 def _read_card(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import Interrupted, StopRequest, generator
-from rewho.core.settings import TrainSettings
+from rewho.core.settings import LoopSettings
 from rewho.train.checkpoint import load_checkpoint, save_checkpoint
 from rewho.train.engine import Engine
 from rewho.train.log import RunLog
@@ -75,7 +75,7 @@ class Training:
     optimizer: Optimizer
     epoch_length: int
     batches: Callable[[int], Iterable[Any]]
-    settings: TrainSettings
+    settings: LoopSettings
     folder: Path
     evaluate: Callable[[StopRequest], Mapping[str, float] | None]
     keep_best: Callable[[], object]

@@ -13,20 +13,35 @@ from rewho.core.settings.crop import (
     ScreenSettings,
 )
 from rewho.core.settings.crops import CropSettings, CropsSettings, SelectionSettings, TermsSettings
+from rewho.core.settings.distill import (
+    BranchSettings,
+    DistillSettings,
+    MimicSettings,
+    RepresentSettings,
+    TeachersSettings,
+)
 from rewho.core.settings.parts import (
     AugmentSettings,
     CheckpointSettings,
     DataSettings,
     EngineSettings,
+    LoopSettings,
     ModelSettings,
     OptimizerSettings,
     SamplerSettings,
 )
 from rewho.core.settings.train import LossSettings, TrainSettings
-from rewho.core.settings.use import CompareSettings, DemoSettings, EmbedSettings, EvaluateSettings
+from rewho.core.settings.use import (
+    CompareSettings,
+    DemoSettings,
+    EmbedSettings,
+    EvaluateSettings,
+    ExplainSettings,
+)
 
 __all__ = [
     "AugmentSettings",
+    "BranchSettings",
     "CheckpointSettings",
     "CompareSettings",
     "CropSettings",
@@ -34,19 +49,25 @@ __all__ = [
     "DataSettings",
     "DemoSettings",
     "DetectorSettings",
+    "DistillSettings",
     "EmbedSettings",
     "EngineSettings",
     "EvaluateSettings",
+    "ExplainSettings",
     "LimitSettings",
+    "LoopSettings",
     "LossSettings",
+    "MimicSettings",
     "ModelSettings",
     "OptimizerSettings",
     "PoseSettings",
+    "RepresentSettings",
     "RuleSettings",
     "SamplerSettings",
     "SamplingSettings",
     "ScreenSettings",
     "SelectionSettings",
+    "TeachersSettings",
     "TermsSettings",
     "TrainSettings",
 ]

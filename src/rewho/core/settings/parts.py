@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -176,3 +177,22 @@ class CheckpointSettings:
     every_steps: int = 0
     keep: int = 2
     spike_factor: float = 4.0
+
+
+class LoopSettings(Protocol):
+    """What the training loop has to know, whichever stage it works for; each stage's settings class has these."""
+
+    @property
+    def sampler(self) -> SamplerSettings: ...  # noqa: D102
+    @property
+    def optimizer(self) -> OptimizerSettings: ...  # noqa: D102
+    @property
+    def engine(self) -> EngineSettings: ...  # noqa: D102
+    @property
+    def checkpoint(self) -> CheckpointSettings: ...  # noqa: D102
+    @property
+    def epochs(self) -> int: ...  # noqa: D102
+    @property
+    def evaluate_every(self) -> int: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
