@@ -187,19 +187,15 @@ def test_a_video_that_kills_its_worker_is_given_up_and_can_be_tried_again(tmp_pa
     assert build(videos, out) == 3
     states = {Path(video["path"]).name: video for video in read_videos(out)}
     assert states["poison.mp4"]["status"] == states["bug.mp4"]["status"] == "given up"
-    assert "signal 11" in states["poison.mp4"]["detail"] and "2 tries" in states["poison.mp4"]["detail"]
-    assert "ZeroDivisionError: made so" in states["bug.mp4"]["detail"]
+    why = "".join(sorted(file.read_text() for file in out.glob("parts/*/*/given-up.txt")))
+    assert "poison.mp4: the process was ended by signal 11 (2 tries)" in why
+    assert "bug.mp4: ZeroDivisionError: made so (2 tries)" in why
     assert len(CropSet.open(out)) == 3 * 12
     assert build(videos, out) == 3, "asked again, it says so again"
     (videos / "poison.mp4.antidote").touch()
     with pytest.raises(GivenUp, match=r"1 videos .*bug"):
-        crop.run(settings(videos, out, workers=2, retry=True, failure_limit=1.0, **free_of_program()), FakePeople())
+        crop.run(settings(videos, out, workers=2, retry=True, failure_limit=1.0), FakePeople())
     assert len(CropSet.open(out)) == 3 * 12 + 6
-
-
-def free_of_program() -> dict:
-    """Settings with which the program of `build` differs from `settings`."""
-    return {"selection": SelectionSettings()}
 
 
 def test_too_many_failures_are_an_error_with_a_count_by_reason(tmp_path):
@@ -282,6 +278,13 @@ def test_which_crops_enter_can_be_chosen(tmp_path):
     assert names(near_duplicates="set") == once
     assert len(names(most_per_video=5)) == 10
     assert len(names(share=0.25)) == 6
+
+
+@pytest.mark.slow
+def test_ray_leaves_the_same_bytes(videos, whole, tmp_path):
+    pytest.importorskip("ray", reason="Ray is an extra (pip install rewho[scale])")
+    assert build(videos, tmp_path / "crops", "engine=ray", seconds=200) == 0
+    assert tree(tmp_path / "crops") == tree(whole.folder)
 
 
 def test_a_full_disk_leaves_no_torso_and_the_run_goes_on(videos, whole, tmp_path):

@@ -31,6 +31,7 @@ from rewho.video.people import Frame, FramePeople, Person, Probe, VideoFailure
 PARTS = "parts"
 UNFINISHED = "unfinished"
 RECORD = "video"
+WHY = "given-up.txt"
 TOGETHER = 256  # crops handed to the writer at a time
 
 
@@ -211,10 +212,14 @@ def read_records(out: Path, tasks: Iterator[VideoTask]) -> Iterator[tuple[VideoT
 
 
 def write_lost(out: Path, aside: Path, task: VideoTask, why: str) -> None:
-    """Write the part of a video that was given up: no crops, and the reason."""
-    record = {**blank_record(task), "status": "given up", "reason": "ended its process", "detail": why}
+    """Write the part of a video that was given up: no crops, and beside the record what was seen of its end.
+
+    That is not in the record, because it depends on the engine: one sees a signal, another a broken connection.
+    """
+    record = {**blank_record(task), "status": "given up", "reason": "ended its process"}
 
     def fill(folder: Path) -> None:
+        (folder / WHY).write_text(f"{task.path}: {why}\n", encoding="utf-8", errors="replace")
         ShardWriter(folder).commit({RECORD: record})
 
     write_folder(part_folder(out, task), fill, aside_in=aside)

@@ -184,6 +184,7 @@ def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None
                 record = outcome.result or {"status": "given up", "kept": 0}
                 if outcome.lost:
                     write_lost(out, aside, outcome.task, outcome.lost)
+                    say(f"given up: {outcome.task.path}: {outcome.lost}")
                 counts[record["status"]] += 1
                 crops += record["kept"]
                 told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
