@@ -157,7 +157,10 @@ def _check_names(records: Sequence[dict[str, Any]]) -> None:
         other = seen.setdefault(record["sha256"][:16], record["path"])
         if other != record["path"]:
             raise UserError(
-                record["path"], expected="a hash of its own", got=f"that of {other}", fix="Take one of them away."
+                record["path"],
+                expected="a content of its own",
+                got=f"that of {other}",
+                fix="Take one of them away, or leave --screen.duplicates_by_content on.",
             )
 
 
