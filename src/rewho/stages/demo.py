@@ -98,7 +98,7 @@ def initial_student(people: Path, settings: DemoSettings) -> TrainSettings:
         optimizer=OPTIMIZER,
         loss=LOSS,
         epochs=settings.epochs,
-        evaluate_every=0,
+        evaluate_every=-1,  # the report scores it
         seed=settings.seed,
     )
 
@@ -120,7 +120,7 @@ def experts_of(people: Path, settings: DemoSettings) -> TeachersSettings:
         sampler=SamplerSettings(batch=32),
         optimizer=OPTIMIZER,
         loss=LOSS,
-        epochs=settings.epochs,
+        epochs=max(1, settings.epochs - 2),
         evaluate_every=-1,
         seed=settings.seed,
     )
@@ -140,6 +140,6 @@ def distillation(people: Path, student: Path, representations: Path, settings: D
         mimic=MimicSettings(distance="mean"),
         branches=BranchSettings(features=128),
         epochs=settings.epochs,
-        evaluate_every=0,
+        evaluate_every=-1,  # the report scores it
         seed=settings.seed,
     )
