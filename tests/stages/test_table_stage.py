@@ -116,6 +116,10 @@ def test_a_row_trained_elsewhere_needs_that_data(made, tmp_path, people):
     assert row["cells"]["a"]["ours"] == {} and row["cells"]["b"]["trained_on"] == "a"
     assert (tmp_path / "out/a-smoke/evaluated/plain-on-b").is_dir() and not (tmp_path / "out/b-smoke").exists()
     assert table.SMOKE_NOTE in page.read_text()
+    content["rows"] += [{"label": "here", "model": "plain"}]
+    (tmp_path / "across.yaml").write_text(yaml.safe_dump(content))
+    page = table.run(TableSettings(**{**vars(settings), "name": str(tmp_path / "across.yaml")}))
+    assert "trained on data that was not given: across." in page.read_text()
     with pytest.raises(UserError, match="rendered-people twice"):
         table.run(TableSettings(**{**vars(settings), "others": (other,)}))
 

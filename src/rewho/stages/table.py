@@ -221,6 +221,11 @@ def _table(runner: Runner, rows: list[PaperRow]) -> PaperTable:
         notes.append(f"Not the paper's setting: {changes}.")
     if runner.used:
         notes.append(f"Made elsewhere: {', '.join(f'{name} in {folder}' for name, folder in runner.used.items())}.")
+    absent = [
+        row.label for row in runner.plan.rows if row.models and not any(runner.measurable(row, k) for k in runner.data)
+    ]
+    if absent:
+        notes.append(f"Not run, because they are trained on data that was not given: {', '.join(absent)}.")
     facts = {"command": " ".join(sys.argv), "rewho": rewho_version(), "date": time.strftime("%Y-%m-%d")}
     headings = {key: f"rendered people in place of {key}" if runner.settings.smoke else key for key in runner.data}
     return PaperTable(runner.plan.title, headings, rows, notes, {**facts, "seed": str(runner.settings.seed)})
