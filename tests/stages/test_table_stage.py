@@ -11,10 +11,11 @@ from rewho.core import settings as all_settings
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.config import fill, read_recipe
+from rewho.core.runtime import Interrupted
 from rewho.core.settings import DataSettings, EngineSettings, TableSettings
 from rewho.core.table_plan import read_plan
 from rewho.data.synthetic import write_people
-from rewho.stages import table
+from rewho.stages import table, train
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TABLES = sorted(path for path in (RECIPES / "fd" / "tables").glob("fd*.yaml"))
@@ -101,6 +102,25 @@ def test_folders_made_elsewhere_are_used_and_changes_are_said(made, tmp_path):
     page = table.run(TableSettings(**{**vars(changed), "rows": ("longer",)}))
     assert not (tmp_path / "rendered-people" / "longer").exists()
     assert f"Made elsewhere: longer in {given}." in page.read_text() and "train.epochs = 1" in page.read_text()
+
+
+def test_an_interrupted_table_keeps_its_figures_and_goes_on(made, tmp_path, monkeypatch):
+    settings, _ = made
+    given = settings.out / "rendered-people" / "plain"
+    settings = TableSettings(**{**vars(settings), "out": tmp_path, "use": (f"plain={given}",)})
+    whole = train.run
+
+    def stopped(wanted):
+        raise Interrupted("step 1")
+
+    monkeypatch.setattr(train, "run", stopped)
+    with pytest.raises(Interrupted):
+        table.run(settings)
+    half = results(tmp_path / "tables/mine/index.html")
+    assert [bool(row["cells"]["rendered-people"]["ours"]) for row in half["rows"]] == [True, False, False]
+    monkeypatch.setattr(train, "run", whole)
+    done = results(table.run(settings))
+    assert [bool(row["cells"]["rendered-people"]["ours"]) for row in done["rows"]] == [True, True, False]
 
 
 def test_a_row_trained_elsewhere_needs_that_data(made, tmp_path, people):
