@@ -36,6 +36,7 @@ class Command:
 COMMANDS = {
     "demo": Command("DemoSettings", "render people, train, evaluate, and show the result; needs no data"),
     "train": Command("TrainSettings", "train a single-view model on a labelled data set"),
+    "pretrain": Command("PretrainSettings", "train an encoder on pictures without labels", "crops"),
     "teachers": Command("TeachersSettings", "train one expert per view of the body, one after the other"),
     "represent": Command(
         "RepresentSettings", "write down what each teacher says of every training picture", "teachers"

@@ -21,6 +21,12 @@ from rewho.core.settings.parts import (
     OptimizerSettings,
     SamplerSettings,
 )
+from rewho.core.settings.pretrain import (
+    ContrastAugmentSettings,
+    ContrastSettings,
+    PretrainPictureSettings,
+    PretrainSettings,
+)
 from rewho.core.settings.table import TableSettings
 from rewho.core.settings.train import LossSettings, TrainSettings
 from rewho.core.settings.use import (
@@ -36,6 +42,8 @@ __all__ = [
     "BranchSettings",
     "CheckpointSettings",
     "CompareSettings",
+    "ContrastAugmentSettings",
+    "ContrastSettings",
     "DataSettings",
     "DemoSettings",
     "DistillSettings",
@@ -48,6 +56,8 @@ __all__ = [
     "MimicSettings",
     "ModelSettings",
     "OptimizerSettings",
+    "PretrainPictureSettings",
+    "PretrainSettings",
     "RepresentSettings",
     "SamplerSettings",
     "TableSettings",
