@@ -89,7 +89,8 @@ def test_a_plan_runs_nothing(made, tmp_path, capsys):
     table.run(TableSettings(**{**vars(settings), "plan": True}))
     assert "2 of 2 runs are finished" in capsys.readouterr().err
     table.run(TableSettings(**{**vars(settings), "plan": True, "out": tmp_path, "rows": ("longer",)}))
-    assert "missing   rendered-people: longer (train)" in (said := capsys.readouterr().err) and "0 of 1 runs" in said
+    said = capsys.readouterr().err
+    assert f"missing   train {tmp_path}/rendered-people/longer" in said and "0 of 1 runs" in said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -142,6 +143,24 @@ def test_a_row_trained_elsewhere_needs_that_data(made, tmp_path, people):
     assert "trained on data that was not given: across." in page.read_text()
     with pytest.raises(UserError, match="rendered-people twice"):
         table.run(TableSettings(**{**vars(settings), "others": (other,)}))
+
+
+def test_pre_training_is_done_once_for_all_data_sets_and_steps_may_take_a_share(tmp_path):
+    other = write_people(tmp_path / "pictures", identities=4, test_identities=2, distractors=0, junk=0, workers=0)
+    small = {"model": {"backbone": "resnet10t", "input_size": [64, 32]}, "epochs": 1, "steps_per_epoch": 2}
+    small |= {"sampler": {"batch": 8}, "contrast": {"queue": 16, "norm_group": 4}, "evaluate_every": -1}
+    began = {"model": SMALL["model"] | {"pretrained": "{moco}"}}
+    steps = {"moco": {"stage": "pretrain", "set": small}}
+    steps["half"] = {"stage": "train", "set": SMALL | began | {"data": {"share": 0.5}}}
+    content = {"data": ["a", "b"], "steps": steps, "rows": [{"label": "half", "model": "half"}]}
+    content["smoke"] = {"data": ["a", "b"]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    command = TableSettings(name=str(tmp_path / "mine.yaml"), smoke=True, crops=(other,), out=tmp_path / "out")
+    (row,) = results(table.run(TableSettings(**{**vars(command), "engine": CPU})))["rows"]
+    assert all(row["cells"][key]["ours"] for key in "ab")
+    assert [path.parent.parent.name for path in (tmp_path / "out").glob("*/moco/model.json")] == ["pretrained-smoke"]
+    manifest = json.loads((tmp_path / "out/a-smoke/half" / MANIFEST).read_text())
+    assert manifest["settings"]["data"]["share"] == 0.5 and manifest["settings"]["model"]["pretrained"].endswith("moco")
 
 
 @pytest.mark.parametrize(
