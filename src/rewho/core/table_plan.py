@@ -25,7 +25,7 @@ import yaml
 from rewho.core.artifact import flatten
 from rewho.core.check import UserError, check_choice, nearest
 
-STAGES = ("train", "teachers", "represent", "distill")
+STAGES = ("pretrain", "train", "teachers", "represent", "distill")
 MEASURES = ("rank_1", "mAP")
 _FIELDS = ("about", "extends", "title", "data", "steps", "rows", "smoke")
 _STEP_FIELDS, _ROW_FIELDS = ("stage", "recipe", "set"), ("label", "model", "trained_on", "parameters", "paper")

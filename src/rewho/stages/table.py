@@ -31,7 +31,8 @@ from rewho.rank.report_content import Score
 
 KEYS = ("rank_1", "mAP_rectangular", "mAP_trapezoid")  # what `OURS` is called in metrics.json
 CLASSES = {"train": "TrainSettings", "teachers": "TeachersSettings", "represent": "RepresentSettings"}
-CLASSES |= {"distill": "DistillSettings", "evaluate": "EvaluateSettings"}
+CLASSES |= {"distill": "DistillSettings", "evaluate": "EvaluateSettings", "pretrain": "PretrainSettings"}
+SHARED = "pretrained"  # folder of the runs that belong to no data set
 SMOKE_NOTE = "Small variant on rendered people: it shows that everything works, and its figures mean nothing."
 
 
@@ -114,7 +115,7 @@ class Runner:
     plan: TablePlan
     settings: TableSettings
     data: Mapping[str, DataSettings]
-    _done: set[tuple[str, str]] = field(default_factory=set)
+    _done: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.used = _pairs("--use", self.settings.use)
@@ -136,8 +137,9 @@ class Runner:
         return bool(row.model(trained_on)) and trained_on in self.data and row.trained_on != key
 
     def folder(self, key: str, step: str) -> Path:
-        """Return the folder of a step on a data set."""
-        own = self.settings.out / (f"{key}-smoke" if self.settings.smoke else key) / step
+        """Return the folder of a step on a data set; pre-training is done once for all of them."""
+        place = SHARED if self.plan.steps[step].stage == "pretrain" else key
+        own = self.settings.out / (f"{place}-smoke" if self.settings.smoke else place) / step
         return Path(self.used.get(f"{key}/{step}", self.used.get(step, own)))
 
     def model(self, row: PlanRow, trained_on: str) -> Path:
@@ -159,7 +161,8 @@ class Runner:
         name = row.model(trained_on).replace("/", "-") + ("" if trained_on == key else f"-on-{key}")
         values = {f"reading.{option}": value for option, value in flatten(plain(self.data[key])).items()}
         values |= {"model": [model.as_posix()], "data": [self.data[key].root.as_posix()], "sheets": 0, "attention": 0}
-        report = self._run("evaluate", values, self.folder(trained_on, f"evaluated/{name}"))
+        below = f"{trained_on}-smoke" if self.settings.smoke else trained_on
+        report = self._run("evaluate", values, self.settings.out / below / "evaluated" / name)
         (result,) = json.loads((report / "metrics.json").read_text())["results"]
         figures = result["rankings"][0]
         scores = {
@@ -172,16 +175,26 @@ class Runner:
 
     def run_step(self, key: str, step: Step) -> None:
         """Run a step on a data set, unless it was given or was run before."""
-        if (key, step.name) in self._done or f"{key}/{step.name}" in self.used or step.name in self.used:
+        folder = self.folder(key, step.name)
+        if folder in self._done or f"{key}/{step.name}" in self.used or step.name in self.used:
             return
-        say(f"{key}: {step.name}")
+        say(f"{step.name}: {folder}")
         values = read_recipe(step.recipe, smoke=self.settings.smoke) if step.recipe else {}
         values |= step.resolved({name: self.folder(key, name) for name in self.plan.steps})
         if self.settings.smoke:
             values |= self.plan.smoke.get(step.stage, {})
-        values |= {f"data.{option}": value for option, value in flatten(plain(self.data[key])).items()}
-        self._run(step.stage, values, self.folder(key, step.name))
-        self._done.add((key, step.name))
+        if step.stage == "pretrain":
+            values["crops"] = [folder.as_posix() for folder in self.settings.crops or [self.data[key].root]]
+        else:
+            values |= self._data(key)
+        self._run(step.stage, values, folder)
+        self._done.add(folder)
+
+    def _data(self, key: str) -> dict[str, Any]:
+        """Return what the command says of a data set; where it says nothing, a step may have settings of its own."""
+        default = flatten(plain(DataSettings()))
+        said = flatten(plain(self.data[key]))
+        return {f"data.{name}": value for name, value in said.items() if name == "root" or value != default[name]}
 
     def _run(self, stage: str, values: dict[str, Any], folder: Path) -> Path:
         """Run a stage with these settings, those of the command on top, and return its folder."""
@@ -189,8 +202,7 @@ class Runner:
         values |= {name.removeprefix(prefix): v for name, v in self.overrides.items() if name.startswith(prefix)}
         values |= {f"engine.{name}": value for name, value in flatten(plain(self.settings.engine)).items()}
         values |= {"out": folder.as_posix(), "seed": self.settings.seed}
-        known = {name for name, _ in self._options(stage)}
-        if "seed" not in known:
+        if "seed" not in dict(self._options(stage)):
             del values["seed"]
         run_stage: Callable[[Any], Path] = importlib.import_module(f"rewho.stages.{stage}").run
         run_stage(fill(getattr(all_settings, CLASSES[stage]), values, stage))
@@ -221,6 +233,11 @@ def _table(runner: Runner, rows: list[PaperRow]) -> PaperTable:
         notes.append(f"Not the paper's setting: {changes}.")
     if runner.used:
         notes.append(f"Made elsewhere: {', '.join(f'{name} in {folder}' for name, folder in runner.used.items())}.")
+    absent = [
+        row.label for row in runner.plan.rows if row.models and not any(runner.measurable(row, k) for k in runner.data)
+    ]
+    if absent:
+        notes.append(f"Not run, because they are trained on data that was not given: {', '.join(absent)}.")
     facts = {"command": " ".join(sys.argv), "rewho": rewho_version(), "date": time.strftime("%Y-%m-%d")}
     headings = {key: f"rendered people in place of {key}" if runner.settings.smoke else key for key in runner.data}
     return PaperTable(runner.plan.title, headings, rows, notes, {**facts, "seed": str(runner.settings.seed)})
@@ -236,21 +253,13 @@ def _write(folder: Path, runner: Runner, rows: list[PaperRow]) -> Path:
 
 def _say_plan(runner: Runner, rows: tuple[PlanRow, ...]) -> None:
     """Say of every step whether it is finished."""
-    said = set()
+    finished: dict[Path, bool] = {}
     for row in rows:
-        for key in runner.data:
-            if not runner.measurable(row, key):
-                continue
+        for key in (key for key in runner.data if runner.measurable(row, key)):
             trained_on = row.trained_on or key
             for step in runner.plan.chain(row.model(trained_on)):
-                if (trained_on, step.name) not in said:
-                    said.add((trained_on, step.name))
-                    state = "finished" if runner.finished(trained_on, step) else "missing "
-                    say(f"  {state}  {trained_on}: {step.name} ({step.stage}), {runner.folder(trained_on, step.name)}")
-    say(f"{plan_sentence(runner, said)}")
-
-
-def plan_sentence(runner: Runner, said: set[tuple[str, str]]) -> str:
-    """Return how many of some steps are finished."""
-    finished = sum(runner.finished(key, runner.plan.steps[name]) for key, name in said)
-    return f"{finished} of {len(said)} runs are finished"
+                folder = runner.folder(trained_on, step.name)
+                if folder not in finished:
+                    finished[folder] = runner.finished(trained_on, step)
+                    say(f"  {'finished' if finished[folder] else 'missing '}  {step.stage} {folder}")
+    say(f"{sum(finished.values())} of {len(finished)} runs are finished")

@@ -16,6 +16,7 @@ class TableSettings:
         name: A table's name, such as fd7, or a YAML file that describes one.
         data: Which pictures. `root` is the first data set; the other options hold for all data sets.
         others: Folders of further data sets: more columns of the table.
+        crops: For tables with pre-training: folders of pictures without labels.
         out: Folder for the runs, a sub-folder per data set, and for the tables. Tables that share it share runs.
         rows: Labels of the rows to run; empty runs all.
         override: Settings for all steps of a stage, such as distill.epochs=10: the result is no longer the paper's.
@@ -29,6 +30,7 @@ class TableSettings:
     name: str = ""
     data: DataSettings = field(default_factory=DataSettings)
     others: tuple[Path, ...] = ()
+    crops: tuple[Path, ...] = ()
     out: Path = Path("runs/tables")
     rows: tuple[str, ...] = ()
     override: tuple[str, ...] = ()
