@@ -44,6 +44,7 @@ COMMANDS = {
     "distill": Command("DistillSettings", "teach a trained student what the experts of all views know"),
     "evaluate": Command("EvaluateSettings", "rank a data set's gallery and report CMC, mAP and rank sheets"),
     "embed": Command("EmbedSettings", "turn a folder of pictures into embeddings", "folder"),
+    "explain": Command("ExplainSettings", "show where a model looks, as pictures and sheets", "images"),
     "compare": Command("CompareSettings", "tell how alike the people in two or more pictures are", "images"),
 }
 

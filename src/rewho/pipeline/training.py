@@ -25,7 +25,8 @@ from rewho.data.augment import apply, draw
 from rewho.data.batches import Batch, Plan, PlanStream, Prepare, load_batches
 from rewho.data.pictures import Pictures
 from rewho.data.table import ImageTable
-from rewho.data.views import View, read_view
+from rewho.data.view_file import read_view
+from rewho.data.views import View
 from rewho.models.single_view import SingleViewModel
 from rewho.pipeline.embedding import Embedder
 from rewho.pipeline.scoring import rank_table
@@ -174,7 +175,8 @@ class Preparation:
         random = generator(self.seed, "augment", plan.epoch, plan.step)
         draws = draw(self.augment, len(plan.rows), self.view.size, random)[part]
         rows = plan.rows[part]
-        images = [self.pictures[int(row)] for row in rows]
+        files, colour = self.pictures.files, self.mean_colour
+        images = [self.view.masked(self.pictures[row], str(files[row]), colour) for row in rows.tolist()]
         done = apply(images, self.view, draws, self.augment, self.mean_colour)
         return Batch(
             torch.from_numpy(done.images).permute(0, 3, 1, 2),

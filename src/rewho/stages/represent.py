@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import Stage, hash_file, plain
+from rewho.core.artifact import Stage, plain
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import Interrupted, StopRequest
@@ -21,8 +21,7 @@ from rewho.core.settings import RepresentSettings
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import TeacherRecord, array_file, box_of, write_index, write_representations
 from rewho.data.table import ImageTable
-from rewho.models.weights import TENSORS
-from rewho.pipeline.embedding import Embedder, load, view_of
+from rewho.pipeline.foreign_teachers import Teacher, open_teacher
 from rewho.pipeline.teachers import find_teachers
 from rewho.pipeline.training import training_part
 
@@ -44,11 +43,12 @@ def run(settings: RepresentSettings) -> Path:
     """
     began = time.monotonic()
     part = training_part(read_settings(settings.data))
-    folders = find_teachers(settings.teachers)
-    teachers = {folder: load(folder, settings.engine.device, settings.engine.threads) for folder in folders}
-    records = [_record(folder, teacher) for folder, teacher in teachers.items()]
+    teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
+    records = [_record(teacher) for teacher in teachers]
     _check_views(records)
     inputs = {"rows": part.digest()} | {f"teacher {record.view}": record.digest for record in records}
+    for teacher in teachers:
+        inputs |= teacher.view.inputs()
     stage = Stage(settings.out, "represent", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
         say(f"{settings.out} is finished; nothing to do")
@@ -56,7 +56,7 @@ def run(settings: RepresentSettings) -> Path:
     with StopRequest() as stop:
         files = [
             _represent(settings, part, teacher, record, f"{number} of {len(records)}", stop)
-            for number, (teacher, record) in enumerate(zip(teachers.values(), records, strict=True), 1)
+            for number, (teacher, record) in enumerate(zip(teachers, records, strict=True), 1)
         ]
     index = write_index(settings.out, part.digest(), len(part), settings.dtype, records)
     counts = {"pictures": len(part), "views": len(records), "numbers": sum(record.width for record in records)}
@@ -64,10 +64,8 @@ def run(settings: RepresentSettings) -> Path:
     return settings.out
 
 
-def _record(folder: Path, teacher: Embedder) -> TeacherRecord:
-    view = view_of(teacher.model)
-    digest = hash_file(folder / TENSORS)
-    return TeacherRecord(view.name, box_of(view), teacher.model.settings.embedding, folder.name, digest)
+def _record(teacher: Teacher) -> TeacherRecord:
+    return TeacherRecord(teacher.view.name, box_of(teacher.view), teacher.width, teacher.name, teacher.digest)
 
 
 def _check_views(records: Sequence[TeacherRecord]) -> None:
@@ -85,7 +83,7 @@ def _check_views(records: Sequence[TeacherRecord]) -> None:
 def _represent(
     settings: RepresentSettings,
     part: ImageTable,
-    teacher: Embedder,
+    teacher: Teacher,
     record: TeacherRecord,
     place: str,
     stop: StopRequest,

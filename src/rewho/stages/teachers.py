@@ -10,7 +10,8 @@ from pathlib import Path
 from rewho.core.check import UserError
 from rewho.core.progress import say
 from rewho.core.settings import ModelSettings, TeachersSettings, TrainSettings
-from rewho.data.views import View, read_view
+from rewho.data.view_file import read_view
+from rewho.data.views import View
 from rewho.stages import train
 
 

@@ -114,13 +114,13 @@ def run(settings: TrainSettings) -> Path:
     began = time.monotonic()
     table = read_settings(settings.data)
     part = training_part(table)
-    free = (*FREE_SETTINGS, "model.pretrained")
-    stage = Stage(settings.out, "train", plain(settings), {"data": table.digest()}, free, "checkpoints")
+    view = view_of_settings(settings.model)
+    inputs = {"data": table.digest(), **view.inputs()}
+    stage = Stage(settings.out, "train", plain(settings), inputs, (*FREE_SETTINGS, "model.pretrained"), "checkpoints")
     if claim(stage, settings, table):
         return settings.out
     engine = launch(settings.engine)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
-    view = view_of_settings(settings.model)
     origin, model = _model(settings, view, resumed=(settings.out / "checkpoints").is_dir())
     task = IdentityTask(model, len(np.unique(part.person_ids)), settings.loss)
     pictures = decode_part(part, settings.data.memory_gb)

@@ -28,7 +28,13 @@ from rewho.core.settings.pretrain import (
     PretrainSettings,
 )
 from rewho.core.settings.train import LossSettings, TrainSettings
-from rewho.core.settings.use import CompareSettings, DemoSettings, EmbedSettings, EvaluateSettings
+from rewho.core.settings.use import (
+    CompareSettings,
+    DemoSettings,
+    EmbedSettings,
+    EvaluateSettings,
+    ExplainSettings,
+)
 
 __all__ = [
     "AugmentSettings",
@@ -43,6 +49,7 @@ __all__ = [
     "EmbedSettings",
     "EngineSettings",
     "EvaluateSettings",
+    "ExplainSettings",
     "LoopSettings",
     "LossSettings",
     "MimicSettings",

@@ -79,7 +79,8 @@ class RepresentSettings:
     """Everything that `rewho represent` does.
 
     Args:
-        teachers: Teachers' model folders, one per view; a folder of such folders stands for all in it.
+        teachers: Teachers' model folders, one per view; a folder of such folders stands for all in it, and a YAML file
+            describes a network that is not ours (timm's, or an ONNX file).
         out: Folder for one [N, D] array per view and representations.json.
         data: Which pictures; the same settings as the distillation will have.
         dtype: float32 or float16.
