@@ -174,6 +174,24 @@ def parse(settings: type[Settings], arguments: Sequence[str], command: str) -> S
     return filled
 
 
+def restore(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Return settings from plain values, as `artifact.plain` made them of a run's settings.
+
+    Raises:
+        UserError: Names or values that this version does not know.
+
+    Example:
+        >>> from rewho.core.settings import DemoSettings
+        >>> restore(DemoSettings, plain(DemoSettings(epochs=3))) == DemoSettings(epochs=3)
+        True
+    """
+    flat = {name: value for name, value in flatten(values).items() if value is not None}
+    words = [f"--{name}={json.dumps(value) if isinstance(value, list) else value}" for name, value in flat.items()]
+    filled = parse(settings, words, settings.__name__)
+    assert filled is not None, "neither help nor the settings were asked for"
+    return filled
+
+
 def help_text(settings: type[Any], command: str) -> str:
     """Return the help of a command: every option with its default and its line from the settings' docstring.
 

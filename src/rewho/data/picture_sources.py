@@ -1,4 +1,4 @@
-"""Pictures without labels, from wherever they are: folders, the training parts of data sets, several of them joined.
+"""Pictures without labels, from wherever they are: folders, crop sets, training parts of data sets, all of them joined.
 
 A source is anything with a length, pictures by row, a name for each row, and a digest of what it holds.
 """
@@ -18,11 +18,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_range
 from rewho.core.runtime import generator
 from rewho.data.benchmarks import read, recognise
 from rewho.data.file_lists import check_folder, list_pictures
 from rewho.data.pictures import Pictures, decode
+from rewho.data.shards import INDEX, CropSet
 
 SMALLEST_DEVIATION = 1.0
 """Grey levels; pictures of one colour have none, and networks divide by it."""
@@ -126,8 +128,8 @@ def open_pictures(folders: Sequence[Path]) -> JoinedPictures:
     """Open folders of pictures as one source.
 
     Args:
-        folders: Each a data set of a known layout, whose training part is taken and nothing else, or a folder of
-            pictures, searched with its sub-folders.
+        folders: Each a crop set, a data set of a known layout, whose training part is taken and nothing else, or a
+            folder of pictures, searched with its sub-folders.
 
     Raises:
         UserError: No folder, a missing one, or one without pictures.
@@ -151,6 +153,8 @@ def open_pictures(folders: Sequence[Path]) -> JoinedPictures:
 
 def _open(folder: Path) -> tuple[PictureSource, str]:
     check_folder(folder)
+    if (folder / INDEX).is_file():
+        return CropSet.open(folder), hash_file(folder / INDEX)
     if recognise(folder)[0] != "folder":
         table = read(folder)
         table = table.select("pool" if table.in_split("pool").any() else "train")

@@ -4,6 +4,15 @@ A recipe (YAML) and the command line fill the same classes, see `core/config.py`
 that `rewho train --help` answers at once.
 """
 
+from rewho.core.settings.crop import (
+    DetectorSettings,
+    LimitSettings,
+    PoseSettings,
+    RuleSettings,
+    SamplingSettings,
+    ScreenSettings,
+)
+from rewho.core.settings.crops import CropSettings, CropsSettings, SelectionSettings, TermsSettings
 from rewho.core.settings.distill import (
     BranchSettings,
     DistillSettings,
@@ -43,22 +52,32 @@ __all__ = [
     "CompareSettings",
     "ContrastAugmentSettings",
     "ContrastSettings",
+    "CropSettings",
+    "CropsSettings",
     "DataSettings",
     "DemoSettings",
+    "DetectorSettings",
     "DistillSettings",
     "EmbedSettings",
     "EngineSettings",
     "EvaluateSettings",
     "ExplainSettings",
+    "LimitSettings",
     "LoopSettings",
     "LossSettings",
     "MimicSettings",
     "ModelSettings",
     "OptimizerSettings",
+    "PoseSettings",
     "PretrainPictureSettings",
     "PretrainSettings",
     "RepresentSettings",
+    "RuleSettings",
     "SamplerSettings",
+    "SamplingSettings",
+    "ScreenSettings",
+    "SelectionSettings",
     "TeachersSettings",
+    "TermsSettings",
     "TrainSettings",
 ]

@@ -1,0 +1,125 @@
+"""A first look at a file, before a decoder sees it: what kind it is by its first bytes, and whether its end is there.
+
+What is unusual: most containers say at their beginning how many bytes they have, so that a file that was cut off can
+be told exactly, by arithmetic. Decoders say nothing of it: they decode what is there and report no error.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from rewho.video.people import VideoFailure
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,h264,hevc,ivf,mxf"
+"""The demultiplexers that may open a file. None of them follows a reference to another file; playlists, `concat`, image
+sequences and network protocols are left out because all they do is open something else."""
+BOX_LIMIT = 10_000
+"""Most top-level boxes of an MP4 file that are looked at; an hour of fragmented video has about two thousand."""
+
+_FOREIGN = (
+    (b"#EXTM3U", "a playlist"),
+    (b"ffconcat", "a list of files to join"),
+    (b"[playlist]", "a playlist"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the video itself"),
+    (b"<", "a web page or other marked-up text"),
+)
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
+
+
+def first_look(path: Path) -> None:
+    """Refuse what is no video file by its kind and its first bytes; opens nothing but a plain file.
+
+    Args:
+        path: What was named as a video.
+
+    Raises:
+        VideoFailure: Not a plain file, empty, or a file of another kind.
+    """
+    try:
+        kind = path.stat().st_mode  # a pipe would block whoever opens it
+        if not stat.S_ISREG(kind):
+            raise VideoFailure("not a file", "a folder" if stat.S_ISDIR(kind) else "a pipe, socket or device")
+        with path.open("rb") as file:
+            head = file.read(512)
+    except (OSError, ValueError) as error:
+        raise VideoFailure("not a file", getattr(error, "strerror", None) or str(error)) from error
+    if not head:
+        raise VideoFailure("empty", "0 bytes")
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for beginning, name in _FOREIGN:
+        if text[: len(beginning)].lower() == beginning.lower():
+            raise VideoFailure("not a video", name)
+    if not any(head):
+        raise VideoFailure("unreadable", "begins with nothing but zeros")
+
+
+def missing_bytes(path: Path) -> int:
+    """Return how many bytes the file lacks of what its container declares; 0 where it declares nothing.
+
+    Matroska and WebM declare the size of their segment, AVI that of its RIFF chunk, MP4 and MOV that of every
+    top-level box. Transport streams and Matroska written to a pipe declare none.
+
+    Args:
+        path: A plain file.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] == _EBML:
+            return max(0, _matroska_end(file) - size)
+        if head[:4] == b"RIFF":
+            return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
+        if head[4:8] in _MP4_BEGINNINGS:
+            return max(0, _boxes_end(file, size) - size)
+    return 0
+
+
+def _matroska_end(file: BinaryIO) -> int:
+    """Return the offset at which the first segment ends, 0 where its size is unknown."""
+    file.seek(4)
+    length = _variable_size(file)
+    if length is None:
+        return 0
+    file.seek(length, os.SEEK_CUR)
+    if file.read(4) != _SEGMENT:
+        return 0
+    length = _variable_size(file)
+    return 0 if length is None else file.tell() + length
+
+
+def _variable_size(file: BinaryIO) -> int | None:
+    """Read an EBML size: the leading zeros of its first byte say how many bytes follow; all ones mean unknown."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    more = 8 - first[0].bit_length()
+    rest = file.read(more)
+    value = int.from_bytes(bytes([first[0] & (0x7F >> more)]) + rest, "big")
+    return None if value == (1 << 7 * (more + 1)) - 1 else value
+
+
+def _boxes_end(file: BinaryIO, size: int) -> int:
+    """Return the offset at which the last top-level box of an MP4 file ends, as far as their sizes make sense."""
+    place = 0
+    for _ in range(BOX_LIMIT):
+        file.seek(place)
+        head = file.read(16)
+        if len(head) < 8 or not head[4:8].isalnum():
+            return place if place > size else 0
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if length < 8:  # 0 means up to the end of the file
+            return 0
+        place += length
+    return 0

@@ -1,0 +1,208 @@
+"""The process that decodes one video, under limits; `frames.py` starts it and reads what it sends.
+
+What is unusual: this runs in a Python of its own, because a decoder fed with a damaged file may hang, crash, or ask
+for all memory there is. It reads one request (JSON) from its standard input and answers on its standard output with
+messages: 8 bytes with two lengths, a JSON header, and the pixels of a frame. It imports no torch, so that it starts
+in a fraction of a second, and it lowers its own limits before it opens anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.video.opened import Video
+from rewho.video.people import VideoFailure
+from rewho.video.sampling import pick, wanted_frames, wanted_numbers
+
+HEADER = struct.Struct(">II")
+BEAT = 0.5  # seconds between signs of life
+COMPLAINT_BYTES = 2**20  # the only file that is written is the standard error
+CELLS, LEAST_CELL = (64, 36), 8  # columns and rows in which still frames are compared; least pixels of a cell
+PANORAMA = (1.95, 2.05)  # width over height of an equirectangular picture
+TEXTURE = 4.0  # grey levels; a border column with less variation says nothing about a seam
+SIDE_MARKS = ("SPHERICAL", "STEREO3D")
+TAG_MARKS = ("spherical-video", "spherical", "stereo_mode")
+
+
+class Channel:
+    """Where answers go: messages with a JSON header, and signs of life between them."""
+
+    def __init__(self, number: int) -> None:
+        self._number, self._spoke = number, time.monotonic()
+
+    def send(self, kind: str, payload: memoryview | None = None, **fields: Any) -> None:  # noqa: ANN401 - JSON values
+        """Send one message; waits where the reader is slow."""
+        header = json.dumps({"kind": kind, **fields}).encode()
+        self._write(memoryview(HEADER.pack(len(header), payload.nbytes if payload else 0) + header))
+        if payload:
+            self._write(payload)
+        self._spoke = time.monotonic()
+
+    def beat(self) -> None:
+        """Say that work goes on, if nothing was said for a while."""
+        if time.monotonic() - self._spoke > BEAT:
+            self.send("alive")
+
+    def _write(self, data: memoryview) -> None:
+        while data:
+            data = data[os.write(self._number, data) :]
+
+
+def lower_limits(seconds: float, memory_mb: int) -> None:
+    """Limit this process from now on: processor time, memory on top of what it has, file writes, core dumps."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    memory = pages * resource.getpagesize() + memory_mb * 2**20
+    for kind, limit in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, max(1, int(seconds) + 1)),
+        (resource.RLIMIT_FSIZE, COMPLAINT_BYTES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def main() -> None:
+    """Answer the one request that stands on the standard input."""
+    request = json.loads(sys.stdin.readline())
+    # Whatever a library prints must not get between the messages.
+    channel = Channel(os.dup(1))
+    os.dup2(2, 1)
+    import av
+
+    av.logging.set_level(None)
+    limits, path = request["limits"], Path(request["path"])
+    lower_limits(limits["seconds"], limits["memory_mb"])
+    try:
+        video = Video(path, limits, channel.beat)
+        if request["job"] == "probe":
+            _probe(video, request["still_frames"], channel)
+        else:
+            _sample(video, request["sampling"], channel)
+    except VideoFailure as failure:
+        channel.send("failed", reason=failure.reason, detail=failure.detail)
+    except MemoryError:
+        channel.send("failed", reason="memory limit", detail=f"{limits['memory_mb']} MB")
+    except av.error.FFmpegError as error:
+        channel.send("failed", reason="unreadable", detail=error.strerror or type(error).__name__)
+
+
+def _sample(video: Video, sampling: dict[str, Any], channel: Channel) -> None:
+    """Send the wanted frames, then the end, or that the end came too early."""
+    video.read_packets()
+    video.open()
+    last = -1
+    numbers = wanted_numbers(video, sampling) if video.indexed else np.zeros(0, np.int64)
+    for number, frame in wanted_frames(video, sampling):
+        image = upright(frame)
+        height, width = image.shape[:2]
+        seconds = video.time_of(frame.pts, number)
+        channel.send("frame", image.data.cast("B"), number=number, time=seconds, height=height, width=width)
+        last = number
+    cut = video.cut()
+    if not cut and len(numbers) and last < numbers[-1]:
+        cut = f"nothing can be decoded after frame {last} of {video.packets}"
+    if cut:
+        raise VideoFailure("cut short", cut)
+    if last < 0 and not video.packets:
+        raise VideoFailure("no frames", "no packets")
+    channel.send("end", errors=video.errors)
+
+
+def upright(frame: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - PyAV's frame
+    """Return a decoded frame as uint8 RGB [H, W, 3], turned as its rotation flag asks."""
+    image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    # The flag is in degrees, counter-clockwise, and so does rot90 turn.
+    quarters = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else np.ascontiguousarray(image)
+
+
+def _probe(video: Video, still_frames: int, channel: Channel) -> None:
+    """Send the file's hash, then everything that `Probe` holds."""
+    channel.send("hash", sha256=_hash(video.path, channel))
+    video.read_packets()
+    cut = video.cut()
+    video.open()
+    frames = [frame for _, frame in _evenly_spaced(video, max(1, still_frames))]
+    if not frames:
+        raise VideoFailure("cut short", cut) if cut else VideoFailure("no frames", f"{video.packets} packets")
+    first, stream = frames[0], video.stream
+    turned = round(first.rotation / 90) % 2 == 1
+    metadata = {key.lower(): value for key, value in {**video.container.metadata, **stream.metadata}.items()}
+    marks = {str(data.type).rpartition(".")[2].partition(":")[0] for data in first.side_data} & {*SIDE_MARKS}
+    marks |= {key for key in TAG_MARKS if metadata.get(key, "mono").lower() not in ("mono", "false", "0", "")}
+    duration = video.duration()
+    channel.send(
+        "probe",
+        status="failed" if cut else "ok",
+        reason="cut short" if cut else "",
+        detail=cut,
+        frames=video.packets,
+        duration=duration,
+        claimed=video.claimed,
+        width=first.height if turned else first.width,
+        height=first.width if turned else first.height,
+        fps=video.packets / duration if duration > 0 else 0.0,
+        codec=stream.codec_context.name,
+        rotation=int(first.rotation),
+        title=metadata.get("title", ""),
+        marks=sorted(marks),
+        stillness=_stillness(frames) if len(frames) > 1 else None,
+        seam=_seam(first),
+    )
+
+
+def _hash(path: Path, channel: Channel) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+            channel.beat()
+    return digest.hexdigest()
+
+
+def _evenly_spaced(video: Video, number: int) -> Iterator[tuple[int, Any]]:
+    """Yield that many frames from the first to the last one."""
+    step = max(1.0, (video.packets - 1) / max(1, number - 1))
+    places = np.unique(np.round(np.arange(number) * step).astype(np.int64))
+    places = places[places < max(1, video.packets)]
+    if video.indexed:
+        return pick(video, places, seek=True)
+    wanted = {int(place) for place in places}
+    return ((at, frame) for at, frame in enumerate(video.decode()) if at in wanted)
+
+
+def _stillness(frames: list[Any]) -> float:
+    """Return the largest difference of any two frames in any cell, in grey levels."""
+    sides = (frames[0].width, frames[0].height)
+    columns, rows = (max(1, min(most, side // LEAST_CELL)) for most, side in zip(CELLS, sides, strict=True))
+    small = np.stack([frame.reformat(columns, rows, "gray", interpolation="AREA").to_ndarray() for frame in frames])
+    # The largest difference of any pair is the range over all of them.
+    return float((small.max(0).astype(int) - small.min(0)).max())
+
+
+def _seam(frame: Any) -> float | None:  # noqa: ANN401 - PyAV's frame
+    """Return how much more the picture changes across its joined borders than beside them; None where unknown."""
+    if not PANORAMA[0] <= frame.width / frame.height <= PANORAMA[1]:
+        return None
+    columns = frame.to_ndarray(format="gray").astype(float)[:, [0, 1, -2, -1]]
+    if min(columns[:, 0].std(), columns[:, 3].std()) < TEXTURE:
+        return None
+    beside = (np.abs(columns[:, 0] - columns[:, 1]) + np.abs(columns[:, 2] - columns[:, 3])).mean() / 2
+    return float(np.abs(columns[:, 0] - columns[:, 3]).mean() / max(beside, 0.5))
+
+
+if __name__ == "__main__":
+    main()

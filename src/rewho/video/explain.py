@@ -1,0 +1,95 @@
+"""Pictures of what the rules decided: kept boxes in green, refused ones in red with every reason.
+
+What is unusual: these pictures show people; whoever publishes them blurs faces first (the crop stage does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.artifact import write_file
+from rewho.core.settings import RuleSettings
+from rewho.video.people import FramePeople, Judged
+
+GREEN, RED, BLACK, WHITE = (40, 200, 40), (235, 60, 40), (0, 0, 0), (255, 255, 255)
+WIDEST = 1600  # pixels of a picture; larger frames are reduced
+LINE = 14  # pixels of a line of text
+
+
+def draw(found: FramePeople, rules: RuleSettings | None = None) -> NDArray[np.uint8]:
+    """Return a frame with all boxes, key points and reasons, uint8 RGB.
+
+    Args:
+        found: A frame and everybody in it.
+        rules: Gives the score from which a key point is drawn as visible.
+
+    Example:
+        >>> from rewho.video.people import Frame
+        >>> draw(FramePeople(Frame(0, 0.0, np.zeros((90, 160, 3), np.uint8)), ())).shape
+        (90, 160, 3)
+    """
+    threshold = (rules or RuleSettings()).keypoint_score
+    image, scale = found.frame.image, min(1.0, WIDEST / found.frame.image.shape[1])
+    canvas: NDArray[np.uint8] = np.array(image)
+    if scale < 1:
+        canvas = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    # Kept boxes last, so that no refused one hides them.
+    for judged in sorted(found.people, key=lambda one: not one.reasons):
+        _draw_person(canvas, judged, scale, threshold)
+    kept = sum(not one.reasons for one in found.people)
+    title = f"frame {found.frame.number}, {found.frame.time:.2f} s: {kept} of {len(found.people)} kept"
+    _write(canvas, title, (4, LINE), WHITE)
+    return canvas
+
+
+def write_explanation(path: Path, found: FramePeople, rules: RuleSettings | None = None) -> None:
+    """Write such a picture as a JPEG file.
+
+    Args:
+        path: Where to.
+        found: A frame and everybody in it.
+        rules: See `draw`.
+    """
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(draw(found, rules), cv2.COLOR_RGB2BGR))
+    assert done, "a uint8 picture can always be encoded"
+    write_file(path, lambda file: file.write(data.tobytes()))
+
+
+def _draw_person(canvas: NDArray[np.uint8], judged: Judged, scale: float, threshold: float) -> None:
+    colour = RED if judged.reasons else GREEN
+    left, top, right, bottom = (round(side * scale) for side in judged.person.box)
+    cv2.rectangle(canvas, (left, top), (right, bottom), colour, 1 if judged.reasons else 2)
+    if judged.person.keypoints is not None:
+        for x, y, score in judged.person.keypoints:
+            if np.isfinite((x, y)).all() and abs(x) + abs(y) < 1e5:
+                centre = (round(float(x) * scale), round(float(y) * scale))
+                cv2.circle(canvas, centre, 2, colour, -1 if score >= threshold else 1)
+    for row, text in enumerate(_lines(judged)):
+        _write(canvas, text, (left + 2, max(top, 0) + LINE * (row + 1)), colour)
+
+
+def _lines(judged: Judged) -> Iterator[str]:
+    yield f"{judged.person.index}: {judged.person.confidence:.2f}"
+    yield from map(short, judged.reasons)
+
+
+def short(reason: str) -> str:
+    """Return a rule's name in few letters, since there is little room beside a box.
+
+    Example:
+        >>> short("width_not_above_48"), short("head_not_visible")
+        ('width <= 48', 'no head')
+    """
+    if reason.endswith("_not_visible"):
+        return f"no {reason.removesuffix('_not_visible').replace('_', ' ')}"
+    return reason.replace("_not_above_", " <= ").replace("_not_below_", " >= ").replace("_", " ")
+
+
+def _write(canvas: NDArray[np.uint8], text: str, at: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    for border, thickness in ((BLACK, 3), (colour, 1)):
+        cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, border, thickness, cv2.LINE_AA)

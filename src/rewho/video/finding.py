@@ -1,0 +1,124 @@
+"""From a video to its people: frames, detector, key points and rules in one stream.
+
+What is unusual: frames are worked on in batches, yet only one batch is ever held, and frames that came before a failure
+are judged and handed out before the failure is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from rewho.core.settings import LimitSettings, RuleSettings, SamplingSettings
+from rewho.video.detect import Detector
+from rewho.video.frames import sample_frames
+from rewho.video.people import Frame, FramePeople, Person, VideoFailure
+from rewho.video.pose import PoseEstimator
+from rewho.video.rules import failures, judge
+
+
+def people_in(
+    path: Path | str,
+    detector: Detector,
+    pose: PoseEstimator | None,
+    sampling: SamplingSettings | None = None,
+    limits: LimitSettings | None = None,
+    rules: RuleSettings | None = None,
+    batch: int = 8,
+    only_possible: bool = True,
+) -> Iterator[FramePeople]:
+    """Yield the sampled frames of a video with everybody found in them and the verdict on each.
+
+    Args:
+        path: The video.
+        detector: Finds people.
+        pose: Finds key points; None leaves out the rules on the body.
+        sampling: Which frames.
+        limits: What the video may cost.
+        rules: Which boxes are kept.
+        batch: Frames that go through the detector at once; so many are held in memory.
+        only_possible: Look for key points only of boxes that pass the rules on size and confidence.
+
+    Raises:
+        UserError: Something is wrong with the settings or with a file of detections.
+        VideoFailure: The video cannot be read, or not to its end; everything before that was yielded.
+
+    Example:
+        >>> from rewho.video.replay import Replay
+        >>> list(people_in("/dev/null", Replay(None), None))
+        Traceback (most recent call last):
+        ...
+        rewho.video.people.VideoFailure: not a file: a pipe, socket or device
+    """
+    rules = rules or RuleSettings()
+    frames = sample_frames(path, sampling, limits)
+    begun, failure = False, None
+    while True:
+        waiting: list[Frame] = []
+        try:
+            for frame in islice(frames, batch):
+                waiting.append(frame)
+        except VideoFailure as error:
+            failure = error
+        if waiting and not begun:  # a file that is no video at all fails for that, not for lacking detections
+            begun = True
+            for part in (detector, pose):
+                if part is not None:
+                    part.begin(Path(path))
+        if waiting:
+            yield from judge_frames(waiting, detector, pose, rules, only_possible)
+        if failure is not None:
+            raise failure
+        if len(waiting) < batch:
+            return
+
+
+def judge_frames(
+    frames: Sequence[Frame],
+    detector: Detector,
+    pose: PoseEstimator | None,
+    rules: RuleSettings | None = None,
+    only_possible: bool = True,
+) -> Iterator[FramePeople]:
+    """Yield frames that were decoded elsewhere, such as pictures, with everybody found in them and the verdicts.
+
+    Args:
+        frames: Frames of one video.
+        detector: See `people_in`.
+        pose: See `people_in`.
+        rules: See `people_in`.
+        only_possible: See `people_in`.
+
+    Example:
+        >>> from rewho.video.replay import Replay
+        >>> frame = Frame(0, 0.0, np.zeros((36, 64, 3), np.uint8))
+        >>> [found.people for found in judge_frames([frame], Replay(None), None)]
+        [()]
+    """
+    rules = rules or RuleSettings()
+    people = detector.detect(frames)
+    if pose is not None:
+        people = _with_keypoints(frames, people, pose, rules, only_possible)
+    for frame, found in zip(frames, people, strict=True):
+        yield FramePeople(frame, judge(found, frame.image.shape[:2], rules, body=pose is not None))
+
+
+def _with_keypoints(
+    frames: Sequence[Frame], people: list[list[Person]], pose: PoseEstimator, rules: RuleSettings, only_possible: bool
+) -> list[list[Person]]:
+    """Return all people, with key points of those that they are looked for."""
+    if not only_possible:
+        return pose.add_keypoints(frames, people)
+    possible = [
+        ~failures(found, frame.image.shape[:2], rules, body=False).any(1)
+        for frame, found in zip(frames, people, strict=True)
+    ]
+    chosen = [[found[at] for at in np.flatnonzero(some)] for found, some in zip(people, possible, strict=True)]
+    complete = [list(found) for found in people]
+    for found, some, known in zip(complete, possible, pose.add_keypoints(frames, chosen), strict=True):
+        for at, person in zip(np.flatnonzero(some), known, strict=True):
+            found[at] = person
+    return complete

@@ -1,0 +1,132 @@
+"""torchvision's Keypoint R-CNN: people and their 17 key points from one network.
+
+What is unusual: it scores key points by the height of a heat map without bounds. A logistic curve brings that to 0 to
+1, such that 2, the value usually taken for "visible", becomes one half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rewho.core.check import UserError, check_choice
+from rewho.core.settings import DetectorSettings
+from rewho.video.boxes import best_first
+from rewho.video.detect import weights_file
+from rewho.video.people import Frame, Person
+
+VISIBLE = 2.0  # height of the heat map that becomes a score of .5
+PERSON = 1  # its only class besides the background
+
+
+class KeypointRcnn:
+    """Keypoint R-CNN with a ResNet-50 and a feature pyramid.
+
+    Args:
+        model: Takes a list of float32 RGB [3, H, W] from 0 to 1 and returns torchvision's dictionaries.
+        settings: The thresholds and the device.
+        sha256: Hash of the weights.
+    """
+
+    name = "keypoint_rcnn"
+
+    def __init__(
+        self,
+        model: Callable[[list[torch.Tensor]], list[dict[str, torch.Tensor]]],
+        settings: DetectorSettings,
+        sha256: str = "",
+    ) -> None:
+        self._model, self._settings, self.sha256 = model, settings, sha256
+        self._device = torch_device(settings.device, "detector.device")
+
+    @classmethod
+    def load(cls, settings: DetectorSettings) -> KeypointRcnn:
+        """Return the detector with the weights in a .pth or .safetensors file.
+
+        Raises:
+            UserError: No such file, or weights of another network.
+        """
+        from torchvision.models.detection import keypointrcnn_resnet50_fpn
+
+        path = weights_file(settings.weights, "detector.weights", (".safetensors", ".pth", ".pt"))
+        state, sha256 = read_weights(path)
+        model = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise UserError(
+                str(path),
+                expected="the weights of torchvision's keypointrcnn_resnet50_fpn",
+                got="others: " + " ".join(str(error).split())[:200],
+                fix="Take torchvision's KeypointRCNN_ResNet50_FPN_Weights.",
+            ) from error
+        return cls(model.eval().to(torch_device(settings.device, "detector.device")), settings, sha256)
+
+    def begin(self, video: Path) -> None:
+        """Prepare for a video: nothing to do."""
+
+    @torch.inference_mode()
+    def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
+        """Return the people in each frame with their key points."""
+        tensors = [torch.from_numpy(frame.image).to(self._device).permute(2, 0, 1).float() / 255 for frame in frames]
+        return [self._people(found) for found in self._model(tensors)] if tensors else []
+
+    def _people(self, found: dict[str, torch.Tensor]) -> list[Person]:
+        arrays = {name: values.detach().cpu().numpy() for name, values in found.items()}
+        some, settings = arrays["labels"] == PERSON, self._settings
+        boxes, scores = arrays["boxes"][some], arrays["scores"][some]
+        heights = arrays["keypoints_scores"][some].astype(np.float64)
+        likely = 1 / (1 + np.exp(-(heights - VISIBLE).clip(-60, 60)))
+        points = np.concatenate([arrays["keypoints"][some][..., :2], likely[..., None]], axis=2).astype(np.float32)
+        # The network has suppressed doubles itself; its order is by score already.
+        chosen = np.flatnonzero(scores >= settings.confidence)[: settings.most]
+        people = best_first(boxes[None, chosen], scores[None, chosen], settings.confidence, 1.0, settings.most)[0]
+        order = chosen[np.argsort(-scores[chosen], kind="stable")]
+        return [
+            Person(person.box, person.confidence, points[at], person.index)
+            for person, at in zip(people, order, strict=True)
+        ]
+
+
+def read_weights(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the tensors of a weights file and its hash; nothing that is read runs code.
+
+    Raises:
+        UserError: Not a file of tensors.
+    """
+    from rewho.core.artifact import hash_file
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path), hash_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True), hash_file(path)
+    except Exception as error:
+        raise UserError(
+            str(path),
+            expected="a file of tensors",
+            got=f"{type(error).__name__}: {' '.join(str(error).split())[:150]}",
+            fix="Take a .safetensors file, or a .pth file that holds nothing but tensors.",
+        ) from error
+
+
+def torch_device(name: str, option: str) -> torch.device:
+    """Return the device that a setting names.
+
+    Raises:
+        UserError: An unknown name, or CUDA where there is none.
+
+    Example:
+        >>> torch_device("cpu", "detector.device")
+        device(type='cpu')
+    """
+    check_choice(option, name, ("auto", "cpu", "cuda"))
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UserError(option, expected="a CUDA device", got="none", fix="Choose auto or cpu.")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")

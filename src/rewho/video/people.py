@@ -1,0 +1,158 @@
+"""What meets in memory between a video and its crops: frames, people in them, the verdict on each, and failures.
+
+Coordinates are pixels of the frame as it is shown (rotation applied), x to the right and y down, from the outer
+corner of the first pixel. Frame numbers count from 0 in the order of presentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEY_POINTS = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+"""COCO's 17 key points in COCO's order; left and right are the person's own."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One detection in one frame.
+
+    Args:
+        box: Left, top, right and bottom in pixels of the frame; may reach beyond the frame.
+        confidence: How sure the detector is, 0 to 1.
+        keypoints: float32 [17, 3]: x and y in pixels and score from 0 to 1, in the order of `KEY_POINTS`; None where
+            no key points are known.
+        index: Number of the detection within the frame, before any filter; gaps are normal afterwards.
+    """
+
+    box: tuple[float, float, float, float]
+    confidence: float
+    keypoints: NDArray[np.float32] | None
+    index: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A detection and the verdict of the rules.
+
+    Args:
+        person: The detection.
+        reasons: Names of all rules that it fails; empty means keep.
+    """
+
+    person: Person
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a video.
+
+    Args:
+        number: Place in the order of presentation, from 0.
+        time: Seconds since the first frame.
+        image: uint8 RGB [H, W, 3], turned as the file's rotation flag asks.
+    """
+
+    number: int
+    time: float
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FramePeople:
+    """A frame and everybody found in it, kept or not.
+
+    Args:
+        frame: The frame.
+        people: The detections in the detector's order, each with its verdict.
+    """
+
+    frame: Frame
+    people: tuple[Judged, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is known of a video before its frames are looked at.
+
+    Args:
+        status: ok, or failed; a failed one has its reason, and zeros where nothing could be read.
+        reason: Empty, or one of `REASONS`.
+        frames: Frames that the file really holds, counted by packet.
+        duration: Seconds from the first frame to the end of the last one.
+        width: Width in pixels as shown, rotation applied.
+        height: Height in pixels as shown.
+        fps: Mean frames per second.
+        sha256: Hash of the file's bytes; empty for what is not a plain file.
+        detail: More on the reason, for people to read.
+        claimed: Seconds that the container claims; 0 where it says nothing.
+        codec: Name of the video codec, such as h264.
+        rotation: Degrees that the file asks to turn its frames by, counter-clockwise.
+        title: Title in the container's metadata.
+        marks: Marks of VR in the container's metadata, such as `spherical`.
+        stillness: Largest difference in grey levels between the evenly spaced frames that were compared, in any of
+            64 × 36 cells of the picture; NaN where they were not.
+        seam: Difference across the left and right border over that between neighbouring columns; NaN where unknown.
+    """
+
+    status: str
+    reason: str
+    frames: int
+    duration: float
+    width: int
+    height: int
+    fps: float
+    sha256: str
+    detail: str = ""
+    claimed: float = 0.0
+    codec: str = ""
+    rotation: int = 0
+    title: str = ""
+    marks: tuple[str, ...] = ()
+    stillness: float = float("nan")
+    seam: float = float("nan")
+
+
+REASONS = {
+    "not a file": "a folder, a pipe, a device, or nothing at all",
+    "empty": "a file of 0 bytes",
+    "not a video": "a web page, a playlist, a picture, an archive, or another kind of file by its first bytes",
+    "unreadable": "no allowed kind of container, or one that is broken",
+    "audio only": "a container without a video stream",
+    "no frames": "a video stream without a single frame that can be decoded",
+    "too large": "more pixels per frame than the limit",
+    "too long": "the container claims more hours than the limit",
+    "cut short": "the frames end before the container says they do",
+    "time limit": "decoding took longer than the limit",
+    "memory limit": "decoding asked for more memory than the limit",
+    "hung": "the decoder gave no sign of life",
+    "decoder died": "the decoding process was ended by a signal or without an answer",
+}
+"""Every reason for which a video fails while it is read, and what it means."""
+
+
+class VideoFailure(Exception):  # noqa: N818 - the outcome of one video, not a mistake in the program
+    """A video that cannot be read, or not to its end; the run goes on with the next one.
+
+    Frames that came before the failure are sound.
+
+    Args:
+        reason: One of `REASONS`.
+        detail: What happened, for people to read.
+
+    Example:
+        >>> str(VideoFailure("cut short", "12.0 s of 60.0 s"))
+        'cut short: 12.0 s of 60.0 s'
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        assert reason in REASONS, reason
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}" if detail else reason)

@@ -1,0 +1,168 @@
+"""Which boxes are kept, and every reason against the others (LUPerson section 3.1).
+
+What is unusual: the paper names the rules and four figures, and published no code. The open choices are settings with
+their reasons (`RuleSettings`), and a box that fails carries the names of all rules it fails, not of the first one.
+
+Dimensions: N boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.settings import RuleSettings
+from rewho.video.people import Judged, Person
+
+HEAD = (0, 1, 2, 3, 4)  # nose, eyes, ears
+SHOULDERS = (5, 6)
+UPPER_BODY = (5, 6, 7, 8, 9, 10)  # shoulders, elbows, wrists
+LOWER_BODY = (11, 12, 13, 14)  # hips, knees; the paper does not count ankles
+NO_KEYPOINTS = "no_key_points"
+
+
+def rule_names(settings: RuleSettings | None = None) -> tuple[str, ...]:
+    """Return the names of all rules in the order in which reasons are given.
+
+    Example:
+        >>> rule_names()[:2]
+        ('ratio_not_above_1.5', 'ratio_not_below_5')
+    """
+    rules = settings or RuleSettings()
+    return (
+        f"ratio_not_above_{rules.min_ratio:g}",
+        f"ratio_not_below_{rules.max_ratio:g}",
+        f"confidence_not_above_{rules.min_confidence:g}",
+        f"width_not_above_{rules.min_width:g}",
+        "head_not_visible",
+        "upper_body_not_visible",
+        "lower_body_not_visible",
+        NO_KEYPOINTS,
+    )
+
+
+def clipped(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return boxes cut off at the frame's border.
+
+    Args:
+        boxes: [N, 4], left, top, right, bottom in pixels.
+        size: Height and width of the frame.
+
+    Example:
+        >>> clipped(np.array([[-3.0, 70.0, 59.0, 230.0]]), (360, 640)).tolist()
+        [[0.0, 70.0, 59.0, 230.0]]
+    """
+    height, width = size
+    return np.clip(boxes, 0, [width, height, width, height])
+
+
+def box_failures(
+    boxes: NDArray[np.float64], confidences: NDArray[np.float64], settings: RuleSettings
+) -> NDArray[np.bool_]:
+    """Return which of the four rules on size and confidence each box fails, bool [N, 4] in the order of `rule_names`.
+
+    Comparisons are strict, as in the paper, and made in single precision: detectors give single precision, in which
+    0.72 is a little more than in double, and 0.72 exactly must not pass. An empty box has the ratio 0.
+
+    Args:
+        boxes: [N, 4], left, top, right, bottom in pixels, already clipped if they are to be.
+        confidences: [N], 0 to 1.
+        settings: The thresholds.
+
+    Example:
+        >>> box_failures(np.array([[0.0, 0.0, 48.0, 120.0]]), np.array([0.9]), RuleSettings()).tolist()
+        [[False, False, False, True]]
+    """
+    wide, high = (boxes[:, 2:] - boxes[:, :2]).T
+    ratio = np.divide(high, wide, out=np.zeros_like(high), where=wide > 0).astype(np.float32)
+    return ~np.stack(
+        [
+            ratio > np.float32(settings.min_ratio),
+            ratio < np.float32(settings.max_ratio),
+            confidences.astype(np.float32) > np.float32(settings.min_confidence),
+            wide.astype(np.float32) > np.float32(settings.min_width),
+        ],
+        axis=1,
+    )
+
+
+def body_failures(
+    keypoints: NDArray[np.float32], boxes: NDArray[np.float64], settings: RuleSettings
+) -> NDArray[np.bool_]:
+    """Return which parts of the body cannot be seen, bool [N, 3]: head, upper body, lower body.
+
+    A key point counts if its score reaches the threshold and it lies in the box, or near it.
+
+    Args:
+        keypoints: float32 [N, 17, 3], x, y in pixels and score, in COCO's order.
+        boxes: [N, 4], left, top, right, bottom in pixels.
+        settings: The thresholds.
+
+    Example:
+        >>> points = np.zeros((1, 17, 3), np.float32)
+        >>> body_failures(points, np.array([[0.0, 0.0, 100.0, 250.0]]), RuleSettings()).tolist()
+        [[True, True, True]]
+    """
+    low, high = boxes[:, None, :2], boxes[:, None, 2:]
+    slack = settings.margin * (high - low)
+    places = keypoints[..., :2]
+    inside = ((places >= low - slack) & (places <= high + slack)).all(axis=2)
+    seen = inside & (keypoints[..., 2] >= np.float32(settings.keypoint_score))
+    upper = (seen[:, UPPER_BODY].sum(1) >= settings.upper_points) & (
+        seen[:, SHOULDERS].any(1) | (settings.upper_points == 0)
+    )
+    head = seen[:, HEAD].sum(1) >= settings.head_points
+    return ~np.stack([head, upper, seen[:, LOWER_BODY].sum(1) >= settings.lower_points], axis=1)
+
+
+def failures(
+    people: Sequence[Person], size: tuple[int, int], settings: RuleSettings, body: bool = True
+) -> NDArray[np.bool_]:
+    """Return which rules each person fails, bool [N, 8] in the order of `rule_names`.
+
+    Args:
+        people: Detections of one frame.
+        size: Height and width of the frame.
+        settings: The thresholds.
+        body: Whether to ask for visible parts of the body; people without key points then fail `no_key_points`.
+    """
+    found = np.zeros((len(people), 8), bool)
+    if not people:
+        return found
+    boxes = np.array([one.box for one in people], np.float64)
+    boxes = clipped(boxes, size) if settings.clip_first else boxes
+    found[:, :4] = box_failures(boxes, np.array([one.confidence for one in people], np.float64), settings)
+    if body:
+        known = np.array([one.keypoints is not None for one in people])
+        found[~known, 7] = True
+        if known.any():
+            points = np.stack([one.keypoints for one in people if one.keypoints is not None])
+            found[known, 4:7] = body_failures(points, boxes[known], settings)
+    return found
+
+
+def judge(
+    people: Sequence[Person], size: tuple[int, int], settings: RuleSettings | None = None, body: bool = True
+) -> tuple[Judged, ...]:
+    """Return each person with the names of all rules that it fails.
+
+    Args:
+        people: Detections of one frame.
+        size: Height and width of the frame.
+        settings: The thresholds.
+        body: Whether to ask for visible parts of the body. `no_key_points` is given only where nothing else speaks
+            against a box: key points are often not looked for where the box has failed already.
+
+    Example:
+        >>> judge([Person((0, 0, 40, 100), 0.9, None, 0)], (360, 640))[0].reasons
+        ('width_not_above_48',)
+    """
+    settings = settings or RuleSettings()
+    names, found = rule_names(settings), failures(people, size, settings, body)
+    found[:, 7] &= ~found[:, :4].any(1)
+    return tuple(
+        Judged(person, tuple(name for name, failed in zip(names, row, strict=True) if failed))
+        for person, row in zip(people, found, strict=True)
+    )

@@ -1,0 +1,87 @@
+"""Small videos for tests, sound and damaged in every way that came to mind, and what is known of each."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+SIZE = (48, 64)  # height, width
+
+
+def barcode(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Return a picture in whose upper half the frame's number stands as 10 black and white blocks."""
+    height, width = size
+    picture = np.full((height, width, 3), 128, np.uint8)
+    for bit in range(10):
+        left, right = bit * width // 10, (bit + 1) * width // 10
+        picture[: height // 2, left:right] = 235 if number >> bit & 1 else 20
+    picture[height // 2 :, : width // 2, 0] = 200  # the lower left is red, so that turned pictures can be told
+    return picture
+
+
+def read_number(picture: np.ndarray) -> int:
+    """Return the number that stands in such a picture."""
+    height, width = picture.shape[:2]
+    bits = [picture[height // 8 : height // 3, (2 * bit + 1) * width // 20].mean() > 128 for bit in range(10)]
+    return sum(1 << bit for bit, one in enumerate(bits) if one)
+
+
+def write_clip(
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    *,
+    fps: int = 25,
+    gop: int = 12,
+    codec: str = "libx264",
+    stamps: Iterable[int] | None = None,
+    rotation: int = 0,
+    audio: bool = False,
+    title: str = "",
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write a video; `stamps` gives each frame's place in units of 1/1000 s, for a rate that varies."""
+    import av
+
+    pictures = list(pictures)
+    with av.open(str(path), "w") as container:
+        if title:
+            container.metadata["title"] = title
+        stream = container.add_stream(codec, rate=fps)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.gop_size = gop
+        if stamps is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        # A keyframe at every change of picture would fall where no test expects it.
+        stream.options = {**({"sc_threshold": "0"} if codec == "libx264" else {}), **(options or {})}
+        sound = container.add_stream("aac", rate=16000, layout="mono") if audio else None
+        for order, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if stamps is not None:
+                frame.pts, frame.time_base = list(stamps)[order], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if sound:
+            for place in range(0, int(16000 * len(pictures) / fps), 1024):
+                wave = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+                wave.sample_rate, wave.pts, wave.time_base = 16000, place, Fraction(1, 16000)
+                container.mux(sound.encode(wave))
+            container.mux(sound.encode(None))
+    return path
+
+
+def write_sound(path: Path, seconds: float = 1.0) -> Path:
+    """Write a file with sound alone."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=16000, layout="mono")
+        for place in range(0, int(16000 * seconds), 1024):
+            wave = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            wave.sample_rate, wave.pts, wave.time_base = 16000, place, Fraction(1, 16000)
+            container.mux(sound.encode(wave))
+        container.mux(sound.encode(None))
+    return path

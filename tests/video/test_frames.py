@@ -1,0 +1,221 @@
+"""Reading videos: the right frames at the right times, however they are reached, and limits that hold."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import barcode, read_number, write_clip
+
+from rewho.core.check import UserError
+from rewho.core.settings import LimitSettings, SamplingSettings
+from rewho.video import frames as frames_module
+from rewho.video.frames import probe, sample_frames
+from rewho.video.people import VideoFailure
+
+av = pytest.importorskip("av", reason="PyAV is an extra")
+
+# Says that it is alive, for ever.
+CHATTERS = r"""
+import os, time
+while True:
+    os.write(1, b'\0\0\0\x11\0\0\0\0{"kind": "alive"}')
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clips")
+
+
+@pytest.fixture(scope="module")
+def clips(folder: Path) -> dict[str, Path]:
+    """The same 130 frames in several containers and codecs."""
+    numbered = [barcode(number) for number in range(130)]
+    return {
+        "mp4": write_clip(folder / "numbers.mp4", numbered),
+        "mkv": write_clip(folder / "numbers.mkv", numbered, options={"bf": "3"}),
+        "avi": write_clip(folder / "numbers.avi", numbered, codec="mpeg4"),
+        "ts": write_clip(folder / "numbers.ts", numbered, codec="mpeg2video"),
+        "intra": write_clip(folder / "intra.mkv", numbered, codec="mjpeg"),
+        "h264": write_clip(folder / "raw.h264", numbered, options={"bf": "0"}),
+    }
+
+
+def sampled(path: Path, **sampling: object) -> list[tuple[int, int, float]]:
+    """Return the number that a frame claims, the one that stands in its picture, and its time."""
+    found = sample_frames(path, SamplingSettings(**sampling))
+    return [(frame.number, read_number(frame.image), round(frame.time, 3)) for frame in found]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "avi", "ts", "intra", "h264"])
+def test_every_nth_frame_is_that_frame(clips: dict[str, Path], kind: str) -> None:
+    expected = [(number, number, number / 25) for number in range(0, 130, 40)]
+    assert sampled(clips[kind], every=40) == expected
+    assert sampled(clips[kind], every=40, seek=False) == expected
+    assert [number for number, _, _ in sampled(clips[kind], every=50, offset=7)] == [7, 57, 107]
+
+
+def test_golden_sampling(folder: Path) -> None:
+    """The paper's every 100th frame, of a video with 100 and one with 101 frames (golden `videos.json`)."""
+    for count, expected in ((100, [0]), (101, [0, 100])):
+        path = write_clip(folder / f"golden{count}.mp4", [barcode(number) for number in range(count)])
+        assert [number for number, _, _ in sampled(path)] == expected
+
+
+def test_seconds_and_keyframes(clips: dict[str, Path]) -> None:
+    assert sampled(clips["mp4"], by="seconds", seconds=2.0) == [(0, 0, 0.0), (50, 50, 2.0), (100, 100, 4.0)]
+    assert sampled(clips["h264"], by="seconds", seconds=2.0) == [(0, 0, 0.0), (50, 50, 2.0), (100, 100, 4.0)]
+    keys = sampled(clips["mp4"], by="keyframes")
+    assert [number for number, _, _ in keys] == list(range(0, 130, 12))
+    assert all(number == written for number, written, _ in keys)
+    assert len(sampled(clips["intra"], by="keyframes")) == 130
+
+
+def test_seconds_sample_the_first_frame_at_or_after_each_tick(folder: Path) -> None:
+    """A rate that varies: 100 ms for ten frames, then 20 ms, then a gap of 2 s."""
+    stamps = np.cumsum([0, *[100] * 9, *[20] * 20, 2000, *[40] * 9])
+    path = write_clip(folder / "varies.mkv", [barcode(number) for number in range(len(stamps))], stamps=stamps.tolist())
+    expected = []
+    for tick in np.arange(0, stamps[-1] + 1, 500):
+        number = int(np.searchsorted(stamps, tick))
+        if not expected or expected[-1][0] != number:
+            expected.append((number, number, stamps[number] / 1000))
+    assert sampled(path, by="seconds", seconds=0.5) == expected
+    assert sampled(path, every=9) == [(number, number, stamps[number] / 1000) for number in range(0, 40, 9)]
+    assert probe(path).duration == pytest.approx(stamps[-1] / 1000, rel=0.05)
+
+
+@pytest.mark.parametrize(("rotation", "corner"), [(0, "lower left"), (90, "lower right"), (180, "upper right")])
+def test_rotation_flag_is_applied(folder: Path, rotation: int, corner: str) -> None:
+    """The red corner moves counter-clockwise with the flag."""
+    path = write_clip(folder / f"turned{rotation}.mp4", [barcode(0)] * 3, rotation=rotation)
+    image = next(sample_frames(path)).image
+    assert image.shape == ((64, 48, 3) if rotation == 90 else (48, 64, 3))
+    assert image.flags.c_contiguous
+    known = probe(path)
+    assert (known.height, known.width) == image.shape[:2]
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    quarters = {
+        "upper left": image[:height, :width],
+        "upper right": image[:height, width:],
+        "lower left": image[height:, :width],
+        "lower right": image[height:, width:],
+    }
+    redness = {name: float(part[..., 0].mean() - part[..., 1].mean()) for name, part in quarters.items()}
+    assert max(redness, key=redness.get) == corner
+
+
+def test_probe_knows_the_video(clips: dict[str, Path]) -> None:
+    import hashlib
+
+    known = probe(clips["mkv"])
+    assert (known.status, known.reason, known.frames, known.width, known.height) == ("ok", "", 130, 64, 48)
+    assert known.fps == pytest.approx(25, abs=0.1)
+    assert known.duration == pytest.approx(5.2, abs=0.05)
+    assert known.sha256 == hashlib.sha256(clips["mkv"].read_bytes()).hexdigest()
+    assert known.stillness > 100
+    assert np.isnan(probe(clips["mkv"], still_frames=0).stillness)
+
+
+def test_sound_that_is_longer_than_the_pictures_is_no_cut(folder: Path) -> None:
+    path = write_clip(folder / "sound.mkv", [barcode(number) for number in range(50)], audio=True)
+    assert probe(path).status == "ok"
+    assert len(sampled(path, every=10)) == 5
+
+
+@pytest.mark.parametrize("name", ["numbers.mkv", "numbers.mp4", "numbers.avi"])
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.95, 0.999])
+def test_a_file_that_was_cut_is_told(clips: dict[str, Path], tmp_path: Path, name: str, share: float) -> None:
+    whole = clips[name[-3:]].read_bytes()
+    path = tmp_path / name
+    path.write_bytes(whole[: int(share * len(whole))])
+    known = probe(path)
+    assert (known.status, known.reason) in (("failed", "cut short"), ("failed", "unreadable"))
+    if name.endswith("mkv"):
+        assert known.reason == "cut short"
+    with pytest.raises(VideoFailure) as failure:
+        list(sample_frames(path))
+    assert failure.value.reason == known.reason
+
+
+def test_frames_before_a_cut_are_handed_out(clips: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "cut.mkv"
+    whole = clips["mkv"].read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    came = []
+    with pytest.raises(VideoFailure, match="cut short"):
+        for frame in sample_frames(path, SamplingSettings(every=10)):
+            came.append((frame.number, read_number(frame.image)))
+    assert len(came) >= 3
+    assert all(number == written for number, written in came)
+
+
+def test_limits_on_size_and_length(clips: dict[str, Path]) -> None:
+    assert probe(clips["mp4"], LimitSettings(megapixels=0.001)).reason == "too large"
+    assert probe(clips["mp4"], LimitSettings(hours=0.001)).reason == "too long"
+    with pytest.raises(VideoFailure, match="too large"):
+        next(sample_frames(clips["mp4"], limits=LimitSettings(megapixels=0.001)))
+
+
+def test_memory_limit(folder: Path) -> None:
+    path = write_clip(folder / "large.mp4", [np.zeros((2160, 3840, 3), np.uint8)] * 2, options={"preset": "ultrafast"})
+    assert probe(path).status == "ok"
+    assert probe(path, LimitSettings(memory_mb=8)).reason in ("memory limit", "decoder died")
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import time; time.sleep(60)", "hung"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "decoder died"),
+        ("import sys; sys.exit(7)", "decoder died"),
+        ("raise MemoryError", "memory limit"),
+        ("import os; os.write(1, b'\\xff' * 100)", "decoder died"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGXCPU)", "time limit"),
+        (CHATTERS, "time limit"),
+    ],
+)
+def test_whatever_happens_to_the_decoder_is_a_reason(
+    clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch, program: str, reason: str
+) -> None:
+    monkeypatch.setattr(frames_module, "START", program)
+    limits = LimitSettings(silence=0.7, seconds=2.0)
+    assert probe(clips["mp4"], limits).reason == reason
+    with pytest.raises(VideoFailure) as failure:
+        list(sample_frames(clips["mp4"], limits=limits))
+    assert failure.value.reason == reason
+
+
+def test_the_process_ends_with_the_iterator(clips: dict[str, Path]) -> None:
+    def children() -> int:
+        return len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+    before = children()
+    frames = sample_frames(clips["mp4"], SamplingSettings(every=1))
+    next(frames)
+    assert children() == before + 1
+    frames.close()
+    assert children() == before
+
+
+def test_without_pyav(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames_module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install rewho\[video\]"):
+        probe(clips["mp4"])
+
+
+@pytest.mark.parametrize("wrong", [{"by": "frame"}, {"every": 0}, {"seconds": 0.0}, {"offset": -1}])
+def test_wrong_sampling_is_refused_before_anything_starts(clips: dict[str, Path], wrong: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="sampling"):
+        sample_frames(clips["mp4"], SamplingSettings(**wrong))
+
+
+def test_the_decoding_process_imports_nothing_heavy() -> None:
+    import subprocess
+
+    code = "import sys, rewho.video.decoder; print([*sys.modules.keys() & {'torch', 'cv2', 'torchvision', 'scipy'}])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
