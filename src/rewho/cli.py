@@ -37,7 +37,7 @@ COMMANDS = {
     "demo": Command("DemoSettings", "render people, train, evaluate, and show the result; needs no data"),
     "crop": Command("CropSettings", "cut people out of videos: a crop set with provenance", "videos"),
     "crops": Command("CropsSettings", "verify, count, merge, export or compare crop sets", "action folders"),
-    "train": Command("TrainSettings", "train a single-view model on a labelled data set"),
+    "train": Command("TrainSettings", "train a model on a labelled data set"),
     "pretrain": Command("PretrainSettings", "train an encoder on pictures without labels", "crops"),
     "teachers": Command("TeachersSettings", "train one expert per view of the body, one after the other"),
     "represent": Command(

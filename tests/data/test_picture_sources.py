@@ -1,11 +1,15 @@
 """Pictures without labels from several places, shares of them, and their statistics."""
 
+import pickle
+
 import cv2
 import numpy as np
 import pytest
 
 from rewho.core.check import UserError
 from rewho.data.picture_sources import channel_statistics, hold_in_memory, open_pictures
+from rewho.data.shard_writer import example_set
+from rewho.data.shards import CropSet
 
 
 def folder(path, count, colour=0):
@@ -24,6 +28,17 @@ def test_folders_are_joined_in_order(tmp_path):
     other_way = open_pictures([tmp_path / "b", tmp_path / "a"])
     assert other_way.digest != pictures.digest
     assert open_pictures([tmp_path / "a", tmp_path / "b"]).digest == pictures.digest
+
+
+def test_crop_sets_are_read_and_joined_with_folders(tmp_path):
+    crops = example_set(tmp_path / "set")
+    pictures = open_pictures([crops, folder(tmp_path / "a", 3)])
+    inside = CropSet.open(crops)
+    assert len(pictures) == len(inside) + 3
+    np.testing.assert_array_equal(pictures[1], inside[1])
+    assert pictures.name(1) == inside.name(1)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(pictures))[0], inside[0])  # as workers get it
+    assert channel_statistics(pictures, 0)[0][0] > 0
 
 
 def test_only_the_training_part_of_a_data_set_is_taken(tmp_path):

@@ -1,4 +1,4 @@
-"""Pictures without labels, from wherever they are: folders, the training parts of data sets, several of them joined.
+"""Pictures without labels, from wherever they are: folders, crop sets, training parts of data sets, all of them joined.
 
 A source is anything with a length, pictures by row, a name for each row, and a digest of what it holds.
 """
@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
@@ -18,11 +19,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_range
 from rewho.core.runtime import generator
 from rewho.data.benchmarks import read, recognise
 from rewho.data.file_lists import check_folder, list_pictures
 from rewho.data.pictures import Pictures, decode
+from rewho.data.shards import INDEX, CropSet
 
 SMALLEST_DEVIATION = 1.0
 """Grey levels; pictures of one colour have none, and networks divide by it."""
@@ -63,9 +66,14 @@ class FilePictures:
         """Return the file's path."""
         return str(self.root / self.names[row])
 
-    def hold(self, memory_gb: float) -> int:
-        """Decode all pictures into memory if they fit; returns the bytes that they take, 0 where they do not fit."""
-        held = Pictures([self.root / name for name in self.names], memory_gb)
+    def hold(self, memory_gb: float, progress: Callable[[int, int], None] | None = None) -> int:
+        """Decode all pictures into memory if they fit; returns the bytes that they take, 0 where they do not fit.
+
+        Args:
+            memory_gb: Most memory for them, in gigabytes.
+            progress: Called with (done, total) while they are decoded.
+        """
+        held = Pictures([self.root / name for name in self.names], memory_gb, progress=progress)
         self._held = held if held.in_memory else None
         return held.bytes
 
@@ -87,11 +95,14 @@ class JoinedPictures:
     def __len__(self) -> int:
         return sum(map(len, self.sources)) if self.rows is None else len(self.rows)
 
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(map(len, self.sources)))
+
     def _place(self, row: int) -> tuple[PictureSource, int]:
         row = int(self.rows[row]) if self.rows is not None else row
-        ends = list(accumulate(map(len, self.sources)))
-        number = bisect.bisect_right(ends, row)
-        return self.sources[number], row - (ends[number - 1] if number else 0)
+        number = bisect.bisect_right(self._ends, row)
+        return self.sources[number], row - (self._ends[number - 1] if number else 0)
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
         source, within = self._place(row)
@@ -126,8 +137,8 @@ def open_pictures(folders: Sequence[Path]) -> JoinedPictures:
     """Open folders of pictures as one source.
 
     Args:
-        folders: Each a data set of a known layout, whose training part is taken and nothing else, or a folder of
-            pictures, searched with its sub-folders.
+        folders: Each a crop set, a data set of a known layout, whose training part is taken and nothing else, or a
+            folder of pictures, searched with its sub-folders.
 
     Raises:
         UserError: No folder, a missing one, or one without pictures.
@@ -151,6 +162,8 @@ def open_pictures(folders: Sequence[Path]) -> JoinedPictures:
 
 def _open(folder: Path) -> tuple[PictureSource, str]:
     check_folder(folder)
+    if (folder / INDEX).is_file():
+        return CropSet.open(folder), hash_file(folder / INDEX)
     if recognise(folder)[0] != "folder":
         table = read(folder)
         table = table.select("pool" if table.in_split("pool").any() else "train")
@@ -159,12 +172,22 @@ def _open(folder: Path) -> tuple[PictureSource, str]:
     return FilePictures(folder, names), hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def hold_in_memory(pictures: JoinedPictures, memory_gb: float) -> int:
-    """Decode the files of a source into memory, as far as they fit; returns the bytes taken."""
+def hold_in_memory(
+    pictures: JoinedPictures, memory_gb: float, progress: Callable[[int, int], None] | None = None
+) -> int:
+    """Decode the files of all sources into memory, each if it fits as a whole; returns the bytes taken.
+
+    Crop sets are mapped into memory anyway, and a share of the pictures is decoded at each access.
+
+    Args:
+        pictures: The sources.
+        memory_gb: Most memory for decoded pictures, in gigabytes.
+        progress: Called with (done, total) of each source while it is decoded.
+    """
     taken = 0
     for source in pictures.sources if pictures.rows is None else ():
         if isinstance(source, FilePictures):
-            taken += source.hold(max(0.0, memory_gb - taken / 1e9))
+            taken += source.hold(max(0.0, memory_gb - taken / 1e9), progress)
     return taken
 
 

@@ -59,18 +59,21 @@ def run(settings: PretrainSettings) -> Path:
         return settings.out
     engine = launch(settings.engine)
     check_shares(settings, engine.fabric.world_size)
-    origin = _origin(settings, pictures, engine)
+    resumed = (settings.out / "checkpoints").is_dir()
+    origin = _origin(settings, pictures, engine, resumed=resumed)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
-    encoder = _encoder(settings, origin, resumed=(settings.out / "checkpoints").is_dir())
+    encoder = _encoder(settings, origin, resumed=resumed)
     task = ContrastTask(encoder, settings.contrast, settings.sampler.accumulate)
-    hold_in_memory(pictures, settings.pictures.memory_gb)
+    progress = Progress("read pictures", len(pictures), unit="images")
+    hold_in_memory(pictures, settings.pictures.memory_gb, lambda done, _all: progress.advance(done - progress.done))
+    progress.close()
 
     def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
         return _save(folder, task.encoder, pictures, figures, settings, origin)
 
     state = train(_training(task, pictures, probe, settings, engine, save), engine)
     if engine.fabric.is_global_zero:
-        files = [*save(settings.out, state.figures), settings.out / LOG]
+        files = [*save(settings.out, state.figures), settings.out / ORIGIN, settings.out / LOG]
         counts = {"steps": state.step, "pictures": len(pictures), "parameters": parameter_count(task.encoder)}
         stage.finish(files, {**counts, "figures": state.figures}, time.monotonic() - began)
         say(f"encoder: {settings.out}")
@@ -100,10 +103,10 @@ def _check(settings: PretrainSettings, pictures: JoinedPictures) -> None:
         )
 
 
-def _origin(settings: PretrainSettings, pictures: JoinedPictures, engine: Engine) -> Origin:
+def _origin(settings: PretrainSettings, pictures: JoinedPictures, engine: Engine, *, resumed: bool) -> Origin:
     """Find out, once per run, the pictures' mean and deviation and what the first weights are."""
     written = settings.out / ORIGIN
-    if engine.fabric.is_global_zero and not written.is_file():
+    if engine.fabric.is_global_zero and not (resumed and written.is_file()):
         origin = origin_of(settings.model)
         if not (settings.model.pixel_mean and settings.model.pixel_std):
             count = settings.pictures.statistics_of
