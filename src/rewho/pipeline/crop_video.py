@@ -160,7 +160,7 @@ def config_of(settings: CropSettings, models: tuple[str, str]) -> str:
     """Return the digest of what decides a crop: sampling, screen, rules, models, encoding; not who works on it."""
     names = ("sampling", "screen", "rules", "encoding", "jpeg_quality", "blur_stored")
     found = {name: plain(getattr(settings, name)) for name in names}
-    detection = {name: getattr(settings.detector, name) for name in ("confidence", "overlap", "most")}
+    detection = {name: getattr(settings.detector, name) for name in ("confidence", "overlap", "most", "first_frame")}
     return digest(_one_form({**found, "detection": detection, "models": list(models)}))
 
 
