@@ -18,6 +18,9 @@ HEAD_POINTS = slice(0, 5)
 SHOULDERS = slice(5, 7)
 BAND = 0.24
 """Without key points: the upper share of a crop that is hidden over its full width. Heads end at .13 to .22."""
+LOW = 0.1
+"""A head that begins below this share of the crop is doubted, and the upper band is hidden as well: key points of people
+seen from behind were found half a head too low."""
 GRAINS = 6
 """Into how many spots across a hidden head is reduced: a face needs about 20 between its ears to be known."""
 
@@ -84,13 +87,13 @@ def hide_face(pixels: NDArray[np.uint8], key_points: NDArray[np.float32] | None 
     height, width = pixels.shape[:2]
     head = head_of(key_points, (height, width))
     mask = np.zeros((height, width), np.uint8)
-    if head is None:
+    across = width
+    if head is None or head.y - head.height > LOW * height:
         mask[: max(1, round(BAND * height))] = 255
-        across = width
-    else:
+    if head is not None:
         axes = (max(1, round(head.width)), max(1, round(head.height)))
         cv2.ellipse(mask, (round(head.x), round(head.y)), axes, 0, 0, 360, 255, -1)
-        across = 2 * axes[0]
+        across = min(across, 2 * axes[0])
     spot = max(2.0, across / GRAINS)
     few = (max(1, round(width / spot)), max(1, round(height / spot)))
     coarse = cv2.resize(pixels, few, interpolation=cv2.INTER_AREA)

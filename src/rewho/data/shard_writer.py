@@ -66,13 +66,14 @@ def crop_row(name: str, data: bytes, pixels: NDArray[np.uint8], **known: Any) ->
         **known: The other columns; those left out are empty or zero, a crop without provenance.
     """
     whole = [0, 0, pixels.shape[1], pixels.shape[0]]
-    flat = pixels.reshape(-1, 3).astype(np.int64)
+    counts = [np.bincount(pixels[..., channel].reshape(-1), minlength=256) for channel in range(3)]
+    sums, squares = ([int(count @ np.arange(256) ** power) for count in counts] for power in (1, 2))
     empty = {"video": "", "frame": 0, "time": 0.0, "index": 0, "box": whole, "cut": whole, "confidence": 0.0}
     empty |= {"key_points": None, "quality": 0.0, "fingerprint": bytes(32)}
     empty |= {"detector": "", "pose": "", "licence": "", "config": ""}
     own = {"name": name, "height": pixels.shape[0], "width": pixels.shape[1], "bytes": len(data)}
-    own |= {"sha256": hashlib.sha256(data).hexdigest(), "channel_sum": flat.sum(0).tolist()}
-    return {**empty, **own, "channel_square_sum": (flat**2).sum(0).tolist(), **known}
+    own |= {"sha256": hashlib.sha256(data).hexdigest(), "channel_sum": sums}
+    return {**empty, **own, "channel_square_sum": squares, **known}
 
 
 class ShardWriter:

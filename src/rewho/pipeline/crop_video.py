@@ -161,7 +161,16 @@ def config_of(settings: CropSettings, models: tuple[str, str]) -> str:
     names = ("sampling", "screen", "rules", "encoding", "jpeg_quality", "blur_stored")
     found = {name: plain(getattr(settings, name)) for name in names}
     detection = {name: getattr(settings.detector, name) for name in ("confidence", "overlap", "most", "first_frame")}
-    return digest({**found, "detection": detection, "models": models})
+    return digest(_one_form({**found, "detection": detection, "models": list(models)}))
+
+
+def _one_form(value: Any) -> Any:  # noqa: ANN401 - plain values
+    """Return plain values with whole numbers as integers: 16 and 16.0 are the same setting, but not the same JSON."""
+    if isinstance(value, dict):
+        return {name: _one_form(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_one_form(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def blank_record(task: VideoTask, probe: Probe | None = None) -> dict[str, Any]:

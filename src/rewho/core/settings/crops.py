@@ -74,7 +74,8 @@ class CropSettings:
         encoding: jpeg (without chroma subsampling) or png (without loss).
         jpeg_quality: Quality of the JPEG pictures, 1 to 100.
         blur_stored: Hide faces in the stored crops too. What is shown or exported hides them in any case.
-        workers: Processes that work on one video each; 0 works in the main process, without protection from crashes.
+        workers: Processes that work on one video each, with one thread unless --detector.threads and --pose.threads say
+            otherwise; 0 works in the main process, without protection from crashes.
         shard: Work on part i of n of the videos only, written i/n, with the same folder for all parts; whoever ends
             last joins them.
         engine: processes (this machine) or ray (a cluster, all of whose machines see the videos and `out`).

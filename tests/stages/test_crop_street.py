@@ -1,0 +1,103 @@
+"""A rendered street, decoded and cut for real: every crop is a person who was there; and the published clip's cuts."""
+
+import json
+
+import numpy as np
+import pytest
+from fake_people import TERMS
+
+import rewho
+from rewho import cli
+from rewho.core.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings
+from rewho.data.synthetic import write_street
+from rewho.pipeline.crop_statistics import read_videos
+from rewho.pipeline.crop_video import cut_of
+
+SIZE = (240, 426)
+EVERY = 10
+HOW = {
+    "terms": TERMS,
+    "detector": DetectorSettings(kind="replay"),
+    "pose": PoseSettings(kind="detector"),
+    "sampling": SamplingSettings(every=EVERY),
+    "rules": RuleSettings(min_width=16, min_confidence=0.6),
+}
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    """A video of a street with ground truth beside it."""
+    return write_street(tmp_path_factory.mktemp("street") / "street.mp4", 10.5, people=6, size=SIZE, seed=4)
+
+
+@pytest.fixture(scope="module")
+def crops(street, tmp_path_factory):
+    return rewho.crop(street, tmp_path_factory.mktemp("set") / "crops", workers=1, **HOW)
+
+
+def overlap(one, other) -> float:
+    left, top = np.maximum(one[:2], other[:2])
+    right, bottom = np.minimum(one[2:], other[2:])
+    both = max(0, right - left) * max(0, bottom - top)
+    area = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return both / (area - both)
+
+
+def test_every_crop_is_somebody_who_was_there_and_nobody_clear_is_missing(street, crops):
+    truth: dict[int, list] = {}
+    for line in street.with_suffix(".gt.txt").read_text().splitlines():
+        number, _, left, top, width, height, _, _, visible = (float(cell) for cell in line.split(","))
+        box = np.clip([left, top, left + width, top + height], 0, [SIZE[1], SIZE[0]] * 2)
+        truth.setdefault(int(number) - 1, []).append((box, visible))
+    rows = crops.manifest().to_pylist()
+    assert len(rows) > 15
+    found = set()
+    for row in rows:
+        overlaps = [overlap(np.array(row["cut"]), box) for box, _ in truth[row["frame"]]]
+        best = int(np.argmax(overlaps))
+        assert overlaps[best] >= 0.7, row["name"]
+        found.add((row["frame"], best))
+        assert row["time"] == pytest.approx(row["frame"] / 10, abs=1e-3)
+        assert row["detector"].startswith("replay sha256:")
+    for number in range(0, 105, EVERY):
+        for at, (box, visible) in enumerate(truth.get(number, [])):
+            width, height = box[2:] - box[:2]
+            inside = box[0] > 2 and box[2] < SIZE[1] - 2
+            if visible > 0.95 and inside and width > 18 and 1.6 < height / width < 4.9:
+                assert (number, at) in found, f"frame {number}: {box}"
+
+
+def test_the_pictures_are_those_of_the_video(street, crops):
+    from rewho.video.frames import sample_frames
+
+    frames = {frame.number: frame.image for frame in sample_frames(street, SamplingSettings(every=EVERY))}
+    for row, known in enumerate(crops.manifest(["frame", "cut"]).to_pylist()):
+        left, top, right, bottom = known["cut"]
+        original = frames[known["frame"]][top:bottom, left:right]
+        assert np.abs(original.astype(int) - crops[row]).mean() < 3, "JPEG of quality 95 without subsampling"
+    video = read_videos(crops.folder)[0]
+    assert (video["frames"], video["looked"], video["width"], video["height"]) == (105, 11, SIZE[1], SIZE[0])
+
+
+def test_it_is_repaired_from_the_command_line(crops, capsys):
+    file = crops.folder / crops.contents.shards[0].pictures
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4
+    file.write_bytes(data)
+    assert cli.main(["crops", "verify", str(crops.folder)]) == cli.USER_MISTAKE
+    assert "does not match its sha256" in capsys.readouterr().err
+    assert cli.main(["crops", "verify", str(crops.folder), "--repair"]) == 0
+    assert "every byte as it was written" in capsys.readouterr().out
+
+
+def test_cuts_of_the_published_layout_are_the_golden_ones(shared):
+    expected = json.loads((shared / "golden" / "builder" / "detections_clip_expected.json").read_text())
+    clip = json.loads((shared / "golden" / "builder" / "detections_clip.json").read_text())
+    width, height = expected["image_width_height"]
+    frames = clip.get("frames", clip)
+    for crop in expected["crops"]:
+        found = dict(frames[str(crop["frame_id"])])
+        cut = cut_of(tuple(found[crop["object_index"]]["bbox"]), (height, width))
+        assert list(cut) == crop["bbox_clipped"]
+        assert [cut[3] - cut[1], cut[2] - cut[0]] == crop["crop_height_width"]
+    assert len(expected["crops"]) == 6
