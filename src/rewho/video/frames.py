@@ -8,6 +8,8 @@ waits where whoever takes the frames is slower.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.util
 import json
 import os
@@ -33,6 +35,7 @@ from rewho.video.people import Frame, Probe, VideoFailure
 
 STILL_FRAMES = 5  # the paper's
 HEADER_BYTES = 2**16  # most bytes of a message's header; the decoder reads hostile files and is not trusted
+PIPE_BYTES = 2**20  # the most that the system allows to everybody; the usual 64 kB mean 40 switches per HD frame
 START = "from rewho.video.decoder import main; main()"
 
 
@@ -164,6 +167,8 @@ class Decoding:
         with self._process.stdin as request:
             request.write(json.dumps(self._request).encode() + b"\n")
         self._pipe = self._process.stdout.fileno()
+        with contextlib.suppress(PermissionError):  # where a user's pipes have used up their share it stays as it is
+            fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
