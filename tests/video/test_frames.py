@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,54 @@ def test_the_process_ends_with_the_iterator(clips: dict[str, Path]) -> None:
     assert children() == before + 1
     frames.close()
     assert children() == before
+
+
+def test_the_process_ends_with_a_killed_parent(clips: dict[str, Path]) -> None:
+    """Nothing is left behind by a SIGKILL, although the decoder is in a session of its own."""
+    import signal
+    import subprocess
+    import time
+
+    program = f"""
+import sys
+from rewho.core.settings import LimitSettings, SamplingSettings
+from rewho.video.frames import Decoding
+job = {{"job": "sample", "sampling": vars(SamplingSettings(every=1))}}
+with Decoding({str(clips["mp4"])!r}, LimitSettings(), job) as decoding:
+    next(decoding.messages())
+    print(decoding._process.pid, flush=True)
+    sys.stdin.read()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists() or "zombie" in Path(f"/proc/{child}/status").read_text():
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the decoding process is still there")
+
+
+def test_asking_the_group_to_stop_is_not_the_videos_fault(clips: dict[str, Path]) -> None:
+    import signal
+
+    job = {"job": "sample", "sampling": vars(SamplingSettings(every=1))}
+    with frames_module.Decoding(clips["mp4"], LimitSettings(), job) as decoding:
+        messages = decoding.messages()
+        next(messages)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(decoding._process.pid, number)
+        assert sum(message.kind == "frame" for message in messages_until_end(messages)) == 129
+
+
+def messages_until_end(messages: Iterator[frames_module.Message]) -> Iterator[frames_module.Message]:
+    """Yield messages up to the one that says that the video has ended."""
+    for message in messages:
+        yield message
+        if message.kind == "end":
+            return
 
 
 def test_without_pyav(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
