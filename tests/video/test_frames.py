@@ -1,6 +1,7 @@
 """Reading videos: the right frames at the right times, however they are reached, and limits that hold."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_sound_that_is_longer_than_the_pictures_is_no_cut(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["numbers.mkv", "numbers.mp4", "numbers.avi"])
-@pytest.mark.parametrize("share", [0.3, 0.7, 0.95, 0.999])
+@pytest.mark.parametrize("share", [0.4, 0.999])
 def test_a_file_that_was_cut_is_told(clips: dict[str, Path], tmp_path: Path, name: str, share: float) -> None:
     whole = clips[name[-3:]].read_bytes()
     path = tmp_path / name
@@ -161,6 +162,19 @@ def test_limits_on_size_and_length(clips: dict[str, Path]) -> None:
         next(sample_frames(clips["mp4"], limits=LimitSettings(megapixels=0.001)))
 
 
+def test_pictures_that_are_larger_than_the_container_says(folder: Path) -> None:
+    """Each JPEG of 64 x 48 says that it is 20,000 x 20,000: 1.2 GB each, if anybody believed it."""
+    plain = write_clip(folder / "plain.mkv", [barcode(number) for number in range(20)], codec="mjpeg").read_bytes()
+    bomb, count = re.subn(
+        rb"(\xff\xc0\0\x11\x08)....", lambda start: start[1] + b"\x4e\x20" * 2, plain, flags=re.DOTALL
+    )
+    assert count == 20
+    (folder / "bomb.mkv").write_bytes(bomb)
+    assert probe(folder / "bomb.mkv", LimitSettings(memory_mb=400)).reason == "no frames"
+    with pytest.raises(VideoFailure, match="no frames"):
+        list(sample_frames(folder / "bomb.mkv", limits=LimitSettings(memory_mb=400)))
+
+
 def test_memory_limit(folder: Path) -> None:
     path = write_clip(folder / "large.mp4", [np.zeros((2160, 3840, 3), np.uint8)] * 2, options={"preset": "ultrafast"})
     assert probe(path).status == "ok"
@@ -183,7 +197,7 @@ def test_whatever_happens_to_the_decoder_is_a_reason(
     clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch, program: str, reason: str
 ) -> None:
     monkeypatch.setattr(frames_module, "START", program)
-    limits = LimitSettings(silence=0.7, seconds=2.0)
+    limits = LimitSettings(silence=0.7, seconds=1.2)
     assert probe(clips["mp4"], limits).reason == reason
     with pytest.raises(VideoFailure) as failure:
         list(sample_frames(clips["mp4"], limits=limits))

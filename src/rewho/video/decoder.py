@@ -114,12 +114,12 @@ def _sample(video: Video, sampling: dict[str, Any], channel: Channel) -> None:
         channel.send("frame", image.data.cast("B"), number=number, time=seconds, height=height, width=width)
         last = number
     cut = video.cut()
+    if not cut and last < 0 and (len(numbers) or not video.packets):
+        raise VideoFailure("no frames", f"{video.packets} packets, none of which can be decoded")
     if not cut and len(numbers) and last < numbers[-1]:
         cut = f"nothing can be decoded after frame {last} of {video.packets}"
     if cut:
         raise VideoFailure("cut short", cut)
-    if last < 0 and not video.packets:
-        raise VideoFailure("no frames", "no packets")
     channel.send("end", errors=video.errors)
 
 
@@ -139,7 +139,11 @@ def _probe(video: Video, still_frames: int, channel: Channel) -> None:
     video.open()
     frames = [frame for _, frame in _evenly_spaced(video, max(1, still_frames))]
     if not frames:
-        raise VideoFailure("cut short", cut) if cut else VideoFailure("no frames", f"{video.packets} packets")
+        raise (
+            VideoFailure("cut short", cut)
+            if cut
+            else VideoFailure("no frames", f"{video.packets} packets, none of which can be decoded")
+        )
     first, stream = frames[0], video.stream
     turned = round(first.rotation / 90) % 2 == 1
     metadata = {key.lower(): value for key, value in {**video.container.metadata, **stream.metadata}.items()}
