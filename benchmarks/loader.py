@@ -21,14 +21,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from rewho.core.settings import SamplerSettings, TrainSettings
+from rewho.core.settings import SamplerSettings
 from rewho.data.augment import POLICIES
 from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read
 from rewho.data.pictures import Pictures
 from rewho.data.table import ImageTable
 from rewho.data.views import VIEWS
-from rewho.stages.train import Preparation
+from rewho.pipeline.training import Preparation
 
 BATCH = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -63,9 +63,8 @@ class Conventional(Dataset[tuple[Tensor, int]]):
 
 def rewho_loader(table: ImageTable, workers: int, epochs: int) -> int:
     """Go through the epochs with rewho's loader; returns the number of pictures."""
-    settings = TrainSettings(augment=POLICIES["holistic"])
     mean = tuple(255 * value for value in MEAN)
-    prepare = Preparation(Pictures(table), table.labels(), VIEWS["holistic"], settings, mean)
+    prepare = Preparation(Pictures(table), table.labels(), VIEWS["holistic"], POLICIES["holistic"], 1, mean)
     plans = PlanStream(SamplerSettings(batch=BATCH), table.labels(), seed=1, epochs=epochs)
     return sum(len(batch.images) for batch in load_batches(plans, prepare, workers=workers))
 

@@ -5,7 +5,7 @@ The public names are loaded when they are first used, so that `import rewho` cos
 Example:
     >>> import rewho
     >>> sorted(rewho.__all__)
-    ['UserError', 'compare', 'evaluate', 'load', 'search', 'train']
+    ['UserError', 'compare', 'crop', 'evaluate', 'load', 'search', 'train']
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from rewho.pipeline.embedding import load
     from rewho.pipeline.scoring import compare, search
     from rewho.pipeline.scoring import evaluate_model as evaluate
+    from rewho.stages.crop import crop
     from rewho.stages.train import run as train
 
-__all__ = ["UserError", "compare", "evaluate", "load", "search", "train"]
+__all__ = ["UserError", "compare", "crop", "evaluate", "load", "search", "train"]
 
 _PLACES = {
     "UserError": ("rewho.core.check", "UserError"),
     "compare": ("rewho.pipeline.scoring", "compare"),
+    "crop": ("rewho.stages.crop", "crop"),
     "evaluate": ("rewho.pipeline.scoring", "evaluate_model"),
     "load": ("rewho.pipeline.embedding", "load"),
     "search": ("rewho.pipeline.scoring", "search"),

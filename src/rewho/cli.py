@@ -12,7 +12,7 @@ from typing import Any
 
 from rewho.core.check import UserError, nearest
 from rewho.core.progress import say
-from rewho.core.runtime import EXIT_INTERRUPTED, Interrupted, is_main_process
+from rewho.core.runtime import EXIT_GIVEN_UP, EXIT_INTERRUPTED, GivenUp, Interrupted, is_main_process
 
 USER_MISTAKE = 2
 CANCELLED = 130
@@ -25,7 +25,7 @@ class Command:
     Args:
         settings: Name of its settings class in `core.settings`.
         help: One line for the list of commands.
-        positional: The option that values without a name are for; empty where there is none.
+        positional: The options that values without a name are for, in order; the last takes all that are left.
     """
 
     settings: str
@@ -35,9 +35,19 @@ class Command:
 
 COMMANDS = {
     "demo": Command("DemoSettings", "render people, train, evaluate, and show the result; needs no data"),
+    "crop": Command("CropSettings", "cut people out of videos: a crop set with provenance", "videos"),
+    "crops": Command("CropsSettings", "verify, count, merge, export or compare crop sets", "action folders"),
     "train": Command("TrainSettings", "train a single-view model on a labelled data set"),
+    "pretrain": Command("PretrainSettings", "train an encoder on pictures without labels", "crops"),
+    "teachers": Command("TeachersSettings", "train one expert per view of the body, one after the other"),
+    "represent": Command(
+        "RepresentSettings", "write down what each teacher says of every training picture", "teachers"
+    ),
+    "distill": Command("DistillSettings", "teach a trained student what the experts of all views know"),
     "evaluate": Command("EvaluateSettings", "rank a data set's gallery and report CMC, mAP and rank sheets"),
+    "table": Command("TableSettings", "run what a paper's table needs; our figures beside the paper's", "name"),
     "embed": Command("EmbedSettings", "turn a folder of pictures into embeddings", "folder"),
+    "explain": Command("ExplainSettings", "show where a model looks, as pictures and sheets", "images"),
     "compare": Command("CompareSettings", "tell how alike the people in two or more pictures are", "images"),
 }
 
@@ -64,9 +74,16 @@ def _settings(name: str, arguments: list[str]) -> Any:  # noqa: ANN401 - each co
     command = COMMANDS[name]
     if command.positional:
         first = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))
-        if first:
-            arguments = [f"--{command.positional}", *arguments[:first], *arguments[first:]]
+        arguments = _named(command.positional.split(), arguments[:first]) + arguments[first:]
     return parse(getattr(settings, command.settings), arguments, name)
+
+
+def _named(options: list[str], values: list[str]) -> list[str]:
+    """Return values without a name behind the options that they are for."""
+    *single, last = options
+    named = [word for pair in zip(single, values, strict=False) for word in (f"--{pair[0]}", pair[1])]
+    rest = values[len(single) :]
+    return [*named, f"--{last}", *rest] if rest else named
 
 
 def _run(arguments: list[str]) -> int:
@@ -97,7 +114,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 2 for a user's mistake, 75 for a run that was put away safely.
+    """Run a command and return its exit code.
+
+    0: done; 2: a user's mistake; 3: done, except for what was given up; 75: put away safely; 130: stopped at once.
 
     Args:
         arguments: The command line behind `rewho`; the process's own by default.
@@ -118,6 +137,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as saved:
         say(f"stopped: {saved}. To go on, run the same command again:\n  {shlex.join(['rewho', *words])}")
         return EXIT_INTERRUPTED
+    except GivenUp as rest:
+        print(rest.made)  # noqa: T201 - the path of what was made
+        say(f"finished, except for {rest.items}")
+        return EXIT_GIVEN_UP
     except KeyboardInterrupt:
         say("stopped at once; finished parts are kept, and the same command goes on from them")
         return CANCELLED

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewho.core.check import UserError
-from rewho.data.views import VIEWS, View, erased_share, ignored, read_view
+from rewho.data.view_file import read_view
+from rewho.data.views import VIEWS, View, erased_share, ignored
 
 
 def box(name: str, top, bottom, left=0, right=1) -> View:
@@ -182,12 +183,12 @@ def test_masked_out_pixels_take_the_mean_colour_and_the_picture_stays():
     image = np.full((4, 2, 3), 7, np.uint8)
     mask = np.array([[0, 1], [255, 0], [1, 1], [1, 1]], np.uint8)
     asked = []
-    view = replace(VIEWS["holistic"], mask=lambda name: asked.append(name) or mask)
+    view = replace(VIEWS["holistic"], mask=lambda *asking: asked.append(asking) or mask)
     masked = view.masked(image, "a.jpg", (1.4, 2.5, 254.6))
     expected = np.full((4, 2, 3), 7)
     expected[0, 0] = expected[1, 1] = (1, 2, 255)
     np.testing.assert_array_equal(masked, expected)
-    assert asked == ["a.jpg"]
+    assert asked == [("a.jpg", (4, 2))]
     assert (image == 7).all()
     assert VIEWS["holistic"].masked(image, "a.jpg", (0, 0, 0)) is image
 
@@ -195,7 +196,7 @@ def test_masked_out_pixels_take_the_mean_colour_and_the_picture_stays():
 @pytest.mark.parametrize("mask", [np.ones((2, 4), np.uint8), np.ones((4, 2), np.float32)])
 def test_a_mask_that_does_not_fit_is_refused(mask):
     with pytest.raises(UserError, match=r"mask of a\.jpg"):
-        replace(VIEWS["up1"], mask=lambda _: mask).masked(np.zeros((4, 2, 3), np.uint8), "a.jpg", (0, 0, 0))
+        replace(VIEWS["up1"], mask=lambda *_: mask).masked(np.zeros((4, 2, 3), np.uint8), "a.jpg", (0, 0, 0))
 
 
 def test_views_are_read_by_name_and_from_a_file(tmp_path):

@@ -90,7 +90,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explain_full_disk(path: Path, aside: Path) -> Iterator[None]:
+def explain_full_disk(path: Path, aside: Path) -> Iterator[None]:
     """Remove what was half written and say in plain words that the disk is full."""
     try:
         yield
@@ -123,7 +123,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
-    with _explain_full_disk(path, aside):
+    with explain_full_disk(path, aside):
         with aside.open("wb") as file:
             write(file)
             file.flush()
@@ -139,17 +139,22 @@ def write_json(path: Path, value: Any) -> Path:  # noqa: ANN401 - anything `plai
     return write_file(path, lambda file: file.write(text.encode() + b"\n"))
 
 
-def write_folder(path: Path, fill: Callable[[Path], object]) -> Path:
+def write_folder(path: Path, fill: Callable[[Path], object], aside_in: Path | None = None) -> Path:
     """Write a folder so that it is there whole or not at all; an older one of that name is replaced.
 
     Args:
         path: Where the folder shall be.
         fill: Called with an empty folder to write into; its files are hashed into a manifest, then it is renamed.
+        aside_in: Where the unfinished folder is kept, on the same disk; beside `path` by default. Whoever has many
+            writers gives a folder of their own and clears it, because looking for what killed ones left takes time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(path.parent)
-    aside = path.parent / f"{ASIDE}{os.getpid()}-{path.name}"
-    with _explain_full_disk(path, aside):
+    if aside_in is None:
+        remove_unfinished(path.parent)
+    else:
+        aside_in.mkdir(parents=True, exist_ok=True)
+    aside = (aside_in or path.parent) / f"{ASIDE}{os.getpid()}-{path.name}"
+    with explain_full_disk(path, aside):
         aside.mkdir()
         fill(aside)
         files = sorted(file for file in aside.rglob("*") if file.is_file())
@@ -322,4 +327,5 @@ class Stage:
         """
         record = json.loads((self.folder / STARTED).read_text())
         record |= {"files": hashes(self.folder, outputs), "counts": plain(counts), "seconds": round(seconds, 3)}
+        record["seal"] = digest(record)  # of the manifest itself, so that a changed byte in it shows
         return write_json(self.folder / MANIFEST, record)

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 import zlib
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,20 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the work was put awa
     """
 
 
+class GivenUp(Exception):  # noqa: N818 - the work is finished, except for what could not be done
+    """The work is finished and in its place, except for items that were given up after several tries.
+
+    Args:
+        made: What was made.
+        items: What was given up, in one line.
+    """
+
+    def __init__(self, made: Path, items: str) -> None:
+        self.made, self.items = made, items
+        super().__init__(items)
+
+
+EXIT_GIVEN_UP = 3
 SAME_PRESS = 1.0  # seconds; launchers pass a Ctrl-C on that the terminal has sent to everybody already
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: try again; schedulers restart a job that ends with it
 

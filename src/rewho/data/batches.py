@@ -168,16 +168,17 @@ class PlanStream(Sampler[Plan]):
                 yield Plan(epoch, step, batches[step % len(batches)])
 
 
-Prepare = Callable[[Plan, slice], Batch]
+Prepare = Callable[[Plan, slice], tuple[Tensor, ...]]
+"""Makes one process's part of a planned batch: a `Batch`, or a named tuple of a stage's own."""
 
 
-class _Batches(Dataset[Batch]):
+class _Batches(Dataset[tuple[Tensor, ...]]):
     """Turns plans into batches; one instance lives in every worker."""
 
     def __init__(self, prepare: Prepare, rank: int, world: int) -> None:
         self.prepare, self.rank, self.world = prepare, rank, world
 
-    def __getitem__(self, plan: Plan) -> Batch:
+    def __getitem__(self, plan: Plan) -> tuple[Tensor, ...]:
         size = len(plan.rows) // self.world
         return self.prepare(plan, slice(self.rank * size, (self.rank + 1) * size))
 
@@ -197,7 +198,7 @@ def _start_worker(_worker: int) -> None:
 
 def load_batches(
     plans: PlanStream, prepare: Prepare, *, workers: int = 0, rank: int = 0, world: int = 1, pin: bool = False
-) -> DataLoader[Batch]:
+) -> DataLoader[tuple[Tensor, ...]]:
     """Return an iterable over one process's batches for the rest of a training.
 
     Args:

@@ -119,6 +119,7 @@ class Pictures(Sequence[NDArray[np.uint8]]):
         pixel_limit: Most pixels per picture.
 
     Attributes:
+        files: Where each picture lies.
         in_memory: Whether all pictures are held decoded.
 
     Raises:
@@ -144,17 +145,17 @@ class Pictures(Sequence[NDArray[np.uint8]]):
         pixel_limit: int = PIXEL_LIMIT,
     ) -> None:
         check_range("memory_gb", memory_gb, 0, 1e6)
-        self._files = _files(source)
+        self.files = _files(source)
         self._pixel_limit = pixel_limit
         self._buffer = np.empty(0, np.uint8)
-        self._offsets = _plan(self._files, int(memory_gb * 1e9), threads, pixel_limit)
-        self._shapes = np.zeros((len(self._files), 2), np.int32)
+        self._offsets = _plan(self.files, int(memory_gb * 1e9), threads, pixel_limit)
+        self._shapes = np.zeros((len(self.files), 2), np.int32)
         self.in_memory = self._offsets is not None
         if self.in_memory:
             self._fill(threads, progress)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.files)
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:  # type: ignore[override]  # rows, not slices
         """Return picture `row`, uint8 RGB [H, W, 3]: a read-only view where it is in memory.
@@ -163,8 +164,8 @@ class Pictures(Sequence[NDArray[np.uint8]]):
             UserError: The file cannot be decoded (only where pictures are not in memory).
         """
         if self._offsets is None:
-            return decode(self._files[row], pixel_limit=self._pixel_limit)
-        row = range(len(self._files))[row]
+            return decode(self.files[row], pixel_limit=self._pixel_limit)
+        row = range(len(self.files))[row]
         flat = self._buffer[self._offsets[row] : self._offsets[row + 1]]
         return flat.reshape(int(self._shapes[row, 0]), int(self._shapes[row, 1]), 3)
 
@@ -175,15 +176,15 @@ class Pictures(Sequence[NDArray[np.uint8]]):
 
         def store(row: int) -> UserError | None:
             try:
-                pixels = decode(self._files[row], pixel_limit=self._pixel_limit)
+                pixels = decode(self.files[row], pixel_limit=self._pixel_limit)
             except UserError as error:
                 return error
             self._shapes[row] = pixels.shape[:2]
             self._buffer[offsets[row] : offsets[row + 1]] = pixels.reshape(-1)
             return None
 
-        results = _in_threads(store, range(len(self._files)), threads, progress)
-        _raise_together([error for error in results if error is not None], len(self._files))
+        results = _in_threads(store, range(len(self.files)), threads, progress)
+        _raise_together([error for error in results if error is not None], len(self.files))
         self._buffer.flags.writeable = False
 
     @property

@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_choice, nearest
+from rewho.core.check import UserError
 
 IGNORE_ABOVE = Fraction(2, 5)
 """Share of a view's box beyond which its regression losses are ignored (FD section 4.1: "more than 40%")."""
@@ -32,10 +30,19 @@ LARGEST_DENOMINATOR = 10_000
 """Bound on a box's common denominators: with it, and `LARGEST_SIDE`, all products below stay within 64 bits."""
 
 LARGEST_SIDE = 10_000
-"""Bound on a picture's height and width, in pixels; see `LARGEST_DENOMINATOR`."""
+"""Bound on a picture's sides, in pixels; see `LARGEST_DENOMINATOR`."""
 
-_NUMBER = re.compile(r"[0-9]{1,5}/[1-9][0-9]{0,4}|[0-9](\.[0-9]{1,4})?")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Mask(Protocol):
+    """Says which pixels of a picture a view shows; importable by name, because other processes use it."""
+
+    def __call__(self, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return uint8 [H, W] for the picture of that name and size, 0 where it is masked out."""
+
+    def digest(self) -> str:
+        """Return a sha256 that changes where masks do."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,7 @@ class View:
         left: Left border as a fraction of the picture's width, 0 to 1.
         right: Right border, larger than `left`.
         size: Height and width of the network's input, in pixels.
-        mask: Optional provider of pixel masks: takes the picture's name, returns uint8 [H, W] where 0 is masked out. It
-            has to be importable by name (no lambda) where batches are prepared in other processes.
+        mask: Optional provider of pixel masks, such as those of `view_masks`.
 
     Raises:
         UserError: The name, a border or the size is not as described.
@@ -67,7 +73,7 @@ class View:
     left: Fraction
     right: Fraction
     size: tuple[int, int]
-    mask: Callable[[str], NDArray[np.uint8]] | None = None
+    mask: Mask | None = None
 
     def __post_init__(self) -> None:
         what = f"view {self.name!r}"
@@ -91,11 +97,19 @@ class View:
                 fix="Give the network's input size, such as 224, 224.",
             )
 
+    def inputs(self) -> dict[str, str]:
+        """Return the digest of what a view's result depends on besides its settings: its masks, where there are any.
+
+        Example:
+            >>> VIEWS["up1"].inputs()
+            {}
+        """
+        return {} if self.mask is None else {f"masks of view {self.name}": self.mask.digest()}
+
     def pixel_box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Return the view's rows and columns in a picture: (first row, end row, first column, end column), half-open.
 
-        Borders are rounded to the nearest pixel border, halves up (32.5 is 33). At least one row and one column remain,
-        however small the picture.
+        Borders are rounded to the nearest pixel border, halves up (32.5 is 33); one row and column remain at least.
 
         Args:
             height: The picture's height in pixels.
@@ -120,8 +134,7 @@ class View:
     def masked(self, image: NDArray[np.uint8], name: str, mean_colour: Sequence[float]) -> NDArray[np.uint8]:
         """Return the whole picture with masked-out pixels in the mean colour; the picture itself where no mask is set.
 
-        FD section 3.1 names pixel masks as one way to define views. Call it before cropping and flipping: mask and
-        picture are then turned together.
+        Call it before cropping and flipping: mask and picture are then turned together (FD section 3.1 names masks).
 
         Args:
             image: uint8 [H, W, 3].
@@ -137,7 +150,7 @@ class View:
         """
         if self.mask is None:
             return image
-        mask = self.mask(name)
+        mask = self.mask(name, (image.shape[0], image.shape[1]))
         if mask.dtype != np.uint8 or mask.shape != image.shape[:2]:
             raise UserError(
                 f"mask of {name} for view {self.name!r}",
@@ -174,82 +187,6 @@ VIEWS: Mapping[str, View] = {
     )
 }
 """The seven views of FD figure 1, in the paper's order."""
-
-
-def read_view(name_or_yaml: str | Path) -> View:
-    """Return a view of the paper by its name, or a view of one's own from a YAML file.
-
-    The file holds `name`, `box` (`top`, `bottom`, and where the view does not span the width `left`, `right`; each a
-    fraction such as 1/4 or a decimal with up to four digits) and `size` (height, width)::
-
-        name: left_torso
-        box: {top: 1/4, bottom: 3/4, left: 0, right: 1/2}
-        size: [224, 224]
-
-    Args:
-        name_or_yaml: A key of `VIEWS`, or the path of a file that ends in .yaml or .yml.
-
-    Raises:
-        UserError: No such view or file, or the file holds something else; names the nearest right spelling.
-
-    Example:
-        >>> read_view("up2").top
-        Fraction(1, 7)
-    """
-    path = Path(name_or_yaml)
-    if path.suffix not in {".yaml", ".yml"}:
-        return VIEWS[check_choice("view", str(name_or_yaml), list(VIEWS))]
-    what = f"view file {path}"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(
-            what,
-            expected="a readable YAML file",
-            got=" ".join(str(error).split()),
-            fix="Check the path and the file.",
-        ) from error
-    fields = _known_fields(what, content, ("name", "box", "size"))
-    box = {"left": 0, "right": 1} | _known_fields(f"{what}, box", fields["box"], ("top", "bottom"), ("left", "right"))
-    top, bottom, left, right = (_fraction(f"{what}, {side}", box[side]) for side in ("top", "bottom", "left", "right"))
-    size = fields["size"] if isinstance(fields["size"], list) else [fields["size"]]
-    view = View(str(fields["name"]), top, bottom, left, right, cast("tuple[int, int]", tuple(size)))
-    if view.name in VIEWS:
-        raise UserError(
-            f"{what}, name", expected="a name of its own", got=f"the paper's {view.name!r}", fix="Rename it."
-        )
-    return view
-
-
-def _known_fields(
-    what: str, content: object, required: tuple[str, ...], optional: tuple[str, ...] = ()
-) -> dict[str, object]:
-    """Return a mapping that has all required and no unknown keys."""
-    choices = [*required, *optional]
-    if not isinstance(content, dict):
-        got, hint = type(content).__name__, ""
-    else:
-        unknown = [str(key) for key in content if key not in choices]
-        if not unknown and all(key in content for key in required):
-            return content
-        near = nearest(unknown[0], choices) if unknown else None
-        got, hint = ", ".join(map(str, content)), f"Did you mean {near!r}? " if near else ""
-    raise UserError(
-        what, expected=f"the fields {', '.join(choices)}", got=got, fix=f"{hint}Look at the example of read_view."
-    )
-
-
-def _fraction(what: str, value: object) -> Fraction:
-    """Read 1/4, 0.25 or 1; nothing that takes long to read, such as 1e999999999."""
-    text = str(value).replace(" ", "")
-    if isinstance(value, bool) or not _NUMBER.fullmatch(text):
-        raise UserError(
-            what,
-            expected="a fraction such as 1/4, or a decimal with up to four digits",
-            got=repr(value),
-            fix="Give a share of the picture, 0 to 1.",
-        )
-    return Fraction(text)
 
 
 def erased_share(

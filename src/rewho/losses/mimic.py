@@ -17,6 +17,7 @@ from rewho.core.check import UserError, check_choice, check_range
 
 DISTANCES = ("sum", "mean", "cosine")
 DIVISORS = ("batch", "kept")
+BALANCES = ("fixed", "scale", "uncertainty")
 LARGEST_WEIGHT = 1e6  # of alpha and beta; far beyond any use, it keeps infinity out
 
 
@@ -50,8 +51,8 @@ def mimic_loss(
         >>> mimic_loss(target, prediction, keep=torch.tensor([False, True]), divide_by="kept").item()
         0.5
     """
-    check_choice("--loss.divide_by", divide_by, DIVISORS)
-    check_choice("--loss.distance", distance, DISTANCES)
+    check_choice("--mimic.divide_by", divide_by, DIVISORS)
+    check_choice("--mimic.distance", distance, DISTANCES)
     _check_shapes(target, prediction, keep)
     precision = torch.promote_types(torch.promote_types(target.dtype, prediction.dtype), torch.float32)
     target, prediction = target.detach().to(precision), prediction.to(precision)
@@ -88,6 +89,8 @@ def factorized_total(
     metric_losses: Sequence[Tensor],
     alpha: float = 4.0,
     beta: float = 2.0,
+    balance: str = "fixed",
+    log_variances: Tensor | None = None,
 ) -> Tensor:
     """Return L_cls + alpha/K times the sum of L_attr + beta/K times the sum of L_metric (FD equation 6).
 
@@ -97,18 +100,24 @@ def factorized_total(
         metric_losses: `mimic_loss` of the representation branch of each of K views; empty without such branches.
         alpha: Weight of the feature-map branches, 0 to 1e6.
         beta: Weight of the representation branches, 0 to 1e6.
+        balance: "fixed" is the paper's. "scale" first brings each kind to the size of the identity loss, as seen at
+            this step; "uncertainty" weighs each kind by exp(-s) and adds s/2, with s learned (Kendall et al., CVPR
+            2018, "Multi-Task Learning Using Uncertainty to Weigh Losses").
+        log_variances: For "uncertainty": s of the two kinds, [2].
 
     Returns:
         Scalar.
 
     Raises:
-        UserError: The two kinds of losses are of different numbers of views, or a weight is out of range.
+        UserError: The two kinds of losses are of different numbers of views, a weight is out of range, or a name is
+            not a choice.
 
     Example:
         >>> one = torch.tensor(1.0)
         >>> factorized_total(one, [3 * one, 5 * one], [one, one]).item()  # 1 + 4/2 * 8 + 2/2 * 2
         19.0
     """
+    check_choice("--mimic.balance", balance, BALANCES)
     if attribute_losses and metric_losses and len(attribute_losses) != len(metric_losses):
         raise UserError(
             "losses of the branches",
@@ -117,8 +126,17 @@ def factorized_total(
             fix="Pass every view's loss, or leave one kind out altogether.",
         )
     total = cross_entropy
-    for name, weight, losses in (("alpha", alpha, attribute_losses), ("beta", beta, metric_losses)):
-        check_range(f"--loss.{name}", weight, 0, LARGEST_WEIGHT)
-        if losses:
-            total = total + weight * torch.stack(tuple(losses)).mean()
+    kinds = (("alpha", alpha, attribute_losses), ("beta", beta, metric_losses))
+    for place, (name, weight, losses) in enumerate(kinds):
+        check_range(f"--mimic.{name}", weight, 0, LARGEST_WEIGHT)
+        if not losses:
+            continue
+        mean = torch.stack(tuple(losses)).mean()
+        if balance == "scale":
+            mean = mean * (cross_entropy.detach() / mean.detach().clamp(min=torch.finfo(mean.dtype).tiny))
+        elif balance == "uncertainty":
+            assert log_variances is not None, "the caller owns the learned weights"
+            mean = mean * torch.exp(-log_variances[place])
+            total = total + log_variances[place] / 2
+        total = total + weight * mean
     return total

@@ -13,15 +13,21 @@ D_k width of view k's representation.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from itertools import zip_longest
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rewho.core.artifact import write_file, write_json
 from rewho.core.check import UserError, check_choice
+from rewho.core.settings import BranchSettings
+from rewho.models.backbone import fill, read_weights
 from rewho.models.heads import Embedding
 from rewho.models.pooling import StabilizedMaxPool
 
@@ -147,6 +153,7 @@ class Factorization(nn.Module):
                 got=str(smallest),
                 fix="512, and a kernel of 4.",
             )
+        self.channels, self.size, self.widths, self.student_view = channels, size, dict(widths), student_view
         self.views = tuple(widths)
         # Lists, not dictionaries by view: torch's dictionary of modules refuses names such as "values".
         self.map_branches = nn.ModuleList(
@@ -220,3 +227,56 @@ def attention(feature_map: Tensor) -> Tensor:
     norms = feature_map.float().abs().sum(dim=1)
     low, high = norms.amin(dim=(1, 2), keepdim=True), norms.amax(dim=(1, 2), keepdim=True)
     return (norms - low) / (high - low).clamp(min=torch.finfo(norms.dtype).tiny)
+
+
+BRANCH_TENSORS = "branches.safetensors"
+BRANCH_CARD = "branches.json"
+
+
+def save_branches(folder: Path, factorization: Factorization, settings: BranchSettings) -> list[Path]:
+    """Write the branches beside a student, for those who want to see where they look; returns the files written.
+
+    Args:
+        folder: The student's model folder.
+        factorization: Its branches.
+        settings: What they were built with.
+    """
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in factorization.state_dict().items()})
+    description = {
+        "format": 1,
+        "channels": factorization.channels,
+        "size": factorization.size,
+        "widths": factorization.widths,
+        "student_view": factorization.student_view,
+        "features": settings.features,
+        "kernel": settings.kernel,
+        "from_map": settings.from_map,
+        "from_representation": settings.from_representation,
+    }
+    return [
+        write_file(folder / BRANCH_TENSORS, lambda file: file.write(content)),
+        write_json(folder / BRANCH_CARD, description),
+    ]
+
+
+def load_branches(folder: Path) -> Factorization | None:
+    """Read the branches beside a student, in evaluation mode; None where there are none.
+
+    Raises:
+        UserError: They are damaged.
+    """
+    if not (folder / BRANCH_CARD).is_file():
+        return None
+    try:
+        description = json.loads((folder / BRANCH_CARD).read_text())
+        description.pop("format")
+        factorization = Factorization(**description)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{folder / BRANCH_CARD}",
+            expected="JSON as `rewho distill` writes it",
+            got=f"{type(error).__name__}: {error}",
+            fix="Copy the model folder again.",
+        ) from error
+    fill(factorization, read_weights(folder / BRANCH_TENSORS), f"{folder / BRANCH_TENSORS}")
+    return factorization.eval()

@@ -21,7 +21,8 @@ from rewho.core.check import UserError
 from rewho.core.settings import EngineSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
-from rewho.data.views import View, read_view
+from rewho.data.view_file import read_view
+from rewho.data.views import View
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import load_model
 from rewho.train.engine import pick_device
@@ -114,23 +115,40 @@ class Embedder:
         Raises:
             UserError: No pictures, or one that cannot be read; says which.
         """
+        parts = []
+        for part in self.stream(images, flip=flip, batch=batch):
+            parts.append(part)
+            done(len(part))
+        return np.concatenate(parts)
+
+    def stream(self, images: Sequence[Picture], *, flip: bool = True, batch: int = 64) -> Iterator[NDArray[np.float32]]:
+        """Yield the embeddings [at most `batch`, D] of `embed` as they come, so that no more than a few are in memory.
+
+        Raises:
+            UserError: As in `embed`.
+        """
         if len(images) == 0:
             raise UserError("pictures to embed", expected="at least one", got="none", fix="Check the folder.")
         view = view_of(self.model)
 
         def prepare() -> Iterator[NDArray[np.uint8]]:
             for start in range(0, len(images), batch):
-                yield resize([_pixels(image) for image in images[start : start + batch]], view)
+                yield resize([self._pixels(image, view) for image in images[start : start + batch]], view)
 
-        parts = []
-        for part in embed_batches(self.model, prepare(), self.device, flip=flip):
-            parts.append(part)
-            done(len(part))
-        return np.concatenate(parts)
+        yield from embed_batches(self.model, prepare(), self.device, flip=flip)
 
-
-def _pixels(image: Picture) -> NDArray[np.uint8]:
-    return decode(Path(image)) if isinstance(image, str | Path) else image
+    def _pixels(self, image: Picture, view: View) -> NDArray[np.uint8]:
+        """Return a picture's pixels, masked where the view has masks; these are found by the picture's name."""
+        if isinstance(image, str | Path):
+            return view.masked(decode(Path(image)), str(image), self.model.mean.tolist())
+        if view.mask is not None:
+            raise UserError(
+                "pictures to embed",
+                expected=f"files, because the view {view.name!r} looks up masks by their names",
+                got="arrays",
+                fix="Pass paths, or mask the pictures yourself and use a view without masks.",
+            )
+        return image
 
 
 def load(path: str | Path, device: str = "auto", threads: int = 0) -> Embedder:

@@ -11,6 +11,7 @@ from rewho.core.runtime import generator
 from rewho.data.pictures import decode
 from rewho.data.table import UNKNOWN_CAMERA, ImageTable
 from rewho.pipeline.scoring import query_and_gallery
+from rewho.rank.attention_sheet import AttentionRow
 from rewho.rank.rank_sheet import SheetCell, SheetRow, Verdict
 from rewho.rank.ranking import Ranking
 from rewho.rank.report_content import CameraPairs, Score, Section, Table
@@ -28,6 +29,7 @@ def build_section(
     scored: Sequence[tuple[Ranking, Scores]],
     *,
     tables: Sequence[Table] = (),
+    attention: Sequence[AttentionRow] = (),
     sheets: int = 10,
     seed: int = 1,
 ) -> Section:
@@ -39,6 +41,7 @@ def build_section(
         table: Its pictures.
         scored: Rankings with their scores; the first is the main one, the others (re-ranked) are compared with it.
         tables: Further tables.
+        attention: Queries with where the model looks.
         sheets: Queries shown at random, and as many of the worst.
         seed: Seed of which queries are shown.
     """
@@ -67,6 +70,7 @@ def build_section(
         different_distances=different,
         sheet=_rows(ranking, scores, query, gallery, shown),
         worst=_rows(ranking, scores, query, gallery, worst),
+        attention=attention,
         notes=table.notes,
     )
 

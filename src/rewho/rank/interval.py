@@ -63,3 +63,40 @@ def bootstrap_interval(
     tail = (1 - coverage) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return low, high
+
+
+def gain_interval(
+    before: NDArray[np.floating[Any]], after: NDArray[np.floating[Any]], *, resamples: int = 1000, seed: int = 1
+) -> tuple[float, float, float]:
+    """Return the mean gain of a score over the same queries, and its 95 % interval; queries are drawn in pairs.
+
+    Because both scores of a query stay together, hard queries cancel out, and a gain can be told from chance although
+    the two single intervals overlap.
+
+    Args:
+        before: Score of each query with one model, [Q]; NaN where the query has no match.
+        after: Score of the same queries with another, [Q].
+        resamples: How many resamples, >= 1.
+        seed: Seed of the draws.
+
+    Returns:
+        Mean of `after - before`, and the ends of its interval.
+
+    Raises:
+        UserError: The two are not of the same queries, or no query has a match.
+
+    Example:
+        >>> gain, low, high = gain_interval(np.array([0.1, 0.5, 0.9]), np.array([0.2, 0.6, 1.0]))
+        >>> round(gain, 3), round(low, 3), round(high, 3)
+        (0.1, 0.1, 0.1)
+    """
+    if before.shape != after.shape or not np.array_equal(np.isnan(before), np.isnan(after)):
+        raise UserError(
+            "scores to compare",
+            expected="two scores of the same queries",
+            got=f"{len(before)} and {len(after)} queries, or other ones without a match",
+            fix="Evaluate both models on the same data set.",
+        )
+    differences = (after - before)[~np.isnan(before)]
+    low, high = bootstrap_interval(differences[:, None], resamples=resamples, seed=seed)
+    return float(differences.mean()), float(low[0]), float(high[0])

@@ -6,19 +6,16 @@ out of the ranking stay where they would have come, greyed, because a list witho
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import cv2
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rewho.rank.figures import INK, STYLE, shorten
+from rewho.rank.figures import shorten
+from rewho.rank.sheet_text import SheetText, write_texts
 
 Image = NDArray[np.uint8]
 Verdict = Literal["hit", "miss", "same camera", "junk"]
@@ -35,7 +32,6 @@ CELL_WIDTH, CELL_HEIGHT = PICTURE_WIDTH + 2 * FRAME, PICTURE_HEIGHT + 2 * FRAME
 ROW_HEIGHT = TITLE_HEIGHT + CELL_HEIGHT + CAPTION_HEIGHT + GAP
 QUERY_GAP = 20  # between the query and its candidates
 JPEG_QUALITY = 85
-DOTS_PER_INCH = 128  # a power of two: pixels turn into inches and back without rounding
 LETTER_WIDTH = 8  # pixels, of the title line, on average
 
 
@@ -173,19 +169,7 @@ def rank_sheet(rows: Sequence[SheetRow]) -> Image:
     texts = _draw_legend(sheet)
     for index, row in enumerate(rows):
         texts += _draw_row(sheet, row, LEGEND_HEIGHT + index * ROW_HEIGHT)
-    return _write(sheet, texts)
-
-
-@dataclass(frozen=True)
-class _Text:
-    """Words at a place in pixels: x and y of the anchor, which is at the left or in the centre."""
-
-    words: str
-    x: float
-    y: float
-    anchor: Literal["left", "center"] = "left"
-    pixels: float = 10.5
-    weight: str = "normal"
+    return write_texts(sheet, texts)
 
 
 def cell_corner(row: int, column: int) -> tuple[int, int]:
@@ -199,28 +183,28 @@ def cell_corner(row: int, column: int) -> tuple[int, int]:
     return x, LEGEND_HEIGHT + row * ROW_HEIGHT + TITLE_HEIGHT
 
 
-def _draw_legend(sheet: Image) -> list[_Text]:
+def _draw_legend(sheet: Image) -> list[SheetText]:
     texts, x = [], MARGIN
     for verdict, meaning in MEANINGS.items():
         _draw_badge(sheet, verdict, x, 8)
-        texts.append(_Text(meaning, x + BADGE + 5, 8 + BADGE / 2))
+        texts.append(SheetText(meaning, x + BADGE + 5, 8 + BADGE / 2))
         x += BADGE + 22 + 7 * len(meaning)
     return texts
 
 
-def _draw_row(sheet: Image, row: SheetRow, top: int) -> list[_Text]:
+def _draw_row(sheet: Image, row: SheetRow, top: int) -> list[SheetText]:
     index = (top - LEGEND_HEIGHT) // ROW_HEIGHT
     title = shorten(f"{row.name} · {row.title()}", (sheet.shape[1] - 2 * MARGIN) // LETTER_WIDTH)
     below = top + TITLE_HEIGHT + CELL_HEIGHT + CAPTION_HEIGHT / 2
-    texts = [_Text(title, MARGIN, top + TITLE_HEIGHT / 2 + 1, pixels=11, weight="bold")]
+    texts = [SheetText(title, MARGIN, top + TITLE_HEIGHT / 2 + 1, pixels=11, weight="bold")]
     x, y = cell_corner(index, -1)
     _draw_framed(sheet, fit_picture(row.image), BLUE, x, y)
-    texts.append(_Text("query", x + CELL_WIDTH / 2, below, "center", weight="bold"))
+    texts.append(SheetText("query", x + CELL_WIDTH / 2, below, "center", weight="bold"))
     for column, (cell, rank) in enumerate(zip(row.cells, row.ranks(), strict=True)):
         x, y = cell_corner(index, column)
         _draw_framed(sheet, thumbnail(cell), COLOURS[cell.verdict], x, y)
         _draw_badge(sheet, cell.verdict, x, y)
-        texts.append(_Text(f"{rank or '–'} · {cell.distance:.3f}", x + CELL_WIDTH / 2, below, "center"))
+        texts.append(SheetText(f"{rank or '–'} · {cell.distance:.3f}", x + CELL_WIDTH / 2, below, "center"))
     return texts
 
 
@@ -236,26 +220,6 @@ def _draw_badge(sheet: Image, verdict: str, x: int, y: int) -> None:
     for stroke in strokes.get(verdict, [[(4, 8), (12, 8)]]):
         points = np.array([(x + right, y + down) for right, down in stroke], np.int32)
         cv2.polylines(sheet, [points], False, (255, 255, 255), 2, cv2.LINE_AA)
-
-
-def _write(sheet: Image, texts: Sequence[_Text]) -> Image:
-    """Return the sheet with texts set by matplotlib, whose font knows more than ASCII, unlike OpenCV's.
-
-    All texts stand on white, so the darker of sheet and text at each pixel is both.
-    """
-    height, width = sheet.shape[:2]
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure((width / DOTS_PER_INCH, height / DOTS_PER_INCH), DOTS_PER_INCH, facecolor="white")
-        for text in texts:
-            figure.text(
-                text.x / width, 1 - text.y / height, text.words, ha=text.anchor, va="center_baseline", color=INK,
-                fontsize=text.pixels * 72 / DOTS_PER_INCH, fontweight=text.weight,
-            )  # fmt: skip
-        file = io.BytesIO()
-        figure.savefig(file, format="raw", dpi=DOTS_PER_INCH)
-    drawn = np.frombuffer(file.getvalue(), np.uint8).reshape(height, width, 4)
-    return np.minimum(sheet, drawn[:, :, :3])
 
 
 def encode_jpeg(image: Image, quality: int = JPEG_QUALITY) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from rewho.core.artifact import plain, write_file, write_json
+from rewho.rank.attention_sheet import attention_sheet
 from rewho.rank.figures import cmc_plot
 from rewho.rank.rank_sheet import encode_jpeg, rank_sheet
 from rewho.rank.report_content import COMPARED, MEASURES, CameraPairs, Floats, Report, Score, Section, Table
@@ -29,8 +30,8 @@ ROWS_PER_SHEET = 20
 def write_report(folder: Path, report: Report) -> Path:
     """Write a report into a folder.
 
-    It leaves index.html, metrics.json, per_query.csv, cmc.csv, cmc.png (where there is a curve) and
-    ``rank_sheets/*.jpg``. The same report gives the same bytes.
+    It leaves index.html, metrics.json, per_query.csv, cmc.csv, cmc.png (where there is a curve),
+    ``rank_sheets/*.jpg`` and ``attention/*.jpg`` (where there are such pictures). The same report gives the same bytes.
 
     Args:
         folder: Where to; it is made.
@@ -59,7 +60,7 @@ def write_report(folder: Path, report: Report) -> Path:
     if curves:
         _write(folder / "cmc.png", cmc_plot(curves))
     for number, section in enumerate(report.sections, 1):
-        _write_sheets(folder / "rank_sheets", number, section)
+        _write_sheets(folder, number, section)
     return _write(folder / "index.html", content)
 
 
@@ -126,4 +127,6 @@ def _write_sheets(folder: Path, number: int, section: Section) -> None:
         for start in range(0, len(rows), ROWS_PER_SHEET):
             part = f"-{start // ROWS_PER_SHEET + 1}" if len(rows) > ROWS_PER_SHEET else ""
             picture = encode_jpeg(rank_sheet(rows[start : start + ROWS_PER_SHEET]))
-            _write(folder / f"{stem}-{kind}{part}.jpg", picture)
+            _write(folder / "rank_sheets" / f"{stem}-{kind}{part}.jpg", picture)
+    if section.attention:
+        _write(folder / "attention" / f"{stem}.jpg", encode_jpeg(attention_sheet(section.attention)))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewho.rank.attention_sheet import AttentionRow
 from rewho.rank.rank_sheet import SheetRow
 
 Floats = NDArray[np.floating[Any]]
@@ -142,6 +143,7 @@ class Section:
         different_distances: The same between pictures of different people.
         sheet: Queries with their nearest gallery pictures.
         worst: The queries with the lowest average precision, worst first.
+        attention: Queries with where the model looks.
         notes: What a reader should know about the data.
     """
 
@@ -159,6 +161,7 @@ class Section:
     different_distances: Floats | None = None
     sheet: Sequence[SheetRow] = ()
     worst: Sequence[SheetRow] = ()
+    attention: Sequence[AttentionRow] = ()
     notes: Sequence[str] = ()
 
     @property

@@ -6,26 +6,16 @@ still do nothing.
 
 from __future__ import annotations
 
-import base64
-import html
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from rewho.core.artifact import flatten, plain, rewho_version
 from rewho.rank.figures import camera_matrix, cmc_plot, distance_histogram, score_matrix
-from rewho.rank.rank_sheet import MEANINGS, SheetRow, encode_jpeg, fit_picture, thumbnail
 from rewho.rank.report_content import MEASURES, CameraPairs, Report, Score, Section, Table
+from rewho.rank.report_sheets import attention_card, data_uri, sheet_card, text
 from rewho.rank.report_style import STYLE_SHEET
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-SYMBOLS = {"hit": "✓", "miss": "✗", "same camera": "–", "junk": "–"}
-CLASSES = {"hit": "hit", "miss": "miss", "same camera": "aside", "junk": "aside"}
-SPOKEN = {
-    "hit": "the same person",
-    "miss": "another person",
-    "same camera": "same person and same camera",
-    "junk": "junk",
-}
 TWO_CONVENTIONS = (
     "Published mAP figures mix two conventions. <em>Rectangular</em> averages the precision at each match: the mean "
     "of (i + 1) / (r<sub>i</sub> + 1), where r<sub>i</sub> is the rank of match i, both counted from 0. "
@@ -58,16 +48,6 @@ def page(report: Report) -> str:
         "<footer><p>A ranking proposes candidates; whether two pictures show the same person is for people to decide."
         f"</p><p>Made by rewho {text(rewho_version())}. This page works offline.</p></footer>\n</body>\n</html>\n"
     )
-
-
-def text(value: object) -> str:
-    """Return a value as text for a page: escaped, and with what cannot be written as UTF-8 replaced.
-
-    Example:
-        >>> text("<b>" + chr(0xDC80))
-        '&lt;b&gt;?'
-    """
-    return html.escape(str(value).encode("utf-8", "replace").decode())
 
 
 def _paragraphs(notes: Iterable[str], kind: str = "soft") -> str:
@@ -117,8 +97,9 @@ def _section(report: Report, number: int, section: Section) -> str:
         _plots(section),
         "".join(f'<div class="card"><h3>{text(t.title)}</h3>{_table(t)}</div>\n' for t in section.tables),
         _cameras(section.cameras) if section.cameras is not None else "",
-        _sheet("Queries and their nearest gallery pictures", "", section.sheet),
-        _sheet("Worst queries", "The queries with the lowest average precision, worst first.", section.worst),
+        sheet_card("Queries and their nearest gallery pictures", "", section.sheet),
+        sheet_card("Worst queries", "The queries with the lowest average precision, worst first.", section.worst),
+        attention_card(section.attention),
         f'<div class="card"><h3>About the data</h3>{_paragraphs(section.notes)}</div>\n' if section.notes else "",
         "</section>\n",
     ]
@@ -178,13 +159,9 @@ def _plot(data: bytes, alternative: str, scale: float, title: str = "") -> str:
 def _image(data: bytes, alternative: str, scale: float) -> str:
     width, height = struct.unpack(">II", data[16:24])  # where the PNG format has them
     return (
-        f'<img class="plot" src="{_data("png", data)}" alt="{text(alternative)}" '
+        f'<img class="plot" src="{data_uri("png", data)}" alt="{text(alternative)}" '
         f'width="{round(scale * width)}" height="{round(scale * height)}">'
     )
-
-
-def _data(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _table(table: Table) -> str:
@@ -230,40 +207,6 @@ def _cameras(cameras: CameraPairs) -> str:
     )
 
 
-def _sheet(title: str, words: str, rows: Sequence[SheetRow]) -> str:
-    if not rows:
-        return ""
-    key = "".join(
-        f'<li class="{CLASSES[verdict]}"><span class="badge" aria-hidden="true">{SYMBOLS[verdict]}</span>{meaning}</li>'
-        for verdict, meaning in MEANINGS.items()
-    )
-    lines = "".join(_sheet_row(row) for row in rows)
-    lead = f'<p class="soft">{text(words)}</p>' if words else ""
-    return f'<div class="card"><h3>{text(title)}</h3>{lead}<ul class="key">{key}</ul>\n{lines}</div>\n'
-
-
-def _sheet_row(row: SheetRow) -> str:
-    query = _thumbnail(encode_jpeg(fit_picture(row.image)), f"Query {row.name}, {row.title()}")
-    cells = [f'<li class="query">{query}query</li>']
-    for cell, rank in zip(row.cells, row.ranks(), strict=True):
-        place = f"Rank {rank}" if rank else "Not ranked"
-        words = f"{place}: {SPOKEN[cell.verdict]}, distance {cell.distance:.3f}, {cell.name}"
-        cells.append(
-            f'<li class="{CLASSES[cell.verdict]}" title="{text(cell.name)}">'
-            f"{_thumbnail(encode_jpeg(thumbnail(cell)), words)}"
-            f'<span class="badge" aria-hidden="true">{SYMBOLS[cell.verdict]}</span>'
-            f"{rank or '–'} · {cell.distance:.3f}</li>"
-        )
-    return (
-        f'<div class="row"><h4>{text(row.name)}</h4><p class="who">{text(row.title())}</p>'
-        f'<ol class="list">{"".join(cells)}</ol></div>\n'
-    )
-
-
-def _thumbnail(data: bytes, alternative: str) -> str:
-    return f'<img src="{_data("jpeg", data)}" alt="{text(alternative)}" width="72" height="136">'
-
-
 def _reading() -> str:
     terms = "".join(f"<dt>{text(name)}</dt><dd>{text(what)}</dd>" for name, what in MEASURES.items())
     return (
@@ -289,6 +232,8 @@ def _files(report: Report) -> str:
     links = ", ".join(f'<a href="{name}">{name}</a> ({what})' for name, what in names.items())
     sheets = any(section.sheet or section.worst for section in report.sections)
     more = ", <code>rank_sheets</code> (the sheets as pictures)" if sheets else ""
+    if any(section.attention for section in report.sections):
+        more += ", <code>attention</code> (where the model looks)"
     return f'<p class="soft">Beside this page: {links}{more}.</p>'
 
 

@@ -14,7 +14,7 @@ from rewho.core.progress import Progress, say
 from rewho.core.settings import EmbedSettings
 from rewho.data.file_lists import list_pictures
 from rewho.models.weights import TENSORS
-from rewho.pipeline.embedding import load
+from rewho.pipeline.embedding import load, view_of
 
 FREE_SETTINGS = ("out", "folder", "model", "engine", "batch")
 
@@ -37,7 +37,7 @@ def run(settings: EmbedSettings) -> Path:
     names = list_pictures(settings.folder)
     files = [settings.folder / name for name in names]
     listing = [(name, file.stat().st_size) for name, file in zip(names, files, strict=True)]
-    inputs = {"model": hash_file(settings.model / TENSORS), "pictures": digest(listing)}
+    inputs = {"model": hash_file(settings.model / TENSORS), "pictures": digest(listing)} | view_of(model.model).inputs()
     stage = Stage(settings.out, "embed", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
         say(f"{settings.out} is finished; nothing to do")

@@ -16,9 +16,11 @@ from rewho.core.settings import EvaluateSettings
 from rewho.data.benchmarks import read_settings
 from rewho.data.table import ImageTable
 from rewho.models.weights import TENSORS
-from rewho.pipeline.embedding import Embedder, load
+from rewho.pipeline.attention import onlooker
+from rewho.pipeline.embedding import Embedder, load, view_of
 from rewho.pipeline.scoring import query_and_gallery, rank_table
 from rewho.pipeline.sections import build_section
+from rewho.rank.interval import gain_interval
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
 from rewho.rank.report import write_report
@@ -27,6 +29,7 @@ from rewho.rank.rerank import rerank
 from rewho.rank.scores import Scores
 from rewho.rank.single_shot import SingleShotScores, single_gallery_shot
 
+GAINS = {"rank_1": "Rank-1", "ap_rectangular": "mAP (rectangular)", "ap_trapezoid": "mAP (trapezoid)"}
 FREE_SETTINGS = ("out", "model", "data", "engine", "batch", "reading.root", "reading.workers", "reading.memory_gb")
 
 
@@ -51,6 +54,8 @@ def run(settings: EvaluateSettings) -> Path:
     data_sets = [read_settings(replace(settings.reading, root=root)) for root in settings.data]
     inputs = {f"model {name}": hash_file(path / TENSORS) for name, path in zip(models, settings.model, strict=True)}
     inputs |= {f"data {number}": table.digest() for number, table in enumerate(data_sets)}
+    for model in models.values():
+        inputs |= view_of(model.model).inputs()
     stage = Stage(settings.out, "evaluate", plain(settings), inputs, FREE_SETTINGS)
     page = settings.out / "index.html"
     if stage.begin() == "finished":
@@ -61,19 +66,29 @@ def run(settings: EvaluateSettings) -> Path:
         _warn_of_training_pictures(models, table)
     sections: list[Section] = []
     metrics: list[dict[str, Any]] = []
-    for name, model in models.items():
+    first: dict[str, tuple[str, Scores]] = {}  # by data set: what later models are compared with
+    for (name, model), folder in zip(models.items(), settings.model, strict=True):
+        looking = onlooker(model, folder)
         for table, data in zip(data_sets, _data_names(data_sets), strict=True):
             scored = _score(model, table, settings)
+            figures, tables = _more_figures(name, scored, first.setdefault(data, (name, scored[0][1])), settings)
             metrics.append({"model": name, "data": data, "rankings": [scores.as_dict() for _, scores in scored]})
-            tables = []
-            if settings.single_gallery_shot:
-                shot = single_gallery_shot(scored[0][0], max_rank=settings.max_rank, seed=settings.seed)
-                metrics[-1]["single_gallery_shot"] = {"cmc": shot.cmc.tolist(), "repeats": shot.repeats}
-                tables.append(_single_shot_table(shot))
+            metrics[-1] |= figures
             sections.append(
-                build_section(name, data, table, scored, tables=tables, sheets=settings.sheets, seed=settings.seed)
+                build_section(
+                    name,
+                    data,
+                    table,
+                    scored,
+                    tables=tables,
+                    attention=looking.look_at_queries(query_and_gallery(table)[0], settings.attention),
+                    sheets=settings.sheets,
+                    seed=settings.seed,
+                )
             )
             _say_scores(f"{name} on {data}", [scores for _, scores in scored])
+            if "gain" in figures:
+                say("\n".join(_gain_text(figures["gain"])))
     write_report(settings.out, _report(settings, sections, metrics))
     outputs = [file for file in settings.out.rglob("*") if file.is_file() and file.name not in (MANIFEST, "run.json")]
     stage.finish(sorted(outputs), {"sections": len(sections)}, time.monotonic() - began)
@@ -120,6 +135,37 @@ def _score(model: Embedder, table: ImageTable, settings: EvaluateSettings) -> li
     return [
         (one, evaluate(one, max_rank=settings.max_rank, camera_pairs=one is ranking, seed=settings.seed))
         for one in rankings
+    ]
+
+
+def _more_figures(
+    name: str, scored: Sequence[tuple[Ranking, Scores]], first: tuple[str, Scores], settings: EvaluateSettings
+) -> tuple[dict[str, Any], list[Table]]:
+    """Return what stands beside the scores, as numbers and as tables: single-shot scores, the gain over a model."""
+    figures: dict[str, Any] = {}
+    tables = []
+    ranking, scores = scored[0]
+    if settings.single_gallery_shot:
+        shot = single_gallery_shot(ranking, max_rank=settings.max_rank, seed=settings.seed)
+        figures["single_gallery_shot"] = {"cmc": shot.cmc.tolist(), "repeats": shot.repeats}
+        tables.append(_single_shot_table(shot))
+    if first[0] != name:
+        figures["gain"] = gain = _gain(first, scores, settings.seed)
+        rows = [[label, *(f"{100 * value:+.2f}" for value in gain[key])] for key, label in GAINS.items()]
+        tables.append(Table(f"Gain over {first[0]}, in points", ["score", "gain", "95 % from", "to"], rows))
+    return figures, tables
+
+
+def _gain(first: tuple[str, Scores], scores: Scores, seed: int) -> dict[str, Any]:
+    before, after = vars(first[1].per_query), vars(scores.per_query)
+    return {"over": first[0]} | {key: gain_interval(before[key], after[key], seed=seed) for key in GAINS}
+
+
+def _gain_text(gain: Mapping[str, Any]) -> list[str]:
+    return [
+        f"gain over {gain['over']}: {label} {100 * gain[key][0]:+.2f} "
+        f"(95 %: {100 * gain[key][1]:+.2f} to {100 * gain[key][2]:+.2f})"
+        for key, label in GAINS.items()
     ]
 
 

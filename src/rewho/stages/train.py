@@ -1,75 +1,100 @@
-"""Train a single-view model: a teacher, a student, or a plain baseline (FD section 3.1, step 1 of section 3.6)."""
+"""Train a model on labelled pictures: a teacher, a student, or one of the methods that pre-training improves.
+
+Every method is a kind of model and two weights: of the identity loss of each head, and of the triplet loss of each head
+(FD section 3.1; LUPerson section 5.2: IDE, Trip, MGN, BDB).
+"""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rewho.core.artifact import MANIFEST, Stage, plain
-from rewho.core.check import UserError
-from rewho.core.progress import Progress, say
-from rewho.core.runtime import Interrupted, StopRequest, generator, is_main_process
+from rewho.core.artifact import Stage, plain, write_json
+from rewho.core.check import UserError, check_range
+from rewho.core.progress import say
+from rewho.core.runtime import generator, is_main_process
 from rewho.core.settings import LossSettings, TrainSettings
-from rewho.data.augment import apply, draw
-from rewho.data.batches import Batch, Plan, PlanStream, load_batches
+from rewho.data.batches import Batch
 from rewho.data.benchmarks import read_settings
-from rewho.data.pictures import Pictures
 from rewho.data.table import ImageTable
-from rewho.data.views import View, read_view
-from rewho.losses.classify import cross_entropy
-from rewho.models.backbone import load_pretrained
-from rewho.models.heads import Classifier
+from rewho.data.views import View
+from rewho.losses.classify import circle_logits, cross_entropy
+from rewho.losses.triplet import triplet_loss
+from rewho.models.heads import build_classifier
+from rewho.models.initial import Origin, first_model, initialise, origin_of
 from rewho.models.single_view import SingleViewModel, parameter_count
-from rewho.models.weights import CARD, TENSORS, ModelCard, save_model
-from rewho.pipeline.embedding import Embedder
-from rewho.pipeline.scoring import rank_table
-from rewho.rank.metrics import evaluate
-from rewho.train.engine import Engine, launch
+from rewho.models.weights import CARD, TENSORS, ModelCard, save_classifier, save_model
+from rewho.pipeline.training import (
+    FREE_SETTINGS,
+    Preparation,
+    build_training,
+    claim,
+    decode_part,
+    training_part,
+    view_of_settings,
+)
+from rewho.train.engine import launch
 from rewho.train.log import LOG
-from rewho.train.loop import State, Training, train
+from rewho.train.loop import State, train
 from rewho.train.optim import build_optimizer
 
-# May differ between a run and its continuation: they change where and how fast, not what comes out.
-FREE_SETTINGS = (
-    "out",
-    "resume",
-    "allow_config_change",
-    "data.root",
-    "data.workers",
-    "data.memory_gb",
-    "engine",
-    "model.pretrained",
-    "checkpoint",
-)
+ORIGIN = "origin.json"  # where the first weights came from; a resumed run no longer needs them, but must know
 
 
 class IdentityTask(nn.Module):
-    """A model, its identity classifier, and their loss: what the training loop calls.
+    """A model, an identity classifier per head, and their losses: what the training loop calls.
 
     Args:
-        model: The single-view model.
+        model: The model.
         identities: Number of training identities.
-        loss: Label smoothing.
+        loss: Which losses, and their weights.
+
+    Raises:
+        UserError: No loss has a weight.
     """
 
     def __init__(self, model: SingleViewModel, identities: int, loss: LossSettings) -> None:
         super().__init__()
-        self.model = model
-        self.classifier = Classifier(model.settings.embedding, identities)
-        self.loss = loss
+        self.model, self.loss = model, loss
+        for name in ("identity", "triplet"):
+            check_range(f"--loss.{name}", getattr(loss, name), 0, 1000)
+        if not loss.identity and not loss.triplet:
+            raise UserError("--loss", expected="a weight above 0", got="none", fix="Pass --loss.identity 1.")
+        sizes = model.classified_sizes() if loss.identity else ()
+        self.classifiers = nn.ModuleList(build_classifier(loss.classifier, size, identities) for size in sizes)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss terms of a batch."""
-        logits = self.classifier(self.model(batch.images))
-        return {"total": cross_entropy(logits, batch.labels, self.loss.label_smoothing, self.loss.smoothing_over)}
+        features, loss = self.model.features(batch.images), self.loss
+        terms = {}
+        if loss.identity:
+            pairs = zip(self.classifiers, features.classified, strict=True)
+            terms["identity"] = torch.stack([self._identity(layer(seen), batch.labels) for layer, seen in pairs]).sum()
+        if loss.triplet:
+            hardest = [
+                triplet_loss(seen, batch.labels, loss.margin, loss.triplet_distance) for seen in features.compared
+            ]
+            terms["triplet"] = torch.stack(hardest).sum()
+        total = sum(
+            (getattr(loss, name) * term for name, term in terms.items()), torch.zeros((), device=batch.labels.device)
+        )
+        return {"total": total, **terms} if len(terms) > 1 else {"total": total}
+
+    def _identity(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.loss.classifier == "circle":
+            logits = circle_logits(logits, labels, self.loss.circle_scale, self.loss.circle_margin)
+        return cross_entropy(logits, labels, self.loss.label_smoothing, self.loss.smoothing_over)
+
+    def new_parts(self) -> list[nn.Module]:
+        """Return everything that does not begin from pre-trained weights."""
+        return [*self.model.new_parts(), self.classifiers]
 
 
 def run(settings: TrainSettings) -> Path:
@@ -79,7 +104,8 @@ def run(settings: TrainSettings) -> Path:
         settings: Data, model, augmentation, schedule, output folder.
 
     Returns:
-        The folder, with model.safetensors, model.json, log.jsonl, checkpoints and, last, manifest.json.
+        The folder, with model.safetensors, model.json, classifier.safetensors, log.jsonl, checkpoints and, last,
+        manifest.json.
 
     Raises:
         UserError: Anything wrong with data or settings, or a diverged training.
@@ -87,225 +113,82 @@ def run(settings: TrainSettings) -> Path:
     """
     began = time.monotonic()
     table = read_settings(settings.data)
-    training_part = _training_part(table)
-    stage = Stage(settings.out, "train", plain(settings), {"data": table.digest()}, FREE_SETTINGS, "checkpoints")
-    if _finished(stage, settings, table):
+    part = training_part(table)
+    view = view_of_settings(settings.model)
+    inputs = {"data": table.digest(), **view.inputs()}
+    stage = Stage(settings.out, "train", plain(settings), inputs, (*FREE_SETTINGS, "model.pretrained"), "checkpoints")
+    if claim(stage, settings, table):
         return settings.out
     engine = launch(settings.engine)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
-    view = _view(settings)
-    model = _model(settings, view, resumed=(settings.out / "checkpoints").is_dir())
-    task = IdentityTask(model, len(np.unique(training_part.person_ids)), settings.loss)
-    state = train(_training(task, view, table, training_part, settings, engine), engine)
+    origin, model = _model(settings, view, resumed=(settings.out / "checkpoints").is_dir())
+    task = IdentityTask(model, len(np.unique(part.person_ids)), settings.loss)
+    pictures = decode_part(part, settings.data.memory_gb)
+    prepare = Preparation(pictures, part.labels(), view, settings.augment, settings.seed, tuple(model.mean.tolist()))
+    training = build_training(
+        task,
+        model,
+        lambda: build_optimizer(nn.ModuleList(model.pretrained_parts().values()), task.new_parts(), settings.optimizer),
+        prepare,
+        table,
+        settings,
+        engine,
+        keep_best=lambda figures: _save(settings.out / "best", task, table, figures, settings, origin),
+    )
+    state = train(training, engine)
     if engine.fabric.is_global_zero:
-        _leave(stage, task.model, table, state, settings, time.monotonic() - began)
+        _leave(stage, task, table, state, settings, origin, time.monotonic() - began)
     engine.fabric.barrier()
     return settings.out
 
 
-def _training_part(table: ImageTable) -> ImageTable:
-    part = table.select("pool" if table.in_split("pool").any() else "train")
-    identities = len(np.unique(part.person_ids))
-    if identities < 2:
-        raise UserError(
-            "--data.root",
-            expected="pictures of at least two people to train on",
-            got=f"{identities}",
-            fix="Put each person's pictures into a folder of their own, or pass --data.person_pattern.",
-        )
-    return part
-
-
-def _finished(stage: Stage, settings: TrainSettings, table: ImageTable) -> bool:
-    """Claim the output folder before other processes start; say what is there and what is read."""
-    if not is_main_process():
-        return (settings.out / MANIFEST).is_file()
-    found = stage.begin(allow_change=settings.allow_config_change)
-    if found == "finished":
-        say(f"{settings.out} is finished; nothing to do")
-        return True
-    if found == "unfinished" and not settings.resume:
-        raise UserError(
-            f"--out {settings.out}",
-            expected="a new folder, because of --resume false",
-            got="an interrupted run",
-            fix="Leave out --resume false to go on with it, or choose another --out.",
-        )
-    say(table.summary())
-    return False
-
-
-def _view(settings: TrainSettings) -> View:
-    view = read_view(settings.model.view)
-    size = settings.model.input_size
-    if not size:
-        return view
-    if len(size) != 2 or min(size) < 32:
-        raise UserError(
-            "--model.input_size", expected="height and width, 32 or more", got=f"{size}", fix="Pass 256 128."
-        )
-    return replace(view, size=(size[0], size[1]))
-
-
-def _model(settings: TrainSettings, view: View, *, resumed: bool) -> SingleViewModel:
-    model = SingleViewModel(settings.model, view.size)
-    if not resumed:  # the checkpoint holds every weight; the file it began with may be gone by now
-        say(load_pretrained(model.backbone, settings.model.backbone, settings.model.pretrained))
-    return model.to(memory_format=torch.channels_last)
-
-
-class Preparation:
-    """Makes batches from plans; lives in the workers, so it holds no tensors and no open files.
-
-    Args:
-        pictures: The decoded training pictures.
-        labels: int64 [N], class label of each.
-        view: What the model sees of each.
-        settings: Augmentation and seed.
-        mean_colour: Colour of padding and of erased rectangles, RGB 0 to 255.
-    """
-
-    def __init__(
-        self,
-        pictures: Pictures,
-        labels: NDArray[np.int64],
-        view: View,
-        settings: TrainSettings,
-        mean_colour: tuple[float, ...],
-    ) -> None:
-        self.pictures, self.labels, self.view = pictures, labels, view
-        self.settings, self.mean_colour = settings, mean_colour
-
-    def __call__(self, plan: Plan, part: slice) -> Batch:
-        """Return one process's part of a planned batch; the random changes are drawn for all of it."""
-        random = generator(self.settings.seed, "augment", plan.epoch, plan.step)
-        draws = draw(self.settings.augment, len(plan.rows), self.view.size, random)[part]
-        rows = plan.rows[part]
-        images = [self.pictures[int(row)] for row in rows]
-        done = apply(images, self.view, draws, self.settings.augment, self.mean_colour)
-        return Batch(
-            torch.from_numpy(done.images).permute(0, 3, 1, 2),
-            torch.from_numpy(self.labels[rows]),
-            torch.from_numpy(rows),
-            torch.from_numpy(np.ascontiguousarray(done.erased)),
-            torch.from_numpy(np.ascontiguousarray(done.flipped)),
-        )
-
-
-def _training(
-    task: IdentityTask,
-    view: View,
-    table: ImageTable,
-    part: ImageTable,
-    settings: TrainSettings,
-    engine: Engine,
-) -> Training:
-    fabric = engine.fabric
-    pictures = _pictures(part, settings.data.memory_gb)
-    mean_colour = tuple(task.model.mean.tolist())
-    prepare = Preparation(pictures, part.labels(), view, settings, mean_colour)
-    plans = PlanStream(settings.sampler, part.labels(), settings.seed, settings.epochs, settings.steps_per_epoch)
-    _check_split(settings, fabric.world_size)
-
-    def batches(start: int) -> Iterable[Batch]:
-        return load_batches(
-            replace(plans, start=start),
-            prepare,
-            workers=settings.data.workers,
-            rank=fabric.global_rank,
-            world=fabric.world_size,
-            pin=fabric.device.type == "cuda",
-        )
-
-    figures: dict[str, float] = {}
-
-    def evaluate_now(stop: StopRequest) -> Mapping[str, float] | None:
-        figures.clear()
-        figures.update(_evaluate(task.model, table, fabric.device, stop) or {})
-        return figures
-
-    return Training(
-        task=task.to(fabric.device),
-        optimizer=build_optimizer(
-            task.model.backbone, [task.model.pooling, task.model.embedding, task.classifier], settings.optimizer
-        ),
-        epoch_length=plans.epoch_length(),
-        batches=batches,
-        settings=settings,
-        folder=settings.out,
-        evaluate=evaluate_now,
-        keep_best=lambda: _save(settings.out / "best", task.model, table, figures, settings),
-        names=lambda batch: [part.paths[int(row)] for row in batch.rows],
-    )
-
-
-def _check_split(settings: TrainSettings, world: int) -> None:
-    parts = settings.sampler.accumulate * world
-    if settings.sampler.batch % parts or settings.sampler.batch // parts < 2:
-        raise UserError(
-            "--sampler.accumulate",
-            expected=f"a divisor of the batch of {settings.sampler.batch}, and 2 or more images a pass and device",
-            got=f"{settings.sampler.accumulate} passes on {world} device(s)",
-            fix="Choose a batch that is a multiple of devices x accumulate.",
-        )
-
-
-def _pictures(part: ImageTable, memory_gb: float) -> Pictures:
-    progress = Progress("read pictures", len(part), unit="images")
-    pictures = Pictures(part, memory_gb, progress=lambda done, _all: progress.advance(done - progress.done))
-    progress.close()
-    return pictures
-
-
-def _evaluate(
-    model: SingleViewModel, table: ImageTable, device: torch.device, stop: StopRequest
-) -> dict[str, float] | None:
-    """Score the test part; None where there is none (a pool is trained on, so its own score would mislead)."""
-    if not table.in_split("query").any():
-        return None
-    count = int(table.in_split("query").sum() + table.in_split("gallery").sum())
-    progress = Progress("evaluate", count, unit="images")
-
-    def done(images: int) -> None:
-        progress.advance(images)
-        if stop.wanted:
-            raise Interrupted("evaluation")
-
-    model.eval()
-    try:
-        scores = evaluate(rank_table(Embedder(model, {}, device), table, done=done), resamples=0)
-    finally:
-        progress.close()
-    return {
-        "rank_1": scores.rank(1),
-        "mAP": scores.mAP_rectangular,
-        "mAP_trapezoid": scores.mAP_trapezoid,
-        "mINP": scores.mINP,
-    }
+def _model(settings: TrainSettings, view: View, *, resumed: bool) -> tuple[Origin, SingleViewModel]:
+    """Build the model; when a run is resumed its checkpoint holds every weight, and what it began with may be gone."""
+    written = settings.out / ORIGIN
+    origin = Origin(**json.loads(written.read_text())) if resumed and written.is_file() else origin_of(settings.model)
+    model = first_model(settings.model, view.size, origin)
+    if not resumed:
+        say(initialise(model))
+        if is_main_process():
+            write_json(written, origin)
+    return origin, model.to(memory_format=torch.channels_last)
 
 
 def _save(
-    folder: Path, model: SingleViewModel, table: ImageTable, figures: Mapping[str, Any], settings: TrainSettings
+    folder: Path,
+    task: IdentityTask,
+    table: ImageTable,
+    figures: Mapping[str, Any],
+    settings: TrainSettings,
+    origin: Origin,
 ) -> list[Path]:
-    trained_on = {"name": table.name, "rows_sha256": table.digest(), "images": len(_training_part(table))}
-    provenance = {"weights_began_as": settings.model.pretrained, "epochs": settings.epochs, "seed": settings.seed}
+    trained_on = {"name": table.name, "rows_sha256": table.digest(), "images": len(training_part(table))}
+    provenance = {**origin.provenance, "epochs": settings.epochs, "seed": settings.seed, "labels": True}
     card = ModelCard(trained_on=trained_on, metrics={table.name: dict(figures)}, provenance=provenance)
-    return save_model(folder, model, card)
+    files = save_model(folder, task.model, card)
+    if len(task.classifiers) == 1:  # what a distillation can begin from
+        files.append(save_classifier(folder, task.classifiers[0]))
+    return files
 
 
 def _leave(
-    stage: Stage, model: SingleViewModel, table: ImageTable, state: State, settings: TrainSettings, seconds: float
+    stage: Stage,
+    task: IdentityTask,
+    table: ImageTable,
+    state: State,
+    settings: TrainSettings,
+    origin: Origin,
+    seconds: float,
 ) -> None:
     """Write the model folder and, last, the manifest."""
-    figures = state.figures
-    files = _save(stage.folder, model, table, figures, settings)
+    files = _save(stage.folder, task, table, state.figures, settings, origin)
     counts = {
         "steps": state.step,
-        "training_images": len(_training_part(table)),
-        "parameters": parameter_count(model),
+        "training_images": len(training_part(table)),
+        "parameters": parameter_count(task.model),
         "best_mAP": state.best[0],
         "best_epoch": state.best[1],
-        "figures": figures,
+        "figures": state.figures,
     }
     stage.finish([*files, stage.folder / LOG], counts, seconds)
     say(f"model: {stage.folder / CARD}, {stage.folder / TENSORS}")

@@ -12,36 +12,74 @@ from rewho.core.settings.crop import (
     SamplingSettings,
     ScreenSettings,
 )
+from rewho.core.settings.crops import CropSettings, CropsSettings, SelectionSettings, TermsSettings
+from rewho.core.settings.distill import (
+    BranchSettings,
+    DistillSettings,
+    MimicSettings,
+    RepresentSettings,
+    TeachersSettings,
+)
 from rewho.core.settings.parts import (
     AugmentSettings,
     CheckpointSettings,
     DataSettings,
     EngineSettings,
+    LoopSettings,
     ModelSettings,
     OptimizerSettings,
     SamplerSettings,
 )
+from rewho.core.settings.pretrain import (
+    ContrastAugmentSettings,
+    ContrastSettings,
+    PretrainPictureSettings,
+    PretrainSettings,
+)
+from rewho.core.settings.table import TableSettings
 from rewho.core.settings.train import LossSettings, TrainSettings
-from rewho.core.settings.use import CompareSettings, DemoSettings, EmbedSettings, EvaluateSettings
+from rewho.core.settings.use import (
+    CompareSettings,
+    DemoSettings,
+    EmbedSettings,
+    EvaluateSettings,
+    ExplainSettings,
+)
 
 __all__ = [
     "AugmentSettings",
+    "BranchSettings",
     "CheckpointSettings",
     "CompareSettings",
+    "ContrastAugmentSettings",
+    "ContrastSettings",
+    "CropSettings",
+    "CropsSettings",
     "DataSettings",
     "DemoSettings",
     "DetectorSettings",
+    "DistillSettings",
     "EmbedSettings",
     "EngineSettings",
     "EvaluateSettings",
+    "ExplainSettings",
     "LimitSettings",
+    "LoopSettings",
     "LossSettings",
+    "MimicSettings",
     "ModelSettings",
     "OptimizerSettings",
     "PoseSettings",
+    "PretrainPictureSettings",
+    "PretrainSettings",
+    "RepresentSettings",
     "RuleSettings",
     "SamplerSettings",
     "SamplingSettings",
     "ScreenSettings",
+    "SelectionSettings",
+    "TableSettings",
+    "TeachersSettings",
+    "TermsSettings",
     "TrainSettings",
 ]

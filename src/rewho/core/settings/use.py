@@ -25,6 +25,7 @@ class EvaluateSettings:
         single_gallery_shot: Also score the classic CUHK03 protocol: one random gallery picture per identity, 100 times.
         max_rank: Longest rank of the CMC.
         sheets: Queries shown with their top ten, and worst queries shown beside them; 0 draws none.
+        attention: Queries, spread over the data set, that are shown with where the model looks; 0 draws none.
         batch: Pictures embedded at a time.
         engine: Where it is computed.
         seed: Seed of the bootstrap interval and of which queries are shown.
@@ -42,6 +43,7 @@ class EvaluateSettings:
     single_gallery_shot: bool = False
     max_rank: int = 50
     sheets: int = 10
+    attention: int = 4
     batch: int = 64
     engine: EngineSettings = field(default_factory=EngineSettings)
     seed: int = 1
@@ -82,6 +84,25 @@ class CompareSettings:
     images: tuple[Path, ...] = ()
     model: Path = Path("model")
     flip: bool = True
+    engine: EngineSettings = field(default_factory=EngineSettings)
+
+
+@dataclass(frozen=True)
+class ExplainSettings:
+    """Everything that `rewho explain` does.
+
+    Args:
+        images: Pictures of one person each, or folders of them.
+        model: Model folder; where branches of a distillation lie in it, they are shown too.
+        out: Folder for the sheets, and for the attention pictures as single files.
+        views: Views whose branch is shown; empty shows all that there are.
+        engine: Where it is computed.
+    """
+
+    images: tuple[Path, ...] = ()
+    model: Path = Path("model")
+    out: Path = Path("runs/explain")
+    views: tuple[str, ...] = ()
     engine: EngineSettings = field(default_factory=EngineSettings)
 
 

@@ -1,0 +1,131 @@
+"""Settings of `crop`, which makes a crop set, and of `crops`, which looks after one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rewho.core.settings.crop import (
+    DetectorSettings,
+    LimitSettings,
+    PoseSettings,
+    RuleSettings,
+    SamplingSettings,
+    ScreenSettings,
+)
+
+
+@dataclass(frozen=True)
+class TermsSettings:
+    """Under which terms the videos may be used; each must be given, on the command line or in a recipe.
+
+    Args:
+        name: What the crop set is called.
+        source: Where the videos come from.
+        licence: Identifier of their licence, such as CC-BY-4.0; a CSV file's column `licence` goes before it.
+        purpose: What the crops will be used for.
+        legal_basis: On what legal ground people's pictures are processed, such as consent or research.
+        contact: Who answers for the set, and whom people in it can write to.
+        retention: How long the crops will be kept, and what happens then.
+    """
+
+    name: str = ""
+    source: str = ""
+    licence: str = ""
+    purpose: str = ""
+    legal_basis: str = ""
+    contact: str = ""
+    retention: str = ""
+
+
+@dataclass(frozen=True)
+class SelectionSettings:
+    """Which of the kept crops enter the set. The paper takes them all.
+
+    Args:
+        near_duplicates: keep, video (of nearly equal crops in one video the first stays) or set (across all videos).
+        distance: Bits of 256 in which the fingerprints of near-duplicates may differ.
+        most_per_video: Most crops of one video, the best by quality; 0 takes all.
+        share: Share of the crops to keep, the best by quality, 0 to 1.
+    """
+
+    near_duplicates: str = "keep"
+    distance: int = 24
+    most_per_video: int = 0
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """Everything that `rewho crop` does.
+
+    Args:
+        videos: Video files, folders of them, .txt files with one path per line, or .csv files with a column `path` and
+            optionally key, city, source, licence.
+        out: Folder of the crop set.
+        terms: Under which terms.
+        sampling: Which frames are looked at.
+        screen: Which videos are refused as a whole.
+        limits: What one video may cost.
+        detector: What finds people.
+        pose: What finds their key points.
+        rules: Which boxes are kept.
+        selection: Which of the kept crops enter the set.
+        encoding: jpeg (without chroma subsampling) or png (without loss).
+        jpeg_quality: Quality of the JPEG pictures, 1 to 100.
+        blur_stored: Hide faces in the stored crops too. What is shown or exported hides them in any case.
+        workers: Processes that work on one video each; 0 works in the main process, without protection from crashes.
+        shard: Work on part i of n of the videos only, written i/n, with the same folder for all parts; whoever ends
+            last joins them.
+        engine: processes (this machine) or ray (a cluster, all of whose machines see the videos and `out`).
+        address: Address of the Ray cluster; empty starts one on this machine.
+        failure_limit: Largest share of videos that may fail; beyond, the run ends with an error, by reason. Videos that
+            the screen refuses are no failures.
+        retry: Work again on videos that failed in an earlier run.
+        explain: Sample frames drawn with all boxes and the reasons of those refused, written to explained/.
+    """
+
+    videos: tuple[Path, ...] = ()
+    out: Path = Path("crops")
+    terms: TermsSettings = field(default_factory=TermsSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    screen: ScreenSettings = field(default_factory=ScreenSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    pose: PoseSettings = field(default_factory=PoseSettings)
+    rules: RuleSettings = field(default_factory=RuleSettings)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
+    encoding: str = "jpeg"
+    jpeg_quality: int = 95
+    blur_stored: bool = False
+    workers: int = 1
+    shard: str = "1/1"
+    engine: str = "processes"
+    address: str = ""
+    failure_limit: float = 0.5
+    retry: bool = False
+    explain: int = 0
+
+
+@dataclass(frozen=True)
+class CropsSettings:
+    """Look after crop sets: `rewho crops verify|stats|merge|export|overlap FOLDER …`.
+
+    Args:
+        action: verify (every byte), stats, merge (several sets into `out`), export (as pictures, into `out`) or
+            overlap (near-duplicates that two sets share).
+        folders: The crop sets.
+        out: Folder, or tar file for webdataset, of merge and export.
+        layout: Of export: market (one person's number per video), webdataset (a tar file) or jpeg (plain folder).
+        blur_faces: Hide faces in what is exported.
+        repair: Of verify: build what is damaged again, and only that, from the videos.
+        distance: Of overlap: bits of 256 in which the fingerprints of near-duplicates may differ.
+    """
+
+    action: str = "stats"
+    folders: tuple[Path, ...] = ()
+    out: Path = Path("runs/crops")
+    layout: str = "jpeg"
+    blur_faces: bool = True
+    repair: bool = False
+    distance: int = 24

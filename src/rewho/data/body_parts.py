@@ -1,0 +1,86 @@
+"""From key points to the pixels of body parts: limbs as thick lines, the torso as a polygon, the head as a disc.
+
+Unusual: nothing is measured in pixels. A limb is as thick as a share of the picture's height, because pictures are cut
+to the person.
+
+Letters: H and W height and width in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+COCO = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+"""The 17 key points of COCO, in its order."""
+
+LIMBS = {
+    "left_arm": ("left_shoulder", "left_elbow", "left_wrist"),
+    "right_arm": ("right_shoulder", "right_elbow", "right_wrist"),
+    "left_leg": ("left_hip", "left_knee", "left_ankle"),
+    "right_leg": ("right_hip", "right_knee", "right_ankle"),
+}
+GROUPS = {"arms": ("left_arm", "right_arm"), "legs": ("left_leg", "right_leg")}
+FACE, TRUNK = COCO[:5], ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
+PARTS = ("head", "torso", *LIMBS, *GROUPS)
+"""Body parts that a mask can be made of."""
+
+THICKNESS = 0.1
+"""Thickness of a limb as a share of the picture's height. Ours: with loose clothes, in pictures cut to the person."""
+
+HEAD = 0.8
+"""Radius of the head in thicknesses: a head with hair is about a sixth of a person's height."""
+
+
+def draw_parts(
+    seen: Mapping[str, tuple[float, float]], parts: Sequence[str], size: tuple[int, int], thickness: float = THICKNESS
+) -> NDArray[np.uint8]:
+    """Draw body parts from the key points that were seen.
+
+    A limb is drawn between neighbouring points that were both seen, the torso from three of its four corners or more,
+    the head around the middle of what was seen of the face.
+
+    Args:
+        seen: x and y in pixels, by the names of `COCO`.
+        parts: Names of `PARTS`.
+        size: Height and width of the picture.
+        thickness: Thickness of a limb as a share of the height.
+
+    Returns:
+        uint8 [H, W]: 255 where a part is, else 0.
+
+    Example:
+        >>> mask = draw_parts({"left_hip": (8, 20), "left_knee": (8, 40)}, ["legs"], (64, 32))
+        >>> mask[30, 8], mask[30, 24]
+        (np.uint8(255), np.uint8(0))
+    """
+    mask = np.zeros(size, np.uint8)
+    pixels = max(1, round(thickness * size[0]))
+    for part in dict.fromkeys(name for group in parts for name in GROUPS.get(group, (group,))):
+        if part in LIMBS:
+            joints = [seen.get(point) for point in LIMBS[part]]
+            for start, end in pairwise(joints):
+                if start is not None and end is not None:
+                    cv2.line(mask, _pixel(start), _pixel(end), 255, pixels)
+            continue
+        points = [seen[point] for point in (FACE if part == "head" else TRUNK) if point in seen]
+        if part == "head" and points:
+            middle = np.mean(points, axis=0)
+            cv2.circle(mask, _pixel((middle[0], middle[1])), max(1, round(HEAD * pixels)), 255, -1)
+        elif part == "torso" and len(points) >= 3:
+            corners = np.array([_pixel(point) for point in points], np.int32)
+            cv2.fillConvexPoly(mask, cv2.convexHull(corners), 255)
+            cv2.polylines(mask, [corners], True, 255, max(1, pixels // 2))
+    return mask
+
+
+def _pixel(point: tuple[float, float]) -> tuple[int, int]:
+    return round(point[0]), round(point[1])

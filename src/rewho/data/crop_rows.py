@@ -1,0 +1,104 @@
+"""The columns of a crop set's manifest: where every crop comes from, and what is known of it without decoding it.
+
+What is unusual: sums over pixels and their squares stand in each row as exact whole numbers, so that the channel mean
+and standard deviation of any part of a set are sums of rows, in any order, without a picture being opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rewho.core.check import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KEY_POINT_VALUES = 51
+"""17 COCO key points, each with x and y in pixels of the frame and a score from 0 to 1."""
+
+MEANING = {
+    "name": "unique within the set: the video's hash, the frame's number, the detection's number in that frame",
+    "video": "sha256 of the video file's bytes",
+    "frame": "number of the frame, from 0, in the order of presentation",
+    "time": "seconds since the video's first frame",
+    "index": "number of the detection within the frame, before any filter",
+    "box": "left, top, right, bottom as detected, in pixels of the frame",
+    "cut": "left, top, right, bottom of the crop itself, whole pixels, within the frame",
+    "confidence": "how sure the detector was, 0 to 1",
+    "key_points": "x, y, score of 17 COCO key points, in pixels of the frame; null where none are known",
+    "height": "of the crop, in pixels",
+    "width": "of the crop, in pixels",
+    "bytes": "length of the encoded picture",
+    "sha256": "of the encoded picture's bytes",
+    "quality": "0 to 1, see `rewho.data.crop_quality`",
+    "fingerprint": "32 bytes that near-duplicates nearly share, see `rewho.data.near_duplicates`",
+    "channel_sum": "sum of the pixels of R, G and B",
+    "channel_square_sum": "sum of the squared pixels of R, G and B",
+    "detector": "id of the detector, with the hash of its file",
+    "pose": "id of the key-point model, with the hash of its file",
+    "licence": "id of the licence of the video",
+    "config": "sha256 of the settings that decide the crop",
+}
+"""Every column in its order, and what it holds."""
+
+
+def arrow() -> Any:  # noqa: ANN401 - a module
+    """Return pyarrow; imported late, because most commands need none.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(
+            "crop set", expected="the library pyarrow", got="an installation without it", fix="pip install pyarrow"
+        ) from error
+    return pa
+
+
+def row_schema() -> pa.Schema:
+    """Return the columns of a crop set's manifest.
+
+    Example:
+        >>> row_schema().names == list(MEANING)
+        True
+    """
+    pa = arrow()
+    three = pa.list_(pa.int64(), 3)
+    kinds = {
+        "frame": pa.int32(),
+        "time": pa.float64(),
+        "index": pa.int32(),
+        "box": pa.list_(pa.float32(), 4),
+        "cut": pa.list_(pa.int32(), 4),
+        "confidence": pa.float32(),
+        "key_points": pa.list_(pa.float32(), KEY_POINT_VALUES),
+        "height": pa.int32(),
+        "width": pa.int32(),
+        "bytes": pa.int32(),
+        "quality": pa.float32(),
+        "fingerprint": pa.binary(32),
+        "channel_sum": three,
+        "channel_square_sum": three,
+    }
+    nullable = ("key_points",)
+    return pa.schema([pa.field(name, kinds.get(name, pa.string()), nullable=name in nullable) for name in MEANING])
+
+
+def rows_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Return rows, given as one dictionary each, as a table with the manifest's columns.
+
+    Example:
+        >>> rows_table([]).num_rows
+        0
+    """
+    return arrow().Table.from_pylist(list(rows), schema=row_schema())
+
+
+def picture_schema() -> pa.Schema:
+    """Return the columns of a shard: the crop's name and the bytes of its encoded picture."""
+    pa = arrow()
+    return pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("picture", pa.binary(), nullable=False)])

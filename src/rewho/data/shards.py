@@ -1,0 +1,289 @@
+"""Crops on disk: memory-mapped Arrow files of encoded pictures, with one Parquet manifest beside each.
+
+A crop set is a folder with `shards/00000.arrow`, … (the encoded pictures, in record batches of 1,000),
+`manifest/00000.parquet`, … (where each crop comes from, same order) and `index.json`, written last, with the hash of
+every file. Opening reads the index alone; a crop costs one look into a memory-mapped file. Whoever adds crops writes
+new files and then replaces the index, so that readers see the set before or after and never between.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.artifact import digest
+from rewho.core.check import UserError
+from rewho.data.crop_rows import arrow
+from rewho.data.pictures import decode
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+INDEX = "index.json"
+FORMAT = 1
+BATCH_ROWS = 1000
+"""Crops per record batch; the last batch of a shard may have fewer."""
+SHARD_ROWS = 10_000
+"""Crops per shard; the last shard of a set may have fewer."""
+SEAL = "seal"
+Encoded = bytes
+"""An encoded picture; a name of its own, because `CropSet.bytes` hides the other."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard: a file of pictures and the file of their rows.
+
+    Args:
+        name: Such as "00000"; shards are in the order of the index, not of their names.
+        crops: How many.
+        pictures: Path of the Arrow file within the set.
+        rows: Path of the Parquet file within the set.
+        pictures_sha256: Hash of the Arrow file.
+        rows_sha256: Hash of the Parquet file.
+    """
+
+    name: str
+    crops: int
+    pictures: str
+    rows: str
+    pictures_sha256: str
+    rows_sha256: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """What `index.json` says of a crop set.
+
+    Args:
+        shards: The shards, in order.
+        about: What else is known of the set, such as its encoding; plain values.
+    """
+
+    shards: tuple[Shard, ...]
+    about: dict[str, Any]
+
+    def text(self) -> str:
+        """Return the one text of this index: same index, same bytes; sealed, so that any changed byte shows."""
+        content: dict[str, Any] = {"format": FORMAT, "crops": sum(shard.crops for shard in self.shards)}
+        content |= {"about": self.about, "shards": [asdict(shard) for shard in self.shards]}
+        return sealed_text(content)
+
+
+def sealed_text(content: dict[str, Any]) -> str:
+    """Return JSON that carries the digest of itself.
+
+    Example:
+        >>> unsealed(sealed_text({"crops": 3}))
+        {'crops': 3}
+    """
+    whole = {**content, SEAL: digest(content)}
+    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n"
+
+
+def unsealed(text: str) -> dict[str, Any]:
+    """Return what `sealed_text` was given.
+
+    Raises:
+        ValueError: Any character differs from what was written.
+    """
+    content = json.loads(text)
+    if not isinstance(content, dict) or content.pop(SEAL, None) != digest(content) or sealed_text(content) != text:
+        raise ValueError("does not match its own seal")
+    return content
+
+
+def read_index(folder: Path) -> Index:
+    """Return the index of a crop set.
+
+    Raises:
+        UserError: No crop set there, a damaged index, or one of a newer version.
+    """
+    path = folder / INDEX
+    try:
+        content = unsealed(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            str(folder), expected=f"a crop set (a folder with {INDEX})", got="none", fix="Check the path, or build it."
+        ) from error
+    except (OSError, ValueError) as error:
+        fix = f"Run `rewho crops verify {folder} --repair`."
+        raise UserError(str(path), expected="a whole index", got=str(error), fix=fix) from error
+    if content.get("format") != FORMAT:
+        raise UserError(
+            str(path), expected=f"format {FORMAT}", got=repr(content.get("format")), fix="Install a newer rewho."
+        )
+    shards = tuple(Shard(**entry) for entry in content["shards"])
+    if any(Path(name).is_absolute() or ".." in Path(name).parts for s in shards for name in (s.pictures, s.rows)):
+        raise UserError(str(path), expected="paths within the set", got="one that leaves it", fix="Get the set again.")
+    return Index(shards, content["about"])
+
+
+class CropSet(Sequence[NDArray[np.uint8]]):
+    r"""The crops of a folder, in any order, decoded when they are asked for.
+
+    It can be pickled and used after a fork: files are opened where they are first read, and memory pages are shared.
+
+    Args:
+        folder: The folder.
+        contents: Its index.
+
+    Attributes:
+        folder: The folder.
+        contents: What `index.json` says.
+
+    Example:
+        >>> import tempfile
+        >>> from rewho.data.shard_writer import example_set
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     crops = CropSet.open(example_set(Path(place)))
+        ...     len(crops), crops[0].shape, crops.bytes(0)[:2], crops.manifest(["frame"]).to_pydict()
+        (2, (8, 4, 3), b'\xff\xd8', {'frame': [0, 100]})
+    """
+
+    def __init__(self, folder: Path, contents: Index) -> None:
+        self.folder, self.contents = folder, contents
+        self._ends = list(itertools.accumulate(shard.crops for shard in contents.shards))
+        self._forget()
+
+    @classmethod
+    def open(cls, folder: Path | str) -> CropSet:
+        """Return the crop set in a folder; reads its index alone.
+
+        Raises:
+            UserError: No crop set there, or a damaged index.
+        """
+        return cls(Path(folder), read_index(Path(folder)))
+
+    def close(self) -> None:
+        """Close the files; whatever is read next opens them again."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._owner = os.getpid()
+        self._readers: dict[int, pa.ipc.RecordBatchFileReader] = {}
+        self._batches: dict[tuple[int, int], pa.Array] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "contents": self.contents}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"], state["contents"])  # type: ignore[misc]  # the same object, opened anew
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:  # type: ignore[override]  # rows, not slices
+        """Return crop `row`, uint8 RGB [H, W, 3].
+
+        Raises:
+            UserError: The picture is damaged; `rewho crops verify` finds all such.
+        """
+        return decode(self.bytes(row), f"crop {row} of {self.folder}")
+
+    def bytes(self, row: int) -> Encoded:
+        """Return the encoded picture of crop `row` as it was written."""
+        column, place = self._find(row, 1)
+        return Encoded(column[place].as_buffer())
+
+    def name(self, row: int) -> str:
+        """Return the unique name of crop `row`."""
+        column, place = self._find(row, 0)
+        return str(column[place].as_py())
+
+    def place(self, row: int) -> tuple[Shard, int]:
+        """Return the shard of crop `row`, and its place in it."""
+        number, place = self._place(row)
+        return self.contents.shards[number], place
+
+    def _place(self, row: int) -> tuple[int, int]:
+        row = range(len(self))[row]
+        number = bisect.bisect_right(self._ends, row)
+        return number, row - (self._ends[number - 1] if number else 0)
+
+    def _find(self, row: int, column: int) -> tuple[pa.Array, int]:
+        """Return a column of the record batch that holds a row, and the row's place in it."""
+        number, place = self._place(row)
+        batch, place = divmod(place, BATCH_ROWS)
+        if self._owner != os.getpid():
+            self._forget()
+        key = (number * 2 + column, batch)
+        if key not in self._batches:
+            self._batches[key] = self._reader(number).get_batch(batch).column(column)
+        return self._batches[key], place
+
+    def _reader(self, number: int) -> pa.ipc.RecordBatchFileReader:
+        """Return the memory-mapped shard with this number, opened on first use."""
+        if number not in self._readers:
+            shard = self.contents.shards[number]
+            pa = arrow()
+            try:
+                reader = pa.ipc.open_file(pa.memory_map(str(self.folder / shard.pictures)))
+                sound = reader.num_record_batches == -(-shard.crops // BATCH_ROWS)
+            except (OSError, pa.ArrowException) as error:
+                raise self._damaged(shard.pictures, str(error)) from error
+            if not sound:
+                raise self._damaged(shard.pictures, f"{reader.num_record_batches} record batches")
+            self._readers[number] = reader
+        return self._readers[number]
+
+    def _damaged(self, file: str, got: str) -> UserError:
+        fix = f"Run `rewho crops verify {self.folder} --repair`."
+        return UserError(str(self.folder / file), expected="a whole shard", got=got, fix=fix)
+
+    def manifest(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the manifest's rows, in the order of the crops.
+
+        Args:
+            columns: Which columns, of `rewho.data.crop_rows.MEANING`; all by default. Ask for few where the set is
+                large: all columns take about a kilobyte per crop.
+
+        Raises:
+            UserError: A file of the manifest is missing or damaged.
+        """
+        pa = arrow()
+        tables = [self.rows_of(shard, columns) for shard in self.contents.shards]
+        if not tables:
+            from rewho.data.crop_rows import row_schema
+
+            empty = row_schema().empty_table()
+            return empty if columns is None else empty.select(list(columns))
+        return pa.concat_tables(tables)
+
+    def rows_of(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the manifest's rows of one shard.
+
+        Raises:
+            UserError: The file is missing or damaged.
+        """
+        pa = arrow()
+        try:
+            with pa.parquet.ParquetFile(self.folder / shard.rows, memory_map=True) as file:
+                return file.read(columns=None if columns is None else list(columns))
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(shard.rows, str(error)) from error
+
+    def batches_of(self, number: int) -> Iterator[pa.RecordBatch]:
+        """Yield the names and encoded pictures of one shard, a record batch at a time, in order.
+
+        Raises:
+            UserError: The file is missing or damaged.
+        """
+        reader = self._reader(number)
+        yield from (reader.get_batch(batch) for batch in range(reader.num_record_batches))
+
+    def pictures(self) -> Iterator[tuple[str, Encoded]]:
+        """Yield name and encoded picture of every crop, in order, in bounded memory."""
+        for number in range(len(self.contents.shards)):
+            for batch in self.batches_of(number):
+                for name, picture in zip(batch.column(0), batch.column(1), strict=True):
+                    yield name.as_py(), picture.as_py()

@@ -1,0 +1,105 @@
+"""Pictures and a model → where the model looks at each, and where each of its distillation's branches does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rewho.core.check import check_choice
+from rewho.core.settings import EngineSettings
+from rewho.data.augment import resize
+from rewho.data.pictures import decode
+from rewho.data.table import ImageTable
+from rewho.models.factorization import Factorization, attention, load_branches
+from rewho.pipeline.embedding import Embedder, load, view_of
+from rewho.rank.attention_sheet import AttentionRow
+
+OWN_MAP = "f"  # FD's letter for the feature map of the model itself
+AT_ONCE = 16  # pictures in memory
+
+
+@dataclass(frozen=True)
+class Onlooker:
+    """A model that shows where it looks.
+
+    Args:
+        model: The loaded model.
+        branches: Its distillation's branches; None where it was not distilled, or they were not kept.
+        views: Views whose feature-map branch is shown.
+    """
+
+    model: Embedder
+    branches: Factorization | None = None
+    views: tuple[str, ...] = ()
+
+    def look(
+        self, files: Sequence[Path], names: Sequence[str], done: Callable[[int], None] = lambda count: None
+    ) -> list[AttentionRow]:
+        """Return each picture with its attention maps (FD figure 4).
+
+        Args:
+            files: Pictures of one person each.
+            names: What to call them.
+            done: Called with the number of pictures of each finished batch.
+
+        Raises:
+            UserError: A picture cannot be read.
+        """
+        rows = []
+        for start in range(0, len(files), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            rows += self._look(files[part], names[part])
+            done(len(files[part]))
+        return rows
+
+    def look_at_queries(self, query: ImageTable, count: int) -> list[AttentionRow]:
+        """Return `count` queries with their attention maps, spread evenly over the table."""
+        chosen = np.unique(np.linspace(0, len(query) - 1, max(0, min(count, len(query))), dtype=np.int64)).tolist()
+        return self.look([query.file(row) for row in chosen], [query.paths[row] for row in chosen])
+
+    @torch.inference_mode()
+    def _look(self, files: Sequence[Path], names: Sequence[str]) -> list[AttentionRow]:
+        view = view_of(self.model.model)
+        colour = self.model.model.mean.tolist()
+        pictures = [view.masked(decode(file), str(file), colour) for file in files]
+        images = torch.from_numpy(resize(pictures, view)).to(self.model.device).permute(0, 3, 1, 2)
+        feature_map = self.model.model.feature_map(images)
+        maps = {OWN_MAP: attention(feature_map)}
+        if self.branches is not None:
+            maps |= {name: self.branches.attention_map(feature_map, name) for name in self.views}
+        arrays = {name: tensor.cpu().numpy() for name, tensor in maps.items()}
+        return [
+            AttentionRow(
+                np.ascontiguousarray(view.crop(picture)), name, {key: array[row] for key, array in arrays.items()}
+            )
+            for row, (picture, name) in enumerate(zip(pictures, names, strict=True))
+        ]
+
+
+def open_onlooker(folder: Path, engine: EngineSettings, views: Sequence[str] = ()) -> Onlooker:
+    """Load a model folder, and the branches beside it where there are any.
+
+    Args:
+        folder: The model folder.
+        engine: Where it is computed.
+        views: Views to show; empty shows all that have a feature-map branch.
+
+    Raises:
+        UserError: No model there, or no branch for a view.
+    """
+    return onlooker(load(folder, engine.device, engine.threads), folder, views)
+
+
+def onlooker(model: Embedder, folder: Path, views: Sequence[str] = ()) -> Onlooker:
+    """Return a loaded model with the branches beside it; see `open_onlooker`."""
+    branches = load_branches(folder)
+    there = branches.views if branches is not None and branches.map_branches else ()
+    for name in views:
+        check_choice(f"--views, of the branches kept in {folder}", name, there)
+    if branches is not None:
+        branches = branches.to(model.device)
+    return Onlooker(model, branches, tuple(views) or there)

@@ -1,0 +1,167 @@
+"""Crop sets as plain pictures for other programs, faces hidden unless told otherwise; and several sets as one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from rewho.core.artifact import hash_file, plain, write_file, write_folder
+from rewho.core.check import UserError, check_choice
+from rewho.core.progress import track
+from rewho.data.faces import hide_face
+from rewho.data.near_duplicates import Shared, shared_between, stacked
+from rewho.data.pictures import decode
+from rewho.data.shard_writer import ShardWriter, encode
+from rewho.data.shards import CropSet
+from rewho.pipeline.crop_joining import taken
+from rewho.pipeline.crop_report import describe
+from rewho.pipeline.crop_statistics import read_videos, statistics, write_videos
+from rewho.pipeline.crop_video import moved
+
+LAYOUTS = ("market", "webdataset", "jpeg")
+QUALITY = 95
+LISTED = ("name", "video", "frame", "time", "confidence", "licence")
+
+
+def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -> Path:
+    """Write the crops of a set as pictures.
+
+    * jpeg: a folder of `NAME.jpg`, and `crops.csv` with where each comes from;
+    * market: the same under names as Market-1501 has them, `PPPPPPP_c1s1_FFFFFF_II.jpg` in `bounding_box_train/`. A
+      crop set knows no people: each video counts as one, so these are labels for tools that need some, not identities;
+    * webdataset: a tar file of pairs `NAME.jpg`, `NAME.json`.
+
+    Args:
+        crops: The set.
+        out: A folder, or for webdataset a tar file, that is not there yet.
+        layout: One of `LAYOUTS`.
+        blur_faces: Hide faces; the pictures are then encoded again.
+
+    Raises:
+        UserError: Unknown layout, `out` is there already, or the disk is full.
+    """
+    check_choice("--layout", layout, LAYOUTS)
+    if out.exists():
+        raise UserError(f"--out {out}", expected="a new name", got="one that is there", fix="Choose another.")
+    pictures = track(_pictures(crops, blur_faces=blur_faces), "export", len(crops), "crops")
+    if layout == "webdataset":
+        return write_file(out, lambda file: _write_tar(file, pictures))
+    return write_folder(out, lambda folder: _write_folder(folder, pictures, market=layout == "market"))
+
+
+def _pictures(crops: CropSet, *, blur_faces: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield each crop's row and its picture, as it may be given away."""
+    for number, shard in enumerate(crops.contents.shards):
+        rows = crops.rows_of(shard, [*LISTED, "index", "key_points", "cut"]).to_pylist()
+        data = (picture.as_py() for batch in crops.batches_of(number) for picture in batch.column(1))
+        for row, picture in zip(rows, data, strict=True):
+            yield row, _hidden(row, picture) if blur_faces else picture
+        crops.close()
+
+
+def _hidden(row: dict[str, Any], picture: bytes) -> bytes:
+    points = None
+    if row["key_points"] is not None:
+        left, top, right, bottom = row["cut"]
+        points = moved(np.array(row["key_points"], np.float32).reshape(17, 3), (left, top, right, bottom))
+    return encode(hide_face(decode(picture, row["name"]), points), quality=QUALITY)
+
+
+def _write_folder(folder: Path, pictures: Iterator[tuple[dict[str, Any], bytes]], *, market: bool) -> None:
+    people: dict[str, int] = {}
+    table = io.StringIO(newline="")
+    lines = csv.writer(table)
+    lines.writerow(["picture", *LISTED])
+    place = folder / "bounding_box_train" if market else folder
+    place.mkdir(exist_ok=True)
+    for row, data in pictures:
+        ending = "jpg" if data[:2] == b"\xff\xd8" else "png"
+        name = row["name"]
+        if market:
+            person = people.setdefault(row["video"], len(people) + 1)
+            name = f"{person:07d}_c1s1_{row['frame']:06d}_{row['index']:02d}"
+        (place / f"{name}.{ending}").write_bytes(data)
+        lines.writerow([f"{name}.{ending}", *(row[column] for column in LISTED)])
+    (folder / "crops.csv").write_text(table.getvalue(), encoding="utf-8")
+
+
+def _write_tar(file: BinaryIO, pictures: Iterator[tuple[dict[str, Any], bytes]]) -> None:
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for row, data in pictures:
+            ending = "jpg" if data[:2] == b"\xff\xd8" else "png"
+            note = json.dumps({name: row[name] for name in LISTED}, sort_keys=True).encode()
+            for name, content in ((f"{row['name']}.{ending}", data), (f"{row['name']}.json", note)):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+
+
+def merge(folders: Sequence[Path], out: Path) -> CropSet:
+    """Write several crop sets as one; a crop that is in two of them by name enters once.
+
+    Args:
+        folders: The sets.
+        out: The new set's folder.
+
+    Raises:
+        UserError: Fewer than two sets, `out` has something in it, or the disk is full.
+    """
+    if len(folders) < 2:
+        raise UserError("merge", expected="two or more crop sets", got=str(len(folders)), fix="Name them.")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"--out {out}", expected="a new folder", got="one with files in it", fix="Choose another.")
+    sets = [CropSet.open(folder) for folder in folders]
+    writer, seen = ShardWriter(out), set[str]()
+    for crops in sets:
+        names = crops.manifest(["name"]).column("name").to_pylist()
+        new = np.array([name not in seen for name in names], bool)
+        seen.update(names)
+        for rows, pictures in taken(crops, new):
+            writer.add(rows, pictures)
+        crops.close()
+    about = _together([crops.contents.about for crops in sets])
+    videos: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        for video in read_videos(folder):
+            videos.setdefault(video["sha256"] or video["path"], video)
+    listed = write_videos(out, list(videos.values()))
+    about["videos"] = {"file": listed.name, "sha256": hash_file(listed)}
+    merged = writer.commit(about)
+    describe(merged, list(videos.values()), statistics(merged, list(videos.values())))
+    return merged
+
+
+def _together(abouts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is said of several sets: what they agree on, and the terms of all."""
+    first = dict(abouts[0])
+    terms = [about.get("terms", {}) for about in abouts]
+    names = terms[0]
+    first["terms"] = {
+        name: " | ".join(dict.fromkeys(str(one.get(name, "not stated")) for one in terms)) for name in names
+    }
+    first["merged_from"] = plain([about.get("settings", {}) for about in abouts])
+    first["faces_hidden"] = all(about.get("faces_hidden", False) for about in abouts)
+    first["encoding"] = " | ".join(dict.fromkeys(str(about.get("encoding", "unknown")) for about in abouts))
+    return first
+
+
+def overlap(first: CropSet, second: CropSet, distance: int) -> list[tuple[str, str, Shared]]:
+    """Return the pictures that two sets share or nearly share, by the names of both.
+
+    Args:
+        first: One set, such as the one to train on.
+        second: Another, such as the one to test on.
+        distance: Bits of 256 in which the fingerprints of near-duplicates may differ.
+    """
+    tables = [crops.manifest(["name", "fingerprint"]) for crops in (first, second)]
+    names = [table.column("name").to_pylist() for table in tables]
+    prints = [stacked(table.column("fingerprint").to_pylist()) for table in tables]
+    shared = shared_between(prints[0], prints[1], distance)
+    return [(names[0][one.first], names[1][one.second], one) for one in shared]

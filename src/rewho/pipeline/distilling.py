@@ -1,0 +1,193 @@
+"""The task of a distillation: student, classifier, branches, their losses, and where the targets come from.
+
+Letters: B pictures of a batch, K views, D_k width of view k's representation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rewho.core.check import UserError
+from rewho.core.runtime import generator
+from rewho.core.settings import DistillSettings
+from rewho.data.batches import Plan
+from rewho.data.representations import Representations
+from rewho.data.views import View, ignored
+from rewho.losses.classify import cross_entropy
+from rewho.losses.mimic import factorized_total, mimic_loss
+from rewho.models.factorization import Factorization
+from rewho.models.heads import Classifier
+from rewho.models.single_view import SingleViewModel
+from rewho.pipeline.embedding import Embedder, view_of
+from rewho.pipeline.training import Preparation
+
+
+class DistillBatch(NamedTuple):
+    """One process's part of a batch.
+
+    Attributes:
+        images: uint8 [B, 3, H, W] RGB, channels last in memory.
+        labels: int64 [B], class labels from 0.
+        rows: int64 [B], rows of the training table.
+        flipped: bool [B].
+        targets: float32 [B, sum of D_k], stored representations of all views side by side; [B, 0] where they are
+            computed from the picture.
+        keep: bool [B, K]: False where the two regression losses of a sample and view are ignored.
+        warming: bool [B]: whether the branches still warm up, so that the student must not feel them.
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    flipped: Tensor
+    targets: Tensor
+    keep: Tensor
+    warming: Tensor
+
+
+class DistillPreparation:
+    """Makes batches with their targets from plans; lives in the workers.
+
+    Args:
+        pictures: Makes the pictures, labels and erased rectangles of a plan.
+        views: The K views, in the order of the targets.
+        representations: Stored targets; None where they are computed online.
+        settings: Masking, dropout, warm-up, seed.
+    """
+
+    def __init__(
+        self,
+        pictures: Preparation,
+        views: Sequence[View],
+        representations: Representations | None,
+        settings: DistillSettings,
+    ) -> None:
+        self.pictures, self.views, self.representations = pictures, views, representations
+        self.settings = settings
+
+    def __call__(self, plan: Plan, part: slice) -> DistillBatch:
+        """Return one process's part of a planned batch."""
+        batch = self.pictures(plan, part)
+        mimic, rows = self.settings.mimic, batch.rows.numpy()
+        size = batch.images.shape[2], batch.images.shape[3]
+        keep = ~ignored(batch.erased.numpy(), batch.flipped.numpy(), self.views, size, mimic.ignore_above)
+        if mimic.dropout:
+            random = generator(self.settings.seed, "representation dropout", plan.epoch, plan.step)
+            keep &= random.random((len(plan.rows), len(self.views)))[part] >= mimic.dropout
+        stored = self.representations
+        targets = np.empty((len(rows), 0), np.float32) if stored is None else stored.gather(rows)
+        warming = plan.epoch < self.settings.branches.warmup_epochs
+        return DistillBatch(
+            batch.images,
+            batch.labels,
+            batch.rows,
+            batch.flipped,
+            torch.from_numpy(targets),
+            torch.from_numpy(keep),
+            torch.full((len(rows),), warming),
+        )
+
+
+class OnlineTeachers:
+    """Representations computed from the student's own augmented picture, at every step (FD section 5).
+
+    Not a module: teachers are neither trained nor saved with the student.
+
+    Args:
+        teachers: The teachers, in the order of the views.
+    """
+
+    def __init__(self, teachers: Sequence[Embedder]) -> None:
+        self.teachers = [(teacher.model.eval(), view_of(teacher.model)) for teacher in teachers]
+        masked = [view.name for _, view in self.teachers if view.mask is not None]
+        if masked:
+            raise UserError(
+                "--sr online",
+                expected="views without masks",
+                got=f"masks in {', '.join(masked)}",
+                fix="Use --sr stored: masks belong to the pictures on disk, not to augmented ones.",
+            )
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, flipped: Tensor) -> list[Tensor]:
+        """Return the flip-averaged representations [B, D_k] of each view of augmented pictures uint8 [B, 3, H, W]."""
+        upright = torch.where(flipped[:, None, None, None], images.flip(-1), images)
+        found = []
+        for model, view in self.teachers:
+            top, bottom, left, right = view.pixel_box(images.shape[2], images.shape[3])
+            part = upright[:, :, top:bottom, left:right].float()
+            part = F.interpolate(part, view.size, mode="bilinear", antialias=True)
+            found.append((model(part) + model(part.flip(-1))) / 2)
+        return found
+
+
+class DistillTask(nn.Module):
+    """Student, classifier and branches, and their total loss (FD equation 6): what the training loop calls.
+
+    Args:
+        model: The initial student.
+        classifier: Its identity classifier.
+        factorization: The branches.
+        widths: Width D_k of each view's representation, by view, in the order of the targets.
+        settings: Losses and their weights.
+        online: Computes the targets; None where the batch brings them.
+    """
+
+    def __init__(
+        self,
+        model: SingleViewModel,
+        classifier: Classifier,
+        factorization: Factorization,
+        widths: Mapping[str, int],
+        settings: DistillSettings,
+        online: OnlineTeachers | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.classifier, self.factorization = model, classifier, factorization
+        self.widths, self.settings, self.online = dict(widths), settings, online
+        learned = settings.mimic.balance == "uncertainty"
+        self.log_variances = nn.Parameter(torch.zeros(2)) if learned else None
+
+    def forward(self, batch: DistillBatch) -> dict[str, Tensor]:
+        """Return the loss terms of a batch: total, cross_entropy, and attribute and metric of each view."""
+        feature_map = self.model.feature_map(batch.images)
+        representation = self.model.represent(feature_map)
+        identity = self._identity(representation, batch.labels)
+        if self.settings.branches.warmup_epochs and bool(batch.warming.any()):
+            feature_map, representation = feature_map.detach(), representation.detach()
+        terms = self._mimic(feature_map, representation, batch)
+        attribute = [term for name, term in terms.items() if name.startswith("attribute_")]
+        metric = [term for name, term in terms.items() if name.startswith("metric_")]
+        mimic = self.settings.mimic
+        total = factorized_total(
+            identity, attribute, metric, mimic.alpha, mimic.beta, mimic.balance, self.log_variances
+        )
+        return {"total": total, "cross_entropy": identity, **terms}
+
+    def _identity(self, representation: Tensor, labels: Tensor) -> Tensor:
+        loss = self.settings.loss
+        return cross_entropy(self.classifier(representation), labels, loss.label_smoothing, loss.smoothing_over)
+
+    def _mimic(self, feature_map: Tensor, representation: Tensor, batch: DistillBatch) -> dict[str, Tensor]:
+        """Return both regression losses of every view by name, where there is such a branch."""
+        if self.online is None:
+            targets = list(torch.split(batch.targets, list(self.widths.values()), dim=1))
+        else:
+            targets = self.online(batch.images, batch.flipped)
+        mimic = self.settings.mimic
+        predictions = self.factorization(feature_map, representation)
+        terms = {}
+        for kind in ("attribute", "metric"):
+            for place, (view, prediction) in enumerate(predictions.items()):
+                predicted = prediction.from_map if kind == "attribute" else prediction.from_representation
+                if predicted is not None:
+                    terms[f"{kind}_{view}"] = mimic_loss(
+                        targets[place], predicted, batch.keep[:, place], mimic.divide_by, mimic.distance
+                    )
+        return terms

@@ -1,0 +1,104 @@
+"""An ONNX file as a module of torch: tensors in, one tensor out. onnxruntime is imported when the first one is opened.
+
+Unusual: a file with a fixed batch is fed in pieces of that size, the last one filled up with zeros.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rewho.core.check import UserError, check_choice
+
+
+class OnnxNetwork(nn.Module):
+    """An ONNX file that takes pictures.
+
+    Args:
+        path: The file.
+        layout: NCHW or NHWC: how its input lies in memory.
+        output: Name of the output that is returned; empty takes the first.
+        on_gpu: Compute on the GPU where onnxruntime can.
+
+    Attributes:
+        input_size: Height and width where the file fixes them, else None.
+
+    Raises:
+        UserError: onnxruntime is not installed, no such file, a damaged one, or one that does not take one batch of
+            floating-point pictures.
+    """
+
+    def __init__(self, path: Path, layout: str = "NCHW", output: str = "", *, on_gpu: bool = False) -> None:
+        super().__init__()
+        self.layout = layout
+        self._session = _open(path, on_gpu)
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in ("tensor(float)", "tensor(float16)"):
+            raise UserError(
+                f"network {path}",
+                expected="one input of pictures [N, 3, H, W] or [N, H, W, 3], floating point",
+                got="; ".join(f"{entry.name}: {entry.type} {entry.shape}" for entry in inputs),
+                fix="Export the network with one input, and without the normalisation.",
+            )
+        self._input, shape = inputs[0].name, list(inputs[0].shape)
+        self._type = np.float16 if "16" in inputs[0].type else np.float32
+        self.batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+        height, width = shape[1:3] if layout == "NHWC" else shape[2:4]
+        self.input_size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        names = [entry.name for entry in self._session.get_outputs()]
+        self._output = check_choice(f"output of {path}", output, names) if output else names[0]
+
+    def metadata(self, name: str) -> list[float] | None:
+        """Return a list of numbers from the file's own metadata, such as `mean`; None where it has none."""
+        text = self._session.get_modelmeta().custom_metadata_map.get(name)
+        try:
+            value = None if text is None else json.loads(text)
+        except ValueError:
+            return None
+        return value if isinstance(value, list) else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the output for normalised pictures [N, 3, H, W], on the same device."""
+        pictures = images.permute(0, 2, 3, 1) if self.layout == "NHWC" else images
+        array = np.ascontiguousarray(pictures.cpu().numpy().astype(self._type))
+        step = self.batch or len(array)
+        parts = []
+        for start in range(0, len(array), step):
+            part = array[start : start + step]
+            lacking = step - len(part)
+            filled = np.concatenate([part, np.zeros((lacking, *part.shape[1:]), part.dtype)]) if lacking else part
+            (found,) = self._session.run([self._output], {self._input: filled})
+            parts.append(torch.from_numpy(np.asarray(found, np.float32)[: len(part)]))
+        return torch.cat(parts).to(images.device)
+
+
+def _open(path: Path, on_gpu: bool) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(
+            f"network {path}",
+            expected="the package onnxruntime",
+            got="an installation without it",
+            fix="Install it with: pip install 'rewho[export]'",
+        ) from error
+    if not path.is_file():
+        raise UserError(f"network {path}", expected="an ONNX file", got="no such file", fix="Check the path.")
+    there = onnxruntime.get_available_providers()
+    wanted = ["CUDAExecutionProvider"] if on_gpu and "CUDAExecutionProvider" in there else []
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[*wanted, "CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common class of their own
+        raise UserError(
+            f"network {path}",
+            expected="a whole ONNX file",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0][:200]}",
+            fix="Export it again, or copy it again.",
+        ) from error

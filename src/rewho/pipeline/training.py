@@ -1,0 +1,301 @@
+"""What every stage that trains on labelled pictures shares: claiming the folder, batches, scores, the saved model.
+
+A stage brings its task (networks and losses) and, where it needs more than pictures and labels, its own preparation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from rewho.core.artifact import MANIFEST, Stage
+from rewho.core.check import UserError
+from rewho.core.progress import Progress, say
+from rewho.core.runtime import Interrupted, StopRequest, generator, is_main_process
+from rewho.core.settings import AugmentSettings, DataSettings, LoopSettings, ModelSettings
+from rewho.data.augment import apply, draw
+from rewho.data.batches import Batch, Plan, PlanStream, Prepare, load_batches
+from rewho.data.pictures import Pictures
+from rewho.data.table import ImageTable
+from rewho.data.view_file import read_view
+from rewho.data.views import View
+from rewho.models.single_view import SingleViewModel
+from rewho.pipeline.embedding import Embedder
+from rewho.pipeline.scoring import rank_table
+from rewho.rank.metrics import evaluate
+from rewho.train.engine import Engine
+from rewho.train.loop import Training
+
+# May differ between a run and its continuation: they change where and how fast, not what comes out.
+FREE_SETTINGS = (
+    "out",
+    "resume",
+    "allow_config_change",
+    "data.root",
+    "data.workers",
+    "data.memory_gb",
+    "engine",
+    "checkpoint",
+)
+
+
+class LabelledSettings(LoopSettings, Protocol):
+    """Settings of a training on labelled pictures."""
+
+    @property
+    def out(self) -> Path: ...  # noqa: D102
+    @property
+    def data(self) -> DataSettings: ...  # noqa: D102
+    @property
+    def augment(self) -> AugmentSettings: ...  # noqa: D102
+    @property
+    def steps_per_epoch(self) -> int: ...  # noqa: D102
+    @property
+    def resume(self) -> bool: ...  # noqa: D102
+    @property
+    def allow_config_change(self) -> bool: ...  # noqa: D102
+
+
+def training_part(table: ImageTable) -> ImageTable:
+    """Return the rows that are trained on: the training split, or everything where nothing was split.
+
+    Raises:
+        UserError: They show fewer than two people.
+    """
+    part = table.select("pool" if table.in_split("pool").any() else "train")
+    identities = len(np.unique(part.person_ids))
+    if identities < 2:
+        raise UserError(
+            "--data.root",
+            expected="pictures of at least two people to train on",
+            got=f"{identities}",
+            fix="Put each person's pictures into a folder of their own, or pass --data.person_pattern.",
+        )
+    return part
+
+
+class ClaimSettings(Protocol):
+    """Settings that say what happens where the output folder is not empty."""
+
+    @property
+    def out(self) -> Path: ...  # noqa: D102
+    @property
+    def resume(self) -> bool: ...  # noqa: D102
+    @property
+    def allow_config_change(self) -> bool: ...  # noqa: D102
+
+
+class Summarised(Protocol):
+    """Data that can say in a few lines what it is."""
+
+    def summary(self) -> str: ...  # noqa: D102
+
+
+def claim(stage: Stage, settings: ClaimSettings, table: Summarised) -> bool:
+    """Claim the output folder before other processes start; say what is there and what is read.
+
+    Returns:
+        Whether the folder is finished already.
+
+    Raises:
+        UserError: It holds a run with other settings or data, or an interrupted one that may not be resumed.
+    """
+    if not is_main_process():
+        return (settings.out / MANIFEST).is_file()
+    found = stage.begin(allow_change=settings.allow_config_change)
+    if found == "finished":
+        say(f"{settings.out} is finished; nothing to do")
+        return True
+    if found == "unfinished" and not settings.resume:
+        raise UserError(
+            f"--out {settings.out}",
+            expected="a new folder, because of --resume false",
+            got="an interrupted run",
+            fix="Leave out --resume false to go on with it, or choose another --out.",
+        )
+    say(table.summary())
+    return False
+
+
+def view_of_settings(settings: ModelSettings) -> View:
+    """Return the view that a model is to be trained on, at the size that was asked for.
+
+    Raises:
+        UserError: No such view, or a size that is none.
+
+    Example:
+        >>> view_of_settings(ModelSettings(view="up1", input_size=(112, 112))).size
+        (112, 112)
+    """
+    view = read_view(settings.view)
+    size = settings.input_size
+    if not size:
+        return view
+    if len(size) != 2 or min(size) < 32:
+        raise UserError(
+            "--model.input_size", expected="height and width, 32 or more", got=f"{size}", fix="Pass 256 128."
+        )
+    return replace(view, size=(size[0], size[1]))
+
+
+class Preparation:
+    """Makes batches from plans; lives in the workers, so it holds no tensors and no open files.
+
+    Args:
+        pictures: The decoded training pictures.
+        labels: int64 [N], class label of each.
+        view: What the model sees of each.
+        augment: The random changes.
+        seed: The run's seed.
+        mean_colour: Colour of padding and of erased rectangles, RGB 0 to 255.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        labels: NDArray[np.int64],
+        view: View,
+        augment: AugmentSettings,
+        seed: int,
+        mean_colour: tuple[float, ...],
+    ) -> None:
+        self.pictures, self.labels, self.view = pictures, labels, view
+        self.augment, self.seed, self.mean_colour = augment, seed, mean_colour
+
+    def __call__(self, plan: Plan, part: slice) -> Batch:
+        """Return one process's part of a planned batch; the random changes are drawn for all of it."""
+        random = generator(self.seed, "augment", plan.epoch, plan.step)
+        draws = draw(self.augment, len(plan.rows), self.view.size, random)[part]
+        rows = plan.rows[part]
+        files, colour = self.pictures.files, self.mean_colour
+        images = [self.view.masked(self.pictures[row], str(files[row]), colour) for row in rows.tolist()]
+        done = apply(images, self.view, draws, self.augment, self.mean_colour)
+        return Batch(
+            torch.from_numpy(done.images).permute(0, 3, 1, 2),
+            torch.from_numpy(self.labels[rows]),
+            torch.from_numpy(rows),
+            torch.from_numpy(np.ascontiguousarray(done.erased)),
+            torch.from_numpy(np.ascontiguousarray(done.flipped)),
+        )
+
+
+def decode_part(part: ImageTable, memory_gb: float) -> Pictures:
+    """Decode the training pictures into memory, as far as they fit, and show how far that is."""
+    progress = Progress("read pictures", len(part), unit="images")
+    pictures = Pictures(part, memory_gb, progress=lambda done, _all: progress.advance(done - progress.done))
+    progress.close()
+    return pictures
+
+
+def build_training(
+    task: nn.Module,
+    model: SingleViewModel,
+    optimizer: Callable[[], Optimizer],
+    prepare: Prepare,
+    table: ImageTable,
+    settings: LabelledSettings,
+    engine: Engine,
+    keep_best: Callable[[Mapping[str, float]], object],
+) -> Training:
+    """Put together what the training loop needs.
+
+    Args:
+        task: Called with a batch, returns its loss terms; moved to the device.
+        model: The network within it that is scored at the end of epochs.
+        optimizer: Makes the optimizer once the task is on its device.
+        prepare: Makes the batch of a plan.
+        table: The whole data set: training part and, where there is one, test part.
+        settings: Schedule, sampler, data.
+        engine: Device and processes.
+        keep_best: Called with the figures of an evaluation that is better than all before.
+
+    Raises:
+        UserError: The batch cannot be shared out to devices and passes.
+    """
+    fabric, part = engine.fabric, training_part(table)
+    plans = PlanStream(settings.sampler, part.labels(), settings.seed, settings.epochs, settings.steps_per_epoch)
+    check_shares(settings, fabric.world_size)
+    figures: dict[str, float] = {}
+
+    def batches(start: int) -> Iterable[tuple[Tensor, ...]]:
+        return load_batches(
+            replace(plans, start=start),
+            prepare,
+            workers=settings.data.workers,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+            pin=fabric.device.type == "cuda",
+        )
+
+    def evaluate_now(stop: StopRequest) -> Mapping[str, float]:
+        figures.clear()
+        figures.update(score(model, table, fabric.device, stop) or {})
+        return figures
+
+    task = task.to(fabric.device)
+    return Training(
+        task=task,
+        optimizer=optimizer(),
+        epoch_length=plans.epoch_length(),
+        batches=batches,
+        settings=settings,
+        folder=settings.out,
+        evaluate=evaluate_now,
+        keep_best=lambda: keep_best(figures),
+        names=lambda batch: [part.paths[int(row)] for row in batch.rows],
+    )
+
+
+def check_shares(settings: LoopSettings, world: int) -> None:
+    """Check that a batch can be shared out to devices and passes.
+
+    Raises:
+        UserError: It cannot.
+    """
+    parts = settings.sampler.accumulate * world
+    if settings.sampler.batch % parts or settings.sampler.batch // parts < 2:
+        raise UserError(
+            "--sampler.accumulate",
+            expected=f"a divisor of the batch of {settings.sampler.batch}, and 2 or more images a pass and device",
+            got=f"{settings.sampler.accumulate} passes on {world} device(s)",
+            fix="Choose a batch that is a multiple of devices x accumulate.",
+        )
+
+
+def score(
+    model: SingleViewModel, table: ImageTable, device: torch.device, stop: StopRequest
+) -> dict[str, float] | None:
+    """Score the test part; None where there is none (a pool is trained on, so its own score would mislead).
+
+    Raises:
+        Interrupted: A stop was asked for on the way.
+    """
+    if not table.in_split("query").any():
+        return None
+    count = int(table.in_split("query").sum() + table.in_split("gallery").sum())
+    progress = Progress("evaluate", count, unit="images")
+
+    def done(images: int) -> None:
+        progress.advance(images)
+        if stop.wanted:
+            raise Interrupted("evaluation")
+
+    model.eval()
+    try:
+        scores = evaluate(rank_table(Embedder(model, {}, device), table, done=done), resamples=0)
+    finally:
+        progress.close()
+    return {
+        "rank_1": scores.rank(1),
+        "mAP": scores.mAP_rectangular,
+        "mAP_trapezoid": scores.mAP_trapezoid,
+        "mINP": scores.mINP,
+    }

@@ -1,0 +1,248 @@
+"""Videos → a crop set: one part per video, by as many processes as wanted, then joined in one fixed order.
+
+What is unusual: nothing that is written depends on who worked on which video, or on when: a run that was cut, shared
+among machines or started over leaves the same bytes in `index.json` and all that it names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from rewho.core.artifact import MANIFEST, STARTED, Stage, plain
+from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.lock import Lock
+from rewho.core.progress import Progress, say
+from rewho.core.runtime import GivenUp, Interrupted, StopRequest
+from rewho.core.settings import CropSettings, TermsSettings
+from rewho.data.shard_writer import ENCODINGS
+from rewho.data.shards import CropSet
+from rewho.pipeline.crop_inputs import Plan, VideoTask, plan_videos, shard_of
+from rewho.pipeline.crop_joining import NEAR_DUPLICATES, Joined, check_failures, choose, in_order, write_set
+from rewho.pipeline.crop_report import write_report
+from rewho.pipeline.crop_statistics import read_videos
+from rewho.pipeline.crop_video import (
+    PARTS,
+    UNFINISHED,
+    PartMaker,
+    config_of,
+    has_part,
+    part_folder,
+    read_record,
+    write_lost,
+)
+from rewho.pipeline.video_people import PeopleSource, VideoPeople
+from rewho.pipeline.workers import Outcome, work_through
+
+FREE_SETTINGS = (
+    *("out", "videos", "workers", "shard", "engine", "address", "failure_limit", "retry", "limits.threads"),
+    *("detector.device", "detector.threads", "detector.weights", "pose.device", "pose.threads", "pose.weights"),
+)  # of the videos and the weights, the contents count
+ENGINES = ("processes", "ray")
+UNDONE = ("failed", "given up")
+
+
+def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
+    """Cut the people out of videos.
+
+    Args:
+        settings: Videos, terms, thresholds, where to.
+        source: Gives the people of a video instead of the detector that the settings name.
+
+    Returns:
+        The folder of the crop set.
+
+    Raises:
+        UserError: Terms are missing, a setting is wrong, too many videos failed, or the disk is full.
+        GivenUp: The set is finished, but some videos ended the process that worked on them, twice.
+        Interrupted: A stop was asked for; the same command goes on.
+    """
+    began = time.monotonic()
+    check(settings)
+    plan = plan_videos(settings.videos)
+    source = source or VideoPeople(one_thread_each(settings))
+    inputs = {"videos": plan.digest(), **dict(zip(("detector", "pose"), source.models(), strict=True))}
+    stage = Stage(settings.out, "crop", plain(settings), inputs, FREE_SETTINGS, work=PARTS)
+    place = settings.out.absolute()
+    part, parts = shard_of(settings.shard)
+    with Lock(place.with_name(f".{place.name}.{part}-of-{parts}.lock"), str(settings.out)):
+        if (settings.out / MANIFEST).is_file() and settings.retry:
+            _reopen(settings.out, plan)
+        if stage.begin() == "finished":
+            say(f"{settings.out} is finished; nothing to do")
+        else:
+            make_parts(settings, plan, source)
+            if not all(has_part(settings.out, task) for task in plan):
+                say(f"part {settings.shard} is done; the set is joined when all parts are")
+                return settings.out
+            with Lock(place.with_name(f".{place.name}.join.lock"), str(settings.out)):
+                join(settings, plan, stage, began)
+        lost = [video["path"] for video in read_videos(settings.out) if video["status"] == "given up"]
+        if not lost:
+            _clear(settings.out)
+    if lost:
+        raise GivenUp(settings.out, f"{len(lost)} videos that ended their process twice: {', '.join(lost[:3])}")
+    return settings.out
+
+
+def crop(
+    videos: Path | str | Iterable[Path | str],
+    out: Path | str = "crops",
+    *,
+    terms: TermsSettings | Mapping[str, str],
+    **settings: Any,  # noqa: ANN401
+) -> CropSet:
+    """Cut the people out of videos and return the crop set.
+
+    Args:
+        videos: A file, a folder, a list of paths (.txt), a table (.csv), or several of these.
+        out: Folder of the crop set.
+        terms: Name, source, licence, purpose, legal_basis, contact and retention, as `TermsSettings` or a dictionary.
+        **settings: Other fields of `rewho.core.settings.CropSettings`.
+
+    Raises:
+        UserError: See `run`.
+
+    Example:
+        >>> crop("street.mp4", terms={"licence": "CC-BY-4.0"})
+        Traceback (most recent call last):
+        ...
+        rewho.core.check.UserError: terms: expected what a data sheet must say, got nothing on name, source, purpose, \
+legal_basis, contact, retention.
+          Fix: Pass --terms.name … for each, or write them under `terms:` in a recipe.
+    """
+    named = [videos] if isinstance(videos, Path | str) else list(videos)
+    given = terms if isinstance(terms, TermsSettings) else TermsSettings(**terms)
+    try:
+        folder = run(CropSettings(videos=tuple(map(Path, named)), out=Path(out), terms=given, **settings))
+    except GivenUp as rest:
+        say(f"finished, except for {rest.items}")
+        folder = rest.made
+    return CropSet.open(folder)
+
+
+def check(settings: CropSettings) -> None:
+    """Refuse wrong settings before any work.
+
+    Raises:
+        UserError: See `run`.
+    """
+    missing = [entry.name for entry in fields(settings.terms) if not getattr(settings.terms, entry.name).strip()]
+    if missing:
+        raise UserError(
+            "terms",
+            expected="what a data sheet must say",
+            got=f"nothing on {', '.join(missing)}",
+            fix="Pass --terms.name … for each, or write them under `terms:` in a recipe.",
+        )
+    check_choice("--encoding", settings.encoding, ENCODINGS)
+    check_choice("--engine", settings.engine, ENGINES)
+    check_choice("--selection.near_duplicates", settings.selection.near_duplicates, NEAR_DUPLICATES)
+    check_range("--workers", settings.workers, 0, 1024)
+    check_range("--jpeg_quality", settings.jpeg_quality, 1, 100)
+    check_range("--selection.share", settings.selection.share, 0, 1)
+    check_range("--failure_limit", settings.failure_limit, 0, 1)
+    check_range("--explain", settings.explain, 0, 1000)
+
+
+def one_thread_each(settings: CropSettings) -> CropSettings:
+    """Return settings in which models use one thread, unless more were asked for or one process has all to itself."""
+    if settings.workers < 2:
+        return settings
+    detector, pose = settings.detector, settings.pose
+    return replace(
+        settings,
+        detector=replace(detector, threads=detector.threads or 1),
+        pose=replace(pose, threads=pose.threads or 1),
+    )
+
+
+def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None:
+    """Work on every video of this part of the plan that has no part yet.
+
+    Raises:
+        Interrupted: A stop was asked for.
+        UserError: The disk is full, or a setting is wrong.
+    """
+    out = settings.out
+    aside = out / UNFINISHED / settings.shard.replace("/", "-of-")
+    shutil.rmtree(aside, ignore_errors=True)  # ours alone, because we hold the lock
+    maker = PartMaker(out, settings, config_of(settings, source.models()), source, aside)
+    total = sum(1 for _ in plan.tasks(settings.shard))
+    left = [task for task in plan.tasks(settings.shard) if not has_part(out, task) or _again(settings, task)]
+    progress = Progress("crop", total, total - len(left), unit="videos")
+    counts = {"ok": 0, "refused": 0, "failed": 0, "given up": 0}
+    crops = 0
+    try:
+        with StopRequest() as stop, contextlib.closing(_outcomes(settings, left, maker, stop)) as outcomes:
+            for outcome in outcomes:
+                record = outcome.result or {"status": "given up", "kept": 0}
+                if outcome.lost:
+                    write_lost(out, aside, outcome.task, outcome.lost)
+                    say(f"given up: {outcome.task.path}: {outcome.lost}")
+                counts[record["status"]] += 1
+                crops += record["kept"]
+                told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+                progress.advance(note=f"{crops:,} crops; {told}")
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)  # what workers that were ended have left
+        progress.close(f"{crops:,} crops")
+    if stop.wanted:
+        raise Interrupted(f"{progress.done:,} of {total:,} videos are done")
+
+
+def _outcomes(
+    settings: CropSettings, tasks: Iterable[VideoTask], maker: PartMaker, stop: StopRequest
+) -> Generator[Outcome[VideoTask, dict[str, Any]]]:
+    if settings.engine == "ray":
+        from rewho.pipeline.ray_engine import work_through_ray
+
+        return work_through_ray(tasks, maker, settings.workers, settings.address, stop=lambda: stop.wanted)
+    return work_through(tasks, maker, settings.workers, stop=lambda: stop.wanted)
+
+
+def _again(settings: CropSettings, task: VideoTask) -> bool:
+    return settings.retry and read_record(part_folder(settings.out, task))["status"] in UNDONE
+
+
+def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None:
+    """Join all parts and finish the set.
+
+    Raises:
+        UserError: Too many videos failed, or the disk is full.
+    """
+    out = settings.out
+    parts = (CropSet.open(part_folder(out, task)) for task in plan)
+    videos = in_order((Joined(dict(part.contents.about["video"]), part) for part in parts), settings.screen)
+    check_failures([video.record for video in videos], settings.failure_limit)
+    chosen = choose(videos, settings.selection)
+    writer = write_set(out, videos, chosen)
+    for video in videos:
+        for picture in sorted((video.part.folder / "explained").glob("*.jpg")):
+            (out / "explained").mkdir(exist_ok=True)
+            shutil.copyfile(picture, out / "explained" / picture.name)
+    outputs, figures = write_report(out, writer, [video.record for video in videos], settings)
+    stage.finish(
+        [out / STARTED, *outputs],
+        {name: figures[name] for name in ("crops", "scenes", "persons")},
+        time.monotonic() - began,
+    )
+
+
+def _reopen(out: Path, plan: Plan) -> None:
+    """Make a finished set unfinished again where videos were given up; its parts are still there for that."""
+    lost = [task for task in plan if has_part(out, task) and read_record(part_folder(out, task))["status"] in UNDONE]
+    if lost:
+        (out / MANIFEST).unlink()
+
+
+def _clear(out: Path) -> None:
+    """Remove the parts, which a finished set has no more use for unless videos were given up."""
+    for name in (PARTS, UNFINISHED):
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)

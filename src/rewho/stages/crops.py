@@ -1,0 +1,115 @@
+"""Looking after crop sets that are there: verify and repair, figures, several into one, pictures for other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from rewho.core.artifact import STARTED, flatten
+from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.config import fill
+from rewho.core.lock import Lock
+from rewho.core.progress import say
+from rewho.core.settings import CropSettings, CropsSettings
+from rewho.data.shards import CropSet
+from rewho.pipeline.crop_check import Damage, repair, verify
+from rewho.pipeline.crop_export import export, merge, overlap
+from rewho.pipeline.crop_statistics import read_videos, statistics
+from rewho.pipeline.crop_video import PartMaker, config_of
+from rewho.pipeline.video_people import PeopleSource, VideoPeople
+
+SHOWN = 20  # lines of a list that are printed
+
+
+def run(settings: CropsSettings, source: PeopleSource | None = None) -> Path | str:
+    """Look after crop sets.
+
+    Args:
+        settings: What to do, and with which sets.
+        source: Of a repair: gives the people of a video instead of the detector that the set was made with.
+
+    Returns:
+        What was made, or text to print.
+
+    Raises:
+        UserError: Unknown action, wrong number of sets, damage that was found and not repaired.
+    """
+    action = check_choice("action", settings.action, tuple(ACTIONS))
+    least, most, work = ACTIONS[action]
+    if not least <= len(settings.folders) <= most:
+        raise UserError(
+            f"rewho crops {action}",
+            expected=f"{least} folder{'s' if least > 1 else ''}" + (" or more" if most > least else ""),
+            got=str(len(settings.folders)),
+            fix=f"Write `rewho crops {action}{' FOLDER' * least}`.",
+        )
+    return work(settings, source)
+
+
+def _verify(settings: CropsSettings, source: PeopleSource | None) -> str:
+    folder = settings.folders[0]
+    damage = verify(folder)
+    if damage and settings.repair:
+        place = folder.absolute()
+        with Lock(place.with_name(f".{place.name}.repair.lock"), str(folder)):
+            replaced = repair(folder, damage, maker_of(folder, damage, source))
+        say(f"built again: {', '.join(replaced)}")
+        damage = verify(folder)
+    if damage:
+        raise UserError(
+            f"{folder}: {len(damage)} damaged file{'s' if len(damage) > 1 else ''}",
+            expected="the bytes that were written",
+            got="others:\n    " + "\n    ".join(str(one) for one in damage[:SHOWN]),
+            fix=f"`rewho crops verify {folder} --repair` builds them again from the videos.",
+        )
+    return f"{folder}: {len(CropSet.open(folder)):,} crops, every byte as it was written"
+
+
+def maker_of(folder: Path, damage: list[Damage], source: PeopleSource | None = None) -> PartMaker:
+    """Return what makes parts as the set's own settings say.
+
+    Raises:
+        UserError: The set's settings are not there, or are damaged themselves.
+    """
+    started = folder / STARTED
+    if not started.is_file() or any(one.file == STARTED for one in damage):
+        fix = "Repair the sets that it was merged from, or build it again."
+        raise UserError(str(started), expected="the settings that the set was built with", got="none", fix=fix)
+    settings = fill(CropSettings, flatten(json.loads(started.read_text(encoding="utf-8"))["settings"]), "crop")
+    source = source or VideoPeople(settings)
+    return PartMaker(folder, settings, config_of(settings, source.models()), source, folder)
+
+
+def _stats(settings: CropsSettings, _source: PeopleSource | None) -> str:
+    figures = [statistics(CropSet.open(folder), read_videos(folder)) for folder in settings.folders]
+    shown = figures[0] if len(figures) == 1 else dict(zip(map(str, settings.folders), figures, strict=True))
+    return json.dumps(shown, indent=1, ensure_ascii=False)
+
+
+def _merge(settings: CropsSettings, _source: PeopleSource | None) -> Path:
+    return merge(settings.folders, settings.out).folder
+
+
+def _export(settings: CropsSettings, _source: PeopleSource | None) -> Path:
+    return export(CropSet.open(settings.folders[0]), settings.out, settings.layout, blur_faces=settings.blur_faces)
+
+
+def _overlap(settings: CropsSettings, _source: PeopleSource | None) -> str:
+    check_range("--distance", settings.distance, 0, 256)
+    first, second = (CropSet.open(folder) for folder in settings.folders)
+    shared = overlap(first, second, settings.distance)
+    lines = [f"{one} = {other} ({how.bits} of 256 bits differ)" for one, other, how in shared[:SHOWN]]
+    more = [f"and {len(shared) - SHOWN:,} more"] if len(shared) > SHOWN else []
+    return "\n".join([f"{len(shared):,} pictures are in both sets, or nearly", *lines, *more])
+
+
+MANY = 10_000
+ACTIONS: dict[str, tuple[int, int, Callable[[CropsSettings, PeopleSource | None], Path | str]]] = {
+    "verify": (1, 1, _verify),
+    "stats": (1, MANY, _stats),
+    "merge": (2, MANY, _merge),
+    "export": (1, 1, _export),
+    "overlap": (2, 2, _overlap),
+}
+"""Each action with the least and most folders that it takes."""

@@ -1,0 +1,90 @@
+"""Show where a model looks: pictures multiplied with its attention (FD figure 4), singly and on sheets."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rewho.core.artifact import Stage, digest, hash_file, plain, write_file
+from rewho.core.check import UserError
+from rewho.core.progress import Progress, say
+from rewho.core.settings import ExplainSettings
+from rewho.data.file_lists import list_pictures
+from rewho.models.factorization import BRANCH_TENSORS
+from rewho.models.weights import TENSORS
+from rewho.pipeline.attention import open_onlooker
+from rewho.rank.attention_sheet import AttentionRow, attention_sheet
+from rewho.rank.rank_sheet import Image, encode_jpeg
+
+FREE_SETTINGS = ("out", "images", "model", "engine")
+ROWS_PER_SHEET = 20
+
+
+def run(settings: ExplainSettings) -> Path:
+    """Draw attention pictures.
+
+    Args:
+        settings: Pictures, model, views, output folder.
+
+    Returns:
+        The first sheet; `single/` beside it has each attention picture as a file of its own.
+
+    Raises:
+        UserError: No model or no pictures there, a picture cannot be read, or a view has no branch.
+    """
+    began = time.monotonic()
+    files = _files(settings.images)
+    model = open_onlooker(settings.model, settings.engine, settings.views)
+    weights = [settings.model / name for name in (TENSORS, BRANCH_TENSORS)]
+    inputs = {file.name: hash_file(file) for file in weights if file.is_file()}
+    inputs["pictures"] = digest([(file.name, hash_file(file)) for file in files])
+    stage = Stage(settings.out, "explain", plain(settings), inputs, FREE_SETTINGS)
+    first = settings.out / "sheet-1.jpg"
+    if stage.begin() == "finished":
+        say(f"{settings.out} is finished; nothing to do")
+        return first
+    if not model.views:
+        say(f"{settings.model} has no branches of a distillation beside it; showing its own map f alone")
+    outputs: list[Path] = []
+    progress = Progress("look", len(files), unit="images")
+    for number, start in enumerate(range(0, len(files), ROWS_PER_SHEET), 1):
+        part = files[start : start + ROWS_PER_SHEET]
+        rows = model.look(part, [file.name for file in part], progress.advance)
+        outputs.append(_write_jpeg(settings.out / f"sheet-{number}.jpg", attention_sheet(rows)))
+        outputs += _write_single(settings.out / "single", rows, start)
+    progress.close()
+    stage.finish(outputs, {"pictures": len(files), "maps": ["f", *model.views]}, time.monotonic() - began)
+    return first
+
+
+def _files(images: Sequence[Path]) -> list[Path]:
+    """Return the pictures that were named, and those in the folders that were."""
+    files: list[Path] = []
+    for path in images:
+        files += [path / name for name in list_pictures(path)] if path.is_dir() else [path]
+    missing = [file for file in files if not file.is_file()]
+    if not files or missing:
+        raise UserError(
+            "pictures to explain",
+            expected="picture files, or folders of them",
+            got=f"nothing at {missing[0]}" if missing else "none",
+            fix="Name some behind the command: rewho explain a.jpg b.jpg --model MODEL.",
+        )
+    return files
+
+
+def _write_single(folder: Path, rows: Sequence[AttentionRow], start: int) -> list[Path]:
+    """Write each attention picture as a file; numbered, because names of two folders may be the same."""
+    written = []
+    for number, row in enumerate(rows, start + 1):
+        stem = re.sub(r"[^\w-]+", "_", Path(row.name).stem)[:80]
+        for name in row.maps:
+            written.append(_write_jpeg(folder / f"{number:04d}-{stem}-{name}.jpg", row.shaded(name), quality=95))
+    return written
+
+
+def _write_jpeg(path: Path, picture: Image, quality: int = 85) -> Path:
+    content = encode_jpeg(picture, quality)
+    return write_file(path, lambda file: file.write(content))

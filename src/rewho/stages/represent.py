@@ -1,0 +1,109 @@
+"""Write down, once, what each teacher says of every training picture (FD section 3.2, equation 2).
+
+Pictures are not augmented, teachers are in evaluation mode, and each vector is the mean of a picture's and its mirror
+image's. A view's array is written as soon as it is whole, so an interrupted run goes on with the next view.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.artifact import Stage, plain
+from rewho.core.check import UserError
+from rewho.core.progress import Progress, say
+from rewho.core.runtime import Interrupted, StopRequest
+from rewho.core.settings import RepresentSettings
+from rewho.data.benchmarks import read_settings
+from rewho.data.representations import TeacherRecord, array_file, box_of, write_index, write_representations
+from rewho.data.table import ImageTable
+from rewho.pipeline.foreign_teachers import Teacher, open_teacher
+from rewho.pipeline.teachers import find_teachers
+from rewho.pipeline.training import training_part
+
+FREE_SETTINGS = ("out", "teachers", "data.root", "data.workers", "data.memory_gb", "batch", "engine")
+
+
+def run(settings: RepresentSettings) -> Path:
+    """Write the representations of every view that there is a teacher for.
+
+    Args:
+        settings: Teachers, data, output folder.
+
+    Returns:
+        The folder, with one array per view, representations.json and manifest.json.
+
+    Raises:
+        UserError: No teachers, two for one view, or the data cannot be read.
+        Interrupted: Stopped by SIGTERM or Ctrl-C; finished views are kept, and the same command goes on.
+    """
+    began = time.monotonic()
+    part = training_part(read_settings(settings.data))
+    teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
+    records = [_record(teacher) for teacher in teachers]
+    _check_views(records)
+    inputs = {"rows": part.digest()} | {f"teacher {record.view}": record.digest for record in records}
+    for teacher in teachers:
+        inputs |= teacher.view.inputs()
+    stage = Stage(settings.out, "represent", plain(settings), inputs, FREE_SETTINGS)
+    if stage.begin() == "finished":
+        say(f"{settings.out} is finished; nothing to do")
+        return settings.out
+    with StopRequest() as stop:
+        files = [
+            _represent(settings, part, teacher, record, f"{number} of {len(records)}", stop)
+            for number, (teacher, record) in enumerate(zip(teachers, records, strict=True), 1)
+        ]
+    index = write_index(settings.out, part.digest(), len(part), settings.dtype, records)
+    counts = {"pictures": len(part), "views": len(records), "numbers": sum(record.width for record in records)}
+    stage.finish([*files, index], counts, time.monotonic() - began)
+    return settings.out
+
+
+def _record(teacher: Teacher) -> TeacherRecord:
+    return TeacherRecord(teacher.view.name, box_of(teacher.view), teacher.width, teacher.name, teacher.digest)
+
+
+def _check_views(records: Sequence[TeacherRecord]) -> None:
+    views = [record.view for record in records]
+    twice = sorted({view for view in views if views.count(view) > 1})
+    if twice:
+        raise UserError(
+            "--teachers",
+            expected="one teacher for each view",
+            got=f"two or more for {', '.join(twice)}",
+            fix="Name the teachers' folders one by one, and leave the others out.",
+        )
+
+
+def _represent(
+    settings: RepresentSettings,
+    part: ImageTable,
+    teacher: Teacher,
+    record: TeacherRecord,
+    place: str,
+    stop: StopRequest,
+) -> Path:
+    """Write one view's array, unless an earlier run did."""
+    file = array_file(settings.out, record.view)
+    if file.is_file():
+        say(f"{record.view}: is there already")
+        return file
+    pictures = [part.file(row) for row in range(len(part))]
+    progress = Progress(f"{record.view} ({place})", len(pictures), unit="images")
+
+    def rows() -> Iterator[NDArray[np.float32]]:
+        for batch in teacher.stream(pictures, batch=settings.batch):
+            if stop.wanted:
+                raise Interrupted(f"the views before {record.view} are in {settings.out}")
+            yield batch
+            progress.advance(len(batch))
+
+    try:
+        return write_representations(file, rows(), len(pictures), record.width, settings.dtype)
+    finally:
+        progress.close()

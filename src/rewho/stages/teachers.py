@@ -1,0 +1,82 @@
+"""Train one expert per view, one after the other: the teachers of Factorized Distillation (section 3.1).
+
+Runs the training stage once for each view: finished teachers are skipped, an interrupted one goes on where it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rewho.core.check import UserError
+from rewho.core.progress import say
+from rewho.core.settings import ModelSettings, TeachersSettings, TrainSettings
+from rewho.data.view_file import read_view
+from rewho.data.views import View
+from rewho.stages import train
+
+
+def run(settings: TeachersSettings) -> Path:
+    """Train the teachers of all views that were asked for.
+
+    Args:
+        settings: Views, network, data, schedule, output folder.
+
+    Returns:
+        The folder with one model folder per view.
+
+    Raises:
+        UserError: Two views of one name, or anything wrong with data or settings.
+        Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
+    """
+    views = {name: read_view(name) for name in settings.views}
+    names = [view.name for view in views.values()]
+    if not names or len(set(names)) < len(names):
+        raise UserError(
+            "--views",
+            expected="at least one view, each once",
+            got=", ".join(names) or "none",
+            fix="Leave --views out for the paper's seven.",
+        )
+    for number, (name, view) in enumerate(views.items(), 1):
+        say(f"teacher {number} of {len(views)}: {view.name}")
+        train.run(training(settings, name, view))
+    return settings.out
+
+
+def training(settings: TeachersSettings, name: str, view: View) -> TrainSettings:
+    """Return the settings of one view's training.
+
+    Args:
+        settings: Those of all teachers.
+        name: What the view was called by: a name, or a YAML file.
+        view: The view.
+
+    Example:
+        >>> from rewho.data.views import VIEWS
+        >>> training(TeachersSettings(), "up1", VIEWS["up1"]).model.embedding
+        256
+    """
+    holistic = view.name == "holistic"
+    return TrainSettings(
+        out=settings.out / view.name,
+        data=settings.data,
+        model=ModelSettings(
+            backbone=settings.backbone,
+            stride_one_at=settings.stride_one_at,
+            embedding=settings.holistic_embedding if holistic else settings.partial_embedding,
+            view=name,
+            input_size=settings.holistic_size if holistic else settings.partial_size,
+            pretrained=settings.pretrained,
+        ),
+        augment=settings.holistic_augment if holistic else settings.partial_augment,
+        sampler=settings.sampler,
+        optimizer=settings.optimizer,
+        loss=settings.loss,
+        engine=settings.engine,
+        checkpoint=settings.checkpoint,
+        epochs=settings.epochs,
+        steps_per_epoch=settings.steps_per_epoch,
+        evaluate_every=settings.evaluate_every,
+        seed=settings.seed,
+        allow_config_change=settings.allow_config_change,
+    )

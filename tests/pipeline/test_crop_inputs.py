@@ -1,0 +1,49 @@
+"""What a user may name: files, folders, lists and tables, in any order."""
+
+import pytest
+
+from rewho.core.check import UserError
+from rewho.pipeline.crop_inputs import plan_videos
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.mp4", "sub/a.MKV", "sub/notes.txt", "c.avi"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "folder.mp4").mkdir()
+    return tmp_path
+
+
+def test_folders_are_searched_for_videos(folder):
+    plan = plan_videos([folder])
+    assert [task.path.removeprefix(f"{folder}/") for task in plan] == ["b.mp4", "c.avi", "folder.mp4", "sub/a.MKV"]
+    assert {task.path.removeprefix(f"{folder}/"): task.size for task in plan}["folder.mp4"] == -1
+    assert plan.digest() == plan_videos([folder / "sub", folder / "b.mp4", folder]).digest()
+
+
+def test_lists_and_tables_name_paths_beside_them(folder):
+    (folder / "list.txt").write_text("b.mp4\n\nsub/a.MKV\nmissing.mp4\n")
+    assert [task.size for task in plan_videos([folder / "list.txt"])] == [5, -1, 9]
+    (folder / "table.csv").write_text("path,key,city\nb.mp4,k1,Oslo\nc.avi,k2,\n")
+    tasks = list(plan_videos([folder / "table.csv", folder / "b.mp4"]))
+    assert [(task.key, task.city, task.licence) for task in tasks] == [("k1", "Oslo", ""), ("k2", "", "")]
+    assert len({task.id for task in plan_videos([folder])}) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("key\nk\n", "no column 'path'"), ("path,town\nb.mp4,k\n", "'town'"), ("path,key\n,k\n", "line 2")],
+)
+def test_wrong_tables_are_refused(content, message, folder):
+    (folder / "table.csv").write_text(content)
+    with pytest.raises(UserError, match=message):
+        plan_videos([folder / "table.csv"])
+
+
+def test_a_folder_without_videos_and_nothing_at_all_are_refused(folder):
+    (folder / "empty").mkdir()
+    cases = (([], "none"), ([folder / "empty"], "Name the files"), ([folder / "no.mp4"], "nothing there"))
+    for named, message in cases:
+        with pytest.raises(UserError, match=message):
+            plan_videos(named)

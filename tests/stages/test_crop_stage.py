@@ -1,0 +1,337 @@
+"""The crop stage: the same bytes whoever works, in whatever order, however often killed; every crop has a history."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fake_people import FakePeople, settings, tree, write_videos
+
+from rewho.core.artifact import MANIFEST
+from rewho.core.check import UserError
+from rewho.core.runtime import EXIT_INTERRUPTED, GivenUp
+from rewho.core.settings import CropSettings, SelectionSettings
+from rewho.data.shards import INDEX, CropSet
+from rewho.pipeline.crop_inputs import plan_videos
+from rewho.pipeline.crop_statistics import read_videos
+from rewho.stages import crop
+
+PROGRAM = [sys.executable, str(Path(__file__).with_name("fake_people.py"))]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    return write_videos(tmp_path_factory.mktemp("in") / "videos", 6)
+
+
+@pytest.fixture(scope="module")
+def whole(videos, tmp_path_factory) -> CropSet:
+    """The set as one undisturbed process makes it."""
+    return CropSet.open(crop.run(settings(videos, tmp_path_factory.mktemp("out") / "crops"), FakePeople()))
+
+
+def build(videos: Path, out: Path, *words: str, seconds: float = 60) -> int:
+    return subprocess.run([*PROGRAM, str(videos), str(out), *words], timeout=seconds, check=False).returncode
+
+
+def test_every_crop_has_a_history(whole, videos):
+    rows = whole.manifest().to_pylist()
+    assert len(rows) == 6 * 6 * 2
+    assert len({row["name"] for row in rows}) == len(rows)
+    hashes = {video["sha256"] for video in read_videos(whole.folder)}
+    assert len(hashes) == 6
+    for number, row in enumerate(rows):
+        assert row["video"] in hashes and row["time"] == row["frame"] / 25
+        assert row["detector"] == "fake sha256:aa" and row["pose"] == "fake-pose sha256:bb"
+        assert row["licence"] == "CC0-1.0" and len(row["config"]) == 64
+        assert len(row["key_points"]) == 51 and 0 < row["quality"] <= 1
+        left, top, right, bottom = row["cut"]
+        assert whole[number].shape == (bottom - top, right - left, 3) == (row["height"], row["width"], 3)
+    orders = [(row["video"], row["frame"], row["index"]) for row in rows]
+    assert orders == sorted(orders)
+
+
+def test_the_folder_describes_itself(whole):
+    names = set(tree(whole.folder)) | {MANIFEST}
+    assert names >= {INDEX, MANIFEST, "statistics.json", "videos.parquet", "datasheet.md", "index.html"}
+    figures = json.loads((whole.folder / "statistics.json").read_text())
+    assert (figures["crops"], figures["scenes"], figures["persons"]) == (72, 6, 12)
+    assert figures["dropped_by_rule"] == {"too small": 36}
+    assert all(abs(value - 0.5) < 0.02 for value in figures["mean"]), "noise of all grey levels"
+    assert all(abs(value - 0.29) < 0.02 for value in figures["std"])
+    sheet = (whole.folder / "datasheet.md").read_text()
+    for text in ("CC0-1.0", "drawn by the test", "one test", "nobody is in it"):
+        assert text in sheet
+    page = (whole.folder / "index.html").read_text()
+    assert "data:image/jpeg;base64," in page and "<script" not in page and "http" not in page.split("</style>")[1]
+
+
+@pytest.mark.parametrize(
+    "workers", [3, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
+def test_any_number_of_workers_leaves_the_same_bytes(workers, videos, whole, tmp_path):
+    assert build(videos, tmp_path / "crops", f"workers={workers}") == 0
+    assert tree(tmp_path / "crops") == tree(whole.folder)
+
+
+def test_any_order_and_any_naming_of_inputs_leaves_the_same_bytes(videos, whole, tmp_path):
+    paths = sorted(videos.glob("*.mp4"))
+    random.Random(1).shuffle(paths)
+    (tmp_path / "list.txt").write_text("\n".join(map(str, paths)))
+    for named in (tuple(paths), (tmp_path / "list.txt",), (*paths[:2], videos)):
+        out = tmp_path / "crops"
+        crop.run(settings(named, out), FakePeople())
+        assert tree(out) == tree(whole.folder)
+        shutil.rmtree(out)
+
+
+def test_parts_for_many_machines_are_joined_by_the_last(videos, whole, tmp_path):
+    out = tmp_path / "crops"
+    for part in ("3/3", "1/3"):
+        crop.run(settings(videos, out, shard=part), FakePeople())
+        assert not (out / MANIFEST).exists()
+    crop.run(settings(videos, out, shard="2/3"), FakePeople())
+    assert tree(out) == tree(whole.folder)
+
+
+class Untouchable(FakePeople):
+    def look(self, path):
+        raise AssertionError(f"{path} was opened again")
+
+
+def test_a_second_run_does_nothing(videos, tmp_path):
+    out = crop.run(settings(videos, tmp_path / "crops"), FakePeople())
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    crop.run(settings(videos, out), Untouchable())
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert not (out / "parts").exists()
+    with pytest.raises(UserError, match=r"jpeg_quality: 95 -> 80"):
+        crop.run(settings(videos, out, jpeg_quality=80), FakePeople())
+    (tmp_path / "more").mkdir()
+    write_videos(tmp_path / "more", 1, frames=2)
+    with pytest.raises(UserError, match=r"inputs\.videos"):
+        crop.run(settings((videos, tmp_path / "more"), out), FakePeople())
+
+
+def kill_after(videos: Path, out: Path, seconds: float, *, worker: bool) -> None:
+    """Start a build and kill it, or one of its workers, after some time; then let it end."""
+    process = subprocess.Popen([*PROGRAM, str(videos), str(out)], stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    if worker:
+        listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+        children = [int(line) for line in listed.stdout.split()]
+        for child in random.Random(seconds).sample(children, min(1, len(children))):
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:
+                print("it had ended just before")
+        process.wait(timeout=60)
+    else:
+        process.kill()
+        process.wait(timeout=10)
+
+
+def check_kills(tmp_path: Path, moments: list[float], *, worker: bool) -> None:
+    videos = write_videos(tmp_path / "videos", 8, seconds=0.03)
+    calm = crop.run(settings(videos, tmp_path / "calm"), FakePeople())
+    for number, moment in enumerate(moments):
+        out = tmp_path / f"killed-{number}"
+        kill_after(videos, out, moment, worker=worker)
+        assert build(videos, out) == 0
+        assert tree(out) == tree(calm), f"killed after {moment:.2f} s"
+        assert [path.name for path in out.rglob(".aside-*")] == []
+        shutil.rmtree(out)
+
+
+def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path):
+    check_kills(tmp_path, [2.4], worker=False)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_changes_nothing(tmp_path):
+    check_kills(tmp_path, [2.2], worker=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("worker", [False, True])
+def test_twenty_kills_at_any_moment(tmp_path, worker):
+    check_kills(tmp_path, [random.Random(n).uniform(0.5, 4.5) for n in range(20)], worker=worker)
+
+
+def test_a_request_to_stop_ends_soon_and_goes_on_later(tmp_path):
+    videos = write_videos(tmp_path / "videos", 12, seconds=0.1)
+    out = tmp_path / "crops"
+    process = subprocess.Popen([*PROGRAM, str(videos), str(out)])
+    deadline = time.monotonic() + 30
+    while not list(out.glob("parts/*/*/index.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=30) == EXIT_INTERRUPTED
+    done = len(list(out.glob("parts/*/*/index.json")))
+    assert 0 < done < 12
+    assert build(videos, out) == 0
+    assert len(CropSet.open(out)) == 12 * 12
+
+
+def test_a_video_that_kills_its_worker_is_given_up_and_can_be_tried_again(tmp_path):
+    videos = write_videos(tmp_path / "videos", 3)
+    (videos / "poison.mp4").write_text(json.dumps({"seed": 9, "frames": 3, "people": 3, "poison": True}))
+    (videos / "bug.mp4").write_text(json.dumps({"seed": 8, "frames": 3, "people": 3, "bug": True}))
+    out = tmp_path / "crops"
+    assert build(videos, out) == 3
+    states = {Path(video["path"]).name: video for video in read_videos(out)}
+    assert states["poison.mp4"]["status"] == states["bug.mp4"]["status"] == "given up"
+    why = "".join(sorted(file.read_text() for file in out.glob("parts/*/*/given-up.txt")))
+    assert "poison.mp4: the process was ended by signal 11 (2 tries)" in why
+    assert "bug.mp4: ZeroDivisionError: made so (2 tries)" in why
+    assert len(CropSet.open(out)) == 3 * 12
+    assert build(videos, out) == 3, "asked again, it says so again"
+    (videos / "poison.mp4.antidote").touch()
+    with pytest.raises(GivenUp, match=r"1 videos .*bug"):
+        crop.run(settings(videos, out, workers=2, retry=True, failure_limit=1.0), FakePeople())
+    assert len(CropSet.open(out)) == 3 * 12 + 6
+
+
+def test_too_many_failures_are_an_error_with_a_count_by_reason(tmp_path):
+    videos = write_videos(tmp_path / "videos", 47, frames=1, people=1)
+    for number in range(3):
+        (videos / f"broken-{number}.mp4").write_text(json.dumps({"broken": True, "n": number}))
+    out = tmp_path / "crops"
+    with pytest.raises(UserError, match=r"at most 5\.0% .*got 3 of 50 \(6\.0%\): unreadable: 3"):
+        crop.run(settings(videos, out, failure_limit=0.05), FakePeople())
+    assert not (out / MANIFEST).exists() and not (out / INDEX).exists()
+    crop.run(settings(videos, out, failure_limit=0.06), Untouchable())
+    assert json.loads((out / "statistics.json").read_text())["reasons"] == {"unreadable": 3}
+
+
+def test_a_video_that_fails_midway_leaves_no_crop(tmp_path):
+    videos = write_videos(tmp_path / "videos", 2)
+    (videos / "cut.mp4").write_text(json.dumps({"seed": 5, "frames": 200, "people": 3, "cut_at": 190}))
+    crops = CropSet.open(crop.run(settings(videos, tmp_path / "crops", explain=1), FakePeople()))
+    assert len(crops) == 24
+    cut = next(video for video in read_videos(crops.folder) if video["status"] == "failed")
+    assert (cut["reason"], cut["kept"], cut["crops"]) == ("cut short", 0, 0)
+    assert len(list((crops.folder / "explained").glob("*.jpg"))) == 2
+
+
+def test_two_builders_do_not_share_a_folder_and_a_dead_one_holds_nobody_up(videos, whole, tmp_path):
+    slow = write_videos(tmp_path / "videos", 4, seconds=0.2)
+    out = tmp_path / "crops"
+    process = subprocess.Popen([*PROGRAM, str(slow), str(out), "workers=1"])
+    deadline = time.monotonic() + 30
+    while not (out / "unfinished").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with pytest.raises(UserError, match=f"process {process.pid} on "):
+        crop.run(settings(slow, out), FakePeople())
+    process.kill()
+    process.wait()
+    crop.run(settings(slow, out), FakePeople())
+    assert tree(out).keys() == tree(whole.folder).keys(), "the lock of the dead one held nobody up"
+
+
+def test_names_are_unique_whatever_videos_are_called(tmp_path):
+    names = ["rome/walk.mp4", "oslo/walk.mp4", "街/散歩 ☂.mp4", "x" * 251 + ".mp4", "a b/'; rm -rf.mp4", "-o.mp4"]
+    for number, name in enumerate(names):
+        file = tmp_path / "videos" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"seed": number, "frames": 5, "people": 2}))
+    crops = CropSet.open(crop.run(settings(tmp_path / "videos", tmp_path / "crops"), FakePeople()))
+    assert len(crops) == len(set(crops.manifest(["name"])["name"].to_pylist())) == 60
+
+
+def test_duplicates_are_refused_by_content_and_by_key(tmp_path):
+    videos = write_videos(tmp_path / "videos", 4)
+    shutil.copy(videos / "v000.mp4", videos / "again.mp4")
+    lines = ["path,key,city,licence"] + [f"videos/v00{n}.mp4,k{n % 3},Oslo,L{n}" for n in range(4)]
+    (tmp_path / "list.csv").write_text("\n".join([*lines, "videos/again.mp4,other,Rome,L9"]))
+    crops = CropSet.open(crop.run(settings(tmp_path / "list.csv", tmp_path / "crops"), FakePeople()))
+    states = {Path(video["path"]).name: video for video in read_videos(crops.folder)}
+    assert [states[name]["reason"] for name in ("again.mp4", "v001.mp4", "v002.mp4")] == ["", "", ""]
+    assert states["v000.mp4"]["reason"] == "duplicate content", "again.mp4 comes first in the order of paths"
+    assert len(crops) == 4 * 12 and states["v003.mp4"]["status"] == "ok"
+    assert set(crops.manifest(["licence"])["licence"].to_pylist()) == {"L1", "L2", "L3", "L9"}
+    (tmp_path / "list.csv").write_text("\n".join([*lines[:3], "videos/v003.mp4,k1,Oslo,L3"]))
+    crops = CropSet.open(crop.run(settings(tmp_path / "list.csv", tmp_path / "crops-2"), FakePeople()))
+    states = [video["reason"] for video in read_videos(crops.folder)]
+    assert sorted(states) == ["", "", "duplicate key"]
+
+
+def test_which_crops_enter_can_be_chosen(tmp_path):
+    videos = write_videos(tmp_path / "videos", 2, still=True)
+
+    def names(**selection) -> list[str]:
+        out = tmp_path / "crops"
+        shutil.rmtree(out, ignore_errors=True)
+        chosen = settings(videos, out, selection=SelectionSettings(**selection))
+        return CropSet.open(crop.run(chosen, FakePeople())).manifest(["name"])["name"].to_pylist()
+
+    everything = names()
+    assert len(everything) == 24
+    once = names(near_duplicates="video")
+    assert once == [name for name in everything if "-0000000-" in name], "the first of each still person"
+    assert names(near_duplicates="set") == once
+    assert len(names(most_per_video=5)) == 10
+    assert len(names(share=0.25)) == 6
+
+
+@pytest.mark.slow
+def test_ray_leaves_the_same_bytes(videos, whole, tmp_path):
+    pytest.importorskip("ray", reason="Ray is an extra (pip install rewho[scale])")
+    assert build(videos, tmp_path / "crops", "engine=ray", seconds=200) == 0
+    assert tree(tmp_path / "crops") == tree(whole.folder)
+
+
+def test_a_full_disk_leaves_no_torso_and_the_run_goes_on(videos, whole, tmp_path):
+    out = tmp_path / "crops"
+    limited = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); \
+sys.argv = {[PROGRAM[1], str(videos), str(out)]!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "expected room for more than" in done.stderr and str(out) in done.stderr
+    assert [path.name for path in out.rglob("*") if path.name.startswith(".aside")] == []
+    assert build(videos, out) == 0
+    assert tree(out) == tree(whole.folder)
+
+
+def test_terms_are_asked_for_all_at_once(videos, tmp_path):
+    with pytest.raises(UserError, match="name, source, licence, purpose, legal_basis, contact, retention"):
+        crop.run(CropSettings(videos=(videos,), out=tmp_path / "crops"), FakePeople())
+    assert not (tmp_path / "crops").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shard": "3/2"}, "--shard"),
+        ({"engine": "spark"}, "--engine"),
+        ({"encoding": "gif"}, "--encoding"),
+        ({"failure_limit": 1.5}, "--failure_limit"),
+        ({"selection": SelectionSettings(share=2)}, "share"),
+        ({"selection": SelectionSettings(near_duplicates="sometimes")}, "near_duplicates"),
+        ({"videos": ()}, "none"),
+        ({"videos": (Path("no-such.mp4"),)}, "nothing there"),
+    ],
+)
+def test_mistakes_are_found_before_any_work(change, message, videos, tmp_path):
+    with pytest.raises(UserError, match=message):
+        crop.run(settings(change.pop("videos", videos), tmp_path / "crops", **change), FakePeople())
+    assert not (tmp_path / "crops").exists()
+
+
+def test_ten_thousand_videos_are_planned_in_little_memory(tmp_path):
+    import tracemalloc
+
+    (tmp_path / "list.txt").write_text("\n".join(f"videos/{number:05d}.mp4" for number in range(10_000)))
+    tracemalloc.start()
+    plan = plan_videos([tmp_path / "list.txt"])
+    shares = [sum(1 for _ in plan.tasks(f"{part}/4")) for part in range(1, 5)]
+    assert len(plan) == sum(shares) == 10_000 and min(shares) > 2_300
+    assert len(plan.digest()) == 64
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()

@@ -1,0 +1,169 @@
+"""Looking after crop sets: any flipped byte is found, only what is damaged is built again, and exports hide faces."""
+
+import json
+import random
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_people import FakePeople, settings, tree, write_videos
+
+from rewho import cli
+from rewho.core.check import UserError
+from rewho.core.settings import CropsSettings
+from rewho.data.pictures import decode
+from rewho.data.shards import INDEX, CropSet
+from rewho.pipeline.crop_check import verify
+from rewho.stages import crop, crops
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    return crop.run(settings(write_videos(folder / "videos", 4), folder / "crops"), FakePeople())
+
+
+@pytest.fixture
+def copy(made, tmp_path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "crops"))
+
+
+def flip(file: Path, place: int, bit: int = 0) -> None:
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1 << bit
+    file.write_bytes(data)
+
+
+def test_a_flipped_byte_anywhere_is_found_in_the_file_where_it_is(copy):
+    assert verify(copy) == []
+    files = sorted(path for path in copy.rglob("*") if path.is_file())
+    assert len(files) >= 9
+    draw, named = random.Random(1), 0
+    for number in range(100):
+        file = files[number % len(files)]
+        whole = file.read_bytes()
+        flip(file, draw.randrange(len(whole)), draw.randrange(8))
+        found = verify(copy)
+        name = file.relative_to(copy).as_posix()
+        assert name in [one.file for one in found], (name, found)
+        if file.suffix == ".arrow":
+            named += any(one.crops for one in found)
+        file.write_bytes(whole)
+    assert named > 5, "a damaged picture is named, unless the byte lay between pictures"
+    assert verify(copy) == []
+
+
+def test_the_damaged_crop_is_named(copy):
+    whole = CropSet.open(copy)
+    file = copy / whole.contents.shards[0].pictures
+    flip(file, file.read_bytes().index(whole.bytes(17)) + 100)
+    assert [one.crops for one in verify(copy)] == [(whole.name(17),)]
+    with pytest.raises(UserError, match=f"{whole.name(17)}.*"):
+        crops.run(CropsSettings("verify", (copy,)))
+
+
+@pytest.mark.parametrize("kind", ["pictures", "rows", "contact-sheet.jpg", "statistics.json"])
+def test_repair_gives_back_the_same_bytes_and_leaves_the_rest_alone(kind, copy, made):
+    shard = CropSet.open(copy).contents.shards[0]
+    name = getattr(shard, kind, kind)
+    times = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
+    flip(copy / name, 1000)
+    settled = CropsSettings("verify", (copy,), repair=True)
+    assert "every byte" in str(crops.run(settled, FakePeople()))
+    assert tree(copy) == tree(made)
+    changed = {path for path, before in times.items() if path.stat().st_mtime_ns != before}
+    assert copy / name in changed
+    assert not changed & {copy / INDEX, copy / "manifest.json", copy / "videos.parquet"}
+
+
+class OtherPeople(FakePeople):
+    def models(self) -> tuple[str, str]:
+        return "another detector", "none"
+
+
+def test_repair_never_gives_something_else(copy):
+    shard = CropSet.open(copy).contents.shards[0]
+    flip(copy / shard.pictures, 5000)
+    damaged = tree(copy)
+    with pytest.raises(UserError, match="have changed"):
+        crops.run(CropsSettings("verify", (copy,), repair=True), OtherPeople())
+    flip(copy / shard.rows, 500)
+    with pytest.raises(UserError, match="damage to both"):
+        crops.run(CropsSettings("verify", (copy,), repair=True), FakePeople())
+    flip(copy / shard.rows, 500)
+    assert tree(copy) == damaged
+    flip(copy / INDEX, 50)
+    with pytest.raises(UserError, match="lists are whole"):
+        crops.run(CropsSettings("verify", (copy,), repair=True), FakePeople())
+
+
+def test_a_missing_file_is_damage(copy):
+    (copy / "videos.parquet").unlink()
+    (copy / "manifest.json").unlink()
+    assert {one.file for one in verify(copy)} == {"videos.parquet", "manifest.json"}
+
+
+def test_statistics_are_those_of_the_build(made):
+    assert json.loads(str(crops.run(CropsSettings("stats", (made,))))) == json.loads(
+        (made / "statistics.json").read_text()
+    )
+
+
+def changed_share(one: np.ndarray, other: np.ndarray) -> float:
+    return float((np.abs(one.astype(int) - other).max(-1) > 25).mean())
+
+
+def test_exports_hide_faces_unless_told_otherwise(made, tmp_path):
+    whole = CropSet.open(made)
+    hidden = crops.run(CropsSettings("export", (made,), out=tmp_path / "hidden"))
+    plain = crops.run(CropsSettings("export", (made,), out=tmp_path / "plain", blur_faces=False))
+    for row in range(0, len(whole), 7):
+        name = f"{whole.name(row)}.jpg"
+        assert (plain / name).read_bytes() == whole.bytes(row)
+        picture = decode(hidden / name)
+        third = picture.shape[0] // 3
+        assert changed_share(picture[:third], whole[row][:third]) > 0.2
+        assert changed_share(picture[-third:], whole[row][-third:]) < 0.2, "only what encoding noise again changes"
+    assert len(list(hidden.glob("*.jpg"))) == len(whole)
+    assert (hidden / "crops.csv").read_text().count("\n") == len(whole) + 1
+    with pytest.raises(UserError, match="that is there"):
+        crops.run(CropsSettings("export", (made,), out=tmp_path / "plain"))
+
+
+def test_exports_in_other_layouts(made, tmp_path):
+    whole = CropSet.open(made)
+    market = crops.run(CropsSettings("export", (made,), out=tmp_path / "market", layout="market"))
+    names = sorted(path.name for path in (market / "bounding_box_train").iterdir())
+    assert len(names) == len(whole) and names[0] == "0000001_c1s1_000000_00.jpg"
+    tar = crops.run(CropsSettings("export", (made,), out=tmp_path / "set.tar", layout="webdataset"))
+    with tarfile.open(tar) as archive:
+        members = archive.getnames()
+        note = json.loads(archive.extractfile(members[1]).read())
+    assert members[:2] == [f"{whole.name(0)}.jpg", f"{whole.name(0)}.json"] and len(members) == 2 * len(whole)
+    assert note["licence"] == "CC0-1.0" and note["video"][:16] == whole.name(0)[:16]
+
+
+def test_sets_are_merged_and_common_crops_enter_once(made, tmp_path):
+    more = write_videos(tmp_path / "videos", 6)
+    larger = crop.run(settings(more, tmp_path / "larger"), FakePeople())
+    merged = crops.run(CropsSettings("merge", (made, larger), out=tmp_path / "merged"))
+    whole = CropSet.open(merged)
+    assert len(whole) == len(CropSet.open(larger)) == 72
+    assert len(set(whole.manifest(["name"])["name"].to_pylist())) == 72
+    assert verify(merged) == []
+    with pytest.raises(UserError, match="files in it"):
+        crops.run(CropsSettings("merge", (made, larger), out=tmp_path / "merged"))
+    text = str(crops.run(CropsSettings("overlap", (made, larger))))
+    assert text.startswith("48 pictures are in both sets")
+
+
+def test_the_command_line_takes_action_and_folders(made, capsys):
+    assert cli.main(["crops", "verify", str(made)]) == 0
+    assert "48 crops" in capsys.readouterr().out
+    assert cli.main(["crops", "merge", str(made)]) == cli.USER_MISTAKE
+    assert "2 folders or more" in capsys.readouterr().err
+    assert cli.main(["crops", "verfiy", str(made)]) == cli.USER_MISTAKE
+    assert "Did you mean 'verify'" in capsys.readouterr().err
+    assert cli.main(["crops", "stats", str(made / "nothing")]) == cli.USER_MISTAKE

@@ -1,0 +1,329 @@
+"""Teachers, representations and distillation on rendered people: contracts, resuming, refusals."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import quick
+from rewho.core.artifact import MANIFEST, damage
+from rewho.core.check import UserError
+from rewho.core.settings import (
+    AugmentSettings,
+    BranchSettings,
+    CheckpointSettings,
+    DataSettings,
+    DistillSettings,
+    EngineSettings,
+    MimicSettings,
+    RepresentSettings,
+    SamplerSettings,
+    TeachersSettings,
+)
+from rewho.data.benchmarks import read_settings
+from rewho.data.representations import INDEX, open_representations
+from rewho.models.factorization import load_branches
+from rewho.models.heads import Classifier
+from rewho.models.single_view import parameter_count
+from rewho.models.weights import CLASSIFIER, load_classifier, load_model
+from rewho.pipeline.embedding import load
+from rewho.pipeline.training import training_part
+from rewho.stages import distill, represent, teachers
+from rewho.train.checkpoint import load_checkpoint
+from rewho.train.log import read_log
+
+VIEWS = ("holistic", "up1")
+CPU = EngineSettings(device="cpu", precision="32")
+
+
+def teacher_settings(people, out):
+    start = quick(people, out)
+    return TeachersSettings(
+        out=out,
+        data=start.data,
+        views=VIEWS,
+        backbone="squeezenet1_1",
+        pretrained="none",
+        holistic_size=(64, 32),
+        partial_size=(48, 48),
+        holistic_embedding=12,
+        partial_embedding=8,
+        sampler=start.sampler,
+        optimizer=start.optimizer,
+        engine=start.engine,
+        epochs=1,
+        steps_per_epoch=2,
+        evaluate_every=-1,
+    )
+
+
+@pytest.fixture(scope="session")
+def experts(people, tmp_path_factory):
+    """Two teachers."""
+    return teachers.run(teacher_settings(people, tmp_path_factory.mktemp("experts") / "teachers"))
+
+
+@pytest.fixture(scope="session")
+def representations(people, experts, tmp_path_factory):
+    out = tmp_path_factory.mktemp("said") / "representations"
+    return represent.run(
+        RepresentSettings(teachers=(experts,), out=out, data=DataSettings(root=people), engine=CPU, batch=16)
+    )
+
+
+def distilling(people, model, representations, out, **changes):
+    settings = DistillSettings(
+        student=model,
+        representations=representations,
+        out=out,
+        data=DataSettings(root=people, workers=0),
+        sampler=SamplerSettings(batch=8),
+        branches=BranchSettings(features=16),
+        engine=CPU,
+        epochs=2,
+        steps_per_epoch=3,
+    )
+    return replace(settings, **changes)
+
+
+@pytest.fixture(scope="session")
+def student(people, model, representations, tmp_path_factory):
+    return distill.run(distilling(people, model, representations, tmp_path_factory.mktemp("final") / "student"))
+
+
+def test_every_view_gets_a_teacher_of_its_width(experts):
+    widths = {view: load_model(experts / view)[0].settings.embedding for view in VIEWS}
+    assert widths == {"holistic": 12, "up1": 8}
+    assert load_model(experts / "up1")[0].input_size == (48, 48)
+
+
+def test_finished_teachers_are_skipped(people, experts, capsys):
+    teachers.run(teacher_settings(people, experts))
+    assert capsys.readouterr().err.count("is finished") == len(VIEWS)
+
+
+def test_representations_are_flip_averages_in_the_order_of_the_training_pictures(people, experts, representations):
+    part = training_part(read_settings(DataSettings(root=people)))
+    found = open_representations(representations, part.digest())
+    assert found.widths == {"holistic": 12, "up1": 8}
+    expected = load(experts / "up1", "cpu").embed([part.file(row) for row in range(len(part))])
+    assert np.allclose(found.array("up1"), expected, atol=1e-5)
+    rows = np.array([5, 2])
+    gathered = found.gather(rows)
+    assert gathered.shape == (2, 20)
+    assert np.array_equal(gathered[:, 12:], found.array("up1")[rows])
+    assert np.array_equal(found.select(["up1"]).gather(rows), gathered[:, 12:])
+
+
+def test_half_precision_changes_little(people, experts, representations, tmp_path):
+    half = represent.run(
+        RepresentSettings((experts,), tmp_path / "half", DataSettings(root=people), dtype="float16", engine=CPU)
+    )
+    full, stored = open_representations(representations), open_representations(half)
+    assert stored.array("up1").dtype == np.float16
+    assert np.allclose(full.array("up1"), stored.array("up1"), rtol=1e-3, atol=1e-4)
+
+
+def test_half_precision_does_not_change_a_distillation_measurably(people, model, experts, representations, tmp_path):
+    half = represent.run(
+        RepresentSettings((experts,), tmp_path / "half", DataSettings(root=people), dtype="float16", engine=CPU)
+    )
+    logs = [
+        read_log(distill.run(distilling(people, model, said, tmp_path / said.name, epochs=1, evaluate_every=-1)))
+        for said in (representations, half)
+    ]
+    for full, stored in zip(*logs, strict=True):
+        if "learning_rate" in full:
+            assert stored["total"] == pytest.approx(full["total"], rel=1e-3)
+
+
+def test_an_interrupted_extraction_goes_on_with_the_missing_view(people, experts, representations, tmp_path, capsys):
+    folder = tmp_path / "representations"
+    shutil.copytree(representations, folder)
+    for name in (MANIFEST, INDEX, "up1.npy"):
+        (folder / name).unlink()
+    represent.run(RepresentSettings((experts,), folder, DataSettings(root=people), engine=CPU, batch=16))
+    assert "holistic: is there already" in capsys.readouterr().err
+    assert (folder / "up1.npy").read_bytes() == (representations / "up1.npy").read_bytes()
+    assert damage(folder) is None
+
+
+def test_a_flipped_bit_is_found(representations, tmp_path):
+    folder = tmp_path / "representations"
+    shutil.copytree(representations, folder)
+    content = bytearray((folder / "up1.npy").read_bytes())
+    content[200] ^= 1
+    (folder / "up1.npy").write_bytes(content)
+    with pytest.raises(UserError, match=r"up1\.npy does not match"):
+        open_representations(folder)
+
+
+def test_other_pictures_and_other_students_are_refused(people, model, representations, tmp_path):
+    fewer = DataSettings(root=people, workers=0, share=0.5)
+    with pytest.raises(UserError, match="trained on these pictures"):
+        distill.run(distilling(people, model, representations, tmp_path / "a", data=fewer))
+    with pytest.raises(UserError, match="representations of these training pictures"):
+        distill.run(distilling(people, model, representations, tmp_path / "b", data=fewer, classifier="new"))
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_view_that_is_not_there_is_named(people, model, representations, tmp_path):
+    with pytest.raises(UserError, match="up1"):
+        distill.run(distilling(people, model, representations, tmp_path / "out", views=("upp1",)))
+
+
+def test_the_student_has_its_old_size_and_no_branch(student, model):
+    final, card = load_model(student)
+    assert parameter_count(final) == parameter_count(load_model(model)[0])
+    assert set(load_file(student / "model.safetensors")) == set(load_file(model / "model.safetensors"))
+    assert card["provenance"]["views"] == list(VIEWS)
+    counts = json.loads((student / MANIFEST).read_text())["counts"]
+    assert counts["parameters_of_branches"] > 0
+    assert damage(student) is None
+
+
+def test_every_term_is_logged(student):
+    first = read_log(student)[0]
+    terms = {f"{kind}_{view}" for kind in ("attribute", "metric") for view in VIEWS}
+    assert terms <= set(first)
+    weighted = sum(2 * first[f"attribute_{view}"] + first[f"metric_{view}"] for view in VIEWS)  # 4/2 and 2/2
+    assert first["total"] == pytest.approx(first["cross_entropy"] + weighted, rel=1e-5)
+
+
+def test_it_begins_with_the_students_network_and_classifier(people, model, representations, tmp_path):
+    settings = distilling(people, model, representations, tmp_path / "out", epochs=1, steps_per_epoch=1)
+    frozen = replace(settings, optimizer=replace(settings.optimizer, learning_rate=0.0), evaluate_every=-1)
+    distill.run(frozen)
+    before, after = load_file(model / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before if not re.search("running|batches", name))
+    assert torch.equal(load_file(model / CLASSIFIER)["weight"], load_file(tmp_path / "out" / CLASSIFIER)["weight"])
+
+
+def test_the_branches_are_kept_for_pictures(student):
+    branches = load_branches(student)
+    assert branches is not None
+    assert branches.views == VIEWS
+    assert branches.attention_map(torch.randn(1, 512, 4, 2), "up1").shape == (1, 4, 2)
+
+
+def test_a_wrong_classifier_is_refused(model):
+    with pytest.raises(UserError, match=r"classifier\.safetensors"):
+        load_classifier(model, Classifier(16, 3))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mimic": MimicSettings(balance="scale")},
+        {"mimic": MimicSettings(balance="uncertainty", distance="mean")},
+        {"mimic": MimicSettings(distance="cosine", divide_by="kept", dropout=0.5)},
+        {"branches": BranchSettings(features=16, from_map=False)},
+        {"branches": BranchSettings(features=16, from_representation=False, warmup_epochs=1)},
+        {"views": ("up1",), "sampler": SamplerSettings(batch=8, accumulate=2)},
+    ],
+)
+def test_every_option_trains(people, model, representations, tmp_path, change):
+    out = distill.run(
+        distilling(people, model, representations, tmp_path / "out", epochs=1, evaluate_every=-1, **change)
+    )
+    steps = [line for line in read_log(out) if "learning_rate" in line]
+    assert len(steps) == 3
+    assert all(np.isfinite(line["total"]) for line in steps)
+
+
+def test_branches_that_warm_up_leave_the_student_to_the_identity_loss(people, model, representations, tmp_path):
+    """With the identity loss alone the student must move exactly as it does beside warming branches."""
+    warm = distilling(people, model, representations, tmp_path / "warm", epochs=1, evaluate_every=-1)
+    warm = replace(warm, branches=BranchSettings(features=16, warmup_epochs=1))
+    off = replace(warm, out=tmp_path / "off", mimic=MimicSettings(alpha=0.0, beta=0.0), branches=BranchSettings(16))
+    first, second = (load_file(distill.run(one) / "model.safetensors") for one in (warm, off))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_online_representations_of_an_unchanged_picture_equal_the_stored_ones(
+    people, model, experts, representations, tmp_path
+):
+    """Without augmentation both ways see the same pictures, up to where the picture was resized."""
+    still = AugmentSettings(flip=0.0, crop_padding=0, erase=0.0)
+    stored = distilling(people, model, representations, tmp_path / "stored", augment=still, epochs=1, steps_per_epoch=1)
+    online = replace(stored, out=tmp_path / "online", sr="online", teachers=(experts,))
+    first, second = (read_log(distill.run(replace(one, evaluate_every=-1)))[0] for one in (stored, online))
+    assert second["cross_entropy"] == pytest.approx(first["cross_entropy"], rel=1e-6)
+    assert second["attribute_holistic"] == pytest.approx(first["attribute_holistic"], rel=0.05)
+    assert second["attribute_up1"] == pytest.approx(first["attribute_up1"], rel=0.15)
+
+
+def settings_for_resume(people, model, representations, out):
+    return distilling(
+        people,
+        model,
+        representations,
+        out,
+        mimic=MimicSettings(balance="uncertainty", dropout=0.2),
+        checkpoint=CheckpointSettings(every_steps=1, keep=10),
+        evaluate_every=-1,
+    )
+
+
+def test_a_run_cut_after_any_step_ends_with_the_same_bits(people, model, representations, tmp_path):
+    whole = distill.run(settings_for_resume(people, model, representations, tmp_path / "whole"))
+    expected = load_checkpoint(whole / "checkpoints")
+    for step in range(1, 6):
+        cut = tmp_path / f"cut-{step}"
+        shutil.copytree(whole, cut)
+        for name in (MANIFEST, "model.safetensors", "model.json", "branches.safetensors", "branches.json"):
+            (cut / name).unlink()
+        for later in range(step + 1, 7):
+            shutil.rmtree(cut / "checkpoints" / f"step-{later:08}")
+        distill.run(settings_for_resume(people, model, representations, cut))
+        found = load_checkpoint(cut / "checkpoints")
+        assert found is not None
+        assert found[0] == expected[0] == 6
+        assert all(
+            torch.equal(found[1]["parameters"][name], value) for name, value in expected[1]["parameters"].items()
+        )
+        assert (cut / "branches.safetensors").read_bytes() == (whole / "branches.safetensors").read_bytes()
+
+
+def test_a_damaged_newest_checkpoint_falls_back(people, model, representations, tmp_path, capsys):
+    whole = distill.run(settings_for_resume(people, model, representations, tmp_path / "whole"))
+    before = (whole / "model.safetensors").read_bytes()
+    (whole / MANIFEST).unlink()
+    newest = whole / "checkpoints" / "step-00000006" / "state.pt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    distill.run(settings_for_resume(people, model, representations, whole))
+    assert "step-00000006" in capsys.readouterr().err
+    assert (whole / "model.safetensors").read_bytes() == before
+
+
+def test_changed_settings_are_refused_with_a_diff(people, student, model, representations):
+    with pytest.raises(UserError, match=r"mimic\.alpha: 4\.0 -> 3\.0"):
+        distill.run(distilling(people, model, representations, student, mimic=MimicSettings(alpha=3.0)))
+
+
+def test_sigterm_saves_and_exits_with_75(people, model, representations, tmp_path):
+    words = ["distill", "--student", model, "--representations", representations, "--data.root", people]
+    words += ["--out", tmp_path / "out", "--data.workers", "0", "--sampler.batch", "8", "--branches.features", "16"]
+    words += ["--engine.device", "cpu", "--epochs", "500", "--evaluate_every", "-1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rewho", *map(str, words)], stderr=subprocess.PIPE, env={**os.environ}, text=True
+    )
+    began = time.monotonic()
+    while not (tmp_path / "out" / "log.jsonl").is_file() and time.monotonic() - began < 120:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+    assert load_checkpoint(tmp_path / "out" / "checkpoints") is not None
