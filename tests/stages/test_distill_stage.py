@@ -139,7 +139,7 @@ def test_half_precision_does_not_change_a_distillation_measurably(people, model,
         RepresentSettings((experts,), tmp_path / "half", DataSettings(root=people), dtype="float16", engine=CPU)
     )
     logs = [
-        read_log(distill.run(distilling(people, model, said, tmp_path / said.name, epochs=1, evaluate_every=-1)))
+        read_log(distill.run(distilling(people, model, said, tmp_path / f"from-{said.name}", epochs=1, evaluate_every=-1)))
         for said in (representations, half)
     ]
     for full, stored in zip(*logs, strict=True):
@@ -294,6 +294,19 @@ def test_a_run_cut_after_any_step_ends_with_the_same_bits(people, model, represe
             torch.equal(found[1]["parameters"][name], value) for name, value in expected[1]["parameters"].items()
         )
         assert (cut / "branches.safetensors").read_bytes() == (whole / "branches.safetensors").read_bytes()
+
+
+def test_fifty_steps_twice_are_the_same_to_the_bit(people, model, representations, tmp_path):
+    settings = distilling(
+        people, model, representations, tmp_path / "first", epochs=10, steps_per_epoch=5, evaluate_every=-1
+    )
+    first, second = (
+        [line["total"] for line in read_log(distill.run(one)) if "learning_rate" in line]
+        for one in (settings, replace(settings, out=tmp_path / "second"))
+    )
+    assert len(first) == 50
+    assert first == second
+    assert np.mean(first[-10:]) < np.mean(first[:10])
 
 
 def test_a_damaged_newest_checkpoint_falls_back(people, model, representations, tmp_path, capsys):
