@@ -27,6 +27,7 @@ from rewho.core.settings import (
     SamplerSettings,
 )
 from rewho.models.weights import load_model, read_card
+from rewho.pipeline.contrasting import judge
 from rewho.pipeline.embedding import load
 from rewho.stages import pretrain, train
 from rewho.train.checkpoint import load_checkpoint
@@ -200,6 +201,14 @@ def test_a_collapsed_encoder_is_said(tmp_path, capsys):
     model = replace(ENCODER, backbone="squeezenet1_1")  # no batch normalisation, which would blow nothing up to noise
     pretrain.run(settings(folder, tmp_path / "out", model=model, epochs=1, steps_per_epoch=1))
     assert "warning: collapsed" in capsys.readouterr().err
+
+
+def test_an_easy_contrast_is_said_once_the_queue_is_real():
+    easy = {"spread": 0.9, "found": 1.0, "queue_similarity": 0.0}
+    assert "norm_group" in judge(easy, filled=True)
+    assert judge(easy, filled=False) is None
+    assert judge({**easy, "found": 0.9}) is None
+    assert "collapsed" in judge({**easy, "spread": 0.01}, filled=False)
 
 
 def test_passes_of_a_step_move_the_key_encoder_as_one_does(people, tmp_path):

@@ -143,8 +143,12 @@ def _freeze_patches(encoder: SingleViewModel) -> None:
         parameter.requires_grad_(False)
 
 
-def judge(means: Mapping[str, float]) -> str | None:
+def judge(means: Mapping[str, float], *, filled: bool = True) -> str | None:
     """Say what an epoch's mean figures tell of a contrast that fails; None where it does not.
+
+    Args:
+        means: The figures of `ContrastTask.forward`, as means over an epoch.
+        filled: Whether the queue held real keys all the time; from the random ones of the beginning everything is told.
 
     Example:
         >>> judge({"spread": 0.9, "found": 0.6, "queue_similarity": 0.1})
@@ -157,7 +161,7 @@ def judge(means: Mapping[str, float]) -> str | None:
             f"to the queue {means['queue_similarity']:.3f}). Lower --optimizer.learning_rate or add "
             "--optimizer.warmup_epochs, and look at --contrast.temperature."
         )
-    if means["found"] > SOLVED:
+    if filled and means["found"] > SOLVED:
         return (
             f"too easy: {means['found']:.1%} of the own keys are found, so something gives the answer away. Use a "
             "longer --contrast.queue, stronger --augment, and --contrast.norm_group of 32 or less."
@@ -165,8 +169,8 @@ def judge(means: Mapping[str, float]) -> str | None:
     return None
 
 
-def watch(means: Mapping[str, float]) -> None:
-    """Warn if an epoch's mean figures show a contrast that fails."""
-    problem = judge(means)
+def watch(means: Mapping[str, float], *, filled: bool) -> None:
+    """Warn if an epoch's mean figures show a contrast that fails; see `judge`."""
+    problem = judge(means, filled=filled)
     if problem:
         say(f"warning: {problem}")

@@ -145,6 +145,7 @@ def _training(
     mean_colour = tuple(encoder.mean.tolist())
     prepare = ContrastPreparation(pictures, encoder.input_size, settings.augment, settings.seed, mean_colour)
     figures: dict[str, float] = {}
+    full = math.ceil(settings.contrast.queue / settings.sampler.batch)
 
     def batches(start: int) -> Iterable[tuple[torch.Tensor, ...]]:
         return load_batches(
@@ -172,7 +173,7 @@ def _training(
         evaluate=score_probe,
         keep_best=lambda: save(settings.out / "best", figures),
         names=lambda batch: [pictures.name(int(row)) for row in batch.rows],
-        watch=watch,
+        watch=lambda step, means: watch(means, filled=step - plans.epoch_length() >= full),
     )
 
 

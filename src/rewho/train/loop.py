@@ -69,7 +69,7 @@ class Training:
         evaluate: Called with the stop request; returns figures, `mAP` among them, or None where there is no test part.
         keep_best: Called when `mAP` is higher than ever before.
         names: Names the pictures of a batch, for messages.
-        watch: Called with each epoch's mean loss terms, in the process that speaks.
+        watch: Called with the steps taken and the mean loss terms of the epoch, in the process that speaks.
     """
 
     task: nn.Module
@@ -81,7 +81,7 @@ class Training:
     evaluate: Callable[[StopRequest], Mapping[str, float] | None]
     keep_best: Callable[[], object]
     names: Callable[[Any], list[str]]
-    watch: Callable[[Mapping[str, float]], object] = dict
+    watch: Callable[[int, Mapping[str, float]], object] = lambda _step, _means: None
 
 
 def train(training: Training, engine: Engine) -> State:
@@ -233,7 +233,7 @@ class _Run:
             text = ", ".join(f"{name} {value:.4g}" for name, value in {**means, **figures}.items())
             say(f"epoch {epoch}/{settings.epochs}: {text}")
             if means:
-                self.training.watch(means)
+                self.training.watch(state.step, means)
 
     def _checkpoint_due(self) -> bool:
         step, checkpoint = self.state.step, self.settings.checkpoint
