@@ -37,13 +37,15 @@ COMMANDS = {
     "demo": Command("DemoSettings", "render people, train, evaluate, and show the result; needs no data"),
     "crop": Command("CropSettings", "cut people out of videos: a crop set with provenance", "videos"),
     "crops": Command("CropsSettings", "verify, count, merge, export or compare crop sets", "action folders"),
-    "train": Command("TrainSettings", "train a single-view model on a labelled data set"),
+    "train": Command("TrainSettings", "train a model on a labelled data set"),
+    "pretrain": Command("PretrainSettings", "train an encoder on pictures without labels", "crops"),
     "teachers": Command("TeachersSettings", "train one expert per view of the body, one after the other"),
     "represent": Command(
         "RepresentSettings", "write down what each teacher says of every training picture", "teachers"
     ),
     "distill": Command("DistillSettings", "teach a trained student what the experts of all views know"),
     "evaluate": Command("EvaluateSettings", "rank a data set's gallery and report CMC, mAP and rank sheets"),
+    "table": Command("TableSettings", "run what a paper's table needs; our figures beside the paper's", "name"),
     "embed": Command("EmbedSettings", "turn a folder of pictures into embeddings", "folder"),
     "explain": Command("ExplainSettings", "show where a model looks, as pictures and sheets", "images"),
     "compare": Command("CompareSettings", "tell how alike the people in two or more pictures are", "images"),

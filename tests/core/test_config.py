@@ -99,6 +99,8 @@ def test_every_option_of_every_command_is_explained():
 def test_every_recipe_is_a_document_with_a_smoke_variant(recipe):
     about = yaml.safe_load(recipe.read_text())["about"]
     assert set(about) == {"claim", "command", "cost", "expected"} and all(about.values())
+    if recipe.parent.name == "tables":  # documents of another kind, see tests/stages/test_table_stage.py
+        return
     if "--recipe" in about["command"]:
         assert f"--recipe {recipe.relative_to(RECIPES.parent).as_posix()}" in about["command"]
     words = about["command"].split()
@@ -106,6 +108,7 @@ def test_every_recipe_is_a_document_with_a_smoke_variant(recipe):
     kind = getattr(all_settings, COMMANDS[command].settings)
     full, smoke = (parse(kind, ["--recipe", str(recipe), *more], command) for more in ([], ["--smoke"]))
     assert full != smoke
-    if kind is TrainSettings:
+    if hasattr(full, "epochs"):
         assert full.epochs > smoke.epochs == 1
+    if kind is TrainSettings:
         assert smoke.model.pretrained == "none"

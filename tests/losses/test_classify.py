@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rewho.core.check import UserError
-from rewho.losses.classify import cross_entropy
+from rewho.losses.classify import circle_logits, cross_entropy
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,38 @@ def test_equal_to_golden(shared, suffix, smoothing, over):
 
 def test_gradient_is_that_of_the_loss():
     logits = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
-    # The loss is computed in float32, so the check is made with a step that float32 can resolve.
-    assert torch.autograd.gradcheck(
-        lambda x: cross_entropy(x, torch.tensor([0, 1, 4, 4]), 0.1), logits, eps=1e-2, atol=1e-3, rtol=1e-2
-    )
+    assert torch.autograd.gradcheck(lambda x: cross_entropy(x, torch.tensor([0, 1, 4, 4]), 0.1), logits)
+
+
+def test_circle_softmax_equals_golden(shared):
+    golden = np.load(shared / "golden" / "triplet" / "circle_softmax.npz", allow_pickle=False)
+    features = torch.tensor(golden["features"], dtype=torch.float64, requires_grad=True)
+    weight = torch.tensor(golden["weight"], dtype=torch.float64, requires_grad=True)
+    targets = torch.tensor(golden["targets"])
+    cosine = torch.nn.functional.linear(*map(torch.nn.functional.normalize, (features, weight)))
+    logits = circle_logits(cosine, targets, 64, 0.35)
+    loss = cross_entropy(logits, targets)
+    loss.backward()
+    np.testing.assert_allclose(cosine.detach(), golden["cosine"], atol=1e-12)
+    np.testing.assert_allclose(logits.detach(), golden["logits"], atol=1e-11)
+    assert loss.item() == pytest.approx(float(golden["cross_entropy"]), abs=1e-10)
+    np.testing.assert_allclose(features.grad, golden["grad_features"], atol=1e-11)
+    np.testing.assert_allclose(weight.grad, golden["grad_weight"], atol=1e-11)
+
+
+def test_circle_gradient_is_that_of_constant_weights():
+    cosine = torch.rand(4, 5, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 1, 4, 4])
+    weight = torch.autograd.grad(circle_logits(cosine, labels).sum(), cosine)[0]  # 64 a, as the map is linear then
+
+    def held(x):
+        aim = 0.35 + 0.3 * torch.nn.functional.one_hot(labels, 5).double()
+        return cross_entropy(weight * (x - aim), labels)
+
+    assert torch.autograd.gradcheck(held, cosine)
+    expected = torch.autograd.grad(held(cosine), cosine)[0]
+    actual = torch.autograd.grad(cross_entropy(circle_logits(cosine, labels), labels), cosine)[0]
+    torch.testing.assert_close(actual, expected)
 
 
 def test_uniform_logits_by_hand():
@@ -41,3 +69,5 @@ def test_mistakes():
         cross_entropy(torch.zeros(1, 2), torch.tensor([0]), 1.5)
     with pytest.raises(UserError, match="all, others"):
         cross_entropy(torch.zeros(1, 2), torch.tensor([0]), 0.1, "other")
+    with pytest.raises(UserError, match="circle_margin"):
+        circle_logits(torch.zeros(1, 2), torch.tensor([0]), margin=2)

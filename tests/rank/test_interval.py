@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
-from rewho.rank.interval import bootstrap_interval
+from rewho.rank.interval import bootstrap_interval, gain_interval
 
 
 def coverage(simulations, resamples, queries):
@@ -63,3 +63,21 @@ def test_nothing_to_resample_is_refused():
         bootstrap_interval(np.empty((0, 1)))
     with pytest.raises(UserError, match="bootstrap"):
         bootstrap_interval(np.ones((3, 1)), resamples=0)
+
+
+def test_a_gain_that_every_query_shares_has_no_width():
+    before = np.random.default_rng(1).random(80)
+    before[3] = np.nan
+    gain, low, high = gain_interval(before, before + 0.05)
+    assert (round(gain, 9), round(low, 9), round(high, 9)) == (0.05, 0.05, 0.05)
+
+
+def test_the_interval_of_no_gain_touches_zero():
+    random = np.random.default_rng(2)
+    _, low, high = gain_interval(random.random(300), random.random(300))
+    assert low < 0 < high
+
+
+def test_scores_of_other_queries_are_refused():
+    with pytest.raises(UserError, match="same queries"):
+        gain_interval(np.array([0.1, np.nan]), np.array([np.nan, 0.1]))

@@ -134,6 +134,19 @@ def test_half_precision_changes_little(people, experts, representations, tmp_pat
     assert np.allclose(full.array("up1"), stored.array("up1"), rtol=1e-3, atol=1e-4)
 
 
+def test_half_precision_does_not_change_a_distillation_measurably(people, model, experts, representations, tmp_path):
+    half = represent.run(
+        RepresentSettings((experts,), tmp_path / "half", DataSettings(root=people), dtype="float16", engine=CPU)
+    )
+    logs = [
+        read_log(distill.run(distilling(people, model, said, tmp_path / said.name, epochs=1, evaluate_every=-1)))
+        for said in (representations, half)
+    ]
+    for full, stored in zip(*logs, strict=True):
+        if "learning_rate" in full:
+            assert stored["total"] == pytest.approx(full["total"], rel=1e-3)
+
+
 def test_an_interrupted_extraction_goes_on_with_the_missing_view(people, experts, representations, tmp_path, capsys):
     folder = tmp_path / "representations"
     shutil.copytree(representations, folder)

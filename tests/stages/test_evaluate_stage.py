@@ -78,7 +78,14 @@ def test_models_and_data_sets_make_a_matrix(model, people, tmp_path):
     results = json.loads((page.parent / "metrics.json").read_text())["results"]
     assert len(results) == 4
     assert len({(result["model"], result["data"]) for result in results}) == 4
-    assert results[0]["rankings"][0]["mAP_rectangular"] == results[1]["rankings"][0]["mAP_rectangular"]
+    before, again, after = (results[place]["rankings"][0]["mAP_rectangular"] for place in (0, 1, 2))
+    assert before == again
+    assert "gain" not in results[1], "the first model is what the others are compared with"
+    gain, low, high = results[2]["gain"]["ap_rectangular"]
+    assert results[2]["gain"]["over"] == "model"
+    assert gain == pytest.approx(after - before, abs=1e-12)
+    assert low <= gain <= high
+    assert "Gain over model" in page.read_text()
 
 
 def test_a_folder_without_cameras_is_ranked_leaving_each_picture_out(model, people, tmp_path):

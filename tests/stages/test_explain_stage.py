@@ -28,7 +28,7 @@ def distilled(model, tmp_path_factory):
     shutil.copytree(model, folder)
     torch.manual_seed(1)
     network, _ = load_model(folder)
-    widths = {"holistic": 16, "up1": 8, "dn1": 8}
+    widths = {"dn1": 8, "holistic": 16, "up1": 8}
     branches = Factorization(network.backbone.channels, 16, widths, features=12, kernel=2)
     save_branches(folder, branches, BranchSettings(features=12, kernel=2))
     return folder
@@ -61,6 +61,7 @@ def test_branches_beside_a_model_are_shown_too(distilled, images, tmp_path):
     explain.run(ExplainSettings(images, distilled, tmp_path / "one", views=("up1",), engine=CPU))
     names = {file.stem.split("-")[-1] for file in (tmp_path / "one" / "single").iterdir()}
     assert names == {"f", "up1"}
+    assert open_onlooker(distilled, CPU).views == ("holistic", "up1", "dn1"), "the paper's order"
 
 
 def test_a_folder_of_pictures_is_explained_and_a_second_call_does_nothing(model, people, tmp_path, capsys):

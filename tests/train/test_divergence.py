@@ -68,3 +68,13 @@ def test_jumps_may_be_let_through(tmp_path):
         tmp_path, data=DataSettings(workers=0), evaluate_every=-1, checkpoint=CheckpointSettings(spike_factor=0)
     )
     assert run(lenient, task=Spoiled(20, "spike")).step == 40
+
+
+def test_jumps_before_a_given_step_are_let_through_and_later_ones_are_not(tmp_path):
+    patient = CheckpointSettings(spike_after=25)
+    quiet = {"data": DataSettings(workers=0), "evaluate_every": -1, "checkpoint": patient}
+    assert run(settings(tmp_path / "early", **quiet), task=Spoiled(20, "spike")).step == 40
+    with pytest.raises(UserError, match="step 31"):
+        run(settings(tmp_path / "late", **quiet), task=Spoiled(30, "spike"))
+    with pytest.raises(UserError, match="step 21"):
+        run(settings(tmp_path / "nan", **quiet), task=Spoiled(20, "nan"))

@@ -26,6 +26,38 @@ def test_cosine_begins_behind_the_warmup_and_ends_near_zero():
     assert rates[20:] == sorted(rates[20:], reverse=True) and 0 < rates[-1] < 1e-4
 
 
+def test_mgns_rate_warms_up_stays_and_falls():
+    mgn = OptimizerSettings(learning_rate=0.1, schedule="cosine", warmup_epochs=10, flat_epochs=30)
+    rates = [learning_rate(mgn, epoch, 1, 60) for epoch in range(60)]
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:31] == [0.1] * 21
+    assert rates[45] == pytest.approx(0.05)
+    assert rates[30:] == sorted(rates[30:], reverse=True)
+
+
+def test_steps_and_warm_up():
+    bdb = OptimizerSettings(learning_rate=1e-3, schedule="steps", step_epochs=(200, 300), warmup_epochs=50)
+    rates = [learning_rate(bdb, epoch * 7, 7, 400) for epoch in (50, 199, 200, 299, 300, 399)]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_frozen_backbone_does_not_move_and_thaws(kind):
+    backbone, head = nn.Linear(2, 2), nn.Linear(2, 2)
+    optimizer = build_optimizer(backbone, [head], OptimizerSettings(kind=kind, weight_decay=0.1))
+    before = [parameter.detach().clone() for parameter in (*backbone.parameters(), *head.parameters())]
+    for frozen in (True, True, False):
+        set_learning_rate(optimizer, 0.1, frozen=frozen)
+        head(backbone(torch.ones(3, 2))).square().sum().backward()
+        optimizer.step()
+        moved = [
+            not torch.equal(old, new)
+            for old, new in zip(before, (*backbone.parameters(), *head.parameters()), strict=True)
+        ]
+        assert moved == [not frozen, not frozen, True, True]
+        optimizer.zero_grad()
+
+
 def test_constant_and_unknown_schedules():
     assert learning_rate(OptimizerSettings(schedule="constant"), 9999, 10, 12) == 0.0025
     with pytest.raises(UserError, match="cosine"):

@@ -76,6 +76,8 @@ def box(kind: bytes, payload: int, declared: int | None = None) -> bytes:
         (box(b"ftyp", 12) + b"\0\0\0\x01mdat" + (1000).to_bytes(8) + bytes(84), 900),  # 64-bit size
         (box(b"ftyp", 12) + b"\0\0", 0),
         (b"\x47" * 200, 0),
+        ((b"\x47" + bytes(187)) * 5, 0),
+        ((b"\x47" + bytes(187)) * 5 + b"\x47" + bytes(87), 100),
     ],
 )
 def test_missing_bytes(tmp_path: Path, content: bytes, missing: int) -> None:

@@ -21,6 +21,7 @@ from rewho.core.check import UserError, nearest
 
 Settings = TypeVar("Settings")
 SPECIAL = ("about", "extends", "smoke")
+SMOKE_HELP = "  --smoke\n      Take the recipe's smoke variant, which ends within a minute."
 EXTRA_OPTIONS = ("recipe", "smoke", "print_config", "help")
 
 
@@ -154,42 +155,42 @@ def parse(settings: type[Settings], arguments: Sequence[str], command: str) -> S
     """
     known = dict(options_of(settings))
     given = normalise(arguments, known)
-    extra = {name: value for name, value in given if name in EXTRA_OPTIONS}
+    extra = {name: value for name, value in given if name in EXTRA_OPTIONS and name not in known}
     if "help" in extra:
         print(help_text(settings, command))  # noqa: T201 - what was asked for
         return None
-    own = {name: value for name, value in given if name not in EXTRA_OPTIONS}
+    own = {name: value for name, value in given if name not in extra}
     recipe: dict[str, Any] = {}
     if "recipe" in extra:
         recipe = read_recipe(Path(extra["recipe"]), smoke=extra.get("smoke") == "true")
     elif "smoke" in extra:
         raise UserError("--smoke", expected="a --recipe with a smoke variant", got="no recipe", fix="Pass --recipe.")
     _refuse_unknown({**dict.fromkeys(recipe, "in the recipe:"), **dict.fromkeys(own, "option")}, list(known))
-    values = {name: json.dumps(value) if isinstance(value, list) else value for name, value in recipe.items()}
-    values = {name: "null" if value is None else str(value) for name, value in {**values, **own}.items()}
-    filled = _fill(settings, [f"--{name}={value}" for name, value in values.items()], command)
+    filled = _fill(settings, {**recipe, **own}, command)
     if "print_config" in extra:
         print(yaml.safe_dump(plain(filled), sort_keys=False), end="")  # noqa: T201 - what was asked for
         return None
     return filled
 
 
-def restore(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Return settings from plain values, as `artifact.plain` made them of a run's settings.
+def fill(settings: type[Settings], values: Mapping[str, Any], command: str) -> Settings:
+    """Return settings from values by dotted name, as a recipe holds them.
+
+    Args:
+        settings: The settings class to fill; what is not named keeps its default.
+        values: Numbers, text, lists, None.
+        command: The command's name, for messages.
 
     Raises:
-        UserError: Names or values that this version does not know.
+        UserError: Unknown names (all at once, each with the nearest), or values of the wrong kind.
 
     Example:
-        >>> from rewho.core.settings import DemoSettings
-        >>> restore(DemoSettings, plain(DemoSettings(epochs=3))) == DemoSettings(epochs=3)
-        True
+        >>> from rewho.core.settings import TrainSettings
+        >>> fill(TrainSettings, {"epochs": 3, "model.input_size": [64, 32]}, "train").model.input_size
+        (64, 32)
     """
-    flat = {name: value for name, value in flatten(values).items() if value is not None}
-    words = [f"--{name}={json.dumps(value) if isinstance(value, list) else value}" for name, value in flat.items()]
-    filled = parse(settings, words, settings.__name__)
-    assert filled is not None, "neither help nor the settings were asked for"
-    return filled
+    _refuse_unknown(dict.fromkeys(values, f"for {command}:"), [name for name, _ in options_of(settings)])
+    return _fill(settings, values, command)
 
 
 def help_text(settings: type[Any], command: str) -> str:
@@ -204,7 +205,7 @@ def help_text(settings: type[Any], command: str) -> str:
         f"rewho {command}: {(settings.__doc__ or '').splitlines()[0]}",
         "",
         "  --recipe FILE\n      YAML file with settings; options on the command line override it.",
-        "  --smoke\n      Take the recipe's smoke variant, which ends within a minute.",
+        *([] if "smoke" in dict(options_of(settings)) else [SMOKE_HELP]),
         "  --print_config\n      Print the resolved settings and stop.",
         *_describe(settings()),
         "",
@@ -233,13 +234,15 @@ def _explanations(docstring: str) -> dict[str, str]:
     return {name: re.sub(r"\s+", " ", text) for name, text in found}
 
 
-def _fill(settings: type[Settings], arguments: Sequence[str], command: str) -> Settings:
+def _fill(settings: type[Settings], values: Mapping[str, Any], command: str) -> Settings:
     import jsonargparse
 
+    texts = {name: json.dumps(value) if isinstance(value, list) else value for name, value in values.items()}
+    arguments = [f"--{name}={'null' if value is None else value}" for name, value in texts.items()]
     parser = jsonargparse.ArgumentParser(exit_on_error=False, default_env=False)
     parser.add_class_arguments(settings, as_group=False)
     try:
-        parsed = parser.parse_args(list(arguments))
+        parsed = parser.parse_args(arguments)
     except jsonargparse.ArgumentError as error:
         text = re.sub(r"\s+", " ", str(error))
         named = re.search(r"--([\w.]+)|[Kk]ey \"([\w.]+)\"", text)

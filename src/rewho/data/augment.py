@@ -43,6 +43,7 @@ __all__ = [
     "draw",
     "draw_rectangles",
     "erase",
+    "fill_tile",
     "recolour",
     "resize",
 ]
@@ -105,10 +106,7 @@ def apply(
         _shift(sources, pictures, draws, settings.crop_padding, colour)
     else:
         _fit(sources, pictures)
-    height, width = view.size
-    noisy = settings.erase_fill == "noise"
-    tile = _noise_tile(2 * height, 2 * width) if noisy else _plain_tile(2 * height, 2 * width, colour)
-    erase(pictures, draws.erased, tile, draws.fill_offset)
+    erase(pictures, draws.erased, fill_tile(settings.erase_fill, view.size, mean_colour), draws.fill_offset)
     return AugmentedBatch(pictures, draws.erased, draws.flipped)
 
 
@@ -205,6 +203,17 @@ def erase(pictures: Pictures, erased: NDArray[np.int32], tile: Pictures, fill_of
     ):
         piece = tile[tile_top : tile_top + height, tile_left : tile_left + width]
         pictures[row, top : top + height, left : left + width] = piece
+
+
+def fill_tile(fill: str, size: tuple[int, int], mean_colour: Sequence[float]) -> Pictures:
+    """Return what `erase` fills pictures of a size with, [2h, 2w, 3]: noise, or the mean colour.
+
+    Example:
+        >>> fill_tile("mean", (1, 1), (90, 80, 70))[0, 0].tolist()
+        [90, 80, 70]
+    """
+    height, width = 2 * size[0], 2 * size[1]
+    return _noise_tile(height, width) if fill == "noise" else _plain_tile(height, width, _whole_colour(mean_colour))
 
 
 def colour_maps(factors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,7 +1,11 @@
-"""The identity loss: cross-entropy, with label smoothing in the two conventions that the field mixes."""
+"""The identity loss: cross-entropy with label smoothing, in the two conventions that the field mixes; circle-softmax.
+
+Letters: N images, C identities.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,7 +15,7 @@ SMOOTHING_CONVENTIONS = ("all", "others")
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0, over: str = "all") -> Tensor:
-    """Return the mean cross-entropy of identity logits (FD equation 1 as a mean; computed in float32).
+    """Return the mean cross-entropy of identity logits (FD equation 1 as a mean; computed in float32 or more).
 
     Args:
         logits: [N, C], one score per identity.
@@ -27,7 +31,6 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0, over: 
         UserError: `smoothing` is not from 0 to 1, or `over` is neither convention.
 
     Example:
-        >>> import torch
         >>> round(cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3])).item(), 4)
         1.3863
     """
@@ -36,4 +39,41 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0, over: 
     if over == "others":  # the same target, written as PyTorch's convention with a larger share
         identities = logits.shape[1]
         smoothing = min(1.0, smoothing * identities / (identities - 1))
-    return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+    return F.cross_entropy(_at_least_float32(logits), labels, label_smoothing=smoothing)
+
+
+def circle_logits(cosine: Tensor, labels: Tensor, scale: float = 64.0, margin: float = 0.35) -> Tensor:
+    """Return the logits of circle-softmax (Sun et al., CVPR 2020, on class weights, as fast-reid has it).
+
+    A cosine s counts by how far it is from its aim: that of the true identity becomes scale * a * (s - (1 - margin))
+    with a = max(0, 1 + margin - s), that of any other scale * a * (s - margin) with a = max(0, s + margin). The weights
+    a are constants in the backward pass. The cross-entropy of these logits is the loss.
+
+    Args:
+        cosine: [N, C], cosines of embeddings and class weights.
+        labels: [N] int64, from 0 to C - 1.
+        scale: 0.1 to 1000; 64 in fast-reid's MGN.
+        margin: 0 to 1; 0.35 in fast-reid's MGN.
+
+    Returns:
+        [N, C], float32 or float64.
+
+    Raises:
+        UserError: Scale or margin is out of range.
+
+    Example:
+        >>> circle_logits(torch.tensor([[0.5, 0.0]]), torch.tensor([0]), scale=10, margin=0.25)
+        tensor([[-1.8750, -0.6250]])
+    """
+    check_range("--loss.circle_scale", scale, 0.1, 1000)
+    check_range("--loss.circle_margin", margin, 0, 1)
+    cosine = _at_least_float32(cosine)
+    missed = cosine.detach()
+    own = F.one_hot(labels, cosine.shape[1]).bool()
+    weight = torch.where(own, 1 + margin - missed, missed + margin).clamp(min=0)
+    aim = margin + (1 - 2 * margin) * own.to(cosine.dtype)
+    return scale * weight * (cosine - aim)
+
+
+def _at_least_float32(scores: Tensor) -> Tensor:
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))

@@ -6,6 +6,7 @@ that follow); here the strides of one block are set by hand and nothing else cha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rewho.core.check import UserError, check_choice, nearest
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 STRIDE_ONE_CHOICES = ("layer4", "layer3")
+SLOW_COPY = re.compile(r"encoder_k\.|key_encoder\.")
 CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.")
 
 
@@ -198,7 +200,8 @@ def _without_prefix(weights: Mapping[str, Tensor], wanted: set[str]) -> dict[str
     def hits(prefix: str) -> int:
         return sum(name.removeprefix(prefix) in wanted for name in weights if name.startswith(prefix))
 
-    prefix = max(sorted(candidates), key=hits)
+    # MoCo's checkpoints hold the network twice, as encoder_q and as its slow copy encoder_k; the first is wanted.
+    prefix = max(sorted(candidates), key=lambda name: (hits(name), not SLOW_COPY.search(name)))
     return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
 
 

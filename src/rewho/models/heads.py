@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rewho.core.check import check_choice
+
+HEADS = ("fc_bn", "bn", "none")
+CLASSIFIERS = ("linear", "circle")
+
+
+class Features(NamedTuple):
+    """What a model hands to the losses; one entry per head.
+
+    Attributes:
+        classified: Features [N, D_i] that identity classifiers see.
+        compared: Features [N, D_j] that triplet losses see.
+    """
+
+    classified: tuple[Tensor, ...]
+    compared: tuple[Tensor, ...]
 
 
 class Embedding(nn.Module):
@@ -46,3 +66,62 @@ class Classifier(nn.Linear):
     def __init__(self, size: int, identities: int) -> None:
         super().__init__(size, identities, bias=False)
         nn.init.normal_(self.weight, std=0.01)
+
+
+class CosineClassifier(nn.Linear):
+    """Cosines between an embedding and one vector per identity, for circle-softmax; used while training only.
+
+    Args:
+        size: Length D of the embedding.
+        identities: Number C of training identities.
+
+    Example:
+        >>> import torch
+        >>> cosines = CosineClassifier(8, 5)(torch.randn(2, 8))
+        >>> list(cosines.shape), bool(cosines.abs().max() <= 1.0001)
+        ([2, 5], True)
+    """
+
+    def __init__(self, size: int, identities: int) -> None:
+        super().__init__(size, identities, bias=False)
+        nn.init.normal_(self.weight, std=0.01)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Map [N, D] to [N, C]."""
+        return F.linear(F.normalize(embedding), F.normalize(self.weight))
+
+
+def build_classifier(kind: str, size: int, identities: int) -> nn.Module:
+    """Return the classifier called linear or circle.
+
+    Raises:
+        UserError: No classifier has that name.
+    """
+    check_choice("--loss.classifier", kind, CLASSIFIERS)
+    return CosineClassifier(size, identities) if kind == "circle" else Classifier(size, identities)
+
+
+def build_head(kind: str, channels: int, size: int) -> tuple[nn.Module, int]:
+    """Return what follows the pooling, and the length of its output.
+
+    Args:
+        kind: fc_bn; bn, a batch normalisation whose bias stays zero (BNNeck: Luo et al., 2019), so that the features
+            of a person stay on one side of the origin; or none.
+        channels: Length C of the pooled feature.
+        size: Length D of the embedding of fc_bn; the others have C.
+
+    Raises:
+        UserError: No head has that name.
+
+    Example:
+        >>> build_head("bn", 16, 8)[1], build_head("fc_bn", 16, 8)[1]
+        (16, 8)
+    """
+    check_choice("--model.head", kind, HEADS)
+    if kind == "fc_bn":
+        return Embedding(channels, size), size
+    if kind == "none":
+        return nn.Identity(), channels
+    neck = nn.BatchNorm1d(channels)
+    neck.bias.requires_grad_(False)
+    return neck, channels

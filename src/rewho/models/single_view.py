@@ -6,13 +6,17 @@ forget its mean and standard deviation, and a quarter of the bytes travels to th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rewho.core.check import check_choice
 from rewho.core.settings import ModelSettings
-from rewho.models.backbone import build_backbone
-from rewho.models.heads import Embedding
+from rewho.models.backbone import Backbone, build_backbone
+from rewho.models.heads import Features, build_head
 from rewho.models.pooling import build_pooling
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -20,7 +24,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class SingleViewModel(nn.Module):
-    """One picture of one view in, one embedding out.
+    """One picture of one view in, one embedding out; models with several branches are special cases of it.
+
+    `settings` are the resolved ones: their `embedding` is the length of what comes out.
 
     Args:
         settings: Architecture; `pretrained` is not acted on here, see `models.backbone.load_pretrained`.
@@ -45,13 +51,43 @@ class SingleViewModel(nn.Module):
         std: tuple[float, ...] = IMAGENET_STD,
     ) -> None:
         super().__init__()
+        check_choice("--model.extra_bn", settings.extra_bn, ("auto", "yes", "no"))
         self.settings = settings
         self.input_size = input_size
-        self.backbone = build_backbone(settings.backbone, settings.stride_one_at, input_size)
-        self.pooling = build_pooling(settings.pooling, settings.pooling_kernel)
-        self.embedding = Embedding(self.backbone.channels, settings.embedding)
+        self.build(settings, build_backbone(settings.backbone, settings.stride_one_at, input_size))
         self.register_buffer("mean", 255 * torch.tensor(mean), persistent=False)
         self.register_buffer("variance", (255 * torch.tensor(std)) ** 2, persistent=False)
+
+    def build(self, settings: ModelSettings, backbone: Backbone) -> None:
+        """Make every layer; called once, when the model is made."""
+        self.backbone = backbone
+        self.recalibration = extra_normalisation(settings, backbone.channels)
+        self.pooling = build_pooling(settings.pooling, settings.pooling_kernel)
+        self.embedding, size = build_head(settings.head, backbone.channels, settings.embedding)
+        self.settings = replace(settings, embedding=size)
+
+    def pretrained_parts(self) -> Mapping[str, nn.Module]:
+        """Return the parts that pre-training gives weights to, by the name that their tensors' names begin with."""
+        return {"backbone": self.backbone}
+
+    def new_parts(self) -> list[nn.Module]:
+        """Return all other parts: those that every training begins anew."""
+        begun = {id(part) for part in self.pretrained_parts().values()}
+        return [part for part in self.children() if id(part) not in begun]
+
+    def take(self, backbone: Backbone) -> None:
+        """Take over the weights of a plain backbone of the same name."""
+        self.backbone.load_state_dict(backbone.state_dict())
+
+    def classified_sizes(self) -> tuple[int, ...]:
+        """Return the length of each feature that an identity classifier sees."""
+        return (self.settings.embedding,)
+
+    def features(self, images: Tensor) -> Features:
+        """Return what the losses see of pictures [N, 3, H, W]."""
+        pooled = self.pooling(self.recalibration(self.feature_map(images)))
+        embedding = self.embedding(pooled)
+        return Features((embedding,), (pooled if self.settings.head == "bn" else embedding,))
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Return the map f [N, C, h, w] of RGB pictures [N, 3, H, W] with values from 0 to 255."""
@@ -62,12 +98,22 @@ class SingleViewModel(nn.Module):
 
     def represent(self, feature_map: Tensor) -> Tensor:
         """Return the representation r [N, D] of a feature map [N, C, h, w]."""
-        embedding: Tensor = self.embedding(self.pooling(feature_map))
+        embedding: Tensor = self.embedding(self.pooling(self.recalibration(feature_map)))
         return embedding
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the embeddings [N, D] of RGB pictures [N, 3, H, W] with values from 0 to 255, uint8 or float."""
         return self.represent(self.feature_map(images))
+
+
+def extra_normalisation(settings: ModelSettings, channels: int) -> nn.Module:
+    """Return the extra batch normalisation of an unsupervised backbone's map (LUPerson section 4.3), if wanted.
+
+    Example:
+        >>> extra_normalisation(ModelSettings(extra_bn="no"), 8)
+        Identity()
+    """
+    return nn.BatchNorm2d(channels) if settings.extra_bn == "yes" else nn.Identity()
 
 
 def parameter_count(model: nn.Module) -> int:

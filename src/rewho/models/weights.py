@@ -10,12 +10,13 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from rewho.core.artifact import plain, rewho_version, write_file, write_json
 from rewho.core.check import UserError
 from rewho.core.settings import ModelSettings
 from rewho.models.backbone import fill, read_weights
+from rewho.models.kinds import build_model
 from rewho.models.single_view import SingleViewModel, parameter_count
 
 TENSORS = "model.safetensors"
@@ -77,22 +78,24 @@ def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
     Raises:
         UserError: Files missing or damaged, written by a newer version, or tensors that do not fit.
     """
-    for name in (CARD, TENSORS):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"--model {folder}",
-                expected=f"a model folder with {TENSORS} and {CARD}",
-                got=f"no {name}" if folder.is_dir() else "no such folder",
-                fix="Give the folder that `rewho train --out` wrote; an unfinished run has no model yet.",
-            )
-    description = _read_card(folder / CARD)
+    description = read_card(folder)
     known = {entry.name for entry in fields(ModelSettings)}
     architecture = {key: value for key, value in description["architecture"].items() if key in known}
     size = (int(description["input_size"][0]), int(description["input_size"][1]))
     architecture["input_size"] = size
-    model = SingleViewModel(ModelSettings(**architecture), size, tuple(description["mean"]), tuple(description["std"]))
+    model = build_model(ModelSettings(**architecture), size, tuple(description["mean"]), tuple(description["std"]))
+    fill(model, tensors_of(folder), f"{folder / TENSORS}")
+    return model.eval(), description
+
+
+def tensors_of(folder: Path) -> dict[str, Tensor]:
+    """Return the tensors of a model folder by name.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     try:
-        tensors = load_file(folder / TENSORS)
+        return load_file(folder / TENSORS)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
             f"{folder / TENSORS}",
@@ -100,8 +103,6 @@ def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
             got=f"{type(error).__name__}: {error}",
             fix="Copy the model folder again; the file is damaged.",
         ) from error
-    fill(model, tensors, f"{folder / TENSORS}")
-    return model.eval(), description
 
 
 def save_classifier(folder: Path, classifier: nn.Module) -> Path:
@@ -119,7 +120,21 @@ def load_classifier(folder: Path, classifier: nn.Module) -> None:
     fill(classifier, read_weights(folder / CLASSIFIER), f"{folder / CLASSIFIER}")
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return the content of a model folder's `model.json`.
+
+    Raises:
+        UserError: Files are missing or damaged, or were written by a newer version.
+    """
+    for name in (CARD, TENSORS):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"--model {folder}",
+                expected=f"a model folder with {TENSORS} and {CARD}",
+                got=f"no {name}" if folder.is_dir() else "no such folder",
+                fix="Give the folder that `rewho train --out` wrote; an unfinished run has no model yet.",
+            )
+    path = folder / CARD
     try:
         description: dict[str, Any] = json.loads(path.read_text())
         missing = {"architecture", "input_size", "mean", "std"} - description.keys()

@@ -14,6 +14,7 @@ from rewho.core.settings import EngineSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
 from rewho.data.table import ImageTable
+from rewho.data.views import VIEWS
 from rewho.models.factorization import Factorization, attention, load_branches
 from rewho.pipeline.embedding import Embedder, load, view_of
 from rewho.rank.attention_sheet import AttentionRow
@@ -102,4 +103,5 @@ def onlooker(model: Embedder, folder: Path, views: Sequence[str] = ()) -> Onlook
         check_choice(f"--views, of the branches kept in {folder}", name, there)
     if branches is not None:
         branches = branches.to(model.device)
-    return Onlooker(model, branches, tuple(views) or there)
+    in_order = sorted(there, key=lambda name: list(VIEWS).index(name) if name in VIEWS else len(VIEWS))
+    return Onlooker(model, branches, tuple(views) or tuple(in_order))

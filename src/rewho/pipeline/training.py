@@ -82,7 +82,24 @@ def training_part(table: ImageTable) -> ImageTable:
     return part
 
 
-def claim(stage: Stage, settings: LabelledSettings, table: ImageTable) -> bool:
+class ClaimSettings(Protocol):
+    """Settings that say what happens where the output folder is not empty."""
+
+    @property
+    def out(self) -> Path: ...  # noqa: D102
+    @property
+    def resume(self) -> bool: ...  # noqa: D102
+    @property
+    def allow_config_change(self) -> bool: ...  # noqa: D102
+
+
+class Summarised(Protocol):
+    """Data that can say in a few lines what it is."""
+
+    def summary(self) -> str: ...  # noqa: D102
+
+
+def claim(stage: Stage, settings: ClaimSettings, table: Summarised) -> bool:
     """Claim the output folder before other processes start; say what is there and what is read.
 
     Returns:
@@ -205,7 +222,7 @@ def build_training(
     """
     fabric, part = engine.fabric, training_part(table)
     plans = PlanStream(settings.sampler, part.labels(), settings.seed, settings.epochs, settings.steps_per_epoch)
-    _check_shares(settings, fabric.world_size)
+    check_shares(settings, fabric.world_size)
     figures: dict[str, float] = {}
 
     def batches(start: int) -> Iterable[tuple[Tensor, ...]]:
@@ -237,7 +254,12 @@ def build_training(
     )
 
 
-def _check_shares(settings: LabelledSettings, world: int) -> None:
+def check_shares(settings: LoopSettings, world: int) -> None:
+    """Check that a batch can be shared out to devices and passes.
+
+    Raises:
+        UserError: It cannot.
+    """
     parts = settings.sampler.accumulate * world
     if settings.sampler.batch % parts or settings.sampler.batch // parts < 2:
         raise UserError(

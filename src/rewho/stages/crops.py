@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from rewho.core.artifact import STARTED
+from rewho.core.artifact import STARTED, flatten
 from rewho.core.check import UserError, check_choice, check_range
-from rewho.core.config import restore
+from rewho.core.config import fill
 from rewho.core.lock import Lock
 from rewho.core.progress import say
 from rewho.core.settings import CropSettings, CropsSettings
@@ -76,7 +76,7 @@ def maker_of(folder: Path, damage: list[Damage], source: PeopleSource | None = N
     if not started.is_file() or any(one.file == STARTED for one in damage):
         fix = "Repair the sets that it was merged from, or build it again."
         raise UserError(str(started), expected="the settings that the set was built with", got="none", fix=fix)
-    settings = restore(CropSettings, json.loads(started.read_text(encoding="utf-8"))["settings"])
+    settings = fill(CropSettings, flatten(json.loads(started.read_text(encoding="utf-8"))["settings"]), "crop")
     source = source or VideoPeople(settings)
     return PartMaker(folder, settings, config_of(settings, source.models()), source, folder)
 

@@ -157,7 +157,7 @@ def _task(
 
 def _heads(task: DistillTask) -> torch.nn.Module:
     """Return everything that is trained beside the backbone."""
-    heads = torch.nn.ModuleList([task.model.pooling, task.model.embedding, task.classifier, task.factorization])
+    heads = torch.nn.ModuleList([*task.model.new_parts(), task.classifier, task.factorization])
     if task.log_variances is not None:
         heads.register_parameter("log_variances", task.log_variances)
     return heads

@@ -1,7 +1,12 @@
-"""Train a single-view model: a teacher, a student, or a plain baseline (FD section 3.1, step 1 of section 3.6)."""
+"""Train a model on labelled pictures: a teacher, a student, or one of the methods that pre-training improves.
+
+Every method is a kind of model and two weights: of the identity loss of each head, and of the triplet loss of each head
+(FD section 3.1; LUPerson section 5.2: IDE, Trip, MGN, BDB).
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rewho.core.artifact import Stage, plain
+from rewho.core.artifact import Stage, plain, write_json
+from rewho.core.check import UserError, check_range
 from rewho.core.progress import say
-from rewho.core.runtime import generator
+from rewho.core.runtime import generator, is_main_process
 from rewho.core.settings import LossSettings, TrainSettings
 from rewho.data.batches import Batch
 from rewho.data.benchmarks import read_settings
 from rewho.data.table import ImageTable
 from rewho.data.views import View
-from rewho.losses.classify import cross_entropy
-from rewho.models.backbone import load_pretrained
-from rewho.models.heads import Classifier
+from rewho.losses.classify import circle_logits, cross_entropy
+from rewho.losses.triplet import triplet_loss
+from rewho.models.heads import build_classifier
+from rewho.models.initial import Origin, first_model, initialise, origin_of
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import CARD, TENSORS, ModelCard, save_classifier, save_model
 from rewho.pipeline.training import (
@@ -38,26 +45,56 @@ from rewho.train.log import LOG
 from rewho.train.loop import State, train
 from rewho.train.optim import build_optimizer
 
+ORIGIN = "origin.json"  # where the first weights came from; a resumed run no longer needs them, but must know
+
 
 class IdentityTask(nn.Module):
-    """A model, its identity classifier, and their loss: what the training loop calls.
+    """A model, an identity classifier per head, and their losses: what the training loop calls.
 
     Args:
-        model: The single-view model.
+        model: The model.
         identities: Number of training identities.
-        loss: Label smoothing.
+        loss: Which losses, and their weights.
+
+    Raises:
+        UserError: No loss has a weight.
     """
 
     def __init__(self, model: SingleViewModel, identities: int, loss: LossSettings) -> None:
         super().__init__()
-        self.model = model
-        self.classifier = Classifier(model.settings.embedding, identities)
-        self.loss = loss
+        self.model, self.loss = model, loss
+        for name in ("identity", "triplet"):
+            check_range(f"--loss.{name}", getattr(loss, name), 0, 1000)
+        if not loss.identity and not loss.triplet:
+            raise UserError("--loss", expected="a weight above 0", got="none", fix="Pass --loss.identity 1.")
+        sizes = model.classified_sizes() if loss.identity else ()
+        self.classifiers = nn.ModuleList(build_classifier(loss.classifier, size, identities) for size in sizes)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss terms of a batch."""
-        logits = self.classifier(self.model(batch.images))
-        return {"total": cross_entropy(logits, batch.labels, self.loss.label_smoothing, self.loss.smoothing_over)}
+        features, loss = self.model.features(batch.images), self.loss
+        terms = {}
+        if loss.identity:
+            pairs = zip(self.classifiers, features.classified, strict=True)
+            terms["identity"] = torch.stack([self._identity(layer(seen), batch.labels) for layer, seen in pairs]).sum()
+        if loss.triplet:
+            hardest = [
+                triplet_loss(seen, batch.labels, loss.margin, loss.triplet_distance) for seen in features.compared
+            ]
+            terms["triplet"] = torch.stack(hardest).sum()
+        total = sum(
+            (getattr(loss, name) * term for name, term in terms.items()), torch.zeros((), device=batch.labels.device)
+        )
+        return {"total": total, **terms} if len(terms) > 1 else {"total": total}
+
+    def _identity(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.loss.classifier == "circle":
+            logits = circle_logits(logits, labels, self.loss.circle_scale, self.loss.circle_margin)
+        return cross_entropy(logits, labels, self.loss.label_smoothing, self.loss.smoothing_over)
+
+    def new_parts(self) -> list[nn.Module]:
+        """Return everything that does not begin from pre-trained weights."""
+        return [*self.model.new_parts(), self.classifiers]
 
 
 def run(settings: TrainSettings) -> Path:
@@ -84,48 +121,67 @@ def run(settings: TrainSettings) -> Path:
         return settings.out
     engine = launch(settings.engine)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
-    model = _model(settings, view, resumed=(settings.out / "checkpoints").is_dir())
+    origin, model = _model(settings, view, resumed=(settings.out / "checkpoints").is_dir())
     task = IdentityTask(model, len(np.unique(part.person_ids)), settings.loss)
     pictures = decode_part(part, settings.data.memory_gb)
     prepare = Preparation(pictures, part.labels(), view, settings.augment, settings.seed, tuple(model.mean.tolist()))
     training = build_training(
         task,
         model,
-        lambda: build_optimizer(model.backbone, [model.pooling, model.embedding, task.classifier], settings.optimizer),
+        lambda: build_optimizer(nn.ModuleList(model.pretrained_parts().values()), task.new_parts(), settings.optimizer),
         prepare,
         table,
         settings,
         engine,
-        keep_best=lambda figures: _save(settings.out / "best", task, table, figures, settings),
+        keep_best=lambda figures: _save(settings.out / "best", task, table, figures, settings, origin),
     )
     state = train(training, engine)
     if engine.fabric.is_global_zero:
-        _leave(stage, task, table, state, settings, time.monotonic() - began)
+        _leave(stage, task, table, state, settings, origin, time.monotonic() - began)
     engine.fabric.barrier()
     return settings.out
 
 
-def _model(settings: TrainSettings, view: View, *, resumed: bool) -> SingleViewModel:
-    model = SingleViewModel(settings.model, view.size)
-    if not resumed:  # the checkpoint holds every weight; the file it began with may be gone by now
-        say(load_pretrained(model.backbone, settings.model.backbone, settings.model.pretrained))
-    return model.to(memory_format=torch.channels_last)
+def _model(settings: TrainSettings, view: View, *, resumed: bool) -> tuple[Origin, SingleViewModel]:
+    """Build the model; when a run is resumed its checkpoint holds every weight, and what it began with may be gone."""
+    written = settings.out / ORIGIN
+    origin = Origin(**json.loads(written.read_text())) if resumed and written.is_file() else origin_of(settings.model)
+    model = first_model(settings.model, view.size, origin)
+    if not resumed:
+        say(initialise(model))
+        if is_main_process():
+            write_json(written, origin)
+    return origin, model.to(memory_format=torch.channels_last)
 
 
 def _save(
-    folder: Path, task: IdentityTask, table: ImageTable, figures: Mapping[str, Any], settings: TrainSettings
+    folder: Path,
+    task: IdentityTask,
+    table: ImageTable,
+    figures: Mapping[str, Any],
+    settings: TrainSettings,
+    origin: Origin,
 ) -> list[Path]:
     trained_on = {"name": table.name, "rows_sha256": table.digest(), "images": len(training_part(table))}
-    provenance = {"weights_began_as": settings.model.pretrained, "epochs": settings.epochs, "seed": settings.seed}
+    provenance = {**origin.provenance, "epochs": settings.epochs, "seed": settings.seed, "labels": True}
     card = ModelCard(trained_on=trained_on, metrics={table.name: dict(figures)}, provenance=provenance)
-    return [*save_model(folder, task.model, card), save_classifier(folder, task.classifier)]
+    files = save_model(folder, task.model, card)
+    if len(task.classifiers) == 1:  # what a distillation can begin from
+        files.append(save_classifier(folder, task.classifiers[0]))
+    return files
 
 
 def _leave(
-    stage: Stage, task: IdentityTask, table: ImageTable, state: State, settings: TrainSettings, seconds: float
+    stage: Stage,
+    task: IdentityTask,
+    table: ImageTable,
+    state: State,
+    settings: TrainSettings,
+    origin: Origin,
+    seconds: float,
 ) -> None:
     """Write the model folder and, last, the manifest."""
-    files = _save(stage.folder, task, table, state.figures, settings)
+    files = _save(stage.folder, task, table, state.figures, settings, origin)
     counts = {
         "steps": state.step,
         "training_images": len(training_part(table)),

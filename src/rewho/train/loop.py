@@ -69,6 +69,7 @@ class Training:
         evaluate: Called with the stop request; returns figures, `mAP` among them, or None where there is no test part.
         keep_best: Called when `mAP` is higher than ever before.
         names: Names the pictures of a batch, for messages.
+        watch: Called with each epoch's mean loss terms, in the process that speaks.
     """
 
     task: nn.Module
@@ -80,6 +81,7 @@ class Training:
     evaluate: Callable[[StopRequest], Mapping[str, float] | None]
     keep_best: Callable[[], object]
     names: Callable[[Any], list[str]]
+    watch: Callable[[Mapping[str, float]], object] = dict
 
 
 def train(training: Training, engine: Engine) -> State:
@@ -141,7 +143,8 @@ class _Run:
         """Set the learning rate and torch's generators, both from the step's number alone."""
         step, settings = self.state.step, self.settings
         rate = learning_rate(settings.optimizer, step, self.training.epoch_length, settings.epochs)
-        set_learning_rate(self.optimizer, rate)
+        frozen = step < settings.optimizer.freeze_epochs * self.training.epoch_length
+        set_learning_rate(self.optimizer, rate, frozen=frozen)
         torch.manual_seed(int(generator(settings.seed, "torch", step, self.fabric.global_rank).integers(2**62)))
         return rate
 
@@ -183,7 +186,8 @@ class _Run:
             if not math.isfinite(value) and not (scaled and name == "gradient_norm")
         ]
         limit = math.inf
-        if factor and len(recent) >= SPIKE_NEEDS:
+        waited = self.state.step >= self.settings.checkpoint.spike_after
+        if factor and waited and len(recent) >= SPIKE_NEEDS:
             limit = max(factor * statistics.median(recent), SPIKE_OVER_LARGEST * max(recent), SPIKE_FLOOR)
         if wrong or values["total"] > limit:
             what = f"{', '.join(wrong)} = NaN or infinity" if wrong else f"loss {values['total']:.4g} > {limit:.4g}"
@@ -228,6 +232,8 @@ class _Run:
             log.write(state.step, {"epoch": epoch, **{f"epoch_{k}": v for k, v in means.items()}, **figures})
             text = ", ".join(f"{name} {value:.4g}" for name, value in {**means, **figures}.items())
             say(f"epoch {epoch}/{settings.epochs}: {text}")
+            if means:
+                self.training.watch(means)
 
     def _checkpoint_due(self) -> bool:
         step, checkpoint = self.state.step, self.settings.checkpoint

@@ -12,7 +12,7 @@ from torch.optim import SGD, Adam, Optimizer
 from rewho.core.check import check_choice
 from rewho.core.settings import OptimizerSettings
 
-SCHEDULES = ("halve", "cosine", "constant")
+SCHEDULES = ("halve", "steps", "cosine", "constant")
 
 
 def learning_rate(settings: OptimizerSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -28,20 +28,28 @@ def learning_rate(settings: OptimizerSettings, step: int, steps_per_epoch: int, 
         >>> paper = OptimizerSettings(learning_rate=0.0025, schedule="halve", halve_every=20)
         >>> [learning_rate(paper, epoch * 10, 10, 80) for epoch in (0, 19, 20, 79)]
         [0.0025, 0.0025, 0.00125, 0.0003125]
+        >>> twice = OptimizerSettings(learning_rate=1.0, schedule="steps", step_epochs=(40, 70))
+        >>> [round(learning_rate(twice, epoch * 10, 10, 120), 3) for epoch in (39, 40, 70)]
+        [1.0, 0.1, 0.01]
     """
     epoch = step / steps_per_epoch
     if epoch < settings.warmup_epochs:
         return settings.learning_rate * (step + 1) / (settings.warmup_epochs * steps_per_epoch + 1)
     if settings.schedule == "halve":
         return settings.learning_rate * 0.5 ** math.floor(epoch / settings.halve_every + 1e-9)
+    if settings.schedule == "steps":
+        return settings.learning_rate * settings.step_factor ** sum(epoch >= at - 1e-9 for at in settings.step_epochs)
     if settings.schedule == "cosine":
-        done = (epoch - settings.warmup_epochs) / max(epochs - settings.warmup_epochs, 1e-9)
+        start = max(settings.warmup_epochs, settings.flat_epochs)
+        done = max(0.0, epoch - start) / max(epochs - start, 1e-9)
         return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
     return settings.learning_rate
 
 
 def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: OptimizerSettings) -> Optimizer:
     """Return the optimizer over a backbone and its heads; each group remembers its `factor` of the learning rate.
+
+    The first group is what `set_learning_rate` can hold still.
 
     Raises:
         UserError: Unknown optimizer or schedule.
@@ -64,10 +72,14 @@ def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: O
     )
 
 
-def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give every parameter group its share of the learning rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["factor"]
+def set_learning_rate(optimizer: Optimizer, rate: float, *, frozen: bool = False) -> None:
+    """Give every parameter group its share of the learning rate, and the first, the backbone, none while it is frozen.
+
+    A rate of zero holds weights still without a state of its own to lose on a resume. The moments of the optimizer go
+    on, so that a thawed backbone does not begin with a jump.
+    """
+    for number, group in enumerate(optimizer.param_groups):
+        group["lr"] = 0.0 if frozen and number == 0 else rate * group["factor"]
 
 
 def gradient_norm(module: nn.Module) -> torch.Tensor:

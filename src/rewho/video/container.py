@@ -18,6 +18,7 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,h26
 sequences and network protocols are left out because all they do is open something else."""
 BOX_LIMIT = 10_000
 """Most top-level boxes of an MP4 file that are looked at; an hour of fragmented video has about two thousand."""
+TRANSPORT_PACKET = 188  # bytes; each begins with 0x47
 
 _FOREIGN = (
     (b"#EXTM3U", "a playlist"),
@@ -67,7 +68,8 @@ def missing_bytes(path: Path) -> int:
     """Return how many bytes the file lacks of what its container declares; 0 where it declares nothing.
 
     Matroska and WebM declare the size of their segment, AVI that of its RIFF chunk, MP4 and MOV that of every
-    top-level box. Transport streams and Matroska written to a pipe declare none.
+    top-level box. Matroska written to a pipe declares none. Transport streams do not either, but show it unless they
+    were cut between two packets, one time in 188.
 
     Args:
         path: A plain file.
@@ -81,6 +83,10 @@ def missing_bytes(path: Path) -> int:
             return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
         if head[4:8] in _MP4_BEGINNINGS:
             return max(0, _boxes_end(file, size) - size)
+        file.seek(0)
+        start = file.read(4 * TRANSPORT_PACKET)
+        if start[::TRANSPORT_PACKET] == b"\x47" * 4:
+            return -size % TRANSPORT_PACKET
     return 0
 
 

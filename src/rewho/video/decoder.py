@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import resource
+import signal
 import struct
 import sys
 import time
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.video.opened import Video
+from rewho.video.opened import Video, allocated
 from rewho.video.people import VideoFailure
 from rewho.video.sampling import pick, wanted_frames, wanted_numbers
 
@@ -62,8 +63,7 @@ class Channel:
 
 def lower_limits(seconds: float, memory_mb: int) -> None:
     """Limit this process from now on: processor time, memory on top of what it has, file writes, core dumps."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    memory = pages * resource.getpagesize() + memory_mb * 2**20
+    memory = allocated() + memory_mb * 2**20
     for kind, limit in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CPU, max(1, int(seconds) + 1)),
@@ -76,6 +76,8 @@ def lower_limits(seconds: float, memory_mb: int) -> None:
 
 def main() -> None:
     """Answer the one request that stands on the standard input."""
+    for asked_to_stop in (signal.SIGINT, signal.SIGTERM):  # sent to whole groups; whoever started us ends us
+        signal.signal(asked_to_stop, signal.SIG_IGN)
     request = json.loads(sys.stdin.readline())
     # Whatever a library prints must not get between the messages.
     channel = Channel(os.dup(1))
@@ -112,12 +114,12 @@ def _sample(video: Video, sampling: dict[str, Any], channel: Channel) -> None:
         channel.send("frame", image.data.cast("B"), number=number, time=seconds, height=height, width=width)
         last = number
     cut = video.cut()
+    if not cut and last < 0 and (len(numbers) or not video.packets):
+        raise VideoFailure("no frames", f"{video.packets} packets, none of which can be decoded")
     if not cut and len(numbers) and last < numbers[-1]:
         cut = f"nothing can be decoded after frame {last} of {video.packets}"
     if cut:
         raise VideoFailure("cut short", cut)
-    if last < 0 and not video.packets:
-        raise VideoFailure("no frames", "no packets")
     channel.send("end", errors=video.errors)
 
 
@@ -137,7 +139,11 @@ def _probe(video: Video, still_frames: int, channel: Channel) -> None:
     video.open()
     frames = [frame for _, frame in _evenly_spaced(video, max(1, still_frames))]
     if not frames:
-        raise VideoFailure("cut short", cut) if cut else VideoFailure("no frames", f"{video.packets} packets")
+        raise (
+            VideoFailure("cut short", cut)
+            if cut
+            else VideoFailure("no frames", f"{video.packets} packets, none of which can be decoded")
+        )
     first, stream = frames[0], video.stream
     turned = round(first.rotation / 90) % 2 == 1
     metadata = {key.lower(): value for key, value in {**video.container.metadata, **stream.metadata}.items()}

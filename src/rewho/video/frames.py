@@ -8,6 +8,8 @@ waits where whoever takes the frames is slower.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.util
 import json
 import os
@@ -33,6 +35,7 @@ from rewho.video.people import Frame, Probe, VideoFailure
 
 STILL_FRAMES = 5  # the paper's
 HEADER_BYTES = 2**16  # most bytes of a message's header; the decoder reads hostile files and is not trusted
+PIPE_BYTES = 2**20  # the most that the system allows to everybody; the usual 64 kB mean 40 switches per HD frame
 START = "from rewho.video.decoder import main; main()"
 
 
@@ -158,12 +161,17 @@ class Decoding:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
+            start_new_session=True,  # a Ctrl-C is for us; what it ends is not the video's fault
             env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         )
         assert self._process.stdin and self._process.stdout
-        with self._process.stdin as request:
+        # A process that has died already says so by its exit status.
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as request:
             request.write(json.dumps(self._request).encode() + b"\n")
         self._pipe = self._process.stdout.fileno()
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with contextlib.suppress(PermissionError):  # a user's pipes have used up their share: it stays as it is
+                fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

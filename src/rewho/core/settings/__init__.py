@@ -30,6 +30,13 @@ from rewho.core.settings.parts import (
     OptimizerSettings,
     SamplerSettings,
 )
+from rewho.core.settings.pretrain import (
+    ContrastAugmentSettings,
+    ContrastSettings,
+    PretrainPictureSettings,
+    PretrainSettings,
+)
+from rewho.core.settings.table import TableSettings
 from rewho.core.settings.train import LossSettings, TrainSettings
 from rewho.core.settings.use import (
     CompareSettings,
@@ -44,6 +51,8 @@ __all__ = [
     "BranchSettings",
     "CheckpointSettings",
     "CompareSettings",
+    "ContrastAugmentSettings",
+    "ContrastSettings",
     "CropSettings",
     "CropsSettings",
     "DataSettings",
@@ -61,12 +70,15 @@ __all__ = [
     "ModelSettings",
     "OptimizerSettings",
     "PoseSettings",
+    "PretrainPictureSettings",
+    "PretrainSettings",
     "RepresentSettings",
     "RuleSettings",
     "SamplerSettings",
     "SamplingSettings",
     "ScreenSettings",
     "SelectionSettings",
+    "TableSettings",
     "TeachersSettings",
     "TermsSettings",
     "TrainSettings",

@@ -71,28 +71,42 @@ class AugmentSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The single-view model: backbone, pooling, embedding (FD section 3.1, figure 2).
+    """The model: backbone, pooling, head (FD section 3.1, figure 2), or one with several branches.
 
     Args:
+        kind: single_view, mgn (multiple granularity network) or bdb (batch drop block).
         backbone: squeezenet1_0, squeezenet1_1, resnet18 … resnet152, or any model name that timm knows.
         stride_one_at: Which ResNet stage keeps its stride at 1 for a total stride of 16: layer4 (the usual reading of
             "conv4_1") or layer3 (the literal one).
         pooling: stabilized_gmp (FD equation 5), gem, gap or gmp.
         pooling_kernel: Kernel of the average pooling inside stabilized_gmp.
-        embedding: Length of the embedding, such as 512, 2048 (students R50b, R152b) or 256 (partial teachers).
+        head: What follows the pooling of a single-view model: fc_bn (the paper's embedding), bn (the pooled feature,
+            normalised: BNNeck, where a triplet loss sees what comes before the normalisation) or none.
+        embedding: Length of the embedding, such as 512, 2048 (students R50b, R152b) or 256 (partial teachers); of all
+            heads together: a multiple of 8 for mgn, of 3 for bdb. With head bn or none it is the backbone's own length.
+        extra_bn: A batch normalisation where a head takes the backbone's map (LUPerson section 4.3): yes, no, or auto,
+            which adds it where the weights come from pre-training without labels.
         view: holistic, up1, mid1, dn1, up2, mid2 or dn2 (FD figure 1), or a YAML file that describes a view.
         input_size: Height and width of the network's input in pixels; empty takes the view's own.
-        pretrained: none, imagenet (downloaded by name), or a .safetensors / .pth file with backbone weights.
+        pretrained: none, imagenet (downloaded by name), a model folder of `rewho train` or `rewho pretrain`, or a
+            .safetensors / .pth file with backbone weights, such as a checkpoint of MoCo's or LUPerson's code.
+        pixel_mean: Channel means, red, green, blue from 0 to 1; empty takes those that the weights were made with.
+        pixel_std: Channel standard deviations; empty takes those that the weights were made with.
     """
 
+    kind: str = "single_view"
     backbone: str = "squeezenet1_1"
     stride_one_at: str = "layer4"
     pooling: str = "stabilized_gmp"
     pooling_kernel: int = 4
+    head: str = "fc_bn"
     embedding: int = 512
+    extra_bn: str = "auto"
     view: str = "holistic"
     input_size: tuple[int, ...] = ()
     pretrained: str = "imagenet"
+    pixel_mean: tuple[float, ...] = ()
+    pixel_std: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,9 +138,14 @@ class OptimizerSettings:
         nesterov: Nesterov momentum.
         weight_decay: Weight decay of every weight, as the paper has it.
         head_factor: Learning-rate factor of the layers that are not the backbone.
-        schedule: halve (multiply by 0.5 every `halve_every` epochs), cosine (to zero) or constant.
+        schedule: halve (multiply by 0.5 every `halve_every` epochs), steps (multiply by `step_factor` at each of
+            `step_epochs`), cosine (to zero) or constant.
         halve_every: Epochs between two halvings.
+        step_epochs: Epochs at which `steps` lowers the rate.
+        step_factor: What `steps` multiplies the rate with.
+        flat_epochs: Epoch at which `cosine` begins to fall; 0 is behind the warm-up.
         warmup_epochs: Epochs of linear warm-up from zero; may be a fraction.
+        freeze_epochs: Epochs in the beginning in which the pre-trained part does not move.
     """
 
     kind: str = "sgd"
@@ -137,7 +156,11 @@ class OptimizerSettings:
     head_factor: float = 1.0
     schedule: str = "halve"
     halve_every: float = 20.0
+    step_epochs: tuple[float, ...] = ()
+    step_factor: float = 0.1
+    flat_epochs: float = 0.0
     warmup_epochs: float = 0.0
+    freeze_epochs: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -171,12 +194,14 @@ class CheckpointSettings:
         keep: How many checkpoints to keep; the older ones are what a damaged newest one falls back to.
         spike_factor: Stop when the loss exceeds the median of the last 50 by this factor (and the largest by half);
             0 is off.
+        spike_after: Steps in the beginning in which a jump is no reason to stop.
     """
 
     every_epochs: int = 1
     every_steps: int = 0
     keep: int = 2
     spike_factor: float = 4.0
+    spike_after: int = 0
 
 
 class LoopSettings(Protocol):

@@ -22,15 +22,29 @@ from rewho.core.settings.parts import (
 
 @dataclass(frozen=True)
 class LossSettings:
-    """The identity loss (FD equation 1, as a mean over the batch).
+    """The losses: of identities (FD equation 1, as a mean over the batch), and of triplets.
 
     Args:
+        identity: Weight of the identity loss of each head; 0 leaves classifiers out.
+        triplet: Weight of the batch-hard triplet loss of each head; 0 leaves it out.
         label_smoothing: Share of the target spread over other identities, 0 to 1.
         smoothing_over: all (PyTorch: share / C to every class) or others (fast-reid: share / (C - 1) to the others).
+        classifier: linear, or circle (circle-softmax, fast-reid's MGN).
+        circle_scale: Scale of circle-softmax.
+        circle_margin: Margin of circle-softmax.
+        margin: Margin of the triplet loss; 0 is the soft margin.
+        triplet_distance: euclidean, unit_euclidean (of vectors of length 1) or unit_squared (2 - 2 cos).
     """
 
+    identity: float = 1.0
+    triplet: float = 0.0
     label_smoothing: float = 0.0
     smoothing_over: str = "all"
+    classifier: str = "linear"
+    circle_scale: float = 64.0
+    circle_margin: float = 0.35
+    margin: float = 0.3
+    triplet_distance: str = "euclidean"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,163 @@
+"""What distillation costs: a step beside a plain training step, stored beside online representations, extraction.
+
+python benchmarks/distillation.py [--backbones squeezenet1_1 resnet18] [--size 256 128] [--rounds 3] [--steps 3]
+    [--device cpu] [--precision 32] [--threads 0] [--out FILE]
+
+Pictures are random bytes: what a step costs does not depend on them. Both kinds of steps run in turns in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rewho.core.settings import (
+    BranchSettings,
+    DistillSettings,
+    EngineSettings,
+    LossSettings,
+    ModelSettings,
+    OptimizerSettings,
+)
+from rewho.data.batches import Batch
+from rewho.data.views import VIEWS
+from rewho.models.factorization import Factorization
+from rewho.models.heads import Classifier
+from rewho.models.single_view import SingleViewModel
+from rewho.pipeline.distilling import DistillBatch, DistillTask, OnlineTeachers
+from rewho.pipeline.embedding import embed_batches, embedder
+from rewho.stages.train import IdentityTask
+from rewho.train.engine import Engine, launch
+from rewho.train.optim import build_optimizer
+
+IDENTITIES, BATCH = 767, 32
+WIDTHS = {view: 512 if view == "holistic" else 256 for view in VIEWS}
+
+
+def student(backbone: str, size: tuple[int, int]) -> SingleViewModel:
+    """Return an untrained student."""
+    model = SingleViewModel(ModelSettings(backbone=backbone, pretrained="none"), size)
+    return model.to(memory_format=torch.channels_last)
+
+
+def stepper(task: nn.Module, batch: tuple[Tensor, ...], engine: Engine) -> Callable[[], None]:
+    """Return a function that takes one whole training step."""
+    task = task.to(engine.fabric.device)
+    optimizer = build_optimizer(task, [], OptimizerSettings())
+    wrapped, optimizer = engine.fabric.setup(task, optimizer)
+    batch = engine.fabric.to_device(batch)
+
+    def step() -> None:
+        wrapped.train()
+        engine.fabric.backward(wrapped(batch)["total"])
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if engine.fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def seconds(steps: dict[str, Callable[[], None]], rounds: int, count: int) -> dict[str, float]:
+    """Return the median seconds of each kind of step, measured in turns."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():
+        step()
+    for _ in range(rounds):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            for _ in range(count):
+                step()
+            times[name].append((time.perf_counter() - began) / count)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def distill_task(backbone: str, size: tuple[int, int], features: int, online: OnlineTeachers | None) -> DistillTask:
+    """Return student, classifier and seven views' branches."""
+    model = student(backbone, size)
+    factorization = Factorization(model.backbone.channels, 512, WIDTHS, features)
+    settings = DistillSettings(branches=BranchSettings(features=features))
+    return DistillTask(model, Classifier(512, IDENTITIES), factorization, WIDTHS, settings, online)
+
+
+def batches(size: tuple[int, int]) -> tuple[Batch, DistillBatch]:
+    """Return a batch of random bytes for each kind of step."""
+    random = np.random.default_rng(1)
+    images = torch.from_numpy(random.integers(0, 256, (BATCH, *size, 3), np.uint8)).permute(0, 3, 1, 2)
+    labels, rows = torch.from_numpy(random.integers(0, IDENTITIES, BATCH)), torch.arange(BATCH)
+    flipped = torch.zeros(BATCH, dtype=torch.bool)
+    targets = torch.from_numpy(random.standard_normal((BATCH, sum(WIDTHS.values())), np.float32))
+    keep = torch.ones(BATCH, len(WIDTHS), dtype=torch.bool)
+    distilled = DistillBatch(images, labels, rows, flipped, targets, keep, flipped)
+    return Batch(images, labels, rows, torch.zeros(BATCH, 4, dtype=torch.int32), flipped), distilled
+
+
+def squeezenet_teachers(device: torch.device) -> OnlineTeachers:
+    """Return seven untrained SqueezeNets, one per view at the paper's size."""
+    teachers = []
+    for view in VIEWS.values():
+        settings = ModelSettings(embedding=WIDTHS[view.name], view=view.name)
+        teachers.append(embedder(SingleViewModel(settings, view.size), EngineSettings(device=device.type)))
+    return OnlineTeachers(teachers)
+
+
+def extraction(device: torch.device, rounds: int) -> dict[str, float]:
+    """Return seconds for 128 pictures: the stage's way from uint8 arrays, and bare forward passes, flips included."""
+    model = embedder(student("squeezenet1_1", (256, 128)), EngineSettings(device=device.type))
+    pictures = [np.random.default_rng(2).integers(0, 256, (128, 64, 3), np.uint8)] * 128
+    bare = np.zeros((64, 256, 128, 3), np.uint8)
+
+    def whole() -> None:
+        for _ in model.stream(pictures, batch=64):
+            pass
+
+    def forward() -> None:
+        for _ in embed_batches(model.model, [bare, bare], model.device):
+            pass
+
+    return seconds({"represent": whole, "bare forward passes": forward}, rounds, 1)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbones", nargs="+", default=["squeezenet1_1", "resnet18"])
+    parser.add_argument("--size", nargs=2, type=int, default=[256, 128])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="32")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    size = (options.size[0], options.size[1])
+    engine = launch(EngineSettings(device=options.device, precision=options.precision, threads=options.threads))
+    plain, distilled = batches(size)
+    found: dict[str, dict[str, float]] = {}
+    for backbone in options.backbones:
+        steps = {"plain": stepper(IdentityTask(student(backbone, size), IDENTITIES, LossSettings()), plain, engine)}
+        for features in (512, 128):
+            task = distill_task(backbone, size, features, None)
+            steps[f"distil, {features} features"] = stepper(task, distilled, engine)
+        if backbone == "squeezenet1_1":
+            task = distill_task(backbone, size, 512, squeezenet_teachers(engine.fabric.device))
+            steps["distil, 512 features, online"] = stepper(task, distilled, engine)
+        found[backbone] = seconds(steps, options.rounds, options.steps)
+        for name, value in found[backbone].items():
+            print(f"{backbone:14} {name:30} {1000 * value:9.1f} ms  {value / found[backbone]['plain']:6.2f} x plain")
+    found["extraction"] = times = extraction(engine.fabric.device, options.rounds)
+    print(f"extraction takes {times['represent'] / times['bare forward passes']:.3f} of the bare forward passes' time")
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

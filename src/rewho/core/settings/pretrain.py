@@ -1,0 +1,155 @@
+"""Settings of `rewho pretrain`.
+
+The defaults are LUPerson's final setting (sections 4 and 5.1) where the paper gives a value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rewho.core.settings.parts import (
+    CheckpointSettings,
+    DataSettings,
+    EngineSettings,
+    ModelSettings,
+    OptimizerSettings,
+    SamplerSettings,
+)
+
+
+@dataclass(frozen=True)
+class ContrastAugmentSettings:
+    """Random changes that make a view of a picture (LUPerson section 4.2); the defaults are its -CJ+RE, area 0.6.
+
+    Args:
+        crop_area_low: Smallest share of the picture's area that a view shows.
+        crop_area_high: Largest share.
+        crop_ratio_low: Smallest width/height of what a view shows.
+        crop_ratio_high: Largest width/height. People are 0.375 to 0.667 wide; the paper's 0.75 to 1.333 show 44 percent
+            of a person's height.
+        jitter: Probability of colour jitter.
+        jitter_strength: Factors of brightness, contrast, saturation go from 1 - strength to 1 + strength.
+        jitter_hue: Largest turn of the hue, either way, as a share of a full turn.
+        grayscale: Probability of losing all colour.
+        blur: Probability of a Gaussian blur.
+        blur_sigma_low: Smallest standard deviation of the blur, in pixels of the view.
+        blur_sigma_high: Largest standard deviation.
+        flip: Probability of a horizontal flip.
+        erase: Probability that a rectangle is erased.
+        erase_area_low: Smallest erased share of the view's area.
+        erase_area_high: Largest erased share.
+        erase_aspect: Smallest height/width of the rectangle; the largest is its inverse.
+        erase_fill: mean (the pictures' mean colour, as the published code has it) or noise (as the paper says).
+    """
+
+    crop_area_low: float = 0.2
+    crop_area_high: float = 1.0
+    crop_ratio_low: float = 0.75
+    crop_ratio_high: float = 4 / 3
+    jitter: float = 0.0
+    jitter_strength: float = 0.4
+    jitter_hue: float = 0.1
+    grayscale: float = 0.2
+    blur: float = 0.5
+    blur_sigma_low: float = 0.1
+    blur_sigma_high: float = 2.0
+    flip: float = 0.5
+    erase: float = 0.5
+    erase_area_low: float = 0.02
+    erase_area_high: float = 0.6
+    erase_aspect: float = 0.3
+    erase_fill: str = "mean"
+
+
+@dataclass(frozen=True)
+class ContrastSettings:
+    """Momentum contrast (MoCo v2, LUPerson section 4.1).
+
+    Args:
+        temperature: What similarities are divided by; 0.07 in the paper, 0.1 in its published script.
+        queue: Keys to tell a picture from; any number.
+        momentum: Share of its own weights that the key encoder keeps at a step.
+        projection: Length of the vectors that are compared.
+        norm_group: Pictures that share a batch normalisation while training, on however many devices; 0 normalises
+            each device's part of a batch as a whole, which lets a single device cheat.
+        reference_batch: Batch that the learning rate is given for; another batch scales it. 0 takes the rate as it is.
+        freeze_patches: Transformers: leave the projection of patches as it was drawn, which keeps them stable
+            (MoCo v3).
+    """
+
+    temperature: float = 0.07
+    queue: int = 65536
+    momentum: float = 0.999
+    projection: int = 128
+    norm_group: int = 32
+    reference_batch: int = 2560
+    freeze_patches: bool = False
+
+
+@dataclass(frozen=True)
+class PretrainPictureSettings:
+    """How the pictures are held, and how many of them.
+
+    Args:
+        share: Share of the pictures to keep, 0 to 1; a smaller share is part of a larger one.
+        share_seed: Seed that draws the share.
+        memory_gb: Decoded pictures are kept in memory up to this many gigabytes, and decoded again each time beyond.
+        workers: Processes that prepare batches; 0 prepares them in the main process.
+        statistics_of: Pictures that mean and standard deviation are taken of; 0 takes all.
+    """
+
+    share: float = 1.0
+    share_seed: int = 1
+    memory_gb: float = 4.0
+    workers: int = 2
+    statistics_of: int = 50_000
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Everything that `rewho pretrain` does.
+
+    Args:
+        out: Folder of the run; it becomes the encoder's model folder.
+        crops: Folders of pictures, data sets (their training part is taken, without its labels), crop sets.
+        pictures: How they are held, and how many of them.
+        model: Which encoder; its head is left out, and its mean and deviation are those of the pictures.
+        contrast: Queue, temperature, momentum.
+        augment: What makes two views of a picture.
+        sampler: Batch; only `shuffle` makes sense.
+        optimizer: How the weights move; the rate is for `contrast.reference_batch`.
+        engine: Where it is computed.
+        checkpoint: When it is saved.
+        probe: Labelled data set that the encoder is scored on now and then, by nearest neighbours; empty is none.
+        probe_reading: How the probe is read; its `root` is replaced.
+        epochs: Passes over the pictures.
+        steps_per_epoch: Stop each epoch after so many steps; 0 takes them all.
+        evaluate_every: Score on the probe every so many epochs, and at the end; 0 is only at the end, -1 is never.
+        seed: Seed of every random draw.
+        resume: Continue an interrupted run found in `out`; false refuses where there is one.
+        allow_config_change: Resume although a setting or the pictures changed; the difference is logged.
+    """
+
+    out: Path = Path("runs/pretrain")
+    crops: tuple[Path, ...] = ()
+    pictures: PretrainPictureSettings = field(default_factory=PretrainPictureSettings)
+    model: ModelSettings = field(
+        default_factory=lambda: ModelSettings(backbone="resnet50", pooling="gap", head="none", pretrained="none")
+    )
+    contrast: ContrastSettings = field(default_factory=ContrastSettings)
+    augment: ContrastAugmentSettings = field(default_factory=ContrastAugmentSettings)
+    sampler: SamplerSettings = field(default_factory=lambda: SamplerSettings(batch=256))
+    optimizer: OptimizerSettings = field(
+        default_factory=lambda: OptimizerSettings(learning_rate=0.3, weight_decay=1e-4, schedule="cosine")
+    )
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
+    probe: Path | None = None
+    probe_reading: DataSettings = field(default_factory=DataSettings)
+    epochs: int = 200
+    steps_per_epoch: int = 0
+    evaluate_every: int = 20
+    seed: int = 1
+    resume: bool = True
+    allow_config_change: bool = False

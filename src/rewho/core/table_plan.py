@@ -1,0 +1,255 @@
+"""A paper's table as a document: which runs each of its rows needs, and what the paper measured.
+
+Such a file holds, beside `about` as every recipe does,
+
+* `title`, and `data`: the names of the paper's data sets;
+* `steps`: by name, each with its `stage`, optionally a `recipe` (relative to the file) and settings under `set`, where
+  `{NAME}` stands for the folder of an earlier step;
+* `rows`: each with a `label`, the step that leaves its `model` (or, by data set, several, with `default` for the rest),
+  and the figures of the `paper`; a row without a model is quoted from elsewhere;
+* `smoke`: settings by stage that are laid over the steps in the small variant, and the data sets it stands in for.
+
+`extends` takes all of another such file; its steps are kept, so that tables share their runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rewho.core.artifact import flatten
+from rewho.core.check import UserError, check_choice, nearest
+
+STAGES = ("pretrain", "train", "teachers", "represent", "distill")
+MEASURES = ("rank_1", "mAP")
+_FIELDS = ("about", "extends", "title", "data", "steps", "rows", "smoke")
+_STEP_FIELDS, _ROW_FIELDS = ("stage", "recipe", "set"), ("label", "model", "trained_on", "parameters", "paper")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+.-]{0,63}")
+_REFERENCE = re.compile(r"\{([^{}]+)\}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of a stage.
+
+    Args:
+        name: Its name, and that of its folder.
+        stage: The stage's verb.
+        recipe: The recipe that it starts from; None takes the stage's defaults.
+        settings: Settings on top, by dotted name; text may refer to earlier steps.
+    """
+
+    name: str
+    stage: str
+    recipe: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def needs(self) -> list[str]:
+        """Return the names of the steps that this one refers to.
+
+        Example:
+            >>> Step("fd", "distill", settings={"student": "{initial}", "epochs": 3}).needs()
+            ['initial']
+        """
+        return [name.split("/")[0] for value in self.settings.values() for name in _REFERENCE.findall(str(value))]
+
+    def resolved(self, folders: Mapping[str, Path]) -> dict[str, Any]:
+        """Return the settings with every reference replaced by that step's folder.
+
+        Example:
+            >>> Step("fd", "distill", settings={"student": "{initial}"}).resolved({"initial": Path("runs/s")})
+            {'student': 'runs/s'}
+        """
+
+        def place(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
+            if isinstance(value, list):
+                return [place(item) for item in value]
+            if not isinstance(value, str):
+                return value
+            return _REFERENCE.sub(lambda found: _inside(folders, found[1]).as_posix(), value)
+
+        return {name: place(value) for name, value in self.settings.items()}
+
+
+def _inside(folders: Mapping[str, Path], reference: str) -> Path:
+    name, _, below = reference.partition("/")
+    return folders[name] / below if below else folders[name]
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One row of the table.
+
+    Args:
+        label: What stands at its left.
+        models: The step whose folder is evaluated, or a folder inside a step's, by data set; `default` for all others.
+            Empty for a row that is only quoted.
+        trained_on: The data set that it is trained on where that is not the one it is tested on.
+        parameters: The paper's number of parameters in millions.
+        paper: The paper's figures in percent, in the order of `MEASURES`, by data set.
+    """
+
+    label: str
+    models: Mapping[str, str] = field(default_factory=dict)
+    trained_on: str = ""
+    parameters: float | None = None
+    paper: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+
+    def model(self, trained_on: str) -> str:
+        """Return the step, or the folder inside a step's, that is evaluated when trained on a data set."""
+        return self.models.get(trained_on, self.models.get("default", ""))
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """A paper's table.
+
+    Args:
+        name: Its name.
+        title: What it shows.
+        data: The paper's data sets.
+        steps: By name, each after those that it needs.
+        rows: From top to bottom.
+        smoke: By stage, settings of the small variant.
+        smoke_data: Data sets that the small variant stands in for.
+    """
+
+    name: str
+    title: str
+    data: tuple[str, ...]
+    steps: Mapping[str, Step]
+    rows: tuple[PlanRow, ...]
+    smoke: Mapping[str, Mapping[str, Any]]
+    smoke_data: tuple[str, ...]
+
+    def chain(self, model: str) -> list[Step]:
+        """Return the steps that a model needs, in the order they have to be run, its own last."""
+        wanted: set[str] = set()
+        waiting = [model.split("/", maxsplit=1)[0]]
+        while waiting:
+            name = waiting.pop()
+            wanted.add(name)
+            waiting += self.steps[name].needs()
+        return [step for name, step in self.steps.items() if name in wanted]
+
+    def select(self, labels: Sequence[str]) -> tuple[PlanRow, ...]:
+        """Return the rows of these labels, all where none is given.
+
+        Raises:
+            UserError: No such row.
+        """
+        known = [row.label for row in self.rows]
+        for label in labels:
+            check_choice("--rows", label, known)
+        return tuple(row for row in self.rows if not labels or row.label in labels)
+
+
+def find_plan(name: str, folders: Sequence[Path]) -> Path:
+    """Return the file of a table: `name` itself where it is one, or `*/tables/NAME.yaml` in the first folder with it.
+
+    Args:
+        name: A file, or a table's name.
+        folders: Where recipes lie.
+
+    Raises:
+        UserError: There is none; names those that there are.
+    """
+    if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
+        return Path(name)
+    there = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*/tables/*.yaml"))}
+    tables = [stem for stem, path in there.items() if not path.stem.startswith("steps")]
+    if name not in tables:
+        near = nearest(name, tables)
+        raise UserError(
+            "table",
+            expected=f"one of {', '.join(sorted(tables))}, or a YAML file" if tables else "a YAML file",
+            got=repr(name) if name else "none",
+            fix=f"Did you mean {near!r}?" if near else "Name a table: rewho table fd7 --data.root FOLDER.",
+        )
+    return there[name]
+
+
+def read_plan(path: Path) -> TablePlan:
+    """Return the table that a file describes.
+
+    Raises:
+        UserError: Not such a file, an unknown field or stage, or a reference to a step that is not there.
+    """
+    content = _layers(path)
+    what = f"table {path}"
+    if not content.get("rows") or not content.get("data"):
+        raise UserError(what, expected="rows and data", got=", ".join(content), fix="Look at recipes/fd/tables.")
+    steps = content.get("steps", {})
+    rows = tuple(_row(what, row) for row in content["rows"])
+    for row in rows:
+        for model in row.models.values():
+            check_choice(f"{what}, model of {row.label!r}", model.split("/")[0], list(steps))
+    labels = [row.label for row in rows]
+    if len(set(labels)) < len(labels):
+        raise UserError(what, expected="rows with labels of their own", got=", ".join(labels), fix="Rename one.")
+    data = tuple(map(str, content["data"]))
+    smoke = dict(content.get("smoke") or {})
+    smoke_data = tuple(map(str, smoke.pop("data", data[:1])))
+    by_stage = {stage: flatten(settings) for stage, settings in smoke.items()}
+    title = str(content.get("title", path.stem))
+    return TablePlan(path.stem, title, data, steps, rows, by_stage, smoke_data)
+
+
+def _layers(path: Path) -> dict[str, Any]:
+    """Return a file's content on top of what it extends; steps and the small variant are merged, all else replaced."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(
+            f"table {path}", expected="a readable YAML file", got=" ".join(str(error).split()), fix="Check the file."
+        ) from error
+    _known(f"table {path}", content, _FIELDS)
+    below = _layers(path.parent / str(content["extends"])) if "extends" in content else {}
+    steps = dict(below.get("steps", {}))
+    for name, step in (content.get("steps") or {}).items():
+        steps[name] = _step(f"table {path}, step {name}", str(name), step, path.parent, list(steps))
+    smoke = {**below.get("smoke", {}), **(content.get("smoke") or {})}
+    return {**below, **content, "steps": steps, "smoke": smoke}
+
+
+def _known(what: str, content: object, known: Sequence[str]) -> Mapping[str, Any]:
+    if not isinstance(content, Mapping):
+        raise UserError(what, expected="names and values", got=type(content).__name__, fix="Look at recipes/fd/tables.")
+    for name in content:
+        check_choice(f"{what}: field", str(name), known)
+    return content
+
+
+def _step(what: str, name: str, content: object, folder: Path, earlier: Sequence[str]) -> Step:
+    fields = _known(what, content, _STEP_FIELDS)
+    if not _NAME.fullmatch(name):
+        raise UserError(what, expected="a name that a folder can have", got=repr(name), fix="Rename the step.")
+    stage = check_choice(f"{what}: stage", str(fields.get("stage", "")), STAGES)
+    recipe = folder / str(fields["recipe"]) if "recipe" in fields else None
+    step = Step(name, stage, recipe, flatten(fields.get("set") or {}))
+    for needed in step.needs():
+        check_choice(f"{what}: reference", needed, earlier)
+    return step
+
+
+def _row(what: str, content: object) -> PlanRow:
+    fields = _known(f"{what}, row", content, _ROW_FIELDS)
+    model = fields.get("model") or {}
+    models = (
+        {str(key): str(value) for key, value in model.items()} if isinstance(model, Mapping) else {"default": model}
+    )
+    paper = {str(key): tuple(figures) for key, figures in (fields.get("paper") or {}).items()}
+    for key, figures in paper.items():
+        if len(figures) != len(MEASURES):
+            raise UserError(
+                f"{what}, {fields['label']}, {key}",
+                expected=f"{len(MEASURES)} figures: {', '.join(MEASURES)}",
+                got=str(figures),
+                fix="Write null for a figure that the paper does not give.",
+            )
+    return PlanRow(str(fields["label"]), models, str(fields.get("trained_on", "")), fields.get("parameters"), paper)

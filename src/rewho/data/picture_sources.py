@@ -1,0 +1,231 @@
+"""Pictures without labels, from wherever they are: folders, crop sets, training parts of data sets, all of them joined.
+
+A source is anything with a length, pictures by row, a name for each row, and a digest of what it holds.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.artifact import hash_file
+from rewho.core.check import UserError, check_range
+from rewho.core.runtime import generator
+from rewho.data.benchmarks import read, recognise
+from rewho.data.file_lists import check_folder, list_pictures
+from rewho.data.pictures import Pictures, decode
+from rewho.data.shards import INDEX, CropSet
+
+SMALLEST_DEVIATION = 1.0
+"""Grey levels; pictures of one colour have none, and networks divide by it."""
+
+
+class PictureSource(Protocol):
+    """Pictures by row."""
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        """Return picture `row`, uint8 RGB [H, W, 3]."""
+
+    def name(self, row: int) -> str:
+        """Return what to call picture `row` in messages."""
+
+
+class FilePictures:
+    """Picture files, decoded at every access or, after `hold`, kept in memory.
+
+    Args:
+        root: Folder that the names are relative to.
+        names: Paths of the files within it.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self.root, self.names = root, tuple(names)
+        self._held: Pictures | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        return decode(self.root / self.names[row]) if self._held is None else self._held[row]
+
+    def name(self, row: int) -> str:
+        """Return the file's path."""
+        return str(self.root / self.names[row])
+
+    def hold(self, memory_gb: float, progress: Callable[[int, int], None] | None = None) -> int:
+        """Decode all pictures into memory if they fit; returns the bytes that they take, 0 where they do not fit.
+
+        Args:
+            memory_gb: Most memory for them, in gigabytes.
+            progress: Called with (done, total) while they are decoded.
+        """
+        held = Pictures([self.root / name for name in self.names], memory_gb, progress=progress)
+        self._held = held if held.in_memory else None
+        return held.bytes
+
+
+@dataclass(frozen=True)
+class JoinedPictures:
+    """Several sources as one, or a share of them.
+
+    Args:
+        sources: The sources, one after the other.
+        digest: sha256 over what they hold.
+        rows: int64, the rows of all sources together that are kept, ascending; None keeps all.
+    """
+
+    sources: tuple[PictureSource, ...]
+    digest: str
+    rows: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sources)) if self.rows is None else len(self.rows)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(map(len, self.sources)))
+
+    def _place(self, row: int) -> tuple[PictureSource, int]:
+        row = int(self.rows[row]) if self.rows is not None else row
+        number = bisect.bisect_right(self._ends, row)
+        return self.sources[number], row - (self._ends[number - 1] if number else 0)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        source, within = self._place(row)
+        return source[within]
+
+    def name(self, row: int) -> str:
+        """Return what to call picture `row` in messages."""
+        source, within = self._place(row)
+        return source.name(within)
+
+    def summary(self) -> str:
+        """Return one line that says how many pictures there are."""
+        total = sum(map(len, self.sources))
+        kept = "" if self.rows is None else f", {len(self.rows):,} of them kept"
+        return f"{total:,} pictures without labels from {len(self.sources)} source(s){kept}"
+
+    def share(self, share: float, seed: int) -> JoinedPictures:
+        """Return a random share; with one seed a smaller share is part of a larger one.
+
+        Raises:
+            UserError: The share is not above 0 and at most 1.
+        """
+        check_range("--pictures.share", share, 1e-9, 1)
+        if share == 1:
+            return self
+        order = generator(seed, "share of crops").permutation(len(self))
+        rows = np.sort(order[: max(1, int(len(self) * share))])
+        return JoinedPictures(self.sources, f"{self.digest}, share {share} of seed {seed}", rows)
+
+
+def open_pictures(folders: Sequence[Path]) -> JoinedPictures:
+    """Open folders of pictures as one source.
+
+    Args:
+        folders: Each a crop set, a data set of a known layout, whose training part is taken and nothing else, or a
+            folder of pictures, searched with its sub-folders.
+
+    Raises:
+        UserError: No folder, a missing one, or one without pictures.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "a.png").write_bytes(cv2.imencode(".png", np.zeros((4, 2, 3), np.uint8))[1].tobytes())
+        ...     pictures = open_pictures([Path(folder)])
+        ...     len(pictures), pictures[0].shape
+        (1, (4, 2, 3))
+    """
+    if not folders:
+        raise UserError(
+            "--crops", expected="one or more folders", got="none", fix="Pass --crops FOLDER, a folder of pictures."
+        )
+    opened = [_open(Path(folder).expanduser()) for folder in folders]
+    digest = hashlib.sha256("\0".join(digest for _, digest in opened).encode()).hexdigest()
+    return JoinedPictures(tuple(source for source, _ in opened), digest)
+
+
+def _open(folder: Path) -> tuple[PictureSource, str]:
+    check_folder(folder)
+    if (folder / INDEX).is_file():
+        return CropSet.open(folder), hash_file(folder / INDEX)
+    if recognise(folder)[0] != "folder":
+        table = read(folder)
+        table = table.select("pool" if table.in_split("pool").any() else "train")
+        return FilePictures(table.root, table.paths), table.digest()
+    names = list_pictures(folder)
+    return FilePictures(folder, names), hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def hold_in_memory(
+    pictures: JoinedPictures, memory_gb: float, progress: Callable[[int, int], None] | None = None
+) -> int:
+    """Decode the files of all sources into memory, each if it fits as a whole; returns the bytes taken.
+
+    Crop sets are mapped into memory anyway, and a share of the pictures is decoded at each access.
+
+    Args:
+        pictures: The sources.
+        memory_gb: Most memory for decoded pictures, in gigabytes.
+        progress: Called with (done, total) of each source while it is decoded.
+    """
+    taken = 0
+    for source in pictures.sources if pictures.rows is None else ():
+        if isinstance(source, FilePictures):
+            taken += source.hold(max(0.0, memory_gb - taken / 1e9), progress)
+    return taken
+
+
+def channel_statistics(
+    pictures: JoinedPictures, count: int, done: Callable[[int], None] = lambda count: None
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return mean and standard deviation of red, green, blue, 0 to 1; every picture weighs the same, whatever its size.
+
+    Args:
+        pictures: What to look at, one at a time.
+        count: Pictures to take, drawn at random but always the same; 0 takes all.
+        done: Called with the number of pictures of each finished step.
+
+    Raises:
+        UserError: A picture cannot be read.
+
+    Example:
+        >>> black, white = np.zeros((2, 2, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)
+        >>> class Two(FilePictures):
+        ...     def __getitem__(self, row): return (black, white)[row]
+        >>> channel_statistics(JoinedPictures((Two(Path("."), ("a", "b")),), ""), 0)
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    """
+    rows = np.arange(len(pictures))
+    if 0 < count < len(rows):
+        rows = np.sort(generator(0, "statistics").permutation(len(rows))[:count])
+
+    def moments(row: int) -> NDArray[np.float64]:
+        mean, deviation = cv2.meanStdDev(pictures[row])
+        return np.concatenate([mean, mean**2 + deviation**2], axis=1)
+
+    total = np.zeros((3, 2))
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(rows), 256):
+            step = rows[start : start + 256].tolist()
+            total += sum(pool.map(moments, step))
+            done(len(step))
+    mean, square = total.T / len(rows)
+    deviation = np.maximum(np.sqrt(np.maximum(square - mean**2, 0.0)), SMALLEST_DEVIATION)
+    first, second = ((values / 255).round(4).tolist() for values in (mean, deviation))
+    return (first[0], first[1], first[2]), (second[0], second[1], second[2])

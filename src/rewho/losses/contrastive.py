@@ -1,0 +1,85 @@
+"""InfoNCE: tell the other view of the same picture from a queue of other pictures (LUPerson equation 1).
+
+Unusual: the positive's column is never concatenated with the queue's, because that copies the largest tensor of the
+whole training, [N, K]; two logarithms of sums are added instead. Everything is computed in float32 or more: with a
+temperature of 0.07 a score in half precision is off by more than a hundredth.
+
+Letters: N queries, K keys in the queue, D embedding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rewho.core.check import UserError, check_range
+
+
+class Scores(NamedTuple):
+    """Similarities divided by the temperature.
+
+    Attributes:
+        positive: [N], of each query and its own key.
+        negative: [N, K], of each query and every key of the queue.
+    """
+
+    positive: Tensor
+    negative: Tensor
+
+
+def contrastive_scores(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.07) -> Scores:
+    """Return the scores that InfoNCE compares.
+
+    Args:
+        queries: [N, D], of length 1; gradients flow into them only.
+        keys: [N, D], of length 1: the other view of each query's picture.
+        queue: [K, D], of length 1: views of other pictures.
+        temperature: 0.001 to 10; 0.07 in the paper.
+
+    Raises:
+        UserError: Shapes do not fit, or the temperature is out of range.
+
+    Example:
+        >>> east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+        >>> contrastive_scores(east, east, north, temperature=0.5)
+        Scores(positive=tensor([2.]), negative=tensor([[0.]]))
+    """
+    check_range("--contrast.temperature", temperature, 0.001, 10)
+    if queries.ndim != 2 or keys.shape != queries.shape or queue.ndim != 2 or queue.shape[1] != queries.shape[1]:
+        raise UserError(
+            "InfoNCE",
+            expected="queries [N, D], keys [N, D] and a queue [K, D]",
+            got=f"{list(queries.shape)}, {list(keys.shape)}, {list(queue.shape)}",
+            fix="Pass the queue with one key per row.",
+        )
+    with torch.autocast(queries.device.type, enabled=False):
+        precision = torch.promote_types(queries.dtype, torch.float32)
+        queries, keys, queue = (part.to(precision) for part in (queries, keys.detach(), queue.detach()))
+        scaled = queries / temperature
+        return Scores((scaled * keys).sum(dim=1), scaled @ queue.T)
+
+
+def info_nce(scores: Scores) -> Tensor:
+    """Return the mean of -log(exp(s+) / (exp(s+) + sum of exp(s-))) over the queries (LUPerson equation 1).
+
+    Returns:
+        Scalar, at least 0; log(K + 1) where all scores are equal.
+
+    Example:
+        >>> round(info_nce(Scores(torch.zeros(2), torch.zeros(2, 3))).item(), 4)  # log 4
+        1.3863
+    """
+    everything = torch.logaddexp(scores.positive, scores.negative.logsumexp(dim=1))
+    return (everything - scores.positive).mean()
+
+
+def share_found(scores: Scores) -> Tensor:
+    """Return the share of queries whose own key is nearer than all of the queue, a scalar from 0 to 1.
+
+    Example:
+        >>> share_found(Scores(torch.tensor([2.0, 1.0]), torch.tensor([[1.0, 1.5], [3.0, 0.0]]))).item()
+        0.5
+    """
+    return (scores.positive > scores.negative.amax(dim=1)).float().mean()

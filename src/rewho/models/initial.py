@@ -1,0 +1,156 @@
+"""Where a model's first weights come from: nothing, ImageNet, an encoder or model of ours, a published checkpoint.
+
+What is known about the origin goes with the weights: the pictures' mean and deviation, whether labels were used (which
+decides about the extra batch normalisation, LUPerson section 4.3), and enough to write the provenance down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rewho.core.artifact import hash_file
+from rewho.core.check import UserError
+from rewho.core.settings import ModelSettings
+from rewho.models.backbone import build_backbone, fill, load_pretrained, read_weights
+from rewho.models.kinds import build_model
+from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
+from rewho.models.weights import TENSORS, read_card, tensors_of
+
+QUERY_ENCODER = "encoder_q."
+"""What the names of MoCo's checkpoints hold (facebookresearch/moco, and LUPerson's code after it)."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where first weights come from, as plain values that a file can hold.
+
+    Args:
+        mean: Channel means that the weights expect, RGB in 0 to 1.
+        std: Channel standard deviations that they expect.
+        labels: Whether they were trained with labels; None where there was no training or nothing is known.
+        provenance: What goes into `model.json`.
+    """
+
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    labels: bool | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def origin_of(settings: ModelSettings) -> Origin:
+    """Look at where first weights shall come from, without loading them into anything.
+
+    Args:
+        settings: `pretrained` and, to override what it says, `pixel_mean` and `pixel_std` are used.
+
+    Raises:
+        UserError: No such file or folder, or one that holds no weights.
+
+    Example:
+        >>> origin_of(ModelSettings(pretrained="none")).provenance
+        {'weights_began_as': 'none'}
+    """
+    origin = _origin(settings.pretrained)
+    if settings.pixel_mean:
+        origin = replace(origin, mean=_three("--model.pixel_mean", settings.pixel_mean))
+    if settings.pixel_std:
+        origin = replace(origin, std=_three("--model.pixel_std", settings.pixel_std))
+    return origin
+
+
+def _origin(source: str) -> Origin:
+    provenance: dict[str, Any] = {"weights_began_as": source}
+    if source == "none":
+        return Origin(provenance=provenance)
+    if source == "imagenet":
+        return Origin(labels=True, provenance=provenance)
+    path = Path(source)
+    if path.is_dir():
+        card = read_card(path)
+        before = card.get("provenance", {})
+        provenance |= {
+            "weights_sha256": hash_file(path / TENSORS),
+            "before": {name: card.get(name) for name in ("trained_on", "licence", "provenance", "metrics")},
+        }
+        return Origin(tuple(card["mean"]), tuple(card["std"]), before.get("labels", True), provenance)
+    names = read_weights(path)
+    provenance["weights_sha256"] = hash_file(path)
+    contrastive = any(QUERY_ENCODER in name for name in names)
+    if contrastive:
+        provenance["layout"] = "MoCo checkpoint, query encoder"
+    return Origin(labels=False if contrastive else None, provenance=provenance)
+
+
+def _three(option: str, values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(values) != 3 or not all(0 < value < 1 for value in values):
+        raise UserError(option, expected="three numbers between 0 and 1", got=str(values), fix="Divide by 255.")
+    return values
+
+
+def resolve(settings: ModelSettings, origin: Origin) -> ModelSettings:
+    """Return the settings with the question of the extra batch normalisation answered.
+
+    Example:
+        >>> resolve(ModelSettings(), Origin(labels=False)).extra_bn
+        'yes'
+    """
+    if settings.extra_bn != "auto":
+        return settings
+    return replace(settings, extra_bn="yes" if origin.labels is False else "no")
+
+
+def initialise(model: SingleViewModel) -> str:
+    """Give a new model its first weights, from where its settings say; returns one readable line about it.
+
+    A model folder of the same kind gives all parts that pre-training can give; any other gives its backbone.
+
+    Raises:
+        UserError: Weights are missing or do not fit.
+    """
+    settings, source = model.settings, model.settings.pretrained
+    if source == "none":
+        return f"{settings.backbone}: random weights"
+    plain = build_backbone(settings.backbone, settings.stride_one_at, model.input_size)
+    folder = Path(source)
+    if source == "imagenet" or not folder.is_dir():
+        said = load_pretrained(plain, settings.backbone, source)
+        model.take(plain)
+        return said
+    card, tensors = read_card(folder), tensors_of(folder)
+    kind = card["architecture"].get("kind", "single_view")
+    parts = model.pretrained_parts()
+    if kind == settings.kind:
+        for name, part in parts.items():
+            fill(part, _under(tensors, name), f"{name} of {folder}")
+        return f"{settings.backbone}: {', '.join(parts)} of {folder}"
+    if kind == "mgn":
+        raise UserError(
+            f"--model.pretrained {folder}",
+            expected="a model with one plain backbone",
+            got="an MGN, whose backbone ends in three branches",
+            fix="Choose another model folder, or --model.kind mgn.",
+        )
+    fill(plain, _under(tensors, "backbone"), f"backbone of {folder}")
+    model.take(plain)
+    return f"{settings.backbone}: backbone of {folder}"
+
+
+def _under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
+
+
+def first_model(settings: ModelSettings, input_size: tuple[int, int], origin: Origin) -> SingleViewModel:
+    """Build a model for weights of that origin; they are not loaded yet, see `initialise`.
+
+    Example:
+        >>> origin = Origin(labels=False)
+        >>> model = first_model(ModelSettings(embedding=8), (64, 32), origin)
+        >>> model.settings.extra_bn
+        'yes'
+    """
+    return build_model(resolve(settings, origin), input_size, origin.mean, origin.std)

@@ -1,0 +1,42 @@
+"""Every kind of model by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rewho.core.check import check_choice
+from rewho.core.settings import ModelSettings
+from rewho.models.bdb import BatchDropModel
+from rewho.models.mgn import MultipleGranularityModel
+from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
+
+KINDS: Mapping[str, type[SingleViewModel]] = {
+    "single_view": SingleViewModel,
+    "mgn": MultipleGranularityModel,
+    "bdb": BatchDropModel,
+}
+
+
+def build_model(
+    settings: ModelSettings,
+    input_size: tuple[int, int],
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+) -> SingleViewModel:
+    """Build an untrained model of the kind that its settings name.
+
+    Args:
+        settings: Architecture.
+        input_size: Height and width of the input in pixels.
+        mean: Channel means of the pictures, RGB in 0 to 1.
+        std: Channel standard deviations of the pictures.
+
+    Raises:
+        UserError: No such kind, or settings that do not fit it.
+
+    Example:
+        >>> build_model(ModelSettings(kind="bdb", embedding=12), (64, 32)).settings.embedding
+        12
+    """
+    check_choice("--model.kind", settings.kind, tuple(KINDS))
+    return KINDS[settings.kind](settings, input_size, mean, std)

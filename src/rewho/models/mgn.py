@@ -1,0 +1,153 @@
+"""MGN, the multiple granularity network (Wang et al., ACM MM 2018), as fast-reid and LUPerson train it.
+
+A ResNet is shared up to the first block of its third stage; what follows exists three times. The branches' maps are
+looked at whole and cut into 1, 2 and 3 stripes: 8 heads of generalised-mean pooling, FC and batch normalisation. All
+heads are made and called by one loop.
+
+Letters: N images, C channels, D embedding of all heads together.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from rewho.core.check import UserError
+from rewho.core.settings import ModelSettings
+from rewho.models.backbone import Backbone
+from rewho.models.heads import Embedding, Features
+from rewho.models.pooling import GeneralizedMeanPool
+from rewho.models.single_view import SingleViewModel, extra_normalisation
+
+STRIPES = (1, 2, 3)
+"""Into how many stripes each branch's map is cut; 1 is the whole map alone."""
+HEADS = sum(1 if count == 1 else 1 + count for count in STRIPES)
+
+
+def cut_resnet(network: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """Cut a ResNet behind the first block of its third stage.
+
+    Returns:
+        What is shared, and what each branch has of its own.
+
+    Raises:
+        UserError: The network is no ResNet.
+    """
+    layers = dict(network.named_children())
+    if not {"layer1", "layer2", "layer3", "layer4"} <= layers.keys():
+        raise UserError(
+            "--model.kind mgn",
+            expected="a ResNet, such as --model.backbone resnet50",
+            got=name,
+            fix="Choose a ResNet, or another --model.kind.",
+        )
+    before = list(layers)[: list(layers).index("layer3")]
+    shared = [(place, layers[place]) for place in before]
+    third = list(layers["layer3"].children())
+    trunk, own = nn.Sequential(), nn.Sequential()
+    for place, layer in [*shared, ("layer3_0", third[0])]:
+        trunk.add_module(place, layer)
+    for number, block in enumerate(third[1:], 1):
+        own.add_module(f"layer3_{number}", block)
+    own.add_module("layer4", layers["layer4"])
+    return trunk, own
+
+
+class StripeHead(nn.Module):
+    """Generalised mean over a piece of a map, then FC and batch normalisation.
+
+    Args:
+        channels: Channels C of the map.
+        size: Length of this head's embedding; 256 in the paper.
+
+    Example:
+        >>> StripeHead(8, 4)(torch.rand(2, 8, 3, 8)).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.pooling = GeneralizedMeanPool()
+        self.embedding = Embedding(channels, size)
+
+    def forward(self, piece: Tensor) -> Tensor:
+        """Map [N, C, h, w] to [N, D]."""
+        embedding: Tensor = self.embedding(self.pooling(piece))
+        return embedding
+
+
+class MultipleGranularityModel(SingleViewModel):
+    """Three branches, eight heads; their embeddings, one after the other, are the model's.
+
+    Args:
+        settings: `embedding` is the length of all heads together, a multiple of 8; 8 x 256 = 2048 in the paper. Pooling
+            and head are MGN's own, whatever the settings say.
+        input_size: Height and width of the input in pixels; 384 x 128 in the paper.
+        mean: Channel means of the pictures, RGB in 0 to 1.
+        std: Channel standard deviations of the pictures.
+
+    Raises:
+        UserError: The backbone is no ResNet, or the embedding does not divide by 8.
+
+    Example:
+        >>> settings = ModelSettings(kind="mgn", backbone="resnet18", embedding=64, pretrained="none")
+        >>> model = MultipleGranularityModel(settings, (96, 32)).eval()
+        >>> model(torch.zeros(2, 3, 96, 32, dtype=torch.uint8)).shape
+        torch.Size([2, 64])
+    """
+
+    def build(self, settings: ModelSettings, backbone: Backbone) -> None:
+        """Make trunk, branches and heads."""
+        if settings.embedding % HEADS:
+            raise UserError(
+                "--model.embedding",
+                expected=f"a multiple of {HEADS}, the number of MGN's heads",
+                got=str(settings.embedding),
+                fix="Pass --model.embedding 2048.",
+            )
+        trunk, own = cut_resnet(backbone.body, settings.backbone)
+        channels, size = backbone.channels, settings.embedding // HEADS
+        self.settings = replace(settings, pooling="gem", head="fc_bn")
+        self.backbone = Backbone(trunk, channels)
+        self.branches = nn.ModuleList(copy.deepcopy(own) for _ in STRIPES)
+        self.recalibrations = nn.ModuleList(extra_normalisation(settings, channels) for _ in STRIPES)
+        self.heads = nn.ModuleList(StripeHead(channels, size) for _ in range(HEADS))
+
+    def pretrained_parts(self) -> Mapping[str, nn.Module]:
+        """Return trunk and branches."""
+        return {"backbone": self.backbone, "branches": self.branches}
+
+    def take(self, backbone: Backbone) -> None:
+        """Take over the weights of a plain ResNet; every branch begins with the same ones."""
+        trunk, own = cut_resnet(backbone.body, self.settings.backbone)
+        self.backbone.body.load_state_dict(trunk.state_dict())
+        for branch in self.branches:
+            branch.load_state_dict(own.state_dict())
+
+    def classified_sizes(self) -> tuple[int, ...]:
+        """Return the length of each head's embedding."""
+        return (self.settings.embedding // HEADS,) * HEADS
+
+    def _embeddings(self, shared: Tensor) -> list[list[Tensor]]:
+        """Return, for each branch, the embeddings of the whole map and of its stripes."""
+        heads, found = iter(self.heads), []
+        for count, branch, recalibration in zip(STRIPES, self.branches, self.recalibrations, strict=True):
+            branch_map = recalibration(branch(shared))
+            stripes = torch.tensor_split(branch_map, count, dim=2) if count > 1 else ()
+            found.append([next(heads)(piece) for piece in (branch_map, *stripes)])
+        return found
+
+    def represent(self, feature_map: Tensor) -> Tensor:
+        """Return the embedding [N, D] of the trunk's map: that of every head, one after the other."""
+        return torch.cat([embedding for branch in self._embeddings(feature_map) for embedding in branch], dim=1)
+
+    def features(self, images: Tensor) -> Features:
+        """Return 8 features for classifiers and 5 for triplets: those of 3 whole maps, 2 stripes joined, 3 joined."""
+        branches = self._embeddings(self.feature_map(images))
+        whole = [embeddings[0] for embeddings in branches]
+        stripes = [torch.cat(embeddings[1:], dim=1) for embeddings in branches if len(embeddings) > 1]
+        return Features(tuple(feature for branch in branches for feature in branch), (*whole, *stripes))

@@ -1,0 +1,101 @@
+"""Batch normalisation over groups of a batch, so that one device does what several would do.
+
+Batch statistics tell which pictures were in a batch together: contrastive learning can read the answer off them instead
+of looking at the picture (MoCo, section 3.3). Several devices hide it by normalising each its own part. Here one
+device normalises its batch in groups of a fixed number of pictures, so results do not depend on how many devices there
+are: groups of 32 on one device are what eight devices with 32 pictures each do.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rewho.core.check import UserError
+
+
+class _SplitBatchNorm(nn.Module):
+    """Normalises each group of `group` consecutive pictures by its own statistics while training.
+
+    It takes over the parameters and buffers of the layer that it replaces, under the same names, so that saved weights
+    fit with and without it. Running statistics move once per batch, towards the mean over the groups.
+
+    Args:
+        layer: The layer that it replaces.
+        group: Pictures per group.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, layer: nn.BatchNorm1d | nn.BatchNorm2d, group: int) -> None:
+        super().__init__()
+        self.group, self.eps, self.momentum = group, layer.eps, layer.momentum or 0.1
+        self.weight, self.bias = layer.weight, layer.bias
+        for name, buffer in layer.named_buffers(recurse=False):
+            self.register_buffer(name, buffer)
+        self.train(layer.training)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise [N, C] or [N, C, h, w]; N is a multiple of the group while training.
+
+        Raises:
+            UserError: The batch cannot be split into groups.
+        """
+        if not self.training:
+            return F.batch_norm(
+                features, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        if len(features) % self.group:
+            raise UserError(
+                "--contrast.norm_group",
+                expected=f"a divisor of the {len(features)} pictures of one pass on one device",
+                got=str(self.group),
+                fix="Choose a batch that is a multiple of devices x accumulate x norm_group.",
+            )
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+        share = self.momentum * self.group / len(features)
+        parts = [
+            F.batch_norm(part, self.running_mean, self.running_var, self.weight, self.bias, True, share, self.eps)
+            for part in torch.split(features, self.group)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def split_batch_norm(network: nn.Module, group: int) -> int:
+    """Let every batch normalisation of a network work on groups of `group` pictures; returns how many layers there are.
+
+    Args:
+        network: Changed in place; its parameters and their names stay.
+        group: Pictures per group, 2 or more.
+
+    Raises:
+        UserError: A group of fewer than 2, or a layer of another kind of batch normalisation, which is not known how
+            to split.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        >>> split_batch_norm(network, 2)
+        1
+        >>> network(torch.randn(6, 3, 8, 8)).shape
+        torch.Size([6, 4, 6, 6])
+    """
+    if group < 2:
+        raise UserError("--contrast.norm_group", expected="2 or more pictures", got=str(group), fix="Pass 32.")
+    found = 0
+    for parent in network.modules():
+        for name, layer in parent.named_children():
+            if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.affine and layer.track_running_stats:
+                setattr(parent, name, _SplitBatchNorm(layer, group))  # type: ignore[arg-type]
+                found += 1
+            elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                raise UserError(
+                    "--contrast.norm_group",
+                    expected="a backbone whose batch normalisation is torch's plain one",
+                    got=f"{type(layer).__name__} in {type(network).__name__}",
+                    fix="Pass --contrast.norm_group 0, or choose a ResNet.",
+                )
+    return found

@@ -1,0 +1,172 @@
+"""What pre-training by contrast is made of: batches of two views, the task, and what its figures tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rewho.core.check import UserError
+from rewho.core.progress import say
+from rewho.core.runtime import generator
+from rewho.core.settings import ContrastAugmentSettings, ContrastSettings
+from rewho.data.batches import Plan
+from rewho.data.contrast_augment import apply_view, draw_view
+from rewho.data.picture_sources import JoinedPictures
+from rewho.losses.contrastive import contrastive_scores, info_nce, share_found
+from rewho.models.momentum import MomentumContrast
+from rewho.models.single_view import SingleViewModel
+from rewho.models.split_norm import split_batch_norm
+
+COLLAPSED = 0.1
+"""Spread of the queries below which they say next to nothing about their pictures; 1 is evenly spread."""
+SOLVED = 0.995
+"""Share of own keys found that no honest contrast with a long queue reaches: something else gives the answer away."""
+
+
+class ContrastBatch(NamedTuple):
+    """One process's part of a batch.
+
+    Attributes:
+        first: uint8 [N, 3, h, w] RGB, channels last in memory: the queries.
+        second: uint8 [N, 3, h, w]: other views of the same pictures.
+        order: float64 [N], random numbers; those of all processes, sorted, shuffle the keys.
+        rows: int64 [N], rows of the source.
+    """
+
+    first: Tensor
+    second: Tensor
+    order: Tensor
+    rows: Tensor
+
+
+class ContrastPreparation:
+    """Makes batches of two views from plans; lives in the workers.
+
+    Args:
+        pictures: The pictures.
+        size: Height and width of a view.
+        augment: The random changes.
+        seed: The run's seed.
+        mean_colour: Colour of erased rectangles, RGB 0 to 255.
+    """
+
+    def __init__(
+        self,
+        pictures: JoinedPictures,
+        size: tuple[int, int],
+        augment: ContrastAugmentSettings,
+        seed: int,
+        mean_colour: tuple[float, ...],
+    ) -> None:
+        self.pictures, self.size, self.augment = pictures, size, augment
+        self.seed, self.mean_colour = seed, mean_colour
+
+    def __call__(self, plan: Plan, part: slice) -> ContrastBatch:
+        """Return one process's part of a planned batch; everything random is drawn for all of it."""
+        rows, count = plan.rows[part], len(plan.rows)
+        images = [self.pictures[int(row)] for row in rows]
+        views = []
+        for name in ("query view", "key view"):
+            draws = draw_view(self.augment, count, self.size, generator(self.seed, name, plan.epoch, plan.step))
+            views.append(torch.from_numpy(apply_view(images, draws[part], self.augment, self.mean_colour)))
+        order = generator(self.seed, "key order", plan.epoch, plan.step).random(count)[part]
+        first, second = (view.permute(0, 3, 1, 2) for view in views)
+        return ContrastBatch(first, second, torch.from_numpy(order), torch.from_numpy(np.ascontiguousarray(rows)))
+
+
+class ContrastTask(nn.Module):
+    """Momentum contrast and its loss: what the training loop calls.
+
+    Args:
+        encoder: The encoder to be trained, without a head.
+        settings: Queue, temperature, momentum, groups of batch normalisation.
+        passes: Forward passes per step. The key encoder follows a little at each of them, so that a step's passes
+            together move it as far as the one pass of a larger device would.
+
+    Raises:
+        UserError: A setting is out of its range, or does not fit the encoder.
+    """
+
+    def __init__(self, encoder: SingleViewModel, settings: ContrastSettings, passes: int = 1) -> None:
+        super().__init__()
+        if settings.freeze_patches:
+            _freeze_patches(encoder)
+        momentum = settings.momentum ** (1 / passes)
+        self.contrast = MomentumContrast(
+            encoder, encoder.settings.embedding, settings.projection, settings.queue, momentum
+        )
+        self.temperature = settings.temperature
+        if settings.norm_group:
+            split_batch_norm(self.contrast, settings.norm_group)
+
+    @property
+    def encoder(self) -> SingleViewModel:
+        """The query encoder: what is kept."""
+        encoder = self.contrast.encoder
+        assert isinstance(encoder, SingleViewModel)
+        return encoder
+
+    def forward(self, batch: ContrastBatch) -> dict[str, Tensor]:
+        """Return the loss of a batch, and figures that tell whether the contrast is a real one.
+
+        Returns:
+            `total`, the loss; `found`, the share of queries whose own key is the nearest; `own_similarity` and
+            `queue_similarity`, mean cosines; `spread` of the queries, 1 where they are evenly spread, 0 where they are
+            all the same.
+        """
+        queries, keys, queue = self.contrast(batch.first, batch.second, batch.order)
+        scores = contrastive_scores(queries, keys, queue, self.temperature)
+        with torch.no_grad():
+            figures = {
+                "found": share_found(scores),
+                "own_similarity": scores.positive.mean() * self.temperature,
+                "queue_similarity": scores.negative.mean() * self.temperature,
+                "spread": queries.std(dim=0).mean() * queries.shape[1] ** 0.5,
+            }
+        return {"total": info_nce(scores), **figures}
+
+
+def _freeze_patches(encoder: SingleViewModel) -> None:
+    patches = [parameter for name, parameter in encoder.named_parameters() if "patch_embed" in name]
+    if not patches:
+        raise UserError(
+            "--contrast.freeze_patches",
+            expected="a transformer",
+            got=f"{encoder.settings.backbone}, which has no patches",
+            fix="Leave it out.",
+        )
+    for parameter in patches:
+        parameter.requires_grad_(False)
+
+
+def judge(means: Mapping[str, float]) -> str | None:
+    """Say what an epoch's mean figures tell of a contrast that fails; None where it does not.
+
+    Example:
+        >>> judge({"spread": 0.9, "found": 0.6, "queue_similarity": 0.1})
+        >>> judge({"spread": 0.01, "found": 0.0, "queue_similarity": 0.999})[:13]
+        'collapsed: th'
+    """
+    if means["spread"] < COLLAPSED:
+        return (
+            f"collapsed: the encoder says nearly the same of every picture (spread {means['spread']:.3f}, similarity "
+            f"to the queue {means['queue_similarity']:.3f}). Lower --optimizer.learning_rate or add "
+            "--optimizer.warmup_epochs, and look at --contrast.temperature."
+        )
+    if means["found"] > SOLVED:
+        return (
+            f"too easy: {means['found']:.1%} of the own keys are found, so something gives the answer away. Use a "
+            "longer --contrast.queue, stronger --augment, and --contrast.norm_group of 32 or less."
+        )
+    return None
+
+
+def watch(means: Mapping[str, float]) -> None:
+    """Warn if an epoch's mean figures show a contrast that fails."""
+    problem = judge(means)
+    if problem:
+        say(f"warning: {problem}")

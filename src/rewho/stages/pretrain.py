@@ -1,0 +1,211 @@
+"""Pre-train an encoder on pictures without labels by momentum contrast (LUPerson sections 4 and 5.1)."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rewho.core.artifact import Stage, plain, write_json
+from rewho.core.check import UserError
+from rewho.core.progress import Progress, say
+from rewho.core.runtime import StopRequest, generator
+from rewho.core.settings import ModelSettings, PretrainSettings
+from rewho.data.batches import PlanStream, load_batches
+from rewho.data.benchmarks import read_settings
+from rewho.data.picture_sources import JoinedPictures, channel_statistics, hold_in_memory, open_pictures
+from rewho.data.table import ImageTable
+from rewho.models.initial import Origin, first_model, initialise, origin_of
+from rewho.models.single_view import SingleViewModel, parameter_count
+from rewho.models.weights import ModelCard, save_model
+from rewho.pipeline.contrasting import ContrastPreparation, ContrastTask, watch
+from rewho.pipeline.training import FREE_SETTINGS, check_shares, claim, score, view_of_settings
+from rewho.train.engine import Engine, launch
+from rewho.train.log import LOG
+from rewho.train.loop import Training, train
+from rewho.train.optim import build_optimizer
+
+ORIGIN = "origin.json"  # pixel statistics and first weights; a resumed run needs neither the pass nor the file again
+QUEUE_FILLS = 2  # queues' worth of steps in which the loss rises by nature, as random keys give way to real ones
+
+
+def run(settings: PretrainSettings) -> Path:
+    """Pre-train an encoder and leave a model folder.
+
+    Args:
+        settings: Pictures, encoder, contrast, schedule, output folder.
+
+    Returns:
+        The folder, with model.safetensors, model.json, log.jsonl, checkpoints and, last, manifest.json.
+
+    Raises:
+        UserError: Anything wrong with pictures or settings, or a diverged training.
+        Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
+    """
+    began = time.monotonic()
+    pictures = open_pictures(settings.crops).share(settings.pictures.share, settings.pictures.share_seed)
+    _check(settings, pictures)
+    probe = None if settings.probe is None else read_settings(replace(settings.probe_reading, root=settings.probe))
+    free = (*FREE_SETTINGS, "crops", "pictures.workers", "pictures.memory_gb", "probe", "model.pretrained")
+    stage = Stage(settings.out, "pretrain", plain(settings), {"crops": pictures.digest}, free, "checkpoints")
+    if claim(stage, settings, pictures):
+        return settings.out
+    engine = launch(settings.engine)
+    check_shares(settings, engine.fabric.world_size)
+    resumed = (settings.out / "checkpoints").is_dir()
+    origin = _origin(settings, pictures, engine, resumed=resumed)
+    torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
+    encoder = _encoder(settings, origin, resumed=resumed)
+    task = ContrastTask(encoder, settings.contrast, settings.sampler.accumulate)
+    progress = Progress("read pictures", len(pictures), unit="images")
+    hold_in_memory(pictures, settings.pictures.memory_gb, lambda done, _all: progress.advance(done - progress.done))
+    progress.close()
+
+    def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
+        return _save(folder, task.encoder, pictures, figures, settings, origin)
+
+    state = train(_training(task, pictures, probe, settings, engine, save), engine)
+    if engine.fabric.is_global_zero:
+        files = [*save(settings.out, state.figures), settings.out / ORIGIN, settings.out / LOG]
+        counts = {"steps": state.step, "pictures": len(pictures), "parameters": parameter_count(task.encoder)}
+        stage.finish(files, {**counts, "figures": state.figures}, time.monotonic() - began)
+        say(f"encoder: {settings.out}")
+    engine.fabric.barrier()
+    return settings.out
+
+
+def _check(settings: PretrainSettings, pictures: JoinedPictures) -> None:
+    model = settings.model
+    if settings.sampler.kind != "shuffle":
+        raise UserError(
+            "--sampler.kind", expected="shuffle", got=settings.sampler.kind, fix="There are no labels here."
+        )
+    if model.kind != "single_view" or model.head != "none":
+        raise UserError(
+            "--model",
+            expected="a single_view encoder with head none",
+            got=f"kind {model.kind}, head {model.head}",
+            fix="Pass --model.kind single_view --model.head none; heads come with `rewho train`.",
+        )
+    if len(pictures) < settings.sampler.batch:
+        raise UserError(
+            "--sampler.batch",
+            expected=f"at most the {len(pictures)} pictures",
+            got=str(settings.sampler.batch),
+            fix="Pass a smaller batch, or more pictures.",
+        )
+
+
+def _origin(settings: PretrainSettings, pictures: JoinedPictures, engine: Engine, *, resumed: bool) -> Origin:
+    """Find out, once per run, the pictures' mean and deviation and what the first weights are."""
+    written = settings.out / ORIGIN
+    if engine.fabric.is_global_zero and not (resumed and written.is_file()):
+        origin = origin_of(settings.model)
+        if not (settings.model.pixel_mean and settings.model.pixel_std):
+            count = settings.pictures.statistics_of
+            progress = Progress("pixel statistics", min(count or len(pictures), len(pictures)), unit="images")
+            mean, std = channel_statistics(pictures, count, progress.advance)
+            progress.close()
+            origin = replace(origin, mean=mean, std=std)
+        write_json(written, origin)
+    engine.fabric.barrier()
+    read: dict[str, Any] = json.loads(written.read_text())
+    return Origin(tuple(read["mean"]), tuple(read["std"]), read["labels"], read["provenance"])
+
+
+def _encoder(settings: PretrainSettings, origin: Origin, *, resumed: bool) -> SingleViewModel:
+    wanted: ModelSettings = replace(settings.model, extra_bn="no")
+    model = first_model(wanted, view_of_settings(wanted).size, origin)
+    if not resumed:
+        say(initialise(model))
+    mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (origin.mean, origin.std))
+    say(f"pixels: mean {mean}; standard deviation {std}")
+    return model.to(memory_format=torch.channels_last)
+
+
+def _training(
+    task: ContrastTask,
+    pictures: JoinedPictures,
+    probe: ImageTable | None,
+    settings: PretrainSettings,
+    engine: Engine,
+    save: Callable[[Path, Mapping[str, float]], object],
+) -> Training:
+    fabric = engine.fabric
+    labels = np.zeros(len(pictures), np.int64)  # there are none; the plan wants to know how many pictures there are
+    plans = PlanStream(settings.sampler, labels, settings.seed, settings.epochs, settings.steps_per_epoch)
+    encoder = task.encoder
+    mean_colour = tuple(encoder.mean.tolist())
+    prepare = ContrastPreparation(pictures, encoder.input_size, settings.augment, settings.seed, mean_colour)
+    figures: dict[str, float] = {}
+
+    def batches(start: int) -> Iterable[tuple[torch.Tensor, ...]]:
+        return load_batches(
+            replace(plans, start=start),
+            prepare,
+            workers=settings.pictures.workers,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+            pin=fabric.device.type == "cuda",
+        )
+
+    def score_probe(stop: StopRequest) -> Mapping[str, float] | None:
+        figures.clear()
+        figures.update((score(encoder, probe, fabric.device, stop) if probe else None) or {})
+        return figures
+
+    task = task.to(fabric.device)
+    return Training(
+        task=task,
+        optimizer=build_optimizer(encoder.backbone, [task.contrast.projection], settings.optimizer),
+        epoch_length=plans.epoch_length(),
+        batches=batches,
+        settings=_resolved(settings),
+        folder=settings.out,
+        evaluate=score_probe,
+        keep_best=lambda: save(settings.out / "best", figures),
+        names=lambda batch: [pictures.name(int(row)) for row in batch.rows],
+        watch=watch,
+    )
+
+
+def _resolved(settings: PretrainSettings) -> PretrainSettings:
+    """Return the settings with the learning rate scaled to the batch, and time for the queue to fill."""
+    batch, reference = settings.sampler.batch, settings.contrast.reference_batch
+    rate = settings.optimizer.learning_rate * (batch / reference if reference else 1)
+    patience = QUEUE_FILLS * math.ceil(settings.contrast.queue / batch) + settings.checkpoint.spike_after
+    return replace(
+        settings,
+        optimizer=replace(settings.optimizer, learning_rate=rate),
+        checkpoint=replace(settings.checkpoint, spike_after=patience),
+    )
+
+
+def _save(
+    folder: Path,
+    encoder: SingleViewModel,
+    pictures: JoinedPictures,
+    figures: Mapping[str, Any],
+    settings: PretrainSettings,
+    origin: Origin,
+) -> list[Path]:
+    provenance = {
+        **origin.provenance,
+        "method": "momentum contrast (MoCo v2)",
+        "labels": False,
+        "contrast": asdict(settings.contrast),
+        "augment": asdict(settings.augment),
+        "batch": settings.sampler.batch,
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+    }
+    trained_on = {"name": "pictures without labels", "images": len(pictures), "sha256": pictures.digest}
+    metrics = {"probe": dict(figures)} if figures else {}
+    return save_model(folder, encoder, ModelCard(trained_on=trained_on, metrics=metrics, provenance=provenance))

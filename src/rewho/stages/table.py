@@ -1,0 +1,265 @@
+"""Run what a paper's table needs, and put our figures beside the paper's.
+
+Runs other stages, each into a folder of its own: finished ones are skipped, interrupted ones go on, and tables that
+share the folder `out` share their runs. The table itself is written anew after every figure, so that one can look at it
+while the rest still runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rewho.core import settings as all_settings
+from rewho.core.artifact import MANIFEST, flatten, plain, rewho_version, write_file, write_json
+from rewho.core.check import UserError, check_choice
+from rewho.core.config import fill, options_of, read_recipe
+from rewho.core.progress import say
+from rewho.core.settings import DataSettings, TableSettings
+from rewho.core.table_plan import PlanRow, Step, TablePlan, find_plan, read_plan
+from rewho.data.benchmarks import read_settings
+from rewho.data.synthetic import write_people
+from rewho.models.weights import CARD
+from rewho.rank.paper_table import OURS, PaperCell, PaperRow, PaperTable, markdown, page
+from rewho.rank.report_content import Score
+
+KEYS = ("rank_1", "mAP_rectangular", "mAP_trapezoid")  # what `OURS` is called in metrics.json
+CLASSES = {"train": "TrainSettings", "teachers": "TeachersSettings", "represent": "RepresentSettings"}
+CLASSES |= {"distill": "DistillSettings", "evaluate": "EvaluateSettings", "pretrain": "PretrainSettings"}
+SHARED = "pretrained"  # folder of the runs that belong to no data set
+SMOKE_NOTE = "Small variant on rendered people: it shows that everything works, and its figures mean nothing."
+
+
+def run(settings: TableSettings) -> Path:
+    """Run what is missing and write the table.
+
+    Args:
+        settings: Which table, which data, where.
+
+    Returns:
+        The table's page; results.json and table.md lie beside it. With `plan` the folder of the runs.
+
+    Raises:
+        UserError: No such table, or whatever a step finds wrong.
+        Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
+    """
+    plan = read_plan(find_plan(settings.name, recipe_folders()))
+    rows = plan.select(settings.rows)
+    runner = Runner(plan, settings, _data_sets(plan, settings))
+    if settings.plan:
+        _say_plan(runner, rows)
+        return settings.out
+    folder = settings.out / "tables" / (f"{plan.name}-smoke" if settings.smoke else plan.name)
+    done: dict[str, PaperRow] = {row.label: runner.row(row, {}) for row in rows}
+    for row in rows:
+        cells: dict[str, PaperCell] = {}
+        for key in runner.data:
+            if runner.measurable(row, key):
+                cells[key] = runner.cell(row, key)
+                done[row.label] = runner.row(row, cells)
+                _write(folder, runner, list(done.values()))
+    written = _write(folder, runner, list(done.values()))
+    print(markdown(_table(runner, list(done.values()))))  # noqa: T201 - the result of the command
+    return written
+
+
+def recipe_folders() -> list[Path]:
+    """Return where recipes may lie: here, in the installed package, in the checkout that it was installed from."""
+    package = Path(__file__).parents[1]
+    places = (Path(), package, package.parents[1])
+    return [place / "recipes" for place in places if (place / "recipes").is_dir()]
+
+
+def _data_sets(plan: TablePlan, settings: TableSettings) -> dict[str, DataSettings]:
+    """Return the data sets by name, in the order given; for the small variant, rendered people in their place."""
+    if settings.smoke:
+        folders = {
+            key: _few_people(settings.out / "people" / key, seed)
+            for seed, key in enumerate(plan.smoke_data, settings.seed)
+        }
+        return {key: DataSettings(root=folder, workers=0) for key, folder in folders.items()}
+    found: dict[str, DataSettings] = {}
+    for root in (settings.data.root, *settings.others):
+        data = replace(settings.data, root=root)
+        name = read_settings(data).name
+        if name in found:
+            raise UserError(
+                "--others", expected="other data sets than the first", got=f"{name} twice", fix="Name each once."
+            )
+        found[name] = data
+    return found
+
+
+def _few_people(folder: Path, seed: int) -> Path:
+    return write_people(
+        folder, identities=6, test_identities=4, cameras=2, images_per_camera=2, distractors=2, junk=1, seed=seed
+    )
+
+
+@dataclass
+class Runner:
+    """Runs the steps of a plan, each at most once.
+
+    Args:
+        plan: The table.
+        settings: Those of the command.
+        data: The data sets, by name.
+    """
+
+    plan: TablePlan
+    settings: TableSettings
+    data: Mapping[str, DataSettings]
+    _done: set[Path] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.used = _pairs("--use", self.settings.use)
+        for name in self.used:
+            check_choice("--use", name.split("/")[-1], list(self.plan.steps))
+        self.overrides = _pairs("--override", self.settings.override)
+        for name in self.overrides:
+            check_choice("--override", name.split(".")[0], list(CLASSES))
+            stage, _, option = name.partition(".")
+            check_choice(f"--override {stage}", option, [known for known, _ in self._options(stage)])
+
+    @staticmethod
+    def _options(stage: str) -> list[tuple[str, Any]]:
+        return list(options_of(getattr(all_settings, CLASSES[stage])))
+
+    def measurable(self, row: PlanRow, key: str) -> bool:
+        """Return whether a row has a model for a data set, and the data that it is trained on is there."""
+        trained_on = row.trained_on or key
+        return bool(row.model(trained_on)) and trained_on in self.data and row.trained_on != key
+
+    def folder(self, key: str, step: str) -> Path:
+        """Return the folder of a step on a data set; pre-training is done once for all of them."""
+        place = SHARED if self.plan.steps[step].stage == "pretrain" else key
+        own = self.settings.out / (f"{place}-smoke" if self.settings.smoke else place) / step
+        return Path(self.used.get(f"{key}/{step}", self.used.get(step, own)))
+
+    def model(self, row: PlanRow, trained_on: str) -> Path:
+        """Return the folder of a row's model."""
+        name, _, below = row.model(trained_on).partition("/")
+        return self.folder(trained_on, name) / below if below else self.folder(trained_on, name)
+
+    def finished(self, key: str, step: Step) -> bool:
+        """Return whether a step left its manifest; the teachers' folder has one for each."""
+        folder = self.folder(key, step.name)
+        return (folder / MANIFEST).is_file() or (step.stage == "teachers" and any(folder.glob(f"*/{MANIFEST}")))
+
+    def cell(self, row: PlanRow, key: str) -> PaperCell:
+        """Run what a row needs on a data set, evaluate it, and return the figures."""
+        trained_on = row.trained_on or key
+        for step in self.plan.chain(row.model(trained_on)):
+            self.run_step(trained_on, step)
+        model = self.model(row, trained_on)
+        name = row.model(trained_on).replace("/", "-") + ("" if trained_on == key else f"-on-{key}")
+        values = {f"reading.{option}": value for option, value in flatten(plain(self.data[key])).items()}
+        values |= {"model": [model.as_posix()], "data": [self.data[key].root.as_posix()], "sheets": 0, "attention": 0}
+        below = f"{trained_on}-smoke" if self.settings.smoke else trained_on
+        report = self._run("evaluate", values, self.settings.out / below / "evaluated" / name)
+        (result,) = json.loads((report / "metrics.json").read_text())["results"]
+        figures = result["rankings"][0]
+        scores = {
+            ours: Score(ours, figures[found], *figures["intervals"].get(found, (None, None)))
+            for ours, found in zip(OURS, KEYS, strict=True)
+        }
+        counts = {name: figures[name] for name in ("queries", "valid_queries", "mINP")}
+        detail = {"trained_on": trained_on, "model": model, "evaluation": report, **counts}
+        return PaperCell(scores, self._paper(row, key), detail)
+
+    def run_step(self, key: str, step: Step) -> None:
+        """Run a step on a data set, unless it was given or was run before."""
+        folder = self.folder(key, step.name)
+        if folder in self._done or f"{key}/{step.name}" in self.used or step.name in self.used:
+            return
+        say(f"{step.name}: {folder}")
+        values = read_recipe(step.recipe, smoke=self.settings.smoke) if step.recipe else {}
+        values |= step.resolved({name: self.folder(key, name) for name in self.plan.steps})
+        if self.settings.smoke:
+            values |= self.plan.smoke.get(step.stage, {})
+        if step.stage == "pretrain":
+            values["crops"] = [folder.as_posix() for folder in self.settings.crops or [self.data[key].root]]
+        else:
+            values |= self._data(key)
+        self._run(step.stage, values, folder)
+        self._done.add(folder)
+
+    def _data(self, key: str) -> dict[str, Any]:
+        """Return what the command says of a data set; where it says nothing, a step may have settings of its own."""
+        default = flatten(plain(DataSettings()))
+        said = flatten(plain(self.data[key]))
+        return {f"data.{name}": value for name, value in said.items() if name == "root" or value != default[name]}
+
+    def _run(self, stage: str, values: dict[str, Any], folder: Path) -> Path:
+        """Run a stage with these settings, those of the command on top, and return its folder."""
+        prefix = f"{stage}."
+        values |= {name.removeprefix(prefix): v for name, v in self.overrides.items() if name.startswith(prefix)}
+        values |= {f"engine.{name}": value for name, value in flatten(plain(self.settings.engine)).items()}
+        values |= {"out": folder.as_posix(), "seed": self.settings.seed}
+        if "seed" not in dict(self._options(stage)):
+            del values["seed"]
+        run_stage: Callable[[Any], Path] = importlib.import_module(f"rewho.stages.{stage}").run
+        run_stage(fill(getattr(all_settings, CLASSES[stage]), values, stage))
+        return folder
+
+    def row(self, row: PlanRow, cells: Mapping[str, PaperCell]) -> PaperRow:
+        """Return a row with the figures that there are so far, the paper's in any case."""
+        filled = {key: cells.get(key, PaperCell(paper=self._paper(row, key))) for key in self.data}
+        sizes = {json.loads((Path(cell.detail["model"]) / CARD).read_text())["parameters"] for cell in cells.values()}
+        return PaperRow(row.label, max(sizes) if sizes else None, row.parameters, filled)
+
+    def _paper(self, row: PlanRow, key: str) -> tuple[float | None, float | None]:
+        rank_1, mean_average_precision = (None if v is None else v / 100 for v in row.paper.get(key, (None, None)))
+        return rank_1, mean_average_precision
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
+    pairs = dict(text.split("=", 1) for text in texts if "=" in text)
+    if len(pairs) < len(texts):
+        raise UserError(option, expected="NAME=VALUE, each name once", got=" ".join(texts), fix="Add the equals sign.")
+    return pairs
+
+
+def _table(runner: Runner, rows: list[PaperRow]) -> PaperTable:
+    notes = [SMOKE_NOTE] if runner.settings.smoke else []
+    if runner.overrides:
+        changes = ", ".join(f"{name} = {value}" for name, value in runner.overrides.items())
+        notes.append(f"Not the paper's setting: {changes}.")
+    if runner.used:
+        notes.append(f"Made elsewhere: {', '.join(f'{name} in {folder}' for name, folder in runner.used.items())}.")
+    absent = [
+        row.label for row in runner.plan.rows if row.models and not any(runner.measurable(row, k) for k in runner.data)
+    ]
+    if absent:
+        notes.append(f"Not run, because they are trained on data that was not given: {', '.join(absent)}.")
+    facts = {"command": " ".join(sys.argv), "rewho": rewho_version(), "date": time.strftime("%Y-%m-%d")}
+    headings = {key: f"rendered people in place of {key}" if runner.settings.smoke else key for key in runner.data}
+    return PaperTable(runner.plan.title, headings, rows, notes, {**facts, "seed": str(runner.settings.seed)})
+
+
+def _write(folder: Path, runner: Runner, rows: list[PaperRow]) -> Path:
+    table = _table(runner, rows)
+    write_json(folder / "results.json", table.as_dict())
+    for name, content in (("table.md", markdown(table) + "\n"), ("index.html", page(table))):
+        write_file(folder / name, lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
+    return folder / "index.html"
+
+
+def _say_plan(runner: Runner, rows: tuple[PlanRow, ...]) -> None:
+    """Say of every step whether it is finished."""
+    finished: dict[Path, bool] = {}
+    for row in rows:
+        for key in (key for key in runner.data if runner.measurable(row, key)):
+            trained_on = row.trained_on or key
+            for step in runner.plan.chain(row.model(trained_on)):
+                folder = runner.folder(trained_on, step.name)
+                if folder not in finished:
+                    finished[folder] = runner.finished(trained_on, step)
+                    say(f"  {'finished' if finished[folder] else 'missing '}  {step.stage} {folder}")
+    say(f"{sum(finished.values())} of {len(finished)} runs are finished")

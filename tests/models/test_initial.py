@@ -1,0 +1,106 @@
+"""First weights from everywhere: nothing, a model folder, a published checkpoint's layout; what is known about them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rewho.core.check import UserError
+from rewho.core.settings import ModelSettings
+from rewho.models.backbone import build_backbone
+from rewho.models.initial import first_model, initialise, origin_of, resolve
+from rewho.models.kinds import build_model
+from rewho.models.weights import ModelCard, save_model
+
+SIZE = (96, 32)
+PLAIN = ModelSettings(backbone="resnet18", embedding=8, head="none", pretrained="none")
+
+
+def moco_checkpoint(file):
+    """Write a checkpoint in the layout of MoCo's and LUPerson's code; returns the query encoder's backbone."""
+    torch.manual_seed(4)
+    query, key = build_backbone("resnet18").body.state_dict(), build_backbone("resnet18").body.state_dict()
+    tensors = {f"module.encoder_q.{name}": value for name, value in query.items()}
+    tensors |= {f"module.encoder_k.{name}": value + 1 for name, value in key.items()}
+    tensors |= {"module.encoder_q.fc.0.weight": torch.zeros(4, 4), "module.queue": torch.zeros(128, 16)}
+    torch.save({"epoch": 200, "arch": "resnet18", "state_dict": tensors, "optimizer": {"state": {}}}, file)
+    return query
+
+
+def same(part, tensors, prefix=""):
+    return all(torch.equal(value, tensors[f"{prefix}{name}"]) for name, value in part.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["single_view", "mgn", "bdb"])
+def test_a_published_moco_checkpoint(kind, tmp_path):
+    query = moco_checkpoint(tmp_path / "moco.pth")
+    wanted = replace(PLAIN, kind=kind, embedding=48, pretrained=str(tmp_path / "moco.pth"), pixel_mean=(0.3, 0.3, 0.3))
+    origin = origin_of(wanted)
+    assert origin.labels is False
+    assert origin.mean == (0.3, 0.3, 0.3)
+    assert origin.provenance["layout"].startswith("MoCo")
+    model = first_model(wanted, SIZE, origin)
+    assert model.settings.extra_bn == "yes", "weights without labels get the extra batch normalisation by themselves"
+    initialise(model)
+    if kind == "mgn":
+        assert same(model.branches[2].layer4, query, "layer4.")
+        assert same(model.backbone.body.layer2, query, "layer2.")
+    else:
+        assert same(model.backbone.body, query)
+
+
+def test_a_model_folder_hands_on_weights_pixels_and_provenance(tmp_path):
+    torch.manual_seed(5)
+    encoder = build_model(PLAIN, SIZE, mean=(0.1, 0.2, 0.3), std=(0.3, 0.2, 0.1))
+    card = ModelCard(trained_on={"name": "crops"}, provenance={"method": "moco", "labels": False})
+    save_model(tmp_path / "encoder", encoder, card)
+    wanted = replace(PLAIN, head="fc_bn", pretrained=str(tmp_path / "encoder"))
+    origin = origin_of(wanted)
+    model = first_model(wanted, SIZE, origin)
+    initialise(model)
+    assert same(model.backbone, encoder.backbone.state_dict())
+    assert torch.equal(model.mean, encoder.mean)
+    assert torch.equal(model.variance, encoder.variance)
+    assert model.settings.extra_bn == "yes"
+    assert origin.provenance["before"]["trained_on"] == {"name": "crops"}
+    assert len(origin.provenance["weights_sha256"]) == 64
+    assert resolve(replace(wanted, extra_bn="no"), origin).extra_bn == "no"
+    save_model(tmp_path / "labelled", encoder, ModelCard(provenance={"labels": True}))
+    labelled = replace(wanted, pretrained=str(tmp_path / "labelled"))
+    assert first_model(labelled, SIZE, origin_of(labelled)).settings.extra_bn == "no"
+
+
+def test_an_mgn_begins_from_an_mgn_and_nothing_else_does(tmp_path):
+    torch.manual_seed(6)
+    before = build_model(replace(PLAIN, kind="mgn", embedding=64), SIZE)
+    save_model(tmp_path / "mgn", before, ModelCard())
+    wanted = replace(PLAIN, kind="mgn", embedding=16, pretrained=str(tmp_path / "mgn"))
+    model = first_model(wanted, SIZE, origin_of(wanted))
+    initialise(model)
+    assert same(model.branches, before.branches.state_dict())
+    assert same(model.backbone, before.backbone.state_dict())
+    other = replace(wanted, kind="single_view")
+    with pytest.raises(UserError, match="three branches"):
+        initialise(first_model(other, SIZE, origin_of(other)))
+
+
+def test_a_plain_file_is_of_unknown_origin(tmp_path):
+    save_file(build_backbone("resnet18").body.state_dict(), tmp_path / "r18.safetensors")
+    origin = origin_of(replace(PLAIN, pretrained=str(tmp_path / "r18.safetensors")))
+    assert origin.labels is None
+    assert resolve(PLAIN, origin).extra_bn == "no"
+
+
+def test_mistakes(tmp_path):
+    with pytest.raises(UserError, match="nothing at"):
+        origin_of(replace(PLAIN, pretrained=str(tmp_path / "no.pth")))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no model\.json"):
+        origin_of(replace(PLAIN, pretrained=str(tmp_path / "empty")))
+    with pytest.raises(UserError, match="pixel_mean"):
+        origin_of(replace(PLAIN, pixel_mean=(123.0, 1.0, 1.0)))
+    save_model(tmp_path / "r18", build_model(PLAIN, SIZE), ModelCard())
+    wrong = replace(PLAIN, backbone="resnet34", pretrained=str(tmp_path / "r18"))
+    with pytest.raises(UserError, match=r"missing: body\.layer1\.2"):
+        initialise(first_model(wrong, SIZE, origin_of(wrong)))

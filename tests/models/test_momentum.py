@@ -1,0 +1,133 @@
+"""Momentum contrast: queue and moving weights against public code, and what must not depend on anything."""
+
+import copy
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rewho.core.check import UserError
+from rewho.losses.contrastive import contrastive_scores, info_nce
+from rewho.models.momentum import KeyQueue, MomentumContrast, ProjectionHead, follow
+from rewho.models.split_norm import split_batch_norm
+
+
+@pytest.mark.parametrize("case", ["wrap", "exact_end", "multiple", "batch_larger_than_rest"])
+def test_queue_equals_golden(shared, case):
+    golden = np.load(shared / "golden" / "moco" / f"enqueue_{case}.npz", allow_pickle=False)
+    queue = KeyQueue(golden["queue_before"].shape[1], golden["queue_before"].shape[0])
+    queue.keys.copy_(torch.tensor(golden["queue_before"]).T)
+    queue.pointer.fill_(int(golden["ptr_modulo_K"][0]))
+    for number, keys in enumerate(golden["keys"], 1):
+        queue.enqueue(torch.tensor(keys))
+        assert int(queue.pointer) == golden["ptr_modulo_K"][number]
+        if number == 1:
+            np.testing.assert_array_equal(queue.keys.T, golden["queue_after_first"])
+    np.testing.assert_array_equal(queue.keys.T, golden["queue_after"])
+
+
+def test_a_batch_longer_than_the_queue_leaves_its_last_keys():
+    queue = KeyQueue(3, 1)
+    queue.enqueue(torch.arange(8.0)[:, None])
+    assert queue.keys[:, 0].tolist() == [6.0, 7.0, 5.0]  # places 5, 6, 7 of a ring of 3
+    assert int(queue.pointer) == 2
+
+
+def test_momentum_update_equals_golden(shared):
+    golden = np.load(shared / "golden" / "moco" / "momentum_update.npz", allow_pickle=False)
+    for momentum in (0.999, 0.9):
+        leader = nn.Sequential(nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 16))
+        follower = copy.deepcopy(leader)
+
+        names = list(leader.state_dict())
+
+        def weights(what, m=momentum, names=names):
+            return {layer: torch.tensor(golden[f"m{m}__{what}__fc.{layer}"]) for layer in names}
+
+        follower.load_state_dict(weights("key_before"))
+        for step in range(3):
+            leader.load_state_dict(weights(f"query_step{step}"))
+            follow(follower, leader, momentum)
+            for layer, expected in weights(f"key_after_step{step}").items():
+                torch.testing.assert_close(follower.state_dict()[layer], expected, atol=1e-7, rtol=0)
+
+
+def encoder() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6)
+    )
+
+
+def contrast(group: int = 0, **options) -> MomentumContrast:
+    torch.manual_seed(1)
+    module = MomentumContrast(encoder(), 6, size=5, **{"queue": 11, "momentum": 0.9, **options})
+    if group:
+        split_batch_norm(module, group)
+    return module
+
+
+def views(count=8, seed=2):
+    torch.manual_seed(seed)
+    return torch.randn(count, 3, 6, 6), torch.randn(count, 3, 6, 6), torch.rand(count)
+
+
+def test_only_the_query_encoder_gets_gradients_and_the_key_encoder_follows():
+    module = contrast()
+    before = copy.deepcopy(module)
+    with torch.no_grad():
+        module.encoder[0].weight.add_(1.0)
+    found = module(*views())
+    info_nce(contrastive_scores(*found)).backward()
+    for name, parameter in module.named_parameters():
+        assert (parameter.grad is None) == name.startswith("key_"), name
+    moved = 0.9 * before.key_encoder[0].weight + 0.1 * module.encoder[0].weight
+    torch.testing.assert_close(module.key_encoder[0].weight, moved)
+    assert torch.equal(found.queue, before.queue.keys)
+    assert torch.equal(module.queue.keys[:8], found.keys)
+
+
+def test_shuffling_is_undone():
+    plain, grouped = contrast().eval(), contrast().eval()
+    first, second, order = views()
+    keys = plain(first, second, order).keys
+    torch.testing.assert_close(keys, plain.key_projection(plain.key_encoder(second)))
+    torch.testing.assert_close(keys, grouped(first, second, order.flip(0)).keys)
+    assert int(plain.queue.pointer) == 0, "evaluation must leave the queue alone"
+
+
+def test_the_groups_of_a_key_are_not_those_of_its_query():
+    first, second, _ = views()
+    straight = contrast(4)(first, second, torch.arange(8.0)).keys
+    shuffled = contrast(4)(first, second, torch.tensor([0.0, 4, 1, 5, 2, 6, 3, 7])).keys
+    again = contrast(4)(first, second, torch.tensor([0.0, 4, 1, 5, 2, 6, 3, 7])).keys
+    assert torch.equal(shuffled, again)
+    assert (straight - shuffled).abs().max() > 1e-3
+    by_hand = contrast(4)
+    order = [0, 2, 4, 6, 1, 3, 5, 7]
+    expected = by_hand.key_projection(by_hand.key_encoder(second[order]))[torch.tensor(order).argsort()]
+    torch.testing.assert_close(shuffled, expected)
+
+
+def test_gradcheck_of_the_head():
+    head = ProjectionHead(4, 3).double()
+    keys, queue = torch.randn(2, 3).double(), torch.randn(5, 3).double()
+    loss = partial(contrastive_scores, keys=keys, queue=queue, temperature=0.5)
+    assert torch.autograd.gradcheck(
+        lambda x: info_nce(loss(head(x))), torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
+    )
+
+
+def test_the_checkpoint_holds_both_encoders_and_the_queue():
+    names = contrast().state_dict().keys()
+    for part in ("encoder.0.weight", "key_encoder.1.running_mean", "key_projection.layers.2.bias", "queue.keys"):
+        assert part in names
+    assert "queue.pointer" in names
+
+
+def test_mistakes():
+    with pytest.raises(UserError, match="momentum"):
+        MomentumContrast(encoder(), 6, momentum=1.5)
+    with pytest.raises(UserError, match="queue"):
+        KeyQueue(0, 4)

@@ -1,0 +1,48 @@
+"""Two processes with shuffled batch normalisation compute what one process with split batch normalisation does."""
+
+import socket
+
+import torch
+from test_momentum import contrast, views
+from torch import distributed, multiprocessing
+
+from rewho.losses.contrastive import contrastive_scores, info_nce
+from rewho.models.momentum import MomentumContrast
+
+STEPS = 3
+
+
+def steps(module: MomentumContrast, part: slice, world: int) -> dict[str, torch.Tensor]:
+    """Take a few steps of gradient descent on this process's part of each batch; return everything afterwards."""
+    trained = [*module.encoder.parameters(), *module.projection.parameters()]
+    for step in range(STEPS):
+        first, second, order = (column[part] for column in views(seed=step))
+        loss = info_nce(contrastive_scores(*module(first, second, order)))
+        for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained), strict=True):
+            if world > 1:
+                distributed.all_reduce(gradient)
+            parameter.data.sub_(0.1 * gradient / world)
+    return {name: tensor for name, tensor in module.state_dict().items() if "running" not in name}
+
+
+def one_of_two(rank: int, port: int, file: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    state = steps(contrast(4), slice(4 * rank, 4 * rank + 4), 2)
+    if rank == 1:
+        torch.save(state, file)
+    distributed.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(one_of_two, (port, str(tmp_path / "state.pt")), nprocs=2)
+    two = torch.load(tmp_path / "state.pt", weights_only=True)
+    one = steps(contrast(4), slice(0, 8), 1)
+    assert int(one["queue.pointer"]) == STEPS * 8 % 11
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=1e-6, rtol=0, msg=name)
+    unsplit = steps(contrast(), slice(0, 8), 1)
+    assert (unsplit["queue.keys"] - one["queue.keys"]).abs().max() > 1e-3, "without split BN it must differ"

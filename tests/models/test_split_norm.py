@@ -1,0 +1,77 @@
+"""Split batch normalisation does on one device what several devices would do."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from rewho.core.check import UserError
+from rewho.models.split_norm import split_batch_norm
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5), nn.BatchNorm1d(5)
+    )
+
+
+def test_groups_are_what_devices_would_compute():
+    whole, pictures = network(), torch.randn(12, 3, 6, 6)
+    devices = [copy.deepcopy(whole) for _ in range(3)]
+    assert split_batch_norm(whole, 4) == 2
+    outputs = torch.cat([device(part) for device, part in zip(devices, pictures.split(4), strict=True)])
+    torch.testing.assert_close(whole(pictures), outputs)
+    outputs.square().sum().backward()
+    whole(pictures).square().sum().backward()
+    for name, parameter in whole.named_parameters():
+        summed = sum(dict(device.named_parameters())[name].grad for device in devices)
+        torch.testing.assert_close(parameter.grad, summed)
+
+
+def test_one_group_is_plain_batch_normalisation_and_running_statistics_move_once():
+    plain = network()
+    split, pictures = copy.deepcopy(plain), torch.randn(8, 3, 6, 6)
+    split_batch_norm(split, 8)
+    assert torch.equal(split(pictures), plain(pictures))
+    assert plain.state_dict().keys() == split.state_dict().keys()
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(split.state_dict()[name], tensor), name
+    grouped = network()
+    split_batch_norm(grouped, 2)
+    grouped(pictures)
+    mean = plain[0](pictures).mean(dim=(0, 2, 3))
+    # Four groups, each with a quarter of the momentum, end near one step towards their mean.
+    torch.testing.assert_close(grouped[1].running_mean, 0.1 * mean, atol=5e-3, rtol=0.05)
+    assert int(grouped[1].num_batches_tracked) == 1
+
+
+def test_evaluation_does_not_look_at_the_batch():
+    split = network()
+    split_batch_norm(split, 4)
+    split.eval()
+    pictures = torch.randn(5, 3, 6, 6)
+    torch.testing.assert_close(split(pictures)[:1], split(pictures[:1]))
+
+
+def test_channels_last_stays_channels_last():
+    split = network()[:2].to(memory_format=torch.channels_last)
+    split_batch_norm(split, 2)
+    output = split(torch.randn(4, 3, 6, 6).contiguous(memory_format=torch.channels_last))
+    assert output.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_mistakes():
+    split = network()
+    with pytest.raises(UserError, match="2 or more"):
+        split_batch_norm(split, 1)
+    split_batch_norm(split, 4)
+    with pytest.raises(UserError, match="a divisor of the 6 pictures"):
+        split(torch.randn(6, 3, 6, 6))
+
+    class Fused(nn.BatchNorm2d):
+        """Such as timm's layers with an activation inside."""
+
+    with pytest.raises(UserError, match="Fused"):
+        split_batch_norm(nn.Sequential(Fused(3)), 2)

@@ -1,0 +1,73 @@
+"""The recipes of LUPerson: what they set is what the presets are, and each method trains."""
+
+from pathlib import Path
+
+import pytest
+
+from rewho import cli
+from rewho.core.config import parse
+from rewho.core.settings import PretrainSettings, TrainSettings
+from rewho.data.contrast_augment import CONTRAST_PRESETS
+from rewho.models.weights import read_card
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "luperson"
+
+
+def settings(name: str, kind=PretrainSettings):
+    return parse(kind, ["--recipe", str(RECIPES / f"{name}.yaml")], "pretrain")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "preset"),
+    {
+        "moco-r50": "-CJ+RE",
+        "table2-default": "default",
+        "table2-re": "+RE",
+        "table2-no-gs": "-GS",
+        "table2-no-gb": "-GB",
+        "table2-no-cj": "-CJ",
+        "table2-no-cj-re": "-CJ+RE",
+        "table3-area-0.0": "area 0",
+        "table3-area-0.2": "area 0.2",
+        "table3-area-0.4": "area 0.4",
+        "table3-area-0.6": "area 0.6",
+        "table3-area-0.8": "area 0.8",
+        "moco-person-crops": "person",
+    }.items(),
+)
+def test_augmentation_recipes_are_the_presets(recipe, preset):
+    assert settings(recipe).augment == CONTRAST_PRESETS[preset]
+
+
+def test_temperatures_and_shares_of_the_tables():
+    for temperature in (0.03, 0.05, 0.07, 0.1, 0.2, 0.3):
+        assert settings(f"table4-temperature-{temperature}").contrast.temperature == temperature
+    assert [settings(f"table7-share-{s}").pictures.share for s in ("12.5", "25", "50", "100")] == [0.125, 0.25, 0.5, 1]
+
+
+def test_mgn_is_frozen_while_the_rate_warms_up():
+    optimizer = settings("mgn", TrainSettings).optimizer
+    assert (optimizer.freeze_epochs, optimizer.warmup_epochs, optimizer.flat_epochs) == (10, 10, 30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ide", "trip", "mgn", "bdb", "bot"])
+def test_every_method_trains_from_a_pretrained_encoder(people, tmp_path, method):
+    encoder, out = tmp_path / "encoder", tmp_path / method
+    common = ["--smoke", "--engine.device", "cpu"]
+    words = ["pretrain", str(people), "--recipe", str(RECIPES / "moco-r50.yaml"), "--out", str(encoder), *common]
+    assert cli.main([*words, "--pictures.workers", "0"]) == 0
+    words = ["train", "--recipe", str(RECIPES / f"{method}.yaml"), "--data.root", str(people), "--out", str(out)]
+    words += ["--model.pretrained", str(encoder), "--data.workers", "0", "--evaluate_every", "0"]
+    assert cli.main([*words, *common]) == 0
+    card = read_card(out)
+    assert card["architecture"]["extra_bn"] == "yes"
+    assert next(iter(card["metrics"].values()))["mAP"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["moco-vit-s", "moco-squeezenet", "table2-default"])
+def test_other_encoders_are_pretrained(people, tmp_path, recipe):
+    words = ["pretrain", str(people), "--recipe", str(RECIPES / f"{recipe}.yaml"), "--smoke"]
+    assert cli.main([*words, "--out", str(tmp_path / "out"), "--engine.device", "cpu", "--pictures.workers", "0"]) == 0
+    assert read_card(tmp_path / "out")["provenance"]["labels"] is False

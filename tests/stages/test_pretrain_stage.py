@@ -1,0 +1,267 @@
+"""Pre-training on pictures without labels: exact resume, what it leaves and says, what begins from it."""
+
+import json
+import os
+import shutil
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as processes
+
+from conftest import quick
+from rewho.core.artifact import MANIFEST
+from rewho.core.check import UserError
+from rewho.core.settings import (
+    CheckpointSettings,
+    ContrastSettings,
+    EngineSettings,
+    LossSettings,
+    ModelSettings,
+    PretrainPictureSettings,
+    PretrainSettings,
+    SamplerSettings,
+)
+from rewho.models.weights import load_model, read_card
+from rewho.pipeline.embedding import load
+from rewho.stages import pretrain, train
+from rewho.train.checkpoint import load_checkpoint
+from rewho.train.log import read_log
+
+ENCODER = ModelSettings(backbone="test_resnet", pooling="gap", head="none", pretrained="none", input_size=(64, 32))
+
+
+def settings(crops: Path, out: Path, **changes) -> PretrainSettings:
+    start = PretrainSettings(
+        out=out,
+        crops=(crops,),
+        model=ENCODER,
+        pictures=PretrainPictureSettings(workers=0),
+        contrast=ContrastSettings(queue=30, norm_group=4, reference_batch=0, projection=16),
+        sampler=SamplerSettings(batch=8),
+        checkpoint=CheckpointSettings(every_steps=1, keep=100),
+        engine=EngineSettings(device="cpu", precision="32"),
+        epochs=2,
+        steps_per_epoch=3,
+        evaluate_every=-1,
+    )
+    return replace(start, **changes)
+
+
+@pytest.fixture(scope="module")
+def encoder(people, tmp_path_factory) -> Path:
+    """A pre-trained encoder, with a checkpoint of every step."""
+    out = tmp_path_factory.mktemp("pretrained") / "encoder"
+    return pretrain.run(settings(people, out, probe=people, evaluate_every=2))
+
+
+def last(out: Path) -> dict:
+    _, state = load_checkpoint(out / "checkpoints")
+    return {name: value for name, value in state.items() if name != "state.log_bytes"}
+
+
+def same(left, right) -> bool:
+    if isinstance(left, torch.Tensor):
+        return torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    return left == right
+
+
+def cut(whole: Path, copy: Path, step: int) -> None:
+    """Copy a run as if it had been killed after a step."""
+    shutil.copytree(whole, copy)
+    for name in (MANIFEST, "model.json", "model.safetensors"):
+        (copy / name).unlink()
+    shutil.rmtree(copy / "best")
+    for checkpoint in (copy / "checkpoints").glob("step-*"):
+        if int(checkpoint.name.removeprefix("step-")) > step:
+            shutil.rmtree(checkpoint)
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_run_that_was_cut_ends_with_the_same_bits(people, encoder, tmp_path, step):
+    cut(encoder, tmp_path / "cut", step)
+    pretrain.run(settings(people, tmp_path / "cut", probe=people, evaluate_every=2))
+    assert same(last(tmp_path / "cut"), last(encoder))
+    assert read_log(tmp_path / "cut") == read_log(encoder)
+    for name in ("model.safetensors", "model.json"):
+        assert (tmp_path / "cut" / name).read_bytes() == (encoder / name).read_bytes()
+
+
+def test_what_a_resume_needs_is_in_the_checkpoint(encoder):
+    state = last(encoder)
+    names = state["parameters"].keys() | state["buffers"].keys()
+    for part in (
+        "encoder.backbone",
+        "key_encoder.backbone",
+        "projection",
+        "key_projection",
+        "queue.keys",
+        "queue.pointer",
+    ):
+        assert any(name.startswith(f"contrast.{part}") for name in names), part
+    assert int(state["buffers"]["contrast.queue.pointer"]) == 6 * 8 % 30
+
+
+@pytest.mark.parametrize(
+    "part", ["contrast.queue.keys", "contrast.queue.pointer", "contrast.key_projection.layers.0.weight"]
+)
+def test_a_resume_that_lost_a_part_is_noticed(people, encoder, tmp_path, part):
+    """The resume test above must be able to fail."""
+    cut(encoder, tmp_path / "cut", 3)
+    newest = tmp_path / "cut" / "checkpoints" / "step-00000003"
+    state = torch.load(newest / "state.pt", weights_only=True)
+    for group in ("parameters", "buffers"):
+        if part in state[group]:
+            state[group][part] = torch.zeros_like(state[group][part])
+    torch.save(state, newest / "state.pt")
+    manifest = json.loads((newest / MANIFEST).read_text())
+    from rewho.core.artifact import hashes
+
+    manifest["files"] = hashes(newest, [newest / "state.pt"])
+    (newest / MANIFEST).write_text(json.dumps(manifest))
+    pretrain.run(settings(people, tmp_path / "cut", probe=people, evaluate_every=2))
+    assert not same(last(tmp_path / "cut"), last(encoder))
+
+
+def test_the_encoder_is_a_model_folder_with_the_pictures_own_statistics(people, encoder):
+    model, card = load_model(encoder)
+    assert model(torch.zeros(2, 3, 64, 32, dtype=torch.uint8)).shape == (2, card["embedding_size"])
+    pictures = [
+        cv2.imread(str(file))[:, :, ::-1] / 255 for file in sorted((people / "bounding_box_train").glob("*.jpg"))
+    ]
+    mean = np.mean([picture.mean(axis=(0, 1)) for picture in pictures], axis=0)
+    square = np.mean([(picture**2).mean(axis=(0, 1)) for picture in pictures], axis=0)
+    assert card["mean"] == pytest.approx(mean, abs=2e-4)
+    assert card["std"] == pytest.approx(np.sqrt(square - mean**2), abs=2e-4)
+    assert card["provenance"]["labels"] is False
+    assert card["trained_on"]["images"] == len(pictures)
+    assert 0 < card["metrics"]["probe"]["mAP"] <= 1
+    lines = [line for line in read_log(encoder) if "found" in line]
+    assert len(lines) == 6
+    assert all(-1 <= line["queue_similarity"] <= 1 and 0 < line["spread"] < 1.2 for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["single_view", "bdb"])
+def test_training_begins_from_the_encoder(people, encoder, tmp_path, kind):
+    model = ModelSettings(kind=kind, backbone="test_resnet", embedding=48, input_size=(64, 32), pretrained=str(encoder))
+    sampler = SamplerSettings("identities", batch=8, images_per_identity=2)
+    loss = LossSettings(identity=0.5, triplet=1.0, label_smoothing=0.1)
+    out = train.run(
+        quick(people, tmp_path / "out", model=model, sampler=sampler, loss=loss, epochs=1, evaluate_every=-1)
+    )
+    card = read_card(out)
+    assert card["mean"] == read_card(encoder)["mean"]
+    assert card["architecture"]["extra_bn"] == "yes"
+    assert card["provenance"]["before"]["provenance"]["method"].startswith("momentum contrast")
+    assert {"total", "identity", "triplet"} <= read_log(out)[0].keys()
+    first = read_log(out)[0]
+    assert first["total"] == pytest.approx(0.5 * first["identity"] + first["triplet"], rel=1e-5)
+    assert (out / "classifier.safetensors").exists() == (kind == "single_view")
+
+
+def test_an_mgn_is_trained_evaluated_and_embeds(people, tmp_path):
+    model = ModelSettings(kind="mgn", backbone="resnet18", embedding=64, input_size=(64, 32), pretrained="none")
+    loss = LossSettings(identity=0.125, triplet=0.2, classifier="circle")
+    sampler = SamplerSettings("identities", batch=8, images_per_identity=4)
+    out = train.run(
+        quick(people, tmp_path / "mgn", model=model, sampler=sampler, loss=loss, epochs=1, steps_per_epoch=1)
+    )
+    card = read_card(out)
+    assert 0 < next(iter(card["metrics"].values()))["mAP"] <= 1
+    embeddings = load(out, "cpu").embed(sorted((people / "query").glob("*.jpg")))
+    assert embeddings.shape[1] == card["embedding_size"] == 64
+
+
+def test_training_on_triplets_alone_and_with_circle_softmax(people, tmp_path):
+    sampler = SamplerSettings("identities", batch=8, images_per_identity=2)
+    alone = LossSettings(identity=0, triplet=1.0, margin=0.0)
+    model = ModelSettings(backbone="test_resnet", embedding=8, input_size=(64, 32), pretrained="none")
+    common = {"model": model, "epochs": 1, "evaluate_every": -1}
+    out = train.run(quick(people, tmp_path / "trip", sampler=sampler, loss=alone, **common))
+    assert not (out / "classifier.safetensors").exists()
+    circle = LossSettings(classifier="circle")
+    out = train.run(quick(people, tmp_path / "circle", sampler=sampler, loss=circle, **common))
+    assert read_log(out)[0]["total"] > 10  # cosines near 0: about s * (m * (1 + m) + ...)
+    with pytest.raises(UserError, match="a weight above 0"):
+        train.run(quick(people, tmp_path / "none", loss=LossSettings(identity=0)))
+
+
+def test_a_collapsed_encoder_is_said(tmp_path, capsys):
+    folder = tmp_path / "same"
+    folder.mkdir()
+    for number in range(8):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((32, 16, 3), 90, np.uint8))
+    model = replace(ENCODER, backbone="squeezenet1_1")  # no batch normalisation, which would blow nothing up to noise
+    pretrain.run(settings(folder, tmp_path / "out", model=model, epochs=1, steps_per_epoch=1))
+    assert "warning: collapsed" in capsys.readouterr().err
+
+
+def test_passes_of_a_step_move_the_key_encoder_as_one_does(people, tmp_path):
+    contrast = ContrastSettings(queue=30, norm_group=4, momentum=0.5, projection=16)
+    sampler = SamplerSettings(batch=8, accumulate=2)
+    out = pretrain.run(
+        settings(people, tmp_path / "two", contrast=contrast, sampler=sampler, epochs=1, steps_per_epoch=1)
+    )
+    state = last(out)
+    assert int(state["buffers"]["contrast.queue.pointer"]) == 8
+    assert load_checkpoint(out / "checkpoints")[0] == 1
+
+
+def test_the_learning_rate_follows_the_batch(people, tmp_path):
+    contrast = ContrastSettings(queue=30, norm_group=4, reference_batch=80)
+    out = pretrain.run(settings(people, tmp_path / "out", contrast=contrast, epochs=1, steps_per_epoch=1))
+    assert read_log(out)[0]["learning_rate"] == pytest.approx(0.3 * 8 / 80)
+
+
+def test_mistakes(people, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="--crops: expected one or more folders"):
+        pretrain.run(replace(settings(people, out), crops=()))
+    with pytest.raises(UserError, match="head none"):
+        pretrain.run(settings(people, out, model=replace(ENCODER, head="fc_bn")))
+    with pytest.raises(UserError, match="no labels"):
+        pretrain.run(settings(people, out, sampler=SamplerSettings("identities", batch=8)))
+    with pytest.raises(UserError, match="at most the"):
+        pretrain.run(settings(people, out, sampler=SamplerSettings(batch=4096)))
+    with pytest.raises(UserError, match="a divisor of the 8 pictures"):
+        pretrain.run(settings(people, tmp_path / "group", contrast=ContrastSettings(norm_group=3, queue=30)))
+    with pytest.raises(UserError, match="a transformer"):
+        pretrain.run(settings(people, tmp_path / "patches", contrast=ContrastSettings(freeze_patches=True, queue=30)))
+
+
+def _as_torchrun(rank: int, port: int, people: str, out: str) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ["TORCHELASTIC_RUN_ID"] = "test"
+    torch.set_num_threads(1)
+    engine = EngineSettings(device="cpu", precision="32", devices=2)
+    pretrain.run(settings(Path(people), Path(out), engine=engine))
+
+
+@pytest.mark.slow
+def test_two_devices_do_what_one_does(people, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes.spawn(_as_torchrun, args=(port, str(people), str(tmp_path / "two")), nprocs=2)
+    one, two = last(pretrain.run(settings(people, tmp_path / "one"))), last(tmp_path / "two")
+    for name, tensor in one["parameters"].items():
+        torch.testing.assert_close(two["parameters"][name], tensor, atol=1e-5, rtol=1e-4, msg=name)
+    torch.testing.assert_close(
+        two["buffers"]["contrast.queue.keys"], one["buffers"]["contrast.queue.keys"], atol=1e-4, rtol=0
+    )
+    losses = [[line["total"] for line in read_log(tmp_path / name) if "total" in line] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    unsplit = settings(
+        people,
+        tmp_path / "unsplit",
+        contrast=ContrastSettings(queue=30, norm_group=0, reference_batch=0, projection=16),
+    )
+    other = [line["total"] for line in read_log(pretrain.run(unsplit)) if "total" in line]
+    assert other != pytest.approx(losses[0], rel=1e-3), "the groups must make the difference"
