@@ -1,6 +1,8 @@
 """A rendered street, decoded and cut for real: every crop is a person who was there; and the published clip's cuts."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import rewho
 from rewho import cli
 from rewho.core.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings
 from rewho.data.synthetic import write_street
+from rewho.pipeline.crop_check import verify
 from rewho.pipeline.crop_statistics import read_videos
 from rewho.pipeline.crop_video import cut_of
 
@@ -101,3 +104,22 @@ def test_cuts_of_the_published_layout_are_the_golden_ones(shared):
         assert list(cut) == crop["bbox_clipped"]
         assert [cut[3] - cut[1], cut[2] - cut[0]] == crop["crop_height_width"]
     assert len(expected["crops"]) == 6
+
+
+def test_inputs_that_are_no_videos_have_one_reason_each_and_end_in_an_empty_set(tmp_path):
+    folder = tmp_path / "videos"
+    (folder / "folder.mp4").mkdir(parents=True)
+    (folder / "empty.mp4").touch()
+    (folder / "page.mp4").write_text("<!doctype html><html></html>")
+    os.mkfifo(folder / "pipe.mkv")
+    (folder / "gone.avi").symlink_to(folder / "nowhere")
+    crops = rewho.crop(folder, tmp_path / "crops", workers=0, failure_limit=1.0, **HOW)
+    found = {Path(video["path"]).name: (video["status"], video["reason"]) for video in read_videos(crops.folder)}
+    assert found == {
+        "folder.mp4": ("failed", "not a file"),
+        "empty.mp4": ("failed", "empty"),
+        "page.mp4": ("failed", "not a video"),
+        "pipe.mkv": ("failed", "not a file"),
+        "gone.avi": ("failed", "not a file"),
+    }
+    assert len(crops) == 0 and verify(crops.folder) == []

@@ -35,7 +35,7 @@ def encode(pixels: NDArray[np.uint8], encoding: str = "jpeg", quality: int = 95)
 
     Args:
         pixels: uint8 RGB [H, W, 3].
-        encoding: jpeg, or png (without loss, four times the size).
+        encoding: jpeg, or png (without loss, about three times the size).
         quality: Of JPEG, 1 to 100.
 
     Raises:
