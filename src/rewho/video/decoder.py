@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewho.video.container import missing_bytes
 from rewho.video.opened import Video, allocated
 from rewho.video.people import VideoFailure
 from rewho.video.sampling import pick, wanted_frames, wanted_numbers
@@ -98,7 +99,9 @@ def main() -> None:
     except MemoryError:
         channel.send("failed", reason="memory limit", detail=f"{limits['memory_mb']} MB")
     except av.error.FFmpegError as error:
-        channel.send("failed", reason="unreadable", detail=error.strerror or type(error).__name__)
+        lacking = missing_bytes(path)
+        said = f"; {lacking} bytes are missing at the end" if lacking else ""
+        channel.send("failed", reason="unreadable", detail=(error.strerror or type(error).__name__) + said)
 
 
 def _sample(video: Video, sampling: dict[str, Any], channel: Channel) -> None:
