@@ -1,9 +1,12 @@
 """The first look at a file: what it is, and how much of it is missing."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rewho.video.container import first_look, missing_bytes
 from rewho.video.people import VideoFailure
@@ -84,6 +87,15 @@ def test_missing_bytes(tmp_path: Path, content: bytes, missing: int) -> None:
     path = tmp_path / "video"
     path.write_bytes(content)
     assert missing_bytes(path) == missing
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([b"", b"\x1a\x45\xdf\xa3", b"RIFF", b"\0\0\0\x18ftyp", b"\x47"]), st.binary(max_size=80))
+def test_any_bytes_have_an_answer(start: bytes, rest: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(start + rest)
+        file.flush()
+        assert missing_bytes(Path(file.name)) >= 0
 
 
 def test_a_container_in_its_own_words_never_runs_on(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rewho.core.check import UserError
 from rewho.video.people import Frame
@@ -79,6 +81,25 @@ def test_other_files_are_refused_with_a_reason(tmp_path: Path, content: bytes) -
     assert ("pickle" in str(refusal.value)) == (content[:1] in (b"\x80", b"(", b"P"))
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.sampled_from(["1", "bbox", "conf"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["1", "2", "bbox", "conf", "pose"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60) | st.dictionaries(st.just("1"), JSON).map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_people_or_a_refusal(content: bytes) -> None:
+    try:
+        people = parse_detections(content, "any.json")
+    except UserError:
+        return
+    assert all(np.isfinite(one.box).all() for found in people.values() for one in found)
+
+
 def test_each_video_finds_its_file(tmp_path: Path) -> None:
     line = b"1,%d,0,0,50,100,1,1,1\n"
     for order, name in enumerate(("a.detections.json", "b.json", "c.gt.txt", "d.mp4.json", "e.txt")):
@@ -88,9 +109,9 @@ def test_each_video_finds_its_file(tmp_path: Path) -> None:
             else b'{"1": [[%d, {"bbox": [0,0,5,9], "conf": 1}]]}' % (order + 1)
         )
         (tmp_path / name).write_bytes(content)
-    for given in (None, tmp_path):
-        folder = tmp_path if given is None else Path("elsewhere")
-        detector, found = Replay(given), []
+    for place in (None, tmp_path):
+        folder = tmp_path if place is None else Path("elsewhere")
+        detector, found = Replay(place), []
         for name in "abcde":
             detector.begin(folder / f"{name}.mp4")
             found.append(detector.detect([frame(0)])[0][0].index)

@@ -114,4 +114,9 @@ def test_still_moving_and_panoramic_videos(tmp_path: Path) -> None:
         "walker": "",
         "short": "too few frames",
     }
+    plain = [picture[:, :200] for picture in walker]
+    for name, options, marks in (("two views", {"x264-params": "frame-packing=3"}, ("STEREO3D",)), ("one", {}, ())):
+        known = probe(write_clip(tmp_path / f"{name}.mkv", plain, options=options))
+        assert known.marks == marks
+        assert refuse_video(known) == ("VR" if marks else "")
     assert set(filter(None, verdicts.values())) < set(SCREEN_REASONS)

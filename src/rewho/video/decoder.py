@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewho.video.container import missing_bytes
 from rewho.video.opened import Video, allocated
 from rewho.video.people import VideoFailure
 from rewho.video.sampling import pick, wanted_frames, wanted_numbers
@@ -33,7 +34,7 @@ COMPLAINT_BYTES = 2**20  # the only file that is written is the standard error
 CELLS, LEAST_CELL = (64, 36), 8  # columns and rows in which still frames are compared; least pixels of a cell
 PANORAMA = (1.95, 2.05)  # width over height of an equirectangular picture
 TEXTURE = 4.0  # grey levels; a border column with less variation says nothing about a seam
-SIDE_MARKS = ("SPHERICAL", "STEREO3D")
+FLAT = {"SPHERICAL": 4, "STEREO3D": 0}  # FFmpeg's numbers for a plain projection and for a single view
 TAG_MARKS = ("spherical-video", "spherical", "stereo_mode")
 
 
@@ -98,7 +99,9 @@ def main() -> None:
     except MemoryError:
         channel.send("failed", reason="memory limit", detail=f"{limits['memory_mb']} MB")
     except av.error.FFmpegError as error:
-        channel.send("failed", reason="unreadable", detail=error.strerror or type(error).__name__)
+        lacking = missing_bytes(path)
+        said = f"; {lacking} bytes are missing at the end" if lacking else ""
+        channel.send("failed", reason="unreadable", detail=(error.strerror or type(error).__name__) + said)
 
 
 def _sample(video: Video, sampling: dict[str, Any], channel: Channel) -> None:
@@ -147,7 +150,7 @@ def _probe(video: Video, still_frames: int, channel: Channel) -> None:
     first, stream = frames[0], video.stream
     turned = round(first.rotation / 90) % 2 == 1
     metadata = {key.lower(): value for key, value in {**video.container.metadata, **stream.metadata}.items()}
-    marks = {str(data.type).rpartition(".")[2].partition(":")[0] for data in first.side_data} & {*SIDE_MARKS}
+    marks = {data.type.name for data in first.side_data if is_vr_mark(data.type.name, bytes(data))}
     marks |= {key for key in TAG_MARKS if metadata.get(key, "mono").lower() not in ("mono", "false", "0", "")}
     duration = video.duration()
     channel.send(
@@ -168,6 +171,22 @@ def _probe(video: Video, still_frames: int, channel: Channel) -> None:
         stillness=_stillness(frames) if len(frames) > 1 else None,
         seam=_seam(first),
     )
+
+
+def is_vr_mark(kind: str, content: bytes) -> bool:
+    """Return whether a frame's side data says that it is a sphere, or holds two views.
+
+    Telephones mark plain videos too, as a rectilinear projection.
+
+    Args:
+        kind: FFmpeg's name of the data.
+        content: The data, which begins with the number of the projection or of the arrangement.
+
+    Example:
+        >>> is_vr_mark("SPHERICAL", bytes(4)), is_vr_mark("STEREO3D", bytes(4)), is_vr_mark("ICC_PROFILE", b"1234")
+        (True, False, False)
+    """
+    return kind in FLAT and int.from_bytes(content[:4], sys.byteorder) != FLAT[kind]
 
 
 def _hash(path: Path, channel: Channel) -> str:

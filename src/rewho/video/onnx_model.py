@@ -2,7 +2,7 @@
 
 What is unusual: an ONNX file does not say how pixels become its input nor what its output means. That stands in a
 small YAML file beside it; without one, the shapes tell the usual cases. A model that keeps its weights in a second file
-is not opened.
+is not opened. Such a description, with the values that YOLOX takes where none is given::
 
     output: yolox            # yolox, yolov5, yolov8, detr; heatmaps, simcc, points, mediapipe
     colour: bgr              # rgb or bgr

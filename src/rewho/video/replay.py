@@ -3,7 +3,7 @@
 What is unusual: nobody needs a detector to build a crop set from published detections, or from ground truth. The
 published pickle files are refused, because reading one runs whatever its author wrote.
 
-LUPerson's layout, with frames as text:
+LUPerson's layout, with frames as text::
 
     {frame: [[object, {"bbox": [left, top, right, bottom], "conf": …, "pose": [17][2], "prob": [17][1]}], …]}
 
