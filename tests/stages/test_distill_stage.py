@@ -26,6 +26,7 @@ from rewho.core.settings import (
     DistillSettings,
     EngineSettings,
     MimicSettings,
+    ModelSettings,
     RepresentSettings,
     SamplerSettings,
     TeachersSettings,
@@ -38,7 +39,7 @@ from rewho.models.single_view import parameter_count
 from rewho.models.weights import CLASSIFIER, load_classifier, load_model
 from rewho.pipeline.embedding import load
 from rewho.pipeline.training import training_part
-from rewho.stages import distill, represent, teachers
+from rewho.stages import distill, represent, teachers, train
 from rewho.train.checkpoint import load_checkpoint
 from rewho.train.log import read_log
 
@@ -178,6 +179,23 @@ def test_other_pictures_and_other_students_are_refused(people, model, representa
         distill.run(distilling(people, model, representations, tmp_path / "b", data=fewer, classifier="new"))
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
+
+
+def test_a_student_of_many_branches_is_refused(people, model, representations, tmp_path):
+    folder = tmp_path / "mgn"
+    train.run(
+        quick(
+            people,
+            folder,
+            model=ModelSettings(kind="bdb", embedding=12, input_size=(64, 32), pretrained="none"),
+            epochs=1,
+            steps_per_epoch=1,
+            evaluate_every=-1,
+        )
+    )
+    with pytest.raises(UserError, match="single-view model"):
+        distill.run(distilling(people, folder, representations, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_view_that_is_not_there_is_named(people, model, representations, tmp_path):

@@ -91,6 +91,14 @@ def run(settings: DistillSettings) -> Path:
 def _check_student(settings: DistillSettings, table: ImageTable, card: Mapping[str, Any]) -> None:
     check_choice("--sr", settings.sr, SOURCES)
     check_choice("--classifier", settings.classifier, ("student", "new"))
+    kind = card["architecture"].get("kind", "single_view")
+    if kind != "single_view":
+        raise UserError(
+            f"--student {settings.student}",
+            expected="a single-view model: one feature map, one embedding",
+            got=f"a model of the kind {kind}",
+            fix="Train the student with --model.kind single_view; models of other kinds may be teachers.",
+        )
     learned = card.get("trained_on", {}).get("rows_sha256")
     if settings.classifier == "student" and learned != table.digest():
         raise UserError(
