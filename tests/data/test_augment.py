@@ -98,7 +98,7 @@ def test_the_erased_rectangle_speaks_of_the_flipped_picture():
 def test_a_mask_turns_with_its_picture(images):
     mask = np.zeros((128, 64), np.uint8)
     mask[30:90, 5:30] = 1
-    view = replace(HOLISTIC, mask=lambda _: mask)
+    view = replace(HOLISTIC, mask=lambda _name, _size: mask)
     masked = view.masked(images[0], "a.jpg", MEAN)
     settings = replace(NOTHING, flip=1.0)
     flipped = apply([masked], view, draws_of(settings, [masked]), settings, MEAN).images[0]
