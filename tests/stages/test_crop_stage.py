@@ -92,11 +92,13 @@ def test_any_order_and_any_naming_of_inputs_leaves_the_same_bytes(videos, whole,
 
 
 def test_parts_for_many_machines_are_joined_by_the_last(videos, whole, tmp_path):
-    out = tmp_path / "crops"
-    for part in ("3/3", "1/3"):
+    out, plan = tmp_path / "crops", plan_videos([videos])
+    # How many videos a part gets depends on their paths, which differ from run to run: the last one must have some.
+    *first, last = sorted(("1/3", "2/3", "3/3"), key=lambda part: sum(1 for _ in plan.tasks(part)))
+    for part in first:
         crop.run(settings(videos, out, shard=part), FakePeople())
         assert not (out / MANIFEST).exists()
-    crop.run(settings(videos, out, shard="2/3"), FakePeople())
+    crop.run(settings(videos, out, shard=last), FakePeople())
     assert tree(out) == tree(whole.folder)
 
 
@@ -328,6 +330,7 @@ def test_ten_thousand_videos_are_planned_in_little_memory(tmp_path):
     import tracemalloc
 
     (tmp_path / "list.txt").write_text("\n".join(f"videos/{number:05d}.mp4" for number in range(10_000)))
+    plan_videos([tmp_path / "list.txt"])  # imports what is imported late
     tracemalloc.start()
     plan = plan_videos([tmp_path / "list.txt"])
     shares = [sum(1 for _ in plan.tasks(f"{part}/4")) for part in range(1, 5)]

@@ -303,7 +303,8 @@ class Stage:
                 f"--out {self.folder}",
                 expected="the settings and data of the run that is in this folder",
                 got="different ones:\n    " + "\n    ".join(lines),
-                fix="Choose another folder with --out, undo the change, or pass --allow_config_change.",
+                fix="Choose another folder with --out, or undo the change"
+                + (", or pass --allow_config_change." if "allow_config_change" in self.settings else "."),
             )
 
     def _record(self) -> dict[str, Any]:

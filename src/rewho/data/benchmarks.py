@@ -136,14 +136,15 @@ def recognise(root: Path) -> tuple[str, str]:
             fix="Unpack an archive and give its folder; a single picture is no data set.",
         )
     check_folder(root)
-    found = _recognise_benchmark(root)
+    found = recognise_benchmark(root)
     if found is None:
         _check_level(root, None)
         found = "folder", "no benchmark's files were found"
     return found
 
 
-def _recognise_benchmark(root: Path) -> tuple[str, str] | None:
+def recognise_benchmark(root: Path) -> tuple[str, str] | None:
+    """Return the layout of a benchmark that lies in `root`, and the reason; None where it is no benchmark's folder."""
     if has_msmt17_lists(root) or any(has_msmt17_lists(root / name) for name in VERSION_FOLDERS):
         return "msmt17", "it has list_train.txt or list_query.txt"
     if has_market_folders(root):
@@ -167,10 +168,10 @@ def _recognise_market_style(root: Path) -> tuple[str, str]:
 
 def _check_level(root: Path, layout: str | None) -> None:
     """Raise where the data set is not here but one level up, or one or two levels down."""
-    if _recognise_benchmark(root) is not None:
+    if recognise_benchmark(root) is not None:
         return
     inside = root.name in (*FOLDERS, "mask_train_v2", "mask_test_v2")
-    below = root.parent if inside and _recognise_benchmark(root.parent) else _search_below(root)
+    below = root.parent if inside and recognise_benchmark(root.parent) else _search_below(root)
     if below is not None:
         raise UserError(
             str(root),
@@ -183,7 +184,7 @@ def _check_level(root: Path, layout: str | None) -> None:
 def _search_below(root: Path) -> Path | None:
     children = [root / name for name in sub_folders(root)[:_SEARCHED_FOLDERS]]
     grandchildren = [child / name for child in children[:10] for name in sub_folders(child)[:_SEARCHED_FOLDERS]]
-    return next((folder for folder in children + grandchildren if _recognise_benchmark(folder)), None)
+    return next((folder for folder in children + grandchildren if recognise_benchmark(folder)), None)
 
 
 def _doubts(table: ImageTable) -> list[str]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_range
 from rewho.core.runtime import generator
-from rewho.data.benchmarks import read, recognise
+from rewho.data.benchmarks import read, recognise_benchmark
 from rewho.data.file_lists import check_folder, list_pictures
 from rewho.data.pictures import Pictures, decode
 from rewho.data.shards import INDEX, CropSet
@@ -164,7 +164,7 @@ def _open(folder: Path) -> tuple[PictureSource, str]:
     check_folder(folder)
     if (folder / INDEX).is_file():
         return CropSet.open(folder), hash_file(folder / INDEX)
-    if recognise(folder)[0] != "folder":
+    if recognise_benchmark(folder):
         table = read(folder)
         table = table.select("pool" if table.in_split("pool").any() else "train")
         return FilePictures(table.root, table.paths), table.digest()

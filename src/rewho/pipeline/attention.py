@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rewho.core.check import check_choice
+from rewho.core.check import UserError, check_choice
 from rewho.core.settings import EngineSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
@@ -99,6 +99,13 @@ def onlooker(model: Embedder, folder: Path, views: Sequence[str] = ()) -> Onlook
     """Return a loaded model with the branches beside it; see `open_onlooker`."""
     branches = load_branches(folder)
     there = branches.views if branches is not None and branches.map_branches else ()
+    if views and not there:
+        raise UserError(
+            "--views",
+            expected="a model with the branches of a distillation beside it",
+            got=f"none in {folder}",
+            fix="Leave --views out: the model's own map is always shown.",
+        )
     for name in views:
         check_choice(f"--views, of the branches kept in {folder}", name, there)
     if branches is not None:

@@ -119,7 +119,7 @@ def similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         [[1.0, 0.0], [0.0, 1.0]]
     """
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    alike: NDArray[np.float32] = unit @ unit.T
+    alike: NDArray[np.float32] = np.clip(unit @ unit.T, -1, 1)  # rounding may lead out
     return alike
 
 

@@ -70,7 +70,9 @@ def _files(images: Sequence[Path]) -> list[Path]:
             "pictures to explain",
             expected="picture files, or folders of them",
             got=f"nothing at {missing[0]}" if missing else "none",
-            fix="Name some behind the command: rewho explain a.jpg b.jpg --model MODEL.",
+            fix="Check the path."
+            if missing
+            else "Name some behind the command: rewho explain a.jpg b.jpg --model MODEL.",
         )
     return files
 

@@ -78,7 +78,7 @@ def missing_bytes(path: Path) -> int:
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] == _EBML:
-            return max(0, _matroska_end(file) - size)
+            return max(0, _matroska_end(file, size) - size)
         if head[:4] == b"RIFF":
             return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
         if head[4:8] in _MP4_BEGINNINGS:
@@ -90,11 +90,11 @@ def missing_bytes(path: Path) -> int:
     return 0
 
 
-def _matroska_end(file: BinaryIO) -> int:
-    """Return the offset at which the first segment ends, 0 where its size is unknown."""
+def _matroska_end(file: BinaryIO, size: int) -> int:
+    """Return where the first segment ends, 0 where its size is unknown or a header leads out of the file."""
     file.seek(4)
     length = _variable_size(file)
-    if length is None:
+    if length is None or length > size:
         return 0
     file.seek(length, os.SEEK_CUR)
     if file.read(4) != _SEGMENT:

@@ -80,8 +80,10 @@ def weights_file(path: Path | None, option: str, endings: tuple[str, ...]) -> Pa
     wanted = " or ".join(endings)
     if path is None:
         raise UserError(option, expected=f"a {wanted} file", got="nothing", fix=f"Pass --{option} FILE.")
-    if not path.is_file() or path.suffix.lower() not in endings:
+    if not path.is_file():
+        raise UserError(option, expected=f"a {wanted} file", got=f"nothing at {path}", fix="Check the path.")
+    if path.suffix.lower() not in endings:
         raise UserError(
-            option, expected=f"a {wanted} file", got=str(path), fix="Check the path; other formats may run code."
+            option, expected=f"a {wanted} file", got=str(path), fix="Convert it; other formats may run code."
         )
     return path
