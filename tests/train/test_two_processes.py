@@ -21,16 +21,18 @@ from rewho.train.engine import launch
 from rewho.train.log import LOG
 from rewho.train.loop import train
 
+STOPS = sorted(np.random.default_rng(4).permutation(STEPS - 1)[:20].tolist())
 
-def two_processes(folder: Path, cuts: list[int], stop_at: int = -1) -> None:
-    """Start two ranks that make an uninterrupted run and one run for every cut."""
+
+def two_processes(folder: Path, cuts: list[int], stops: list[int]) -> None:
+    """Start two ranks: an uninterrupted run, one run for every cut, and one that is told to stop again and again."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes.spawn(_work, args=(port, str(folder), cuts, stop_at), nprocs=2)
+    processes.spawn(_work, args=(port, str(folder), cuts, stops), nprocs=2)
 
 
-def _work(rank: int, port: int, folder: str, cuts: list[int], stop_at: int) -> None:
+def _work(rank: int, port: int, folder: str, cuts: list[int], stops: list[int]) -> None:
     # What torchrun sets; Fabric then joins the processes instead of starting more.
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {
@@ -57,18 +59,21 @@ def _work(rank: int, port: int, folder: str, cuts: list[int], stop_at: int) -> N
             shutil.copy(Path(folder, "whole", LOG), cut / LOG)
         engine.fabric.barrier()
         go(f"cut-{step}")
-    if stop_at >= 0:
+    for number, at in enumerate(stops):
+        told = number % 2
 
-        def one_rank_is_told(number, batch):
-            if number == stop_at and rank == 1:
+        def one_rank_is_told(step, batch, at=at, told=told):
+            if step == at and rank == told:
                 os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)  # a second one changes nothing
             return batch
 
         try:
             go("told", one_rank_is_told)
         except Interrupted as saved:
-            Path(folder, f"told-{rank}.txt").write_text(str(saved))
+            Path(folder, f"told-{at}-{rank}.txt").write_text(str(saved))
         engine.fabric.barrier()
+    if stops:
         go("told")
 
 
@@ -81,7 +86,7 @@ def final(folder: Path) -> dict:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("both")
-    two_processes(folder, cuts=[1, 10, 25, 39], stop_at=13)
+    two_processes(folder, cuts=[1, 10, 25, 39], stops=STOPS)
     return folder
 
 
@@ -91,14 +96,16 @@ def test_cuts_end_with_the_same_bits(both):
         assert (both / f"cut-{step}" / LOG).read_bytes() == (both / "whole" / LOG).read_bytes()
 
 
-def test_a_stop_that_one_rank_sees_stops_both(both):
-    assert [(both / f"told-{rank}.txt").read_text().split(" of ")[0] for rank in (0, 1)] == ["step 14"] * 2
+def test_a_stop_that_one_rank_sees_stops_both_at_twenty_points(both):
+    for at in STOPS:
+        said = [(both / f"told-{at}-{rank}.txt").read_text().split(" of ")[0] for rank in (0, 1)]
+        assert said == [f"step {at + 1}"] * 2
     assert same(final(both / "told"), final(both / "whole"))
 
 
 @pytest.mark.slow
 def test_cut_after_every_step(tmp_path):
-    two_processes(tmp_path, cuts=list(range(1, STEPS)))
+    two_processes(tmp_path, cuts=list(range(1, STEPS)), stops=[])
     for step in range(1, STEPS):
         assert same(final(tmp_path / f"cut-{step}"), final(tmp_path / "whole")), f"cut after step {step}"
 
