@@ -120,7 +120,7 @@ def experts_of(people: Path, settings: DemoSettings) -> TeachersSettings:
         sampler=SamplerSettings(batch=32),
         optimizer=OPTIMIZER,
         loss=LOSS,
-        epochs=max(1, settings.epochs - 2),
+        epochs=max(1, settings.epochs - 3),  # enough to know more than the student
         evaluate_every=-1,
         seed=settings.seed,
     )
