@@ -78,6 +78,13 @@ def test_negative_numbers_are_values():
     assert normalise(["--evaluate_every", "-1"], {"evaluate_every": int}) == [("evaluate_every", "-1")]
 
 
+def test_a_recipe_of_another_command_is_named(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("about: {command: rewho distill --recipe r.yaml}\nmimic: {alpha: 1}\n")
+    with pytest.raises(UserError, match=r"expected a recipe for `rewho train`, got one for `rewho distill`"):
+        parse(TrainSettings, ["--recipe", str(recipe)], "train")
+
+
 def test_printed_settings_are_a_recipe(tmp_path, capsys):
     assert parse(TrainSettings, ["--epochs", "3", "--print_config"], "train") is None
     printed = tmp_path / "printed.yaml"

@@ -77,6 +77,19 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def _refuse_foreign(path: Path, command: str) -> None:
+    """Report a recipe that says itself that it is another command's."""
+    about = _read_yaml(path).get("about") or {}
+    named = re.match(r"rewho (\w+)", str(about.get("command", "")) if isinstance(about, Mapping) else "")
+    if named and named.group(1) != command:
+        raise UserError(
+            f"--recipe {path}",
+            expected=f"a recipe for `rewho {command}`",
+            got=f"one for `rewho {named.group(1)}`",
+            fix=f"Run `rewho {named.group(1)} --recipe {path}`, or pass another recipe.",
+        )
+
+
 def _refuse_unknown(named: Mapping[str, str], known: Sequence[str]) -> None:
     """Report every unknown option at once; `named` maps each option to where it was found."""
     unknown = [name for name in named if name not in known]
@@ -163,6 +176,8 @@ def parse(settings: type[Settings], arguments: Sequence[str], command: str) -> S
     recipe: dict[str, Any] = {}
     if "recipe" in extra:
         recipe = read_recipe(Path(extra["recipe"]), smoke=extra.get("smoke") == "true")
+        if not set(recipe) <= set(known):
+            _refuse_foreign(Path(extra["recipe"]), command)
     elif "smoke" in extra:
         raise UserError("--smoke", expected="a --recipe with a smoke variant", got="no recipe", fix="Pass --recipe.")
     _refuse_unknown({**dict.fromkeys(recipe, "in the recipe:"), **dict.fromkeys(own, "option")}, list(known))
