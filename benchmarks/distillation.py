@@ -34,6 +34,7 @@ from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel
 from rewho.pipeline.distilling import DistillBatch, DistillTask, OnlineTeachers
 from rewho.pipeline.embedding import embed_batches, embedder
+from rewho.pipeline.foreign_teachers import Teacher
 from rewho.stages.train import IdentityTask
 from rewho.train.engine import Engine, launch
 from rewho.train.optim import build_optimizer
@@ -105,7 +106,8 @@ def squeezenet_teachers(device: torch.device) -> OnlineTeachers:
     teachers = []
     for view in VIEWS.values():
         settings = ModelSettings(embedding=WIDTHS[view.name], view=view.name)
-        teachers.append(embedder(SingleViewModel(settings, view.size), EngineSettings(device=device.type)))
+        network = embedder(SingleViewModel(settings, view.size), EngineSettings(device=device.type)).model
+        teachers.append(Teacher(view.name, view, settings.embedding, "untrained", network, device, (0.0, 0.0, 0.0)))
     return OnlineTeachers(teachers)
 
 

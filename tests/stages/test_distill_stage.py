@@ -284,6 +284,17 @@ def test_online_representations_of_an_unchanged_picture_equal_the_stored_ones(
     assert second["attribute_up1"] == pytest.approx(first["attribute_up1"], rel=0.15)
 
 
+def test_a_network_of_others_teaches_online_too(people, model, experts, representations, tmp_path):
+    description = tmp_path / "other.yaml"
+    description.write_text("network: timm:resnet10t\nweights: none\nview: up1\nsize: [32, 32]\n")
+    online = distilling(people, model, representations, tmp_path / "out", epochs=1, steps_per_epoch=1, sr="online")
+    out = distill.run(replace(online, teachers=(experts / "holistic", description), evaluate_every=-1))
+    assert np.isfinite(read_log(out)[0]["attribute_up1"])
+    assert load_branches(out).widths == {"holistic": 12, "up1": 512}
+    with pytest.raises(UserError, match="two or more for up1"):
+        distill.run(replace(online, teachers=(experts, description), out=tmp_path / "twice"))
+
+
 def settings_for_resume(people, model, representations, out):
     return distilling(
         people,

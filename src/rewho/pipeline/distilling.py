@@ -24,7 +24,7 @@ from rewho.losses.mimic import factorized_total, mimic_loss
 from rewho.models.factorization import Factorization
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel
-from rewho.pipeline.embedding import Embedder, view_of
+from rewho.pipeline.foreign_teachers import Teacher
 from rewho.pipeline.training import Preparation
 
 
@@ -103,9 +103,9 @@ class OnlineTeachers:
         teachers: The teachers, in the order of the views.
     """
 
-    def __init__(self, teachers: Sequence[Embedder]) -> None:
-        self.teachers = [(teacher.model.eval(), view_of(teacher.model)) for teacher in teachers]
-        masked = [view.name for _, view in self.teachers if view.mask is not None]
+    def __init__(self, teachers: Sequence[Teacher]) -> None:
+        self.teachers = teachers
+        masked = [teacher.view.name for teacher in teachers if teacher.view.mask is not None]
         if masked:
             raise UserError(
                 "--sr online",
@@ -119,11 +119,11 @@ class OnlineTeachers:
         """Return the flip-averaged representations [B, D_k] of each view of augmented pictures uint8 [B, 3, H, W]."""
         upright = torch.where(flipped[:, None, None, None], images.flip(-1), images)
         found = []
-        for model, view in self.teachers:
-            top, bottom, left, right = view.pixel_box(images.shape[2], images.shape[3])
+        for teacher in self.teachers:
+            top, bottom, left, right = teacher.view.pixel_box(images.shape[2], images.shape[3])
             part = upright[:, :, top:bottom, left:right].float()
-            part = F.interpolate(part, view.size, mode="bilinear", antialias=True)
-            found.append((model(part) + model(part.flip(-1))) / 2)
+            part = F.interpolate(part, teacher.view.size, mode="bilinear", antialias=True)
+            found.append((teacher.network(part) + teacher.network(part.flip(-1))) / 2)
         return found
 
 

@@ -36,3 +36,22 @@ def find_teachers(paths: Sequence[Path]) -> list[Path]:
                 fix="Give what `rewho teachers --out` or `rewho train --out` wrote; unfinished runs have no model.",
             )
     return found
+
+
+def check_one_per_view(views: Sequence[str]) -> None:
+    """Refuse two teachers for one view.
+
+    Args:
+        views: The view of each teacher.
+
+    Raises:
+        UserError: Names the views that there is more than one teacher for.
+    """
+    twice = sorted({view for view in views if views.count(view) > 1})
+    if twice:
+        raise UserError(
+            "--teachers",
+            expected="one teacher for each view",
+            got=f"two or more for {', '.join(twice)}",
+            fix="Name the teachers' folders one by one, and leave the others out.",
+        )

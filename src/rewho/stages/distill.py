@@ -29,8 +29,9 @@ from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import TENSORS, ModelCard, load_classifier, load_model, save_classifier, save_model
 from rewho.pipeline.distilling import DistillPreparation, DistillTask, OnlineTeachers
-from rewho.pipeline.embedding import Embedder, load, view_of
-from rewho.pipeline.teachers import find_teachers
+from rewho.pipeline.embedding import view_of
+from rewho.pipeline.foreign_teachers import Teacher, open_teacher
+from rewho.pipeline.teachers import check_one_per_view, find_teachers
 from rewho.pipeline.training import FREE_SETTINGS, Preparation, build_training, claim, decode_part, training_part
 from rewho.train.engine import launch
 from rewho.train.log import LOG
@@ -109,34 +110,34 @@ def _check_student(settings: DistillSettings, table: ImageTable, card: Mapping[s
         )
 
 
-def _targets(settings: DistillSettings, part: ImageTable) -> Representations | list[Embedder]:
+def _targets(settings: DistillSettings, part: ImageTable) -> Representations | list[Teacher]:
     """Return the stored representations, or the teachers that compute them, of the views that are used."""
     if settings.sr == "stored":
         return open_representations(settings.representations, part.digest()).select(settings.views)
-    engine = settings.engine
-    teachers = [load(folder, engine.device, engine.threads) for folder in find_teachers(settings.teachers)]
-    by_view = {view_of(teacher.model).name: teacher for teacher in teachers}
+    teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
+    check_one_per_view([teacher.view.name for teacher in teachers])
+    by_view = {teacher.view.name: teacher for teacher in teachers}
     names = settings.views or tuple(by_view)
     return [by_view[check_choice("--views", name, list(by_view))] for name in names]
 
 
-def _hashes(settings: DistillSettings, targets: Representations | list[Embedder]) -> dict[str, str]:
+def _hashes(settings: DistillSettings, targets: Representations | list[Teacher]) -> dict[str, str]:
     if isinstance(targets, Representations):
         return {"representations": hash_file(settings.representations / MANIFEST)}
-    return {f"teacher {folder.name}": hash_file(folder / TENSORS) for folder in find_teachers(settings.teachers)}
+    return {f"teacher {teacher.view.name}": teacher.digest for teacher in targets}
 
 
-def _views(targets: Representations | list[Embedder]) -> list[View]:
+def _views(targets: Representations | list[Teacher]) -> list[View]:
     if isinstance(targets, Representations):
         return [record.as_view() for record in targets.teachers]
-    return [view_of(teacher.model) for teacher in targets]
+    return [teacher.view for teacher in targets]
 
 
 def _task(
     settings: DistillSettings,
     model: SingleViewModel,
     identities: int,
-    targets: Representations | list[Embedder],
+    targets: Representations | list[Teacher],
     device: torch.device,
 ) -> DistillTask:
     model = model.to(memory_format=torch.channels_last)
@@ -144,8 +145,10 @@ def _task(
     if isinstance(targets, Representations):
         widths = targets.widths
     else:
-        widths = {view_of(teacher.model).name: teacher.model.settings.embedding for teacher in targets}
-        online = OnlineTeachers([Embedder(teacher.model.to(device), {}, device) for teacher in targets])
+        widths = {teacher.view.name: teacher.width for teacher in targets}
+        for teacher in targets:
+            teacher.network.to(device)
+        online = OnlineTeachers(targets)
     size, branches = model.settings.embedding, settings.branches
     classifier = Classifier(size, identities)
     if settings.classifier == "student":

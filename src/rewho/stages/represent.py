@@ -7,14 +7,13 @@ image's. A view's array is written as soon as it is whole, so an interrupted run
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import Stage, plain
-from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import Interrupted, StopRequest
 from rewho.core.settings import RepresentSettings
@@ -22,7 +21,7 @@ from rewho.data.benchmarks import read_settings
 from rewho.data.representations import TeacherRecord, array_file, box_of, write_index, write_representations
 from rewho.data.table import ImageTable
 from rewho.pipeline.foreign_teachers import Teacher, open_teacher
-from rewho.pipeline.teachers import find_teachers
+from rewho.pipeline.teachers import check_one_per_view, find_teachers
 from rewho.pipeline.training import training_part
 
 FREE_SETTINGS = ("out", "teachers", "data.root", "data.workers", "data.memory_gb", "batch", "engine")
@@ -45,7 +44,7 @@ def run(settings: RepresentSettings) -> Path:
     part = training_part(read_settings(settings.data))
     teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
     records = [_record(teacher) for teacher in teachers]
-    _check_views(records)
+    check_one_per_view([record.view for record in records])
     inputs = {"rows": part.digest()} | {f"teacher {record.view}": record.digest for record in records}
     for teacher in teachers:
         inputs |= teacher.view.inputs()
@@ -66,18 +65,6 @@ def run(settings: RepresentSettings) -> Path:
 
 def _record(teacher: Teacher) -> TeacherRecord:
     return TeacherRecord(teacher.view.name, box_of(teacher.view), teacher.width, teacher.name, teacher.digest)
-
-
-def _check_views(records: Sequence[TeacherRecord]) -> None:
-    views = [record.view for record in records]
-    twice = sorted({view for view in views if views.count(view) > 1})
-    if twice:
-        raise UserError(
-            "--teachers",
-            expected="one teacher for each view",
-            got=f"two or more for {', '.join(twice)}",
-            fix="Name the teachers' folders one by one, and leave the others out.",
-        )
 
 
 def _represent(
