@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ from fake_people import TERMS
 
 import rewho
 from rewho import cli
-from rewho.core.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings
+from rewho.core.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings, ScreenSettings
 from rewho.data.synthetic import write_street
 from rewho.pipeline.crop_check import verify
 from rewho.pipeline.crop_statistics import read_videos
 from rewho.pipeline.crop_video import cut_of
 
+av = pytest.importorskip("av", reason="PyAV is an extra")
 SIZE = (240, 426)
 EVERY = 10
 HOW = {
@@ -80,6 +82,26 @@ def test_the_pictures_are_those_of_the_video(street, crops):
         assert np.abs(original.astype(int) - crops[row]).mean() < 3, "JPEG of quality 95 without subsampling"
     video = read_videos(crops.folder)[0]
     assert (video["frames"], video["looked"], video["width"], video["height"]) == (105, 11, SIZE[1], SIZE[0])
+
+
+def test_what_is_there_of_a_cut_video_can_be_kept(street, crops, tmp_path):
+    cut = tmp_path / "cut.mkv"
+    with av.open(str(street)) as whole, av.open(str(cut), "w") as container:
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(whole.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    cut.write_bytes(cut.read_bytes()[: int(0.8 * cut.stat().st_size)])
+    shutil.copy(street.with_suffix(".gt.txt"), tmp_path / "cut.gt.txt")
+    strict = rewho.crop(cut, tmp_path / "strict", workers=0, failure_limit=1.0, **HOW)
+    video = read_videos(strict.folder)[0]
+    assert (len(strict), video["status"], video["reason"]) == (0, "failed", "cut short")
+    screen = ScreenSettings(allow_cut=True, min_frames=50)
+    lenient = rewho.crop(cut, tmp_path / "lenient", workers=0, screen=screen, **HOW)
+    video = read_videos(lenient.folder)[0]
+    assert video["status"] == "ok" and "missing at the end" in video["detail"]
+    assert 0.5 * len(crops) < len(lenient) < len(crops)
 
 
 def test_it_is_repaired_from_the_command_line(crops, capsys):

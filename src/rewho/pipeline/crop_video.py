@@ -24,7 +24,7 @@ from rewho.data.near_duplicates import fingerprint
 from rewho.data.shard_writer import ShardWriter, crop_row, encode
 from rewho.data.shards import INDEX, CropSet
 from rewho.pipeline.crop_inputs import VideoTask
-from rewho.pipeline.video_people import PeopleSource
+from rewho.pipeline.video_people import Look, PeopleSource
 from rewho.video.explain import write_explanation
 from rewho.video.people import Frame, FramePeople, Person, Probe, VideoFailure
 
@@ -75,32 +75,33 @@ class PartMaker:
 
     def fill(self, folder: Path, task: VideoTask) -> dict[str, Any]:
         """Write a video's part into an empty folder and return its record."""
-        probe, refusal = self.source.look(Path(task.path))
-        record = blank_record(task, probe)
-        writer = ShardWriter(folder)
-        if refusal:
-            failed = probe.status != "ok"
-            record |= {"status": "failed" if failed else "refused", "reason": refusal, "detail": probe.detail}
-        else:
-            try:
-                record |= self._crops(writer, folder, task, probe)
-            except VideoFailure as failure:
-                writer.abandon()
-                for file in [*folder.rglob("*.arrow"), *folder.rglob("*.parquet"), *folder.rglob("*.jpg")]:
-                    file.unlink()
-                writer = ShardWriter(folder)
-                record |= {"status": "failed", "reason": failure.reason, "detail": failure.detail}
+        with self.source.open(Path(task.path)) as look:
+            record = blank_record(task, look.probe)
+            writer = ShardWriter(folder)
+            if look.refusal:
+                failed = look.probe.status != "ok"
+                record |= {"status": "failed" if failed else "refused", "reason": look.refusal}
+            else:
+                try:
+                    record |= self._crops(writer, folder, task, look)
+                except VideoFailure as failure:
+                    writer = _emptied(writer, folder)
+                    record |= {"status": "failed", "reason": failure.reason, "detail": failure.detail}
         writer.commit({RECORD: record})
         return record
 
-    def _crops(self, writer: ShardWriter, folder: Path, task: VideoTask, probe: Probe) -> dict[str, Any]:
+    def _crops(self, writer: ShardWriter, folder: Path, task: VideoTask, video: Look) -> dict[str, Any]:
         """Write the crops of a video and return the counts."""
         reasons: Counter[str] = Counter()
         frames = found = kept = most = 0
         rows: list[dict[str, Any]] = []
         data: list[bytes] = []
-        about = {"video": probe.sha256, "licence": task.licence or self.settings.terms.licence, "config": self.config}
-        for look in self.source.people(Path(task.path)):
+        about = {
+            "video": video.probe.sha256,
+            "licence": task.licence or self.settings.terms.licence,
+            "config": self.config,
+        }
+        for look in video.people:
             # Only now: a file of detections belongs to a video, and its hash is known when that video has begun.
             about["detector"], about["pose"] = self.source.models()
             people = [judged.person for judged in look.people if not judged.reasons]
@@ -156,6 +157,14 @@ class PartMaker:
         write_explanation(file, shown, self.settings.rules)
 
 
+def _emptied(writer: ShardWriter, folder: Path) -> ShardWriter:
+    """Return a writer that begins anew, after what the first one wrote was removed."""
+    writer.abandon()
+    for file in [*folder.rglob("*.arrow"), *folder.rglob("*.parquet"), *folder.rglob("*.jpg")]:
+        file.unlink()
+    return ShardWriter(folder)
+
+
 def config_of(settings: CropSettings, models: tuple[str, str]) -> str:
     """Return the digest of what decides a crop: sampling, screen, rules, models, encoding; not who works on it."""
     names = ("sampling", "screen", "rules", "encoding", "jpeg_quality", "blur_stored")
@@ -177,7 +186,7 @@ def blank_record(task: VideoTask, probe: Probe | None = None) -> dict[str, Any]:
     """Return what is known of a video before a frame is looked at; every record has these names."""
     known = asdict(probe) if probe is not None else {}
     own = {name: known.get(name, 0) for name in ("frames", "duration", "width", "height", "fps")}
-    own |= {"sha256": known.get("sha256", ""), "status": "ok", "reason": "", "detail": ""}
+    own |= {"sha256": known.get("sha256", ""), "status": "ok", "reason": "", "detail": known.get("detail", "")}
     return {**asdict(task), **own, "looked": 0, "detections": 0, "kept": 0, "persons": 0, "dropped": {}}
 
 
