@@ -93,7 +93,7 @@ def test_what_is_there_of_a_cut_video_can_be_kept(street, crops, tmp_path):
                 packet.stream = stream
                 container.mux(packet)
     cut.write_bytes(cut.read_bytes()[: int(0.8 * cut.stat().st_size)])
-    shutil.copy(street.with_suffix(".gt.txt"), tmp_path / "cut.gt.txt")
+    shutil.copy(street.with_suffix(".detections.json"), tmp_path / "cut.detections.json")
     strict = rewho.crop(cut, tmp_path / "strict", workers=0, failure_limit=1.0, **HOW)
     video = read_videos(strict.folder)[0]
     assert (len(strict), video["status"], video["reason"]) == (0, "failed", "cut short")
