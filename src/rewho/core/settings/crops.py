@@ -80,6 +80,8 @@ class CropSettings:
             last joins them.
         engine: processes (this machine) or ray (a cluster, all of whose machines see the videos and `out`).
         address: Address of the Ray cluster; empty starts one on this machine.
+        gpus: With `engine: ray`, what each worker has of GPUs: 0, a share of one such as 0.25 (four workers on each),
+            or a whole number. Detector and key-point model run there where their device is auto or cuda.
         failure_limit: Largest share of videos that may fail; beyond, the run ends with an error, by reason. Videos that
             the screen refuses are no failures.
         retry: Work again on videos that failed in an earlier run.
@@ -103,6 +105,7 @@ class CropSettings:
     shard: str = "1/1"
     engine: str = "processes"
     address: str = ""
+    gpus: float = 0.0
     failure_limit: float = 0.5
     retry: bool = False
     explain: int = 0
