@@ -15,7 +15,7 @@ from rewho.core.settings import DetectorSettings, PoseSettings, RuleSettings, Sa
 from rewho.data.synthetic import write_street
 from rewho.pipeline.crop_check import verify
 from rewho.pipeline.crop_statistics import read_videos
-from rewho.pipeline.crop_video import cut_of
+from rewho.pipeline.crop_video import cut_of, shown
 
 av = pytest.importorskip("av", reason="PyAV is an extra")
 SIZE = (240, 426)
@@ -70,6 +70,25 @@ def test_every_crop_is_somebody_who_was_there_and_nobody_clear_is_missing(street
             inside = box[0] > 2 and box[2] < SIZE[1] - 2
             if visible > 0.95 and inside and width > 18 and 1.6 < height / width < 4.9:
                 assert (number, at) in found, f"frame {number}: {box}"
+
+
+def test_heads_of_other_people_in_a_crop_are_hidden_too(street, crops):
+    """Where noise is changed, a head is hidden: nose and ears of everybody whose key points are known."""
+    known = json.loads(street.with_suffix(".detections.json").read_text())
+    noise = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), np.uint8)
+    heads = 0
+    for row in crops.manifest().to_pylist():
+        left, top, right, bottom = row["cut"]
+        here = np.ascontiguousarray(noise[top:bottom, left:right])
+        changed = (shown(here, row) != here).any(-1)
+        alone = (shown(here, {**row, "other_heads": []}) != here).any(-1)
+        for index, one in known[str(row["frame"] + 1)]:
+            places = np.floor(np.array(one["pose"])[[0, 3, 4]] - [left, top]).astype(int)
+            inside = ((places >= 0) & (places < [right - left, bottom - top])).all()
+            if index != row["index"] and inside and (np.ravel(one["prob"])[[0, 3, 4]] >= 0.2).all():
+                assert changed[places[:, 1], places[:, 0]].all(), row["name"]
+                heads += not alone[places[:, 1], places[:, 0]].all()
+    assert heads, "one was not hidden by chance"
 
 
 def test_the_pictures_are_those_of_the_video(street, crops):

@@ -7,7 +7,7 @@ set is decided when parts are joined, from their rows, so that no part depends o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from rewho.core.artifact import digest, plain, write_folder
 from rewho.core.settings import CropSettings
 from rewho.data.crop_quality import quality
 from rewho.data.crop_rows import rows_table
-from rewho.data.faces import hide_face
+from rewho.data.faces import Head, head_of, hide_face
 from rewho.data.near_duplicates import fingerprint
 from rewho.data.shard_writer import ShardWriter, crop_row, encode
 from rewho.data.shards import INDEX, CropSet
@@ -32,6 +32,8 @@ PARTS = "parts"
 UNFINISHED = "unfinished"
 RECORD = "video"
 WHY = "given-up.txt"
+SHOWN_BY = ("key_points", "other_heads", "cut")
+"""Columns of the manifest that say what has to be hidden in a crop."""
 TOGETHER = 256  # crops handed to the writer at a time
 
 
@@ -109,7 +111,7 @@ class PartMaker:
             frames, found, kept = frames + 1, found + len(look.people), kept + len(people)
             most = max(most, len(people))
             for person in people:
-                row, encoded = self._crop(look.frame, person, about)
+                row, encoded = self._crop(look, person, about)
                 rows.append(row)
                 data.append(encoded)
             if len(rows) >= TOGETHER:
@@ -122,12 +124,14 @@ class PartMaker:
         counts = {"looked": frames, "detections": found, "kept": kept, "persons": most}
         return {**counts, "dropped": dict(sorted(reasons.items()))}
 
-    def _crop(self, frame: Frame, person: Person, about: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _crop(self, look: FramePeople, person: Person, about: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        frame = look.frame
         cut = cut_of(person.box, frame.image.shape[:2])
         pixels = np.ascontiguousarray(frame.image[cut[1] : cut[3], cut[0] : cut[2]])
         points = person.keypoints
+        others = heads_in(cut, [one.person for one in look.people if one.person is not person])
         if self.settings.blur_stored:
-            pixels = hide_face(pixels, moved(points, cut))
+            pixels = hide_face(pixels, moved(points, cut), others)
         encoded = encode(pixels, self.settings.encoding, self.settings.jpeg_quality)
         row = crop_row(
             f"{about['video'][:16]}-{frame.number:07d}-{person.index:03d}",
@@ -140,6 +144,7 @@ class PartMaker:
             cut=list(cut),
             confidence=person.confidence,
             key_points=None if points is None else points.reshape(-1).tolist(),
+            other_heads=[value for head in others for value in head],
             quality=quality(pixels, person.confidence, points),
             fingerprint=fingerprint(pixels),
             **about,
@@ -210,6 +215,41 @@ def cut_of(box: tuple[float, float, float, float], size: tuple[int, int]) -> tup
 def moved(points: NDArray[np.float32] | None, cut: tuple[int, int, int, int]) -> NDArray[np.float32] | None:
     """Return key points in pixels of the crop instead of the frame."""
     return None if points is None else points - np.array([cut[0], cut[1], 0], np.float32)
+
+
+def heads_in(cut: tuple[int, int, int, int], people: Sequence[Person]) -> list[Head]:
+    """Return the heads that reach into a crop, in its pixels, of people whose key points are known.
+
+    Args:
+        cut: Left, top, right, bottom of the crop in pixels of the frame.
+        people: Everybody else in the frame, kept or not.
+    """
+    found = []
+    for person in people:
+        left, top, right, bottom = person.box
+        points = None if person.keypoints is None else person.keypoints - np.array([left, top, 0], np.float32)
+        head = head_of(points, (round(bottom - top), round(right - left)))
+        if head is not None:
+            here = head._replace(x=head.x + left - cut[0], y=head.y + top - cut[1])
+            across, down = abs(here.x - (cut[2] - cut[0]) / 2), abs(here.y - (cut[3] - cut[1]) / 2)
+            if across < here.width + (cut[2] - cut[0]) / 2 and down < here.height + (cut[3] - cut[1]) / 2:
+                found.append(here)
+    return found
+
+
+def shown(pixels: NDArray[np.uint8], row: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Return a crop as it may be shown: all heads that are known of hidden.
+
+    Args:
+        pixels: The crop, uint8 RGB.
+        row: Its row of the manifest, with `SHOWN_BY`.
+    """
+    points = None
+    if row["key_points"] is not None:
+        left, top, right, bottom = row["cut"]
+        points = moved(np.array(row["key_points"], np.float32).reshape(17, 3), (left, top, right, bottom))
+    others = np.array(row["other_heads"], np.float64).reshape(-1, 4).tolist()
+    return hide_face(pixels, points, [Head(*one) for one in others])
 
 
 def read_record(folder: Path) -> dict[str, Any]:
