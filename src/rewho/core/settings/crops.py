@@ -116,12 +116,13 @@ class CropsSettings:
     """Look after crop sets: `rewho crops verify|stats|merge|export|overlap FOLDER …`.
 
     Args:
-        action: verify (every byte), stats, merge (several sets into `out`), export (as pictures, into `out`) or
-            overlap (near-duplicates that two sets share).
+        action: verify (read every byte and name what is damaged), stats (print the figures of a set), merge (write
+            several sets as one), export (write a set as pictures, for other programs) or overlap (list near-duplicates
+            that two sets share).
         folders: The crop sets.
-        out: Folder, or tar file for webdataset, of merge and export.
+        out: Of merge and export: the folder to write, or the tar file for webdataset.
         layout: Of export: market (one person's number per video), webdataset (a tar file) or jpeg (plain folder).
-        blur_faces: Hide faces in what is exported.
+        blur_faces: Of export: hide faces in the pictures.
         repair: Of verify: build what is damaged again, and only that, from the videos.
         distance: Of overlap: bits of 256 in which the fingerprints of near-duplicates may differ.
     """
