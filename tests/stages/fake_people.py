@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 from rewho.core.check import UserError
 from rewho.core.runtime import EXIT_GIVEN_UP, EXIT_INTERRUPTED, GivenUp, Interrupted
 from rewho.core.settings import CropSettings, SelectionSettings, TermsSettings
+from rewho.pipeline.video_people import Look
 from rewho.stages import crop
 from rewho.video.people import Frame, FramePeople, Judged, Person, Probe, VideoFailure
 
@@ -47,6 +49,10 @@ class FakePeople:
         sha256, frames = hashlib.sha256(data).hexdigest(), content["frames"] * 100
         refusal = "static" if content.get("static") else ""
         return Probe("ok", "", frames, frames / 25, SIZE[1], SIZE[0], 25.0, sha256), refusal
+
+    @contextmanager
+    def open(self, path: Path):
+        yield Look(*self.look(path), self.people(path))
 
     def people(self, path: Path):
         content = json.loads(path.read_text())

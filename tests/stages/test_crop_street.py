@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ from fake_people import TERMS
 
 import rewho
 from rewho import cli
-from rewho.core.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings
+from rewho.core.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings, ScreenSettings
 from rewho.data.synthetic import write_street
 from rewho.pipeline.crop_check import verify
 from rewho.pipeline.crop_statistics import read_videos
-from rewho.pipeline.crop_video import cut_of
+from rewho.pipeline.crop_video import cut_of, shown
 
+av = pytest.importorskip("av", reason="PyAV is an extra")
 SIZE = (240, 426)
 EVERY = 10
 HOW = {
@@ -70,6 +72,25 @@ def test_every_crop_is_somebody_who_was_there_and_nobody_clear_is_missing(street
                 assert (number, at) in found, f"frame {number}: {box}"
 
 
+def test_heads_of_other_people_in_a_crop_are_hidden_too(street, crops):
+    """Where noise is changed, a head is hidden: nose and ears of everybody whose key points are known."""
+    known = json.loads(street.with_suffix(".detections.json").read_text())
+    noise = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), np.uint8)
+    heads = 0
+    for row in crops.manifest().to_pylist():
+        left, top, right, bottom = row["cut"]
+        here = np.ascontiguousarray(noise[top:bottom, left:right])
+        changed = (shown(here, row) != here).any(-1)
+        alone = (shown(here, {**row, "other_heads": []}) != here).any(-1)
+        for index, one in known[str(row["frame"] + 1)]:
+            places = np.floor(np.array(one["pose"])[[0, 3, 4]] - [left, top]).astype(int)
+            inside = ((places >= 0) & (places < [right - left, bottom - top])).all()
+            if index != row["index"] and inside and (np.ravel(one["prob"])[[0, 3, 4]] >= 0.2).all():
+                assert changed[places[:, 1], places[:, 0]].all(), row["name"]
+                heads += not alone[places[:, 1], places[:, 0]].all()
+    assert heads, "one was not hidden by chance"
+
+
 def test_the_pictures_are_those_of_the_video(street, crops):
     from rewho.video.frames import sample_frames
 
@@ -80,6 +101,26 @@ def test_the_pictures_are_those_of_the_video(street, crops):
         assert np.abs(original.astype(int) - crops[row]).mean() < 3, "JPEG of quality 95 without subsampling"
     video = read_videos(crops.folder)[0]
     assert (video["frames"], video["looked"], video["width"], video["height"]) == (105, 11, SIZE[1], SIZE[0])
+
+
+def test_what_is_there_of_a_cut_video_can_be_kept(street, crops, tmp_path):
+    cut = tmp_path / "cut.mkv"
+    with av.open(str(street)) as whole, av.open(str(cut), "w") as container:
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(whole.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    cut.write_bytes(cut.read_bytes()[: int(0.8 * cut.stat().st_size)])
+    shutil.copy(street.with_suffix(".detections.json"), tmp_path / "cut.detections.json")
+    strict = rewho.crop(cut, tmp_path / "strict", workers=0, failure_limit=1.0, **HOW)
+    video = read_videos(strict.folder)[0]
+    assert (len(strict), video["status"], video["reason"]) == (0, "failed", "cut short")
+    screen = ScreenSettings(allow_cut=True, min_frames=50)
+    lenient = rewho.crop(cut, tmp_path / "lenient", workers=0, screen=screen, **HOW)
+    video = read_videos(lenient.folder)[0]
+    assert video["status"] == "ok" and "missing at the end" in video["detail"]
+    assert 0.5 * len(crops) < len(lenient) < len(crops)
 
 
 def test_it_is_repaired_from_the_command_line(crops, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -167,3 +168,21 @@ def test_the_command_line_takes_action_and_folders(made, capsys):
     assert cli.main(["crops", "verfiy", str(made)]) == cli.USER_MISTAKE
     assert "Did you mean 'verify'" in capsys.readouterr().err
     assert cli.main(["crops", "stats", str(made / "nothing")]) == cli.USER_MISTAKE
+
+
+@pytest.mark.parametrize(
+    ("action", "options"),
+    [
+        ("verify", {"folders", "repair"}),
+        ("stats", {"folders"}),
+        ("merge", {"folders", "out"}),
+        ("export", {"folders", "out", "layout", "blur_faces"}),
+        ("overlap", {"folders", "distance"}),
+        ("verfiy", {"action", "folders", "out", "layout", "blur_faces", "repair", "distance"}),
+    ],
+)
+def test_each_action_has_a_help_of_its_own(action, options, capsys):
+    assert cli.main(["crops", action, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert set(re.findall(r"^  --(\w+)", text, re.MULTILINE)) - {"recipe", "smoke", "print_config"} == options
+    assert text.startswith(f"rewho crops {action}: " if action != "verfiy" else "rewho crops: ")

@@ -4,11 +4,13 @@ One input of each kind is tried on every run; the 220 of the requirement are the
 """
 
 import os
+import shutil
 import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -16,9 +18,22 @@ import numpy as np
 import pytest
 from clips import barcode, read_number, write_clip, write_sound
 
-from rewho.core.settings import LimitSettings, SamplingSettings
+from rewho.core.settings import (
+    CropSettings,
+    LimitSettings,
+    PoseSettings,
+    RuleSettings,
+    SamplingSettings,
+    ScreenSettings,
+    TermsSettings,
+)
+from rewho.data.shards import CropSet
+from rewho.pipeline.crop_statistics import read_videos
+from rewho.pipeline.video_people import VideoPeople
+from rewho.stages import crop
 from rewho.video.frames import probe, sample_frames
-from rewho.video.people import REASONS, VideoFailure
+from rewho.video.people import REASONS, Frame, Person, VideoFailure
+from rewho.video.screen import SCREEN_REASONS
 
 pytest.importorskip("av", reason="PyAV is an extra")
 LIMITS = LimitSettings(seconds=20.0, silence=10.0, memory_mb=512)
@@ -183,6 +198,70 @@ def test_two_hundred_damaged_inputs_among_twenty_sound_ones(tmp_path: Path) -> N
     print(counted)
     assert counted.total() == 220
     assert counted["sound: ok"] == 20
+
+
+class Somebody:
+    """Finds the same person in the middle of every frame."""
+
+    name, sha256 = "somebody", ""
+
+    def begin(self, video: Path) -> None:
+        """Prepare for a video: nothing to do."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
+        return [[Person((20.0, 2.0, 40.0, 46.0), 0.9, None, 0)] for _ in frames]
+
+
+class SomebodyInEach(VideoPeople):
+    _detector = Somebody()
+
+
+def build(videos: Path, out: Path) -> CropSet:
+    terms = TermsSettings(*(["test"] * 7))
+    rules, screen = RuleSettings(min_width=10), ScreenSettings(min_frames=30, static_frames=0)
+    settings = CropSettings(
+        (videos,), out, terms, SamplingSettings(every=20), screen, LIMITS, pose=PoseSettings(kind="none"), rules=rules
+    )
+    settings = replace(settings, workers=2, failure_limit=1.0)
+    return CropSet.open(crop.run(settings, SomebodyInEach(settings)))
+
+
+def check_build(tmp_path: Path, good: int, bad: int) -> Counter[str]:
+    """Build a set from sound inputs alone and among damaged ones; return the outcomes of the damaged ones by kind."""
+    rng = np.random.default_rng(12)
+    (tmp_path / "sound").mkdir()
+    (tmp_path / "all").mkdir()
+    whole = list(sound(tmp_path / "sound", rng, good))
+    kinds = {path.name: kind for kind, path in damaged(tmp_path / "all", whole, rng, bad)}
+    for path in whole:
+        shutil.copy(path, tmp_path / "all")
+    alone, among = build(tmp_path / "sound", tmp_path / "alone"), build(tmp_path / "all", tmp_path / "among")
+    records = {Path(video["path"]).name: video for video in read_videos(among.folder)}
+    assert len(records) == good + bad, "each input has one record"
+    counted: Counter[str] = Counter()
+    for name, kind in kinds.items():
+        video = records[name]
+        assert (video["status"] == "ok") == (not video["reason"]), name
+        assert video["status"] in ("ok", "failed", "refused"), f"{name} ended its process"
+        assert video["reason"] in ("", *REASONS, *SCREEN_REASONS), name
+        if kind == "cut" and not name.endswith(".ts"):
+            assert video["status"] == "failed", f"{name} was cut and nobody says so"
+        counted[f"{kind}: {video['reason'] or 'ok'}"] += 1
+    pictures = {among.name(row): among.bytes(row) for row in range(len(among))}
+    assert len(alone) >= 2 * good
+    assert all(pictures[alone.name(row)] == alone.bytes(row) for row in range(len(alone)))
+    return counted
+
+
+def test_damaged_inputs_change_nothing_in_a_set(tmp_path: Path) -> None:
+    assert check_build(tmp_path, good=2, bad=13).total() == 13
+
+
+@pytest.mark.slow
+def test_two_hundred_damaged_inputs_change_nothing_in_a_set(tmp_path: Path) -> None:
+    counted = check_build(tmp_path, good=20, bad=200)
+    print(counted)
+    assert counted.total() == 200
 
 
 def test_playlists_open_nothing(tmp_path: Path) -> None:

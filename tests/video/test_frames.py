@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import barcode, read_number, write_clip
+from clips import barcode, read_number, write_clip, write_sound
 
 from rewho.core.check import UserError
 from rewho.core.settings import LimitSettings, SamplingSettings
+from rewho.video import decoding as decoding_module
 from rewho.video import frames as frames_module
-from rewho.video.frames import probe, sample_frames
+from rewho.video.frames import open_video, probe, sample_frames
 from rewho.video.people import VideoFailure
 
 av = pytest.importorskip("av", reason="PyAV is an extra")
@@ -122,6 +123,92 @@ def test_probe_knows_the_video(clips: dict[str, Path]) -> None:
     assert np.isnan(probe(clips["mkv"], still_frames=0).stillness)
 
 
+@pytest.mark.parametrize(("kind", "memory_mb"), [("mkv", 2048), ("mkv", 1), ("ts", 2048), ("h264", 2048)])
+def test_a_video_that_is_opened_once_gives_what_it_gives_when_opened_twice(
+    clips: dict[str, Path], kind: str, memory_mb: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for frames that are passed, and without."""
+    monkeypatch.setattr(
+        decoding_module, "START", f"import rewho.video.decoder as d; d.HELD_SHARE *= 2048 // {memory_mb}; d.main()"
+    )
+    for sampling in (
+        SamplingSettings(every=7),
+        SamplingSettings(by="seconds", seconds=1.3),
+        SamplingSettings(by="keyframes"),
+    ):
+        with open_video(clips[kind], sampling) as video:
+            known = video.probe
+            frames = list(video.frames)
+        assert repr(known) == repr(probe(clips[kind]))
+        apart = list(sample_frames(clips[kind], sampling))
+        assert [(one.number, one.time) for one in frames] == [(one.number, one.time) for one in apart]
+        assert all(np.array_equal(one.image, other.image) for one, other in zip(frames, apart, strict=True))
+        assert len(frames) >= 4
+
+
+def test_a_damaged_video_that_is_opened_once_gives_what_it_gives_when_opened_twice(
+    clips: dict[str, Path], tmp_path: Path
+) -> None:
+    rng, seen = np.random.default_rng(3), set()
+    for number, kind in enumerate(["mp4", "mkv", "ts", "mkv"]):
+        content = np.frombuffer(clips[kind].read_bytes(), np.uint8).copy()
+        content[rng.integers(len(content) // 3, len(content), 12)] ^= 255
+        path = tmp_path / f"{number}.{kind}"
+        path.write_bytes(content[: -len(content) // 4].tobytes() if number == 3 else content.tobytes())
+        came: list[list[object]] = [[], []]
+        for frames, found in zip((sample_frames(path, SamplingSettings(every=9)), opened(path)), came, strict=True):
+            try:
+                found.extend(frame.number for frame in frames)
+            except VideoFailure as failure:
+                found.append(str(failure))
+        assert came[0] == came[1]
+        seen.add(type(came[0][-1]))
+    assert seen == {int, str}
+
+
+def opened(path: Path) -> Iterator[frames_module.Frame]:
+    with open_video(path, SamplingSettings(every=9)) as video:
+        yield from video.frames
+
+
+def test_a_short_video_is_decoded_once(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from rewho.video import decoder
+    from rewho.video.opened import Video
+
+    decoded = []
+    plain = Video.decode
+
+    def counting(self: Video, only_keys: bool = False) -> Iterator[object]:
+        for frame in plain(self, only_keys):
+            decoded.append(frame)
+            yield frame
+
+    class Silent(decoder.Channel):
+        def send(self, kind: str, payload: memoryview | None = None, **fields: object) -> None:
+            sent.append(kind)
+
+    sent: list[str] = []
+    monkeypatch.setattr(Video, "decode", counting)
+    channel, sampling = Silent(-1), vars(SamplingSettings(every=10))
+    video = Video(clips["mp4"], vars(LimitSettings()), channel.beat)
+    held = decoder._probe(video, 5, sampling, 2048, channel)
+    decoder._sample(video, sampling, held, channel)
+    assert sent == ["hash", "probe", *["frame"] * 13, "end"]
+    assert len(decoded) <= 130
+
+
+def test_a_look_without_frames_ends_the_process(clips: dict[str, Path]) -> None:
+    with open_video(clips["mp4"]) as video:
+        assert video.probe.status == "ok"
+    with (
+        pytest.raises(VideoFailure, match="audio only"),
+        open_video(write_sound(clips["mp4"].parent / "s.mp4")) as video,
+    ):
+        assert video.probe.reason == "audio only"
+        next(video.frames)
+    assert Path(f"/proc/self/task/{os.getpid()}/children").read_text().split() == []
+
+
 def test_sound_that_is_longer_than_the_pictures_is_no_cut(folder: Path) -> None:
     path = write_clip(folder / "sound.mkv", [barcode(number) for number in range(50)], audio=True)
     assert probe(path).status == "ok"
@@ -196,7 +283,7 @@ def test_memory_limit(folder: Path) -> None:
 def test_whatever_happens_to_the_decoder_is_a_reason(
     clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch, program: str, reason: str
 ) -> None:
-    monkeypatch.setattr(frames_module, "START", program)
+    monkeypatch.setattr(decoding_module, "START", program)
     # Generous limits where they are not what is tested, since a busy machine starts a process slowly.
     limits = LimitSettings(silence=0.5 if reason == "hung" else 60.0, seconds=1.0 if program == CHATTERS else 60.0)
     assert probe(clips["mp4"], limits).reason == reason
@@ -226,7 +313,7 @@ def test_the_process_ends_with_a_killed_parent(clips: dict[str, Path]) -> None:
     program = f"""
 import sys
 from rewho.core.settings import LimitSettings, SamplingSettings
-from rewho.video.frames import Decoding
+from rewho.video.decoding import Decoding
 job = {{"job": "sample", "sampling": vars(SamplingSettings(every=1))}}
 with Decoding({str(clips["mp4"])!r}, LimitSettings(), job) as decoding:
     next(decoding.messages())
@@ -249,7 +336,7 @@ def test_asking_the_group_to_stop_is_not_the_videos_fault(clips: dict[str, Path]
     import signal
 
     job = {"job": "sample", "sampling": vars(SamplingSettings(every=1))}
-    with frames_module.Decoding(clips["mp4"], LimitSettings(), job) as decoding:
+    with decoding_module.Decoding(clips["mp4"], LimitSettings(), job) as decoding:
         messages = decoding.messages()
         next(messages)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -257,7 +344,7 @@ def test_asking_the_group_to_stop_is_not_the_videos_fault(clips: dict[str, Path]
         assert sum(message.kind == "frame" for message in messages_until_end(messages)) == 129
 
 
-def messages_until_end(messages: Iterator[frames_module.Message]) -> Iterator[frames_module.Message]:
+def messages_until_end(messages: Iterator[decoding_module.Message]) -> Iterator[decoding_module.Message]:
     """Yield messages up to the one that says that the video has ended."""
     for message in messages:
         yield message

@@ -117,5 +117,23 @@ def test_relaxing_a_threshold_never_adds_a_failure() -> None:
         assert (before & ~after).any(), "the threshold has an effect"
 
 
+def test_people_whom_the_side_of_the_frame_cuts_are_refused_where_that_is_asked_for(golden: list[dict]) -> None:
+    whole = person_of(golden[0])
+    left, top, right, bottom = whole.box
+    points = np.array(whole.keypoints)
+
+    def at(offset: float) -> Person:
+        moved = points + np.array([offset, 0, 0], np.float32)
+        return replace(whole, box=(left + offset, top, right + offset, bottom), keypoints=moved)
+
+    half = (right - left) / 4
+    people = [at(-left - half), at(-left), at(2 - left), at(1280 - right - 1), at(1280 - right + half), whole]
+    assert [one.reasons for one in judge(people, (720, 1280))] == [()] * 6, "the paper has no such rule"
+    refused = judge(people, (720, 1280), RuleSettings(side_gap=2))
+    assert [one.reasons for one in refused] == [*[("side_gap_below_2",)] * 2, (), *[("side_gap_below_2",)] * 2, ()]
+    unclipped = judge(people[:1], (720, 1280), RuleSettings(clip_first=False))
+    assert unclipped[0].reasons == (), "0 is off, also for boxes that reach beyond"
+
+
 def test_nobody_in_a_frame() -> None:
     assert judge([], (360, 640)) == ()

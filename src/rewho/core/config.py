@@ -170,7 +170,7 @@ def parse(settings: type[Settings], arguments: Sequence[str], command: str) -> S
     given = normalise(arguments, known)
     extra = {name: value for name, value in given if name in EXTRA_OPTIONS and name not in known}
     if "help" in extra:
-        print(help_text(settings, command))  # noqa: T201 - what was asked for
+        print(help_text(settings, command, dict(given).get("action", "")))  # noqa: T201 - what was asked for
         return None
     own = {name: value for name, value in given if name not in extra}
     recipe: dict[str, Any] = {}
@@ -208,31 +208,48 @@ def fill(settings: type[Settings], values: Mapping[str, Any], command: str) -> S
     return _fill(settings, values, command)
 
 
-def help_text(settings: type[Any], command: str) -> str:
+def help_text(settings: type[Any], command: str, action: str = "") -> str:
     """Return the help of a command: every option with its default and its line from the settings' docstring.
 
+    Args:
+        settings: The command's settings class.
+        command: Its name.
+        action: Of a command with several actions, the one that help is wanted on. Options whose line begins with
+            "Of export and merge:", and which therefore belong to other actions, are then left out.
+
     Example:
-        >>> from rewho.core.settings import DemoSettings
+        >>> from rewho.core.settings import CropsSettings, DemoSettings
         >>> "--identities 120" in help_text(DemoSettings, "demo")
         True
+        >>> ["--repair" in help_text(CropsSettings, "crops", action) for action in ("verify", "export")]
+        [True, False]
     """
+    summary = (settings.__doc__ or "").splitlines()[0]
+    if action:
+        actions = _explanations(settings.__doc__ or "").get("action", "")
+        does = re.search(rf"\b{re.escape(action)} \(([^)]*)\)", actions)
+        command, summary = (f"{command} {action}", does[1]) if does else (command, summary)
+        action = action if does else ""
     lines = [
-        f"rewho {command}: {(settings.__doc__ or '').splitlines()[0]}",
+        f"rewho {command}: {summary}",
         "",
         "  --recipe FILE\n      YAML file with settings; options on the command line override it.",
         *([] if "smoke" in dict(options_of(settings)) else [SMOKE_HELP]),
         "  --print_config\n      Print the resolved settings and stop.",
-        *_describe(settings()),
+        *_describe(settings(), action=action),
         "",
         "The value behind each option is its default.",
     ]
     return "\n".join(lines)
 
 
-def _describe(settings: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401 - an instance of any settings class
+def _describe(settings: Any, prefix: str = "", action: str = "") -> Iterator[str]:  # noqa: ANN401 - any settings
     texts = _explanations(type(settings).__doc__ or "")
     for entry in fields(settings):
         value = getattr(settings, entry.name)
+        owners = re.match(r"Of ([\w ]+): ", texts[entry.name])
+        if action and (entry.name == "action" or (owners and action not in owners[1].split())):
+            continue
         if is_dataclass(value):
             yield f"\n{texts[entry.name]}"
             yield from _describe(value, f"{prefix}{entry.name}.")

@@ -69,7 +69,7 @@ def crop_row(name: str, data: bytes, pixels: NDArray[np.uint8], **known: Any) ->
     counts = [np.bincount(pixels[..., channel].reshape(-1), minlength=256) for channel in range(3)]
     sums, squares = ([int(count @ np.arange(256) ** power) for count in counts] for power in (1, 2))
     empty = {"video": "", "frame": 0, "time": 0.0, "index": 0, "box": whole, "cut": whole, "confidence": 0.0}
-    empty |= {"key_points": None, "quality": 0.0, "fingerprint": bytes(32)}
+    empty |= {"key_points": None, "other_heads": [], "quality": 0.0, "fingerprint": bytes(32)}
     empty |= {"detector": "", "pose": "", "licence": "", "config": ""}
     own = {"name": name, "height": pixels.shape[0], "width": pixels.shape[1], "bytes": len(data)}
     own |= {"sha256": hashlib.sha256(data).hexdigest(), "channel_sum": sums}

@@ -15,7 +15,6 @@ import numpy as np
 from rewho.core.artifact import hash_file, plain, write_file, write_folder
 from rewho.core.check import UserError, check_choice
 from rewho.core.progress import track
-from rewho.data.faces import hide_face
 from rewho.data.near_duplicates import Shared, shared_between, stacked
 from rewho.data.pictures import decode
 from rewho.data.shard_writer import ShardWriter, encode
@@ -23,7 +22,7 @@ from rewho.data.shards import CropSet
 from rewho.pipeline.crop_joining import taken
 from rewho.pipeline.crop_report import describe
 from rewho.pipeline.crop_statistics import read_videos, statistics, write_videos
-from rewho.pipeline.crop_video import moved
+from rewho.pipeline.crop_video import SHOWN_BY, shown
 
 LAYOUTS = ("market", "webdataset", "jpeg")
 QUALITY = 95
@@ -59,7 +58,7 @@ def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -
 def _pictures(crops: CropSet, *, blur_faces: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Yield each crop's row and its picture, as it may be given away."""
     for number, shard in enumerate(crops.contents.shards):
-        rows = crops.rows_of(shard, [*LISTED, "index", "key_points", "cut"]).to_pylist()
+        rows = crops.rows_of(shard, [*LISTED, "index", *SHOWN_BY]).to_pylist()
         data = (picture.as_py() for batch in crops.batches_of(number) for picture in batch.column(1))
         for row, picture in zip(rows, data, strict=True):
             yield row, _hidden(row, picture) if blur_faces else picture
@@ -67,11 +66,7 @@ def _pictures(crops: CropSet, *, blur_faces: bool) -> Iterator[tuple[dict[str, A
 
 
 def _hidden(row: dict[str, Any], picture: bytes) -> bytes:
-    points = None
-    if row["key_points"] is not None:
-        left, top, right, bottom = row["cut"]
-        points = moved(np.array(row["key_points"], np.float32).reshape(17, 3), (left, top, right, bottom))
-    return encode(hide_face(decode(picture, row["name"]), points), quality=QUALITY)
+    return encode(shown(decode(picture, row["name"]), row), quality=QUALITY)
 
 
 def _write_folder(folder: Path, pictures: Iterator[tuple[dict[str, Any], bytes]], *, market: bool) -> None:

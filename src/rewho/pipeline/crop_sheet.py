@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.data.faces import hide_face
 from rewho.data.shards import CropSet
-from rewho.pipeline.crop_video import moved
+from rewho.pipeline.crop_video import SHOWN_BY, shown
 
 CELL = (160, 80)  # height and width in pixels
 ACROSS = 14
@@ -33,18 +32,9 @@ def contact_sheet(crops: CropSet, most: int = 70) -> NDArray[np.uint8]:
 
 
 def hidden(crops: CropSet, row: int) -> NDArray[np.uint8]:
-    """Return a crop with its face hidden, uint8 RGB."""
-    points, cut = known_points(crops, row)
-    return hide_face(crops[row], None if points is None else moved(points, cut))
-
-
-def known_points(crops: CropSet, row: int) -> tuple[NDArray[np.float32] | None, tuple[int, int, int, int]]:
-    """Return a crop's key points, in pixels of the frame, and where it was cut from it."""
+    """Return a crop with all faces hidden, uint8 RGB."""
     shard, at = crops.place(row)
-    one = crops.rows_of(shard, ["key_points", "cut"]).slice(at, 1).to_pylist()[0]
-    points = None if one["key_points"] is None else np.array(one["key_points"], np.float32).reshape(17, 3)
-    left, top, right, bottom = one["cut"]
-    return points, (left, top, right, bottom)
+    return shown(crops[row], crops.rows_of(shard, list(SHOWN_BY)).slice(at, 1).to_pylist()[0])
 
 
 def fitted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

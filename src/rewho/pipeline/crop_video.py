@@ -7,7 +7,7 @@ set is decided when parts are joined, from their rows, so that no part depends o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from rewho.core.artifact import digest, plain, write_folder
 from rewho.core.settings import CropSettings
 from rewho.data.crop_quality import quality
 from rewho.data.crop_rows import rows_table
-from rewho.data.faces import hide_face
+from rewho.data.faces import Head, head_of, hide_face
 from rewho.data.near_duplicates import fingerprint
 from rewho.data.shard_writer import ShardWriter, crop_row, encode
 from rewho.data.shards import INDEX, CropSet
 from rewho.pipeline.crop_inputs import VideoTask
-from rewho.pipeline.video_people import PeopleSource
+from rewho.pipeline.video_people import Look, PeopleSource
 from rewho.video.explain import write_explanation
 from rewho.video.people import Frame, FramePeople, Person, Probe, VideoFailure
 
@@ -32,6 +32,8 @@ PARTS = "parts"
 UNFINISHED = "unfinished"
 RECORD = "video"
 WHY = "given-up.txt"
+SHOWN_BY = ("key_points", "other_heads", "cut")
+"""Columns of the manifest that say what has to be hidden in a crop."""
 TOGETHER = 256  # crops handed to the writer at a time
 
 
@@ -75,32 +77,33 @@ class PartMaker:
 
     def fill(self, folder: Path, task: VideoTask) -> dict[str, Any]:
         """Write a video's part into an empty folder and return its record."""
-        probe, refusal = self.source.look(Path(task.path))
-        record = blank_record(task, probe)
-        writer = ShardWriter(folder)
-        if refusal:
-            failed = probe.status != "ok"
-            record |= {"status": "failed" if failed else "refused", "reason": refusal, "detail": probe.detail}
-        else:
-            try:
-                record |= self._crops(writer, folder, task, probe)
-            except VideoFailure as failure:
-                writer.abandon()
-                for file in [*folder.rglob("*.arrow"), *folder.rglob("*.parquet"), *folder.rglob("*.jpg")]:
-                    file.unlink()
-                writer = ShardWriter(folder)
-                record |= {"status": "failed", "reason": failure.reason, "detail": failure.detail}
+        with self.source.open(Path(task.path)) as look:
+            record = blank_record(task, look.probe)
+            writer = ShardWriter(folder)
+            if look.refusal:
+                failed = look.probe.status != "ok"
+                record |= {"status": "failed" if failed else "refused", "reason": look.refusal}
+            else:
+                try:
+                    record |= self._crops(writer, folder, task, look)
+                except VideoFailure as failure:
+                    writer = _emptied(writer, folder)
+                    record |= {"status": "failed", "reason": failure.reason, "detail": failure.detail}
         writer.commit({RECORD: record})
         return record
 
-    def _crops(self, writer: ShardWriter, folder: Path, task: VideoTask, probe: Probe) -> dict[str, Any]:
+    def _crops(self, writer: ShardWriter, folder: Path, task: VideoTask, video: Look) -> dict[str, Any]:
         """Write the crops of a video and return the counts."""
         reasons: Counter[str] = Counter()
         frames = found = kept = most = 0
         rows: list[dict[str, Any]] = []
         data: list[bytes] = []
-        about = {"video": probe.sha256, "licence": task.licence or self.settings.terms.licence, "config": self.config}
-        for look in self.source.people(Path(task.path)):
+        about = {
+            "video": video.probe.sha256,
+            "licence": task.licence or self.settings.terms.licence,
+            "config": self.config,
+        }
+        for look in video.people:
             # Only now: a file of detections belongs to a video, and its hash is known when that video has begun.
             about["detector"], about["pose"] = self.source.models()
             people = [judged.person for judged in look.people if not judged.reasons]
@@ -108,7 +111,7 @@ class PartMaker:
             frames, found, kept = frames + 1, found + len(look.people), kept + len(people)
             most = max(most, len(people))
             for person in people:
-                row, encoded = self._crop(look.frame, person, about)
+                row, encoded = self._crop(look, person, about)
                 rows.append(row)
                 data.append(encoded)
             if len(rows) >= TOGETHER:
@@ -121,12 +124,14 @@ class PartMaker:
         counts = {"looked": frames, "detections": found, "kept": kept, "persons": most}
         return {**counts, "dropped": dict(sorted(reasons.items()))}
 
-    def _crop(self, frame: Frame, person: Person, about: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _crop(self, look: FramePeople, person: Person, about: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        frame = look.frame
         cut = cut_of(person.box, frame.image.shape[:2])
         pixels = np.ascontiguousarray(frame.image[cut[1] : cut[3], cut[0] : cut[2]])
         points = person.keypoints
+        others = heads_in(cut, [one.person for one in look.people if one.person is not person])
         if self.settings.blur_stored:
-            pixels = hide_face(pixels, moved(points, cut))
+            pixels = hide_face(pixels, moved(points, cut), others)
         encoded = encode(pixels, self.settings.encoding, self.settings.jpeg_quality)
         row = crop_row(
             f"{about['video'][:16]}-{frame.number:07d}-{person.index:03d}",
@@ -139,6 +144,7 @@ class PartMaker:
             cut=list(cut),
             confidence=person.confidence,
             key_points=None if points is None else points.reshape(-1).tolist(),
+            other_heads=[value for head in others for value in head],
             quality=quality(pixels, person.confidence, points),
             fingerprint=fingerprint(pixels),
             **about,
@@ -154,6 +160,14 @@ class PartMaker:
         shown = FramePeople(Frame(look.frame.number, look.frame.time, hidden), look.people)
         file = folder / "explained" / f"{task.id[:12]}-{look.frame.number:07d}.jpg"
         write_explanation(file, shown, self.settings.rules)
+
+
+def _emptied(writer: ShardWriter, folder: Path) -> ShardWriter:
+    """Return a writer that begins anew, after what the first one wrote was removed."""
+    writer.abandon()
+    for file in [*folder.rglob("*.arrow"), *folder.rglob("*.parquet"), *folder.rglob("*.jpg")]:
+        file.unlink()
+    return ShardWriter(folder)
 
 
 def config_of(settings: CropSettings, models: tuple[str, str]) -> str:
@@ -177,7 +191,7 @@ def blank_record(task: VideoTask, probe: Probe | None = None) -> dict[str, Any]:
     """Return what is known of a video before a frame is looked at; every record has these names."""
     known = asdict(probe) if probe is not None else {}
     own = {name: known.get(name, 0) for name in ("frames", "duration", "width", "height", "fps")}
-    own |= {"sha256": known.get("sha256", ""), "status": "ok", "reason": "", "detail": ""}
+    own |= {"sha256": known.get("sha256", ""), "status": "ok", "reason": "", "detail": known.get("detail", "")}
     return {**asdict(task), **own, "looked": 0, "detections": 0, "kept": 0, "persons": 0, "dropped": {}}
 
 
@@ -201,6 +215,41 @@ def cut_of(box: tuple[float, float, float, float], size: tuple[int, int]) -> tup
 def moved(points: NDArray[np.float32] | None, cut: tuple[int, int, int, int]) -> NDArray[np.float32] | None:
     """Return key points in pixels of the crop instead of the frame."""
     return None if points is None else points - np.array([cut[0], cut[1], 0], np.float32)
+
+
+def heads_in(cut: tuple[int, int, int, int], people: Sequence[Person]) -> list[Head]:
+    """Return the heads that reach into a crop, in its pixels, of people whose key points are known.
+
+    Args:
+        cut: Left, top, right, bottom of the crop in pixels of the frame.
+        people: Everybody else in the frame, kept or not.
+    """
+    found = []
+    for person in people:
+        left, top, right, bottom = person.box
+        points = None if person.keypoints is None else person.keypoints - np.array([left, top, 0], np.float32)
+        head = head_of(points, (round(bottom - top), round(right - left)))
+        if head is not None:
+            here = head._replace(x=head.x + left - cut[0], y=head.y + top - cut[1])
+            across, down = abs(here.x - (cut[2] - cut[0]) / 2), abs(here.y - (cut[3] - cut[1]) / 2)
+            if across < here.width + (cut[2] - cut[0]) / 2 and down < here.height + (cut[3] - cut[1]) / 2:
+                found.append(here)
+    return found
+
+
+def shown(pixels: NDArray[np.uint8], row: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Return a crop as it may be shown: all heads that are known of hidden.
+
+    Args:
+        pixels: The crop, uint8 RGB.
+        row: Its row of the manifest, with `SHOWN_BY`.
+    """
+    points = None
+    if row["key_points"] is not None:
+        left, top, right, bottom = row["cut"]
+        points = moved(np.array(row["key_points"], np.float32).reshape(17, 3), (left, top, right, bottom))
+    others = np.array(row["other_heads"], np.float64).reshape(-1, 4).tolist()
+    return hide_face(pixels, points, [Head(*one) for one in others])
 
 
 def read_record(folder: Path) -> dict[str, Any]:

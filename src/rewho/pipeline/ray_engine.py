@@ -1,16 +1,18 @@
-"""Ray in place of a pool of processes: the same tasks and the same outcomes, on many machines.
+"""Ray in place of a pool of processes: the same tasks and the same outcomes, on many machines and their GPUs.
 
-What is unusual: there is nothing else in it. Tasks are idempotent and write their own results into a folder that all
-machines see, so a cluster has nothing to bring together.
+What is unusual: Ray only decides where workers run. Each worker is an actor, so that models are loaded once and a GPU,
+or a share of one, is its own as long as it lives; which task comes next, and what becomes of one that ended its worker,
+is decided here as for processes. Tasks write their own results into a folder that all machines see, so a cluster has
+nothing to bring together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from itertools import islice
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_range
 from rewho.pipeline.workers import LOOK, Outcome, Result, Task
 
 
@@ -20,6 +22,7 @@ def work_through_ray(
     workers: int,
     address: str = "",
     *,
+    gpus: float = 0.0,
     tries: int = 2,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Outcome[Task, Result]]:
@@ -27,14 +30,15 @@ def work_through_ray(
 
     Args:
         tasks: See `rewho.pipeline.workers.work_through`.
-        function: See there; sent to every machine.
-        workers: Tasks at a time; 0 takes one per processor of the cluster.
-        address: Address of the cluster; empty starts one on this machine.
+        function: See there; sent to every worker.
+        workers: Workers, and tasks at a time; 0 takes as many as the cluster has room for.
+        address: Address of the cluster; empty starts one on this machine, unless one was started already.
+        gpus: What each worker has of GPUs: 0, a share of one such as 0.25, or a whole number.
         tries: See there.
         stop: See there.
 
     Raises:
-        UserError: Ray is not installed, or the function raised it.
+        UserError: Ray is not installed, the cluster has no such worker to offer, or the function raised it.
     """
     try:
         import ray
@@ -43,37 +47,131 @@ def work_through_ray(
         raise UserError(
             "--engine ray", expected="the library ray", got="an installation without it", fix=fix
         ) from error
-    ray.init(address=address or None, ignore_reinit_error=True, log_to_driver=False)
-    # One call per worker process: memory that a decoder or a model has not given back goes with it.
-    remote = ray.remote(max_retries=tries - 1, num_cpus=1)(_guarded)
-    shared = ray.put(function)
-    waiting, running = iter(tasks), dict[Any, Task]()
-    most = workers or int(ray.cluster_resources().get("CPU", 1))
+    check_gpus(gpus)
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(address=address or None, log_to_driver=False)
+    team = None
     try:
-        while not stop():
-            running |= {remote.remote(shared, task): task for task in islice(waiting, most - len(running))}
-            if not running:
-                return
-            ready, _ = ray.wait(list(running), timeout=LOOK)
-            for reference in ready:
-                yield _outcome(ray, reference, running.pop(reference), tries)
+        room = room_for(ray.nodes(), gpus)
+        if not room:
+            wanted = f"a machine with a processor and {gpus:g} GPUs" if gpus else "a machine with a processor"
+            raise UserError("the Ray cluster", expected=wanted, got="none", fix="Pass --gpus 0, or add machines.")
+        team = _Team(ray, iter(tasks), function, min(workers or room, room), gpus, tries)
+        while not stop() and team.hire():
+            yield from team.outcomes()
     finally:
-        ray.shutdown()
+        if team is not None:
+            team.end()
+        if ours:
+            ray.shutdown()
 
 
-def _guarded(function: Callable[[Task], Result], task: Task) -> tuple[str, Any]:
-    """Return ("done", result), or a user's mistake as plain values, which survive the journey."""
-    try:
-        return "done", function(task)
-    except UserError as error:
-        return "mistake", (error.what, error.expected, error.got, error.fix)
+def check_gpus(gpus: float) -> float:
+    """Return a number of GPUs that a worker can have.
+
+    Raises:
+        UserError: It is negative, or above one and no whole number, which Ray cannot give.
+
+    Example:
+        >>> check_gpus(0.25), check_gpus(2)
+        (0.25, 2)
+    """
+    check_range("--gpus", gpus, 0, 64)
+    if gpus > 1 and gpus != int(gpus):
+        raise UserError("--gpus", expected="a share of one GPU, or a whole number", got=f"{gpus:g}", fix="--gpus 1")
+    return gpus
 
 
-def _outcome(ray: Any, reference: Any, task: Task, tries: int) -> Outcome[Task, Any]:  # noqa: ANN401 - ray's
-    try:
-        kind, value = ray.get(reference)
-    except ray.exceptions.RayError as error:
-        return Outcome(task, None, f"{str(error).strip().splitlines()[-1]} ({tries} tries)")
-    if kind == "mistake":
-        raise UserError(value[0], expected=value[1], got=value[2], fix=value[3])
-    return Outcome(task, value)
+def room_for(nodes: Sequence[Mapping[str, Any]], gpus: float) -> int:
+    """Return how many workers of one processor and so many GPUs fit on the machines of a cluster.
+
+    Args:
+        nodes: As `ray.nodes()` gives them.
+        gpus: What each worker has.
+
+    Example:
+        >>> machine = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}}
+        >>> room_for([machine, machine], 0.25), room_for([machine], 2), room_for([machine], 0)
+        (8, 0, 8)
+    """
+    room = 0
+    for node in nodes:
+        if node["Alive"]:
+            there = node["Resources"]
+            by_processor = int(there.get("CPU", 0))
+            room += min(by_processor, int(there.get("GPU", 0) / gpus + 1e-6)) if gpus else by_processor
+    return room
+
+
+class Worker(Generic[Task, Result]):
+    """What lives in an actor: the function with its models.
+
+    Args:
+        function: Does one task.
+    """
+
+    def __init__(self, function: Callable[[Task], Result]) -> None:
+        self._function = function
+
+    def act(self, task: Task) -> tuple[str, Any]:
+        """Return ("done", result), or a user's mistake as plain values, which survive the journey."""
+        try:
+            return "done", self._function(task)
+        except UserError as error:
+            return "mistake", (error.what, error.expected, error.got, error.fix)
+
+
+class _Team(Generic[Task, Result]):
+    """The actors, the tasks that wait, and how often each task has ended an actor."""
+
+    def __init__(
+        self,
+        ray: Any,  # noqa: ANN401 - a library that need not be installed
+        waiting: Iterator[Task],
+        function: Callable[[Task], Result],
+        most: int,
+        gpus: float,
+        tries: int,
+    ) -> None:
+        self._ray, self._waiting, self._most, self._tries = ray, waiting, most, tries
+        self._actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(Worker)
+        self._function = ray.put(function)
+        self._again: deque[tuple[Task, int]] = deque()
+        self._idle: list[Any] = []
+        self._busy: dict[Any, tuple[Any, Task, int]] = {}
+
+    def hire(self) -> bool:
+        """Give tasks to actors while there is room and work; return whether anybody works."""
+        while len(self._busy) < self._most and (found := self._next()):
+            actor = self._idle.pop() if self._idle else self._actor.remote(self._function)
+            self._busy[actor.act.remote(found[0])] = (actor, *found)
+        return bool(self._busy)
+
+    def _next(self) -> tuple[Task, int] | None:
+        """Return the next task and how often it has failed."""
+        return self._again.popleft() if self._again else next(((task, 0) for task in self._waiting), None)
+
+    def outcomes(self) -> Iterator[Outcome[Task, Result]]:
+        """Wait a moment and yield what came of it."""
+        ready, _ = self._ray.wait(list(self._busy), timeout=LOOK)
+        for reference in ready:
+            actor, task, failed = self._busy.pop(reference)
+            try:
+                kind, value = self._ray.get(reference)
+            except self._ray.exceptions.RayError as error:
+                self._ray.kill(actor)  # whether it has died or not: what it knows is not trusted
+                if failed + 1 < self._tries:
+                    self._again.append((task, failed + 1))
+                else:
+                    yield Outcome(task, None, f"{str(error).strip().splitlines()[-1]} ({self._tries} tries)")
+                continue
+            self._idle.append(actor)
+            if kind == "mistake":
+                raise UserError(value[0], expected=value[1], got=value[2], fix=value[3])
+            yield Outcome(task, value)
+
+    def end(self) -> None:
+        """End all actors."""
+        for actor in [*self._idle, *(actor for actor, _, _ in self._busy.values())]:
+            self._ray.kill(actor)

@@ -6,17 +6,32 @@ What is unusual: the object is sent to worker processes as settings alone; model
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rewho.core.settings import CropSettings
 from rewho.video.detect import Detector, build_detector
 from rewho.video.finding import people_in
-from rewho.video.frames import probe
-from rewho.video.people import FramePeople, Probe
+from rewho.video.frames import open_video
+from rewho.video.people import Frame, FramePeople, Probe, VideoFailure
 from rewho.video.pose import PoseEstimator, build_pose
 from rewho.video.screen import refuse_video
+
+
+class Look(NamedTuple):
+    """A video that is open.
+
+    Args:
+        probe: What is known of it.
+        refusal: Why it is refused as a whole, or an empty text.
+        people: The sampled frames with everybody in them; may raise VideoFailure. Nothing is done before it is asked.
+    """
+
+    probe: Probe
+    refusal: str
+    people: Iterator[FramePeople]
 
 
 class PeopleSource(Protocol):
@@ -25,11 +40,8 @@ class PeopleSource(Protocol):
     def models(self) -> tuple[str, str]:
         """Return the ids of the detector and of the key-point model, each with the hash of its file."""
 
-    def look(self, path: Path) -> tuple[Probe, str]:
-        """Return what is known of a video, and why it is refused as a whole, or an empty text."""
-
-    def people(self, path: Path) -> Iterator[FramePeople]:
-        """Yield the sampled frames with everybody in them; may raise VideoFailure."""
+    def open(self, path: Path) -> AbstractContextManager[Look]:
+        """Give what is in a video, while the block lasts."""
 
 
 class VideoPeople:
@@ -63,14 +75,20 @@ class VideoPeople:
         """Return the ids of detector and key-point model, such as `onnx yolox_nano sha256:…`."""
         return _id(self._detector), _id(self._pose) if self._pose is not None else "none"
 
-    def look(self, path: Path) -> tuple[Probe, str]:
-        """Return what is known of a video, and why it is refused as a whole, or an empty text."""
-        screen = self.settings.screen
-        known = probe(path, self.settings.limits, screen.static_frames)
-        return known, refuse_video(known, screen, path.name)
+    @contextmanager
+    def open(self, path: Path) -> Iterator[Look]:
+        """Give what is known of a video and its people, from one decoding process."""
+        given, screen = self.settings, self.settings.screen
+        with open_video(path, given.sampling, given.limits, screen.static_frames) as video:
+            refusal = refuse_video(video.probe, screen, path.name)
+            yield Look(video.probe, refusal, self._allowed(self.people(path, video.frames)))
 
-    def people(self, path: Path) -> Iterator[FramePeople]:
-        """Yield the sampled frames with everybody in them.
+    def people(self, path: Path, frames: Iterator[Frame] | None = None) -> Iterator[FramePeople]:
+        """Yield the sampled frames with everybody in them, without a look at the video as a whole.
+
+        Args:
+            path: The video.
+            frames: Its sampled frames, where it is open already.
 
         Raises:
             VideoFailure: The video cannot be read to its end.
@@ -85,7 +103,16 @@ class VideoPeople:
             given.rules,
             batch=given.detector.batch,
             only_possible=given.pose.only_possible,
+            frames=frames,
         )
+
+    def _allowed(self, people: Iterator[FramePeople]) -> Iterator[FramePeople]:
+        """Yield the same, and end where the video was cut off if such videos are allowed."""
+        try:
+            yield from people
+        except VideoFailure as failure:
+            if not (self.settings.screen.allow_cut and failure.reason == "cut short"):
+                raise
 
 
 def _id(model: Detector | PoseEstimator) -> str:

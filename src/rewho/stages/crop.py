@@ -40,7 +40,7 @@ from rewho.pipeline.video_people import PeopleSource, VideoPeople
 from rewho.pipeline.workers import Outcome, work_through
 
 FREE_SETTINGS = (
-    *("out", "videos", "workers", "shard", "engine", "address", "failure_limit", "retry", "limits.threads"),
+    *("out", "videos", "workers", "shard", "engine", "address", "gpus", "failure_limit", "retry", "limits.threads"),
     *("detector.device", "detector.threads", "detector.weights", "pose.device", "pose.threads", "pose.weights"),
 )  # of the videos and the weights, the contents count
 ENGINES = ("processes", "ray")
@@ -143,6 +143,8 @@ def check(settings: CropSettings) -> None:
     check_choice("--encoding", settings.encoding, ENCODINGS)
     check_choice("--engine", settings.engine, ENGINES)
     check_choice("--selection.near_duplicates", settings.selection.near_duplicates, NEAR_DUPLICATES)
+    if settings.gpus and settings.engine != "ray":
+        raise UserError("--gpus", expected="--engine ray", got=settings.engine, fix="--detector.device cuda")
     check_range("--workers", settings.workers, 0, 1024)
     check_range("--jpeg_quality", settings.jpeg_quality, 1, 100)
     check_range("--selection.share", settings.selection.share, 0, 1)
@@ -203,7 +205,9 @@ def _outcomes(
     if settings.engine == "ray":
         from rewho.pipeline.ray_engine import work_through_ray
 
-        return work_through_ray(tasks, maker, settings.workers, settings.address, stop=lambda: stop.wanted)
+        return work_through_ray(
+            tasks, maker, settings.workers, settings.address, gpus=settings.gpus, stop=lambda: stop.wanted
+        )
     return work_through(tasks, maker, settings.workers, stop=lambda: stop.wanted)
 
 

@@ -3,7 +3,9 @@
 What is unusual: this runs in a Python of its own, because a decoder fed with a damaged file may hang, crash, or ask
 for all memory there is. It reads one request (JSON) from its standard input and answers on its standard output with
 messages: 8 bytes with two lengths, a JSON header, and the pixels of a frame. It imports no torch, so that it starts
-in a fraction of a second, and it lowers its own limits before it opens anything.
+in a fraction of a second, and it lowers its own limits before it opens anything. One process tells what is known of a
+video and then, if it is told to go on, gives its frames; those of a short video are held when they are first passed, so
+that nothing is decoded twice.
 """
 
 from __future__ import annotations
@@ -31,11 +33,14 @@ from rewho.video.sampling import pick, wanted_frames, wanted_numbers
 HEADER = struct.Struct(">II")
 BEAT = 0.5  # seconds between signs of life
 COMPLAINT_BYTES = 2**20  # the only file that is written is the standard error
+HELD_SHARE = 16  # frames that are held may take this part of the memory that the process may allocate
 CELLS, LEAST_CELL = (64, 36), 8  # columns and rows in which still frames are compared; least pixels of a cell
 PANORAMA = (1.95, 2.05)  # width over height of an equirectangular picture
 TEXTURE = 4.0  # grey levels; a border column with less variation says nothing about a seam
 FLAT = {"SPHERICAL": 4, "STEREO3D": 0}  # FFmpeg's numbers for a plain projection and for a single view
 TAG_MARKS = ("spherical-video", "spherical", "stereo_mode")
+Numbered = tuple[int, Any]
+"""A frame's number and PyAV's frame."""
 
 
 class Channel:
@@ -90,10 +95,14 @@ def main() -> None:
     lower_limits(limits["seconds"], limits["memory_mb"])
     try:
         video = Video(path, limits, channel.beat)
+        sampling, held = request["sampling"], None
         if request["job"] == "probe":
-            _probe(video, request["still_frames"], channel)
+            held = _probe(video, request["still_frames"], sampling, limits["memory_mb"], channel)
+            if not (sampling and sys.stdin.readline()):  # nobody wants the frames
+                return
         else:
-            _sample(video, request["sampling"], channel)
+            video.read_packets()
+        _sample(video, sampling, held, channel)
     except VideoFailure as failure:
         channel.send("failed", reason=failure.reason, detail=failure.detail)
     except MemoryError:
@@ -104,13 +113,13 @@ def main() -> None:
         channel.send("failed", reason="unreadable", detail=(error.strerror or type(error).__name__) + said)
 
 
-def _sample(video: Video, sampling: dict[str, Any], channel: Channel) -> None:
+def _sample(video: Video, sampling: dict[str, Any], held: list[Numbered] | None, channel: Channel) -> None:
     """Send the wanted frames, then the end, or that the end came too early."""
-    video.read_packets()
-    video.open()
+    if held is None:
+        video.open()
     last = -1
     numbers = wanted_numbers(video, sampling) if video.indexed else np.zeros(0, np.int64)
-    for number, frame in wanted_frames(video, sampling):
+    for number, frame in wanted_frames(video, sampling) if held is None else held:
         image = upright(frame)
         height, width = image.shape[:2]
         seconds = video.time_of(frame.pts, number)
@@ -134,13 +143,21 @@ def upright(frame: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - PyAV's frame
     return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else np.ascontiguousarray(image)
 
 
-def _probe(video: Video, still_frames: int, channel: Channel) -> None:
-    """Send the file's hash, then everything that `Probe` holds."""
+def _probe(
+    video: Video, still_frames: int, sampling: dict[str, Any] | None, memory_mb: int, channel: Channel
+) -> list[Numbered] | None:
+    """Send the file's hash, then everything that `Probe` holds; return the sampled frames where they came along."""
     channel.send("hash", sha256=_hash(video.path, channel))
     video.read_packets()
     cut = video.cut()
     video.open()
-    frames = [frame for _, frame in _evenly_spaced(video, max(1, still_frames))]
+    held = None
+    if sampling and (wanted := _few_enough(video, sampling, memory_mb)) is not None:
+        places = _even_places(video, max(1, still_frames))
+        passed = list(pick(video, np.union1d(places, wanted), sampling["seek"]))
+        frames, held = [frame for _, frame in reached(passed, places)], reached(passed, wanted)
+    else:
+        frames = [frame for _, frame in _evenly_spaced(video, max(1, still_frames))]
     if not frames:
         raise (
             VideoFailure("cut short", cut)
@@ -171,6 +188,34 @@ def _probe(video: Video, still_frames: int, channel: Channel) -> None:
         stillness=_stillness(frames) if len(frames) > 1 else None,
         seam=_seam(first),
     )
+    return held
+
+
+def _few_enough(video: Video, sampling: dict[str, Any], memory_mb: int) -> NDArray[np.int64] | None:
+    """Return the numbers of the frames that a sampling asks for, or None where they must not, or need not, be held."""
+    if not video.indexed or sampling["by"] == "keyframes":
+        return None
+    numbers = wanted_numbers(video, sampling)
+    context = video.stream.codec_context
+    room = memory_mb * 2**20 // HELD_SHARE
+    return numbers if len(numbers) * 3 * context.width * context.height <= room else None
+
+
+def reached(passed: list[Numbered], numbers: NDArray[np.int64]) -> list[Numbered]:
+    """Return the frames that `pick` would have given for these numbers, from those that it gave for more of them.
+
+    Where a frame cannot be decoded, the next one that can stands in for it, once.
+
+    Args:
+        passed: (number, frame) in ascending order.
+        numbers: Ascending numbers, all of which `pick` was asked for.
+
+    Example:
+        >>> reached([(0, "a"), (3, "b"), (5, "c")], np.array([0, 2, 3, 4]))
+        [(0, 'a'), (3, 'b'), (5, 'c')]
+    """
+    places = np.unique(np.searchsorted([number for number, _ in passed], numbers))
+    return [passed[place] for place in places if place < len(passed)]
 
 
 def is_vr_mark(kind: str, content: bytes) -> bool:
@@ -198,11 +243,16 @@ def _hash(path: Path, channel: Channel) -> str:
     return digest.hexdigest()
 
 
-def _evenly_spaced(video: Video, number: int) -> Iterator[tuple[int, Any]]:
-    """Yield that many frames from the first to the last one."""
+def _even_places(video: Video, number: int) -> NDArray[np.int64]:
+    """Return the numbers of that many frames from the first to the last one."""
     step = max(1.0, (video.packets - 1) / max(1, number - 1))
     places = np.unique(np.round(np.arange(number) * step).astype(np.int64))
-    places = places[places < max(1, video.packets)]
+    return places[places < max(1, video.packets)]
+
+
+def _evenly_spaced(video: Video, number: int) -> Iterator[Numbered]:
+    """Yield that many frames from the first to the last one."""
+    places = _even_places(video, number)
     if video.indexed:
         return pick(video, places, seek=True)
     wanted = {int(place) for place in places}

@@ -29,6 +29,7 @@ def people_in(
     rules: RuleSettings | None = None,
     batch: int = 8,
     only_possible: bool = True,
+    frames: Iterator[Frame] | None = None,
 ) -> Iterator[FramePeople]:
     """Yield the sampled frames of a video with everybody found in them and the verdict on each.
 
@@ -41,6 +42,7 @@ def people_in(
         rules: Which boxes are kept.
         batch: Frames that go through the detector at once; so many are held in memory.
         only_possible: Look for key points only of boxes that pass the rules on size and confidence.
+        frames: The sampled frames, where the video is open already (`open_video`).
 
     Raises:
         UserError: Something is wrong with the settings or with a file of detections.
@@ -54,7 +56,7 @@ def people_in(
         rewho.video.people.VideoFailure: not a file: a pipe, socket or device
     """
     rules = rules or RuleSettings()
-    frames = sample_frames(path, sampling, limits)
+    frames = sample_frames(path, sampling, limits) if frames is None else frames
     begun, failure = False, None
     while True:
         waiting: list[Frame] = []

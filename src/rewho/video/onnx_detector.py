@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rewho.core.check import UserError, check_choice
 from rewho.core.settings import DetectorSettings
 from rewho.video.boxes import best_first
-from rewho.video.onnx_model import Description, OnnxModel, activate, fit, normalise, read_description
+from rewho.video.onnx_model import Description, OnnxModel, activate, as_described, fit, normalise, read_description
 from rewho.video.people import Frame, Person
 
 STRIDES = (8, 16, 32)  # pixels of the input per cell of the grids of YOLOX and YOLOv5
@@ -146,18 +146,10 @@ def decode(outputs: Sequence[Arrays], size: tuple[int, int], description: Descri
     Raises:
         UserError: The outputs do not have the shapes that the description promises.
     """
-    try:
+    with as_described(outputs, "detector", description.output, "Name the right output in detector.description."):
         boxes, scores = DECODERS[description.output](outputs, size)
         scores = activate(scores, description.activation)
         person = scores[..., description.person]
-    except (IndexError, ValueError, StopIteration) as error:
-        shapes = ", ".join(str(list(one.shape)) for one in outputs)
-        raise UserError(
-            "detector output",
-            expected=f"the shapes of {description.output}",
-            got=shapes,
-            fix="Name the right output in detector.description.",
-        ) from error
     return boxes, np.where(person >= scores.max(-1), person, 0)
 
 

@@ -18,8 +18,9 @@ is not opened. Such a description, with the values that YOLOX takes where none i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,34 @@ def read_description(given: Path | None, model: Path, guessed: str, option: str)
     for name, choices in CHOICES.items():
         check_choice(f"{option}: {name}", getattr(described, name), choices)
     return described
+
+
+@contextlib.contextmanager
+def as_described(outputs: Sequence[NDArray[Any]], what: str, expected: str, fix: str) -> Iterator[None]:
+    """Say in plain words that outputs cannot be decoded in the way that the description promises.
+
+    Args:
+        outputs: What the model gave.
+        what: The kind of model.
+        expected: Whose shapes were expected.
+        fix: What to do.
+
+    Raises:
+        UserError: Decoding failed for the outputs' shapes.
+
+    Example:
+        >>> with as_described([np.zeros((1, 2))], "detector", "yolox", "Name the right output."):
+        ...     np.zeros((1, 2))[:, 5]
+        Traceback (most recent call last):
+        ...
+        rewho.core.check.UserError: detector output: expected the shapes of yolox, got [1, 2].
+          Fix: Name the right output.
+    """
+    try:
+        yield
+    except (IndexError, ValueError, StopIteration) as error:
+        shapes = ", ".join(str(list(one.shape)) for one in outputs)
+        raise UserError(f"{what} output", expected=f"the shapes of {expected}", got=shapes, fix=fix) from error
 
 
 def normalise(images: Sequence[NDArray[np.uint8]], description: Description) -> NDArray[np.float32]:

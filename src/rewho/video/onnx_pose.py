@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.core.settings import PoseSettings
-from rewho.video.onnx_model import Description, OnnxModel, activate, normalise, read_description
+from rewho.video.onnx_model import Description, OnnxModel, activate, as_described, normalise, read_description
 from rewho.video.people import KEY_POINTS, Frame, Person
 
 ROOM = 1.25  # side of the picture given to the model over the side of the box: what top-down models are trained with
@@ -191,19 +191,11 @@ def decode(outputs: Sequence[Arrays], size: tuple[int, int], description: Descri
     Raises:
         UserError: The outputs do not have the shapes that the description promises, or not COCO's 17 points.
     """
-    cause: Exception | None = None
-    try:
+    fix = "Name the right output in pose.description, or take a model trained on COCO."
+    with as_described(outputs, "pose", f"{description.output} with 17 key points in COCO's order", fix):
         places, scores = DECODERS[description.output](outputs, size, description.activation)
-    except (IndexError, ValueError) as error:
-        places, scores, cause = np.zeros((0, 0, 2)), np.zeros((0, 0)), error
-    if places.shape[1:] != (len(KEY_POINTS), 2):
-        shapes = ", ".join(str(list(one.shape)) for one in outputs)
-        raise UserError(
-            "pose output",
-            expected=f"the shapes of {description.output} with 17 key points in COCO's order",
-            got=shapes,
-            fix="Name the right output in pose.description, or take a model trained on COCO.",
-        ) from cause
+        if places.shape[1:] != (len(KEY_POINTS), 2):
+            raise ValueError("other key points")
     return places, scores
 
 

@@ -36,6 +36,7 @@ def rule_names(settings: RuleSettings | None = None) -> tuple[str, ...]:
         f"ratio_not_below_{rules.max_ratio:g}",
         f"confidence_not_above_{rules.min_confidence:g}",
         f"width_not_above_{rules.min_width:g}",
+        f"side_gap_below_{rules.side_gap:g}",
         "head_not_visible",
         "upper_body_not_visible",
         "lower_body_not_visible",
@@ -88,6 +89,23 @@ def box_failures(
     )
 
 
+def side_failures(boxes: NDArray[np.float64], width: int, settings: RuleSettings) -> NDArray[np.bool_]:
+    """Return which boxes lie so near to the left or right border that it may cut a person lengthwise, bool [N].
+
+    Args:
+        boxes: [N, 4], left, top, right, bottom in pixels.
+        width: Of the frame, in pixels.
+        settings: `side_gap`; 0 asks for nothing.
+
+    Example:
+        >>> side_failures(np.array([[0.5, 60.0, 90.0, 200.0]]), 640, RuleSettings(side_gap=2)).tolist()
+        [True]
+    """
+    if settings.side_gap <= 0:
+        return np.zeros(len(boxes), bool)
+    return np.asarray(np.minimum(boxes[:, 0], width - boxes[:, 2]) < settings.side_gap)
+
+
 def body_failures(
     keypoints: NDArray[np.float32], boxes: NDArray[np.float64], settings: RuleSettings
 ) -> NDArray[np.bool_]:
@@ -120,7 +138,7 @@ def body_failures(
 def failures(
     people: Sequence[Person], size: tuple[int, int], settings: RuleSettings, body: bool = True
 ) -> NDArray[np.bool_]:
-    """Return which rules each person fails, bool [N, 8] in the order of `rule_names`.
+    """Return which rules each person fails, bool [N, 9] in the order of `rule_names`.
 
     Args:
         people: Detections of one frame.
@@ -128,18 +146,19 @@ def failures(
         settings: The thresholds.
         body: Whether to ask for visible parts of the body; people without key points then fail `no_key_points`.
     """
-    found = np.zeros((len(people), 8), bool)
+    found = np.zeros((len(people), 9), bool)
     if not people:
         return found
     boxes = np.array([one.box for one in people], np.float64)
     boxes = clipped(boxes, size) if settings.clip_first else boxes
     found[:, :4] = box_failures(boxes, np.array([one.confidence for one in people], np.float64), settings)
+    found[:, 4] = side_failures(boxes, size[1], settings)
     if body:
         known = np.array([one.keypoints is not None for one in people])
-        found[~known, 7] = True
+        found[~known, 8] = True
         if known.any():
             points = np.stack([one.keypoints for one in people if one.keypoints is not None])
-            found[known, 4:7] = body_failures(points, boxes[known], settings)
+            found[known, 5:8] = body_failures(points, boxes[known], settings)
     return found
 
 
@@ -161,7 +180,7 @@ def judge(
     """
     settings = settings or RuleSettings()
     names, found = rule_names(settings), failures(people, size, settings, body)
-    found[:, 7] &= ~found[:, :4].any(1)
+    found[:, 8] &= ~found[:, :5].any(1)
     return tuple(
         Judged(person, tuple(name for name, failed in zip(names, row, strict=True) if failed))
         for person, row in zip(people, found, strict=True)

@@ -169,6 +169,9 @@ class RuleSettings:
         max_ratio: Height over width must be less; the paper takes 5.
         min_confidence: The detection's confidence must be more; the paper takes 0.72.
         min_width: The width in pixels must be more; the paper takes 48.
+        side_gap: Least distance in pixels of the box from the left and right border of the frame; 0 asks for none. Not
+            in the paper. A person whom that border cuts lengthwise is half a person, and pose models complete the
+            rest, so that the rules on the body do not tell; 2 takes those whose box ends at the border.
         clip_first: Test the box as cut off at the frame's border, not as the detector gave it. Not in the paper; this
             is the picture that is stored.
         keypoint_score: From this score on a key point is visible, 0 to 1. Not in the paper; 0.3 is what HRNet's own
@@ -186,6 +189,7 @@ class RuleSettings:
     max_ratio: float = 5.0
     min_confidence: float = 0.72
     min_width: float = 48.0
+    side_gap: float = 0.0
     clip_first: bool = True
     keypoint_score: float = 0.3
     head_points: int = 1

@@ -80,6 +80,8 @@ class CropSettings:
             last joins them.
         engine: processes (this machine) or ray (a cluster, all of whose machines see the videos and `out`).
         address: Address of the Ray cluster; empty starts one on this machine.
+        gpus: With `engine: ray`, what each worker has of GPUs: 0, a share of one such as 0.25 (four workers on each),
+            or a whole number. Detector and key-point model run there where their device is auto or cuda.
         failure_limit: Largest share of videos that may fail; beyond, the run ends with an error, by reason. Videos that
             the screen refuses are no failures.
         retry: Work again on videos that failed in an earlier run.
@@ -103,6 +105,7 @@ class CropSettings:
     shard: str = "1/1"
     engine: str = "processes"
     address: str = ""
+    gpus: float = 0.0
     failure_limit: float = 0.5
     retry: bool = False
     explain: int = 0
@@ -113,12 +116,13 @@ class CropsSettings:
     """Look after crop sets: `rewho crops verify|stats|merge|export|overlap FOLDER …`.
 
     Args:
-        action: verify (every byte), stats, merge (several sets into `out`), export (as pictures, into `out`) or
-            overlap (near-duplicates that two sets share).
+        action: verify (read every byte and name what is damaged), stats (print the figures of a set), merge (write
+            several sets as one), export (write a set as pictures, for other programs) or overlap (list near-duplicates
+            that two sets share).
         folders: The crop sets.
-        out: Folder, or tar file for webdataset, of merge and export.
+        out: Of merge and export: the folder to write, or the tar file for webdataset.
         layout: Of export: market (one person's number per video), webdataset (a tar file) or jpeg (plain folder).
-        blur_faces: Hide faces in what is exported.
+        blur_faces: Of export: hide faces in the pictures.
         repair: Of verify: build what is damaged again, and only that, from the videos.
         distance: Of overlap: bits of 256 in which the fingerprints of near-duplicates may differ.
     """

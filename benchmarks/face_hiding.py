@@ -1,0 +1,126 @@
+"""What hiding faces costs a trained model: mean average precision with faces hidden against not hidden.
+
+One run measures, on the same queries and gallery,
+
+* plain: the pictures as they are;
+* hidden: faces hidden by our own code in queries and gallery, with key points that a pose model finds in each picture;
+* band: the same without key points, when the upper quarter is hidden over its full width.
+
+The model has been trained on plain pictures. Costs come with a 95 % interval over queries, drawn in pairs. With
+`--people` only some people of the test part are taken, drawn at random; scores are then higher than on the whole,
+because the gallery is smaller, so compare them within the run only.
+
+Run: python benchmarks/face_hiding.py --model FOLDER --data FOLDER --pose ONNX [--people 200]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.progress import Progress
+from rewho.core.runtime import generator
+from rewho.core.settings import DataSettings, PoseSettings
+from rewho.data.benchmarks import read_settings
+from rewho.data.faces import head_of, hide_face
+from rewho.data.pictures import decode
+from rewho.data.table import ImageTable
+from rewho.pipeline.embedding import Embedder, load
+from rewho.pipeline.scoring import labels_of
+from rewho.rank.interval import gain_interval
+from rewho.rank.metrics import evaluate
+from rewho.rank.ranking import Ranking
+from rewho.rank.scores import Scores
+from rewho.video.onnx_pose import OnnxPose
+from rewho.video.people import Frame, Person
+
+Picture = NDArray[np.uint8]
+BATCH = 64
+ALLOWED = 1.5  # points of mean average precision
+
+
+def some_people(table: ImageTable, count: int) -> tuple[ImageTable, ImageTable]:
+    """Return the queries and the gallery of so many people, or of all."""
+    query, gallery = table.select("query"), table.select("gallery")
+    if not count:
+        return query, gallery
+    people = np.unique(query.person_ids)
+    chosen = generator(1, "people of the face benchmark").permutation(people)[:count]
+    return query.rows(np.isin(query.person_ids, chosen)), gallery.rows(np.isin(gallery.person_ids, chosen))
+
+
+def key_points(pictures: Sequence[Picture], pose: OnnxPose) -> list[NDArray[np.float32] | None]:
+    """Return the key points of the person that each picture shows."""
+    frames = [Frame(0, 0.0, one) for one in pictures]
+    people = [[Person((0, 0, float(one.shape[1]), float(one.shape[0])), 1.0, None, 0)] for one in pictures]
+    return [found[0].keypoints for found in pose.add_keypoints(frames, people)]
+
+
+class Versions:
+    """Each picture as it is, with its face hidden by key points, and with its upper band hidden.
+
+    Args:
+        model: Embeds the versions.
+        pose: Finds key points.
+    """
+
+    def __init__(self, model: Embedder, pose: OnnxPose) -> None:
+        self._model, self._pose = model, pose
+        self.by_points = self.pictures = 0
+
+    def embed(self, table: ImageTable, advance: Callable[[int], None]) -> dict[str, NDArray[np.float32]]:
+        """Return the embeddings [N, D] of each version of a table's pictures."""
+        parts: dict[str, list[NDArray[np.float32]]] = {"plain": [], "hidden": [], "band": []}
+        for start in range(0, len(table), BATCH):
+            pictures = [decode(table.file(row)) for row in range(start, min(start + BATCH, len(table)))]
+            for name, version in self._versions(pictures):
+                parts[name].append(self._model.embed(version))
+            advance(len(pictures))
+        return {name: np.concatenate(part) for name, part in parts.items()}
+
+    def _versions(self, pictures: list[Picture]) -> Iterator[tuple[str, list[Picture]]]:
+        points = key_points(pictures, self._pose)
+        heads = [head_of(known, one.shape[:2]) for known, one in zip(points, pictures, strict=True)]
+        self.by_points += sum(head is not None for head in heads)
+        self.pictures += len(pictures)
+        yield "plain", pictures
+        yield "hidden", [hide_face(one, known) for one, known in zip(pictures, points, strict=True)]
+        yield "band", [hide_face(one) for one in pictures]
+
+
+def main() -> None:
+    """Read the command line and print scores and costs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("model", "data", "pose"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--people", type=int, default=0, help="people of the test part; 0 takes all")
+    given = parser.parse_args()
+    query, gallery = some_people(read_settings(DataSettings(root=given.data)), given.people)
+    versions = Versions(load(given.model, threads=1), OnnxPose(PoseSettings(weights=given.pose, threads=1)))
+    progress = Progress("faces", len(query) + len(gallery), unit="pictures")
+    of_query = versions.embed(query, progress.advance)
+    of_gallery = versions.embed(gallery, progress.advance)
+    progress.close()
+    scores: dict[str, Scores] = {}
+    for name, embeddings in of_query.items():
+        ranking = Ranking.from_embeddings(embeddings, labels_of(query), of_gallery[name], labels_of(gallery))
+        scores[name] = evaluate(ranking)
+    people = len(np.unique(query.person_ids))
+    print(f"{people} people, {len(query)} queries, {len(gallery)} pictures in the gallery")
+    print(f"key points show a head in {versions.by_points} of {versions.pictures} pictures")
+    before = scores["plain"].per_query.ap_rectangular
+    for name, found in scores.items():
+        told = f"{name:7} mAP {100 * found.mAP_rectangular:.2f} (rectangular), rank-1 {100 * found.rank(1):.2f}"
+        if name != "plain":
+            gain, low, high = (100 * value for value in gain_interval(before, found.per_query.ap_rectangular))
+            told += f"; cost {-gain:.2f} points of mAP ({-high:.2f} to {-low:.2f})"
+        print(told)
+    print(f"a cost of at most {ALLOWED} points is wanted")
+
+
+if __name__ == "__main__":
+    main()

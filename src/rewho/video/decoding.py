@@ -1,0 +1,146 @@
+"""The process that decodes one video, seen from whoever asks: started, read within deadlines, ended for sure.
+
+What is unusual: the process is not trusted. It reads hostile files, so what it sends is checked, it has limits on time
+and on silence, and however it ends is a `VideoFailure` with its reason. `decoder.py` is its other end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.settings import LimitSettings
+from rewho.video.people import VideoFailure
+
+HEADER_BYTES = 2**16  # most bytes of a message's header
+PIPE_BYTES = 2**20  # the most that the system allows to everybody; the usual 64 kB mean 40 switches per HD frame
+START = "from rewho.video.decoder import main; main()"
+
+
+class Message(NamedTuple):
+    """One message of the decoding process: its kind, its fields, and the bytes of a frame where it brings one."""
+
+    kind: str
+    fields: dict[str, Any]
+    payload: NDArray[np.uint8]
+
+
+class Decoding:
+    """The process that decodes one video; ends with the `with` block, whatever state it is in.
+
+    Args:
+        path: The file.
+        limits: What it may cost.
+        job: The request, see `decoder.py`.
+    """
+
+    def __init__(self, path: Path | str, limits: LimitSettings, job: dict[str, Any]) -> None:
+        self._limits, self._waited = limits, 0.0
+        self._request = {"path": str(Path(path).absolute()), "limits": asdict(limits), **job}
+
+    def __enter__(self) -> Decoding:
+        source = str(Path(__file__).parents[2])
+        paths = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+        self._complaints = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(  # noqa: S603 - our own module, started without a shell
+            [sys.executable, "-c", START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            start_new_session=True,  # a Ctrl-C is for us; what it ends is not the video's fault
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        )
+        assert self._process.stdin and self._process.stdout
+        self._say(json.dumps(self._request))
+        self._pipe = self._process.stdout.fileno()
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with contextlib.suppress(PermissionError):  # a user's pipes have used up their share: it stays as it is
+                fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdin and self._process.stdout
+        with contextlib.suppress(BrokenPipeError):  # of a line that a dead process did not take
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._complaints.close()
+
+    def go_on(self) -> None:
+        """Ask for the frames, after what is known of the video; needless where they were all that was asked for."""
+        self._say("go on")
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):  # a process that has died already says so by its exit status
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+
+    def messages(self) -> Iterator[Message]:
+        """Yield messages, signs of life left out.
+
+        Raises:
+            VideoFailure: The process reported a failure, died, hung, or passed a limit.
+        """
+        while True:
+            lengths = self._read(8)
+            header, payload = int.from_bytes(lengths[:4]), int.from_bytes(lengths[4:])
+            if header > HEADER_BYTES or payload > 3e6 * self._limits.megapixels:
+                raise VideoFailure("decoder died", "it sent a message that makes no sense")
+            fields = json.loads(self._read(header).tobytes())
+            kind = fields.pop("kind")
+            if kind == "failed":
+                raise VideoFailure(fields["reason"], fields["detail"])
+            data = self._read(payload)
+            if kind != "alive":
+                yield Message(kind, fields, data)
+
+    def _read(self, length: int) -> NDArray[np.uint8]:
+        """Return exactly that many bytes from the process."""
+        data = np.empty(length, np.uint8)
+        left, heard = data.data, time.monotonic()
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        while left:
+            started = time.monotonic()
+            if self._waited > self._limits.seconds:
+                raise VideoFailure("time limit", f"{self._limits.seconds:g} s")
+            if started - heard > self._limits.silence:
+                raise VideoFailure("hung", f"silent for {self._limits.silence:g} s")
+            if poll.poll(1000 * min(1.0, self._limits.silence, self._limits.seconds)):
+                got = os.readv(self._pipe, [left])
+                if not got:
+                    raise self._death()
+                left, heard = left[got:], time.monotonic()
+            self._waited += time.monotonic() - started
+        return data
+
+    def _death(self) -> VideoFailure:
+        """Return the reason for which the process ended without an answer."""
+        code = self._process.wait()
+        if code == -signal.SIGXCPU:
+            return VideoFailure("time limit", f"{self._limits.seconds:g} s of processor time")
+        self._complaints.seek(0)
+        lines = self._complaints.read(2**16).decode(errors="replace").strip().splitlines()
+        said = f": {lines[-1][:300]}" if lines else ""
+        if "MemoryError" in said:
+            return VideoFailure("memory limit", f"{self._limits.memory_mb} MB")
+        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return VideoFailure("decoder died", how + said)
