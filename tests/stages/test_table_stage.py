@@ -168,6 +168,29 @@ def test_pre_training_is_done_once_for_all_data_sets_and_steps_may_take_a_share(
     assert manifest["settings"]["data"]["share"] == 0.5 and manifest["settings"]["model"]["pretrained"].endswith("moco")
 
 
+def test_what_only_a_user_can_give_is_asked_for_and_then_used(made, tmp_path):
+    settings, _ = made
+    steps = {"theirs": {"stage": "given", "what": "weights of theirs"}, "plain": {"stage": "train", "set": SMALL}}
+    began = {"model": SMALL["model"] | {"pretrained": "{theirs}"}}
+    steps["from-theirs"] = {"stage": "train", "set": SMALL | began}
+    rows = [{"label": "from theirs", "model": "from-theirs", "paper": {"rendered-people": [9, 8]}}]
+    rows += [{"label": "quoted", "because": "it is elsewhere", "paper": {"rendered-people": [7, 6]}}]
+    content = {"title": "Given", "data": ["rendered-people"], "steps": steps, "rows": rows}
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    settings = TableSettings(**{**vars(settings), "name": str(tmp_path / "given.yaml")})
+    page = table.run(settings)
+    said = (page.parent / "table.md").read_text()
+    assert "need weights of theirs: give it with --use theirs=PATH: from theirs." in said
+    assert "Not run, because it is elsewhere: quoted." in said
+    assert results(page)["rows"][0]["cells"]["rendered-people"]["ours"] == {}
+    assert not (settings.out / "rendered-people" / "from-theirs").exists()
+    given = settings.out / "rendered-people" / "plain"
+    page = table.run(TableSettings(**{**vars(settings), "use": (f"theirs={given}",)}))
+    assert results(page)["rows"][0]["cells"]["rendered-people"]["ours"]
+    manifest = json.loads((settings.out / "rendered-people/from-theirs" / MANIFEST).read_text())
+    assert manifest["settings"]["model"]["pretrained"] == given.as_posix()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -91,7 +91,7 @@ def _distillation(settings: DemoSettings) -> Path:
 
 
 def _few_labels(settings: DemoSettings) -> Path:
-    """Render streets and people, learn from the streets' crops, evaluate: trained from nothing and from that encoder."""
+    """Render, learn from the streets' crops, learn a few labelled people with and without that, evaluate both."""
     settings = replace(
         settings, out=settings.out / "few-labels", identities=max(2, round(settings.identities / LABELLED))
     )
