@@ -154,7 +154,7 @@ class Runner:
                 wanting = self.wanting(row, row.trained_on or next(iter(self.data)))
                 asked = [f"they need {step.what}: give it with --use {step.name}=PATH" for step in wanting]
                 why.setdefault("; ".join(asked) or "they are trained on data that was not given", []).append(row.label)
-        return [f"Not run, because {reason}: {', '.join(labels)}." for reason, labels in why.items()]
+        return [f"Not run, because {reason}: {'; '.join(labels).rstrip('.')}." for reason, labels in why.items()]
 
     def folder(self, key: str, step: str) -> Path:
         """Return the folder of a step on a data set; pre-training is done once for all of them."""
