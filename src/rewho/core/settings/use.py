@@ -115,8 +115,8 @@ class DemoSettings:
             labels, cut out of street videos, make up for labels that are missing).
         out: Folder of the demo: what is rendered, models, report; few-labels has a folder of its own in it.
         identities: Rendered people to train on; with few-labels only every sixth of them has a label, or a picture.
-        epochs: Passes over them; with few-labels two more over the pictures without labels, and five times as many over
-            the labelled ones.
+        epochs: Passes over them; with few-labels three times as many over the pictures without labels, and five times
+            as many over the labelled ones.
         seed: Seed of the people and of the training.
     """
 
