@@ -93,6 +93,33 @@ def test_mistakes_are_named(table, change, message):
     assert message in str(error.value)
 
 
+def test_rows_are_chosen_by_patterns_and_a_label_is_first_of_all_itself(table):
+    plan = read_plan(table(("label: quoted", 'label: "*"')))
+    assert [row.label for row in plan.select(["*e*"])] == ["before", "after"]
+    assert [row.label for row in plan.select(["*"])] == ["*"]
+    with pytest.raises(UserError, match="Did you mean 'after'"):
+        plan.select(["aftr"])
+
+
+def test_msmt17_has_the_papers_figures_whatever_its_version(table):
+    before, *_ = read_plan(table(("market1501: [50, 25.5]", "msmt17: [50, 25.5]"))).rows
+    assert before.figures("msmt17-v2-train") == (50, 25.5) == before.figures("msmt17")
+    assert before.figures("market1501") == (None, None)
+
+
+def test_a_given_step_says_what_is_to_be_given(table):
+    given = ("  said: {stage: represent,", "  weights: {stage: given, what: theirs}\n  said: {stage: represent,")
+    plan = read_plan(table(given))
+    assert (plan.steps["weights"].stage, plan.steps["weights"].what) == ("given", "theirs")
+    with pytest.raises(UserError, match="what is to be given"):
+        read_plan(table((given[0], given[1].replace(", what: theirs", ""))))
+
+
+def test_a_quoted_row_may_say_why(table):
+    *_, quoted = read_plan(table(("label: quoted,", "label: quoted, because: it is theirs,"))).rows
+    assert quoted.because == "it is theirs" and not quoted.models
+
+
 def test_tables_are_found_by_name_or_as_files(table, tmp_path):
     file = table()
     folder = tmp_path / "recipes" / "fd" / "tables"

@@ -159,6 +159,13 @@ def test_settings_out_of_range_are_told_at_the_call(wrong):
         street_frames(**{"seconds": 1.0, **wrong})
 
 
+def test_a_street_may_be_crowded():
+    _, truth = next(street_frames(60.0, fps=1, people=60, size=SIZE, seed=3))
+    assert truth and all(1 <= known.person <= 60 for known in truth)
+    last = list(street_frames(4.0, fps=1, people=60, size=(48, 64), seed=3))[-1][1]
+    assert max(known.person for known in last) > 33  # 33,000 parts no longer fit into 16 bits
+
+
 def test_identities_are_those_of_the_people_pictures(scene):
     assert Identity.draw(3, 1).number == 1
     assert any(one.person == 1 for _, truth in scene for one in truth)

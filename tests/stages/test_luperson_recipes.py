@@ -45,6 +45,12 @@ def test_temperatures_and_shares_of_the_tables():
     assert [settings(f"table7-share-{s}").pictures.share for s in ("12.5", "25", "50", "100")] == [0.125, 0.25, 0.5, 1]
 
 
+def test_the_papers_eight_devices_normalise_320_pictures_each():
+    paper, small = settings("moco-r50"), settings("moco-small")
+    assert (paper.sampler.batch, paper.contrast.norm_group) == (8 * 320, 320)
+    assert small.sampler.batch % small.contrast.norm_group == 0
+
+
 def test_mgn_is_frozen_while_the_rate_warms_up():
     optimizer = settings("mgn", TrainSettings).optimizer
     assert (optimizer.freeze_epochs, optimizer.warmup_epochs, optimizer.flat_epochs) == (10, 10, 30)

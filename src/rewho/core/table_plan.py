@@ -6,8 +6,13 @@ Such a file holds, beside `about` as every recipe does,
 * `steps`: by name, each with its `stage`, optionally a `recipe` (relative to the file) and settings under `set`, where
   `{NAME}` stands for the folder of an earlier step;
 * `rows`: each with a `label`, the step that leaves its `model` (or, by data set, several, with `default` for the rest),
-  and the figures of the `paper`; a row without a model is quoted from elsewhere;
-* `smoke`: settings by stage that are laid over the steps in the small variant, and the data sets it stands in for.
+  and the figures of the `paper`; a row without a model is quoted from elsewhere, `because` says why;
+* `grid`: more steps and rows, written once for all combinations of the values under `over`, see `table_grid`;
+* `smoke`: settings by stage that are laid over the steps in the small variant, the data sets it stands in for, and how
+  many `people` are rendered to train on.
+
+A step whose stage is `given` is not run: it stands for something that the project cannot make, such as another
+project's weights, and `what` says what to give in its place.
 
 `extends` takes all of another such file; its steps are kept, so that tables share their runs.
 """
@@ -17,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +30,15 @@ import yaml
 
 from rewho.core.artifact import flatten
 from rewho.core.check import UserError, check_choice, nearest
+from rewho.core.table_grid import unrolled
 
-STAGES = ("pretrain", "train", "teachers", "represent", "distill")
+GIVEN = "given"
+STAGES = ("pretrain", "train", "teachers", "represent", "distill", GIVEN)
 MEASURES = ("rank_1", "mAP")
-_FIELDS = ("about", "extends", "title", "data", "steps", "rows", "smoke")
-_STEP_FIELDS, _ROW_FIELDS = ("stage", "recipe", "set"), ("label", "model", "trained_on", "parameters", "paper")
+_FIELDS = ("about", "extends", "title", "data", "steps", "rows", "grid", "smoke")
+_STEP_FIELDS = ("stage", "recipe", "set", "what")
+_ROW_FIELDS = ("label", "model", "trained_on", "parameters", "paper", "because")
+_FEW_PEOPLE = 6
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+.-]{0,63}")
 _REFERENCE = re.compile(r"\{([^{}]+)\}")
 
@@ -39,15 +49,17 @@ class Step:
 
     Args:
         name: Its name, and that of its folder.
-        stage: The stage's verb.
+        stage: The stage's verb, or `given`.
         recipe: The recipe that it starts from; None takes the stage's defaults.
         settings: Settings on top, by dotted name; text may refer to earlier steps.
+        what: Of a given step: what it is.
     """
 
     name: str
     stage: str
     recipe: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    what: str = ""
 
     def needs(self) -> list[str]:
         """Return the names of the steps that this one refers to.
@@ -92,6 +104,7 @@ class PlanRow:
         trained_on: The data set that it is trained on where that is not the one it is tested on.
         parameters: The paper's number of parameters in millions.
         paper: The paper's figures in percent, in the order of `MEASURES`, by data set.
+        because: Why a row has no model, where that is not plain.
     """
 
     label: str
@@ -99,10 +112,23 @@ class PlanRow:
     trained_on: str = ""
     parameters: float | None = None
     paper: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    because: str = ""
 
     def model(self, trained_on: str) -> str:
         """Return the step, or the folder inside a step's, that is evaluated when trained on a data set."""
         return self.models.get(trained_on, self.models.get("default", ""))
+
+    def figures(self, data_set: str) -> Sequence[float | None]:
+        """Return the paper's figures on a data set, None where it gives none.
+
+        Papers seldom say which MSMT17 they mean, so that theirs stand beside every version and training part of it.
+
+        Example:
+            >>> PlanRow("a", paper={"msmt17": (50, 25.5)}).figures("msmt17-v1-trainval")
+            (50, 25.5)
+        """
+        name = "msmt17" if data_set.startswith("msmt17-") else data_set
+        return self.paper.get(data_set, self.paper.get(name, (None,) * len(MEASURES)))
 
 
 @dataclass(frozen=True)
@@ -117,6 +143,7 @@ class TablePlan:
         rows: From top to bottom.
         smoke: By stage, settings of the small variant.
         smoke_data: Data sets that the small variant stands in for.
+        smoke_people: People that are rendered for each of them to train on.
     """
 
     name: str
@@ -126,6 +153,7 @@ class TablePlan:
     rows: tuple[PlanRow, ...]
     smoke: Mapping[str, Mapping[str, Any]]
     smoke_data: tuple[str, ...]
+    smoke_people: int = _FEW_PEOPLE
 
     def chain(self, model: str) -> list[Step]:
         """Return the steps that a model needs, in the order they have to be run, its own last."""
@@ -138,15 +166,17 @@ class TablePlan:
         return [step for name, step in self.steps.items() if name in wanted]
 
     def select(self, labels: Sequence[str]) -> tuple[PlanRow, ...]:
-        """Return the rows of these labels, all where none is given.
+        """Return the rows of these labels, all where none is given; `*` and `?` stand for any text and any character.
 
         Raises:
             UserError: No such row.
         """
-        known = [row.label for row in self.rows]
+        wanted: set[str] = set()
         for label in labels:
-            check_choice("--rows", label, known)
-        return tuple(row for row in self.rows if not labels or row.label in labels)
+            exact = [row.label for row in self.rows if row.label == label]
+            found = exact or [row.label for row in self.rows if fnmatchcase(row.label, label)]
+            wanted.update(found or [check_choice("--rows", label, [row.label for row in self.rows])])
+        return tuple(row for row in self.rows if not labels or row.label in wanted)
 
 
 def find_plan(name: str, folders: Sequence[Path]) -> Path:
@@ -194,10 +224,10 @@ def read_plan(path: Path) -> TablePlan:
         raise UserError(what, expected="rows with labels of their own", got=", ".join(labels), fix="Rename one.")
     data = tuple(map(str, content["data"]))
     smoke = dict(content.get("smoke") or {})
-    smoke_data = tuple(map(str, smoke.pop("data", data[:1])))
+    smoke_data, people = tuple(map(str, smoke.pop("data", data[:1]))), int(smoke.pop("people", _FEW_PEOPLE))
     by_stage = {stage: flatten(settings) for stage, settings in smoke.items()}
     title = str(content.get("title", path.stem))
-    return TablePlan(path.stem, title, data, steps, rows, by_stage, smoke_data)
+    return TablePlan(path.stem, title, data, steps, rows, by_stage, smoke_data, people)
 
 
 def _layers(path: Path) -> dict[str, Any]:
@@ -208,7 +238,7 @@ def _layers(path: Path) -> dict[str, Any]:
         raise UserError(
             f"table {path}", expected="a readable YAML file", got=" ".join(str(error).split()), fix="Check the file."
         ) from error
-    _known(f"table {path}", content, _FIELDS)
+    content = unrolled(f"table {path}", _known(f"table {path}", content, _FIELDS))
     below = _layers(path.parent / str(content["extends"])) if "extends" in content else {}
     steps = dict(below.get("steps", {}))
     for name, step in (content.get("steps") or {}).items():
@@ -231,7 +261,9 @@ def _step(what: str, name: str, content: object, folder: Path, earlier: Sequence
         raise UserError(what, expected="a name that a folder can have", got=repr(name), fix="Rename the step.")
     stage = check_choice(f"{what}: stage", str(fields.get("stage", "")), STAGES)
     recipe = folder / str(fields["recipe"]) if "recipe" in fields else None
-    step = Step(name, stage, recipe, flatten(fields.get("set") or {}))
+    if stage == GIVEN and not fields.get("what"):
+        raise UserError(what, expected="what is to be given", got="none", fix="Say it under `what`.")
+    step = Step(name, stage, recipe, flatten(fields.get("set") or {}), str(fields.get("what", "")))
     for needed in step.needs():
         check_choice(f"{what}: reference", needed, earlier)
     return step
@@ -252,4 +284,5 @@ def _row(what: str, content: object) -> PlanRow:
                 got=str(figures),
                 fix="Write null for a figure that the paper does not give.",
             )
-    return PlanRow(str(fields["label"]), models, str(fields.get("trained_on", "")), fields.get("parameters"), paper)
+    texts = {name: str(fields.get(name, "")) for name in ("trained_on", "because")}
+    return PlanRow(str(fields["label"]), models, parameters=fields.get("parameters"), paper=paper, **texts)

@@ -22,7 +22,7 @@ from rewho.core.check import UserError, check_choice
 from rewho.core.config import fill, options_of, read_recipe
 from rewho.core.progress import say
 from rewho.core.settings import DataSettings, TableSettings
-from rewho.core.table_plan import PlanRow, Step, TablePlan, find_plan, read_plan
+from rewho.core.table_plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
 from rewho.data.benchmarks import read_settings
 from rewho.data.synthetic import write_people
 from rewho.models.weights import CARD
@@ -80,7 +80,7 @@ def _data_sets(plan: TablePlan, settings: TableSettings) -> dict[str, DataSettin
     """Return the data sets by name, in the order given; for the small variant, rendered people in their place."""
     if settings.smoke:
         folders = {
-            key: _few_people(settings.out / "people" / key, seed)
+            key: _few_people(settings.out / "people" / key, plan.smoke_people, seed)
             for seed, key in enumerate(plan.smoke_data, settings.seed)
         }
         return {key: DataSettings(root=folder, workers=0) for key, folder in folders.items()}
@@ -96,9 +96,9 @@ def _data_sets(plan: TablePlan, settings: TableSettings) -> dict[str, DataSettin
     return found
 
 
-def _few_people(folder: Path, seed: int) -> Path:
+def _few_people(folder: Path, people: int, seed: int) -> Path:
     return write_people(
-        folder, identities=6, test_identities=4, cameras=2, images_per_camera=2, distractors=2, junk=1, seed=seed
+        folder, identities=people, test_identities=4, cameras=2, images_per_camera=2, distractors=2, junk=1, seed=seed
     )
 
 
@@ -132,9 +132,29 @@ class Runner:
         return list(options_of(getattr(all_settings, CLASSES[stage])))
 
     def measurable(self, row: PlanRow, key: str) -> bool:
-        """Return whether a row has a model for a data set, and the data that it is trained on is there."""
+        """Return whether a row has a model for a data set, and what it is trained on and begins from is there."""
         trained_on = row.trained_on or key
-        return bool(row.model(trained_on)) and trained_on in self.data and row.trained_on != key
+        there = bool(row.model(trained_on)) and trained_on in self.data and row.trained_on != key
+        return there and not self.wanting(row, trained_on)
+
+    def wanting(self, row: PlanRow, trained_on: str) -> list[Step]:
+        """Return the steps of a row that somebody has to give, and nobody did."""
+        if not row.model(trained_on):
+            return []
+        given = [step for step in self.plan.chain(row.model(trained_on)) if step.stage == GIVEN]
+        return [step for step in given if not {step.name, f"{trained_on}/{step.name}"} & set(self.used)]
+
+    def reasons(self) -> list[str]:
+        """Return, in words, which rows are not run and why."""
+        why: dict[str, list[str]] = {}
+        for row in self.plan.rows:
+            if row.because:
+                why.setdefault(row.because, []).append(row.label)
+            elif row.models and not any(self.measurable(row, key) for key in self.data):
+                wanting = self.wanting(row, row.trained_on or next(iter(self.data)))
+                asked = [f"they need {step.what}: give it with --use {step.name}=PATH" for step in wanting]
+                why.setdefault("; ".join(asked) or "they are trained on data that was not given", []).append(row.label)
+        return [f"Not run, because {reason}: {'; '.join(labels).rstrip('.')}." for reason, labels in why.items()]
 
     def folder(self, key: str, step: str) -> Path:
         """Return the folder of a step on a data set; pre-training is done once for all of them."""
@@ -176,7 +196,7 @@ class Runner:
     def run_step(self, key: str, step: Step) -> None:
         """Run a step on a data set, unless it was given or was run before."""
         folder = self.folder(key, step.name)
-        if folder in self._done or f"{key}/{step.name}" in self.used or step.name in self.used:
+        if folder in self._done or f"{key}/{step.name}" in self.used or step.name in self.used or step.stage == GIVEN:
             return
         say(f"{step.name}: {folder}")
         values = read_recipe(step.recipe, smoke=self.settings.smoke) if step.recipe else {}
@@ -215,7 +235,7 @@ class Runner:
         return PaperRow(row.label, max(sizes) if sizes else None, row.parameters, filled)
 
     def _paper(self, row: PlanRow, key: str) -> tuple[float | None, float | None]:
-        rank_1, mean_average_precision = (None if v is None else v / 100 for v in row.paper.get(key, (None, None)))
+        rank_1, mean_average_precision = (None if v is None else v / 100 for v in row.figures(key))
         return rank_1, mean_average_precision
 
 
@@ -233,11 +253,7 @@ def _table(runner: Runner, rows: list[PaperRow]) -> PaperTable:
         notes.append(f"Not the paper's setting: {changes}.")
     if runner.used:
         notes.append(f"Made elsewhere: {', '.join(f'{name} in {folder}' for name, folder in runner.used.items())}.")
-    absent = [
-        row.label for row in runner.plan.rows if row.models and not any(runner.measurable(row, k) for k in runner.data)
-    ]
-    if absent:
-        notes.append(f"Not run, because they are trained on data that was not given: {', '.join(absent)}.")
+    notes += runner.reasons()
     facts = {"command": " ".join(sys.argv), "rewho": rewho_version(), "date": time.strftime("%Y-%m-%d")}
     headings = {key: f"rendered people in place of {key}" if runner.settings.smoke else key for key in runner.data}
     return PaperTable(runner.plan.title, headings, rows, notes, {**facts, "seed": str(runner.settings.seed)})
@@ -259,7 +275,9 @@ def _say_plan(runner: Runner, rows: tuple[PlanRow, ...]) -> None:
             trained_on = row.trained_on or key
             for step in runner.plan.chain(row.model(trained_on)):
                 folder = runner.folder(trained_on, step.name)
-                if folder not in finished:
+                if folder not in finished and step.stage != GIVEN:
                     finished[folder] = runner.finished(trained_on, step)
                     say(f"  {'finished' if finished[folder] else 'missing '}  {step.stage} {folder}")
+    for reason in runner.reasons():
+        say(reason)
     say(f"{sum(finished.values())} of {len(finished)} runs are finished")

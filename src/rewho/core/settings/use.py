@@ -111,12 +111,16 @@ class DemoSettings:
     """Everything that `rewho demo` does.
 
     Args:
-        out: Folder of the demo: rendered people, model, report.
-        identities: Rendered people to train on.
-        epochs: Passes over them.
+        chapter: distillation (a student learns from experts for parts of the body), or few-labels (whether
+            pictures without labels, cut out of street videos, make up for labels that are missing).
+        out: Folder of the demo: what is rendered, models, report; few-labels has a folder of its own in it.
+        identities: Rendered people to train on; with few-labels only every sixth of them has a label, or a picture.
+        epochs: Passes over them; with few-labels three times as many over the pictures without labels, and five times
+            as many over the labelled ones.
         seed: Seed of the people and of the training.
     """
 
+    chapter: str = "distillation"
     out: Path = Path("runs/demo")
     identities: int = 120
     epochs: int = 6

@@ -142,7 +142,7 @@ def composite(canvas: Floats, patch: Patch, owners: NDArray[np.int32] | None = N
     window += patch.pixels[:3, *here]
     if owners is not None:
         solid = patch.owner[here] >= 0
-        owners[there][solid] = patch.owner[here][solid] + first
+        owners[there][solid] = patch.owner[here][solid].astype(owners.dtype) + first  # parts of a patch are int16
 
 
 def paint_shadow(canvas: Floats, figure: Figure, scale: float, at: tuple[float, float]) -> None:

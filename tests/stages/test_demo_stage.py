@@ -1,0 +1,35 @@
+"""The demo's chapters: a wrong one is named; few labels begins from what the streets taught."""
+
+import json
+
+import pytest
+
+from rewho.core.check import UserError
+from rewho.core.settings import DemoSettings
+from rewho.models.weights import read_card
+from rewho.stages import demo
+
+
+def test_a_chapter_that_does_not_exist_is_named_before_anything_is_rendered(tmp_path):
+    with pytest.raises(UserError, match="Did you mean 'few-labels'"):
+        demo.run(DemoSettings(chapter="few-lables", out=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_few_labels_begins_from_an_encoder_that_saw_no_label(tmp_path, monkeypatch):
+    for name, small in {"STREETS": 1, "SECONDS": 12.0, "WALKERS": 20, "TEST_IDENTITIES": 6}.items():
+        monkeypatch.setattr(demo, name, small)
+    settings = DemoSettings(chapter="few-labels", out=tmp_path, identities=36, epochs=1)
+    page = demo.run(settings)
+    folder = tmp_path / "few-labels"
+    assert page == folder / "report" / "index.html" and page.is_file()
+    encoder, after, before = (read_card(folder / name) for name in ("encoder", "from-encoder", "from-nothing"))
+    assert encoder["provenance"]["labels"] is False and encoder["trained_on"]["images"] > 64
+    assert after["provenance"]["weights_began_as"] == (folder / "encoder").as_posix()
+    assert before["provenance"]["weights_began_as"] == "none"
+    same = [json.loads((folder / name / "manifest.json").read_text()) for name in ("from-encoder", "from-nothing")]
+    assert [made["counts"]["steps"] for made in same] == [same[0]["counts"]["steps"]] * 2
+    results = json.loads((folder / "report" / "metrics.json").read_text())["results"]
+    assert results[1]["gain"]["over"] and "gain" not in results[0]
+    assert demo.run(settings) == page  # what is finished is not run again
