@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import shlex
@@ -16,6 +17,7 @@ from rewho.core.runtime import EXIT_GIVEN_UP, EXIT_INTERRUPTED, GivenUp, Interru
 
 USER_MISTAKE = 2
 CANCELLED = 130
+UNUSABLE_PLACE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,16 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
+def _told(error: UserError | OSError) -> str:
+    """Return what a user has to know; an error of the system that no path of theirs explains is raised again."""
+    if isinstance(error, UserError):
+        return str(error)
+    if error.errno not in UNUSABLE_PLACE:
+        raise error
+    fix = "Check the path, and who may write there, or choose another --out."
+    return f"{error.filename}: expected a place that can be used so, got: {error.strerror}.\n  Fix: {fix}"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
@@ -131,8 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(words)
-    except UserError as error:
-        say(f"error: {error}")
+    except BrokenPipeError:
+        return 0
+    except (UserError, OSError) as error:
+        say(f"error: {_told(error)}")
         return USER_MISTAKE
     except Interrupted as saved:
         say(f"stopped: {saved}. To go on, run the same command again:\n  {shlex.join(['rewho', *words])}")
@@ -144,5 +158,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("stopped at once; finished parts are kept, and the same command goes on from them")
         return CANCELLED
-    except BrokenPipeError:
-        return 0

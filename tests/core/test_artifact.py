@@ -44,7 +44,7 @@ def test_a_change_is_refused_with_a_diff(tmp_path, finished):
         stage(tmp_path, seed=2).begin()
     with pytest.raises(UserError, match=r"inputs.data: 'abc' -> 'xyz'"):
         Stage(tmp_path, "train", {"seed": 1}, {"data": "xyz"}, ("out",)).begin()
-    with pytest.raises(UserError, match="stage: 'train' -> 'evaluate'"):
+    with pytest.raises(UserError, match="got what `rewho train` made"):
         Stage(tmp_path, "evaluate", {"seed": 1}, {"data": "abc"}, ("out",)).begin()
 
 

@@ -67,3 +67,12 @@ def test_interrupted_work_names_the_command_to_go_on_with(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_run", stop)
     assert main(["train", "--out", "runs/x"]) == 75
     assert "rewho train --out runs/x" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_told_without_a_traceback(tmp_path, capsys):
+    (tmp_path / "file").write_text("not a folder")
+    assert main(["demo", "--out", str(tmp_path / "file")]) == 2
+    told = capsys.readouterr().err
+    assert "error: " in told
+    assert "Fix: " in told
+    assert "Traceback" not in told

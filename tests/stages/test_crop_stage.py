@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_people import FakePeople, settings, tree, write_videos
+from fake_people import TERMS, FakePeople, settings, tree, write_videos
 
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
@@ -225,6 +225,30 @@ def test_too_many_failures_are_an_error_with_a_count_by_reason(tmp_path):
     assert not (out / MANIFEST).exists() and not (out / INDEX).exists()
     crop.run(settings(videos, out, failure_limit=0.06), Untouchable())
     assert json.loads((out / "statistics.json").read_text())["reasons"] == {"unreadable": 3}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"sampling": {"every": 0}}, r"sampling\.every"),
+        ({"sampling": {"by": "second"}}, "Did you mean 'seconds'"),
+        ({"selection": {"distance": 999}}, r"selection\.distance"),
+        ({"selection": {"share": 0}}, r"selection\.share"),
+        ({"rules": {"min_ratio": 9.0}}, r"rules\.max_ratio"),
+        ({"rules": {"min_ratioo": 9.0}}, "nearest: min_ratio"),
+    ],
+)
+def test_wrong_values_are_refused_before_the_folder_is_taken(wrong, named, tmp_path):
+    videos = write_videos(tmp_path / "videos", 1)
+    with pytest.raises(UserError, match=named):
+        crop.crop(videos, tmp_path / "out", terms=TERMS, **wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_list_may_hold_comments(tmp_path):
+    write_videos(tmp_path / "videos", 1)
+    (tmp_path / "videos" / "list.txt").write_text("# what we filmed in May\n\nv000.mp4\n")
+    assert [Path(task.path).name for task in plan_videos([tmp_path / "videos" / "list.txt"])] == ["v000.mp4"]
 
 
 def test_a_video_that_fails_midway_leaves_no_crop(tmp_path):

@@ -17,6 +17,7 @@ from rewho.core.settings import CropsSettings
 from rewho.data.pictures import decode
 from rewho.data.shards import INDEX, CropSet
 from rewho.pipeline.crop_check import verify
+from rewho.pipeline.crop_export import export
 from rewho.stages import crop, crops
 
 
@@ -131,6 +132,15 @@ def test_exports_hide_faces_unless_told_otherwise(made, tmp_path):
     assert (hidden / "crops.csv").read_text().count("\n") == len(whole) + 1
     with pytest.raises(UserError, match="that is there"):
         crops.run(CropsSettings("export", (made,), out=tmp_path / "plain"))
+
+
+def test_a_damaged_picture_is_not_exported(copy, tmp_path):
+    whole = CropSet.open(copy)
+    file = copy / whole.contents.shards[0].pictures
+    flip(file, file.read_bytes().index(whole.bytes(17)) + 100)
+    with pytest.raises(UserError, match="expected the picture that its row describes"):
+        export(CropSet.open(copy), tmp_path / "out", "jpeg")
+    assert not (tmp_path / "out").exists()
 
 
 def test_exports_in_other_layouts(made, tmp_path):

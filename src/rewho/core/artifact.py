@@ -291,6 +291,13 @@ class Stage:
         return any(entry.name != STARTED for entry in self.folder.iterdir())
 
     def _compare(self, record: Mapping[str, Any], allow_change: bool) -> None:
+        if record.get("stage") != self.name:
+            raise UserError(
+                f"--out {self.folder}",
+                expected=f"a new or empty folder, or one of an earlier `rewho {self.name}`",
+                got=f"what `rewho {record.get('stage')}` made",
+                fix="Choose another folder with --out.",
+            )
         lines = difference(
             {"stage": record.get("stage"), **record.get("settings", {}), "inputs": record.get("inputs", {})},
             {"stage": self.name, **self.settings, "inputs": self.inputs},

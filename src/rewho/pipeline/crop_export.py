@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import tarfile
@@ -44,7 +45,7 @@ def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -
         blur_faces: Hide faces; the pictures are then encoded again.
 
     Raises:
-        UserError: Unknown layout, `out` is there already, or the disk is full.
+        UserError: Unknown layout, `out` is there already, a picture is damaged, or the disk is full.
     """
     check_choice("--layout", layout, LAYOUTS)
     if out.exists():
@@ -58,9 +59,16 @@ def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -
 def _pictures(crops: CropSet, *, blur_faces: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Yield each crop's row and its picture, as it may be given away."""
     for number, shard in enumerate(crops.contents.shards):
-        rows = crops.rows_of(shard, [*LISTED, "index", *SHOWN_BY]).to_pylist()
+        rows = crops.rows_of(shard, [*LISTED, "index", "sha256", *SHOWN_BY]).to_pylist()
         data = (picture.as_py() for batch in crops.batches_of(number) for picture in batch.column(1))
         for row, picture in zip(rows, data, strict=True):
+            if hashlib.sha256(picture).hexdigest() != row["sha256"]:
+                raise UserError(
+                    f"crop {row['name']}",
+                    expected="the picture that its row describes",
+                    got="other bytes",
+                    fix=f"Run `rewho crops verify {crops.folder} --repair`.",
+                )
             yield row, _hidden(row, picture) if blur_faces else picture
         crops.close()
 

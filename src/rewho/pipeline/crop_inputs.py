@@ -136,11 +136,15 @@ def _read(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     elif path.suffix.lower() == ".csv":
         yield from _csv(path)
     elif path.suffix.lower() == ".txt":
-        yield from ((_beside(path, line.strip()), ()) for line in _text(path).splitlines() if line.strip())
+        yield from ((_beside(path, line.strip()), ()) for line in _text(path).splitlines() if _says(line))
     elif not path.exists():
         raise UserError(str(path), expected="a video, a folder, or a list", got="nothing there", fix="Check the path.")
     else:
         yield str(path), ()
+
+
+def _says(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
 
 
 def _folder(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -65,13 +65,26 @@ def check_failures(records: Sequence[dict[str, Any]], limit: float) -> None:
     if len(failed) <= limit * len(records):
         return
     reasons = [record["reason"] for record in failed]
+    named = ", ".join(f"{record['path']} ({record['reason']})" for record in failed[:3])
     counted = "; ".join(f"{reason}: {reasons.count(reason):,}" for reason in sorted(set(reasons)))
     raise UserError(
         "videos",
         expected=f"at most {limit:.1%} that fail",
-        got=f"{len(failed):,} of {len(records):,} ({len(failed) / len(records):.1%}): {counted}",
-        fix="Mend or take away these videos, or raise --failure_limit; finished videos are kept.",
+        got=f"{len(failed):,} of {len(records):,} ({len(failed) / len(records):.1%}): {counted}; first {named}",
+        fix="Raise --failure_limit, which goes on from here; or mend or take away these videos, with another --out.",
     )
+
+
+def check_selection(selection: SelectionSettings) -> None:
+    """Refuse settings that are out of range.
+
+    Raises:
+        UserError: Names the first.
+    """
+    check_choice("--selection.near_duplicates", selection.near_duplicates, NEAR_DUPLICATES)
+    check_range("--selection.share", selection.share, 1e-9, 1)
+    check_range("--selection.distance", selection.distance, 0, 256)
+    check_range("--selection.most_per_video", selection.most_per_video, 0, 2**31)
 
 
 def choose(videos: Sequence[Joined], selection: SelectionSettings) -> list[NDArray[np.bool_]]:
@@ -86,10 +99,7 @@ def choose(videos: Sequence[Joined], selection: SelectionSettings) -> list[NDArr
     Raises:
         UserError: A setting is out of range.
     """
-    check_choice("--selection.near_duplicates", selection.near_duplicates, NEAR_DUPLICATES)
-    check_range("--selection.share", selection.share, 0, 1)
-    check_range("--selection.distance", selection.distance, 0, 256)
-    check_range("--selection.most_per_video", selection.most_per_video, 0, 2**31)
+    check_selection(selection)
     used = [one for one in videos if one.record["status"] == "ok" and len(one.part)]
     tables = {id(one): one.part.manifest(["quality", "sha256", "fingerprint"]) for one in used}
     keep = {id(one): np.ones(len(one.part), bool) for one in used}

@@ -134,7 +134,7 @@ overflow-wrap: anywhere; vertical-align: top; }} .sheet {{ width: 100%; border-r
 <header><h1>{escape(terms["name"])}</h1><p class=lead>Crops of people from video</p></header><main>
 <ul class=scores>{scores}</ul>
 <figure><img class=sheet alt="crops from the whole set, faces hidden" src="data:image/jpeg;base64,{image}">
-<figcaption>Crops spread evenly over the set. Faces are hidden here, whatever is stored.</figcaption></figure>
+<figcaption>Crops spread evenly over the set. Heads are hidden where key points say.</figcaption></figure>
 <section class=card><h3>Terms</h3>{about}</section>
 <div class=pair><section class=card><h3>From frames to crops</h3>{_table(path)}<h3>Refused boxes, by rule</h3>
 {_table(refused)}</section><section class=card><h3>Videos</h3>{_table(videos)}</section>{extra}</div>

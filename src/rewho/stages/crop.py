@@ -12,10 +12,11 @@ import time
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from rewho.core.artifact import MANIFEST, STARTED, Stage, plain
+from rewho.core.artifact import MANIFEST, STARTED, Stage, flatten, plain
 from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.config import fill
 from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import GivenUp, Interrupted, StopRequest
@@ -23,7 +24,7 @@ from rewho.core.settings import CropSettings, TermsSettings
 from rewho.data.shard_writer import ENCODINGS
 from rewho.data.shards import CropSet
 from rewho.pipeline.crop_inputs import Plan, VideoTask, plan_videos, shard_of
-from rewho.pipeline.crop_joining import NEAR_DUPLICATES, Joined, check_failures, choose, in_order, write_set
+from rewho.pipeline.crop_joining import Joined, check_failures, check_selection, choose, in_order, write_set
 from rewho.pipeline.crop_report import write_report
 from rewho.pipeline.crop_statistics import read_videos
 from rewho.pipeline.crop_video import (
@@ -38,6 +39,7 @@ from rewho.pipeline.crop_video import (
 )
 from rewho.pipeline.video_people import PeopleSource, VideoPeople
 from rewho.pipeline.workers import Outcome, work_through
+from rewho.video.frames import check_sampling
 
 FREE_SETTINGS = (
     *("out", "videos", "workers", "shard", "engine", "address", "gpus", "failure_limit", "retry", "limits.threads"),
@@ -75,6 +77,9 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
             _reopen(settings.out, plan)
         if stage.begin() == "finished":
             say(f"{settings.out} is finished; nothing to do")
+            failed = [video["path"] for video in read_videos(settings.out) if video["status"] == "failed"]
+            if failed and settings.retry:
+                say(f"{len(failed)} videos failed and are part of it as that; to try them again choose another --out")
         else:
             make_parts(settings, plan, source)
             if not all(has_part(settings.out, task) for task in plan):
@@ -103,7 +108,8 @@ def crop(
         videos: A file, a folder, a list of paths (.txt), a table (.csv), or several of these.
         out: Folder of the crop set.
         terms: Name, source, licence, purpose, legal_basis, contact and retention, as `TermsSettings` or a dictionary.
-        **settings: Other fields of `rewho.core.settings.CropSettings`.
+        **settings: Other fields of `rewho.core.settings.CropSettings`; groups of settings, such as `detector`, as the
+            class of that field or as a dictionary.
 
     Raises:
         UserError: See `run`.
@@ -118,6 +124,10 @@ legal_basis, contact, retention.
     """
     named = [videos] if isinstance(videos, Path | str) else list(videos)
     given = terms if isinstance(terms, TermsSettings) else TermsSettings(**terms)
+    kinds = get_type_hints(CropSettings)
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and name in kinds:
+            settings[name] = fill(kinds[name], flatten(value), f"crop, {name}")
     try:
         folder = run(CropSettings(videos=tuple(map(Path, named)), out=Path(out), terms=given, **settings))
     except GivenUp as rest:
@@ -142,12 +152,17 @@ def check(settings: CropSettings) -> None:
         )
     check_choice("--encoding", settings.encoding, ENCODINGS)
     check_choice("--engine", settings.engine, ENGINES)
-    check_choice("--selection.near_duplicates", settings.selection.near_duplicates, NEAR_DUPLICATES)
+    check_sampling(settings.sampling)
+    check_selection(settings.selection)
+    rules = settings.rules
+    check_range("--rules.max_ratio", rules.max_ratio, rules.min_ratio, 1e6)
+    check_range("--rules.min_confidence", rules.min_confidence, 0, 1)
+    check_range("--rules.side_gap", rules.side_gap, 0, 1e6)
     if settings.gpus and settings.engine != "ray":
-        raise UserError("--gpus", expected="--engine ray", got=settings.engine, fix="--detector.device cuda")
+        fix = "Leave it out, or pass --engine ray."
+        raise UserError("--gpus", expected="--engine ray beside it", got=settings.engine, fix=fix)
     check_range("--workers", settings.workers, 0, 1024)
     check_range("--jpeg_quality", settings.jpeg_quality, 1, 100)
-    check_range("--selection.share", settings.selection.share, 0, 1)
     check_range("--failure_limit", settings.failure_limit, 0, 1)
     check_range("--explain", settings.explain, 0, 1000)
 

@@ -63,7 +63,8 @@ def open_video(
         'not a file'
     """
     require_pyav()
-    sampling, limits = _checked(sampling or SamplingSettings()), limits or LimitSettings()
+    sampling, limits = sampling or SamplingSettings(), limits or LimitSettings()
+    check_sampling(sampling)
     job = {"job": "probe", "still_frames": still_frames, "sampling": asdict(sampling)}
     with contextlib.ExitStack() as stack:
         known: dict[str, Any] = {}
@@ -148,15 +149,21 @@ def sample_frames(
         rewho.video.people.VideoFailure: not a file: a pipe, socket or device
     """
     require_pyav()
-    return _sampled(Path(path), _checked(sampling or SamplingSettings()), limits or LimitSettings())
+    sampling = sampling or SamplingSettings()
+    check_sampling(sampling)
+    return _sampled(Path(path), sampling, limits or LimitSettings())
 
 
-def _checked(sampling: SamplingSettings) -> SamplingSettings:
+def check_sampling(sampling: SamplingSettings) -> None:
+    """Refuse settings that are out of range.
+
+    Raises:
+        UserError: Names the first.
+    """
     check_choice("sampling.by", sampling.by, ("frames", "seconds", "keyframes"))
     check_range("sampling.every", sampling.every, 1, 10**9)
     check_range("sampling.offset", sampling.offset, 0, 10**9)
     check_range("sampling.seconds", sampling.seconds, 1e-3, 1e6)
-    return sampling
 
 
 def _sampled(path: Path, sampling: SamplingSettings, limits: LimitSettings) -> Iterator[Frame]:

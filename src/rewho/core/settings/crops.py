@@ -84,7 +84,8 @@ class CropSettings:
             or a whole number. Detector and key-point model run there where their device is auto or cuda.
         failure_limit: Largest share of videos that may fail; beyond, the run ends with an error, by reason. Videos that
             the screen refuses are no failures.
-        retry: Work again on videos that failed in an earlier run.
+        retry: Work again on videos that ended their process in an earlier run, and in an unfinished set on those that
+            failed.
         explain: Sample frames drawn with all boxes and the reasons of those refused, written to explained/.
     """
 
