@@ -87,7 +87,7 @@ def data_sheet(terms: Mapping[str, str], figures: Mapping[str, Any], about: Mapp
         "Motivation": f"Purpose: {terms['purpose']}.",
         "Composition": f"Pictures of people, cut out of video: {persons}. No names, no identity labels. Faces {faces}.",
         "Source": f"{terms['source']}. Videos: {states}.",
-        "Collection": f"Every frame, box and refusal is in the manifest. Rules: {rules}.",
+        "Collection": f"The manifest has a row for every crop, {VIDEOS} the refusals of every video. Rules: {rules}.",
         "Preprocessing": f"Encoded as {about['encoding']}; near-duplicates: "
         f"{about['settings']['selection']['near_duplicates']}.",
         "Uses": f"For: {terms['purpose']}. Not for identifying people in life, nor for judging what they are like.",
@@ -137,7 +137,7 @@ overflow-wrap: anywhere; vertical-align: top; }} .sheet {{ width: 100%; border-r
 <figcaption>Crops spread evenly over the set. Heads are hidden where key points say.</figcaption></figure>
 <section class=card><h3>Terms</h3>{about}</section>
 <div class=pair><section class=card><h3>From frames to crops</h3>{_table(path)}<h3>Refused boxes, by rule</h3>
-{_table(refused)}</section><section class=card><h3>Videos</h3>{_table(videos)}</section>{extra}</div>
+<p>A box counts under every rule that refused it.</p>{_table(refused)}</section><section class=card><h3>Videos</h3>{_table(videos)}</section>{extra}</div>
 <section class=card><h3>Measures</h3>{_table(counts)}</section>
 <section class=card><h3>Videos, one by one</h3>{listed}{more}</section>
 </main></body></html>

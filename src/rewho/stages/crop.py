@@ -246,6 +246,10 @@ def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None
         for picture in sorted((video.part.folder / "explained").glob("*.jpg")):
             (out / "explained").mkdir(exist_ok=True)
             shutil.copyfile(picture, out / "explained" / picture.name)
+    if not any(crops.any() for crops in chosen):
+        say(
+            "warning: the set has no crop; see the rules' counts on its page, and whether detections belong to the videos"
+        )
     outputs, figures = write_report(out, writer, [video.record for video in videos], settings)
     stage.finish(
         [out / STARTED, *outputs],
