@@ -137,7 +137,8 @@ overflow-wrap: anywhere; vertical-align: top; }} .sheet {{ width: 100%; border-r
 <figcaption>Crops spread evenly over the set. Heads are hidden where key points say.</figcaption></figure>
 <section class=card><h3>Terms</h3>{about}</section>
 <div class=pair><section class=card><h3>From frames to crops</h3>{_table(path)}<h3>Refused boxes, by rule</h3>
-<p>A box counts under every rule that refused it.</p>{_table(refused)}</section><section class=card><h3>Videos</h3>{_table(videos)}</section>{extra}</div>
+<p>A box counts under every rule that refused it.</p>
+{_table(refused)}</section><section class=card><h3>Videos</h3>{_table(videos)}</section>{extra}</div>
 <section class=card><h3>Measures</h3>{_table(counts)}</section>
 <section class=card><h3>Videos, one by one</h3>{listed}{more}</section>
 </main></body></html>
