@@ -247,9 +247,7 @@ def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None
             (out / "explained").mkdir(exist_ok=True)
             shutil.copyfile(picture, out / "explained" / picture.name)
     if not any(crops.any() for crops in chosen):
-        say(
-            "warning: the set has no crop; look at the rules' counts on its page, and whose detections these are"
-        )
+        say("warning: the set has no crop; look at the rules' counts on its page, and whose detections these are")
     outputs, figures = write_report(out, writer, [video.record for video in videos], settings)
     stage.finish(
         [out / STARTED, *outputs],
