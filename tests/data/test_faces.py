@@ -137,6 +137,17 @@ def test_a_head_that_is_found_too_low_hides_what_is_above_it_too():
     assert not changed[120:].any()
 
 
+def test_key_points_on_a_neighbour_hide_the_upper_band_too():
+    picture = generator(1, "noise").integers(0, 256, (120, 40, 3), np.uint8)
+    points = np.zeros((17, 3), np.float32)
+    points[0] = (3, 12, 1)  # the nose of whoever stands at the left border
+    changed = (hide_face(picture, points) != picture).any(axis=2)
+    assert changed[2:24, 14:38].mean() > 0.9
+    points[0] = (18, 12, 1)
+    changed = (hide_face(picture, points) != picture).any(axis=2)
+    assert not changed[2:24, 32:].any()
+
+
 def test_a_head_is_looked_for_above_where_only_shoulders_are_seen():
     points = np.zeros((17, 3), np.float32)
     points[[5, 6]] = [[20, 40, 1], [60, 40, 1]]

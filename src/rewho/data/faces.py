@@ -26,6 +26,9 @@ LOW = 0.05
 people seen from behind were found half a head too low."""
 WIDER = 1.2
 """Width of what is hidden above a doubted head over the head's. Hiding the whole band there costs a model more."""
+ASIDE = 0.3
+"""A head whose centre lies further than this share of the width from the middle is doubted too, and the upper band is
+hidden as well: key points were found on a neighbour, and the head of the person that the crop is of stayed open."""
 GRAINS = 6
 """Into how many spots across a hidden head is reduced before it is blurred."""
 
@@ -107,6 +110,8 @@ def hide_face(
         if head.y - head.height > LOW * height:
             left, right = (round(head.x + side * WIDER * head.width) for side in (-1, 1))
             mask[: max(1, round(head.y)), max(0, left) : max(1, right)] = 255
+        if abs(head.x / width - 0.5) > ASIDE:
+            mask[: max(1, round(BAND * height))] = 255
     hidden = _covered(pixels, mask, across)
     for other in others:
         mask = np.zeros((height, width), np.uint8)
