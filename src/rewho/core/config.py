@@ -31,7 +31,7 @@ def options_of(settings: type[Any], prefix: str = "") -> Iterator[tuple[str, Any
     Example:
         >>> from rewho.core.settings import DemoSettings
         >>> [name for name, _ in options_of(DemoSettings)]
-        ['out', 'identities', 'epochs', 'seed']
+        ['chapter', 'out', 'identities', 'epochs', 'seed']
     """
     hints = get_type_hints(settings)
     for entry in fields(settings):
