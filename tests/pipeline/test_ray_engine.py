@@ -114,6 +114,8 @@ def test_mistakes_end_the_run(ray):
     terms = TermsSettings(*(["test"] * 7))
     with pytest.raises(UserError, match=r"--gpus.*--engine ray"):
         crop.check(CropSettings(terms=terms, gpus=0.5))
+    with pytest.raises(UserError, match="a share of one GPU"):
+        crop.check(CropSettings(terms=terms, gpus=1.5, engine="ray"))
     crop.check(CropSettings(terms=terms, gpus=0.5, engine="ray"))
 
 

@@ -237,6 +237,28 @@ def test_the_branches_are_kept_for_pictures(student):
     assert branches.attention_map(torch.randn(1, 512, 4, 2), "up1").shape == (1, 4, 2)
 
 
+def test_a_student_in_its_teachers_space_answers_as_its_branch_would(people, model, representations, tmp_path):
+    own = distill.run(distilling(people, model, representations, tmp_path / "own"))
+    folded = distill.run(distilling(people, model, representations, tmp_path / "in", embedding_space="teacher"))
+    assert not (folded / CLASSIFIER).exists()  # it belongs to the student's own representation
+    (before, _), (after, card) = load_model(own), load_model(folded)
+    assert type(after.embedding) is type(before.embedding)
+    assert card["architecture"]["embedding"] == 12  # the holistic teacher's
+    pictures = torch.randint(0, 255, (4, 3, 64, 32), dtype=torch.uint8)
+    feature_map = before.eval().feature_map(pictures)
+    expected = load_branches(own)(feature_map, before.represent(feature_map))["holistic"].from_representation
+    torch.testing.assert_close(after.eval()(pictures), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_space_without_a_teacher_is_refused(people, model, representations, tmp_path):
+    settings = distilling(people, model, representations, tmp_path / "out", embedding_space="teacher", views=("up1",))
+    with pytest.raises(UserError, match="own view"):
+        distill.run(settings)
+    without = BranchSettings(features=16, from_representation=False)
+    with pytest.raises(UserError, match="representation branches"):
+        distill.run(replace(settings, out=tmp_path / "other", views=(), branches=without))
+
+
 def test_a_wrong_classifier_is_refused(model):
     with pytest.raises(UserError, match=r"classifier\.safetensors"):
         load_classifier(model, Classifier(16, 3))

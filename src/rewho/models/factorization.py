@@ -181,6 +181,60 @@ class Factorization(nn.Module):
         return {view: Prediction(*pair) for view, *pair in pairs}
 
     @torch.no_grad()
+    def folded(self, embedding: nn.Module) -> Embedding:
+        """Return an embedding that ends where the teacher of the student's own view does, in one layer as before.
+
+        Behind that view's representation branch stands nothing but FC and batch normalisation, so in evaluation mode
+        the student's embedding and the branch are one linear map of the pooled feature. Ours: the paper's student
+        keeps its own representation.
+
+        Args:
+            embedding: The student's embedding, [N, C] to [N, D].
+
+        Returns:
+            A new embedding, [N, C] to [N, D_k], in evaluation mode.
+
+        Raises:
+            UserError: There is no such branch, or the student's head is another.
+
+        Example:
+            >>> factorization = Factorization(8, 6, {"holistic": 4}, features=5).eval()
+            >>> embedding, feature = Embedding(8, 6).eval(), torch.randn(3, 8)
+            >>> said = factorization(torch.zeros(3, 8, 4, 2), embedding(feature))["holistic"].from_representation
+            >>> torch.allclose(factorization.folded(embedding)(feature), said, atol=1e-5)
+            True
+        """
+        if self.student_view not in self.views or not self.representation_branches:
+            raise UserError(
+                "--embedding_space teacher",
+                expected=f"a teacher of the student's own view ({self.student_view}) and representation branches",
+                got=f"views {', '.join(self.views)}; from_representation {bool(self.representation_branches)}",
+                fix="Add that view's teacher, switch the branches on, or take --embedding_space student.",
+            )
+        if not isinstance(embedding, Embedding):
+            raise UserError(
+                "--embedding_space teacher",
+                expected="a student whose head is fc_bn, a fully connected layer and batch normalisation",
+                got=f"a head made of {type(embedding).__name__}",
+                fix="Train the student with --model.head fc_bn, or take --embedding_space student.",
+            )
+        branch = self.representation_branches[self.views.index(self.student_view)]
+        assert isinstance(branch, RepresentationBranch)
+        first, second = embedding.normalise, branch.mapping.normalise
+        mapping = branch.mapping.project.weight.double()
+        assert first.running_mean is not None
+        assert first.running_var is not None
+        assert second.running_mean is not None
+        scale = first.weight.double() / (first.running_var.double() + first.eps).sqrt()
+        shift = first.bias.double() - scale * first.running_mean.double()
+        result = Embedding(embedding.project.in_features, branch.mapping.project.out_features).to(mapping.device)
+        result.load_state_dict(branch.mapping.state_dict() | {"project.weight": result.project.weight})
+        result.project.weight.copy_(mapping @ (scale[:, None] * embedding.project.weight.double()))
+        assert result.normalise.running_mean is not None
+        result.normalise.running_mean.copy_(second.running_mean.double() - mapping @ shift)
+        return result.eval()
+
+    @torch.no_grad()
     def attention_map(self, feature_map: Tensor, view: str) -> Tensor:
         """Return where a view's feature-map branch looks (FD figure 4): `attention` of its map f^k.
 

@@ -5,7 +5,9 @@ Letters: B pictures of a batch, K views, D_k width of view k's representation.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -153,6 +155,15 @@ class DistillTask(nn.Module):
         self.widths, self.settings, self.online = dict(widths), settings, online
         learned = settings.mimic.balance == "uncertainty"
         self.log_variances = nn.Parameter(torch.zeros(2)) if learned else None
+
+    def final_student(self) -> SingleViewModel:
+        """Return the student without branches, as it is saved and scored: in its own space or in its teacher's."""
+        if self.settings.embedding_space == "student":
+            return self.model
+        student = copy.deepcopy(self.model)
+        student.embedding = self.factorization.folded(self.model.embedding)
+        student.settings = replace(student.settings, embedding=self.widths[self.factorization.student_view])
+        return student
 
     def forward(self, batch: DistillBatch) -> dict[str, Tensor]:
         """Return the loss terms of a batch: total, cross_entropy, and attribute and metric of each view."""

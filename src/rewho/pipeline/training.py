@@ -197,7 +197,7 @@ def decode_part(part: ImageTable, memory_gb: float) -> Pictures:
 
 def build_training(
     task: nn.Module,
-    model: SingleViewModel,
+    model: Callable[[], SingleViewModel],
     optimizer: Callable[[], Optimizer],
     prepare: Prepare,
     table: ImageTable,
@@ -209,7 +209,7 @@ def build_training(
 
     Args:
         task: Called with a batch, returns its loss terms; moved to the device.
-        model: The network within it that is scored at the end of epochs.
+        model: Returns the network that is scored at the end of epochs, as it is then.
         optimizer: Makes the optimizer once the task is on its device.
         prepare: Makes the batch of a plan.
         table: The whole data set: training part and, where there is one, test part.
@@ -237,7 +237,7 @@ def build_training(
 
     def evaluate_now(stop: StopRequest) -> Mapping[str, float]:
         figures.clear()
-        figures.update(score(model, table, fabric.device, stop) or {})
+        figures.update(score(model(), table, fabric.device, stop) or {})
         return figures
 
     task = task.to(fabric.device)

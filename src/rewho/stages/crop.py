@@ -37,6 +37,7 @@ from rewho.pipeline.crop_video import (
     read_record,
     write_lost,
 )
+from rewho.pipeline.ray_engine import check_gpus, work_through_ray
 from rewho.pipeline.video_people import PeopleSource, VideoPeople
 from rewho.pipeline.workers import Outcome, work_through
 from rewho.video.frames import check_sampling
@@ -154,6 +155,7 @@ def check(settings: CropSettings) -> None:
     check_choice("--engine", settings.engine, ENGINES)
     check_sampling(settings.sampling)
     check_selection(settings.selection)
+    check_gpus(settings.gpus)
     rules = settings.rules
     check_range("--rules.max_ratio", rules.max_ratio, rules.min_ratio, 1e6)
     check_range("--rules.min_confidence", rules.min_confidence, 0, 1)
@@ -218,8 +220,6 @@ def _outcomes(
     settings: CropSettings, tasks: Iterable[VideoTask], maker: PartMaker, stop: StopRequest
 ) -> Generator[Outcome[VideoTask, dict[str, Any]]]:
     if settings.engine == "ray":
-        from rewho.pipeline.ray_engine import work_through_ray
-
         return work_through_ray(
             tasks, maker, settings.workers, settings.address, gpus=settings.gpus, stop=lambda: stop.wanted
         )

@@ -74,7 +74,7 @@ def run(settings: DistillSettings) -> Path:
     stored = targets if isinstance(targets, Representations) else None
     training = build_training(
         task,
-        model,
+        task.final_student,
         lambda: build_optimizer(model.backbone, [_heads(task)], settings.optimizer),
         DistillPreparation(plain_batches, _views(targets), stored, settings),
         table,
@@ -92,6 +92,7 @@ def run(settings: DistillSettings) -> Path:
 def _check_student(settings: DistillSettings, table: ImageTable, card: Mapping[str, Any]) -> None:
     check_choice("--sr", settings.sr, SOURCES)
     check_choice("--classifier", settings.classifier, ("student", "new"))
+    check_choice("--embedding_space", settings.embedding_space, ("student", "teacher"))
     kind = card["architecture"].get("kind", "single_view")
     if kind != "single_view":
         raise UserError(
@@ -163,7 +164,9 @@ def _task(
         branches.from_map,
         branches.from_representation,
     )
-    return DistillTask(model, classifier, factorization, widths, settings, online)
+    task = DistillTask(model, classifier, factorization, widths, settings, online)
+    task.final_student()  # Refuses what cannot be folded before anything is trained.
+    return task
 
 
 def _heads(task: DistillTask) -> torch.nn.Module:
@@ -187,12 +190,17 @@ def _save(
         "weights_began_as": "an initial student",
         "distilled_from": {name: value for name, value in inputs.items() if name != "data"},
         "views": list(task.widths),
+        "embedding_space": settings.embedding_space,
         "epochs": settings.epochs,
         "seed": settings.seed,
     }
     card = ModelCard(trained_on=trained_on, metrics={table.name: dict(figures)}, provenance=provenance)
-    branches = save_branches(folder, task.factorization, settings.branches)
-    return [*save_model(folder, task.model, card), save_classifier(folder, task.classifier), *branches]
+    files = [
+        *save_model(folder, task.final_student(), card),
+        *save_branches(folder, task.factorization, settings.branches),
+    ]
+    # The classifier belongs to the student's own representation.
+    return files if settings.embedding_space == "teacher" else [*files, save_classifier(folder, task.classifier)]
 
 
 def _leave(
@@ -203,7 +211,7 @@ def _leave(
     counts = {
         "steps": state.step,
         "training_images": len(training_part(table)),
-        "parameters": parameter_count(task.model),
+        "parameters": parameter_count(task.final_student()),
         "parameters_of_branches": parameter_count(task.factorization),
         "best_mAP": state.best[0],
         "best_epoch": state.best[1],

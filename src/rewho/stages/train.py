@@ -127,7 +127,7 @@ def run(settings: TrainSettings) -> Path:
     prepare = Preparation(pictures, part.labels(), view, settings.augment, settings.seed, tuple(model.mean.tolist()))
     training = build_training(
         task,
-        model,
+        lambda: model,
         lambda: build_optimizer(nn.ModuleList(model.pretrained_parts().values()), task.new_parts(), settings.optimizer),
         prepare,
         table,

@@ -152,6 +152,9 @@ class DistillSettings:
         sr: stored (read back, the paper's) or online (computed from the augmented picture at every step).
         teachers: For `--sr online`: the teachers' model folders, or one folder that holds them.
         classifier: student (go on with the student's) or new (begin a new one, for other training pictures).
+        embedding_space: student (its own representation, the paper's) or teacher (as the teacher of the student's own
+            view would answer: the mapping that was learned is folded into the embedding, which has as many layers as
+            before; ours).
         augment: Which random changes (FD table 2: flip and erasing only).
         sampler: Which images make a batch.
         optimizer: How the weights move.
@@ -176,6 +179,7 @@ class DistillSettings:
     sr: str = "stored"
     teachers: tuple[Path, ...] = ()
     classifier: str = "student"
+    embedding_space: str = "student"
     augment: AugmentSettings = field(default_factory=lambda: AugmentSettings(crop_padding=0))
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(halve_every=15))
