@@ -92,10 +92,11 @@ def test_mgn_of_the_paper_is_as_large_as_its_parts():
     assert parameter_count(model) == shared + first + 3 * (everything - shared - first) + heads
 
 
-def test_every_branch_of_mgn_begins_as_the_plain_network():
+@pytest.mark.parametrize("backbone", ["resnet18", "squeezenet1_0", "squeezenet1_1"])
+def test_every_branch_of_mgn_begins_as_the_plain_network(backbone):
     torch.manual_seed(2)
-    plain = build_backbone("resnet18").eval()
-    model = build_model(settings("mgn"), SIZE).eval()
+    plain = build_backbone(backbone).eval()
+    model = build_model(settings("mgn", backbone=backbone), SIZE).eval()
     model.take(plain)
     normalised = torch.randn(2, 3, *SIZE)
     expected = plain(normalised)
@@ -168,8 +169,8 @@ def test_a_model_of_several_branches_needs_no_other_treatment():
 def test_mistakes():
     with pytest.raises(UserError, match="one of single_view, mgn, bdb"):
         build_model(ModelSettings(kind="nmg"), SIZE)
-    with pytest.raises(UserError, match="a ResNet"):
-        MultipleGranularityModel(ModelSettings(kind="mgn"), SIZE)
+    with pytest.raises(UserError, match="a ResNet or a SqueezeNet"):
+        MultipleGranularityModel(settings("mgn", backbone="test_resnet"), SIZE)
     with pytest.raises(UserError, match="multiple of 8"):
         MultipleGranularityModel(settings("mgn", embedding=100), SIZE)
     with pytest.raises(UserError, match="multiple of 3"):

@@ -1,8 +1,8 @@
 """MGN, the multiple granularity network (Wang et al., ACM MM 2018), as fast-reid and LUPerson train it.
 
-A ResNet is shared up to the first block of its third stage; what follows exists three times. The branches' maps are
-looked at whole and cut into 1, 2 and 3 stripes: 8 heads of generalised-mean pooling, FC and batch normalisation. All
-heads are made and called by one loop.
+A ResNet is shared up to the first block of its third stage; what follows exists three times (`cut`). The branches'
+maps are looked at whole and cut into 1, 2 and 3 stripes: 8 heads of generalised-mean pooling, FC and batch
+normalisation. All heads are made and called by one loop.
 
 Letters: N images, C channels, D embedding of all heads together.
 """
@@ -10,7 +10,8 @@ Letters: N images, C channels, D embedding of all heads together.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from rewho.core.check import UserError
 from rewho.core.settings import ModelSettings
-from rewho.models.backbone import Backbone
+from rewho.models.backbone import SQUEEZENETS, Backbone
 from rewho.models.heads import Embedding, Features
 from rewho.models.pooling import GeneralizedMeanPool
 from rewho.models.single_view import SingleViewModel, extra_normalisation
@@ -28,33 +29,36 @@ STRIPES = (1, 2, 3)
 HEADS = sum(1 if count == 1 else 1 + count for count in STRIPES)
 
 
-def cut_resnet(network: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequential]:
-    """Cut a ResNet behind the first block of its third stage.
+def cut(network: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """Cut a network into what the branches share and what each has of its own.
 
-    Returns:
-        What is shared, and what each branch has of its own.
+    A ResNet is cut behind the first block of its third stage, as in the paper; a SqueezeNet, which the paper does not
+    have, before its last three modules of squeeze and expansion.
 
     Raises:
-        UserError: The network is no ResNet.
+        UserError: The network is neither.
     """
     layers = dict(network.named_children())
-    if not {"layer1", "layer2", "layer3", "layer4"} <= layers.keys():
-        raise UserError(
-            "--model.kind mgn",
-            expected="a ResNet, such as --model.backbone resnet50",
-            got=name,
-            fix="Choose a ResNet, or another --model.kind.",
-        )
-    before = list(layers)[: list(layers).index("layer3")]
-    shared = [(place, layers[place]) for place in before]
-    third = list(layers["layer3"].children())
-    trunk, own = nn.Sequential(), nn.Sequential()
-    for place, layer in [*shared, ("layer3_0", third[0])]:
-        trunk.add_module(place, layer)
-    for number, block in enumerate(third[1:], 1):
-        own.add_module(f"layer3_{number}", block)
-    own.add_module("layer4", layers["layer4"])
-    return trunk, own
+    if {"layer1", "layer2", "layer3", "layer4"} <= layers.keys():
+        before = list(layers.items())[: list(layers).index("layer3")]
+        third = [(f"layer3_{number}", block) for number, block in enumerate(layers["layer3"].children())]
+        return _chain([*before, third[0]]), _chain([*third[1:], ("layer4", layers["layer4"])])
+    if name in SQUEEZENETS:
+        from torchvision.models.squeezenet import Fire
+
+        modules = list(layers.items())
+        fires = [number for number, (_, layer) in enumerate(modules) if isinstance(layer, Fire)]
+        return _chain(modules[: fires[-3]]), _chain(modules[fires[-3] :])
+    raise UserError(
+        "--model.kind mgn",
+        expected="a ResNet or a SqueezeNet, such as --model.backbone resnet50",
+        got=name,
+        fix="Choose one of them, or another --model.kind.",
+    )
+
+
+def _chain(layers: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(layers))
 
 
 class StripeHead(nn.Module):
@@ -91,7 +95,7 @@ class MultipleGranularityModel(SingleViewModel):
         std: Channel standard deviations of the pictures.
 
     Raises:
-        UserError: The backbone is no ResNet, or the embedding does not divide by 8.
+        UserError: The backbone is neither ResNet nor SqueezeNet, or the embedding does not divide by 8.
 
     Example:
         >>> settings = ModelSettings(kind="mgn", backbone="resnet18", embedding=64, pretrained="none")
@@ -109,7 +113,7 @@ class MultipleGranularityModel(SingleViewModel):
                 got=str(settings.embedding),
                 fix="Pass --model.embedding 2048.",
             )
-        trunk, own = cut_resnet(backbone.body, settings.backbone)
+        trunk, own = cut(backbone.body, settings.backbone)
         channels, size = backbone.channels, settings.embedding // HEADS
         self.settings = replace(settings, pooling="gem", head="fc_bn")
         self.backbone = Backbone(trunk, channels)
@@ -122,8 +126,8 @@ class MultipleGranularityModel(SingleViewModel):
         return {"backbone": self.backbone, "branches": self.branches}
 
     def take(self, backbone: Backbone) -> None:
-        """Take over the weights of a plain ResNet; every branch begins with the same ones."""
-        trunk, own = cut_resnet(backbone.body, self.settings.backbone)
+        """Take over the weights of a plain network; every branch begins with the same ones."""
+        trunk, own = cut(backbone.body, self.settings.backbone)
         self.backbone.body.load_state_dict(trunk.state_dict())
         for branch in self.branches:
             branch.load_state_dict(own.state_dict())
