@@ -10,9 +10,12 @@ from rewho.models.weights import read_card
 from rewho.stages import demo
 
 
-def test_a_chapter_that_does_not_exist_is_named_before_anything_is_rendered(tmp_path):
+def test_wrong_settings_are_named_before_anything_is_rendered(tmp_path):
     with pytest.raises(UserError, match="Did you mean 'few-labels'"):
         demo.run(DemoSettings(chapter="few-lables", out=tmp_path))
+    for wrong in ({"identities": 1}, {"epochs": 0}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            demo.run(DemoSettings(out=tmp_path, **wrong))
     assert list(tmp_path.iterdir()) == []
 
 

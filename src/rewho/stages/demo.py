@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rewho.core.check import check_choice
+from rewho.core.check import check_choice, check_range
 from rewho.core.progress import Progress, say
 from rewho.core.settings import (
     AugmentSettings,
@@ -68,10 +68,13 @@ def run(settings: DemoSettings) -> Path:
         The report's page.
 
     Raises:
-        UserError: No such chapter.
+        UserError: No such chapter, fewer than two people, or no pass.
     """
     chapters = {"distillation": _distillation, "few-labels": _few_labels}
-    page = chapters[check_choice("--chapter", settings.chapter, list(chapters))](settings)
+    play = chapters[check_choice("--chapter", settings.chapter, list(chapters))]
+    check_range("--identities", settings.identities, 2, 100_000)
+    check_range("--epochs", settings.epochs, 1, 10_000)
+    page = play(settings)
     say("open this page in a browser:")
     return page
 
