@@ -248,6 +248,10 @@ def test_a_student_in_its_teachers_space_answers_as_its_branch_would(people, mod
     feature_map = before.eval().feature_map(pictures)
     expected = load_branches(own)(feature_map, before.represent(feature_map))["holistic"].from_representation
     torch.testing.assert_close(after.eval()(pictures), expected, atol=1e-4, rtol=1e-4)
+    again = distilling(people, folded, representations, tmp_path / "again")
+    with pytest.raises(UserError, match="--classifier new"):
+        distill.run(again)
+    assert load_model(distill.run(replace(again, classifier="new")))[1]["embedding_size"] == 12
 
 
 def test_a_space_without_a_teacher_is_refused(people, model, representations, tmp_path):

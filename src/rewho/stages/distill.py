@@ -27,7 +27,15 @@ from rewho.data.views import View
 from rewho.models.factorization import Factorization, save_branches
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel, parameter_count
-from rewho.models.weights import TENSORS, ModelCard, load_classifier, load_model, save_classifier, save_model
+from rewho.models.weights import (
+    CLASSIFIER,
+    TENSORS,
+    ModelCard,
+    load_classifier,
+    load_model,
+    save_classifier,
+    save_model,
+)
 from rewho.pipeline.distilling import DistillPreparation, DistillTask, OnlineTeachers
 from rewho.pipeline.embedding import view_of
 from rewho.pipeline.foreign_teachers import Teacher, open_teacher
@@ -100,6 +108,13 @@ def _check_student(settings: DistillSettings, table: ImageTable, card: Mapping[s
             expected="a single-view model: one feature map, one embedding",
             got=f"a model of the kind {kind}",
             fix="Train the student with --model.kind single_view; models of other kinds may be teachers.",
+        )
+    if settings.classifier == "student" and not (settings.student / CLASSIFIER).is_file():
+        raise UserError(
+            f"--student {settings.student}",
+            expected=f"a student with its classifier, {CLASSIFIER}",
+            got="one without; those that were distilled into their teacher's space have none",
+            fix="Pass --classifier new, or the student that it was distilled from.",
         )
     learned = card.get("trained_on", {}).get("rows_sha256")
     if settings.classifier == "student" and learned != table.digest():
