@@ -211,6 +211,13 @@ def test_an_easy_contrast_is_said_once_the_queue_is_real():
     assert "collapsed" in judge({**easy, "spread": 0.01}, filled=False)
 
 
+def test_a_queue_of_another_network_is_said():
+    stale = {"spread": 0.9, "found": 0.4, "queue_similarity": -0.2}
+    assert "--contrast.momentum" in judge(stale)
+    assert judge(stale, filled=False) is None
+    assert judge({**stale, "queue_similarity": -0.02}) is None
+
+
 def test_passes_of_a_step_move_the_key_encoder_as_one_does(people, tmp_path):
     contrast = ContrastSettings(queue=30, norm_group=4, momentum=0.5, projection=16)
     sampler = SamplerSettings(batch=8, accumulate=2)

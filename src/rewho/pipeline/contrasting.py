@@ -25,6 +25,11 @@ COLLAPSED = 0.1
 """Spread of the queries below which they say next to nothing about their pictures; 1 is evenly spread."""
 SOLVED = 0.995
 """Share of own keys found that no honest contrast with a long queue reaches: something else gives the answer away."""
+STALE = -0.1
+"""Mean similarity of queries to the queue below which the queue is of another network.
+
+Where one network makes both, it is the squared length of their mean, and never below 0.
+"""
 
 
 class ContrastBatch(NamedTuple):
@@ -154,6 +159,8 @@ def judge(means: Mapping[str, float], *, filled: bool = True) -> str | None:
         >>> judge({"spread": 0.9, "found": 0.6, "queue_similarity": 0.1})
         >>> judge({"spread": 0.01, "found": 0.0, "queue_similarity": 0.999})[:13]
         'collapsed: th'
+        >>> judge({"spread": 0.4, "found": 0.2, "queue_similarity": -0.3})[:5]
+        'stale'
     """
     if means["spread"] < COLLAPSED:
         return (
@@ -165,6 +172,12 @@ def judge(means: Mapping[str, float], *, filled: bool = True) -> str | None:
         return (
             f"too easy: {means['found']:.1%} of the own keys are found, so something gives the answer away. Use a "
             "longer --contrast.queue, stronger --augment, and --contrast.norm_group of 32 or less."
+        )
+    if filled and means["queue_similarity"] < STALE:
+        return (
+            "stale: the encoder runs away from the keys in the queue, which are told from fresh ones by their age "
+            f"(mean similarity {means['queue_similarity']:.2f}). Raise --contrast.momentum, shorten --contrast.queue, "
+            "or lower --optimizer.learning_rate."
         )
     return None
 
