@@ -6,7 +6,8 @@ and standard deviation of any part of a set are sums of rows, in any order, with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rewho.core.check import UserError
@@ -98,6 +99,16 @@ def rows_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         0
     """
     return arrow().Table.from_pylist(list(rows), schema=row_schema())
+
+
+def describes(row: Mapping[str, Any], picture: bytes) -> bool:
+    """Return whether an encoded picture is the one that a row was written for.
+
+    Example:
+        >>> describes({"sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}, b"test")
+        True
+    """
+    return bool(hashlib.sha256(picture).hexdigest() == row["sha256"])
 
 
 def picture_schema() -> pa.Schema:

@@ -13,6 +13,7 @@ D_k width of view k's representation.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from itertools import zip_longest
@@ -220,18 +221,18 @@ class Factorization(nn.Module):
             )
         branch = self.representation_branches[self.views.index(self.student_view)]
         assert isinstance(branch, RepresentationBranch)
-        first, second = embedding.normalise, branch.mapping.normalise
-        mapping = branch.mapping.project.weight.double()
+        first, mapping = embedding.normalise, branch.mapping.project.weight.double()
         assert first.running_mean is not None
         assert first.running_var is not None
-        assert second.running_mean is not None
         scale = first.weight.double() / (first.running_var.double() + first.eps).sqrt()
         shift = first.bias.double() - scale * first.running_mean.double()
-        result = Embedding(embedding.project.in_features, branch.mapping.project.out_features).to(mapping.device)
-        result.load_state_dict(branch.mapping.state_dict() | {"project.weight": result.project.weight})
+        result = copy.deepcopy(branch.mapping)
+        # No weights are drawn that would be thrown away: scoring a run must not move its random numbers.
+        project = nn.Linear(embedding.project.in_features, len(mapping), bias=False, device="meta")
+        result.project = project.to_empty(device=mapping.device)
         result.project.weight.copy_(mapping @ (scale[:, None] * embedding.project.weight.double()))
         assert result.normalise.running_mean is not None
-        result.normalise.running_mean.copy_(second.running_mean.double() - mapping @ shift)
+        result.normalise.running_mean -= mapping @ shift
         return result.eval()
 
     @torch.no_grad()

@@ -6,7 +6,6 @@ was there. Pictures and rows of a shard each name its crops; where both are dama
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from rewho.core.artifact import MANIFEST, STARTED, digest, hash_file, write_file
 from rewho.core.check import UserError
 from rewho.core.progress import Progress
-from rewho.data.crop_rows import arrow
+from rewho.data.crop_rows import arrow, describes
 from rewho.data.shard_writer import ShardWriter
 from rewho.data.shards import INDEX, CropSet, Shard, unsealed
 from rewho.pipeline.crop_inputs import VideoTask
@@ -114,7 +113,7 @@ def _damaged_crops(crops: CropSet, number: int, shard: Shard) -> Iterator[str]:
         at = 0
         for batch in crops.batches_of(number):
             for row, picture in zip(rows[at : at + len(batch)], batch.column(1), strict=True):
-                if hashlib.sha256(picture.as_py()).hexdigest() != row["sha256"]:
+                if not describes(row, picture.as_py()):
                     yield row["name"]
             at += len(batch)
     except (UserError, OSError, ValueError, IndexError, pa.ArrowException) as error:

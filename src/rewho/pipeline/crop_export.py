@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import tarfile
@@ -16,6 +15,7 @@ import numpy as np
 from rewho.core.artifact import hash_file, plain, write_file, write_folder
 from rewho.core.check import UserError, check_choice
 from rewho.core.progress import track
+from rewho.data.crop_rows import describes
 from rewho.data.near_duplicates import Shared, shared_between, stacked
 from rewho.data.pictures import decode
 from rewho.data.shard_writer import ShardWriter, encode
@@ -62,7 +62,7 @@ def _pictures(crops: CropSet, *, blur_faces: bool) -> Iterator[tuple[dict[str, A
         rows = crops.rows_of(shard, [*LISTED, "index", "sha256", *SHOWN_BY]).to_pylist()
         data = (picture.as_py() for batch in crops.batches_of(number) for picture in batch.column(1))
         for row, picture in zip(rows, data, strict=True):
-            if hashlib.sha256(picture).hexdigest() != row["sha256"]:
+            if not describes(row, picture):
                 raise UserError(
                     f"crop {row['name']}",
                     expected="the picture that its row describes",
