@@ -118,6 +118,15 @@ def test_one_kind_of_branch_may_be_left_out():
     assert factorized_total(one, [], []).item() == 1
 
 
+def test_scaled_losses_are_brought_down_to_the_identity_loss_and_never_up():
+    mimic = [torch.tensor(2.0, requires_grad=True)]
+    total = factorized_total(torch.tensor(0.5), mimic, [], alpha=3, balance="scale")
+    assert total.item() == pytest.approx(0.5 + 3 * 0.5)
+    total.backward()
+    assert mimic[0].grad.item() == pytest.approx(3 * 0.5 / 2)
+    assert factorized_total(torch.tensor(6.0), mimic, [], alpha=3, balance="scale").item() == pytest.approx(6 + 3 * 2)
+
+
 def test_mistakes():
     zeros, one = torch.zeros(3, 4), torch.tensor(1.0)
     with pytest.raises(UserError, match=r"\[3, 4\], got \[3, 5\]"):

@@ -119,6 +119,24 @@ def test_gradcheck_of_the_head():
     )
 
 
+def test_a_normalised_head_does_not_feel_what_all_pictures_share():
+    head, features = ProjectionHead(6, 4, normalise=True).train(), torch.randn(8, 6)
+    torch.testing.assert_close(head(features + 5), head(features), atol=1e-4, rtol=1e-4)
+    plain = ProjectionHead(6, 4)
+    assert (plain(features + 5) - plain(features)).abs().max() > 1e-2
+    assert head(features + 5).mean(dim=0).abs().max() < 0.2  # no direction is everybody's
+
+
+def test_a_normalised_head_is_split_and_followed_as_other_layers_are():
+    module = contrast(4, head_norm=True)
+    kinds = [type(layer).__name__ for layer in module.key_projection.layers]
+    assert kinds == ["Linear", "_SplitBatchNorm", "ReLU", "Linear", "_SplitBatchNorm"]
+    first, second, order = views()
+    whole = module(first, second, order).queries
+    part = module(first[:4], second[:4], order[:4]).queries
+    torch.testing.assert_close(whole[:4], part)
+
+
 def test_the_checkpoint_holds_both_encoders_and_the_queue():
     names = contrast().state_dict().keys()
     for part in ("encoder.0.weight", "key_encoder.1.running_mean", "key_projection.layers.2.bias", "queue.keys"):

@@ -100,9 +100,9 @@ def factorized_total(
         metric_losses: `mimic_loss` of the representation branch of each of K views; empty without such branches.
         alpha: Weight of the feature-map branches, 0 to 1e6.
         beta: Weight of the representation branches, 0 to 1e6.
-        balance: "fixed" is the paper's. "scale" first brings each kind to the size of the identity loss, as seen at
-            this step; "uncertainty" weighs each kind by exp(-s) and adds s/2, with s learned (Kendall et al., CVPR
-            2018, "Multi-Task Learning Using Uncertainty to Weigh Losses").
+        balance: "fixed" is the paper's. "scale" first brings each kind down to the size of the identity loss, as seen
+            at this step, and never up, or a student that loses its identities would mimic all the harder;
+            "uncertainty" weighs each kind by exp(-s) and adds s/2, with s learned (Kendall et al., CVPR 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses").
         log_variances: For "uncertainty": s of the two kinds, [2].
 
     Returns:
@@ -133,7 +133,8 @@ def factorized_total(
             continue
         mean = torch.stack(tuple(losses)).mean()
         if balance == "scale":
-            mean = mean * (cross_entropy.detach() / mean.detach().clamp(min=torch.finfo(mean.dtype).tiny))
+            size = mean.detach().clamp(min=torch.finfo(mean.dtype).tiny)
+            mean = mean * (cross_entropy.detach() / size).clamp(max=1)
         elif balance == "uncertainty":
             assert log_variances is not None, "the caller owns the learned weights"
             mean = mean * torch.exp(-log_variances[place])

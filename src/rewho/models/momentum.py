@@ -25,15 +25,21 @@ class ProjectionHead(nn.Module):
     Args:
         channels: Length C of the encoder's feature; also the width of the layer between.
         size: Length D of the projection; 128 in the paper.
+        normalise: Follow both FC by batch normalisation, the second without weights (MoCo v3). What all pictures of a
+            batch have in common is gone then, so that neither it nor its drift over time tells keys apart.
 
     Example:
         >>> ProjectionHead(512)(torch.randn(2, 512)).norm(dim=1).round(decimals=4).tolist()
         [1.0, 1.0]
     """
 
-    def __init__(self, channels: int, size: int = 128) -> None:
+    def __init__(self, channels: int, size: int = 128, normalise: bool = False) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(inplace=True), nn.Linear(channels, size))
+        first, last = nn.Linear(channels, channels), nn.Linear(channels, size)
+        self.layers = nn.Sequential(first, nn.ReLU(inplace=True), last)
+        if normalise:
+            norms = nn.BatchNorm1d(channels), nn.BatchNorm1d(size, affine=False)
+            self.layers = nn.Sequential(first, norms[0], nn.ReLU(inplace=True), last, norms[1])
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map [N, C] to vectors of length 1, [N, D], in float32 or more."""
@@ -133,6 +139,7 @@ class MomentumContrast(nn.Module):
         size: Length D of the projection.
         queue: Keys in the queue, K.
         momentum: Share of its own weights that the key encoder keeps at a step, 0 to 1; 0.999 in the paper.
+        head_norm: Batch normalisation in the projection.
 
     Example:
         >>> contrast = MomentumContrast(nn.Linear(6, 12), 12, size=4, queue=7)
@@ -142,11 +149,17 @@ class MomentumContrast(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, channels: int, size: int = 128, queue: int = 65536, momentum: float = 0.999
+        self,
+        encoder: nn.Module,
+        channels: int,
+        size: int = 128,
+        queue: int = 65536,
+        momentum: float = 0.999,
+        head_norm: bool = False,
     ) -> None:
         super().__init__()
         self.momentum = check_range("--contrast.momentum", momentum, 0, 1)
-        self.encoder, self.projection = encoder, ProjectionHead(channels, size)
+        self.encoder, self.projection = encoder, ProjectionHead(channels, size, head_norm)
         self.key_encoder, self.key_projection = copy.deepcopy((self.encoder, self.projection))
         for parameter in (*self.key_encoder.parameters(), *self.key_projection.parameters()):
             parameter.requires_grad_(False)

@@ -88,7 +88,7 @@ def split_batch_norm(network: nn.Module, group: int) -> int:
     found = 0
     for parent in network.modules():
         for name, layer in parent.named_children():
-            if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.affine and layer.track_running_stats:
+            if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.track_running_stats:
                 setattr(parent, name, _SplitBatchNorm(layer, group))  # type: ignore[arg-type]
                 found += 1
             elif isinstance(layer, nn.modules.batchnorm._BatchNorm):

@@ -102,7 +102,7 @@ class ContrastTask(nn.Module):
             _freeze_patches(encoder)
         momentum = settings.momentum ** (1 / passes)
         self.contrast = MomentumContrast(
-            encoder, encoder.settings.embedding, settings.projection, settings.queue, momentum
+            encoder, encoder.settings.embedding, settings.projection, settings.queue, momentum, settings.head_norm
         )
         self.temperature = settings.temperature
         if settings.norm_group:

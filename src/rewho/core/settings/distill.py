@@ -124,8 +124,8 @@ class MimicSettings:
         beta: Weight of the representation branches' losses.
         distance: sum (the paper's squared distance, summed over dimensions), mean (over dimensions) or cosine.
         divide_by: What masked losses are divided by: batch (all samples, the literal equation) or kept samples.
-        balance: fixed (alpha and beta as they are), scale (each kind is first scaled to the size of the identity loss)
-            or uncertainty (learned weights, Kendall et al., CVPR 2018).
+        balance: fixed (alpha and beta as they are), scale (each kind is first brought down to the size of the
+            identity loss) or uncertainty (learned weights, Kendall et al., CVPR 2018).
         ignore_above: A view's losses are ignored where more than this share of it was erased.
         dropout: Probability that a view's losses are ignored for a sample.
     """

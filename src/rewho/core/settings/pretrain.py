@@ -74,6 +74,8 @@ class ContrastSettings:
         norm_group: Pictures that share a batch normalisation while training, on however many devices; 0 normalises
             each device's part of a batch as a whole, which lets a single device cheat.
         reference_batch: Batch that the learning rate is given for; another batch scales it. 0 takes the rate as it is.
+        head_norm: Batch normalisation in the projection head (MoCo v3); for backbones that have none of their own, and
+            transformers.
         freeze_patches: Transformers: leave the projection of patches as it was drawn, which keeps them stable
             (MoCo v3).
     """
@@ -84,6 +86,7 @@ class ContrastSettings:
     projection: int = 128
     norm_group: int = 32
     reference_batch: int = 2560
+    head_norm: bool = False
     freeze_patches: bool = False
 
 
