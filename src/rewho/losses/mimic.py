@@ -102,7 +102,8 @@ def factorized_total(
         beta: Weight of the representation branches, 0 to 1e6.
         balance: "fixed" is the paper's. "scale" first brings each kind down to the size of the identity loss, as seen
             at this step, and never up, or a student that loses its identities would mimic all the harder;
-            "uncertainty" weighs each kind by exp(-s) and adds s/2, with s learned (Kendall et al., CVPR 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses").
+            "uncertainty" weighs each kind by exp(-s) and adds s/2, with s learned (Kendall et al., CVPR 2018,
+            "Multi-Task Learning Using Uncertainty to Weigh Losses").
         log_variances: For "uncertainty": s of the two kinds, [2].
 
     Returns:
