@@ -146,7 +146,7 @@ def main() -> None:
     found: dict[str, dict[str, float]] = {}
     for backbone in options.backbones:
         steps = {"plain": stepper(IdentityTask(student(backbone, size), IDENTITIES, LossSettings()), plain, engine)}
-        for features in (512, 128):
+        for features in (512, 96):
             task = distill_task(backbone, size, features, None)
             steps[f"distil, {features} features"] = stepper(task, distilled, engine)
         if backbone == "squeezenet1_1":
