@@ -35,11 +35,10 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, channels: int, size: int = 128, normalise: bool = False) -> None:
         super().__init__()
-        first, last = nn.Linear(channels, channels), nn.Linear(channels, size)
-        self.layers = nn.Sequential(first, nn.ReLU(inplace=True), last)
-        if normalise:
-            norms = nn.BatchNorm1d(channels), nn.BatchNorm1d(size, affine=False)
-            self.layers = nn.Sequential(first, norms[0], nn.ReLU(inplace=True), last, norms[1])
+        norms = (nn.BatchNorm1d(channels), nn.BatchNorm1d(size, affine=False)) if normalise else ()
+        self.layers = nn.Sequential(
+            nn.Linear(channels, channels), *norms[:1], nn.ReLU(inplace=True), nn.Linear(channels, size), *norms[1:]
+        )
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map [N, C] to vectors of length 1, [N, D], in float32 or more."""
