@@ -21,9 +21,9 @@ def test_wrong_settings_are_named_before_anything_is_rendered(tmp_path):
 
 @pytest.mark.slow
 def test_few_labels_begins_from_an_encoder_that_saw_no_label(tmp_path, monkeypatch):
-    for name, small in {"STREETS": 1, "SECONDS": 12.0, "WALKERS": 20, "TEST_IDENTITIES": 6}.items():
+    for name, small in {"STREETS": 1, "SECONDS": 60.0, "WALKERS": 100, "TEST_IDENTITIES": 6}.items():
         monkeypatch.setattr(demo, name, small)
-    settings = DemoSettings(chapter="few-labels", out=tmp_path, identities=36, epochs=1)
+    settings = DemoSettings(chapter="few-labels", out=tmp_path, identities=60, epochs=1)
     page = demo.run(settings)
     folder = tmp_path / "few-labels"
     assert page == folder / "report" / "index.html" and page.is_file()

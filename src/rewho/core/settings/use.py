@@ -114,7 +114,7 @@ class DemoSettings:
         chapter: distillation (a student learns from experts for parts of the body), or few-labels (whether
             pictures without labels, cut out of street videos, make up for labels that are missing).
         out: Folder of the demo: what is rendered, models, report; few-labels has a folder of its own in it.
-        identities: Rendered people to train on; with few-labels only every sixth of them has a label, or a picture.
+        identities: Rendered people to train on; with few-labels only every tenth of them has a label, or a picture.
         epochs: Passes over them; with few-labels three times as many over the pictures without labels, and five times
             as many over the labelled ones.
         seed: Seed of the people and of the training.
