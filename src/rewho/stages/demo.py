@@ -258,8 +258,8 @@ def encoder_of(crops: Path, settings: DemoSettings) -> PretrainSettings:
 def few_labels(people: Path, origin: str, out: Path, settings: DemoSettings) -> TrainSettings:
     """Return settings that learn a few labelled people, the same whatever the network begins from.
 
-    Adam, because its steps do not depend on how large the weights have grown: with SGD at one rate a pre-trained network
-    is trained more gently than a fresh one. Both do better with it.
+    Adam, because its steps do not depend on how large the weights have grown: with SGD at one rate a pre-trained
+    network is trained more gently than a fresh one. Both do better with it.
     """
     return TrainSettings(
         out=out,
