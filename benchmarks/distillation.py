@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rewho.core.config import read_recipe
 from rewho.core.settings import (
     BranchSettings,
     DistillSettings,
@@ -40,6 +41,7 @@ from rewho.train.engine import Engine, launch
 from rewho.train.optim import build_optimizer
 
 IDENTITIES, BATCH = 767, 32
+FAST_FEATURES = read_recipe(Path(__file__).parents[1] / "recipes/fd/distill-fast.yaml")["branches.features"]
 WIDTHS = {view: 512 if view == "holistic" else 256 for view in VIEWS}
 
 
@@ -146,7 +148,7 @@ def main() -> None:
     found: dict[str, dict[str, float]] = {}
     for backbone in options.backbones:
         steps = {"plain": stepper(IdentityTask(student(backbone, size), IDENTITIES, LossSettings()), plain, engine)}
-        for features in (512, 96):
+        for features in (512, FAST_FEATURES):
             task = distill_task(backbone, size, features, None)
             steps[f"distil, {features} features"] = stepper(task, distilled, engine)
         if backbone == "squeezenet1_1":
