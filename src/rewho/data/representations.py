@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import damage, write_file, write_json
+from rewho.core.artifact import MANIFEST, damage, write_file, write_json
 from rewho.core.check import UserError, check_choice
 from rewho.data.views import View
 
@@ -135,6 +135,32 @@ class Representations:
         by_name = {record.view: record for record in self.teachers}
         chosen = tuple(by_name[check_choice("--views", view, list(by_name))] for view in views)
         return Representations(self.folder, self.rows_sha256, self.count, self.dtype, chosen or self.teachers)
+
+    def inputs(self) -> dict[str, str]:
+        """Return what a distillation learns from: the sha256 of each view's array, and what the arrays are of."""
+        files = json.loads((self.folder / MANIFEST).read_text())["files"]
+        arrays = {record.view: files[array_file(self.folder, record.view).name]["sha256"] for record in self.teachers}
+        return {"representations of": self.rows_sha256} | {f"representations {view}": arrays[view] for view in arrays}
+
+    def check_teacher(self, view: str, digest: str) -> None:
+        """Refuse a teacher that did not make the representations of its view.
+
+        Args:
+            view: The teacher's view.
+            digest: sha256 of its weights.
+
+        Raises:
+            UserError: There are none of that view, or another teacher made them.
+        """
+        by_name = {record.view: record for record in self.teachers}
+        made = by_name[check_choice("--teachers, view", view, list(by_name))]
+        if made.digest != digest:
+            raise UserError(
+                f"--representations {self.folder}",
+                expected=f"representations that the teacher of {view} made (weights {digest[:12]}…)",
+                got=f"those of {made.teacher} (weights {made.digest[:12]}…)",
+                fix="Run `rewho represent` with these teachers and a new --out, or leave --teachers out.",
+            )
 
     def array(self, view: str) -> NDArray[Any]:
         """Return a view's [N, D] as a memory map, read-only."""

@@ -10,14 +10,17 @@ import numpy as np
 import torch
 
 from rewho.core.check import UserError, check_choice
-from rewho.core.settings import EngineSettings
+from rewho.core.settings import DeviceSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
 from rewho.data.table import ImageTable
 from rewho.data.views import VIEWS
-from rewho.models.factorization import Factorization, attention, load_branches
-from rewho.pipeline.embedding import Embedder, load, view_of
+from rewho.models.factorization import BRANCH_TENSORS, Factorization, attention, load_branches
+from rewho.models.weights import CARD, TENSORS
+from rewho.pipeline.embedding import Embedder, embedder, load, view_of
+from rewho.pipeline.snapshot import open_snapshot
 from rewho.rank.attention_sheet import AttentionRow
+from rewho.train.checkpoint import STATE
 
 OWN_MAP = "f"  # FD's letter for the feature map of the model itself
 AT_ONCE = 16  # pictures in memory
@@ -31,11 +34,13 @@ class Onlooker:
         model: The loaded model.
         branches: Its distillation's branches; None where it was not distilled, or they were not kept.
         views: Views whose feature-map branch is shown.
+        weights: Files that hold the weights.
     """
 
     model: Embedder
     branches: Factorization | None = None
     views: tuple[str, ...] = ()
+    weights: tuple[Path, ...] = ()
 
     def look(
         self, files: Sequence[Path], names: Sequence[str], done: Callable[[int], None] = lambda count: None
@@ -81,28 +86,42 @@ class Onlooker:
         ]
 
 
-def open_onlooker(folder: Path, engine: EngineSettings, views: Sequence[str] = ()) -> Onlooker:
-    """Load a model folder, and the branches beside it where there are any.
+def open_onlooker(folder: Path, engine: DeviceSettings, views: Sequence[str] = ()) -> Onlooker:
+    """Load a model with the branches of its distillation, where there are any.
 
     Args:
-        folder: The model folder.
+        folder: A model folder, an unfinished run's folder, or one checkpoint.
         engine: Where it is computed.
         views: Views to show; empty shows all that have a feature-map branch.
 
     Raises:
         UserError: No model there, or no branch for a view.
     """
-    return onlooker(load(folder, engine.device, engine.threads), folder, views)
+    if (folder / CARD).is_file():
+        return onlooker(load(folder, engine.device, engine.threads), folder, views)
+    snapshot = open_snapshot(folder)
+    if engine.threads:
+        torch.set_num_threads(engine.threads)
+    model = embedder(snapshot.model, engine)
+    return _with_branches(model, snapshot.branches, snapshot.checkpoint, views, (snapshot.checkpoint / STATE,))
 
 
 def onlooker(model: Embedder, folder: Path, views: Sequence[str] = ()) -> Onlooker:
-    """Return a loaded model with the branches beside it; see `open_onlooker`."""
-    branches = load_branches(folder)
+    """Return a model that was loaded from a model folder, with the branches beside it; see `open_onlooker`."""
+    files = (folder / TENSORS, folder / BRANCH_TENSORS)
+    weights = tuple(file for file in files if file.is_file())
+    return _with_branches(model, load_branches(folder), folder, views, weights)
+
+
+def _with_branches(
+    model: Embedder, branches: Factorization | None, folder: Path, views: Sequence[str], weights: tuple[Path, ...]
+) -> Onlooker:
+    """Check the views, and put the branches where the model is."""
     there = branches.views if branches is not None and branches.map_branches else ()
     if views and not there:
         raise UserError(
             "--views",
-            expected="a model with the branches of a distillation beside it",
+            expected="a model with the feature-map branches of a distillation",
             got=f"none in {folder}",
             fix="Leave --views out: the model's own map is always shown.",
         )
@@ -111,4 +130,4 @@ def onlooker(model: Embedder, folder: Path, views: Sequence[str] = ()) -> Onlook
     if branches is not None:
         branches = branches.to(model.device)
     in_order = sorted(there, key=lambda name: list(VIEWS).index(name) if name in VIEWS else len(VIEWS))
-    return Onlooker(model, branches, tuple(views) or tuple(in_order))
+    return Onlooker(model, branches, tuple(views) or tuple(in_order), weights)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -59,19 +59,14 @@ class DistillPreparation:
     Args:
         pictures: Makes the pictures, labels and erased rectangles of a plan.
         views: The K views, in the order of the targets.
-        representations: Stored targets; None where they are computed online.
+        stored: Targets that are read back; None where they are computed online.
         settings: Masking, dropout, warm-up, seed.
     """
 
     def __init__(
-        self,
-        pictures: Preparation,
-        views: Sequence[View],
-        representations: Representations | None,
-        settings: DistillSettings,
+        self, pictures: Preparation, views: Sequence[View], stored: Representations | None, settings: DistillSettings
     ) -> None:
-        self.pictures, self.views, self.representations = pictures, views, representations
-        self.settings = settings
+        self.pictures, self.views, self.stored, self.settings = pictures, views, stored, settings
 
     def __call__(self, plan: Plan, part: slice) -> DistillBatch:
         """Return one process's part of a planned batch."""
@@ -82,8 +77,7 @@ class DistillPreparation:
         if mimic.dropout:
             random = generator(self.settings.seed, "representation dropout", plan.epoch, plan.step)
             keep &= random.random((len(plan.rows), len(self.views)))[part] >= mimic.dropout
-        stored = self.representations
-        targets = np.empty((len(rows), 0), np.float32) if stored is None else stored.gather(rows)
+        targets = np.empty((len(rows), 0), np.float32) if self.stored is None else self.stored.gather(rows)
         warming = plan.epoch < self.settings.branches.warmup_epochs
         return DistillBatch(
             batch.images,
@@ -116,6 +110,11 @@ class OnlineTeachers:
                 fix="Use --sr stored: masks belong to the pictures on disk, not to augmented ones.",
             )
 
+    def to(self, device: torch.device) -> None:
+        """Move the teachers to the device of the pictures."""
+        for teacher in self.teachers:
+            teacher.network.to(device)
+
     @torch.no_grad()
     def __call__(self, images: Tensor, flipped: Tensor) -> list[Tensor]:
         """Return the flip-averaged representations [B, D_k] of each view of augmented pictures uint8 [B, 3, H, W]."""
@@ -127,6 +126,45 @@ class OnlineTeachers:
             part = F.interpolate(part, teacher.view.size, mode="bilinear", antialias=True)
             found.append((teacher.network(part) + teacher.network(part.flip(-1))) / 2)
         return found
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the student is to mimic, for K views: read back from disk, or computed by the teachers at every step.
+
+    Args:
+        views: The K views.
+        widths: Width D_k of each view's representation, in the order of the views.
+        inputs: sha256 of what the targets come from, by name.
+        stored: Reads them back; None where they are computed.
+        online: Computes them; None where they are stored.
+    """
+
+    views: tuple[View, ...]
+    widths: Mapping[str, int]
+    inputs: Mapping[str, str]
+    stored: Representations | None = None
+    online: OnlineTeachers | None = None
+
+
+def stored_targets(representations: Representations) -> Targets:
+    """Return the targets that a folder of representations holds."""
+    views = tuple(record.as_view() for record in representations.teachers)
+    return Targets(views, representations.widths, representations.inputs(), stored=representations)
+
+
+def online_targets(teachers: Sequence[Teacher]) -> Targets:
+    """Return the targets that teachers compute at every step.
+
+    Raises:
+        UserError: A teacher's view has masks, which belong to pictures on disk.
+    """
+    return Targets(
+        tuple(teacher.view for teacher in teachers),
+        {teacher.view.name: teacher.width for teacher in teachers},
+        {f"teacher {teacher.view.name}": teacher.digest for teacher in teachers},
+        online=OnlineTeachers(teachers),
+    )
 
 
 class DistillTask(nn.Module):
@@ -166,39 +204,43 @@ class DistillTask(nn.Module):
         return student
 
     def forward(self, batch: DistillBatch) -> dict[str, Tensor]:
-        """Return the loss terms of a batch: total, cross_entropy, and attribute and metric of each view."""
+        """Return the loss terms of a batch: total, cross_entropy, both kinds of each view, and learned weights."""
         feature_map = self.model.feature_map(batch.images)
         representation = self.model.represent(feature_map)
         identity = self._identity(representation, batch.labels)
         if self.settings.branches.warmup_epochs and bool(batch.warming.any()):
             feature_map, representation = feature_map.detach(), representation.detach()
-        terms = self._mimic(feature_map, representation, batch)
-        attribute = [term for name, term in terms.items() if name.startswith("attribute_")]
-        metric = [term for name, term in terms.items() if name.startswith("metric_")]
-        mimic = self.settings.mimic
+        attribute, metric = self._mimic(feature_map, representation, batch)
+        mimic, learned = self.settings.mimic, self.log_variances
         total = factorized_total(
-            identity, attribute, metric, mimic.alpha, mimic.beta, mimic.balance, self.log_variances
+            identity, [*attribute.values()], [*metric.values()], mimic.alpha, mimic.beta, mimic.balance, learned
         )
-        return {"total": total, "cross_entropy": identity, **terms}
+        terms = {"total": total, "cross_entropy": identity}
+        terms |= {f"attribute_{view}": loss for view, loss in attribute.items()}
+        terms |= {f"metric_{view}": loss for view, loss in metric.items()}
+        if learned is not None:
+            terms |= dict(zip(("log_variance_attribute", "log_variance_metric"), learned.detach(), strict=True))
+        return terms
 
     def _identity(self, representation: Tensor, labels: Tensor) -> Tensor:
         loss = self.settings.loss
         return cross_entropy(self.classifier(representation), labels, loss.label_smoothing, loss.smoothing_over)
 
-    def _mimic(self, feature_map: Tensor, representation: Tensor, batch: DistillBatch) -> dict[str, Tensor]:
-        """Return both regression losses of every view by name, where there is such a branch."""
+    def _mimic(
+        self, feature_map: Tensor, representation: Tensor, batch: DistillBatch
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return L_attr and L_metric by view; a kind without branches is empty."""
         if self.online is None:
             targets = list(torch.split(batch.targets, list(self.widths.values()), dim=1))
         else:
             targets = self.online(batch.images, batch.flipped)
         mimic = self.settings.mimic
+        attribute: dict[str, Tensor] = {}
+        metric: dict[str, Tensor] = {}
         predictions = self.factorization(feature_map, representation)
-        terms = {}
-        for kind in ("attribute", "metric"):
-            for place, (view, prediction) in enumerate(predictions.items()):
-                predicted = prediction.from_map if kind == "attribute" else prediction.from_representation
+        for place, (view, prediction) in enumerate(predictions.items()):
+            for losses, predicted in ((attribute, prediction.from_map), (metric, prediction.from_representation)):
                 if predicted is not None:
-                    terms[f"{kind}_{view}"] = mimic_loss(
-                        targets[place], predicted, batch.keep[:, place], mimic.divide_by, mimic.distance
-                    )
-        return terms
+                    keep = batch.keep[:, place]
+                    losses[view] = mimic_loss(targets[place], predicted, keep, mimic.divide_by, mimic.distance)
+        return attribute, metric

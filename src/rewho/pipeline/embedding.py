@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rewho.core.check import UserError
-from rewho.core.settings import EngineSettings
+from rewho.core.check import UserError, check_range
+from rewho.core.settings import DeviceSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
 from rewho.data.view_file import read_view
@@ -29,6 +29,7 @@ from rewho.train.engine import pick_device
 
 Picture = str | Path | NDArray[np.uint8]
 Item = TypeVar("Item")
+LARGEST_BATCH = 100_000
 AHEAD = 3  # batches that are prepared while one is embedded
 
 
@@ -129,6 +130,7 @@ class Embedder:
         """
         if len(images) == 0:
             raise UserError("pictures to embed", expected="at least one", got="none", fix="Check the folder.")
+        check_range("--batch", batch, 1, LARGEST_BATCH)
         view = view_of(self.model)
 
         def prepare() -> Iterator[NDArray[np.uint8]]:
@@ -165,10 +167,10 @@ def load(path: str | Path, device: str = "auto", threads: int = 0) -> Embedder:
     model, description = load_model(Path(path))
     if threads:
         torch.set_num_threads(threads)
-    return embedder(model, EngineSettings(device=device), description)
+    return embedder(model, DeviceSettings(device=device), description)
 
 
-def embedder(model: SingleViewModel, engine: EngineSettings, description: dict[str, Any] | None = None) -> Embedder:
+def embedder(model: SingleViewModel, engine: DeviceSettings, description: dict[str, Any] | None = None) -> Embedder:
     """Put a model on its device, in evaluation mode and the memory format that convolutions are fastest in."""
     device = pick_device(engine.device)
     model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -32,8 +32,8 @@ from torch import Tensor, nn
 
 from rewho.core.artifact import digest as digest_of
 from rewho.core.artifact import hash_file
-from rewho.core.check import UserError, check_choice
-from rewho.core.settings import EngineSettings
+from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.settings import DeviceSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
 from rewho.data.view_file import read_view
@@ -41,7 +41,7 @@ from rewho.data.view_masks import known_fields
 from rewho.data.views import View
 from rewho.models.backbone import fill, read_weights
 from rewho.models.weights import CARD, TENSORS
-from rewho.pipeline.embedding import embed_batches, load, view_of
+from rewho.pipeline.embedding import LARGEST_BATCH, embed_batches, load, view_of
 from rewho.train.engine import pick_device
 
 TIMM = "timm:"
@@ -85,8 +85,9 @@ class Teacher:
         """Yield the vectors of picture files, at most `batch` at a time.
 
         Raises:
-            UserError: A picture cannot be read, or the view's mask for it cannot.
+            UserError: A picture cannot be read, or the view's mask for it cannot, or `batch` is out of range.
         """
+        check_range("--batch", batch, 1, LARGEST_BATCH)
 
         def prepare() -> Iterator[NDArray[np.uint8]]:
             for start in range(0, len(files), batch):
@@ -97,7 +98,7 @@ class Teacher:
         return self.embed_batches(prepare(), flip=flip)
 
 
-def open_teacher(source: str | Path, view: View | None, engine: EngineSettings) -> Teacher:
+def open_teacher(source: str | Path, view: View | None, engine: DeviceSettings) -> Teacher:
     """Open a teacher of any kind.
 
     Args:
@@ -130,7 +131,7 @@ def open_teacher(source: str | Path, view: View | None, engine: EngineSettings) 
     return _open_onnx(name, fields, folder, seen, engine)
 
 
-def _open_own(folder: Path, view: View | None, engine: EngineSettings) -> Teacher:
+def _open_own(folder: Path, view: View | None, engine: DeviceSettings) -> Teacher:
     model = load(folder, engine.device, engine.threads)
     own = view_of(model.model)
     if view is not None and view.name != own.name:
@@ -230,7 +231,7 @@ def _finish(
     return Teacher(name, view, vectors.shape[1], identity, network, device, tuple(mean))
 
 
-def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engine: EngineSettings) -> Teacher:
+def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engine: DeviceSettings) -> Teacher:
     import timm
 
     model_name, weights = str(fields["network"]).removeprefix(TIMM), fields.get("weights")
@@ -269,7 +270,7 @@ def _timm_size(view: View, model_name: str) -> dict[str, Any]:
     return {"img_size": view.size} if config is not None and config.fixed_input_size else {}
 
 
-def _open_onnx(name: str, fields: dict[str, Any], folder: Path, view: View, engine: EngineSettings) -> Teacher:
+def _open_onnx(name: str, fields: dict[str, Any], folder: Path, view: View, engine: DeviceSettings) -> Teacher:
     from rewho.pipeline.onnx_network import OnnxNetwork
 
     path, what = folder / str(fields["network"]), f"teacher {name}"

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from rewho.core.artifact import MANIFEST, Stage, hash_file, plain
-from rewho.core.check import UserError, check_choice
+from rewho.core.artifact import Stage, hash_file, plain
+from rewho.core.check import UserError, check_choice, check_range
 from rewho.core.progress import say
 from rewho.core.runtime import generator
 from rewho.core.settings import DistillSettings
 from rewho.data.benchmarks import read_settings
-from rewho.data.representations import Representations, open_representations
+from rewho.data.representations import box_of, open_representations
 from rewho.data.table import ImageTable
-from rewho.data.views import View
+from rewho.losses.mimic import BALANCES, DISTANCES, DIVISORS, LARGEST_WEIGHT
 from rewho.models.factorization import Factorization, save_branches
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel, parameter_count
@@ -36,9 +37,9 @@ from rewho.models.weights import (
     save_classifier,
     save_model,
 )
-from rewho.pipeline.distilling import DistillPreparation, DistillTask, OnlineTeachers
+from rewho.pipeline.distilling import DistillPreparation, DistillTask, Targets, online_targets, stored_targets
 from rewho.pipeline.embedding import view_of
-from rewho.pipeline.foreign_teachers import Teacher, open_teacher
+from rewho.pipeline.foreign_teachers import open_teacher
 from rewho.pipeline.teachers import check_one_per_view, find_teachers
 from rewho.pipeline.training import FREE_SETTINGS, Preparation, build_training, claim, decode_part, training_part
 from rewho.train.engine import launch
@@ -46,7 +47,24 @@ from rewho.train.log import LOG
 from rewho.train.loop import State, train
 from rewho.train.optim import build_optimizer
 
-SOURCES = ("stored", "online")
+# What each setting may be, besides its type.
+CHOICES = {
+    "sr": ("stored", "online"),
+    "classifier": ("student", "new"),
+    "embedding_space": ("student", "teacher"),
+    "mimic.distance": DISTANCES,
+    "mimic.divide_by": DIVISORS,
+    "mimic.balance": BALANCES,
+}
+RANGES = {
+    "mimic.alpha": (0, LARGEST_WEIGHT),
+    "mimic.beta": (0, LARGEST_WEIGHT),
+    "mimic.ignore_above": (0, 1),
+    "mimic.dropout": (0, 0.99),
+    "branches.features": (1, 1_000_000),
+    "branches.kernel": (1, 1000),
+    "branches.warmup_epochs": (0, 1_000_000),
+}
 
 
 def run(settings: DistillSettings) -> Path:
@@ -63,28 +81,30 @@ def run(settings: DistillSettings) -> Path:
         Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
     began = time.monotonic()
+    _check_settings(settings)
     table = read_settings(settings.data)
     part = training_part(table)
     model, card = load_model(settings.student)
-    _check_student(settings, table, card)
+    _check_student(settings, table, model, card)
     targets = _targets(settings, part)
-    inputs = {"data": table.digest(), "student": hash_file(settings.student / TENSORS)} | _hashes(settings, targets)
+    inputs = {"data": table.digest(), "student": hash_file(settings.student / TENSORS), **targets.inputs}
     free = (*FREE_SETTINGS, "student", "representations", "teachers")
     stage = Stage(settings.out, "distill", plain(settings), inputs, free, "checkpoints")
     if claim(stage, settings, table):
         return settings.out
     engine = launch(settings.engine)
+    if targets.online is not None:
+        targets.online.to(engine.fabric.device)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
-    task = _task(settings, model, len(np.unique(part.person_ids)), targets, engine.fabric.device)
+    task = _task(settings, model, len(np.unique(part.person_ids)), targets)
     pictures = decode_part(part, settings.data.memory_gb)
     mean_colour = tuple(model.mean.tolist())
     plain_batches = Preparation(pictures, part.labels(), view_of(model), settings.augment, settings.seed, mean_colour)
-    stored = targets if isinstance(targets, Representations) else None
     training = build_training(
         task,
         task.final_student,
         lambda: build_optimizer(model.backbone, [_heads(task)], settings.optimizer),
-        DistillPreparation(plain_batches, _views(targets), stored, settings),
+        DistillPreparation(plain_batches, targets.views, targets.stored, settings),
         table,
         settings,
         engine,
@@ -97,10 +117,19 @@ def run(settings: DistillSettings) -> Path:
     return settings.out
 
 
-def _check_student(settings: DistillSettings, table: ImageTable, card: Mapping[str, Any]) -> None:
-    check_choice("--sr", settings.sr, SOURCES)
-    check_choice("--classifier", settings.classifier, ("student", "new"))
-    check_choice("--embedding_space", settings.embedding_space, ("student", "teacher"))
+def _check_settings(settings: DistillSettings) -> None:
+    """Refuse what is wrong by itself, before anything is read."""
+    for name, choices in CHOICES.items():
+        check_choice(f"--{name}", attrgetter(name)(settings), choices)
+    for name, (low, high) in RANGES.items():
+        check_range(f"--{name}", attrgetter(name)(settings), low, high)
+    if len(set(settings.views)) < len(settings.views):
+        raise UserError("--views", expected="each once", got=", ".join(settings.views), fix="Name every view once.")
+
+
+def _check_student(
+    settings: DistillSettings, table: ImageTable, model: SingleViewModel, card: Mapping[str, Any]
+) -> None:
     kind = card["architecture"].get("kind", "single_view")
     if kind != "single_view":
         raise UserError(
@@ -108,6 +137,14 @@ def _check_student(settings: DistillSettings, table: ImageTable, card: Mapping[s
             expected="a single-view model: one feature map, one embedding",
             got=f"a model of the kind {kind}",
             fix="Train the student with --model.kind single_view; models of other kinds may be teachers.",
+        )
+    view = view_of(model)
+    if box_of(view) != ("0", "1", "0", "1") or view.mask is not None:
+        raise UserError(
+            f"--student {settings.student}",
+            expected="a student that sees the whole picture, as the views of its teachers are parts of that",
+            got=f"one for the view {view.name}",
+            fix="Train the student with --model.view holistic.",
         )
     if settings.classifier == "student" and not (settings.student / CLASSIFIER).is_file():
         raise UserError(
@@ -126,45 +163,24 @@ def _check_student(settings: DistillSettings, table: ImageTable, card: Mapping[s
         )
 
 
-def _targets(settings: DistillSettings, part: ImageTable) -> Representations | list[Teacher]:
-    """Return the stored representations, or the teachers that compute them, of the views that are used."""
+def _targets(settings: DistillSettings, part: ImageTable) -> Targets:
+    """Return what is to be mimicked of the views that are used: stored, or computed by teachers."""
+    teachers = []
+    if settings.teachers or settings.sr == "online":
+        teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
+        check_one_per_view([teacher.view.name for teacher in teachers])
     if settings.sr == "stored":
-        return open_representations(settings.representations, part.digest()).select(settings.views)
-    teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
-    check_one_per_view([teacher.view.name for teacher in teachers])
+        stored = open_representations(settings.representations, part.digest())
+        for teacher in teachers:
+            stored.check_teacher(teacher.view.name, teacher.digest)
+        return stored_targets(stored.select(settings.views))
     by_view = {teacher.view.name: teacher for teacher in teachers}
-    names = settings.views or tuple(by_view)
-    return [by_view[check_choice("--views", name, list(by_view))] for name in names]
+    chosen = [by_view[check_choice("--views", name, list(by_view))] for name in settings.views or by_view]
+    return online_targets(chosen)
 
 
-def _hashes(settings: DistillSettings, targets: Representations | list[Teacher]) -> dict[str, str]:
-    if isinstance(targets, Representations):
-        return {"representations": hash_file(settings.representations / MANIFEST)}
-    return {f"teacher {teacher.view.name}": teacher.digest for teacher in targets}
-
-
-def _views(targets: Representations | list[Teacher]) -> list[View]:
-    if isinstance(targets, Representations):
-        return [record.as_view() for record in targets.teachers]
-    return [teacher.view for teacher in targets]
-
-
-def _task(
-    settings: DistillSettings,
-    model: SingleViewModel,
-    identities: int,
-    targets: Representations | list[Teacher],
-    device: torch.device,
-) -> DistillTask:
+def _task(settings: DistillSettings, model: SingleViewModel, identities: int, targets: Targets) -> DistillTask:
     model = model.to(memory_format=torch.channels_last)
-    online = None
-    if isinstance(targets, Representations):
-        widths = targets.widths
-    else:
-        widths = {teacher.view.name: teacher.width for teacher in targets}
-        for teacher in targets:
-            teacher.network.to(device)
-        online = OnlineTeachers(targets)
     size, branches = model.settings.embedding, settings.branches
     classifier = Classifier(size, identities)
     if settings.classifier == "student":
@@ -172,14 +188,14 @@ def _task(
     factorization = Factorization(
         model.backbone.channels,
         size,
-        widths,
+        targets.widths,
         branches.features,
         branches.kernel,
         view_of(model).name,
         branches.from_map,
         branches.from_representation,
     )
-    task = DistillTask(model, classifier, factorization, widths, settings, online)
+    task = DistillTask(model, classifier, factorization, targets.widths, settings, targets.online)
     task.final_student()  # Refuses what cannot be folded before anything is trained.
     return task
 

@@ -28,8 +28,8 @@ def run(settings: TeachersSettings) -> Path:
         UserError: Two views of one name, or anything wrong with data or settings.
         Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
-    views = {name: read_view(name) for name in settings.views}
-    names = [view.name for view in views.values()]
+    views = [read_view(name) for name in settings.views]
+    names = [view.name for view in views]
     if not names or len(set(names)) < len(names):
         raise UserError(
             "--views",
@@ -37,13 +37,13 @@ def run(settings: TeachersSettings) -> Path:
             got=", ".join(names) or "none",
             fix="Leave --views out for the paper's seven.",
         )
-    for number, (name, view) in enumerate(views.items(), 1):
+    for number, (name, view) in enumerate(zip(settings.views, views, strict=True), 1):
         say(f"teacher {number} of {len(views)}: {view.name}")
-        train.run(training(settings, name, view))
+        train.run(settings_of_teacher(settings, name, view))
     return settings.out
 
 
-def training(settings: TeachersSettings, name: str, view: View) -> TrainSettings:
+def settings_of_teacher(settings: TeachersSettings, name: str, view: View) -> TrainSettings:
     """Return the settings of one view's training.
 
     Args:
@@ -53,7 +53,7 @@ def training(settings: TeachersSettings, name: str, view: View) -> TrainSettings
 
     Example:
         >>> from rewho.data.views import VIEWS
-        >>> training(TeachersSettings(), "up1", VIEWS["up1"]).model.embedding
+        >>> settings_of_teacher(TeachersSettings(), "up1", VIEWS["up1"]).model.embedding
         256
     """
     holistic = view.name == "holistic"

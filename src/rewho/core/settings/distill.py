@@ -12,6 +12,7 @@ from rewho.core.settings.parts import (
     AugmentSettings,
     CheckpointSettings,
     DataSettings,
+    DeviceSettings,
     EngineSettings,
     OptimizerSettings,
     SamplerSettings,
@@ -93,7 +94,7 @@ class RepresentSettings:
     data: DataSettings = field(default_factory=DataSettings)
     dtype: str = "float32"
     batch: int = 64
-    engine: EngineSettings = field(default_factory=EngineSettings)
+    engine: DeviceSettings = field(default_factory=DeviceSettings)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ class MimicSettings:
         balance: fixed (alpha and beta as they are), scale (each kind is first brought down to the size of the
             identity loss) or uncertainty (learned weights, Kendall et al., CVPR 2018).
         ignore_above: A view's losses are ignored where more than this share of it was erased.
-        dropout: Probability that a view's losses are ignored for a sample.
+        dropout: Probability that a view's losses are ignored for a sample, 0 to 0.99; with `divide_by batch` the others
+            weigh less for it.
     """
 
     alpha: float = 4.0
@@ -150,7 +152,8 @@ class DistillSettings:
         data: Which pictures; the same settings as the student and the representations were made with.
         views: Views whose representations are used; empty takes all that are there.
         sr: stored (read back, the paper's) or online (computed from the augmented picture at every step).
-        teachers: For `--sr online`: the teachers' model folders, or one folder that holds them.
+        teachers: The teachers' model folders, or one folder that holds them: those that compute, with `--sr online`;
+            else, if named at all, those that must have made the stored representations.
         classifier: student (go on with the student's) or new (begin a new one, for other training pictures).
         embedding_space: student (its own representation, the paper's) or teacher (as the teacher of the student's own
             view would answer: the mapping that was learned is folded into the embedding, which has as many layers as

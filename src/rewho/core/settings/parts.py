@@ -164,8 +164,21 @@ class OptimizerSettings:
 
 
 @dataclass(frozen=True)
-class EngineSettings:
-    """Where and how the steps are computed.
+class DeviceSettings:
+    """Where embeddings are computed.
+
+    Args:
+        device: auto, cpu or cuda.
+        threads: CPU threads for the network; 0 leaves torch's own choice.
+    """
+
+    device: str = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class EngineSettings(DeviceSettings):
+    """Where and how the steps of a training are computed.
 
     Args:
         device: auto, cpu or cuda.
@@ -176,12 +189,10 @@ class EngineSettings:
         threads: CPU threads for the network; 0 leaves torch's own choice.
     """
 
-    device: str = "auto"
     devices: int = 1
     precision: str = "auto"
     compile: bool = False
     deterministic: bool = False
-    threads: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rewho.core.settings.parts import DataSettings, EngineSettings
+from rewho.core.settings.parts import DataSettings, DeviceSettings
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class EvaluateSettings:
     sheets: int = 10
     attention: int = 4
     batch: int = 64
-    engine: EngineSettings = field(default_factory=EngineSettings)
+    engine: DeviceSettings = field(default_factory=DeviceSettings)
     seed: int = 1
 
 
@@ -67,7 +67,7 @@ class EmbedSettings:
     out: Path = Path("runs/embed")
     flip: bool = True
     batch: int = 64
-    engine: EngineSettings = field(default_factory=EngineSettings)
+    engine: DeviceSettings = field(default_factory=DeviceSettings)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class CompareSettings:
     images: tuple[Path, ...] = ()
     model: Path = Path("model")
     flip: bool = True
-    engine: EngineSettings = field(default_factory=EngineSettings)
+    engine: DeviceSettings = field(default_factory=DeviceSettings)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class ExplainSettings:
 
     Args:
         images: Pictures of one person each, or folders of them.
-        model: Model folder; where branches of a distillation lie in it, they are shown too.
+        model: Model folder, the folder of an unfinished run (its newest checkpoint is taken), or one checkpoint,
+            RUN/checkpoints/step-…; the branches of a distillation are shown too.
         out: Folder for the sheets, and for the attention pictures as single files.
         views: Views whose branch is shown; empty shows all that there are.
         engine: Where it is computed.
@@ -103,7 +104,7 @@ class ExplainSettings:
     model: Path = Path("model")
     out: Path = Path("runs/explain")
     views: tuple[str, ...] = ()
-    engine: EngineSettings = field(default_factory=EngineSettings)
+    engine: DeviceSettings = field(default_factory=DeviceSettings)
 
 
 @dataclass(frozen=True)
