@@ -4,6 +4,8 @@ python benchmarks/distillation.py [--backbones squeezenet1_1 resnet18] [--size 2
     [--device cpu] [--precision 32] [--threads 0] [--out FILE]
 
 Pictures are random bytes: what a step costs does not depend on them. Both kinds of steps run in turns in one process.
+Extraction is `rewho represent` as a user runs it, on files of rendered people; `--backbones` without a name measures it
+alone.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +26,30 @@ from torch import Tensor, nn
 from rewho.core.config import read_recipe
 from rewho.core.settings import (
     BranchSettings,
+    DataSettings,
+    DeviceSettings,
     DistillSettings,
     EngineSettings,
     LossSettings,
     ModelSettings,
     OptimizerSettings,
+    RepresentSettings,
 )
+from rewho.data.augment import resize
 from rewho.data.batches import Batch
+from rewho.data.benchmarks import read_settings
+from rewho.data.pictures import decode
+from rewho.data.synthetic import write_people
 from rewho.data.views import VIEWS
 from rewho.models.factorization import Factorization
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel
+from rewho.models.weights import ModelCard, save_model
 from rewho.pipeline.distilling import DistillBatch, DistillTask, OnlineTeachers
-from rewho.pipeline.embedding import embed_batches, embedder
+from rewho.pipeline.embedding import embedder, view_of
 from rewho.pipeline.foreign_teachers import Teacher
+from rewho.pipeline.training import training_part
+from rewho.stages import represent
 from rewho.stages.train import IdentityTask
 from rewho.train.engine import Engine, launch
 from rewho.train.optim import build_optimizer
@@ -113,27 +127,42 @@ def squeezenet_teachers(device: torch.device) -> OnlineTeachers:
     return OnlineTeachers(teachers)
 
 
-def extraction(device: torch.device, rounds: int) -> dict[str, float]:
-    """Return seconds for 128 pictures: the stage's way from uint8 arrays, and bare forward passes, flips included."""
-    model = embedder(student("squeezenet1_1", (256, 128)), EngineSettings(device=device.type))
-    pictures = [np.random.default_rng(2).integers(0, 256, (128, 64, 3), np.uint8)] * 128
-    bare = np.zeros((64, 256, 128, 3), np.uint8)
+def extraction(device: torch.device, rounds: int, folder: Path) -> dict[str, float]:
+    """Return the seconds of `rewho represent`, of its forward passes alone, and of reading its pictures alone.
 
-    def whole() -> None:
-        for _ in model.stream(pictures, batch=64):
-            pass
+    Args:
+        device: Where the teacher, a SqueezeNet at 256 x 128, computes.
+        rounds: Measurements of each.
+        folder: An empty folder.
+    """
+    people = write_people(folder / "people", identities=40, test_identities=1, distractors=0, junk=0)
+    model = embedder(student("squeezenet1_1", (256, 128)), DeviceSettings(device.type))
+    save_model(folder / "teacher", model.model, ModelCard())
+    settings = RepresentSettings((folder / "teacher",), data=DataSettings(people), engine=DeviceSettings(device.type))
+    part, view = training_part(read_settings(settings.data)), view_of(model.model)
+    files = [part.file(row) for row in range(len(part))]
+    pixels = torch.zeros((len(files), *view.size, 3), dtype=torch.uint8)
 
+    def stage() -> None:
+        represent.run(replace(settings, out=Path(tempfile.mkdtemp(dir=folder))))
+
+    @torch.inference_mode()
     def forward() -> None:
-        for _ in embed_batches(model.model, [bare, bare], model.device):
-            pass
+        for batch in pixels.split(settings.batch):
+            images = batch.to(device).permute(0, 3, 1, 2)
+            ((model.model(images) + model.model(images.flip(-1))) / 2).cpu()
 
-    return seconds({"represent": whole, "bare forward passes": forward}, rounds, 1)
+    def read() -> None:
+        for file in files:
+            resize([decode(file)], view)
+
+    return seconds({"represent": stage, "bare forward passes": forward, "reading pictures": read}, rounds, 1)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbones", nargs="+", default=["squeezenet1_1", "resnet18"])
+    parser.add_argument("--backbones", nargs="*", default=["squeezenet1_1", "resnet18"])
     parser.add_argument("--size", nargs=2, type=int, default=[256, 128])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3)
@@ -157,8 +186,10 @@ def main() -> None:
         found[backbone] = seconds(steps, options.rounds, options.steps)
         for name, value in found[backbone].items():
             print(f"{backbone:14} {name:30} {1000 * value:9.1f} ms  {value / found[backbone]['plain']:6.2f} x plain")
-    found["extraction"] = times = extraction(engine.fabric.device, options.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        found["extraction"] = times = extraction(engine.fabric.device, options.rounds, Path(folder))
     print(f"extraction takes {times['represent'] / times['bare forward passes']:.3f} of the bare forward passes' time")
+    print(f"reading pictures alone takes {times['reading pictures'] / times['represent']:.3f} of extraction's time")
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 

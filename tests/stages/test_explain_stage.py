@@ -1,25 +1,44 @@
-"""Attention pictures of a model, and of the branches that a distillation left beside it."""
+"""Attention pictures of a model, of the branches that a distillation left beside it, and of both in a checkpoint."""
 
 import json
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from rewho.core.artifact import damage
+from conftest import quick
+from rewho.core.artifact import MANIFEST, STARTED, damage
 from rewho.core.check import UserError
-from rewho.core.settings import BranchSettings, EngineSettings, EvaluateSettings, ExplainSettings
+from rewho.core.settings import (
+    BranchSettings,
+    ContrastSettings,
+    DataSettings,
+    DistillSettings,
+    EngineSettings,
+    EvaluateSettings,
+    ExplainSettings,
+    ModelSettings,
+    PretrainPictureSettings,
+    PretrainSettings,
+    RepresentSettings,
+    SamplerSettings,
+)
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
-from rewho.models.factorization import BRANCH_CARD, Factorization, attention, save_branches
-from rewho.models.weights import load_model
+from rewho.models.factorization import BRANCH_CARD, BRANCH_TENSORS, Factorization, attention, save_branches
+from rewho.models.single_view import SingleViewModel
+from rewho.models.weights import CARD, TENSORS, ModelCard, load_model, save_model
 from rewho.pipeline.attention import open_onlooker
 from rewho.pipeline.embedding import view_of
-from rewho.stages import evaluate, explain
+from rewho.pipeline.snapshot import open_snapshot
+from rewho.stages import distill, evaluate, explain, pretrain, represent, train
+from rewho.train.checkpoint import STATE
+from rewho.train.log import LOG
 
-CPU = EngineSettings(device="cpu")
+CPU = EngineSettings(device="cpu", precision="32")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +51,45 @@ def distilled(model, tmp_path_factory):
     branches = Factorization(network.backbone.channels, 16, widths, features=12, kernel=2)
     save_branches(folder, branches, BranchSettings(features=12, kernel=2))
     return folder
+
+
+def distilling(people, model, folder):
+    """Settings of a distillation from two teachers, one of them the student itself; three steps an epoch."""
+    save_model(folder / "up1", SingleViewModel(ModelSettings(view="up1", embedding=8), (48, 48)), ModelCard())
+    data = DataSettings(root=people, workers=0)
+    said = represent.run(RepresentSettings((model, folder / "up1"), folder / "said", data, engine=CPU))
+    return DistillSettings(
+        student=model,
+        representations=said,
+        out=folder / "run",
+        data=data,
+        sampler=SamplerSettings(batch=8),
+        branches=BranchSettings(features=16),
+        engine=CPU,
+        epochs=2,
+        steps_per_epoch=3,
+        evaluate_every=-1,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(people, model, tmp_path_factory):
+    """The folder of a whole distillation, with its last two checkpoints."""
+    return distill.run(distilling(people, model, tmp_path_factory.mktemp("distillation")))
+
+
+def unfinished(finished, folder):
+    """Copy a run as if it had been killed after its last checkpoint."""
+    shutil.copytree(finished, folder)
+    for name in (MANIFEST, TENSORS, CARD, BRANCH_TENSORS, BRANCH_CARD):
+        (folder / name).unlink(missing_ok=True)
+    return folder
+
+
+def shown(images, model, out):
+    """Explain pictures; return the bytes of every attention picture by its name."""
+    explain.run(ExplainSettings(images, model, out, engine=CPU))
+    return {file.name: file.read_bytes() for file in (out / "single").iterdir()}
 
 
 @pytest.fixture
@@ -90,6 +148,104 @@ def test_mistakes_are_answered(model, distilled, images, tmp_path):
     with pytest.raises(UserError, match=r"branches\.json"):
         open_onlooker(broken, CPU)
     assert not (tmp_path / "a").exists()
+
+
+def test_a_checkpoint_of_a_distillation_shows_every_branch(finished, images, tmp_path):
+    whole = shown(images, finished, tmp_path / "whole")
+    assert {name.rpartition("-")[2] for name in whole} == {"f.jpg", "holistic.jpg", "up1.jpg"}
+    assert shown(images, finished / "checkpoints" / "step-00000006", tmp_path / "last") == whole
+    early = shown(images, finished / "checkpoints" / "step-00000003", tmp_path / "early")
+    assert early.keys() == whole.keys() and early != whole
+    assert json.loads((tmp_path / "last" / MANIFEST).read_text())["inputs"].keys() == {STATE, "pictures"}
+
+
+def test_an_unfinished_run_shows_its_newest_checkpoint_that_verifies(finished, images, tmp_path, capsys):
+    run = unfinished(finished, tmp_path / "run")
+    whole = shown(images, finished, tmp_path / "whole")
+    assert shown(images, run, tmp_path / "newest") == whole
+    assert "taking its checkpoint step-00000006" in capsys.readouterr().err
+    with (run / "checkpoints" / "step-00000006" / STATE).open("r+b") as file:
+        file.write(b"damage")
+    assert shown(images, run, tmp_path / "before") != whole
+    said = capsys.readouterr().err
+    assert "step-00000006 is damaged" in said and "taking its checkpoint step-00000003" in said
+    with pytest.raises(UserError, match=r"state\.pt does not match"):
+        open_onlooker(run / "checkpoints" / "step-00000006", CPU)
+
+
+def test_a_checkpoint_is_found_from_within_its_folder(finished, monkeypatch):
+    monkeypatch.chdir(finished / "checkpoints")
+    assert open_onlooker(finished.relative_to(finished) / "step-00000003", CPU).views == ("holistic", "up1")
+
+
+@pytest.mark.parametrize("kind", ["single_view", "mgn"])
+def test_a_checkpoint_of_a_training_shows_its_own_map(people, images, tmp_path, kind):
+    settings = quick(people, tmp_path / kind, evaluate_every=-1, epochs=1)
+    size = (64, 32) if kind == "single_view" else (96, 32)
+    folder = train.run(replace(settings, model=replace(settings.model, kind=kind, input_size=size)))
+    checkpoint = folder / "checkpoints" / "step-00000003"
+    assert shown(images, checkpoint, tmp_path / "a") == shown(images, folder, tmp_path / "b")
+    with pytest.raises(UserError, match="feature-map branches"):
+        open_onlooker(checkpoint, CPU, ["up1"])
+
+
+def test_a_checkpoint_of_a_pre_training_shows_its_encoder(people, images, tmp_path):
+    encoder = ModelSettings(backbone="test_resnet", pooling="gap", head="none", pretrained="none", input_size=(64, 32))
+    settings = PretrainSettings(
+        out=tmp_path / "encoder",
+        crops=(people,),
+        model=encoder,
+        pictures=PretrainPictureSettings(workers=0),
+        contrast=ContrastSettings(queue=30, norm_group=4, reference_batch=0, projection=16),
+        sampler=SamplerSettings(batch=8),
+        engine=CPU,
+        epochs=1,
+        steps_per_epoch=2,
+        evaluate_every=-1,
+    )
+    folder = pretrain.run(settings)
+    checkpoint = folder / "checkpoints" / "step-00000002"
+    assert shown(images, checkpoint, tmp_path / "a") == shown(images, folder, tmp_path / "b")
+
+
+def test_a_distillation_without_feature_map_branches_shows_its_own_map(people, model, images, tmp_path):
+    settings = distilling(people, model, tmp_path)
+    folder = distill.run(replace(settings, epochs=1, branches=BranchSettings(features=16, from_map=False)))
+    assert open_onlooker(folder / "checkpoints" / "step-00000003", CPU).views == ()
+
+
+def test_folders_without_anything_to_show_are_refused(people, finished, model, images, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no model\.json and no readable run\.json"):
+        open_snapshot(tmp_path / "empty")
+    with pytest.raises(UserError, match="no such folder"):
+        open_snapshot(tmp_path / "none")
+    lone = shutil.copytree(finished / "checkpoints" / "step-00000003", tmp_path / "a" / "b" / "step-00000003")
+    with pytest.raises(UserError, match=r"no readable run\.json"):
+        open_snapshot(lone)
+    explain.run(ExplainSettings(images, model, tmp_path / "pictures", engine=CPU))
+    with pytest.raises(UserError, match="one of `rewho explain`"):
+        open_snapshot(tmp_path / "pictures")
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    shutil.copy(finished / STARTED, begun / STARTED)
+    with pytest.raises(UserError, match="has not saved any yet"):
+        open_snapshot(begun)
+
+
+def test_a_distillation_needs_its_log_and_the_student_that_it_began_from(finished, tmp_path):
+    run = unfinished(finished, tmp_path / "run")
+    (run / LOG).unlink()
+    with pytest.raises(UserError, match="which names its views"):
+        open_snapshot(run)
+    record = json.loads((run / STARTED).read_text())
+    (run / STARTED).write_text(json.dumps(record | {"inputs": {"student": "another"}}))
+    with pytest.raises(UserError, match="got other weights"):
+        open_snapshot(run)
+    record["settings"]["student"] = "gone"
+    (run / STARTED).write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"student gone: .*got no gone"):
+        open_snapshot(run)
 
 
 def test_the_report_shows_where_the_model_looks(distilled, people, tmp_path):

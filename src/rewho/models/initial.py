@@ -6,6 +6,7 @@ decides about the extra batch normalisation, LUPerson section 4.3), and enough t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from rewho.models.kinds import build_model
 from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
 from rewho.models.weights import TENSORS, read_card, tensors_of
 
+ORIGIN = "origin.json"
+"""File of a training run; who resumes it no longer needs the first weights, but must know where they came from."""
 QUERY_ENCODER = "encoder_q."
 """What the names of MoCo's checkpoints hold (facebookresearch/moco, and LUPerson's code after it)."""
 
@@ -40,6 +43,12 @@ class Origin:
     std: tuple[float, ...] = IMAGENET_STD
     labels: bool | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_origin(folder: Path) -> Origin:
+    """Return the origin that a training wrote into its folder as `ORIGIN`."""
+    read: dict[str, Any] = json.loads((folder / ORIGIN).read_text())
+    return Origin(tuple(read["mean"]), tuple(read["std"]), read["labels"], read["provenance"])
 
 
 def origin_of(settings: ModelSettings) -> Origin:
@@ -126,7 +135,7 @@ def initialise(model: SingleViewModel) -> str:
     parts = model.pretrained_parts()
     if kind == settings.kind:
         for name, part in parts.items():
-            fill(part, _under(tensors, name), f"{name} of {folder}")
+            fill(part, tensors_under(tensors, name), f"{name} of {folder}")
         return f"{settings.backbone}: {', '.join(parts)} of {folder}"
     if kind == "mgn":
         raise UserError(
@@ -135,12 +144,19 @@ def initialise(model: SingleViewModel) -> str:
             got="an MGN, whose backbone ends in three branches",
             fix="Choose another model folder, or --model.kind mgn.",
         )
-    fill(plain, _under(tensors, "backbone"), f"backbone of {folder}")
+    fill(plain, tensors_under(tensors, "backbone"), f"backbone of {folder}")
     model.take(plain)
     return f"{settings.backbone}: backbone of {folder}"
 
 
-def _under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+def tensors_under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Return the tensors of a part of a network, by their names within that part.
+
+    Example:
+        >>> import torch
+        >>> tensors_under({"model.weight": torch.ones(1), "classifier.weight": torch.zeros(1)}, "model")
+        {'weight': tensor([1.])}
+    """
     return {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
 
 

@@ -12,8 +12,6 @@ from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.settings import ExplainSettings
 from rewho.data.file_lists import list_pictures
-from rewho.models.factorization import BRANCH_TENSORS
-from rewho.models.weights import TENSORS
 from rewho.pipeline.attention import open_onlooker
 from rewho.rank.attention_sheet import AttentionRow, attention_sheet
 from rewho.rank.rank_sheet import Image, encode_jpeg
@@ -37,8 +35,7 @@ def run(settings: ExplainSettings) -> Path:
     began = time.monotonic()
     files = _files(settings.images)
     model = open_onlooker(settings.model, settings.engine, settings.views)
-    weights = [settings.model / name for name in (TENSORS, BRANCH_TENSORS)]
-    inputs = {file.name: hash_file(file) for file in weights if file.is_file()}
+    inputs = {file.name: hash_file(file) for file in model.weights}
     inputs["pictures"] = digest([(file.name, hash_file(file)) for file in files])
     stage = Stage(settings.out, "explain", plain(settings), inputs, FREE_SETTINGS)
     first = settings.out / "sheet-1.jpg"
@@ -46,7 +43,7 @@ def run(settings: ExplainSettings) -> Path:
         say(f"{settings.out} is finished; nothing to do")
         return first
     if not model.views:
-        say(f"{settings.model} has no branches of a distillation beside it; showing its own map f alone")
+        say(f"{settings.model} has no feature-map branches of a distillation; showing its own map f alone")
     outputs: list[Path] = []
     progress = Progress("look", len(files), unit="images")
     for number, start in enumerate(range(0, len(files), ROWS_PER_SHEET), 1):

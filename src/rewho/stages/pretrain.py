@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +21,7 @@ from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read_settings
 from rewho.data.picture_sources import JoinedPictures, channel_statistics, hold_in_memory, open_pictures
 from rewho.data.table import ImageTable
-from rewho.models.initial import Origin, first_model, initialise, origin_of
+from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, save_model
 from rewho.pipeline.contrasting import ContrastPreparation, ContrastTask, watch
@@ -32,7 +31,6 @@ from rewho.train.log import LOG
 from rewho.train.loop import Training, train
 from rewho.train.optim import build_optimizer
 
-ORIGIN = "origin.json"  # pixel statistics and first weights; a resumed run needs neither the pass nor the file again
 QUEUE_FILLS = 2  # queues' worth of steps in which the loss rises by nature, as random keys give way to real ones
 
 
@@ -116,8 +114,7 @@ def _origin(settings: PretrainSettings, pictures: JoinedPictures, engine: Engine
             origin = replace(origin, mean=mean, std=std)
         write_json(written, origin)
     engine.fabric.barrier()
-    read: dict[str, Any] = json.loads(written.read_text())
-    return Origin(tuple(read["mean"]), tuple(read["std"]), read["labels"], read["provenance"])
+    return read_origin(settings.out)
 
 
 def _encoder(settings: PretrainSettings, origin: Origin, *, resumed: bool) -> SingleViewModel:

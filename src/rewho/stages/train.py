@@ -6,7 +6,6 @@ Every method is a kind of model and two weights: of the identity loss of each he
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +27,7 @@ from rewho.data.views import View
 from rewho.losses.classify import circle_logits, cross_entropy
 from rewho.losses.triplet import triplet_loss
 from rewho.models.heads import build_classifier
-from rewho.models.initial import Origin, first_model, initialise, origin_of
+from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import CARD, TENSORS, ModelCard, save_classifier, save_model
 from rewho.pipeline.training import (
@@ -44,8 +43,6 @@ from rewho.train.engine import launch
 from rewho.train.log import LOG
 from rewho.train.loop import State, train
 from rewho.train.optim import build_optimizer
-
-ORIGIN = "origin.json"  # where the first weights came from; a resumed run no longer needs them, but must know
 
 
 class IdentityTask(nn.Module):
@@ -145,7 +142,7 @@ def run(settings: TrainSettings) -> Path:
 def _model(settings: TrainSettings, view: View, *, resumed: bool) -> tuple[Origin, SingleViewModel]:
     """Build the model; when a run is resumed its checkpoint holds every weight, and what it began with may be gone."""
     written = settings.out / ORIGIN
-    origin = Origin(**json.loads(written.read_text())) if resumed and written.is_file() else origin_of(settings.model)
+    origin = read_origin(settings.out) if resumed and written.is_file() else origin_of(settings.model)
     model = first_model(settings.model, view.size, origin)
     if not resumed:
         say(initialise(model))

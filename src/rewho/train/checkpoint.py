@@ -53,20 +53,56 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]] | None:
-    """Return step and state of the newest undamaged checkpoint, or None where there is none at all.
+    """Return step and state of the newest undamaged checkpoint, for whoever goes on with the run.
 
-    A damaged one is named in a warning, and the one before it is taken.
+    What killed writers left behind is removed; otherwise as `newest_checkpoint`.
 
     Raises:
         UserError: There are checkpoints, and every one of them is damaged.
     """
     remove_unfinished(folder)
-    paths = _newest_first(folder)
+    found = newest_checkpoint(folder)
+    return None if found is None else (int(found[0].name.removeprefix("step-")), found[1])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the state that a checkpoint holds, every byte of it verified.
+
+    Args:
+        path: The folder of one checkpoint.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    wrong = damage(path)
+    if wrong is not None:
+        raise UserError(
+            f"checkpoint {path}",
+            expected="an undamaged checkpoint",
+            got=wrong,
+            fix="Take another checkpoint of the run, or restore this one from a copy.",
+        )
+    state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
+    return state
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return folder and state of the newest undamaged checkpoint, or None where there is none at all.
+
+    A damaged one is named in a warning, and the one before it is taken. Nothing is changed in the folder.
+
+    Args:
+        folder: Folder of all checkpoints of a run.
+
+    Raises:
+        UserError: There are checkpoints, and every one of them is damaged.
+    """
+    paths, wrong = _newest_first(folder), ""
     for path in paths:
-        wrong = damage(path)
-        if wrong is None:
-            state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
-            return int(path.name.removeprefix("step-")), state
+        try:
+            return path, read_checkpoint(path)
+        except UserError as error:
+            wrong = error.got
         say(f"warning: checkpoint {path} is damaged ({wrong}); falling back to the one before it")
     if paths:
         raise UserError(
