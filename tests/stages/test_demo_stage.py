@@ -36,3 +36,13 @@ def test_few_labels_begins_from_an_encoder_that_saw_no_label(tmp_path, monkeypat
     results = json.loads((folder / "report" / "metrics.json").read_text())["results"]
     assert results[1]["gain"]["over"] and "gain" not in results[0]
     assert demo.run(settings) == page  # what is finished is not run again
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("chapter", ["distillation", "few-labels"])
+def test_each_chapter_gains_more_than_chance_would(tmp_path, chapter):
+    page = demo.run(DemoSettings(chapter=chapter, out=tmp_path))
+    after = json.loads((page.parent / "metrics.json").read_text())["results"][1]
+    _, low, _ = after["gain"]["ap_rectangular"]
+    assert low > 0.01  # of 1: a point of mAP or more at the lower end of the interval
