@@ -11,6 +11,7 @@ from rewho.losses.classify import cross_entropy
 from rewho.losses.mimic import factorized_total, mimic_loss
 
 VIEWS = 7
+LABELS = torch.tensor([0, 2, 1])  # of the tiny batch
 SUFFIXES = {None: "", "batch": "_masked_divide_by_N", "kept": "_masked_divide_by_kept"}
 
 
@@ -69,6 +70,58 @@ def test_gradient_is_that_of_the_loss(distance, divide_by):
     assert torch.autograd.gradcheck(
         lambda x: mimic_loss(target, x, keep, divide_by, distance), prediction.requires_grad_()
     )
+
+
+def balanced_total(balance, logits, from_map, from_representation, log_variances, alpha=4.0, beta=2.0):
+    """Total loss of two views, from what a student and its branches give."""
+    draw = torch.Generator().manual_seed(2)
+    targets = torch.randn(2, 3, 2, dtype=torch.float64, generator=draw)
+    keep = torch.tensor([[True, True], [False, True], [True, False]])
+    attribute, metric = (
+        [mimic_loss(targets[view], kind[view], keep[:, view]) for view in range(2)]
+        for kind in (from_map, from_representation)
+    )
+    identity = cross_entropy(logits, LABELS)
+    return factorized_total(identity, attribute, metric, alpha, beta, balance, log_variances)
+
+
+def tiny_batch():
+    """Logits of 3 pictures, predictions of both kinds for 2 views, and the two learned weights, in float64."""
+    draw = torch.Generator().manual_seed(3)
+    shapes = ((3, 4), (2, 3, 2), (2, 3, 2), (2,))
+    return [torch.randn(shape, dtype=torch.float64, generator=draw).requires_grad_() for shape in shapes]
+
+
+@pytest.mark.parametrize("balance", ["fixed", "uncertainty"])
+def test_gradient_of_the_balanced_total_is_that_of_the_loss(balance):
+    assert torch.autograd.gradcheck(lambda *given: balanced_total(balance, *given), tiny_batch())
+
+
+def test_learned_weights_get_a_gradient():
+    given = tiny_batch()
+    balanced_total("uncertainty", *given).backward()
+    assert (given[-1].grad.abs() > 0.01).all()
+
+
+@pytest.mark.parametrize("scaled_down", [True, False])
+def test_gradient_of_the_scaled_total_takes_the_scale_as_a_constant(scaled_down):
+    """A sure student has a small identity loss, to which both kinds are scaled down; a mistaken one scales nothing."""
+    logits, *branches = tiny_batch()
+    sure = torch.nn.functional.one_hot(LABELS, 4) * (5 if scaled_down else -20)
+    given = [(logits.detach() + sure).requires_grad_(), *branches]
+    identity = balanced_total("fixed", *given, alpha=0, beta=0).item()
+    attribute = balanced_total("fixed", *given, alpha=1, beta=0).item() - identity
+    metric = balanced_total("fixed", *given, alpha=0, beta=1).item() - identity
+    constants = {"alpha": 4 * min(1, identity / attribute), "beta": 2 * min(1, identity / metric)}
+    assert (constants["alpha"] < 2 and constants["beta"] < 1) == scaled_down
+    gradients = []
+    for total in (balanced_total("fixed", *given, **constants), balanced_total("scale", *given)):
+        gradients.append(torch.autograd.grad(total, given[:-1]))
+        assert total.item() == pytest.approx(identity + constants["alpha"] * attribute + constants["beta"] * metric)
+    for expected, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    balance, weights = ("fixed", constants) if scaled_down else ("scale", {})
+    assert torch.autograd.gradcheck(lambda *inputs: balanced_total(balance, *inputs, given[-1], **weights), given[:-1])
 
 
 def test_distances_by_hand():

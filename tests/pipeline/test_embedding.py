@@ -46,6 +46,26 @@ def test_batches_and_order_do_not_matter(model_folder, pictures):
     assert together.shape == (7, 32) and together.dtype == np.float32
 
 
+@pytest.fixture
+def threads_put_back():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads_put_back")
+def test_threads_do_not_matter(model_folder, pictures):
+    embeddings = []
+    for threads in (1, 2, 4):
+        model = rewho.load(model_folder, threads=threads)
+        assert torch.get_num_threads() == threads
+        embeddings.append(model.embed(pictures))
+        assert np.array_equal(model.embed(pictures), embeddings[-1])
+    one, *others = [found.astype(np.float64) / np.linalg.norm(found, axis=1, keepdims=True) for found in embeddings]
+    for other in others:
+        assert np.abs(1 - np.sum(one * other, axis=1)).max() <= 1e-5
+
+
 def test_files_and_arrays_are_embedded_alike(model_folder, pictures):
     model = rewho.load(model_folder)
     arrays = [cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB) for file in pictures]

@@ -15,21 +15,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import quick
+from conftest import CPU, VIEWS, distilling, quick, teacher_settings
 from rewho.core.artifact import MANIFEST, damage
 from rewho.core.check import UserError
 from rewho.core.settings import (
     AugmentSettings,
     BranchSettings,
-    CheckpointSettings,
     DataSettings,
-    DistillSettings,
-    EngineSettings,
     MimicSettings,
     ModelSettings,
     RepresentSettings,
     SamplerSettings,
-    TeachersSettings,
 )
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import INDEX, open_representations
@@ -42,59 +38,6 @@ from rewho.pipeline.training import training_part
 from rewho.stages import distill, represent, teachers, train
 from rewho.train.checkpoint import load_checkpoint
 from rewho.train.log import read_log
-
-VIEWS = ("holistic", "up1")
-CPU = EngineSettings(device="cpu", precision="32")
-
-
-def teacher_settings(people, out):
-    start = quick(people, out)
-    return TeachersSettings(
-        out=out,
-        data=start.data,
-        views=VIEWS,
-        backbone="squeezenet1_1",
-        pretrained="none",
-        holistic_size=(64, 32),
-        partial_size=(48, 48),
-        holistic_embedding=12,
-        partial_embedding=8,
-        sampler=start.sampler,
-        optimizer=start.optimizer,
-        engine=start.engine,
-        epochs=1,
-        steps_per_epoch=2,
-        evaluate_every=-1,
-    )
-
-
-@pytest.fixture(scope="session")
-def experts(people, tmp_path_factory):
-    """Two teachers."""
-    return teachers.run(teacher_settings(people, tmp_path_factory.mktemp("experts") / "teachers"))
-
-
-@pytest.fixture(scope="session")
-def representations(people, experts, tmp_path_factory):
-    out = tmp_path_factory.mktemp("said") / "representations"
-    return represent.run(
-        RepresentSettings(teachers=(experts,), out=out, data=DataSettings(root=people), engine=CPU, batch=16)
-    )
-
-
-def distilling(people, model, representations, out, **changes):
-    settings = DistillSettings(
-        student=model,
-        representations=representations,
-        out=out,
-        data=DataSettings(root=people, workers=0),
-        sampler=SamplerSettings(batch=8),
-        branches=BranchSettings(features=16),
-        engine=CPU,
-        epochs=2,
-        steps_per_epoch=3,
-    )
-    return replace(settings, **changes)
 
 
 @pytest.fixture(scope="session")
@@ -321,38 +264,6 @@ def test_a_network_of_others_teaches_online_too(people, model, experts, represen
         distill.run(replace(online, teachers=(experts, description), out=tmp_path / "twice"))
 
 
-def settings_for_resume(people, model, representations, out):
-    return distilling(
-        people,
-        model,
-        representations,
-        out,
-        mimic=MimicSettings(balance="uncertainty", dropout=0.2),
-        checkpoint=CheckpointSettings(every_steps=1, keep=10),
-        evaluate_every=-1,
-    )
-
-
-def test_a_run_cut_after_any_step_ends_with_the_same_bits(people, model, representations, tmp_path):
-    whole = distill.run(settings_for_resume(people, model, representations, tmp_path / "whole"))
-    expected = load_checkpoint(whole / "checkpoints")
-    for step in range(1, 6):
-        cut = tmp_path / f"cut-{step}"
-        shutil.copytree(whole, cut)
-        for name in (MANIFEST, "model.safetensors", "model.json", "branches.safetensors", "branches.json"):
-            (cut / name).unlink()
-        for later in range(step + 1, 7):
-            shutil.rmtree(cut / "checkpoints" / f"step-{later:08}")
-        distill.run(settings_for_resume(people, model, representations, cut))
-        found = load_checkpoint(cut / "checkpoints")
-        assert found is not None
-        assert found[0] == expected[0] == 6
-        assert all(
-            torch.equal(found[1]["parameters"][name], value) for name, value in expected[1]["parameters"].items()
-        )
-        assert (cut / "branches.safetensors").read_bytes() == (whole / "branches.safetensors").read_bytes()
-
-
 def test_fifty_steps_twice_are_the_same_to_the_bit(people, model, representations, tmp_path):
     settings = distilling(
         people, model, representations, tmp_path / "first", epochs=10, steps_per_epoch=5, evaluate_every=-1
@@ -364,24 +275,6 @@ def test_fifty_steps_twice_are_the_same_to_the_bit(people, model, representation
     assert len(first) == 50
     assert first == second
     assert np.mean(first[-10:]) < np.mean(first[:10])
-
-
-def test_a_damaged_newest_checkpoint_falls_back(people, model, representations, tmp_path, capsys):
-    whole = distill.run(settings_for_resume(people, model, representations, tmp_path / "whole"))
-    before = (whole / "model.safetensors").read_bytes()
-    (whole / MANIFEST).unlink()
-    newest = whole / "checkpoints" / "step-00000006" / "state.pt"
-    content = bytearray(newest.read_bytes())
-    content[len(content) // 2] ^= 1
-    newest.write_bytes(content)
-    distill.run(settings_for_resume(people, model, representations, whole))
-    assert "step-00000006" in capsys.readouterr().err
-    assert (whole / "model.safetensors").read_bytes() == before
-
-
-def test_changed_settings_are_refused_with_a_diff(people, student, model, representations):
-    with pytest.raises(UserError, match=r"mimic\.alpha: 4\.0 -> 3\.0"):
-        distill.run(distilling(people, model, representations, student, mimic=MimicSettings(alpha=3.0)))
 
 
 def test_sigterm_saves_and_exits_with_75(people, model, representations, tmp_path):

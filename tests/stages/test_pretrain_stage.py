@@ -1,8 +1,6 @@
 """Pre-training on pictures without labels: exact resume, what it leaves and says, what begins from it."""
 
-import json
 import os
-import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as processes
+from cut_runs import cut, last, lose, same
 
 from conftest import quick
-from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.settings import (
     CheckpointSettings,
@@ -60,30 +58,6 @@ def encoder(people, tmp_path_factory) -> Path:
     return pretrain.run(settings(people, out, probe=people, evaluate_every=2))
 
 
-def last(out: Path) -> dict:
-    _, state = load_checkpoint(out / "checkpoints")
-    return {name: value for name, value in state.items() if name != "state.log_bytes"}
-
-
-def same(left, right) -> bool:
-    if isinstance(left, torch.Tensor):
-        return torch.equal(left, right)
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    return left == right
-
-
-def cut(whole: Path, copy: Path, step: int) -> None:
-    """Copy a run as if it had been killed after a step."""
-    shutil.copytree(whole, copy)
-    for name in (MANIFEST, "model.json", "model.safetensors"):
-        (copy / name).unlink()
-    shutil.rmtree(copy / "best")
-    for checkpoint in (copy / "checkpoints").glob("step-*"):
-        if int(checkpoint.name.removeprefix("step-")) > step:
-            shutil.rmtree(checkpoint)
-
-
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_a_run_that_was_cut_ends_with_the_same_bits(people, encoder, tmp_path, step):
     cut(encoder, tmp_path / "cut", step)
@@ -115,17 +89,7 @@ def test_what_a_resume_needs_is_in_the_checkpoint(encoder):
 def test_a_resume_that_lost_a_part_is_noticed(people, encoder, tmp_path, part):
     """The resume test above must be able to fail."""
     cut(encoder, tmp_path / "cut", 3)
-    newest = tmp_path / "cut" / "checkpoints" / "step-00000003"
-    state = torch.load(newest / "state.pt", weights_only=True)
-    for group in ("parameters", "buffers"):
-        if part in state[group]:
-            state[group][part] = torch.zeros_like(state[group][part])
-    torch.save(state, newest / "state.pt")
-    manifest = json.loads((newest / MANIFEST).read_text())
-    from rewho.core.artifact import hashes
-
-    manifest["files"] = hashes(newest, [newest / "state.pt"])
-    (newest / MANIFEST).write_text(json.dumps(manifest))
+    assert lose(tmp_path / "cut", 3, part, "parameters", "buffers") == 1
     pretrain.run(settings(people, tmp_path / "cut", probe=people, evaluate_every=2))
     assert not same(last(tmp_path / "cut"), last(encoder))
 

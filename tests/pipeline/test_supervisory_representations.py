@@ -1,0 +1,86 @@
+"""What teachers say of pictures (equation 2 of Factorized Distillation) against golden values, stored and online."""
+
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rewho.data.representations import write_representations
+from rewho.data.views import View
+from rewho.pipeline.distilling import OnlineTeachers
+from rewho.pipeline.foreign_teachers import Teacher
+
+HEIGHT, WIDTH = 8, 4
+TOP, BOTTOM = 4, 6  # rows of the view
+NOTHING = 255  # a row that there is not, outside the view
+
+
+class Lookup(nn.Module):
+    """A teacher that gives a row of a table: the first pixel is the row, the last one that of the mirror image."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.register_buffer("table", torch.tensor(table))
+
+    def forward(self, images):
+        return self.table[images[:, 0, 0, 0].round().long()]
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    return np.load(shared / "golden" / "pooling_views" / "sr.npz", allow_pickle=False)
+
+
+@pytest.fixture(params=[WIDTH, WIDTH // 2])
+def columns(request):
+    """Width of the view in pixels: the paper's whole stripe, and one that a mirrored picture has elsewhere."""
+    return request.param
+
+
+@pytest.fixture
+def teacher(golden, columns):
+    table = np.concatenate([golden["teacher_plain"], golden["teacher_flipped"]])
+    size = (BOTTOM - TOP, columns)  # that of the box, so that nothing is resized
+    view = View("part", Fraction(TOP, HEIGHT), Fraction(BOTTOM, HEIGHT), Fraction(0), Fraction(columns, WIDTH), size)
+    return Teacher("lookup", view, table.shape[1], "", Lookup(table).eval(), torch.device("cpu"), (0.0, 0.0, 0.0))
+
+
+@pytest.fixture
+def pictures(golden, columns):
+    """Pictures that say which row they are, in the teacher's view alone."""
+    count = len(golden["sr"])
+    found = np.full((count, HEIGHT, WIDTH, 3), NOTHING, np.uint8)
+    found[:, TOP:BOTTOM, 0] = np.arange(count)[:, None, None]
+    found[:, TOP:BOTTOM, columns - 1] = np.arange(count, 2 * count)[:, None, None]
+    return found
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_stored_representations_equal_golden(golden, teacher, pictures, tmp_path, batch):
+    files = [tmp_path / f"{number}.png" for number in range(len(pictures))]
+    for file, picture in zip(files, pictures, strict=True):
+        cv2.imwrite(str(file), picture)
+    stored = tmp_path / "part.npy"
+    write_representations(stored, teacher.stream(files, batch=batch), len(files), teacher.width, "float32")
+    np.testing.assert_allclose(np.load(stored), golden["sr"], rtol=0, atol=1e-6)
+
+
+def test_without_the_mirror_image_it_is_the_teachers_plain_answer(golden, teacher, pictures, columns):
+    cut = pictures[:, TOP:BOTTOM, :columns]
+    (plain,) = teacher.embed_batches([cut], flip=False)
+    (mirrored,) = teacher.embed_batches([np.ascontiguousarray(cut[:, :, ::-1])], flip=False)
+    np.testing.assert_array_equal(plain, golden["teacher_plain"])
+    np.testing.assert_array_equal(mirrored, golden["teacher_flipped"])
+
+
+@pytest.mark.parametrize("flipped", [[False] * 4, [True] * 4, [False, True, True, False]])
+def test_representations_made_online_equal_golden_whether_the_students_picture_is_flipped(
+    golden, teacher, pictures, flipped
+):
+    shown = [picture[:, ::-1] if flip else picture for picture, flip in zip(pictures, flipped, strict=True)]
+    images = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
+    (found,) = OnlineTeachers([teacher])(images, torch.tensor(flipped))
+    np.testing.assert_allclose(found, golden["sr"], rtol=0, atol=1e-6)
