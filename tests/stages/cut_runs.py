@@ -14,14 +14,6 @@ LEFT_AT_THE_END = (
     *("model.json", "model.safetensors", "branches.json", "branches.safetensors", "classifier.safetensors"),
 )
 
-# Each kind of damage, and what the warning about it must say.
-DAMAGES = {
-    "empty": r"state\.pt has 0 bytes",
-    "cut": r"state\.pt has [\d,]+ bytes, not",
-    "flipped bit": r"state\.pt does not match its sha256",
-    "no metadata": r"manifest\.json is missing",
-}
-
 
 def checkpoint_of(folder: Path, step: int) -> Path:
     return folder / "checkpoints" / f"step-{step:08d}"
@@ -37,19 +29,6 @@ def cut(whole: Path, copy: Path, *steps: int) -> Path:
     if last(copy)["state.best"][1]:  # the epoch of the best model so far: there was one
         shutil.copytree(whole / "best", copy / "best")
     return copy
-
-
-def damage_checkpoint(checkpoint: Path, kind: str) -> None:
-    content = bytearray((checkpoint / STATE).read_bytes())
-    if kind == "empty":
-        content = bytearray()
-    elif kind == "cut":
-        content = content[: len(content) // 2]
-    elif kind == "flipped bit":
-        content[len(content) // 2] ^= 1
-    else:
-        (checkpoint / MANIFEST).unlink()
-    (checkpoint / STATE).write_bytes(content)
 
 
 def state_after(folder: Path, step: int) -> dict:
@@ -78,17 +57,6 @@ def last(folder: Path) -> dict:
     """Return the newest state: parameters, buffers, optimizer, and everything else that the loop keeps."""
     _, state = load_checkpoint(folder / "checkpoints")
     return state
-
-
-def same(left, right) -> bool:
-    """Whether two states are equal to the last bit."""
-    if isinstance(left, torch.Tensor):
-        return left.dtype == right.dtype and torch.equal(left, right)
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list | tuple):
-        return len(left) == len(right) and all(same(one, other) for one, other in zip(left, right, strict=True))
-    return left == right
 
 
 def differing_files(left: Path, right: Path) -> list[str]:

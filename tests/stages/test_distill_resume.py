@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as processes
-from cut_runs import DAMAGES, checkpoint_of, cut, damage_checkpoint, differing_files, last, lose, same, state_after
+from cut_runs import checkpoint_of, cut, differing_files, last, lose, state_after
 
+from checkpoints import DAMAGES, damage_checkpoint, same
 from conftest import CPU, distilling, quick
 from rewho.core.artifact import MANIFEST, STARTED, hashes
 from rewho.core.check import UserError

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as processes
-from cut_runs import cut, last, lose, same
+from cut_runs import cut, last, lose
 
+from checkpoints import same
 from conftest import quick
 from rewho.core.check import UserError
 from rewho.core.settings import (

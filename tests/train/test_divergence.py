@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from toy_training import ToyTask, run, same, settings
+from toy_training import ToyTask, run, settings
 
+from checkpoints import same
 from rewho.core.check import UserError
 from rewho.core.settings import CheckpointSettings, DataSettings
 from rewho.train.checkpoint import load_checkpoint

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_training import STEPS, run, same, settings
+from toy_training import STEPS, run, settings
 
+from checkpoints import DAMAGES, damage_checkpoint, same
 from rewho.core.artifact import write_folder
 from rewho.core.runtime import Interrupted
 from rewho.core.settings import DataSettings
-from rewho.train.checkpoint import STATE, load_checkpoint, save_checkpoint
+from rewho.train.checkpoint import load_checkpoint, save_checkpoint
 from rewho.train.log import LOG, read_log
 
 
@@ -88,21 +89,12 @@ def test_two_runs_are_identical(whole, tmp_path):
     assert same(final_state(tmp_path), final_state(whole))
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped bit", "no metadata"])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_newest_checkpoint_falls_back(whole, tmp_path, capsys, damage):
     for step in (20, 21):
         cut(whole, step, tmp_path)
     newest = tmp_path / "checkpoints" / "step-00000021"
-    content = bytearray((newest / STATE).read_bytes())
-    if damage == "empty":
-        content = bytearray()
-    elif damage == "cut":
-        content = content[: len(content) // 2]
-    elif damage == "flipped bit":
-        content[len(content) // 2] ^= 1
-    else:
-        (newest / "manifest.json").unlink()
-    (newest / STATE).write_bytes(content)
+    damage_checkpoint(newest, damage)
     step, _ = load_checkpoint(tmp_path / "checkpoints")
     assert step == 20
     assert "step-00000021 is damaged" in capsys.readouterr().err

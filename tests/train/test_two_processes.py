@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as processes
-from toy_training import LABELS, STEPS, Prepare, make, same, settings
+from toy_training import LABELS, STEPS, Prepare, make, settings
 
+from checkpoints import same
 from rewho.core.runtime import Interrupted
 from rewho.core.settings import DataSettings, EngineSettings, SamplerSettings
 from rewho.data.batches import PlanStream, load_batches

@@ -105,14 +105,3 @@ def run(run_settings: TrainSettings, **options) -> State:
     """Train to the end, or from the newest checkpoint to the end."""
     engine = launch(run_settings.engine)
     return train(make(run_settings, engine, **options), engine)
-
-
-def same(left, right) -> bool:
-    """Whether two states are equal to the last bit."""
-    if isinstance(left, torch.Tensor):
-        return left.dtype == right.dtype and torch.equal(left, right)
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list | tuple):
-        return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
-    return left == right
