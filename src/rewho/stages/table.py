@@ -220,10 +220,10 @@ class Runner:
         """Run a stage with these settings, those of the command on top, and return its folder."""
         prefix = f"{stage}."
         values |= {name.removeprefix(prefix): v for name, v in self.overrides.items() if name.startswith(prefix)}
-        values |= {f"engine.{name}": value for name, value in flatten(plain(self.settings.engine)).items()}
-        values |= {"out": folder.as_posix(), "seed": self.settings.seed}
-        if "seed" not in dict(self._options(stage)):
-            del values["seed"]
+        of_table = flatten({"engine": plain(self.settings.engine), "seed": self.settings.seed})
+        known = dict(self._options(stage))  # who only embeds has no precision, say, and no seed
+        values |= {name: value for name, value in of_table.items() if name in known}
+        values |= {"out": folder.as_posix()}
         run_stage: Callable[[Any], Path] = importlib.import_module(f"rewho.stages.{stage}").run
         run_stage(fill(getattr(all_settings, CLASSES[stage]), values, stage))
         return folder
