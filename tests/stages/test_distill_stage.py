@@ -290,3 +290,30 @@ def test_sigterm_saves_and_exits_with_75(people, model, representations, tmp_pat
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 75
     assert load_checkpoint(tmp_path / "out" / "checkpoints") is not None
+
+
+def test_a_student_of_a_part_of_the_body_is_refused(people, representations, tmp_path):
+    start = quick(people, tmp_path / "upper")
+    upper = train.run(replace(start, model=replace(start.model, view="up1", input_size=(48, 48))))
+    with pytest.raises(UserError, match="one for the view up1"):
+        distill.run(distilling(people, upper, representations, tmp_path / "distilled"))
+    assert not (tmp_path / "distilled").exists()
+
+
+def test_teachers_that_are_named_must_have_made_the_representations(people, model, experts, representations, tmp_path):
+    settings = distilling(people, model, representations, tmp_path / "distilled", steps_per_epoch=1, epochs=1)
+    distill.run(replace(settings, teachers=(experts,)))
+    other = train.run(replace(quick(people, tmp_path / "other"), seed=2))
+    with pytest.raises(UserError, match="representations that the teacher of holistic made"):
+        distill.run(replace(settings, out=tmp_path / "again", teachers=(other,)))
+    assert not (tmp_path / "again").exists()
+
+
+def test_representations_that_were_made_again_are_the_same(people, model, experts, representations, tmp_path):
+    """Only what the arrays hold counts, not when and by which command they were written."""
+    settings = distilling(people, model, representations, tmp_path / "distilled", steps_per_epoch=1, epochs=1)
+    finished = distill.run(settings)
+    before = (finished / "manifest.json").read_bytes()
+    said = RepresentSettings(teachers=(experts,), out=tmp_path / "said", data=settings.data, engine=CPU, batch=16)
+    assert distill.run(replace(settings, representations=represent.run(said))) == finished
+    assert (finished / "manifest.json").read_bytes() == before
