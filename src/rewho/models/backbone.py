@@ -170,7 +170,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         UserError: No such file, damaged, or a pickle that would run code.
     """
     if not path.is_file():
-        raise UserError("weights file", expected="a file", got=f"nothing at {path}", fix="Check the path.")
+        raise UserError(
+            "weights to begin from",
+            expected="a weights file, or a model folder of ours",
+            got=f"nothing at {path}",
+            fix="Check the path, of --model.pretrained or in the recipe.",
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

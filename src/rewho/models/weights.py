@@ -129,7 +129,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     for name in (CARD, TENSORS):
         if not (folder / name).is_file():
             raise UserError(
-                f"--model {folder}",
+                f"model {folder}",
                 expected=f"a model folder with {TENSORS} and {CARD}",
                 got=f"no {name}" if folder.is_dir() else "no such folder",
                 fix="Give the folder that `rewho train --out` wrote; an unfinished run has no model yet.",
