@@ -8,37 +8,31 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cut_runs import cut
 
-from conftest import quick
+from conftest import CPU, distilling, quick
 from rewho.core.artifact import MANIFEST, STARTED, damage
 from rewho.core.check import UserError
 from rewho.core.settings import (
     BranchSettings,
     ContrastSettings,
-    DataSettings,
-    DistillSettings,
-    EngineSettings,
     EvaluateSettings,
     ExplainSettings,
     ModelSettings,
     PretrainPictureSettings,
     PretrainSettings,
-    RepresentSettings,
     SamplerSettings,
 )
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
-from rewho.models.factorization import BRANCH_CARD, BRANCH_TENSORS, Factorization, attention, save_branches
-from rewho.models.single_view import SingleViewModel
-from rewho.models.weights import CARD, TENSORS, ModelCard, load_model, save_model
+from rewho.models.factorization import BRANCH_CARD, Factorization, attention, save_branches
+from rewho.models.weights import load_model
 from rewho.pipeline.attention import open_onlooker
 from rewho.pipeline.embedding import view_of
 from rewho.pipeline.snapshot import open_snapshot
-from rewho.stages import distill, evaluate, explain, pretrain, represent, train
+from rewho.stages import distill, evaluate, explain, pretrain, train
 from rewho.train.checkpoint import STATE
 from rewho.train.log import LOG
-
-CPU = EngineSettings(device="cpu", precision="32")
 
 
 @pytest.fixture(scope="module")
@@ -53,37 +47,11 @@ def distilled(model, tmp_path_factory):
     return folder
 
 
-def distilling(people, model, folder):
-    """Settings of a distillation from two teachers, one of them the student itself; three steps an epoch."""
-    save_model(folder / "up1", SingleViewModel(ModelSettings(view="up1", embedding=8), (48, 48)), ModelCard())
-    data = DataSettings(root=people, workers=0)
-    said = represent.run(RepresentSettings((model, folder / "up1"), folder / "said", data, engine=CPU))
-    return DistillSettings(
-        student=model,
-        representations=said,
-        out=folder / "run",
-        data=data,
-        sampler=SamplerSettings(batch=8),
-        branches=BranchSettings(features=16),
-        engine=CPU,
-        epochs=2,
-        steps_per_epoch=3,
-        evaluate_every=-1,
-    )
-
-
 @pytest.fixture(scope="module")
-def finished(people, model, tmp_path_factory):
-    """The folder of a whole distillation, with its last two checkpoints."""
-    return distill.run(distilling(people, model, tmp_path_factory.mktemp("distillation")))
-
-
-def unfinished(finished, folder):
-    """Copy a run as if it had been killed after its last checkpoint."""
-    shutil.copytree(finished, folder)
-    for name in (MANIFEST, TENSORS, CARD, BRANCH_TENSORS, BRANCH_CARD):
-        (folder / name).unlink(missing_ok=True)
-    return folder
+def finished(people, model, representations, tmp_path_factory):
+    """The folder of a whole distillation, with the checkpoints of its two epochs."""
+    out = tmp_path_factory.mktemp("distillation") / "run"
+    return distill.run(distilling(people, model, representations, out, evaluate_every=-1))
 
 
 def shown(images, model, out):
@@ -160,7 +128,7 @@ def test_a_checkpoint_of_a_distillation_shows_every_branch(finished, images, tmp
 
 
 def test_an_unfinished_run_shows_its_newest_checkpoint_that_verifies(finished, images, tmp_path, capsys):
-    run = unfinished(finished, tmp_path / "run")
+    run = cut(finished, tmp_path / "run", 3, 6)
     whole = shown(images, finished, tmp_path / "whole")
     assert shown(images, run, tmp_path / "newest") == whole
     assert "taking its checkpoint step-00000006" in capsys.readouterr().err
@@ -208,9 +176,10 @@ def test_a_checkpoint_of_a_pre_training_shows_its_encoder(people, images, tmp_pa
     assert shown(images, checkpoint, tmp_path / "a") == shown(images, folder, tmp_path / "b")
 
 
-def test_a_distillation_without_feature_map_branches_shows_its_own_map(people, model, images, tmp_path):
-    settings = distilling(people, model, tmp_path)
-    folder = distill.run(replace(settings, epochs=1, branches=BranchSettings(features=16, from_map=False)))
+def test_a_distillation_without_feature_map_branches_shows_its_own_map(people, model, representations, tmp_path):
+    branches = BranchSettings(features=16, from_map=False)
+    changes = {"epochs": 1, "evaluate_every": -1, "branches": branches}
+    folder = distill.run(distilling(people, model, representations, tmp_path / "run", **changes))
     assert open_onlooker(folder / "checkpoints" / "step-00000003", CPU).views == ()
 
 
@@ -234,7 +203,7 @@ def test_folders_without_anything_to_show_are_refused(people, finished, model, i
 
 
 def test_a_distillation_needs_its_log_and_the_student_that_it_began_from(finished, tmp_path):
-    run = unfinished(finished, tmp_path / "run")
+    run = cut(finished, tmp_path / "run", 3, 6)
     (run / LOG).unlink()
     with pytest.raises(UserError, match="which names its views"):
         open_snapshot(run)

@@ -132,15 +132,14 @@ class Representations:
         Raises:
             UserError: A view is not there; names the nearest.
         """
-        by_name = {record.view: record for record in self.teachers}
-        chosen = tuple(by_name[check_choice("--views", view, list(by_name))] for view in views)
+        chosen = tuple(self._teacher("--views", view) for view in views)
         return Representations(self.folder, self.rows_sha256, self.count, self.dtype, chosen or self.teachers)
 
     def inputs(self) -> dict[str, str]:
         """Return what a distillation learns from: the sha256 of each view's array, and what the arrays are of."""
         files = json.loads((self.folder / MANIFEST).read_text())["files"]
-        arrays = {record.view: files[array_file(self.folder, record.view).name]["sha256"] for record in self.teachers}
-        return {"representations of": self.rows_sha256} | {f"representations {view}": arrays[view] for view in arrays}
+        arrays = {f"representations {view}": files[array_file(self.folder, view).name] for view in self.widths}
+        return {"representations of": self.rows_sha256} | {name: file["sha256"] for name, file in arrays.items()}
 
     def check_teacher(self, view: str, digest: str) -> None:
         """Refuse a teacher that did not make the representations of its view.
@@ -152,8 +151,7 @@ class Representations:
         Raises:
             UserError: There are none of that view, or another teacher made them.
         """
-        by_name = {record.view: record for record in self.teachers}
-        made = by_name[check_choice("--teachers, view", view, list(by_name))]
+        made = self._teacher("--teachers, view", view)
         if made.digest != digest:
             raise UserError(
                 f"--representations {self.folder}",
@@ -161,6 +159,10 @@ class Representations:
                 got=f"those of {made.teacher} (weights {made.digest[:12]}…)",
                 fix="Run `rewho represent` with these teachers and a new --out, or leave --teachers out.",
             )
+
+    def _teacher(self, what: str, view: str) -> TeacherRecord:
+        by_name = {record.view: record for record in self.teachers}
+        return by_name[check_choice(what, view, list(by_name))]
 
     def array(self, view: str) -> NDArray[Any]:
         """Return a view's [N, D] as a memory map, read-only."""

@@ -100,8 +100,6 @@ def open_onlooker(folder: Path, engine: DeviceSettings, views: Sequence[str] = (
     if (folder / CARD).is_file():
         return onlooker(load(folder, engine.device, engine.threads), folder, views)
     snapshot = open_snapshot(folder)
-    if engine.threads:
-        torch.set_num_threads(engine.threads)
     model = embedder(snapshot.model, engine)
     return _with_branches(model, snapshot.branches, snapshot.checkpoint, views, (snapshot.checkpoint / STATE,))
 

@@ -29,7 +29,6 @@ from rewho.train.engine import pick_device
 
 Picture = str | Path | NDArray[np.uint8]
 Item = TypeVar("Item")
-LARGEST_BATCH = 100_000
 AHEAD = 3  # batches that are prepared while one is embedded
 
 
@@ -55,6 +54,20 @@ def ahead(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
             yield item
         for rest in waiting:
             rest.cancel()
+
+
+def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
+    """Return the items in order, at most `batch` at a time.
+
+    Raises:
+        UserError: `batch` is out of range; at once, not when the first items are taken.
+
+    Example:
+        >>> list(in_batches("abcde", 2))
+        ['ab', 'cd', 'e']
+    """
+    check_range("--batch", batch, 1, 100_000)
+    return (items[start : start + batch] for start in range(0, len(items), batch))
 
 
 def embed_batches(
@@ -130,12 +143,11 @@ class Embedder:
         """
         if len(images) == 0:
             raise UserError("pictures to embed", expected="at least one", got="none", fix="Check the folder.")
-        check_range("--batch", batch, 1, LARGEST_BATCH)
-        view = view_of(self.model)
+        parts, view = in_batches(images, batch), view_of(self.model)
 
         def prepare() -> Iterator[NDArray[np.uint8]]:
-            for start in range(0, len(images), batch):
-                yield resize([self._pixels(image, view) for image in images[start : start + batch]], view)
+            for part in parts:
+                yield resize([self._pixels(image, view) for image in part], view)
 
         yield from embed_batches(self.model, prepare(), self.device, flip=flip)
 
@@ -165,13 +177,13 @@ def load(path: str | Path, device: str = "auto", threads: int = 0) -> Embedder:
         UserError: No model there, a damaged one, or no such device.
     """
     model, description = load_model(Path(path))
-    if threads:
-        torch.set_num_threads(threads)
-    return embedder(model, DeviceSettings(device=device), description)
+    return embedder(model, DeviceSettings(device, threads), description)
 
 
 def embedder(model: SingleViewModel, engine: DeviceSettings, description: dict[str, Any] | None = None) -> Embedder:
     """Put a model on its device, in evaluation mode and the memory format that convolutions are fastest in."""
+    if engine.threads:
+        torch.set_num_threads(engine.threads)
     device = pick_device(engine.device)
     model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Embedder(model, description or {}, device)

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from rewho.core.artifact import digest as digest_of
 from rewho.core.artifact import hash_file
-from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.check import UserError, check_choice
 from rewho.core.settings import DeviceSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
@@ -41,7 +41,7 @@ from rewho.data.view_masks import known_fields
 from rewho.data.views import View
 from rewho.models.backbone import fill, read_weights
 from rewho.models.weights import CARD, TENSORS
-from rewho.pipeline.embedding import LARGEST_BATCH, embed_batches, load, view_of
+from rewho.pipeline.embedding import embed_batches, in_batches, load, view_of
 from rewho.train.engine import pick_device
 
 TIMM = "timm:"
@@ -87,11 +87,10 @@ class Teacher:
         Raises:
             UserError: A picture cannot be read, or the view's mask for it cannot, or `batch` is out of range.
         """
-        check_range("--batch", batch, 1, LARGEST_BATCH)
+        parts = in_batches(files, batch)
 
         def prepare() -> Iterator[NDArray[np.uint8]]:
-            for start in range(0, len(files), batch):
-                part = files[start : start + batch]
+            for part in parts:
                 shown = [self.view.masked(decode(file), str(file), self.mean_colour) for file in part]
                 yield resize(shown, self.view)
 

@@ -223,7 +223,7 @@ class Runner:
         of_table = flatten({"engine": plain(self.settings.engine), "seed": self.settings.seed})
         known = dict(self._options(stage))  # who only embeds has no precision, say, and no seed
         values |= {name: value for name, value in of_table.items() if name in known}
-        values |= {"out": folder.as_posix()}
+        values["out"] = folder.as_posix()
         run_stage: Callable[[Any], Path] = importlib.import_module(f"rewho.stages.{stage}").run
         run_stage(fill(getattr(all_settings, CLASSES[stage]), values, stage))
         return folder

@@ -82,6 +82,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             got=wrong,
             fix="Take another checkpoint of the run, or restore this one from a copy.",
         )
+    return _state(path)
+
+
+def _state(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
     return state
 
@@ -97,12 +101,11 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     Raises:
         UserError: There are checkpoints, and every one of them is damaged.
     """
-    paths, wrong = _newest_first(folder), ""
+    paths = _newest_first(folder)
     for path in paths:
-        try:
-            return path, read_checkpoint(path)
-        except UserError as error:
-            wrong = error.got
+        wrong = damage(path)
+        if wrong is None:
+            return path, _state(path)
         say(f"warning: checkpoint {path} is damaged ({wrong}); falling back to the one before it")
     if paths:
         raise UserError(
