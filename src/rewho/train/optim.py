@@ -59,7 +59,8 @@ def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: O
     of_heads = [parameter for head in heads for parameter in head.parameters() if parameter.requires_grad]
     of_backbone = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     groups = [{"params": of_backbone, "factor": 1.0}, {"params": of_heads, "factor": settings.head_factor}]
-    fused = all(parameter.device.type == "cuda" for parameter in of_backbone + of_heads)
+    # One pass over each weight instead of ten; Adam alone took a third of a ResNet-18's small step on a CPU without it.
+    fused = all(parameter.device.type in {"cpu", "cuda"} for parameter in of_backbone + of_heads)
     if settings.kind == "adam":
         return Adam(groups, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused or None)
     return SGD(
