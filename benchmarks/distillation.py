@@ -97,12 +97,39 @@ def seconds(steps: dict[str, Callable[[], None]], rounds: int, count: int) -> di
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+# Where a step's time goes, by the names of torch's operators.
+KINDS = {
+    "matrix products": ("aten::mm", "aten::addmm"),
+    "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::cudnn_convolution"),
+    "normalisation": ("aten::native_batch_norm", "aten::native_batch_norm_backward", "aten::cudnn_batch_norm"),
+    "ReLU": ("aten::clamp_min_", "aten::threshold_backward"),
+    "pooling": ("aten::avg_pool2d", "aten::avg_pool2d_backward", "aten::amax", "aten::eq", "aten::fill_"),
+}
+
+
+def where_it_goes(step: Callable[[], None]) -> dict[str, float]:
+    """Return the milliseconds that one step spends in each kind of operator, as torch's profiler sees it."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step()
+    times = {event.key: event.self_cpu_time_total / 1000 for event in profile.key_averages()}
+    kinds = {kind: sum(times.pop(name, 0.0) for name in names) for kind, names in KINDS.items()}
+    return kinds | {"all else": sum(times.values())}
+
+
 def distill_task(backbone: str, size: tuple[int, int], features: int, online: OnlineTeachers | None) -> DistillTask:
     """Return student, classifier and seven views' branches."""
     model = student(backbone, size)
     factorization = Factorization(model.backbone.channels, 512, WIDTHS, features)
     settings = DistillSettings(branches=BranchSettings(features=features))
     return DistillTask(model, Classifier(512, IDENTITIES), factorization, WIDTHS, settings, online)
+
+
+def print_where(plain: Callable[[], None], distilled: Callable[[], None]) -> None:
+    """Print what each kind of operator adds to a plain step, as a share of it."""
+    before, after = where_it_goes(plain), where_it_goes(distilled)
+    whole = sum(before.values())
+    for kind in sorted(after, key=lambda kind: before[kind] - after[kind]):
+        print(f"{'':14} {kind:30} {(after[kind] - before[kind]) / whole:+6.2f} of a plain step")
 
 
 def batches(size: tuple[int, int]) -> tuple[Batch, DistillBatch]:
@@ -186,6 +213,8 @@ def main() -> None:
         found[backbone] = seconds(steps, options.rounds, options.steps)
         for name, value in found[backbone].items():
             print(f"{backbone:14} {name:30} {1000 * value:9.1f} ms  {value / found[backbone]['plain']:6.2f} x plain")
+        if engine.fabric.device.type == "cpu":
+            print_where(steps["plain"], steps["distil, 512 features"])
     with tempfile.TemporaryDirectory() as folder:
         found["extraction"] = times = extraction(engine.fabric.device, options.rounds, Path(folder))
     print(f"extraction takes {times['represent'] / times['bare forward passes']:.3f} of the bare forward passes' time")
