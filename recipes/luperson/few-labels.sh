@@ -1,26 +1,33 @@
 #!/bin/sh
-# What pre-training without labels is worth where there are few: IDE and Trip on a tenth of the people and on all of them,
-# begun from nothing, from ImageNet, and from an encoder that saw other pictures without their labels. Three seeds each.
+# What pre-training without labels is worth, with few labels and with all: IDE and Trip on a tenth of the people and on all
+# of them, begun from nothing and from an encoder that saw other pictures without their labels, three seeds each.
+# Pictures of 64 x 32 and a ResNet-18, so that two CPU cores are enough (three hours with --engine.precision bf16);
+# docs/results.md has what came out. The seeds draw other people, other first weights and other batches.
 #
-#   sh recipes/luperson/few-labels.sh PICTURES DATA [OUT] [IMAGENET]
+#   sh recipes/luperson/few-labels.sh PICTURES DATA OUT [OPTION...]
 #
-# PICTURES: what to pre-train on, such as Market-1501 or a crop set. DATA: what to train and test on, such as
-# cuhk03-np/detected. OUT: folder of the runs. IMAGENET: a file with ImageNet's weights of a ResNet-18; by default they
-# are downloaded by name. Finished runs are skipped, interrupted ones go on: run it again after a stop.
+# PICTURES: what to pre-train on, such as Market-1501's folder or a crop set. DATA: what to train and test on, such as
+# cuhk03-np/detected. OUT: folder of the runs. OPTIONs are passed to every command, such as --engine.precision bf16.
+# IMAGENET=FILE sh ... begins from ImageNet's weights of a ResNet-18 as well, FILE or the word imagenet.
+# Finished runs are skipped, interrupted ones go on: run it again after a stop.
 set -eu
-pictures=$1 data=$2 out=${3:-runs/few-labels} imagenet=${4:-imagenet}
+pictures=$1 data=$2 out=$3
+shift 3
 here=$(dirname "$0")
 
-rewho pretrain "$pictures" --recipe "$here/moco-small.yaml" --out "$out/encoder"
+rewho pretrain "$pictures" --recipe "$here/moco-small.yaml" --model.input_size 64 32 --sampler.batch 64 \
+  --contrast.reference_batch 0 --optimizer.learning_rate 0.06 --epochs 14 --evaluate_every 0 --out "$out/encoder" "$@"
 for seed in 1 2 3; do
-  for share in 0.1 1.0; do
-    for method in ide trip; do
-      for init in none "$imagenet" "$out/encoder"; do
-        name=$method-$share-$(basename "$init")-$seed
-        rewho train --recipe "$here/$method-fast.yaml" --data.root "$data" --data.share "$share" --data.split_seed "$seed" \
-          --seed "$seed" --model.backbone resnet18 --model.input_size 128 64 --augment.crop_padding 5 \
-          --model.pretrained "$init" --evaluate_every 0 --out "$out/$name"
-      done
+  for run in "ide 0.1 40" "trip 0.1 80" "ide 1.0 12" "trip 1.0 12"; do
+    for init in none ${IMAGENET:-} "$out/encoder"; do
+      # shellcheck disable=SC2086 # three words: method, share of the people, passes
+      set -- $run "$@"
+      method=$1 share=$2 passes=$3
+      shift 3
+      rewho train --recipe "$here/$method-fast.yaml" --data.root "$data" --data.share "$share" --data.split_seed "$seed" \
+        --seed "$seed" --model.backbone resnet18 --model.pretrained "$init" --model.input_size 64 32 --model.extra_bn yes \
+        --augment.crop_padding 3 --epochs "$passes" --evaluate_every 0 \
+        --out "$out/$method-$share-$(basename "$init")-$seed" "$@"
     done
   done
 done
