@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from kept import kept_bytes
 from rewho.core.check import UserError
 from rewho.core.settings import ModelSettings
 from rewho.models.backbone import build_backbone
@@ -120,6 +121,17 @@ def test_stripes_of_mgn_see_only_their_rows():
     ]
     #               whole | whole, upper and lower half | whole, three thirds
     assert moved == [True, True, False, True, True, False, False, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_heads_of_mgn_keep_nothing_of_the_size_of_a_map(dtype):
+    """Not one copy of any of the three maps is kept; 48 means and what follows them are all there is."""
+    model = build_model(settings("mgn", extra_bn="no"), SIZE).train()
+    model.branches = nn.ModuleList(nn.Identity() for _ in range(3))
+    maps = torch.rand(4, 512, 24, 8).to(dtype).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        kept = kept_bytes(lambda: model.represent(maps), maps, *model.parameters())
+    assert kept < maps.nbytes / 4
 
 
 def test_batch_drop_takes_the_same_rows_from_everybody_and_nothing_from_tests():

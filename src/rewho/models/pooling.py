@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from rewho.core.check import check_choice
@@ -36,8 +39,41 @@ class StabilizedMaxPool(nn.Module):
         return F.avg_pool2d(feature_map, window, stride=1).amax(dim=(2, 3))
 
 
+class _GeneralizedMean(torch.autograd.Function):
+    """The generalised mean, which keeps no copy of the map: its backward pass takes the powers again.
+
+    With r = f / mean, the mean's derivative by a value f is r^(p - 1) / count, and by p it is mean / p times the
+    average of r^p log r. Whoever wants the derivative of these in turn is refused.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, feature_map: Tensor, exponent: Tensor, smallest: float) -> Tensor:  # noqa: ANN401
+        wide = feature_map.to(torch.promote_types(feature_map.dtype, torch.float32))
+        pooled = wide.clamp(min=smallest).pow_(exponent).mean(dim=(2, 3)).pow_(1.0 / exponent)
+        ctx.save_for_backward(feature_map, pooled, exponent)
+        ctx.smallest = smallest
+        return pooled.to(feature_map.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
+        feature_map, pooled, exponent = ctx.saved_tensors
+        wide = feature_map.to(pooled.dtype)
+        ratio = wide.clamp(min=ctx.smallest).div_(pooled[:, :, None, None])
+        logarithm = ratio.log()
+        power = logarithm.mul(exponent - 1).exp_()
+        of_pooled = gradient.to(pooled.dtype)
+        average = ratio.mul_(power).mul_(logarithm).mean(dim=(2, 3))
+        of_exponent = (of_pooled * pooled * average).sum() / exponent
+        share = of_pooled[:, :, None, None] / feature_map[0, 0].numel()
+        of_map = power.mul_(share).mul_(wide >= ctx.smallest)
+        return of_map.to(feature_map.dtype), of_exponent.to(exponent.dtype), None
+
+
 class GeneralizedMeanPool(nn.Module):
     """Generalised mean with a learnable exponent: (mean of f^p)^(1/p); p = 1 is the mean, large p the maximum.
+
+    It keeps nothing of the map's size for the backward pass but the map itself, and has no second derivative.
 
     Args:
         exponent: Initial p.
@@ -54,9 +90,9 @@ class GeneralizedMeanPool(nn.Module):
         self.smallest = smallest
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """Pool [N, C, h, w] to [N, C]; powers are taken in float32."""
-        powered = feature_map.float().clamp(min=self.smallest).pow(self.exponent)
-        return powered.mean(dim=(2, 3)).pow(1.0 / self.exponent).to(feature_map.dtype)
+        """Pool [N, C, h, w] to [N, C]; powers are taken in float32 or more."""
+        pooled: Tensor = _GeneralizedMean.apply(feature_map, self.exponent, self.smallest)
+        return pooled
 
 
 class MeanPool(nn.Module):
