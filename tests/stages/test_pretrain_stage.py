@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.multiprocessing as processes
 from cut_runs import cut, last, lose
+from safetensors.torch import load_file
 
 from checkpoints import same
 from conftest import quick
@@ -21,6 +22,7 @@ from rewho.core.settings import (
     EngineSettings,
     LossSettings,
     ModelSettings,
+    OptimizerSettings,
     PretrainPictureSettings,
     PretrainSettings,
     SamplerSettings,
@@ -135,9 +137,12 @@ def test_an_mgn_is_trained_evaluated_and_embeds(people, tmp_path):
     model = ModelSettings(kind="mgn", backbone="resnet18", embedding=64, input_size=(64, 32), pretrained="none")
     loss = LossSettings(identity=0.125, triplet=0.2, classifier="circle")
     sampler = SamplerSettings("identities", batch=8, images_per_identity=4)
-    out = train.run(
-        quick(people, tmp_path / "mgn", model=model, sampler=sampler, loss=loss, epochs=1, steps_per_epoch=1)
-    )
+    frozen = OptimizerSettings(learning_rate=0.01, freeze_epochs=1)
+    changes = {"model": model, "sampler": sampler, "loss": loss, "optimizer": frozen, "epochs": 1, "steps_per_epoch": 1}
+    out = train.run(quick(people, tmp_path / "mgn", **changes))
+    for name, batches in load_file(out / "model.safetensors").items():
+        if name.endswith("num_batches_tracked"):
+            assert int(batches) == name.startswith("heads"), "what was pre-trained is frozen"
     card = read_card(out)
     assert 0 < next(iter(card["metrics"].values()))["mAP"] <= 1
     embeddings = load(out, "cpu").embed(sorted((people / "query").glob("*.jpg")))

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from checkpoints import same
 from rewho.core.runtime import Interrupted
 from rewho.core.settings import DataSettings, EngineSettings, SamplerSettings
 from rewho.data.batches import PlanStream, load_batches
-from rewho.train.checkpoint import load_checkpoint
+from rewho.train.checkpoint import STATE, load_checkpoint
 from rewho.train.engine import launch
 from rewho.train.log import LOG
 from rewho.train.loop import train
@@ -25,15 +26,15 @@ from rewho.train.loop import train
 STOPS = sorted(np.random.default_rng(4).permutation(STEPS - 1)[:20].tolist())
 
 
-def two_processes(folder: Path, cuts: list[int], stops: list[int]) -> None:
+def two_processes(folder: Path, cuts: list[int], stops: list[int], **optimizer) -> None:
     """Start two ranks: an uninterrupted run, one run for every cut, and one that is told to stop again and again."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes.spawn(_work, args=(port, str(folder), cuts, stops), nprocs=2)
+    processes.spawn(_work, args=(port, str(folder), cuts, stops, optimizer), nprocs=2)
 
 
-def _work(rank: int, port: int, folder: str, cuts: list[int], stops: list[int]) -> None:
+def _work(rank: int, port: int, folder: str, cuts: list[int], stops: list[int], optimizer: dict) -> None:
     # What torchrun sets; Fabric then joins the processes instead of starting more.
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {
@@ -47,7 +48,9 @@ def _work(rank: int, port: int, folder: str, cuts: list[int], stops: list[int]) 
 
     def go(name: str, spoil=None) -> None:
         run = settings(Path(folder, name), data=DataSettings(workers=0))
-        train(make(run, engine, spoil=spoil), engine)
+        training = make(replace(run, optimizer=replace(run.optimizer, **optimizer)), engine, spoil=spoil)
+        train(training, engine)
+        torch.save(list(training.task.parameters()), Path(folder, f"{name}-{rank}.pt"))
         engine.fabric.barrier()
 
     go("whole")
@@ -78,6 +81,10 @@ def _work(rank: int, port: int, folder: str, cuts: list[int], stops: list[int]) 
         go("told")
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted((folder / "checkpoints").iterdir())
+
+
 def final(folder: Path) -> dict:
     step, state = load_checkpoint(folder / "checkpoints")
     assert step == STEPS
@@ -102,6 +109,17 @@ def test_a_stop_that_one_rank_sees_stops_both_at_twenty_points(both):
         said = [(both / f"told-{at}-{rank}.txt").read_text().split(" of ")[0] for rank in (0, 1)]
         assert said == [f"step {at + 1}"] * 2
     assert same(final(both / "told"), final(both / "whole"))
+
+
+def test_a_backbone_thaws_in_both_processes_at_once(tmp_path):
+    two_processes(tmp_path, cuts=[7, 15, 16], stops=[], kind="adam", freeze_epochs=1.5)
+    left, right = (torch.load(tmp_path / f"whole-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert same(left, right), "gradients of thawed weights are exchanged too"
+    states = [torch.load(checkpoint / STATE, weights_only=True) for checkpoint in checkpoints(tmp_path / "whole")]
+    weights = [state["parameters"]["backbone.0.weight"] for state in states]
+    assert [torch.equal(weight, weights[0]) for weight in weights] == [step < 15 for step in range(STEPS)]
+    for step in (7, 15, 16):
+        assert same(final(tmp_path / f"cut-{step}"), final(tmp_path / "whole")), f"cut after step {step}"
 
 
 @pytest.mark.slow

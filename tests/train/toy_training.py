@@ -98,6 +98,7 @@ def make(run: TrainSettings, engine: Engine, evaluate=None, task: nn.Module | No
         evaluate=score,
         keep_best=lambda: None,
         names=lambda batch: [f"picture-{int(row)}.jpg" for row in batch.rows],
+        pretrained=[task.backbone],
     )
 
 

@@ -204,6 +204,7 @@ def build_training(
     settings: LabelledSettings,
     engine: Engine,
     keep_best: Callable[[Mapping[str, float]], object],
+    pretrained: Iterable[nn.Module],
 ) -> Training:
     """Put together what the training loop needs.
 
@@ -216,6 +217,7 @@ def build_training(
         settings: Schedule, sampler, data.
         engine: Device and processes.
         keep_best: Called with the figures of an evaluation that is better than all before.
+        pretrained: The parts of the task that can be frozen in the beginning.
 
     Raises:
         UserError: The batch cannot be shared out to devices and passes.
@@ -251,6 +253,7 @@ def build_training(
         evaluate=evaluate_now,
         keep_best=lambda: keep_best(figures),
         names=lambda batch: [part.paths[int(row)] for row in batch.rows],
+        pretrained=tuple(pretrained),
     )
 
 

@@ -109,6 +109,7 @@ def run(settings: DistillSettings) -> Path:
         settings,
         engine,
         keep_best=lambda figures: _save(settings.out / "best", task, table, figures, settings, inputs),
+        pretrained=[model.backbone],
     )
     state = train(training, engine)
     if engine.fabric.is_global_zero:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ class Training:
         keep_best: Called when `mAP` is higher than ever before.
         names: Names the pictures of a batch, for messages.
         watch: Called with the steps taken and the mean loss terms of the epoch, in the process that speaks.
+        pretrained: Parts of the task that `optimizer.freeze_epochs` freezes: no gradients, layers as in evaluation.
     """
 
     task: nn.Module
@@ -82,6 +83,7 @@ class Training:
     keep_best: Callable[[], object]
     names: Callable[[Any], list[str]]
     watch: Callable[[int, Mapping[str, float]], object] = lambda _step, _means: None
+    pretrained: Sequence[nn.Module] = ()
 
 
 def train(training: Training, engine: Engine) -> State:
@@ -105,8 +107,9 @@ class _Run:
         self.state = self._restore()
         if self.settings.engine.compile:
             self.module.compile()
-        self.wrapped, self.wrapped_optimizer = self.fabric.setup(self.module, self.optimizer)
         self.total = self.settings.epochs * training.epoch_length
+        self.freezable = [p for part in training.pretrained for p in part.parameters() if p.requires_grad]
+        self._wrap()
 
     def run(self) -> State:
         """Take the steps that are left."""
@@ -139,18 +142,46 @@ class _Run:
                 progress.close()
         return state
 
+    @property
+    def _frozen_now(self) -> bool:
+        return self.state.step < self.settings.optimizer.freeze_epochs * self.training.epoch_length
+
+    def _wrap(self) -> None:
+        """Freeze or thaw what was pre-trained, as the step's number says, and wrap the task for several processes.
+
+        Processes agree on the gradients that they exchange when they wrap, so that they wrap again after a thaw. The
+        optimizer meets the thawed weights for the first time then, as if the training had begun there.
+
+        Raises:
+            UserError: Nothing is left to train.
+        """
+        self.frozen = self._frozen_now
+        for parameter in self.freezable:
+            parameter.requires_grad_(not self.frozen)
+        if not any(parameter.requires_grad for parameter in self.module.parameters()):
+            raise UserError(
+                "--optimizer.freeze_epochs",
+                expected="a head to train while the pre-trained part is frozen",
+                got="a model without one",
+                fix="Pass --optimizer.freeze_epochs 0, or a --model.head.",
+            )
+        self.wrapped, self.wrapped_optimizer = self.fabric.setup(self.module, self.optimizer)
+
     def _prepare_step(self) -> float:
-        """Set the learning rate and torch's generators, both from the step's number alone."""
+        """Set the learning rate, what is frozen, and torch's generators, all from the step's number alone."""
         step, settings = self.state.step, self.settings
         rate = learning_rate(settings.optimizer, step, self.training.epoch_length, settings.epochs)
-        frozen = step < settings.optimizer.freeze_epochs * self.training.epoch_length
-        set_learning_rate(self.optimizer, rate, frozen=frozen)
+        set_learning_rate(self.optimizer, rate)
+        if self.frozen != self._frozen_now:
+            self._wrap()
         torch.manual_seed(int(generator(settings.seed, "torch", step, self.fabric.global_rank).integers(2**62)))
         return rate
 
     def _forward_backward(self, batch: Any) -> dict[str, float]:  # noqa: ANN401 - batches are the stage's own
         """Add up the gradients of a batch in its parts; return mean loss terms and gradient norm over all processes."""
         self.wrapped.train()
+        for frozen in self.training.pretrained if self.frozen else ():
+            frozen.eval()
         parts = self.settings.sampler.accumulate
         batch = self.fabric.to_device(batch)
         sums: dict[str, Tensor] = {}

@@ -49,8 +49,6 @@ def learning_rate(settings: OptimizerSettings, step: int, steps_per_epoch: int, 
 def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: OptimizerSettings) -> Optimizer:
     """Return the optimizer over a backbone and its heads; each group remembers its `factor` of the learning rate.
 
-    The first group is what `set_learning_rate` can hold still.
-
     Raises:
         UserError: Unknown optimizer or schedule.
     """
@@ -73,14 +71,10 @@ def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: O
     )
 
 
-def set_learning_rate(optimizer: Optimizer, rate: float, *, frozen: bool = False) -> None:
-    """Give every parameter group its share of the learning rate, and the first, the backbone, none while it is frozen.
-
-    A rate of zero holds weights still without a state of its own to lose on a resume. The moments of the optimizer go
-    on, so that a thawed backbone does not begin with a jump.
-    """
-    for number, group in enumerate(optimizer.param_groups):
-        group["lr"] = 0.0 if frozen and number == 0 else rate * group["factor"]
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give every parameter group its share of the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
 
 
 def gradient_norm(module: nn.Module) -> torch.Tensor:

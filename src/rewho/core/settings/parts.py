@@ -145,7 +145,8 @@ class OptimizerSettings:
         step_factor: What `steps` multiplies the rate with.
         flat_epochs: Epoch at which `cosine` begins to fall; 0 is behind the warm-up.
         warmup_epochs: Epochs of linear warm-up from zero; may be a fraction.
-        freeze_epochs: Epochs in the beginning in which the pre-trained part does not move.
+        freeze_epochs: Epochs in the beginning in which the pre-trained part is frozen: its weights and running
+            statistics stay, and it costs a forward pass only.
     """
 
     kind: str = "sgd"
