@@ -217,12 +217,12 @@ def test_every_step_of_every_table_has_settings_that_exist():
         for step in (step for step in plan.steps.values() if step.stage != GIVEN):
             counted.add(step.name)  # tables share steps; these names are used for nothing else
             if ("data.share" in step.settings and step.name != "trip-lup-few-shot-10") or step.name in checked:
-                continue  # 160 steps differ in their share alone, which the next test looks at
+                continue  # 200 steps differ in their share alone, which the next test looks at
             values = read_recipe(step.recipe, smoke=True) if step.recipe else {}
             values |= step.resolved(folders) | plan.smoke.get(step.stage, {})
             checked[step.name] = fill(getattr(all_settings, table.CLASSES[step.stage]), values, step.stage)
-    shared = 2 + 3 + 4 * 4  # two encoders; BOT and two MGNs on ResNet-101; four methods from four origins
-    assert len(counted) == (4 + 7 + 14 + 4 + 4) + shared + 2 * (5 + 3 + 5 + 3) + 4 * 2 * 5 * 4
+    shared = 2 + 2 + 5 * 4  # two encoders; two MGNs on ResNet-101; five methods from four origins
+    assert len(counted) == (4 + 7 + 14 + 4 + 4) + shared + 2 * (5 + 3 + 5 + 3) + 5 * 2 * 5 * 4
     assert checked["mgn-table4-temperature-0.1"].model.pretrained == "runs/table4-temperature-0.1"
     few = checked["trip-lup-few-shot-10"]
     assert (few.data.share, few.data.share_by, few.model.pretrained) == (0.1, "images", "runs/moco-r50")
@@ -239,6 +239,26 @@ def test_table_six_has_every_share_of_people_and_of_pictures():
         assert float(settings["data.share"]) == int(row.label.split()[-2]) / 100
         origin = {"IN sup.": None, "IN unsup.": "{in-unsup}", "LUP unsup.": "{moco-r50}"}[row.label.split(", ")[1]]
         assert settings.get("model.pretrained") == origin
+
+
+@pytest.mark.parametrize("method", ["IDE", "Trip", "MGN", "BDB", "BoT"])
+def test_few_people_and_few_pictures_are_there_for_every_method_and_beginning(method):
+    plans = [read_plan(RECIPES / "luperson" / "tables" / f"{name}.yaml") for name in ("luperson6", "luperson6-methods")]
+    found = {
+        (row.label, float(settings["data.share"]), settings["data.share_by"], settings.get("model.pretrained"))
+        for plan in plans
+        for row in plan.rows
+        if row.label.startswith(method)
+        for settings in [plan.steps[row.model("market1501")].settings]
+    }
+    begun = {"none": "none", "IN sup.": None, "IN unsup.": "{in-unsup}", "LUP unsup.": "{moco-r50}"}
+    kinds = {"small-scale": "identities", "few-shot": "images"}
+    assert found == {
+        (f"{method}, {name}, {kind} {share} %", share / 100, by, weights)
+        for name, weights in begun.items()
+        for kind, by in kinds.items()
+        for share in (10, 30, 50, 70, 90)
+    }
 
 
 def test_the_tables_hold_the_papers_figures(shared):
