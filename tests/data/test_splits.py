@@ -1,13 +1,16 @@
 """Shares of a training set against the published lists and counts, and held-out people."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 
 from rewho.core.check import UserError
+from rewho.core.settings import DataSettings
+from rewho.data.benchmarks import read_settings
 from rewho.data.splits import (
     even_counts,
     hold_out,
@@ -153,6 +156,49 @@ def test_lists_of_another_data_set_are_refused():
         keep_identities(small(), [1, 500, 501])
     with pytest.raises(UserError, match=r"1 of 2 that are not in it: 'zzz\.jpg'"):
         keep_images(small(), ["000.jpg", "zzz.jpg"])
+
+
+def test_a_list_is_used_where_a_share_is(shared, counts, golden):
+    for name, root in (("market1501", "market1501"), ("cuhk03_np_detected", "cuhk03-np/detected")):
+        data = DataSettings(root=shared / "data" / root)
+        data = replace(data, share_list=golden / "few_ids" / name / "used_ids_0.10.txt")
+        training = read_settings(data).select("train")
+        expected = counts[name]["few_ids"]["0.10"]
+        assert len(np.unique(training.person_ids)) == expected["identities"]
+        assert len(training) == expected["images"]
+        assert name != "market1501" or (expected["identities"], expected["images"]) == (75, 1170)
+    pictures = golden / "few_ims" / "market1501_used_ims_0.10.txt"
+    few = read_settings(DataSettings(root=shared / "data" / "market1501", share_list=pictures)).select("train")
+    assert {PurePosixPath(path).name for path in few.paths} == set(read_image_list(pictures))
+    assert len(few) == 1293 and len(np.unique(few.person_ids)) == 751
+
+
+def own_folder(root, people=("a", "b")):
+    """A folder of people with two pictures each, and a CSV list of the same people under numbers."""
+    rows = [f"{name}/{number}.jpg,{person}" for person, name in enumerate(people, 1) for number in (1, 2)]
+    for row in rows:
+        file = root / "people" / row.split(",")[0]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (root / "people" / "list.csv").write_text("\n".join(["path,person", *rows]))
+    return root / "people"
+
+
+def test_wrong_uses_of_a_list(tmp_path):
+    file, root = tmp_path / "list.txt", own_folder(tmp_path)
+    numbered, named = DataSettings(root=root / "list.csv", share_list=file), DataSettings(root=root, share_list=file)
+    file.write_text("2\n")
+    assert len(read_settings(numbered)) == 2
+    with pytest.raises(UserError, match=r"both, with --data\.share 0\.5"):
+        read_settings(replace(numbered, share=0.5))
+    with pytest.raises(UserError, match="names of their own"):
+        read_settings(named)
+    file.write_text("2\n77\n")
+    with pytest.raises(UserError, match=r"--data\.share_list[\s\S]*1 of 2 that are not in it: '77'"):
+        read_settings(numbered)
+    file.write_text("3.jpg; 0; 0\n1.jpg; 1; 0\n")
+    with pytest.raises(UserError, match=r"1 of 2 that are not in it: '3\.jpg'"):
+        read_settings(named)
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.1, 10, float("nan")])

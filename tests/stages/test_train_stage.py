@@ -61,6 +61,24 @@ def test_changed_settings_or_data_are_refused_with_a_diff(model, people, tmp_pat
     train.run(quick(moved, folder))  # the same pictures in another place are the same data
 
 
+def test_another_list_is_other_data_and_the_same_list_elsewhere_is_not(people, tmp_path):
+    of_files = [file.name[:4] for file in (people / "bounding_box_train").glob("*.jpg")]
+    ids = sorted(set(of_files))
+    lists = [tmp_path / name for name in ("first.txt", "moved.txt", "other.txt")]
+    for file, listed in zip(lists, (ids[:4], ids[:4], ids[1:5]), strict=True):
+        file.write_text("\n".join(listed))
+
+    def settings(file):
+        data = DataSettings(root=people, share_list=file, workers=0)
+        return quick(people, tmp_path / "out", data=data, epochs=1, steps_per_epoch=1, evaluate_every=-1)
+
+    out = train.run(settings(lists[0]))
+    assert load_model(out)[1]["trained_on"]["images"] == sum(name in ids[:4] for name in of_files)
+    train.run(settings(lists[1]))
+    with pytest.raises(UserError, match=r"inputs\.data"):
+        train.run(settings(lists[2]))
+
+
 def test_an_allowed_change_is_logged_and_goes_on(model, people, tmp_path, capsys):
     folder = tmp_path / "model"
     shutil.copytree(model, folder)

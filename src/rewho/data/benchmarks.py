@@ -29,7 +29,7 @@ from rewho.data.market_layout import (
 )
 from rewho.data.msmt17 import VERSION_FOLDERS, has_msmt17_lists, read_msmt17
 from rewho.data.own_pictures import read_csv, read_folder
-from rewho.data.splits import hold_out, select_share
+from rewho.data.splits import hold_out, keep_listed, select_share
 from rewho.data.table import ImageTable
 
 LAYOUTS: dict[str, Callable[[DataSettings], ImageTable]] = {
@@ -100,7 +100,7 @@ def read(
 
 
 def read_settings(settings: DataSettings) -> ImageTable:
-    """Read the data set that `settings` describe, hold people out and keep a share where they say so, in that order.
+    """Read the data set that `settings` describe, hold people out and keep a share or a list, in that order.
 
     Raises:
         UserError: Anything wrong with the folder, its files or the settings.
@@ -115,6 +115,15 @@ def read_settings(settings: DataSettings) -> ImageTable:
     )
     if settings.hold_out:
         table = hold_out(table, settings.hold_out, settings.split_seed)
+    if settings.share_list is not None:
+        if settings.share != 1:
+            raise UserError(
+                "--data.share_list",
+                expected="a list, or a share that is drawn",
+                got=f"both, with --data.share {settings.share:g}",
+                fix="Leave one of them out.",
+            )
+        return keep_listed(table, settings.share_list)
     if settings.share != 1:
         table = select_share(table, settings.share, settings.share_by, settings.split_seed)
     return table

@@ -211,6 +211,40 @@ def keep_images(table: ImageTable, names: Collection[str]) -> ImageTable:
     return table.rows(keep)
 
 
+def keep_listed(table: ImageTable, file: Path | str) -> ImageTable:
+    """Keep what a published list names in the training set, some people or some pictures; the rest stays as it is.
+
+    Args:
+        table: A data set.
+        file: A list that `read_identity_list` or `read_image_list` reads; its first line tells which of them.
+
+    Raises:
+        UserError: No such list, a wrong one, or one that names what is not in the training set.
+
+    Example:
+        >>> import tempfile
+        >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("train", "train"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "people.txt").write_text("9")
+        ...     keep_listed(table, Path(folder, "people.txt")).paths
+        ('b.jpg',)
+    """
+    if ";" in _lines(Path(file))[0]:
+        kept = keep_images(table, read_image_list(file))
+    elif table.person_names:
+        raise UserError(
+            str(file),
+            expected=f"a list of pictures, as the people of {table.name} go by names of their own",
+            got="a list of numbers of people",
+            fix="Write lines like 'FILE NAME; 0; 0'.",
+        )
+    else:
+        kept = keep_identities(table, read_identity_list(file))
+    rows = training_rows(kept)
+    people = len(np.unique(kept.person_ids[rows]))
+    return kept.with_notes(f"Listed in {Path(file).name}: {len(rows):,} training images of {people:,} people.")
+
+
 def _whole_share(count: int, share: float) -> int:
     return int(count * Fraction(repr(float(share))))
 
@@ -268,7 +302,7 @@ def _wrong_line(file: Path, form: str, bad: Sequence[str]) -> UserError:
 
 def _not_in_training(table: ImageTable, what: str, unknown: list[str], wanted: int) -> UserError:
     return UserError(
-        f"list of {what}",
+        f"--data.share_list, list of {what}",
         expected=f"{what} of the training set of {table.name}",
         got=f"{len(unknown):,} of {wanted:,} that are not in it: {first_three(unknown)}",
         fix="Check that list and data set belong together (same data set, boxes, version and file naming).",

@@ -34,12 +34,14 @@ from rewho.rank.metrics import evaluate
 from rewho.train.engine import Engine
 from rewho.train.loop import Training
 
-# May differ between a run and its continuation: they change where and how fast, not what comes out.
+# May differ between a run and its continuation: they change where and how fast, not what comes out; what the data and a
+# list hold is in the digest of the data.
 FREE_SETTINGS = (
     "out",
     "resume",
     "allow_config_change",
     "data.root",
+    "data.share_list",
     "data.workers",
     "data.memory_gb",
     "engine",

@@ -24,7 +24,7 @@ from rewho.pipeline.foreign_teachers import Teacher, open_teacher
 from rewho.pipeline.teachers import check_one_per_view, find_teachers
 from rewho.pipeline.training import training_part
 
-FREE_SETTINGS = ("out", "teachers", "data.root", "data.workers", "data.memory_gb", "batch", "engine")
+FREE_SETTINGS = ("out", "teachers", "data.root", "data.share_list", "data.workers", "data.memory_gb", "batch", "engine")
 
 
 def run(settings: RepresentSettings) -> Path:

@@ -21,6 +21,8 @@ class DataSettings:
         train_with_val: MSMT17: train on train+val (32,621 images) rather than on train alone (30,248 images).
         share: Share of the training set to keep, 0 to 1.
         share_by: identities (small-scale: some people, all their images) or images (few-shot: all people, few images).
+        share_list: File that lists what to keep instead of a share: LUPerson's published lists of people (a number per
+            line) or of pictures (`name; label; camera`).
         split_seed: Seed that draws the share.
         hold_out: Hold this many training identities out as a query and gallery of their own, for data without a test
             part; 0 uses the data set's own test part.
@@ -36,6 +38,7 @@ class DataSettings:
     train_with_val: bool = True
     share: float = 1.0
     share_by: str = "identities"
+    share_list: Path | None = None
     split_seed: int = 1
     hold_out: int = 0
     memory_gb: float = 4.0
