@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
+from rewho.data import picture_sources
 from rewho.data.picture_sources import channel_statistics, hold_in_memory, open_pictures
+from rewho.data.pictures import decode
 from rewho.data.shard_writer import example_set
 from rewho.data.shards import CropSet
 
@@ -66,6 +68,27 @@ def test_smaller_shares_are_parts_of_larger_ones(tmp_path):
     assert "20 of them kept" in pictures.share(0.5, 1).summary()
     with pytest.raises(UserError, match="share"):
         pictures.share(0.0, 1)
+
+
+def test_a_share_is_held_in_memory_and_nothing_else(tmp_path, monkeypatch):
+    example_set(tmp_path / "set")
+    pictures = open_pictures([folder(tmp_path / "a", 20), tmp_path / "set", folder(tmp_path / "b", 30, 100)])
+    share = pictures.share(0.5, seed=1)
+    expected = [share[row].copy() for row in range(len(share))]
+    inside = len(CropSet.open(tmp_path / "set"))
+    files = [row for row, kept in enumerate(share.rows) if not 20 <= kept < 20 + inside]
+    assert 0 < len(files) < len(share)
+    assert hold_in_memory(share, 0.0) == 0
+    assert hold_in_memory(share, 1.0) == sum(expected[row].nbytes for row in files)
+    decoded = []
+    monkeypatch.setattr(picture_sources, "decode", lambda file: decoded.append(file) or decode(file))
+    for row, picture in enumerate(expected):
+        np.testing.assert_array_equal(share[row], picture)
+    assert decoded == []
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(share))[files[-1]], expected[files[-1]])
+    for row in range(len(pictures)):  # those that are not of the share are still there
+        assert pictures[row].shape[2] == 3
+    assert len(decoded) == 50 - len(files)
 
 
 def test_statistics_weigh_every_picture_the_same(tmp_path):

@@ -54,27 +54,34 @@ class FilePictures:
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         self.root, self.names = root, tuple(names)
-        self._held: Pictures | None = None
+        self._held, self._held_rows = Pictures([]), np.empty(0, np.int64)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
-        return decode(self.root / self.names[row]) if self._held is None else self._held[row]
+        place = int(np.searchsorted(self._held_rows, row))
+        if place < len(self._held_rows) and self._held_rows[place] == row:
+            return self._held[place]
+        return decode(self.root / self.names[row])
 
     def name(self, row: int) -> str:
         """Return the file's path."""
         return str(self.root / self.names[row])
 
-    def hold(self, memory_gb: float, progress: Callable[[int, int], None] | None = None) -> int:
-        """Decode all pictures into memory if they fit; returns the bytes that they take, 0 where they do not fit.
+    def hold(
+        self, rows: NDArray[np.int64], memory_gb: float, progress: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Decode pictures into memory if they fit; returns the bytes that they take, 0 where they do not fit.
 
         Args:
+            rows: Which pictures, ascending.
             memory_gb: Most memory for them, in gigabytes.
             progress: Called with (done, total) while they are decoded.
         """
-        held = Pictures([self.root / name for name in self.names], memory_gb, progress=progress)
-        self._held = held if held.in_memory else None
+        held = Pictures([self.root / self.names[row] for row in rows], memory_gb, progress=progress)
+        if held.in_memory:
+            self._held, self._held_rows = held, rows
         return held.bytes
 
 
@@ -175,19 +182,24 @@ def _open(folder: Path) -> tuple[PictureSource, str]:
 def hold_in_memory(
     pictures: JoinedPictures, memory_gb: float, progress: Callable[[int, int], None] | None = None
 ) -> int:
-    """Decode the files of all sources into memory, each if it fits as a whole; returns the bytes taken.
+    """Decode the kept files of all sources into memory, those of a source if they all fit; returns the bytes taken.
 
-    Crop sets are mapped into memory anyway, and a share of the pictures is decoded at each access.
+    Crop sets are mapped into memory anyway.
 
     Args:
         pictures: The sources.
         memory_gb: Most memory for decoded pictures, in gigabytes.
         progress: Called with (done, total) of each source while it is decoded.
     """
-    taken = 0
-    for source in pictures.sources if pictures.rows is None else ():
+    taken = begin = 0
+    for source in pictures.sources:
+        rows = np.arange(len(source))
+        if pictures.rows is not None:
+            first, last = np.searchsorted(pictures.rows, [begin, begin + len(source)])
+            rows = pictures.rows[first:last] - begin
         if isinstance(source, FilePictures):
-            taken += source.hold(max(0.0, memory_gb - taken / 1e9), progress)
+            taken += source.hold(rows, max(0.0, memory_gb - taken / 1e9), progress)
+        begin += len(source)
     return taken
 
 
