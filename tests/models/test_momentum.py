@@ -10,7 +10,7 @@ from torch import nn
 
 from rewho.core.check import UserError
 from rewho.losses.contrastive import contrastive_scores, info_nce
-from rewho.models.momentum import KeyQueue, MomentumContrast, ProjectionHead, follow
+from rewho.models.momentum import KeyQueue, MomentumContrast, ProjectionHead, follow, key_momentum
 from rewho.models.split_norm import split_batch_norm
 
 
@@ -52,6 +52,15 @@ def test_momentum_update_equals_golden(shared):
             follow(follower, leader, momentum)
             for layer, expected in weights(f"key_after_step{step}").items():
                 torch.testing.assert_close(follower.state_dict()[layer], expected, atol=1e-7, rtol=0)
+
+
+def test_the_momentum_stays_or_rises_to_one_by_half_a_cosine():
+    shares = [step / 8 for step in range(9)]
+    assert {key_momentum(0.99, share) for share in shares} == {0.99}
+    rising = [key_momentum(0.99, share, "cosine") for share in shares]
+    assert rising == sorted(rising) and (rising[0], rising[-1]) == (0.99, 1.0)
+    assert rising[4] == pytest.approx(0.995)
+    assert [1 - high for high in rising[::-1]] == pytest.approx([low - 0.99 for low in rising], abs=1e-12)
 
 
 def encoder() -> nn.Sequential:

@@ -51,6 +51,15 @@ def test_the_papers_eight_devices_normalise_320_pictures_each():
     assert small.sampler.batch % small.contrast.norm_group == 0
 
 
+def test_the_transformer_has_the_rates_and_the_stability_of_moco_v3():
+    vit = settings("moco-vit-s")
+    assert (vit.contrast.freeze_patches, vit.contrast.head_norm) == (True, True)
+    assert (vit.contrast.momentum, vit.contrast.momentum_schedule) == (0.99, "cosine")
+    assert (vit.optimizer.kind, vit.optimizer.weight_decay, vit.optimizer.warmup_epochs) == ("adamw", 0.1, 40)
+    assert (vit.optimizer.learning_rate, vit.contrast.reference_batch) == (1.5e-4, 256)
+    assert vit.sampler.batch % vit.contrast.norm_group == 0
+
+
 def test_mgn_is_frozen_while_the_rate_warms_up():
     optimizer = settings("mgn", TrainSettings).optimizer
     assert (optimizer.freeze_epochs, optimizer.warmup_epochs, optimizer.flat_epochs) == (10, 10, 30)

@@ -1,5 +1,6 @@
 """Pre-training on pictures without labels: exact resume, what it leaves and says, what begins from it."""
 
+import math
 import os
 import socket
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as processes
-from cut_runs import cut, last, lose
+from cut_runs import cut, last, lose, state_after
 from safetensors.torch import load_file
 
 from checkpoints import same
@@ -69,6 +70,22 @@ def test_a_run_that_was_cut_ends_with_the_same_bits(people, encoder, tmp_path, s
     assert read_log(tmp_path / "cut") == read_log(encoder)
     for name in ("model.safetensors", "model.json"):
         assert (tmp_path / "cut" / name).read_bytes() == (encoder / name).read_bytes()
+
+
+def test_a_rising_momentum_is_where_it_was_after_a_cut(people, tmp_path):
+    def rising(out):
+        contrast = replace(settings(people, out).contrast, momentum=0.5, momentum_schedule="cosine")
+        return settings(people, out, contrast=contrast)
+
+    whole = pretrain.run(rising(tmp_path / "whole"))
+    pretrain.run(rising(cut(whole, tmp_path / "cut", 3)))
+    assert same(last(tmp_path / "cut"), last(whole))
+    before, after = (checkpoint["parameters"] for checkpoint in (state_after(whole, 5), last(whole)))
+    # The last of 6 steps: 5/6 of the cosine. What the key encoder took over is part of what it lacked.
+    name = "contrast.{}projection.layers.0.weight"
+    own, leader = before[name.format("key_")], before[name.format("")]
+    share = 0.5 * 0.5 * (1 + math.cos(math.pi * 5 / 6))
+    torch.testing.assert_close(after[name.format("key_")], own + share * (leader - own))
 
 
 def test_what_a_resume_needs_is_in_the_checkpoint(encoder):

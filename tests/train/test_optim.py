@@ -49,13 +49,28 @@ def test_constant_and_unknown_schedules():
         build_optimizer(nn.Linear(2, 2), [], OptimizerSettings(kind="sdg"))
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam"])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
 def test_heads_learn_at_their_own_rate(kind):
     backbone, head = nn.Linear(2, 2), nn.Linear(2, 2)
     optimizer = build_optimizer(backbone, [head], OptimizerSettings(kind=kind, head_factor=10))
     set_learning_rate(optimizer, 0.01)
     assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.1]
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
+
+
+def test_decoupled_weight_decay_is_apart_from_the_gradient():
+    """A first step of AdamW is the rate in the gradient's direction, and the decay's share of the weight besides."""
+    layer = nn.Linear(2, 1, bias=False)
+    nn.init.constant_(layer.weight, 2.0)
+    decay = {"learning_rate": 0.1, "weight_decay": 0.5}
+    for kind, expected in (("adamw", [2 - 0.1 - 0.1 * 0.5 * 2, 2 - 0.1 * 0.5 * 2]), ("adam", [1.9, 1.9])):
+        moved = nn.Linear(2, 1, bias=False)
+        moved.load_state_dict(layer.state_dict())
+        optimizer = build_optimizer(moved, [], OptimizerSettings(kind=kind, **decay))
+        moved.weight.grad = torch.tensor([[3.0, 0.0]])
+        optimizer.step()
+        assert moved.weight.flatten().tolist() == pytest.approx(expected, abs=1e-5)
+        assert optimizer.defaults["fused"]
 
 
 def test_gradient_norm_is_that_of_all_gradients():

@@ -10,6 +10,7 @@ Letters: N pictures of all processes, n of this one, K keys in the queue, D embe
 from __future__ import annotations
 
 import copy
+import math
 from typing import NamedTuple
 
 import torch
@@ -113,6 +114,23 @@ def _own(whole: Tensor, count: int) -> Tensor:
     """Return this process's `count` rows of what all processes hold."""
     rank = distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
     return whole[rank * count : (rank + 1) * count]
+
+
+def key_momentum(start: float, done: float, schedule: str = "constant") -> float:
+    """Return the key encoder's momentum after a share of the steps, a pure function of it.
+
+    Args:
+        start: The momentum of the first step.
+        done: Share of all steps that were taken, 0 to 1.
+        schedule: constant, or cosine: rises to 1 by half a cosine (MoCo v3).
+
+    Example:
+        >>> [round(key_momentum(0.99, done, "cosine"), 4) for done in (0, 0.5, 1)]
+        [0.99, 0.995, 1.0]
+    """
+    if schedule == "constant":
+        return start
+    return 1 - (1 - start) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Contrast(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_choice
 from rewho.core.progress import say
 from rewho.core.runtime import generator
 from rewho.core.settings import ContrastAugmentSettings, ContrastSettings
@@ -17,7 +17,7 @@ from rewho.data.batches import Plan
 from rewho.data.contrast_augment import apply_view, draw_view
 from rewho.data.picture_sources import JoinedPictures
 from rewho.losses.contrastive import contrastive_scores, info_nce, share_found
-from rewho.models.momentum import MomentumContrast
+from rewho.models.momentum import MomentumContrast, key_momentum
 from rewho.models.single_view import SingleViewModel
 from rewho.models.split_norm import split_batch_norm
 
@@ -100,13 +100,25 @@ class ContrastTask(nn.Module):
         super().__init__()
         if settings.freeze_patches:
             _freeze_patches(encoder)
-        momentum = settings.momentum ** (1 / passes)
+        check_choice("--contrast.momentum_schedule", settings.momentum_schedule, ("constant", "cosine"))
+        self.settings, self.passes = settings, passes
         self.contrast = MomentumContrast(
-            encoder, encoder.settings.embedding, settings.projection, settings.queue, momentum, settings.head_norm
+            encoder,
+            encoder.settings.embedding,
+            settings.projection,
+            settings.queue,
+            settings.momentum,
+            settings.head_norm,
         )
+        self.set_progress(0.0)
         self.temperature = settings.temperature
         if settings.norm_group:
             split_batch_norm(self.contrast, settings.norm_group)
+
+    def set_progress(self, done: float) -> None:
+        """Set the key encoder's momentum to that of a share of the training, 0 to 1."""
+        momentum = key_momentum(self.settings.momentum, done, self.settings.momentum_schedule)
+        self.contrast.momentum = momentum ** (1 / self.passes)
 
     @property
     def encoder(self) -> SingleViewModel:

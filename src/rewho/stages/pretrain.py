@@ -171,6 +171,7 @@ def _training(
         keep_best=lambda: save(settings.out / "best", figures),
         names=lambda batch: [pictures.name(int(row)) for row in batch.rows],
         watch=lambda step, means: watch(means, filled=step - plans.epoch_length() >= full),
+        prepare=task.set_progress,
         pretrained=[encoder.backbone],
     )
 

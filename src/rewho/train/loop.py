@@ -70,6 +70,7 @@ class Training:
         keep_best: Called when `mAP` is higher than ever before.
         names: Names the pictures of a batch, for messages.
         watch: Called with the steps taken and the mean loss terms of the epoch, in the process that speaks.
+        prepare: Called before each step with the share of all steps that were taken.
         pretrained: Parts of the task that `optimizer.freeze_epochs` freezes: no gradients, layers as in evaluation.
     """
 
@@ -83,6 +84,7 @@ class Training:
     keep_best: Callable[[], object]
     names: Callable[[Any], list[str]]
     watch: Callable[[int, Mapping[str, float]], object] = lambda _step, _means: None
+    prepare: Callable[[float], object] = lambda _done: None
     pretrained: Sequence[nn.Module] = ()
 
 
@@ -168,10 +170,11 @@ class _Run:
         self.wrapped, self.wrapped_optimizer = self.fabric.setup(self.module, self.optimizer)
 
     def _prepare_step(self) -> float:
-        """Set the learning rate, what is frozen, and torch's generators, all from the step's number alone."""
+        """Set learning rate, what is frozen, the task's own course and torch's generators, from the step's number."""
         step, settings = self.state.step, self.settings
         rate = learning_rate(settings.optimizer, step, self.training.epoch_length, settings.epochs)
         set_learning_rate(self.optimizer, rate)
+        self.training.prepare(step / self.total)
         if self.frozen != self._frozen_now:
             self._wrap()
         torch.manual_seed(int(generator(settings.seed, "torch", step, self.fabric.global_rank).integers(2**62)))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from rewho.core.check import check_choice
 from rewho.core.settings import OptimizerSettings
@@ -53,14 +53,15 @@ def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: O
         UserError: Unknown optimizer or schedule.
     """
     check_choice("--optimizer.schedule", settings.schedule, SCHEDULES)
-    check_choice("--optimizer.kind", settings.kind, ("sgd", "adam"))
+    check_choice("--optimizer.kind", settings.kind, ("sgd", "adam", "adamw"))
     of_heads = [parameter for head in heads for parameter in head.parameters() if parameter.requires_grad]
     of_backbone = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     groups = [{"params": of_backbone, "factor": 1.0}, {"params": of_heads, "factor": settings.head_factor}]
     # One pass over each weight instead of ten; Adam alone took a third of a ResNet-18's small step on a CPU without it.
     fused = all(parameter.device.type in {"cpu", "cuda"} for parameter in of_backbone + of_heads)
-    if settings.kind == "adam":
-        return Adam(groups, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused or None)
+    if settings.kind != "sgd":
+        kind = AdamW if settings.kind == "adamw" else Adam
+        return kind(groups, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused or None)
     return SGD(
         groups,
         settings.learning_rate,

@@ -135,7 +135,7 @@ class OptimizerSettings:
     """Optimizer and learning-rate schedule; lengths in epochs are turned into steps (FD section 4.1).
 
     Args:
-        kind: sgd or adam.
+        kind: sgd, adam, or adamw, whose weight decay is apart from the gradient.
         learning_rate: Rate at the start (after warm-up).
         momentum: Momentum of SGD.
         nesterov: Nesterov momentum.

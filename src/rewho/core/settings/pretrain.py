@@ -70,6 +70,7 @@ class ContrastSettings:
         temperature: What similarities are divided by; 0.07 in the paper, 0.1 in its published script.
         queue: Keys to tell a picture from; any number.
         momentum: Share of its own weights that the key encoder keeps at a step.
+        momentum_schedule: constant, or cosine, which lets the momentum rise to 1 by half a cosine (MoCo v3).
         projection: Length of the vectors that are compared.
         norm_group: Pictures that share a batch normalisation while training, on however many devices; 0 normalises
             each device's part of a batch as a whole, which lets a single device cheat.
@@ -83,6 +84,7 @@ class ContrastSettings:
     temperature: float = 0.07
     queue: int = 65536
     momentum: float = 0.999
+    momentum_schedule: str = "constant"
     projection: int = 128
     norm_group: int = 32
     reference_batch: int = 2560
