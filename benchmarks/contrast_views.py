@@ -1,8 +1,10 @@
 """Speed of making two views of a picture for contrastive learning, beside torchvision's on Pillow pictures, one thread.
 
 Unusual: as in augmentation.py all sides are timed in turns within one run, and time is the thread's own CPU time. Like
-is compared with like: from decoded pictures to a uint8 batch on both sides, and to a normalised float batch on both.
-torchvision appears twice: with its own blur, and with Pillow's, which MoCo's and LUPerson's code calls and is faster.
+is compared with like: from decoded pictures to a uint8 batch on both sides, to a normalised float batch on both, and
+from a crop set on disk, decoding included, with what really runs in the workers. Last as each is used: rewho's batches
+stay uint8, because the network normalises on its device, and torchvision's are normalised floats. torchvision appears
+twice: with its own blur, and with Pillow's, which MoCo's and LUPerson's code calls and is faster.
 
     python benchmarks/contrast_views.py --out contrast-views.json
 """
@@ -13,9 +15,12 @@ import argparse
 import json
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,18 +29,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torchvision.transforms import v2
 
+from pretrain_step import write_crops
 from rewho.core.runtime import generator
 from rewho.core.settings import ContrastAugmentSettings
+from rewho.data.batches import Plan
 from rewho.data.contrast_augment import CONTRAST_PRESETS, apply_view, draw_view
+from rewho.data.picture_sources import open_pictures
+from rewho.data.shards import CropSet
+from rewho.pipeline.contrasting import ContrastPreparation
 
 MEAN, STD = (0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505)
 SIZE, BATCH = (256, 128), 64
-
-
-def pictures(count: int) -> list[NDArray[np.uint8]]:
-    """Return smooth noise as large as crops from street video often are, 192 x 80."""
-    rng = generator(1, "benchmark pictures")
-    return [cv2.resize(rng.integers(0, 256, (24, 10, 3), np.uint8), (80, 192)) for _ in range(count)]
+OURS = "rewho"
 
 
 def torchvision_chain(settings: ContrastAugmentSettings, pillow_blur: bool, normalise: bool) -> v2.Compose:
@@ -63,14 +68,21 @@ def torchvision_chain(settings: ContrastAugmentSettings, pillow_blur: bool, norm
     return v2.Compose([*steps, v2.RandomErasing(settings.erase, area, (0.3, 1 / 0.3), value=0)])
 
 
-def contenders(settings: ContrastAugmentSettings) -> dict[str, Callable[[], object]]:
-    """Return what is timed, by name; each call makes both views of one batch."""
-    images = pictures(BATCH)
+def contenders(settings: ContrastAugmentSettings, folder: Path) -> dict[str, dict[str, Callable[[], object]]]:
+    """Return what is timed, by what it starts from and gives; each call makes both views of one batch.
+
+    Args:
+        settings: The augmentation.
+        folder: A crop set.
+    """
+    crops = CropSet.open(folder)
+    images = [crops[row] for row in range(BATCH)]
     pillow = [Image.fromarray(image) for image in images]
     rng = generator(1, "benchmark draws")
     colour = tuple(255 * value for value in MEAN)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     scale, offset = 1 / (255 * std), -mean / std
+    prepare, rows = ContrastPreparation(open_pictures([folder]), SIZE, settings, 1, colour), np.arange(BATCH)
 
     def view() -> NDArray[np.uint8]:
         return apply_view(images, draw_view(settings, BATCH, SIZE, rng), settings, colour)
@@ -78,31 +90,39 @@ def contenders(settings: ContrastAugmentSettings) -> dict[str, Callable[[], obje
     def normalised() -> torch.Tensor:
         return torch.from_numpy(view()).permute(0, 3, 1, 2).contiguous().float().mul_(scale).add_(offset)
 
-    def theirs(pillow_blur: bool, normalise: bool) -> Callable[[], object]:
-        chain = torchvision_chain(settings, pillow_blur, normalise)
-        return lambda: [torch.stack([chain(picture) for picture in pillow]) for _ in range(2)]
+    def from_disk() -> object:
+        return prepare(Plan(0, 0, rows), slice(0, BATCH))
+
+    def decoded() -> list[Image.Image]:
+        return [Image.open(BytesIO(crops.bytes(row))).convert("RGB") for row in range(BATCH)]
+
+    def theirs(*, normalise: bool, source: Callable[[], list[Image.Image]] = lambda: pillow) -> dict[str, Any]:
+        def both(chain: v2.Compose) -> object:
+            people = source()
+            return [torch.stack([chain(picture) for picture in people]) for _ in range(2)]
+
+        own, pillows = (torchvision_chain(settings, pillow_blur, normalise) for pillow_blur in (False, True))
+        return {"torchvision": lambda: both(own), "torchvision with Pillow's blur": lambda: both(pillows)}
 
     return {
-        "rewho, uint8": lambda: (view(), view()),
-        "torchvision, uint8": theirs(False, False),
-        "torchvision with Pillow's blur, uint8": theirs(True, False),
-        "rewho, normalised float": lambda: (normalised(), normalised()),
-        "torchvision, normalised float": theirs(False, True),
-        "torchvision with Pillow's blur, normalised float": theirs(True, True),
+        "decoded pictures to uint8": {OURS: lambda: (view(), view()), **theirs(normalise=False)},
+        "decoded pictures to floats": {OURS: lambda: (normalised(), normalised()), **theirs(normalise=True)},
+        "crop set to uint8": {OURS: from_disk, **theirs(normalise=False, source=decoded)},
+        "crop set, as each is used": {OURS: from_disk, **theirs(normalise=True, source=decoded)},
     }
 
 
-def measure(named: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Time each contender once per round, in turns; return the median of CPU milliseconds per view."""
-    times: dict[str, list[float]] = {name: [] for name in named}
-    for call in named.values():
-        call()  # fills caches
-    for _ in range(rounds):
-        for name, call in named.items():
-            start = time.thread_time()
-            call()
-            times[name].append(1000 * (time.thread_time() - start) / (2 * BATCH))
-    return {name: statistics.median(spent) for name, spent in times.items()}
+def measure(groups: dict[str, dict[str, Callable[[], object]]], rounds: int) -> dict[str, dict[str, float]]:
+    """Time each contender once per round, in turns; return the medians of CPU milliseconds per view."""
+    times: dict[str, dict[str, list[float]]] = {group: {name: [] for name in calls} for group, calls in groups.items()}
+    for number in range(rounds + 1):
+        for group, calls in groups.items():
+            for name, call in calls.items():
+                start = time.thread_time()
+                call()
+                if number:  # the first round fills caches
+                    times[group][name].append(1000 * (time.thread_time() - start) / (2 * BATCH))
+    return {group: {name: statistics.median(spent) for name, spent in found.items()} for group, found in times.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -113,14 +133,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     results = {}
-    for preset in ("-CJ+RE", "default"):
-        figures = measure(contenders(CONTRAST_PRESETS[preset]), options.rounds)
-        print(f"\n{preset}: 192 x 80 -> 256 x 128, CPU ms per view, median of {options.rounds} batches of {BATCH}")
-        for name, spent in figures.items():
-            ours = figures["rewho, uint8" if name.endswith("uint8") else "rewho, normalised float"]
-            print(f"  {name:52s}{spent:8.3f}{spent / ours:8.1f} x")
-        print(f"  as each is used: {figures['torchvision, normalised float'] / figures['rewho, uint8']:.1f} x")
-        results[preset] = figures
+    with tempfile.TemporaryDirectory() as folder:
+        crops = write_crops(Path(folder), BATCH)
+        for preset in ("-CJ+RE", "default"):
+            results[preset] = figures = measure(contenders(CONTRAST_PRESETS[preset], crops), options.rounds)
+            print(f"\n{preset}: 192 x 80 -> 256 x 128, CPU ms per view, median of {options.rounds} batches of {BATCH}")
+            for group, found in figures.items():
+                for name, spent in found.items():
+                    print(f"  {group:28s}{name:32s}{spent:8.3f}{spent / found[OURS]:8.1f} x")
     if options.out:
         options.out.write_text(json.dumps({"batch": BATCH, "cpu_ms_per_view": results}, indent=1) + "\n")
 
