@@ -1,104 +1,146 @@
-"""A training step of MGN beside its backbone and its heads measured bare, on random tensors, in one run.
+"""A step of `rewho train` with MGN beside its backbone and its heads measured bare, in one run, in turns.
 
-The backbone is the trunk with its three branches, forward and backward on a plain sum; the heads are the eight heads,
-their classifiers and losses, forward and backward on fixed maps. Time is the process's CPU time on one thread, or
-synchronised wall time on a GPU.
+The command itself runs, on rendered people: workers, transfer, checks of loss and gradient, the log. The bare backbone
+is the trunk with its three branches, forward and backward, from random floats and with given gradients; the bare heads
+are the eight heads with their classifiers and losses, forward and backward, on given maps; each with its part of the
+optimizer.
 
-    python benchmarks/mgn_step.py --backbone resnet18 --size 192 64 --batch 16
+    python benchmarks/mgn_step.py --backbone resnet18 --size 192 64 --batch 16 --threads 1
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from rewho.core.settings import LossSettings, ModelSettings
+from rewho.core.settings import (
+    DataSettings,
+    EngineSettings,
+    LossSettings,
+    ModelSettings,
+    OptimizerSettings,
+    SamplerSettings,
+    TrainSettings,
+)
 from rewho.data.batches import Batch
-from rewho.models.kinds import build_model
-from rewho.models.mgn import STRIPES, MultipleGranularityModel
+from rewho.data.synthetic import write_people
+from rewho.models.mgn import MultipleGranularityModel
+from rewho.pipeline import training
+from rewho.stages import train
 from rewho.stages.train import IdentityTask
+from rewho.train.engine import launch
+from rewho.train.optim import build_optimizer
+from timed_run import Plan, in_turns, time_command
+
+PER_PERSON = 4
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--size", type=int, nargs=2, default=(192, 64))
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--embedding", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    size = (options.size[0], options.size[1])
-    settings = ModelSettings(kind="mgn", backbone=options.backbone, embedding=options.embedding)
-    model = build_model(settings, size)
-    assert isinstance(model, MultipleGranularityModel)
-    loss = LossSettings(identity=0.125, triplet=0.2, classifier="circle", margin=0.0)
-    task = IdentityTask(model, 751, loss).to(device, memory_format=torch.channels_last).train()
-    images = torch.randint(0, 256, (options.batch, *size, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
-    labels = torch.arange(options.batch, device=device) // 4
-    nothing = torch.zeros(options.batch, device=device)
-    batch = Batch(images, labels, labels, nothing, nothing)
-    shared = model.feature_map(images)
-    map_shape = model.branches[0](shared).shape
-    maps = torch.randn(len(STRIPES), *map_shape, device=device).contiguous(memory_format=torch.contiguous_format)
-
-    def backbone() -> None:
-        trunk = model.feature_map(images)
-        torch.stack([branch(trunk).sum() for branch in model.branches]).sum().backward()
-
-    def heads() -> None:
-        branches, model.branches = model.branches, torch.nn.ModuleList(Given(part) for part in maps)
-        before, model.feature_map = model.feature_map, lambda _images: shared.detach()  # type: ignore[method-assign]
-        task(batch)["total"].backward()
-        model.branches, model.feature_map = branches, before  # type: ignore[method-assign]
-
-    def whole() -> None:
-        task(batch)["total"].backward()
-
-    spent = measure({"backbone": backbone, "heads": heads, "whole": whole}, task, options.rounds, device)
-    parts = spent["backbone"] + spent["heads"]
-    print(f"{device}, ms per step of {options.batch} pictures, median of {options.rounds}: {spent}")
-    print(f"whole / (backbone + heads) = {spent['whole'] / parts:.3f}")
-
-
-class Given(torch.nn.Module):
+class Given(nn.Module):
     """A branch that answers with a given map."""
 
     def __init__(self, answer: Tensor) -> None:
         super().__init__()
-        self.answer = torch.nn.Parameter(answer.clone())
+        self.answer = answer
 
     def forward(self, _shared: Tensor) -> Tensor:
         """Return the map."""
         return self.answer
 
 
-def measure(
-    named: dict[str, Callable[[], None]], task: torch.nn.Module, rounds: int, device: torch.device
-) -> dict[str, float]:
-    """Time each in turns; return median milliseconds."""
+def bare_steps(settings: TrainSettings, identities: int, device: torch.device) -> dict[str, Callable[[], None]]:
+    """Return functions that take a step of the backbone alone and of the heads alone."""
+    height, width = settings.model.input_size
+    model = MultipleGranularityModel(settings.model, (height, width))
+    task = IdentityTask(model, identities, settings.loss).to(device, memory_format=torch.channels_last).train()
+    own = nn.ModuleList(model.pretrained_parts().values())
+    optimizers = [build_optimizer(part, [], settings.optimizer) for part in (own, nn.ModuleList(task.new_parts()))]
+    branches, backbone = model.branches, model.backbone
+    count = settings.sampler.batch
+    images = torch.randn(count, 3, height, width, device=device).contiguous(memory_format=torch.channels_last)
 
-    def clock() -> float:
-        if device.type != "cuda":
-            return time.process_time()
-        torch.cuda.synchronize()
-        return time.perf_counter()
+    def autocast() -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=settings.engine.precision == "bf16")
 
-    spent: dict[str, list[float]] = {name: [] for name in named}
-    for number in range(rounds + 1):
-        for name, call in named.items():
-            start = clock()
-            call()
-            task.zero_grad(set_to_none=True)
-            if number:  # the first round fills caches
-                spent[name].append(1000 * (clock() - start))
-    return {name: round(statistics.median(times), 1) for name, times in spent.items()}
+    with torch.no_grad(), autocast():
+        maps = [branch(backbone(images)) for branch in branches]
+    gradients = [torch.randn_like(part) for part in maps]
+    model.branches = nn.ModuleList(Given(part.requires_grad_()) for part in maps)
+    model.backbone = nn.Identity()  # type: ignore[assignment]
+    labels = torch.arange(count, device=device) // PER_PERSON
+    nothing = torch.zeros(count, device=device)
+    batch = Batch(torch.zeros(count, 3, 1, 1, dtype=torch.uint8, device=device), labels, labels, nothing, nothing)
+
+    def bare_backbone() -> None:
+        with autocast():
+            trunk = backbone(images)
+            found = [branch(trunk) for branch in branches]
+        torch.autograd.backward(found, gradients)
+        finish(0)
+
+    def bare_heads() -> None:
+        with autocast():
+            total = task(batch)["total"]
+        total.backward()
+        for part in maps:
+            part.grad = None
+        finish(1)
+
+    def finish(number: int) -> None:
+        optimizers[number].step()
+        optimizers[number].zero_grad(set_to_none=True)
+
+    return {"backbone": bare_backbone, "heads": bare_heads}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--size", type=int, nargs=2, default=(192, 64))
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--embedding", type=int, default=2048)
+    parser.add_argument("--identities", type=int, default=100, help="rendered people, 16 pictures each at most")
+    parser.add_argument("--precision", default="32", choices=("32", "bf16"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4, help="steps timed per round")
+    parser.add_argument("--warm", type=int, default=1, help="steps before them")
+    options = parser.parse_args()
+    engine = EngineSettings(options.device, options.threads, 1, options.precision)
+    plan = Plan(launch(engine).fabric.device, options.rounds, options.warm, options.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        people = write_people(Path(folder, "people"), identities=options.identities, test_identities=1, distractors=0)
+        settings = TrainSettings(
+            data=DataSettings(people, workers=options.workers),
+            model=ModelSettings(
+                "mgn",
+                options.backbone,
+                embedding=options.embedding,
+                input_size=tuple(options.size),
+                pretrained="none",
+            ),
+            sampler=SamplerSettings("identities", options.batch, images_per_identity=PER_PERSON),
+            loss=LossSettings(identity=0.125, triplet=0.2, classifier="circle", margin=0.0),
+            optimizer=OptimizerSettings(kind="adam", learning_rate=1e-4),
+            engine=engine,
+            epochs=1,
+            steps_per_epoch=plan.batches(),
+            evaluate_every=-1,
+        )
+        steps = bare_steps(settings, options.identities, plan.device)
+        found = in_turns(lambda: time_command(train.run, settings, training, plan), steps, plan)
+    print(f"{vars(options)}\non {plan.device}, ms per step, medians of {plan.rounds} rounds of {plan.steps} steps")
+    for clock in ("wall",) if plan.device.type == "cuda" else ("wall", "cpu"):
+        whole, backbone, heads = (found[name][clock] for name in ("command", "backbone", "heads"))
+        print(f"{clock:5}backbone {backbone:9.1f}   heads {heads:8.1f}   rewho train {whole:9.1f}", end="")
+        print(f"   rewho train / (backbone + heads) {whole / (backbone + heads):.3f}")
 
 
 if __name__ == "__main__":
