@@ -50,6 +50,7 @@ COMMANDS = {
     "table": Command("TableSettings", "run what a paper's table needs; our figures beside the paper's", "name"),
     "embed": Command("EmbedSettings", "turn a folder of pictures into embeddings", "folder"),
     "explain": Command("ExplainSettings", "show where a model looks, as pictures and sheets", "images"),
+    "export": Command("ExportSettings", "write a model as an ONNX file that runs without rewho, proved to be the same"),
     "compare": Command("CompareSettings", "tell how alike the people in two or more pictures are", "images"),
 }
 

@@ -132,7 +132,7 @@ def read_card(folder: Path) -> dict[str, Any]:
                 f"model {folder}",
                 expected=f"a model folder with {TENSORS} and {CARD}",
                 got=f"no {name}" if folder.is_dir() else "no such folder",
-                fix="Give the folder that `rewho train --out` wrote; an unfinished run has no model yet.",
+                fix="Give the folder that `rewho train --out` wrote; unfinished runs and exports are no models.",
             )
     path = folder / CARD
     try:

@@ -197,8 +197,9 @@ class _Normalised(nn.Module):
             self.register_buffer(name, 255 * torch.tensor(values)[None, :, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        normalised = (images.float() - self.mean) / self.std
-        vectors: Tensor = self.network(normalised.flip(1) if self.bgr else normalised)
+        own = getattr(self.network, "takes_bytes", False)  # then it normalises by itself
+        prepared = images if own else (images.float() - self.mean) / self.std
+        vectors: Tensor = self.network(prepared.flip(1) if self.bgr else prepared)
         return vectors.flatten(1)
 
 

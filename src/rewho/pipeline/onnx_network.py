@@ -1,6 +1,7 @@
 """An ONNX file as a module of torch: tensors in, one tensor out. onnxruntime is imported when the first one is opened.
 
-Unusual: a file with a fixed batch is fed in pieces of that size, the last one filled up with zeros.
+Unusual: a file with a fixed batch is fed in pieces of that size, the last one filled up with zeros. A file whose input
+is uint8, as `rewho export` writes them, gets the pictures' bytes and normalises them itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from rewho.core.check import UserError, check_choice
 
+INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+
 
 class OnnxNetwork(nn.Module):
     """An ONNX file that takes pictures.
@@ -27,10 +30,11 @@ class OnnxNetwork(nn.Module):
 
     Attributes:
         input_size: Height and width where the file fixes them, else None.
+        takes_bytes: Whether it takes pixels from 0 to 255 and normalises them itself.
 
     Raises:
         UserError: onnxruntime is not installed, no such file, a damaged one, or one that does not take one batch of
-            floating-point pictures.
+            pictures, floating-point or bytes.
     """
 
     def __init__(self, path: Path, layout: str = "NCHW", output: str = "", *, on_gpu: bool = False) -> None:
@@ -38,15 +42,16 @@ class OnnxNetwork(nn.Module):
         self.layout = layout
         self._session = _open(path, on_gpu)
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in ("tensor(float)", "tensor(float16)"):
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in INPUTS:
             raise UserError(
                 f"network {path}",
-                expected="one input of pictures [N, 3, H, W] or [N, H, W, 3], floating point",
+                expected="one input of pictures [N, 3, H, W] or [N, H, W, 3], floating point or uint8",
                 got="; ".join(f"{entry.name}: {entry.type} {entry.shape}" for entry in inputs),
-                fix="Export the network with one input, and without the normalisation.",
+                fix="Export the network with one input; with the normalisation inside only where it takes bytes.",
             )
         self._input, shape = inputs[0].name, list(inputs[0].shape)
-        self._type = np.float16 if "16" in inputs[0].type else np.float32
+        self._type = INPUTS[inputs[0].type]
+        self.takes_bytes = self._type is np.uint8
         self.batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
         height, width = shape[1:3] if layout == "NHWC" else shape[2:4]
         self.input_size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
@@ -63,7 +68,7 @@ class OnnxNetwork(nn.Module):
         return value if isinstance(value, list) else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the output for normalised pictures [N, 3, H, W], on the same device."""
+        """Return the output for pictures [N, 3, H, W], normalised unless it takes bytes, on the same device."""
         pictures = images.permute(0, 2, 3, 1) if self.layout == "NHWC" else images
         array = np.ascontiguousarray(pictures.cpu().numpy().astype(self._type))
         step = self.batch or len(array)

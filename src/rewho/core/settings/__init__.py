@@ -45,6 +45,7 @@ from rewho.core.settings.use import (
     EmbedSettings,
     EvaluateSettings,
     ExplainSettings,
+    ExportSettings,
 )
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "EngineSettings",
     "EvaluateSettings",
     "ExplainSettings",
+    "ExportSettings",
     "LimitSettings",
     "LoopSettings",
     "LossSettings",

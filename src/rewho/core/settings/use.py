@@ -1,4 +1,4 @@
-"""Settings of the stages that use a trained model: evaluate, embed, compare, and the demo that runs them all."""
+"""Settings of the stages that use a trained model: evaluate, embed, compare, explain, export, and the demo."""
 
 from __future__ import annotations
 
@@ -105,6 +105,27 @@ class ExplainSettings:
     out: Path = Path("runs/explain")
     views: tuple[str, ...] = ()
     engine: DeviceSettings = field(default_factory=DeviceSettings)
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Everything that `rewho export` does.
+
+    Args:
+        model: Model folder.
+        out: Folder for the exported file, its card (model.json) and its page (README.md).
+        format: onnx, or pt2, a program of torch.export, which has taken the place of TorchScript.
+        flip: Put the mean with the mirror image's embedding into the file, as `rewho embed` takes it; half as fast.
+        check: Folder of pictures on which file and model are compared; left out, on rendered people.
+        batch: Pictures compared at a time.
+    """
+
+    model: Path = Path("model")
+    out: Path = Path("runs/export")
+    format: str = "onnx"
+    flip: bool = False
+    check: Path | None = None
+    batch: int = 64
 
 
 @dataclass(frozen=True)

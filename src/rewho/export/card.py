@@ -1,0 +1,163 @@
+"""What stands beside an exported file: facts for programs (`model.json`) and a page for people (`README.md`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import yaml
+
+from rewho.core.artifact import flatten, plain, rewho_version
+from rewho.export.graph import INPUT, OUTPUT, EmbeddingGraph
+from rewho.export.parity import Parity
+
+Box = tuple[Fraction, Fraction, Fraction, Fraction]
+WHOLE: Box = (Fraction(0), Fraction(1), Fraction(0), Fraction(1))
+
+
+def export_facts(
+    graph: EmbeddingGraph, written: Mapping[str, Any], box: Box, masked: bool, source: str, parity: Parity
+) -> dict[str, Any]:
+    """Return what `model.json` says of the export, under `export`.
+
+    Args:
+        graph: What was exported.
+        written: What only its kind of file has: format, file, version of what it was written with.
+        box: Top, bottom, left and right of the view, as shares of the picture.
+        masked: Whether the model was trained on pictures with pixels masked out.
+        source: sha256 of the model's weights.
+        parity: How well file and model agree.
+    """
+    settings = graph.model.settings
+    return {
+        **written,
+        "input": {
+            "name": INPUT,
+            "dtype": "uint8",
+            "layout": "NCHW",
+            "shape": ["batch", 3, *graph.model.input_size],
+            "colours": "RGB",
+            "normalisation": "in the file: mean and std are not to be applied again",
+            "view": {"name": settings.view, "masked": masked}
+            | {side: str(value) for side, value in zip(("top", "bottom", "left", "right"), box, strict=True)},
+        },
+        "output": {
+            "name": OUTPUT,
+            "dtype": "float32",
+            "shape": ["batch", settings.embedding],
+            "unit_length": False,
+        },
+        "mean_with_mirror_image": graph.flip,
+        "source_sha256": source,
+        "parity": plain(parity),
+    }
+
+
+def readme(card: Mapping[str, Any], box: Box, parameters: int) -> str:
+    """Return the page, in Markdown with the header that model hubs read.
+
+    Args:
+        card: Content of the export's `model.json`.
+        box: Top, bottom, left and right of the view.
+        parameters: How many numbers were trained.
+    """
+    facts = card["export"]
+    head = {
+        "license": "other",
+        "library_name": "onnx" if facts["format"] == "onnx" else "pytorch",
+        "pipeline_tag": "image-feature-extraction",
+        "tags": ["person-re-identification"],
+    }
+    sections = {
+        "Input and output": _contract(facts, box),
+        "Use": _use(facts, box),
+        "Training data and licence": f"Licence of the training data: {card.get('licence') or 'not recorded'}\n\n"
+        f"Trained on:\n\n{_listed(card.get('trained_on'))}\n\nWhere the weights come from:\n\n"
+        f"{_listed(card.get('provenance'))}",
+        "Figures": f"Measured by rewho when the training ended:\n\n{_listed(card.get('metrics'))}",
+        "How exact the file is": _exactness(facts),
+        "Limits": "A similarity is a hint and never proof: people who look alike are confused, and models are worse "
+        "for those who were rare in training. Do not let one decide about anybody, and use pictures of people only "
+        "with their agreement or another lawful reason.",
+    }
+    architecture = card["architecture"]
+    title = (
+        f"# Person re-identification: {architecture['kind']}, {architecture['backbone']}\n\nA network that turns the "
+        "picture of one person, cut out around them, into a vector; pictures of the same person have vectors of a "
+        f"similar direction. {parameters:,} parameters, exported by rewho {rewho_version()}."
+    )
+    body = "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items())
+    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{title}\n\n{body}\n"
+
+
+def _listed(values: Mapping[str, Any] | None) -> str:
+    lines = [f"* {name}: {value}" for name, value in flatten(values or {}).items() if name]
+    return "\n".join(lines) or "* not recorded"
+
+
+def _contract(facts: Mapping[str, Any], box: Box) -> str:
+    (_, _, height, width), (_, length) = facts["input"]["shape"], facts["output"]["shape"]
+    view = facts["input"]["view"]
+    seen = "the whole picture"
+    if box != WHOLE:
+        seen = (
+            f"the part of the picture that the view `{view['name']}` names: rows from {box[0]} to {box[1]} of the "
+            f"height, columns from {box[2]} to {box[3]} of the width"
+        )
+    lines = [
+        f"* Input `{INPUT}`: uint8 [N, 3, {height}, {width}], RGB, values from 0 to 255, any N. Mean and standard "
+        "deviation are applied inside the file.",
+        f"* What it shows: {seen}, resized to {height} x {width} without keeping the proportions: bilinear, or the "
+        "mean over areas (`cv2.INTER_AREA`) where it is more than twice as high or as wide.",
+        f"* Output `{OUTPUT}`: float32 [N, {length}], not of unit length; compare by the cosine.",
+    ]
+    if view["masked"]:
+        lines.append("* In training, pixels of other things were masked out with the mean colour: mask yours so.")
+    if facts["mean_with_mirror_image"]:
+        lines.append("* The embedding is the mean of those of the picture and its mirror image, as `rewho` embeds.")
+    else:
+        lines.append(
+            "* The embedding is that of the picture alone. `rewho embed`, `evaluate` and `rewho.load(...).embed` take "
+            "the mean of the embeddings of a picture and its mirror image unless told not to; for the same numbers, "
+            "run the file on `pictures[..., ::-1].copy()` too and take the mean."
+        )
+    return "\n".join(lines)
+
+
+def _use(facts: Mapping[str, Any], box: Box) -> str:
+    _, _, height, width = facts["input"]["shape"]
+    cut = ""
+    if box != WHOLE:
+        rows, columns = (
+            f"int({side} * {first} + 0.5) : int({side} * {last} + 0.5)"
+            for side, first, last in (("height", *box[:2]), ("width", *box[2:]))
+        )
+        cut = f"height, width = picture.shape[:2]\npicture = picture[{rows}, {columns}]\n"
+    onnx = facts["format"] == "onnx"
+    opened = (
+        'onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])'
+        if onnx
+        else 'torch.export.load("model.pt2").module()'
+    )
+    called = (
+        f'(embeddings,) = network.run(None, {{"{INPUT}": pictures}})'
+        if onnx
+        else "with torch.inference_mode():\n    embeddings = network(torch.from_numpy(pictures)).numpy()"
+    )
+    warning = "" if onnx else "\n\nOpening such a file lets torch unpickle what it asks for: open only your own."
+    return (
+        f"```python\nimport cv2\nimport {'onnxruntime' if onnx else 'torch'}\n\nnetwork = {opened}\n"
+        f'picture = cv2.cvtColor(cv2.imread("person.jpg"), cv2.COLOR_BGR2RGB)\n{cut}'
+        f"pictures = cv2.resize(picture, ({width}, {height})).transpose(2, 0, 1)[None].copy()\n{called}\n```{warning}"
+    )
+
+
+def _exactness(facts: Mapping[str, Any]) -> str:
+    parity = facts["parity"]
+    return (
+        f"Compared with the model in torch on {parity['pictures']} pictures when it was exported: the largest "
+        f"difference is {parity['largest_difference']:.2g}, which is {parity['relative_difference']:.2g} of the "
+        f"embeddings' root mean square, and {parity['same_neighbours']:.2%} of the ten nearest neighbours are the same."
+        f" The weights have the sha256 `{facts['source_sha256']}`."
+    )

@@ -1,0 +1,77 @@
+"""A trained network as an ONNX file. What writes it, onnx and onnxscript, is imported when it is needed.
+
+Unusual: names of modules, lines of source and paths of this installation, which torch writes beside every operator, are
+taken out again: the same model gives the same bytes wherever it is exported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rewho.core.check import UserError
+from rewho.export.graph import INPUT, OUTPUT, EmbeddingGraph, untraceable
+
+OPSET = 18  # what torch writes without converting, and onnxruntime has read since 1.14
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def require_packages() -> None:
+    """Check that all that an ONNX export takes is installed.
+
+    Raises:
+        UserError: It is not; says which packages are missing.
+    """
+    missing = []
+    for name in PACKAGES:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            missing.append(name)
+    if missing:
+        raise UserError(
+            "--format onnx",
+            expected=f"the packages {', '.join(PACKAGES)}",
+            got=f"an installation without {', '.join(missing)}",
+            fix="Install them with: pip install 'rewho[export]'",
+        )
+
+
+def onnx_bytes(graph: EmbeddingGraph, metadata: Mapping[str, Any]) -> bytes:
+    """Return the network as an ONNX file with its weights, for any batch.
+
+    Args:
+        graph: What is exported.
+        metadata: What the file says of itself; each value is written as JSON.
+
+    Raises:
+        UserError: The network cannot be traced, or has more weights than the 2 GB that such a file can hold.
+    """
+    try:
+        program = torch.onnx.export(
+            graph,
+            graph.example(),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes={INPUT: {0: "batch"}},
+            opset_version=OPSET,
+            external_data=False,
+        )
+        assert program is not None, "the exporter returns a program unless it is told to be the old one"
+        file = program.model_proto
+        content = file.graph
+        for entry in (file, content, *content.node, *content.input, *content.output, *content.initializer):
+            entry.ClearField("metadata_props")
+        content.ClearField("value_info")
+        for name, value in metadata.items():
+            file.metadata_props.add(key=name, value=json.dumps(value))
+        written: bytes = file.SerializeToString(deterministic=True)
+    except Exception as error:  # tracing fails in as many ways as there are operators
+        raise untraceable(graph, "an ONNX file", error) from error
+    return written

@@ -1,0 +1,99 @@
+"""Whether an exported file computes what the model computes, measured on pictures.
+
+Letters: N pictures, D embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError
+
+LARGEST_DIFFERENCE = 1e-4
+SMALLEST_SHARE = 0.999
+NEIGHBOURS = 10
+TIE = 1e-6  # cosines that are nearer to each other than this are equal: float32 does not tell them apart
+ENTRIES = 2**22  # similarities that are held at once
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How much an exported file's embeddings differ from the model's.
+
+    Args:
+        pictures: Number N of pictures compared.
+        largest_difference: Largest absolute difference between two numbers.
+        scale: Root mean square of the model's numbers; embeddings are not of unit length.
+        relative_difference: The largest difference divided by the scale: what is held against the limit.
+        same_neighbours: Share of each picture's ten nearest by the file's embeddings that the model has among its ten
+            nearest too, by the cosine; where the model's tenth is a tie, any of the tied counts.
+    """
+
+    pictures: int
+    largest_difference: float
+    scale: float
+    relative_difference: float
+    same_neighbours: float
+
+
+def measure(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
+    """Compare a file's embeddings with the model's.
+
+    Args:
+        expected: The model's, [N, D], N >= 2, finite and no row zero.
+        found: The file's, [N, D], of the same pictures.
+
+    Example:
+        >>> measure(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)).same_neighbours
+        1.0
+    """
+    difference = float(np.abs(expected.astype(np.float64) - found).max())
+    scale = float(np.sqrt(np.mean(expected.astype(np.float64) ** 2)))
+    return Parity(len(expected), difference, scale, difference / scale, same_neighbours(expected, found))
+
+
+def same_neighbours(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Return the share of `found`'s ten nearest neighbours that are among `expected`'s; see `Parity`."""
+    ours, theirs = (_unit(embeddings) for embeddings in (expected, found))
+    count, kept = min(NEIGHBOURS, len(ours) - 1), 0
+    step = max(1, ENTRIES // len(ours))
+    for start in range(0, len(ours), step):
+        rows = np.arange(start, min(start + step, len(ours)))
+        similar = [vectors[rows] @ vectors.T for vectors in (ours, theirs)]
+        for block in similar:
+            block[np.arange(len(rows)), rows] = -np.inf  # nobody is their own neighbour
+        nearest = np.argpartition(-similar[1], count - 1, axis=1)[:, :count]
+        last = -np.partition(-similar[0], count - 1, axis=1)[:, count - 1 : count]
+        kept += int(np.count_nonzero(np.take_along_axis(similar[0], nearest, axis=1) >= last - TIE))
+    return kept / (len(ours) * count)
+
+
+def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    exact = embeddings.astype(np.float64)
+    exact /= np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return exact
+
+
+def check(parity: Parity, what: str) -> None:
+    """Raise unless a file computes what its model computes.
+
+    Args:
+        parity: What was measured.
+        what: Which file, for the message.
+
+    Raises:
+        UserError: The difference is too large, or not a number, or too many neighbours are others.
+    """
+    if parity.relative_difference <= LARGEST_DIFFERENCE and parity.same_neighbours >= SMALLEST_SHARE:
+        return
+    raise UserError(
+        what,
+        expected=f"embeddings within {LARGEST_DIFFERENCE:g} of the model's, relative to their root mean square, and "
+        f"{SMALLEST_SHARE:.1%} of the ten nearest neighbours the same",
+        got=f"a difference of {parity.relative_difference:.3g} and {parity.same_neighbours:.2%}, on "
+        f"{parity.pictures} pictures",
+        fix="Try the other --format, or other versions of torch, onnxscript and onnxruntime; no model was kept.",
+    )

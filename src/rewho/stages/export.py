@@ -1,0 +1,153 @@
+"""A trained model as one file that runs without rewho, proved to compute the same before it is kept.
+
+Unusual: the file has no name of its own until its embeddings were compared with the model's, so a folder never holds a
+`model.onnx` that nobody checked.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from rewho.core.artifact import ASIDE, Stage, digest, hash_file, plain, remove_unfinished, write_file, write_json
+from rewho.core.check import UserError, check_choice, check_embeddings
+from rewho.core.progress import say
+from rewho.core.runtime import generator
+from rewho.core.settings import ExportSettings
+from rewho.data.augment import resize
+from rewho.data.file_lists import list_pictures
+from rewho.data.pictures import decode
+from rewho.data.synthetic import Camera, Identity, render_person
+from rewho.data.views import View
+from rewho.export.card import export_facts, readme
+from rewho.export.graph import EmbeddingGraph, program_bytes
+from rewho.export.onnx import OPSET, onnx_bytes, require_packages
+from rewho.export.parity import Parity, check, measure
+from rewho.models.single_view import parameter_count
+from rewho.models.weights import CARD, TENSORS, load_model
+from rewho.pipeline.embedding import embed_batches, in_batches, view_of
+from rewho.pipeline.onnx_network import OnnxNetwork
+
+FREE_SETTINGS = ("out", "model", "check", "batch")
+FILES = {"onnx": "model.onnx", "pt2": "model.pt2"}
+PAGE = "README.md"
+CPU = torch.device("cpu")
+RENDERED, PER_PERSON, SEED = 48, 4, 1
+FEWEST = 12  # pictures: with fewer, everybody is among everybody's ten nearest
+
+
+def run(settings: ExportSettings) -> Path:
+    """Export a model.
+
+    Args:
+        settings: Model, kind of file, output folder, what to compare on.
+
+    Returns:
+        The folder, with the file, model.json, README.md and manifest.json.
+
+    Raises:
+        UserError: No model there, packages are missing, the network cannot be traced, too few pictures to compare on,
+            or the file does not compute what the model computes.
+    """
+    began = time.monotonic()
+    name = FILES[check_choice("--format", settings.format, tuple(FILES))]
+    model, card = load_model(settings.model)
+    view, source = view_of(model), hash_file(settings.model / TENSORS)
+    files = [settings.check / file for file in list_pictures(settings.check)] if settings.check else []
+    listing = [(str(file), file.stat().st_size) for file in files]
+    inputs = {"model": source, "card": hash_file(settings.model / CARD), "pictures": digest(listing)} | view.inputs()
+    stage = Stage(settings.out, "export", plain(settings), inputs, FREE_SETTINGS)
+    if stage.begin() == "finished":
+        say(f"{settings.out} is finished; nothing to do")
+        return settings.out
+    remove_unfinished(settings.out)
+    if settings.format == "onnx":
+        require_packages()
+    graph, batches = EmbeddingGraph(model, flip=settings.flip), _batches(files, view, settings.batch)
+    content, written = _traced(settings.format, graph, card, source)
+    parity = _keep_if_same(settings.out / name, content, graph, batches)
+    box = (view.top, view.bottom, view.left, view.right)
+    exported = {**card, "export": export_facts(graph, written, box, view.mask is not None, source, parity)}
+    page = readme(exported, box, parameter_count(model))
+    outputs = [
+        settings.out / name,
+        write_json(settings.out / CARD, exported),
+        write_file(settings.out / PAGE, lambda file: file.write(page.encode())),
+    ]
+    stage.finish(outputs, {"bytes": len(content), **plain(parity)}, time.monotonic() - began)
+    return settings.out
+
+
+def _traced(kind: str, graph: EmbeddingGraph, card: dict[str, Any], source: str) -> tuple[bytes, dict[str, Any]]:
+    """Return a file's bytes, and what only its kind of file has to say of itself."""
+    if kind == "pt2":
+        return program_bytes(graph), {"format": kind, "file": FILES[kind], "torch": torch.__version__}
+    own = {key: card[key] for key in ("mean", "std", "licence") if key in card}
+    content = onnx_bytes(graph, own | {"view": graph.model.settings.view, "source_sha256": source})
+    return content, {"format": kind, "file": FILES[kind], "opset": OPSET}
+
+
+def _keep_if_same(
+    path: Path, content: bytes, graph: EmbeddingGraph, batches: Callable[[], Iterator[NDArray[np.uint8]]]
+) -> Parity:
+    """Write a file aside, compare what it computes with the network, and only then give it its name."""
+    aside = write_file(path.with_name(f"{ASIDE}{os.getpid()}-{path.name}"), lambda file: file.write(content))
+    try:
+        opened = OnnxNetwork(aside) if path.suffix == ".onnx" else _program(content)
+        expected, found = (
+            np.concatenate(list(embed_batches(network, batches(), CPU, flip=False))) for network in (graph, opened)
+        )
+        parity = measure(check_embeddings("the model's", expected), found)
+        check(parity, f"export to {path}")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    say(f"on {parity.pictures} pictures the file differs from the model by at most {parity.relative_difference:.1e}")
+    return parity
+
+
+def _program(content: bytes) -> nn.Module:
+    """Open a program of torch, whose bytes were written a moment ago by this process."""
+    return torch.export.load(io.BytesIO(content)).module()
+
+
+def _batches(files: Sequence[Path], view: View, batch: int) -> Callable[[], Iterator[NDArray[np.uint8]]]:
+    """Return what yields the pictures to compare on, uint8 [at most `batch`, H, W, 3], as often as it is called.
+
+    Raises:
+        UserError: Too few, or `batch` is out of range.
+    """
+    if files and len(files) < FEWEST:
+        raise UserError(
+            "--check",
+            expected=f"a folder of {FEWEST} pictures or more",
+            got=f"{len(files)}",
+            fix="Give more, or leave --check out: rendered people are taken then.",
+        )
+    pictures: Sequence[Path | NDArray[np.uint8]] = files or _rendered()
+    in_batches(pictures, batch)
+    return lambda: (
+        resize([decode(one) if isinstance(one, Path) else one for one in part], view)
+        for part in in_batches(pictures, batch)
+    )
+
+
+def _rendered() -> list[NDArray[np.uint8]]:
+    """Return pictures of people who do not exist, a few of each."""
+    return [
+        render_person(
+            Identity.draw(SEED, number // PER_PERSON),
+            Camera.draw(SEED, number % PER_PERSON),
+            generator(SEED, "pictures to compare an export on", number),
+        ).image
+        for number in range(RENDERED)
+    ]
