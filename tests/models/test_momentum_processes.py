@@ -22,7 +22,7 @@ def steps(module: MomentumContrast, part: slice, world: int) -> dict[str, torch.
             if world > 1:
                 distributed.all_reduce(gradient)
             parameter.data.sub_(0.1 * gradient / world)
-    return {name: tensor for name, tensor in module.state_dict().items() if "running" not in name}
+    return module.state_dict()
 
 
 def one_of_two(rank: int, port: int, file: str) -> None:

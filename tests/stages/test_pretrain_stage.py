@@ -46,6 +46,7 @@ def settings(crops: Path, out: Path, **changes) -> PretrainSettings:
         pictures=PretrainPictureSettings(workers=0),
         contrast=ContrastSettings(queue=30, norm_group=4, reference_batch=0, projection=16),
         sampler=SamplerSettings(batch=8),
+        optimizer=OptimizerSettings(learning_rate=0.01, weight_decay=1e-4, schedule="cosine"),
         checkpoint=CheckpointSettings(every_steps=1, keep=100),
         engine=EngineSettings(device="cpu", precision="32"),
         epochs=2,
@@ -219,7 +220,7 @@ def test_passes_of_a_step_move_the_key_encoder_as_one_does(people, tmp_path):
 def test_the_learning_rate_follows_the_batch(people, tmp_path):
     contrast = ContrastSettings(queue=30, norm_group=4, reference_batch=80)
     out = pretrain.run(settings(people, tmp_path / "out", contrast=contrast, epochs=1, steps_per_epoch=1))
-    assert read_log(out)[0]["learning_rate"] == pytest.approx(0.3 * 8 / 80)
+    assert read_log(out)[0]["learning_rate"] == pytest.approx(0.01 * 8 / 80)
 
 
 def test_mistakes(people, tmp_path):
@@ -254,11 +255,15 @@ def test_two_devices_do_what_one_does(people, tmp_path):
         port = free.getsockname()[1]
     processes.spawn(_as_torchrun, args=(port, str(people), str(tmp_path / "two")), nprocs=2)
     one, two = last(pretrain.run(settings(people, tmp_path / "one"))), last(tmp_path / "two")
-    for name, tensor in one["parameters"].items():
-        torch.testing.assert_close(two["parameters"][name], tensor, atol=1e-5, rtol=1e-4, msg=name)
-    torch.testing.assert_close(
-        two["buffers"]["contrast.queue.keys"], one["buffers"]["contrast.queue.keys"], atol=1e-4, rtol=0
-    )
+    # Sums come in another order, and a layer normalises what is left of that difference to a larger one.
+    for group, difference in (("parameters", 1e-6), ("buffers", 2e-5)):
+        assert one[group].keys() == two[group].keys()
+        for name, tensor in one[group].items():
+            torch.testing.assert_close(two[group][name], tensor, atol=difference, rtol=difference, msg=name)
+    pictures = torch.randint(0, 256, (8, 3, 64, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        one, two = (load_model(tmp_path / name)[0](pictures) for name in ("one", "two"))
+    torch.testing.assert_close(two, one, atol=5e-5 * float(one.abs().max()), rtol=0)
     losses = [[line["total"] for line in read_log(tmp_path / name) if "total" in line] for name in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     unsplit = settings(

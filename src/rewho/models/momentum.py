@@ -18,6 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from rewho.core.check import check_range
+from rewho.models.split_norm import average_statistics
 
 
 class ProjectionHead(nn.Module):
@@ -185,7 +186,8 @@ class MomentumContrast(nn.Module):
     def forward(self, first: Tensor, second: Tensor, order: Tensor) -> Contrast:
         """Encode two views of this process's pictures; the keys of all processes go into the queue.
 
-        While training the key encoder first takes its step towards the query encoder, and the queue takes the keys.
+        While training the key encoder first takes its step towards the query encoder, the queue takes the keys, and
+        the processes agree on the running statistics of both encoders.
 
         Args:
             first: n pictures: the queries.
@@ -201,6 +203,7 @@ class MomentumContrast(nn.Module):
             before = self.queue.keys.clone()  # the backward pass still needs it when the new keys are in
             if self.training:
                 self.queue.enqueue(everyones)
+                average_statistics(self)
         return Contrast(queries, _own(everyones, len(first)), before)
 
     def _keys(self, pictures: Tensor, order: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ are: groups of 32 on one device are what eight devices with 32 pictures each do.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from rewho.core.check import UserError
@@ -57,10 +57,21 @@ class _SplitBatchNorm(nn.Module):
             )
         with torch.no_grad():
             self.num_batches_tracked += 1
-        share = self.momentum * self.group / len(features)
+        split = torch.split(features, self.group)
+        share = self.momentum / len(split)
         parts = [
-            F.batch_norm(part, self.running_mean, self.running_var, self.weight, self.bias, True, share, self.eps)
-            for part in torch.split(features, self.group)
+            # Later groups move the running statistics on from where earlier ones left them: in the end all weigh alike.
+            F.batch_norm(
+                part,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                True,
+                share / (1 - later * share),
+                self.eps,
+            )
+            for later, part in zip(range(len(split) - 1, -1, -1), split, strict=True)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -99,3 +110,30 @@ def split_batch_norm(network: nn.Module, group: int) -> int:
                     fix="Pass --contrast.norm_group 0, or choose a ResNet.",
                 )
     return found
+
+
+def average_statistics(network: nn.Module) -> None:
+    """Give every process the mean over all processes of each running statistic; one message for the whole network.
+
+    A running statistic is a weighted sum of what batches had, so that the mean of the processes' own is what one
+    process with all of their groups has. Without processes nothing happens.
+
+    Args:
+        network: Its buffers `running_mean` and `running_var` are changed in place.
+
+    Example:
+        >>> layer = nn.BatchNorm1d(2)
+        >>> average_statistics(layer)
+        >>> layer.running_mean.tolist()
+        [0.0, 0.0]
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    # `.data`, because the backward pass would refuse buffers that changed, though while training it does not use them.
+    running = [buffer.data for name, buffer in network.named_buffers() if "running_" in name]
+    if running:
+        joined = torch.cat(running)
+        distributed.all_reduce(joined)
+        joined /= distributed.get_world_size()
+        for buffer, mean in zip(running, torch.split(joined, [len(buffer) for buffer in running]), strict=True):
+            buffer.copy_(mean)

@@ -55,7 +55,7 @@ def run(settings: PretrainSettings) -> Path:
     stage = Stage(settings.out, "pretrain", plain(settings), {"crops": pictures.digest}, free, "checkpoints")
     if claim(stage, settings, pictures):
         return settings.out
-    engine = launch(settings.engine)
+    engine = launch(settings.engine, broadcast_buffers=False)  # all have the same queue, which is large
     check_shares(settings, engine.fabric.world_size)
     resumed = (settings.out / "checkpoints").is_dir()
     origin = _origin(settings, pictures, engine, resumed=resumed)

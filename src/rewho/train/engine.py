@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.precision import MixedPrecision
+from lightning.fabric.strategies.ddp import DDPStrategy
 from torch.amp.grad_scaler import GradScaler
 
 from rewho.core.check import UserError, check_choice
@@ -47,8 +48,13 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
-def launch(settings: EngineSettings) -> Engine:
+def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engine:
     """Start the processes and return this one's engine.
+
+    Args:
+        settings: Devices and precision.
+        broadcast_buffers: Let the other processes have the first one's buffers at every forward pass. False is for
+            networks that see to it themselves that all have the same.
 
     Raises:
         UserError: Unknown precision or device, or fewer devices than asked for.
@@ -69,10 +75,10 @@ def launch(settings: EngineSettings) -> Engine:
     torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
     torch.backends.cudnn.benchmark = not settings.deterministic
     torch.set_float32_matmul_precision("high")
-    return _fabric(device, settings.devices, precision)
+    return _fabric(device, settings.devices, precision, broadcast_buffers)
 
 
-def _fabric(device: torch.device, devices: int, precision: str) -> Engine:
+def _fabric(device: torch.device, devices: int, precision: str, broadcast_buffers: bool) -> Engine:
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning.*")  # advice on workers and launchers, not on the result
@@ -83,6 +89,7 @@ def _fabric(device: torch.device, devices: int, precision: str) -> Engine:
     elif precision == "fp16":
         scaler = GradScaler(device.type)
         plugin = MixedPrecision("16-mixed", device.type, scaler)
-    fabric = Fabric(accelerator=device.type, devices=devices, strategy="ddp" if devices > 1 else "auto", plugins=plugin)
+    strategy = DDPStrategy(broadcast_buffers=broadcast_buffers) if devices > 1 else "auto"
+    fabric = Fabric(accelerator=device.type, devices=devices, strategy=strategy, plugins=plugin)
     fabric.launch()
     return Engine(fabric, scaler)
