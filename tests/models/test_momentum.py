@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from rewho.core.check import UserError
 from rewho.losses.contrastive import contrastive_scores, info_nce
@@ -88,7 +89,7 @@ def test_only_the_query_encoder_gets_gradients_and_the_key_encoder_follows():
     with torch.no_grad():
         module.encoder[0].weight.add_(1.0)
     found = module(*views())
-    info_nce(contrastive_scores(*found)).backward()
+    info_nce(contrastive_scores(*found[:3])).backward()
     for name, parameter in module.named_parameters():
         assert (parameter.grad is None) == name.startswith("key_"), name
     moved = 0.9 * before.key_encoder[0].weight + 0.1 * module.encoder[0].weight
@@ -119,13 +120,19 @@ def test_the_groups_of_a_key_are_not_those_of_its_query():
     torch.testing.assert_close(shuffled, expected)
 
 
-def test_gradcheck_of_the_head():
-    head = ProjectionHead(4, 3).double()
-    keys, queue = torch.randn(2, 3).double(), torch.randn(5, 3).double()
+@pytest.mark.parametrize("normalise", [False, True])
+def test_gradcheck_of_the_head(normalise):
+    torch.manual_seed(3)
+    head = ProjectionHead(4, 3, normalise).double()
+    keys, queue = torch.randn(5, 3).double(), torch.randn(7, 3).double()
     loss = partial(contrastive_scores, keys=keys, queue=queue, temperature=0.5)
-    assert torch.autograd.gradcheck(
-        lambda x: info_nce(loss(head(x))), torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
-    )
+    features = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+
+    def of_all(features, *weights):  # of the features and of every weight of the head
+        queries = functional_call(head, dict(zip(dict(head.named_parameters()), weights, strict=True)), features)
+        return info_nce(loss(queries))
+
+    assert torch.autograd.gradcheck(of_all, (features, *head.parameters()))
 
 
 def test_a_normalised_head_does_not_feel_what_all_pictures_share():

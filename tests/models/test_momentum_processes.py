@@ -17,7 +17,7 @@ def steps(module: MomentumContrast, part: slice, world: int) -> dict[str, torch.
     trained = [*module.encoder.parameters(), *module.projection.parameters()]
     for step in range(STEPS):
         first, second, order = (column[part] for column in views(seed=step))
-        loss = info_nce(contrastive_scores(*module(first, second, order)))
+        loss = info_nce(contrastive_scores(*module(first, second, order)[:3]))
         for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained), strict=True):
             if world > 1:
                 distributed.all_reduce(gradient)

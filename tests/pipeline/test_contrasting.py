@@ -1,26 +1,44 @@
-"""The task of pre-training by contrast: what stands still in it, and what takes its course."""
+"""The task of pre-training by contrast: what stands still in it, what takes its course, and a failure that is told."""
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from rewho.core.check import UserError
 from rewho.core.settings import ContrastSettings, ModelSettings, OptimizerSettings
 from rewho.models.single_view import SingleViewModel
-from rewho.pipeline.contrasting import ContrastBatch, ContrastTask
+from rewho.pipeline.contrasting import ContrastBatch, ContrastTask, judge
 from rewho.train.optim import build_optimizer
 
+SIZE = (64, 32)
 SMALL = {"queue": 16, "projection": 8, "norm_group": 2}
 
 
 def encoder(backbone: str) -> SingleViewModel:
     torch.manual_seed(1)
     settings = ModelSettings(backbone=backbone, pooling="gap", head="none", pretrained="none", extra_bn="no")
-    return SingleViewModel(settings, (64, 32))
+    return SingleViewModel(settings, SIZE)
 
 
-def batch(count: int = 4) -> ContrastBatch:
-    draws = torch.Generator().manual_seed(2)
-    first, second = torch.randint(0, 256, (2, count, 3, 64, 32), dtype=torch.uint8, generator=draws)
+class Shrunk(nn.Module):
+    """An encoder whose features differ from their mean by a thousandth of what they did."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, pictures):
+        features = self.encoder(pictures)
+        return features.mean(dim=0) + 1e-3 * (features - features.mean(dim=0))
+
+
+def batch(count: int = 16) -> ContrastBatch:
+    """Two views of pictures of a few coloured patches."""
+    draws = torch.Generator().manual_seed(1)
+    patches = torch.randint(0, 256, (count, 3, 4, 2), generator=draws)
+    noise = torch.randint(-20, 21, (2, count, 3, *SIZE), generator=draws)
+    first, second = (F.interpolate(patches.float(), SIZE) + noise).clamp(0, 255).byte()
     return ContrastBatch(first, second, torch.rand(count, generator=draws), torch.arange(count))
 
 
@@ -29,7 +47,7 @@ def test_frozen_patches_of_a_transformer_stay_while_the_rest_moves():
     settings = OptimizerSettings(kind="adamw", learning_rate=0.01, weight_decay=0.1)
     optimizer = build_optimizer(task.encoder.backbone, [task.contrast.projection], settings)
     before = {name: weight.detach().clone() for name, weight in task.named_parameters()}
-    task.train()(batch())["total"].backward()
+    task.train()(batch(4))["total"].backward()
     optimizer.step()
     queries = {name: weight for name, weight in task.named_parameters() if ".key_" not in name}
     patches = {name for name in queries if "patch_embed" in name}
@@ -48,3 +66,18 @@ def test_the_momentum_takes_its_course_in_however_many_passes():
         assert seen == pytest.approx([0.9, 0.95, 1.0])
     with pytest.raises(UserError, match="constant, cosine"):
         ContrastTask(encoder("test_resnet"), ContrastSettings(momentum_schedule="linear", **SMALL))
+
+
+@pytest.mark.parametrize("head_norm", [False, True])
+@pytest.mark.parametrize("backbone", ["test_resnet", "squeezenet1_1"])
+def test_features_that_are_nearly_the_same_are_said_whatever_the_projection_makes_of_them(backbone, head_norm):
+    network = encoder(backbone)
+    task = ContrastTask(network, ContrastSettings(queue=64, norm_group=8, head_norm=head_norm)).train()
+    sound = {name: float(value.detach()) for name, value in task(batch()).items()}
+    task.contrast.encoder = Shrunk(network)
+    collapsed = {name: float(value.detach()) for name, value in task(batch()).items()}
+    assert 1e-6 < collapsed["spread"] < 2e-3 * sound["spread"]
+    assert judge(collapsed, filled=False).startswith("collapsed")
+    assert judge(sound, filled=False) is None
+    assert sound["spread"] < 1
+    assert (collapsed["query_spread"] > 0.5) == head_norm, "with a normalised head the queries do not tell"

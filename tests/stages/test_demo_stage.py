@@ -20,11 +20,12 @@ def test_wrong_settings_are_named_before_anything_is_rendered(tmp_path):
 
 
 @pytest.mark.slow
-def test_few_labels_begins_from_an_encoder_that_saw_no_label(tmp_path, monkeypatch):
+def test_few_labels_begins_from_an_encoder_that_saw_no_label(tmp_path, monkeypatch, capsys):
     for name, small in {"STREETS": 1, "SECONDS": 60.0, "WALKERS": 100, "TEST_IDENTITIES": 6}.items():
         monkeypatch.setattr(demo, name, small)
     settings = DemoSettings(chapter="few-labels", out=tmp_path, identities=60, epochs=1)
     page = demo.run(settings)
+    assert "collapsed" not in capsys.readouterr().err
     folder = tmp_path / "few-labels"
     assert page == folder / "report" / "index.html" and page.is_file()
     encoder, after, before = (read_card(folder / name) for name in ("encoder", "from-encoder", "from-nothing"))

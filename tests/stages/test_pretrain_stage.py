@@ -130,7 +130,8 @@ def test_the_encoder_is_a_model_folder_with_the_pictures_own_statistics(people, 
     assert 0 < card["metrics"]["probe"]["mAP"] <= 1
     lines = [line for line in read_log(encoder) if "found" in line]
     assert len(lines) == 6
-    assert all(-1 <= line["queue_similarity"] <= 1 and 0 < line["spread"] < 1.2 for line in lines)
+    assert all(-1 <= line["queue_similarity"] <= 1 and 0.2 < line["spread"] < 1.1 for line in lines)
+    assert all(0.1 < line["query_spread"] < 1.1 for line in lines)
 
 
 @pytest.mark.parametrize("kind", ["single_view", "bdb"])
@@ -192,15 +193,16 @@ def test_a_collapsed_encoder_is_said(tmp_path, capsys):
 
 
 def test_an_easy_contrast_is_said_once_the_queue_is_real():
-    easy = {"spread": 0.9, "found": 1.0, "queue_similarity": 0.0}
+    easy = {"spread": 0.5, "query_spread": 0.9, "found": 1.0, "queue_similarity": 0.0}
     assert "norm_group" in judge(easy, filled=True)
     assert judge(easy, filled=False) is None
     assert judge({**easy, "found": 0.9}) is None
     assert "collapsed" in judge({**easy, "spread": 0.01}, filled=False)
+    assert "collapsed" in judge({**easy, "query_spread": 0.05}, filled=False)
 
 
 def test_a_queue_of_another_network_is_said():
-    stale = {"spread": 0.9, "found": 0.4, "queue_similarity": -0.2}
+    stale = {"spread": 0.5, "query_spread": 0.9, "found": 0.4, "queue_similarity": -0.2}
     assert "--contrast.momentum" in judge(stale)
     assert judge(stale, filled=False) is None
     assert judge({**stale, "queue_similarity": -0.02}) is None

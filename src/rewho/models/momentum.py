@@ -141,11 +141,13 @@ class Contrast(NamedTuple):
         queries: [n, D] of length 1, with gradients.
         keys: [n, D] of length 1: the other view of each query's picture.
         queue: [K, D] of length 1: the queue before these keys went in.
+        features: [n, C]: what the encoder said of the queries' pictures, before the projection; without gradients.
     """
 
     queries: Tensor
     keys: Tensor
     queue: Tensor
+    features: Tensor
 
 
 class MomentumContrast(nn.Module):
@@ -163,7 +165,7 @@ class MomentumContrast(nn.Module):
         >>> contrast = MomentumContrast(nn.Linear(6, 12), 12, size=4, queue=7)
         >>> first, second = torch.randn(2, 5, 6)
         >>> [list(part.shape) for part in contrast(first, second, torch.rand(5))]
-        [[5, 4], [5, 4], [7, 4]]
+        [[5, 4], [5, 4], [7, 4], [5, 12]]
     """
 
     def __init__(
@@ -194,7 +196,8 @@ class MomentumContrast(nn.Module):
             second: Other views of the same n pictures: the keys.
             order: [n] random numbers that came with the pictures; all processes' together, sorted, are the shuffle.
         """
-        queries: Tensor = self.projection(self.encoder(first))
+        features: Tensor = self.encoder(first)
+        queries: Tensor = self.projection(features)
         with torch.no_grad():
             if self.training:
                 follow(self.key_encoder, self.encoder, self.momentum)
@@ -204,7 +207,7 @@ class MomentumContrast(nn.Module):
             if self.training:
                 self.queue.enqueue(everyones)
                 average_statistics(self)
-        return Contrast(queries, _own(everyones, len(first)), before)
+        return Contrast(queries, _own(everyones, len(first)), before, features.detach())
 
     def _keys(self, pictures: Tensor, order: Tensor) -> Tensor:
         """Return the keys [N, D] of all processes' pictures, each process encoding a shuffled part."""
