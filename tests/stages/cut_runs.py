@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 
+from checkpoints import same
 from rewho.core.artifact import MANIFEST, STARTED
 from rewho.train.checkpoint import STATE, load_checkpoint, save_checkpoint
+from rewho.train.log import LOG
 
 # What a stage writes when its training has ended.
 LEFT_AT_THE_END = (
@@ -74,3 +76,10 @@ def differing_files(left: Path, right: Path) -> list[str]:
         if not all((folder / name).is_file() for folder in (left, right))
         or (left / name).read_bytes() != (right / name).read_bytes()
     ]
+
+
+def check_equal(found: Path, expected: Path, after: str = "") -> None:
+    """Check that two finished runs left the same state, log and files."""
+    assert same(last(found), last(expected)), after
+    assert (found / LOG).read_bytes() == (expected / LOG).read_bytes(), after
+    assert differing_files(found, expected) == [], after

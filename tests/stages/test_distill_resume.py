@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as processes
-from cut_runs import checkpoint_of, cut, differing_files, last, lose, state_after
+from cut_runs import check_equal, checkpoint_of, cut, last, lose, state_after
 
 from checkpoints import DAMAGES, damage_checkpoint, same
 from conftest import CPU, distilling, quick
@@ -30,7 +30,7 @@ from rewho.core.settings import (
 )
 from rewho.data.representations import array_file
 from rewho.stages import distill, represent, train
-from rewho.train.log import LOG, read_log
+from rewho.train.log import read_log
 
 STEPS, MANY_STEPS = 6, 40
 KEEP_ALL = CheckpointSettings(every_steps=1, keep=MANY_STEPS)
@@ -70,12 +70,6 @@ def whole(start):
 def interrupted(whole, tmp_path_factory):
     """That run, cut before its last step; not to be continued."""
     return cut(whole, tmp_path_factory.mktemp("interrupted") / "run", STEPS - 1)
-
-
-def check_equal(found: Path, expected: Path, after: str = "") -> None:
-    assert same(last(found), last(expected)), after
-    assert (found / LOG).read_bytes() == (expected / LOG).read_bytes(), after
-    assert differing_files(found, expected) == [], after
 
 
 def test_the_state_holds_everything_that_moves(whole):

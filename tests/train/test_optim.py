@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
 from rewho.core.check import UserError
 from rewho.core.settings import OptimizerSettings
@@ -79,3 +80,15 @@ def test_gradient_norm_is_that_of_all_gradients():
     assert gradient_norm(layer).item() == pytest.approx(5.0)
     layer.bias.grad = torch.tensor([math.nan])
     assert math.isnan(gradient_norm(layer).item())
+
+
+def test_momentum_begins_at_zero_also_where_fp16_leaves_the_first_step_out():
+    weights, head = nn.Linear(3, 2), nn.Linear(2, 2)
+    optimizer = build_optimizer(weights, [head], OptimizerSettings(momentum=0.9))
+    scaler = GradScaler("cpu")
+    for parameter in (*weights.parameters(), *head.parameters()):
+        parameter.grad = torch.full_like(parameter, math.inf)
+        assert not optimizer.state[parameter]["momentum_buffer"].any()  # before torch takes memory that holds anything
+    scaler.scale(torch.ones(()))
+    scaler.step(optimizer)
+    assert all(not state["momentum_buffer"].any() for state in optimizer.state.values())

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_training import STEPS, run, settings
+from torch.amp.grad_scaler import GradScaler
+from toy_training import STEPS, make, run, settings
 
 from checkpoints import DAMAGES, damage_checkpoint, same
 from rewho.core.artifact import write_folder
 from rewho.core.runtime import Interrupted
-from rewho.core.settings import DataSettings
+from rewho.core.settings import DataSettings, EngineSettings
 from rewho.train.checkpoint import load_checkpoint, save_checkpoint
+from rewho.train.engine import launch
 from rewho.train.log import LOG, read_log
+from rewho.train.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def test_every_part_of_the_state_is_needed(whole, tmp_path):
     }
     _, state = load_checkpoint(cut(whole, within, tmp_path / "source") / "checkpoints")
     untested = state.keys() - blank.keys()
-    assert untested == {"scaler"}, "the scaler holds nothing in float32; test_engine.py has its test"
+    assert untested == {"scaler"}, "the scaler holds nothing in float32; the test below cuts a run in which it does"
     for part, spoil in blank.items():
         # The figures of the last evaluation matter to a run that was cut behind it, before the model was written.
         at, epochs = (STEPS, 4) if part == "state.figures" else (within, 3)
@@ -82,6 +85,30 @@ def test_every_part_of_the_state_is_needed(whole, tmp_path):
             end = run(settings(folder, epochs=epochs, data=DataSettings(workers=0)))
             outcomes.append([vars(end), load_checkpoint(folder / "checkpoints")[1], (folder / LOG).read_bytes()])
         assert not same(*outcomes), f"nothing noticed that {part} was lost"
+
+
+def half_precision(folder: Path) -> None:
+    """Run an epoch in fp16, whose loss scale changes every few steps."""
+    quiet = settings(folder, data=DataSettings(workers=0), epochs=1, evaluate_every=-1)
+    engine = launch(EngineSettings(device="cpu", precision="fp16"))
+    engine.scaler.set_growth_interval(3)
+    train(make(quiet, engine), engine)
+
+
+def test_the_scale_of_the_loss_goes_on_as_it_was_and_is_needed(tmp_path):
+    half_precision(tmp_path / "whole")
+    for step in (1, 4, 7):
+        folder = cut(tmp_path / "whole", step, tmp_path / f"cut-{step}")
+        half_precision(folder)
+        assert same(load_checkpoint(folder / "checkpoints"), load_checkpoint(tmp_path / "whole" / "checkpoints"))
+    folder = cut(tmp_path / "whole", 9, tmp_path / "lost")
+    _, state = load_checkpoint(folder / "checkpoints")
+    fresh = GradScaler("cpu", growth_interval=3).state_dict()
+    assert state["scaler"].keys() == fresh.keys()
+    assert state["scaler"]["scale"] != fresh["scale"]
+    save_checkpoint(folder / "checkpoints", 9, {**state, "scaler": fresh})
+    half_precision(folder)
+    assert not same(load_checkpoint(folder / "checkpoints"), load_checkpoint(tmp_path / "whole" / "checkpoints"))
 
 
 def test_two_runs_are_identical(whole, tmp_path):

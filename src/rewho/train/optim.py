@@ -62,7 +62,7 @@ def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: O
     if settings.kind != "sgd":
         kind = AdamW if settings.kind == "adamw" else Adam
         return kind(groups, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused or None)
-    return SGD(
+    optimizer = SGD(
         groups,
         settings.learning_rate,
         momentum=settings.momentum,
@@ -70,6 +70,11 @@ def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: O
         weight_decay=settings.weight_decay,
         fused=fused or None,
     )
+    if fused and settings.momentum:
+        # Where fp16 overflows at the first step, torch leaves them as what the memory held, and uses them after that.
+        for parameter in of_backbone + of_heads:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
