@@ -250,8 +250,8 @@ class Stage:
         settings: The resolved settings.
         inputs: Digest of each input by name, such as the rows of a data set.
         ignore: Dotted names of settings that may differ between a run and its continuation.
-        work: Sub-folder whose presence means that a run got somewhere; empty takes any file. A run that ended before
-            that, over a mistake in its settings, does not bind the next one.
+        work: Pattern of what in the folder means that a run got somewhere; empty takes any file. A run that ended
+            before that, over a mistake in its settings, does not bind the next one.
     """
 
     folder: Path
@@ -287,7 +287,7 @@ class Stage:
 
     def _has_work(self) -> bool:
         if self.work:
-            return (self.folder / self.work).is_dir()
+            return any(self.folder.glob(self.work))
         return any(entry.name != STARTED for entry in self.folder.iterdir())
 
     def _compare(self, record: Mapping[str, Any], allow_change: bool) -> None:

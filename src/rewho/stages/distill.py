@@ -42,6 +42,7 @@ from rewho.pipeline.embedding import view_of
 from rewho.pipeline.foreign_teachers import open_teacher
 from rewho.pipeline.teachers import check_one_per_view, find_teachers
 from rewho.pipeline.training import FREE_SETTINGS, Preparation, build_training, claim, decode_part, training_part
+from rewho.train.checkpoint import WHOLE
 from rewho.train.engine import launch
 from rewho.train.log import LOG
 from rewho.train.loop import State, train
@@ -89,7 +90,7 @@ def run(settings: DistillSettings) -> Path:
     targets = _targets(settings, part)
     inputs = {"data": table.digest(), "student": hash_file(settings.student / TENSORS), **targets.inputs}
     free = (*FREE_SETTINGS, "student", "representations", "teachers")
-    stage = Stage(settings.out, "distill", plain(settings), inputs, free, "checkpoints")
+    stage = Stage(settings.out, "distill", plain(settings), inputs, free, WHOLE)
     if claim(stage, settings, table):
         return settings.out
     engine = launch(settings.engine)

@@ -26,6 +26,7 @@ from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, save_model
 from rewho.pipeline.contrasting import ContrastPreparation, ContrastTask, watch
 from rewho.pipeline.training import FREE_SETTINGS, check_shares, claim, score, view_of_settings
+from rewho.train.checkpoint import WHOLE, has_checkpoint
 from rewho.train.engine import Engine, launch
 from rewho.train.log import LOG
 from rewho.train.loop import Training, train
@@ -52,12 +53,12 @@ def run(settings: PretrainSettings) -> Path:
     _check(settings, pictures)
     probe = None if settings.probe is None else read_settings(replace(settings.probe_reading, root=settings.probe))
     free = (*FREE_SETTINGS, "crops", "pictures.workers", "pictures.memory_gb", "probe", "model.pretrained")
-    stage = Stage(settings.out, "pretrain", plain(settings), {"crops": pictures.digest}, free, "checkpoints")
+    stage = Stage(settings.out, "pretrain", plain(settings), {"crops": pictures.digest}, free, WHOLE)
     if claim(stage, settings, pictures):
         return settings.out
     engine = launch(settings.engine, broadcast_buffers=False)  # all have the same queue, which is large
     check_shares(settings, engine.fabric.world_size)
-    resumed = (settings.out / "checkpoints").is_dir()
+    resumed = has_checkpoint(settings.out)
     origin = _origin(settings, pictures, engine, resumed=resumed)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
     encoder = _encoder(settings, origin, resumed=resumed)

@@ -39,6 +39,7 @@ from rewho.pipeline.training import (
     training_part,
     view_of_settings,
 )
+from rewho.train.checkpoint import WHOLE, has_checkpoint
 from rewho.train.engine import launch
 from rewho.train.log import LOG
 from rewho.train.loop import State, train
@@ -113,12 +114,12 @@ def run(settings: TrainSettings) -> Path:
     part = training_part(table)
     view = view_of_settings(settings.model)
     inputs = {"data": table.digest(), **view.inputs()}
-    stage = Stage(settings.out, "train", plain(settings), inputs, (*FREE_SETTINGS, "model.pretrained"), "checkpoints")
+    stage = Stage(settings.out, "train", plain(settings), inputs, (*FREE_SETTINGS, "model.pretrained"), WHOLE)
     if claim(stage, settings, table):
         return settings.out
     engine = launch(settings.engine)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
-    origin, model = _model(settings, view, resumed=(settings.out / "checkpoints").is_dir())
+    origin, model = _model(settings, view, resumed=has_checkpoint(settings.out))
     task = IdentityTask(model, len(np.unique(part.person_ids)), settings.loss)
     pictures = decode_part(part, settings.data.memory_gb)
     prepare = Preparation(pictures, part.labels(), view, settings.augment, settings.seed, tuple(model.mean.tolist()))

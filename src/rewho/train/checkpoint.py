@@ -18,6 +18,23 @@ from rewho.core.check import UserError
 from rewho.core.progress import say
 
 STATE = "state.pt"
+WHOLE = "checkpoints/step-*"
+"""Pattern of the whole checkpoints in a run's folder; what a killed writer leaves has another name."""
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Return whether a run's folder holds a checkpoint to go on from; the folder `checkpoints` alone may be empty.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as run:
+        ...     Path(run, "checkpoints", ".aside-1-step-00000001").mkdir(parents=True)
+        ...     before = has_checkpoint(Path(run))
+        ...     _ = save_checkpoint(Path(run, "checkpoints"), 1, {})
+        ...     before, has_checkpoint(Path(run))
+        (False, True)
+    """
+    return any(run.glob(WHOLE))
 
 
 def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int = 2) -> Path:
