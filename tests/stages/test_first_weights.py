@@ -1,4 +1,4 @@
-"""Where a training begins: from the first weights until there is a checkpoint, and from no others in the same folder."""
+"""Where a training begins: from the first weights until there is a checkpoint, and in one folder from no others."""
 
 import shutil
 
@@ -7,6 +7,8 @@ import torch
 from cut_runs import differing_files
 
 from conftest import CPU, quick
+from rewho.core.artifact import MANIFEST, damage
+from rewho.core.check import UserError
 from rewho.core.settings import (
     ContrastSettings,
     ModelSettings,
@@ -54,3 +56,32 @@ def test_a_run_that_was_killed_within_its_first_save_begins_from_the_first_weigh
     for name in ("run.json", "origin.json", "log.jsonl"):
         shutil.copy(whole / name, cut / name)
     assert differing_files(run(people, cut, first), whole) == []
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("run", [training, pretraining])
+def test_other_first_weights_are_another_run(people, tmp_path, run, finished):
+    first, other = encoder(tmp_path / "first", 1), encoder(tmp_path / "other", 2)
+    out = run(people, tmp_path / "out", first)
+    if not finished:
+        (out / MANIFEST).unlink()
+    for changed in (other, "none"):
+        with pytest.raises(UserError, match=r"inputs\.weights: '\w{64}' -> '(\w{64}|none)'"):
+            run(people, out, changed)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("run", [training, pretraining])
+def test_first_weights_may_be_moved_or_gone_once_a_run_has_begun(people, tmp_path, run, finished, capsys):
+    first = encoder(tmp_path / "first", 1)
+    out = run(people, tmp_path / "out", first)
+    if not finished:
+        (out / MANIFEST).unlink()
+    moved = first.rename(tmp_path / "moved")
+    assert damage(run(people, out, first)) is None
+    assert f"nothing is left at {first}" in capsys.readouterr().err
+    run(people, out, moved)
+    assert "is finished" in capsys.readouterr().err
+    plain = run(people, tmp_path / "plain", "none")
+    with pytest.raises(UserError, match="nothing at"):
+        run(people, plain, first)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
+from rewho.core.progress import say
 from rewho.core.settings import ModelSettings
 from rewho.models.backbone import build_backbone, fill, load_pretrained, read_weights
 from rewho.models.kinds import build_model
@@ -49,6 +50,40 @@ def read_origin(folder: Path) -> Origin:
     """Return the origin that a training wrote into its folder as `ORIGIN`."""
     read: dict[str, Any] = json.loads((folder / ORIGIN).read_text())
     return Origin(tuple(read["mean"]), tuple(read["std"]), read["labels"], read["provenance"])
+
+
+def weights_digest(source: str, run: Path) -> str:
+    """Return what tells first weights from all others: the sha256 of their file, or `none` or `imagenet`.
+
+    Weights that are no longer where they were count as those that the run in a folder began with, so that an encoder
+    can be moved away before its training is over.
+
+    Args:
+        source: What `--model.pretrained` says.
+        run: The run's folder, which may hold an `ORIGIN`.
+
+    Raises:
+        UserError: Nothing is there, and no run that began with a file.
+
+    Example:
+        >>> weights_digest("none", Path("runs/train"))
+        'none'
+    """
+    if source in ("none", "imagenet"):
+        return source
+    file = Path(source, TENSORS) if Path(source).is_dir() else Path(source)
+    if file.is_file():
+        return hash_file(file)
+    began = read_origin(run).provenance if (run / ORIGIN).is_file() else {}
+    if "weights_sha256" not in began:
+        raise UserError(
+            "--model.pretrained",
+            expected="none, imagenet, a weights file, or a model folder of ours",
+            got=f"nothing at {file}",
+            fix="Check the path, of --model.pretrained or in the recipe.",
+        )
+    say(f"nothing is left at {source}; going by what {run} began with: {began['weights_began_as']}")
+    return str(began["weights_sha256"])
 
 
 def origin_of(settings: ModelSettings) -> Origin:

@@ -21,7 +21,7 @@ from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read_settings
 from rewho.data.picture_sources import JoinedPictures, channel_statistics, hold_in_memory, open_pictures
 from rewho.data.table import ImageTable
-from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin
+from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin, weights_digest
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, save_model
 from rewho.pipeline.contrasting import ContrastPreparation, ContrastTask, watch
@@ -52,8 +52,9 @@ def run(settings: PretrainSettings) -> Path:
     pictures = open_pictures(settings.crops).share(settings.pictures.share, settings.pictures.share_seed)
     _check(settings, pictures)
     probe = None if settings.probe is None else read_settings(replace(settings.probe_reading, root=settings.probe))
+    inputs = {"crops": pictures.digest, "weights": weights_digest(settings.model.pretrained, settings.out)}
     free = (*FREE_SETTINGS, "crops", "pictures.workers", "pictures.memory_gb", "probe", "model.pretrained")
-    stage = Stage(settings.out, "pretrain", plain(settings), {"crops": pictures.digest}, free, WHOLE)
+    stage = Stage(settings.out, "pretrain", plain(settings), inputs, free, WHOLE)
     if claim(stage, settings, pictures):
         return settings.out
     engine = launch(settings.engine, broadcast_buffers=False)  # all have the same queue, which is large

@@ -27,7 +27,7 @@ from rewho.data.views import View
 from rewho.losses.classify import circle_logits, cross_entropy
 from rewho.losses.triplet import triplet_loss
 from rewho.models.heads import build_classifier
-from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin
+from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin, weights_digest
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import CARD, TENSORS, ModelCard, save_classifier, save_model
 from rewho.pipeline.training import (
@@ -113,7 +113,11 @@ def run(settings: TrainSettings) -> Path:
     table = read_settings(settings.data)
     part = training_part(table)
     view = view_of_settings(settings.model)
-    inputs = {"data": table.digest(), **view.inputs()}
+    inputs = {
+        "data": table.digest(),
+        "weights": weights_digest(settings.model.pretrained, settings.out),
+        **view.inputs(),
+    }
     stage = Stage(settings.out, "train", plain(settings), inputs, (*FREE_SETTINGS, "model.pretrained"), WHOLE)
     if claim(stage, settings, table):
         return settings.out
