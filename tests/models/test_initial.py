@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from rewho.core.check import UserError
 from rewho.core.settings import ModelSettings
 from rewho.models.backbone import build_backbone
-from rewho.models.initial import first_model, initialise, origin_of, resolve
+from rewho.models.initial import doubt, first_model, initialise, origin_of, resolve
 from rewho.models.kinds import build_model
 from rewho.models.weights import ModelCard, save_model
 
@@ -87,9 +87,24 @@ def test_an_mgn_begins_from_an_mgn_and_nothing_else_does(tmp_path):
 
 def test_a_plain_file_is_of_unknown_origin(tmp_path):
     save_file(build_backbone("resnet18").body.state_dict(), tmp_path / "r18.safetensors")
-    origin = origin_of(replace(PLAIN, pretrained=str(tmp_path / "r18.safetensors")))
+    plain = replace(PLAIN, pretrained=str(tmp_path / "r18.safetensors"))
+    origin = origin_of(plain)
     assert origin.labels is None
     assert resolve(PLAIN, origin).extra_bn == "no"
+    said = doubt(plain, origin)
+    assert "no extra batch normalisation, ImageNet's pixel statistics; pass --model.pretrained_labels no" in said
+    assert "extra" not in doubt(replace(plain, extra_bn="yes"), origin)
+    measured = {"pixel_mean": (0.3, 0.3, 0.3), "pixel_std": (0.2, 0.2, 0.2)}
+    assert doubt(replace(plain, extra_bn="yes", **measured), origin) is None
+
+
+@pytest.mark.parametrize(("labels", "extra_bn"), [("no", "yes"), ("yes", "no")])
+def test_a_user_says_whether_a_plain_file_was_learned_with_labels(tmp_path, labels, extra_bn):
+    save_file(build_backbone("resnet18").body.state_dict(), tmp_path / "r18.safetensors")
+    wanted = replace(PLAIN, pretrained=str(tmp_path / "r18.safetensors"), pretrained_labels=labels)
+    origin = origin_of(wanted)
+    assert first_model(wanted, SIZE, origin).settings.extra_bn == extra_bn
+    assert doubt(wanted, origin) is None
 
 
 def test_mistakes(tmp_path):
@@ -98,6 +113,10 @@ def test_mistakes(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no model\.json"):
         origin_of(replace(PLAIN, pretrained=str(tmp_path / "empty")))
+    with pytest.raises(UserError, match=r"pretrained_labels with --model\.pretrained none: expected one of auto"):
+        origin_of(replace(PLAIN, pretrained_labels="no"))
+    with pytest.raises(UserError, match="expected one of auto, yes, no"):
+        origin_of(replace(PLAIN, pretrained="imagenet", pretrained_labels="maybe"))
     with pytest.raises(UserError, match="pixel_mean"):
         origin_of(replace(PLAIN, pixel_mean=(123.0, 1.0, 1.0)))
     save_model(tmp_path / "r18", build_model(PLAIN, SIZE), ModelCard())

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 from cut_runs import differing_files
+from safetensors.torch import save_file
 
 from conftest import CPU, quick
 from rewho.core.artifact import MANIFEST, damage
@@ -16,6 +17,7 @@ from rewho.core.settings import (
     PretrainSettings,
     SamplerSettings,
 )
+from rewho.models.backbone import build_backbone
 from rewho.models.kinds import build_model
 from rewho.models.weights import ModelCard, save_model
 from rewho.stages import pretrain, train
@@ -85,3 +87,10 @@ def test_first_weights_may_be_moved_or_gone_once_a_run_has_begun(people, tmp_pat
     plain = run(people, tmp_path / "plain", "none")
     with pytest.raises(UserError, match="nothing at"):
         run(people, plain, first)
+
+
+def test_a_training_says_what_it_takes_for_granted_of_a_plain_file(people, tmp_path, capsys):
+    file = tmp_path / "body.safetensors"
+    save_file(build_backbone("test_resnet").body.state_dict(), file)
+    training(people, tmp_path / "out", file)
+    assert f"{file}: unknown whether learned with labels: no extra batch normalisation" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from rewho.core.artifact import hash_file
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_choice
 from rewho.core.progress import say
 from rewho.core.settings import ModelSettings
 from rewho.models.backbone import build_backbone, fill, load_pretrained, read_weights
@@ -90,16 +90,21 @@ def origin_of(settings: ModelSettings) -> Origin:
     """Look at where first weights shall come from, without loading them into anything.
 
     Args:
-        settings: `pretrained` and, to override what it says, `pixel_mean` and `pixel_std` are used.
+        settings: `pretrained` and, to override what it says, `pretrained_labels`, `pixel_mean`, `pixel_std` are used.
 
     Raises:
-        UserError: No such file or folder, or one that holds no weights.
+        UserError: No such file or folder, one that holds no weights, or a wrong word about labels.
 
     Example:
         >>> origin_of(ModelSettings(pretrained="none")).provenance
         {'weights_began_as': 'none'}
     """
     origin = _origin(settings.pretrained)
+    choices = ("auto",) if settings.pretrained == "none" else ("auto", "yes", "no")
+    what = f"--model.pretrained_labels with --model.pretrained {settings.pretrained}"
+    labels = check_choice(what, settings.pretrained_labels, choices)
+    if labels != "auto":
+        origin = replace(origin, labels=labels == "yes")
     if settings.pixel_mean:
         origin = replace(origin, mean=_three("--model.pixel_mean", settings.pixel_mean))
     if settings.pixel_std:
@@ -146,6 +151,24 @@ def resolve(settings: ModelSettings, origin: Origin) -> ModelSettings:
     if settings.extra_bn != "auto":
         return settings
     return replace(settings, extra_bn="yes" if origin.labels is False else "no")
+
+
+def doubt(settings: ModelSettings, origin: Origin) -> str | None:
+    """Say what is taken for granted about weights that do not tell how they were learned; None where nothing is.
+
+    Example:
+        >>> doubt(ModelSettings(pretrained="resnet50.pth"), Origin())[:51]
+        'resnet50.pth: unknown whether learned with labels: '
+        >>> doubt(ModelSettings(pretrained="none"), Origin())
+    """
+    taken = ["no extra batch normalisation"] if settings.extra_bn == "auto" else []
+    taken += [] if settings.pixel_mean and settings.pixel_std else ["ImageNet's pixel statistics"]
+    if settings.pretrained == "none" or origin.labels is not None or not taken:
+        return None
+    return (
+        f"{settings.pretrained}: unknown whether learned with labels: {', '.join(taken)}; pass "
+        "--model.pretrained_labels no (or yes), and --model.pixel_mean and --model.pixel_std of its pictures"
+    )
 
 
 def initialise(model: SingleViewModel) -> str:

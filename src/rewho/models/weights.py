@@ -55,7 +55,7 @@ def save_model(folder: Path, model: SingleViewModel, card: ModelCard) -> list[Pa
     description = {
         "format": FORMAT,
         "rewho": rewho_version(),
-        "architecture": plain(model.settings) | {"pretrained": "none"},
+        "architecture": plain(model.settings) | {"pretrained": "none", "pretrained_labels": "auto"},
         "input_size": list(model.input_size),
         "embedding_size": model.settings.embedding,
         "mean": [round(value / 255, 6) for value in model.mean.tolist()],

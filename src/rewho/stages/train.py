@@ -27,7 +27,7 @@ from rewho.data.views import View
 from rewho.losses.classify import circle_logits, cross_entropy
 from rewho.losses.triplet import triplet_loss
 from rewho.models.heads import build_classifier
-from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin, weights_digest
+from rewho.models.initial import ORIGIN, Origin, doubt, first_model, initialise, origin_of, read_origin, weights_digest
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import CARD, TENSORS, ModelCard, save_classifier, save_model
 from rewho.pipeline.training import (
@@ -151,7 +151,7 @@ def _model(settings: TrainSettings, view: View, *, resumed: bool) -> tuple[Origi
     origin = read_origin(settings.out) if resumed and written.is_file() else origin_of(settings.model)
     model = first_model(settings.model, view.size, origin)
     if not resumed:
-        say(initialise(model))
+        say("; ".join(filter(None, [initialise(model), doubt(settings.model, origin)])))
         if is_main_process():
             write_json(written, origin)
     return origin, model.to(memory_format=torch.channels_last)

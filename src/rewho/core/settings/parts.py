@@ -93,6 +93,8 @@ class ModelSettings:
         input_size: Height and width of the network's input in pixels; empty takes the view's own.
         pretrained: none, imagenet (downloaded by name), a model folder of `rewho train` or `rewho pretrain`, or a
             .safetensors / .pth file with backbone weights, such as a checkpoint of MoCo's or LUPerson's code.
+        pretrained_labels: Whether these weights were learned with labels: yes, no, or auto, which knows it of
+            ImageNet's, of model folders and of checkpoints of MoCo's code, but not of a plain backbone's file.
         pixel_mean: Channel means, red, green, blue from 0 to 1; empty takes those that the weights were made with.
         pixel_std: Channel standard deviations; empty takes those that the weights were made with.
     """
@@ -108,6 +110,7 @@ class ModelSettings:
     view: str = "holistic"
     input_size: tuple[int, ...] = ()
     pretrained: str = "imagenet"
+    pretrained_labels: str = "auto"
     pixel_mean: tuple[float, ...] = ()
     pixel_std: tuple[float, ...] = ()
 
