@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -214,10 +215,40 @@ def test_mistakes(people, tmp_path):
         pretrain.run(settings(people, out, sampler=SamplerSettings("identities", batch=8)))
     with pytest.raises(UserError, match="at most the"):
         pretrain.run(settings(people, out, sampler=SamplerSettings(batch=4096)))
-    with pytest.raises(UserError, match="a divisor of the 8 pictures"):
-        pretrain.run(settings(people, tmp_path / "group", contrast=ContrastSettings(norm_group=3, queue=30)))
+    with pytest.raises(UserError, match="0 passes on 1 device"):
+        pretrain.run(settings(people, out, sampler=SamplerSettings(batch=8, accumulate=0)))
+    with pytest.raises(UserError, match=r"--model\.view: expected holistic"):
+        pretrain.run(settings(people, out, model=replace(ENCODER, view="dn1")))
+    with pytest.raises(UserError, match=r"--model\.extra_bn of an encoder.* one of auto, no"):
+        pretrain.run(settings(people, out, model=replace(ENCODER, extra_bn="yes")))
+    (tmp_path / "pool" / "somebody").mkdir(parents=True)
+    shutil.copy(next((people / "query").glob("*.jpg")), tmp_path / "pool" / "somebody")
+    with pytest.raises(UserError, match=r"--probe_reading\.hold_out"):
+        pretrain.run(settings(people, out, probe=tmp_path / "pool"))
+    assert not out.exists()
+    contrast = ContrastSettings(freeze_patches=True, norm_group=4, queue=30)
     with pytest.raises(UserError, match="a transformer"):
-        pretrain.run(settings(people, tmp_path / "patches", contrast=ContrastSettings(freeze_patches=True, queue=30)))
+        pretrain.run(settings(people, out, contrast=contrast))
+
+
+@pytest.mark.parametrize(
+    ("group", "accumulate", "devices", "one_pass"), [(3, 1, 1, 8), (16, 1, 1, 8), (4, 4, 1, 2), (4, 1, 4, 2)]
+)
+def test_groups_that_do_not_fit_a_pass_are_refused_before_anything_is_read(
+    people, tmp_path, monkeypatch, group, accumulate, devices, one_pass
+):
+    monkeypatch.setattr(pretrain, "launch", None)  # that is when processes start; pictures are read after it
+    contrast, sampler = ContrastSettings(norm_group=group, queue=30), SamplerSettings(batch=8, accumulate=accumulate)
+    engine = EngineSettings(device="cpu", precision="32", devices=devices)
+    with pytest.raises(UserError, match=f"a divisor of the {one_pass} pictures of one pass on one device"):
+        pretrain.run(settings(people, tmp_path / "out", contrast=contrast, sampler=sampler, engine=engine))
+
+
+def test_a_mean_that_is_given_alone_is_kept_and_the_deviation_measured(people, encoder, tmp_path):
+    model = replace(ENCODER, pixel_mean=(0.5, 0.4, 0.3))
+    card = read_card(pretrain.run(settings(people, tmp_path / "out", model=model, epochs=1, steps_per_epoch=1)))
+    assert card["mean"] == [0.5, 0.4, 0.3]
+    assert card["std"] == read_card(encoder)["std"]
 
 
 def _as_torchrun(rank: int, port: int, people: str, out: str) -> None:

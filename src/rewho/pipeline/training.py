@@ -266,7 +266,7 @@ def check_shares(settings: LoopSettings, world: int) -> None:
         UserError: It cannot.
     """
     parts = settings.sampler.accumulate * world
-    if settings.sampler.batch % parts or settings.sampler.batch // parts < 2:
+    if parts < 1 or settings.sampler.batch % parts or settings.sampler.batch // parts < 2:
         raise UserError(
             "--sampler.accumulate",
             expected=f"a divisor of the batch of {settings.sampler.batch}, and 2 or more images a pass and device",

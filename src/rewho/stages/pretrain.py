@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from rewho.core.artifact import Stage, plain, write_json
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_choice
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator
 from rewho.core.settings import ModelSettings, PretrainSettings
@@ -51,14 +51,13 @@ def run(settings: PretrainSettings) -> Path:
     began = time.monotonic()
     pictures = open_pictures(settings.crops).share(settings.pictures.share, settings.pictures.share_seed)
     _check(settings, pictures)
-    probe = None if settings.probe is None else read_settings(replace(settings.probe_reading, root=settings.probe))
+    probe = _probe(settings)
     inputs = {"crops": pictures.digest, "weights": weights_digest(settings.model.pretrained, settings.out)}
     free = (*FREE_SETTINGS, "crops", "pictures.workers", "pictures.memory_gb", "probe", "model.pretrained")
     stage = Stage(settings.out, "pretrain", plain(settings), inputs, free, WHOLE)
     if claim(stage, settings, pictures):
         return settings.out
     engine = launch(settings.engine, broadcast_buffers=False)  # all have the same queue, which is large
-    check_shares(settings, engine.fabric.world_size)
     resumed = has_checkpoint(settings.out)
     origin = _origin(settings, pictures, engine, resumed=resumed)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
@@ -94,6 +93,14 @@ def _check(settings: PretrainSettings, pictures: JoinedPictures) -> None:
             got=f"kind {model.kind}, head {model.head}",
             fix="Pass --model.kind single_view --model.head none; heads come with `rewho train`.",
         )
+    if model.view != "holistic":
+        raise UserError(
+            "--model.view",
+            expected="holistic: views are cut out of whole pictures at random",
+            got=model.view,
+            fix="Leave it out, and pass the size as --model.input_size.",
+        )
+    check_choice("--model.extra_bn of an encoder, which has no head to put it before", model.extra_bn, ("auto", "no"))
     if len(pictures) < settings.sampler.batch:
         raise UserError(
             "--sampler.batch",
@@ -101,6 +108,30 @@ def _check(settings: PretrainSettings, pictures: JoinedPictures) -> None:
             got=str(settings.sampler.batch),
             fix="Pass a smaller batch, or more pictures.",
         )
+    check_shares(settings, settings.engine.devices)
+    one_pass = settings.sampler.batch // (settings.engine.devices * settings.sampler.accumulate)
+    if settings.contrast.norm_group and one_pass % settings.contrast.norm_group:
+        raise UserError(
+            "--contrast.norm_group",
+            expected=f"a divisor of the {one_pass} pictures of one pass on one device",
+            got=str(settings.contrast.norm_group),
+            fix="Choose a batch that is a multiple of devices x accumulate x norm_group, or another group; "
+            "0 where the network has no batch normalisation.",
+        )
+
+
+def _probe(settings: PretrainSettings) -> ImageTable | None:
+    if settings.probe is None:
+        return None
+    table = read_settings(replace(settings.probe_reading, root=settings.probe))
+    if not table.in_split("query").any():
+        raise UserError(
+            "--probe",
+            expected="a data set with a query and a gallery",
+            got=f"one without: {table.name}",
+            fix="Pass --probe_reading.hold_out 100 to make them of so many of its people, or choose another.",
+        )
+    return table
 
 
 def _origin(settings: PretrainSettings, pictures: JoinedPictures, engine: Engine, *, resumed: bool) -> Origin:
@@ -113,7 +144,11 @@ def _origin(settings: PretrainSettings, pictures: JoinedPictures, engine: Engine
             progress = Progress("pixel statistics", min(count or len(pictures), len(pictures)), unit="images")
             mean, std = channel_statistics(pictures, count, progress.advance)
             progress.close()
-            origin = replace(origin, mean=mean, std=std)
+            origin = replace(
+                origin,
+                mean=origin.mean if settings.model.pixel_mean else mean,
+                std=origin.std if settings.model.pixel_std else std,
+            )
         write_json(written, origin)
     engine.fabric.barrier()
     return read_origin(settings.out)
