@@ -8,9 +8,10 @@ import pytest
 
 from rewho.core.check import UserError
 from rewho.data import picture_sources
+from rewho.data.crop_rows import rows_table
 from rewho.data.picture_sources import channel_statistics, hold_in_memory, open_pictures
 from rewho.data.pictures import decode
-from rewho.data.shard_writer import example_set
+from rewho.data.shard_writer import ShardWriter, crop_row, encode, example_set
 from rewho.data.shards import CropSet
 
 
@@ -41,6 +42,33 @@ def test_crop_sets_are_read_and_joined_with_folders(tmp_path):
     assert pictures.name(1) == inside.name(1)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(pictures))[0], inside[0])  # as workers get it
     assert channel_statistics(pictures, 0)[0][0] > 0
+
+
+def test_what_is_known_of_each_source_is_kept(tmp_path):
+    writer = ShardWriter(tmp_path / "set", shard_rows=1)
+    for number, licence in enumerate(("CC-BY-4.0", "", "CC-BY-4.0")):
+        pixels = np.full((8, 4, 3), 60 + number, np.uint8)
+        data = encode(pixels)
+        writer.add(rows_table([crop_row(f"{number}", data, pixels, licence=licence)]), [data])
+    writer.commit()
+    pictures = open_pictures([tmp_path / "set", folder(tmp_path / "a", 3)])
+    crops, files = pictures.about
+    assert (crops["name"], crops["kind"], crops["pictures"], crops["licences"]) == (
+        "set",
+        "crop set",
+        3,
+        ["", "CC-BY-4.0"],
+    )
+    assert (files["name"], files["kind"], files["pictures"]) == ("a", "folder", 3)
+    assert pictures.share(0.5, 1).about == pictures.about
+
+
+def test_files_of_another_size_are_other_pictures(tmp_path):
+    before = open_pictures([folder(tmp_path / "a", 3)]).digest
+    cv2.imwrite(str(tmp_path / "a" / "001.png"), np.zeros((40, 30, 3), np.uint8))
+    assert open_pictures([tmp_path / "a"]).digest != before
+    (tmp_path / "a" / "nowhere.png").symlink_to(tmp_path / "missing.png")
+    assert len(open_pictures([tmp_path / "a"])) == 4
 
 
 def test_only_the_training_part_of_a_data_set_is_taken(tmp_path):

@@ -29,7 +29,8 @@ from rewho.core.settings import (
     PretrainSettings,
     SamplerSettings,
 )
-from rewho.models.weights import load_model, read_card
+from rewho.data.shard_writer import example_set
+from rewho.models.weights import ModelCard, load_model, read_card
 from rewho.pipeline.contrasting import judge
 from rewho.pipeline.embedding import load
 from rewho.stages import pretrain, train
@@ -242,6 +243,28 @@ def test_groups_that_do_not_fit_a_pass_are_refused_before_anything_is_read(
     engine = EngineSettings(device="cpu", precision="32", devices=devices)
     with pytest.raises(UserError, match=f"a divisor of the {one_pass} pictures of one pass on one device"):
         pretrain.run(settings(people, tmp_path / "out", contrast=contrast, sampler=sampler, engine=engine))
+
+
+def test_the_card_says_what_was_learned_from_and_how(people, tmp_path):
+    pictures = PretrainPictureSettings(workers=0, share=0.9, share_seed=3)
+    sampler = SamplerSettings(batch=8, accumulate=2)
+    contrast = ContrastSettings(queue=30, norm_group=4, reference_batch=80)
+    crops = example_set(tmp_path / "crops", licence="CC-BY-4.0")
+    changes = {"pictures": pictures, "sampler": sampler, "contrast": contrast}
+    out = pretrain.run(replace(settings(people, tmp_path / "out", **changes), crops=(crops, people)))
+    card = read_card(out)
+    learned, how = card["trained_on"], card["provenance"]
+    assert [(source["name"], source["kind"]) for source in learned["sources"]] == [
+        ("crops", "crop set"),
+        ("rendered-people", "data set"),
+    ]
+    assert (learned["share"], learned["share_seed"]) == (0.9, 3)
+    assert (how["steps"], how["accumulate"], how["batch"]) == (6, 2, 8)
+    assert (how["optimizer"]["kind"], how["optimizer"]["learning_rate"]) == ("sgd", pytest.approx(0.3 * 8 / 80))
+    assert card["licence"] == f"CC-BY-4.0, {ModelCard.licence}"
+    pair = {"sampler": SamplerSettings(batch=2), "contrast": ContrastSettings(queue=30, norm_group=2)}
+    only = read_card(pretrain.run(settings(crops, tmp_path / "only", **pair)))
+    assert only["licence"] == "CC-BY-4.0"
 
 
 def test_a_mean_that_is_given_alone_is_kept_and_the_deviation_measured(people, encoder, tmp_path):

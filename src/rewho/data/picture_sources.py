@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -93,11 +93,14 @@ class JoinedPictures:
         sources: The sources, one after the other.
         digest: sha256 over what they hold.
         rows: int64, the rows of all sources together that are kept, ascending; None keeps all.
+        about: What is known of each source, as plain values: name, kind, pictures, sha256 and what it is of, and of
+            crop sets the ids of their licences; an empty id where somebody gave none.
     """
 
     sources: tuple[PictureSource, ...]
     digest: str
     rows: NDArray[np.int64] | None = None
+    about: tuple[Mapping[str, Any], ...] = ()
 
     def __len__(self) -> int:
         return sum(map(len, self.sources)) if self.rows is None else len(self.rows)
@@ -137,7 +140,7 @@ class JoinedPictures:
             return self
         order = generator(seed, "share of crops").permutation(len(self))
         rows = np.sort(order[: max(1, int(len(self) * share))])
-        return JoinedPictures(self.sources, f"{self.digest}, share {share} of seed {seed}", rows)
+        return replace(self, digest=f"{self.digest}, share {share} of seed {seed}", rows=rows)
 
 
 def open_pictures(folders: Sequence[Path]) -> JoinedPictures:
@@ -163,20 +166,36 @@ def open_pictures(folders: Sequence[Path]) -> JoinedPictures:
             "--crops", expected="one or more folders", got="none", fix="Pass --crops FOLDER, a folder of pictures."
         )
     opened = [_open(Path(folder).expanduser()) for folder in folders]
-    digest = hashlib.sha256("\0".join(digest for _, digest in opened).encode()).hexdigest()
-    return JoinedPictures(tuple(source for source, _ in opened), digest)
+    digest = hashlib.sha256("\0".join(about["sha256"] for _, about in opened).encode()).hexdigest()
+    about = tuple({"pictures": len(source), **known} for source, known in opened)
+    return JoinedPictures(tuple(source for source, _ in opened), digest, about=about)
 
 
-def _open(folder: Path) -> tuple[PictureSource, str]:
+def _open(folder: Path) -> tuple[PictureSource, dict[str, Any]]:
+    """Return a source and what is known of it, the digest of what it holds above all."""
     check_folder(folder)
+    name = folder.resolve().name
     if (folder / INDEX).is_file():
-        return CropSet.open(folder), hash_file(folder / INDEX)
+        crops = CropSet.open(folder)
+        columns = [crops.rows_of(shard, ["licence"]).column(0) for shard in crops.contents.shards]
+        licences = sorted({licence for column in columns for licence in column.unique().to_pylist()})
+        about = {"name": name, "kind": "crop set", "sha256": hash_file(folder / INDEX), "sha256_of": INDEX}
+        return crops, {**about, "licences": licences}
     if recognise_benchmark(folder):
         table = read(folder)
         table = table.select("pool" if table.in_split("pool").any() else "train")
-        return FilePictures(table.root, table.paths), table.digest()
+        about = {"name": table.name, "kind": "data set", "sha256": table.digest(), "sha256_of": "names and labels"}
+        return FilePictures(table.root, table.paths), about
     names = list_pictures(folder)
-    return FilePictures(folder, names), hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
+    listed = "\0".join(f"{name}\0{_size(folder / name)}" for name in names).encode("utf-8", "surrogatepass")
+    sha256 = hashlib.sha256(listed).hexdigest()
+    about = {"name": name, "kind": "folder", "sha256": sha256, "sha256_of": "file names and sizes"}
+    return FilePictures(folder, names), about
+
+
+def _size(file: Path) -> int:
+    """Return a file's bytes; -1 of a link that leads nowhere, which is refused by name when it is decoded."""
+    return file.stat().st_size if file.exists() else -1
 
 
 def hold_in_memory(

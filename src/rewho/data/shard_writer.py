@@ -219,8 +219,12 @@ class _OpenShard:
         self._aside.unlink(missing_ok=True)
 
 
-def example_set(folder: Path) -> Path:
+def example_set(folder: Path, licence: str = "") -> Path:
     """Write a crop set of two grey pictures, for examples.
+
+    Args:
+        folder: Where.
+        licence: Id of their licence.
 
     Returns:
         The folder.
@@ -229,6 +233,8 @@ def example_set(folder: Path) -> Path:
     for number in range(2):
         pixels = np.full((8, 4, 3), 60 + number, np.uint8)
         data = encode(pixels)
-        writer.add(rows_table([crop_row(f"example-{number}", data, pixels, frame=100 * number)]), [data])
+        writer.add(
+            rows_table([crop_row(f"example-{number}", data, pixels, frame=100 * number, licence=licence)]), [data]
+        )
     writer.commit()
     return folder

@@ -173,8 +173,7 @@ def _training(
     save: Callable[[Path, Mapping[str, float]], object],
 ) -> Training:
     fabric = engine.fabric
-    labels = np.zeros(len(pictures), np.int64)  # there are none; the plan wants to know how many pictures there are
-    plans = PlanStream(settings.sampler, labels, settings.seed, settings.epochs, settings.steps_per_epoch)
+    plans = _plans(settings, pictures)
     encoder = task.encoder
     mean_colour = tuple(encoder.mean.tolist())
     prepare = ContrastPreparation(pictures, encoder.input_size, settings.augment, settings.seed, mean_colour)
@@ -213,6 +212,11 @@ def _training(
     )
 
 
+def _plans(settings: PretrainSettings, pictures: JoinedPictures) -> PlanStream:
+    labels = np.zeros(len(pictures), np.int64)  # there are none; the plan wants to know how many pictures there are
+    return PlanStream(settings.sampler, labels, settings.seed, settings.epochs, settings.steps_per_epoch)
+
+
 def _resolved(settings: PretrainSettings) -> PretrainSettings:
     """Return the settings with the learning rate scaled to the batch, and time for the queue to fill."""
     batch, reference = settings.sampler.batch, settings.contrast.reference_batch
@@ -239,10 +243,17 @@ def _save(
         "labels": False,
         "contrast": asdict(settings.contrast),
         "augment": asdict(settings.augment),
+        "optimizer": asdict(_resolved(settings).optimizer),
         "batch": settings.sampler.batch,
+        "accumulate": settings.sampler.accumulate,
         "epochs": settings.epochs,
+        "steps": len(_plans(settings, pictures)),
         "seed": settings.seed,
     }
     trained_on = {"name": "pictures without labels", "images": len(pictures), "sha256": pictures.digest}
+    trained_on |= {"share": settings.pictures.share, "share_seed": settings.pictures.share_seed}
+    trained_on |= {"sources": pictures.about}
+    licences = {name or ModelCard.licence for source in pictures.about for name in source.get("licences", [""])}
     metrics = {"probe": dict(figures)} if figures else {}
-    return save_model(folder, encoder, ModelCard(trained_on=trained_on, metrics=metrics, provenance=provenance))
+    card = ModelCard(trained_on=trained_on, licence=", ".join(sorted(licences)), metrics=metrics, provenance=provenance)
+    return save_model(folder, encoder, card)
