@@ -35,7 +35,7 @@ def masked(people, tmp_path_factory):
 
 def test_training_and_evaluation_look_masks_up_and_record_them(masked, people):
     manifest = json.loads((masked / "manifest.json").read_text())
-    assert set(manifest["inputs"]) == {"data", "masks of view upper"}
+    assert set(manifest["inputs"]) == {"data", "box of view upper", "masks of view upper"}
     assert 0 <= rewho.evaluate(masked, people).mAP_rectangular <= 1
 
 
@@ -54,7 +54,7 @@ def test_what_is_masked_out_does_not_change_an_embedding(masked, people, tmp_pat
     assert np.array_equal(embeddings["same"], embeddings["lower"])
     assert not np.allclose(embeddings["same"], embeddings["upper"])
     out = embed.run(EmbedSettings(tmp_path / "same", masked, tmp_path / "out", engine=CPU))
-    assert len(json.loads((out / "manifest.json").read_text())["inputs"]) == 3
+    assert len(json.loads((out / "manifest.json").read_text())["inputs"]) == 4
 
 
 def test_arrays_have_no_name_to_look_a_mask_up_by(masked):

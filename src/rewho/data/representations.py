@@ -37,7 +37,7 @@ class TeacherRecord:
         box: Top, bottom, left and right of the view as fractions, such as "1/4".
         width: Length D of a representation.
         teacher: What the teacher is called.
-        digest: sha256 of the teacher's weights.
+        digest: sha256 of the teacher's weights, and of how its input is prepared.
     """
 
     view: str
@@ -50,17 +50,6 @@ class TeacherRecord:
         """Return the view's box, at a size that means nothing."""
         top, bottom, left, right = (Fraction(side) for side in self.box)
         return View(self.view, top, bottom, left, right, (1, 1))
-
-
-def box_of(view: View) -> tuple[str, str, str, str]:
-    """Return a view's box as text that loses nothing.
-
-    Example:
-        >>> from rewho.data.views import VIEWS
-        >>> box_of(VIEWS["up2"])
-        ('1/7', '3/7', '0', '1')
-    """
-    return str(view.top), str(view.bottom), str(view.left), str(view.right)
 
 
 def array_file(folder: Path, view: str) -> Path:

@@ -98,13 +98,22 @@ class View:
             )
 
     def inputs(self) -> dict[str, str]:
-        """Return the digest of what a view's result depends on besides its settings: its masks, where there are any.
+        """Return what a view's result depends on besides its name: the digest of its masks, a box that is not built in.
 
         Example:
             >>> VIEWS["up1"].inputs()
             {}
+            >>> View("torso", Fraction(1, 4), Fraction(3, 4), Fraction(0), Fraction(1), (64, 32)).inputs()
+            {'box of view torso': 'top 1/4, bottom 3/4, left 0, right 1, at 64 x 32'}
         """
-        return {} if self.mask is None else {f"masks of view {self.name}": self.mask.digest()}
+        found = {}
+        if self.name not in VIEWS:
+            sides = zip(("top", "bottom", "left", "right"), box_of(self), strict=True)
+            box = ", ".join(f"{side} {border}" for side, border in sides)
+            found[f"box of view {self.name}"] = f"{box}, at {self.size[0]} x {self.size[1]}"
+        if self.mask is not None:
+            found[f"masks of view {self.name}"] = self.mask.digest()
+        return found
 
     def pixel_box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Return the view's rows and columns in a picture: (first row, end row, first column, end column), half-open.
@@ -160,6 +169,16 @@ class View:
             )
         fill = np.rint(np.asarray(mean_colour, np.float64)).astype(np.uint8)
         return np.where(mask[:, :, None] == 0, fill, image)
+
+
+def box_of(view: View) -> tuple[str, str, str, str]:
+    """Return a view's top, bottom, left and right as text that loses nothing.
+
+    Example:
+        >>> box_of(VIEWS["up2"])
+        ('1/7', '3/7', '0', '1')
+    """
+    return str(view.top), str(view.bottom), str(view.left), str(view.right)
 
 
 def _pixel_range(low: Fraction, high: Fraction, pixels: int) -> tuple[int, int]:

@@ -57,6 +57,7 @@ def save_model(folder: Path, model: SingleViewModel, card: ModelCard) -> list[Pa
         "rewho": rewho_version(),
         "architecture": plain(model.settings) | {"pretrained": "none", "pretrained_labels": "auto"},
         "input_size": list(model.input_size),
+        **({"box": list(model.box)} if model.box else {}),
         "embedding_size": model.settings.embedding,
         "mean": [round(value / 255, 6) for value in model.mean.tolist()],
         "std": [round(value**0.5 / 255, 6) for value in model.variance.tolist()],
@@ -84,6 +85,7 @@ def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
     size = (int(description["input_size"][0]), int(description["input_size"][1]))
     architecture["input_size"] = size
     model = build_model(ModelSettings(**architecture), size, tuple(description["mean"]), tuple(description["std"]))
+    model.box = tuple(description.get("box", ()))
     fill(model, tensors_of(folder), f"{folder / TENSORS}")
     return model.eval(), description
 

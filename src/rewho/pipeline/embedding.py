@@ -22,7 +22,7 @@ from rewho.core.settings import DeviceSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
 from rewho.data.view_file import read_view
-from rewho.data.views import View
+from rewho.data.views import View, box_of
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import load_model
 from rewho.train.engine import pick_device
@@ -33,8 +33,19 @@ AHEAD = 3  # batches that are prepared while one is embedded
 
 
 def view_of(model: SingleViewModel) -> View:
-    """Return the view that a model looks at, at the model's own input size."""
+    """Return the view that a model looks at, at the model's own input size.
+
+    Raises:
+        UserError: Its file is not there, or its box is no longer the one that the model was trained with.
+    """
     view = read_view(model.settings.view)
+    if model.box and model.box != box_of(view):
+        raise UserError(
+            f"view {model.settings.view}",
+            expected=f"the box that the model was trained with: {', '.join(model.box)} (top, bottom, left, right)",
+            got=", ".join(box_of(view)),
+            fix="Put the view's file back as it was, or train a model for the new box.",
+        )
     return View(view.name, view.top, view.bottom, view.left, view.right, model.input_size, view.mask)
 
 
@@ -174,9 +185,10 @@ def load(path: str | Path, device: str = "auto", threads: int = 0) -> Embedder:
         threads: CPU threads; 0 leaves torch's own choice.
 
     Raises:
-        UserError: No model there, a damaged one, or no such device.
+        UserError: No model there, a damaged one, no such device, or its view has another box by now.
     """
     model, description = load_model(Path(path))
+    view_of(model)
     return embedder(model, DeviceSettings(device, threads), description)
 
 

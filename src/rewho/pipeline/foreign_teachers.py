@@ -141,7 +141,14 @@ def _open_own(folder: Path, view: View | None, engine: DeviceSettings) -> Teache
             fix="Name a teacher of that view.",
         )
     colour, width = tuple(model.model.mean.tolist()), model.model.settings.embedding
-    return Teacher(folder.name, own, width, hash_file(folder / TENSORS), model.model, model.device, colour)
+    identity = _identity(hash_file(folder / TENSORS), own)
+    return Teacher(folder.name, own, width, identity, model.model, model.device, colour)
+
+
+def _identity(weights: str, view: View) -> str:
+    """Return a teacher's digest: that of its weights, and of its view where the name alone does not say what it is."""
+    inputs = view.inputs()
+    return digest_of({"weights": weights} | inputs) if inputs else weights
 
 
 def _read_description(path: Path) -> dict[str, Any]:
@@ -227,7 +234,9 @@ def _finish(
             fix="Choose a network without a classifier on top, or name its `output`.",
         )
     prepared = {key: str(value) for key, value in fields.items() if key not in ("network", "weights")}
-    identity = digest_of({"weights": weights, "prepared": prepared, "size": view.size})
+    if "view" in prepared:
+        prepared["view"] = view.name  # not the path of its file
+    identity = _identity(digest_of({"weights": weights, "prepared": prepared, "size": view.size}), view)
     return Teacher(name, view, vectors.shape[1], identity, network, device, tuple(mean))
 
 

@@ -115,13 +115,23 @@ def _build(
         student = _first_student(settings.student, record["inputs"]["student"])
         return student, _branches(run, settings, student, tensors) if settings.branches.from_map else None
     if stage == "train":
-        return _first_model(run, fill_settings(TrainSettings, values, stage).model), None
-    return _first_model(run, replace(fill_settings(PretrainSettings, values, stage).model, extra_bn="no")), None
+        return _first_model(run, fill_settings(TrainSettings, values, stage).model, record["inputs"]), None
+    encoder = replace(fill_settings(PretrainSettings, values, stage).model, extra_bn="no")
+    return _first_model(run, encoder, record["inputs"]), None
 
 
-def _first_model(run: Path, settings: ModelSettings) -> SingleViewModel:
+def _first_model(run: Path, settings: ModelSettings, inputs: Mapping[str, str]) -> SingleViewModel:
+    view = view_of_settings(settings)
+    for name, box in replace(view, mask=None).inputs().items():
+        if inputs.get(name, box) != box:
+            raise UserError(
+                f"view {settings.view}",
+                expected=f"the box that the run in {run} began with: {inputs[name]}",
+                got=box,
+                fix="Put the view's file back as it was.",
+            )
     origin = read_origin(run) if (run / ORIGIN).is_file() else origin_of(settings)
-    return first_model(settings, view_of_settings(settings).size, origin)
+    return first_model(settings, view.size, origin)
 
 
 def _first_student(folder: Path, sha256: str) -> SingleViewModel:

@@ -22,8 +22,9 @@ from rewho.core.progress import say
 from rewho.core.runtime import generator
 from rewho.core.settings import DistillSettings
 from rewho.data.benchmarks import read_settings
-from rewho.data.representations import box_of, open_representations
+from rewho.data.representations import open_representations
 from rewho.data.table import ImageTable
+from rewho.data.views import box_of
 from rewho.losses.mimic import BALANCES, DISTANCES, DIVISORS, LARGEST_WEIGHT
 from rewho.models.factorization import Factorization, save_branches
 from rewho.models.heads import Classifier

@@ -18,8 +18,9 @@ from rewho.core.progress import Progress, say
 from rewho.core.runtime import Interrupted, StopRequest
 from rewho.core.settings import RepresentSettings
 from rewho.data.benchmarks import read_settings
-from rewho.data.representations import TeacherRecord, array_file, box_of, write_index, write_representations
+from rewho.data.representations import TeacherRecord, array_file, write_index, write_representations
 from rewho.data.table import ImageTable
+from rewho.data.views import box_of
 from rewho.pipeline.foreign_teachers import Teacher, open_teacher
 from rewho.pipeline.teachers import check_one_per_view, find_teachers
 from rewho.pipeline.training import training_part

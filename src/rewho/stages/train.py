@@ -23,7 +23,7 @@ from rewho.core.settings import LossSettings, TrainSettings
 from rewho.data.batches import Batch
 from rewho.data.benchmarks import read_settings
 from rewho.data.table import ImageTable
-from rewho.data.views import View
+from rewho.data.views import View, box_of
 from rewho.losses.classify import circle_logits, cross_entropy
 from rewho.losses.triplet import triplet_loss
 from rewho.models.heads import build_classifier
@@ -150,6 +150,7 @@ def _model(settings: TrainSettings, view: View, *, resumed: bool) -> tuple[Origi
     written = settings.out / ORIGIN
     origin = read_origin(settings.out) if resumed and written.is_file() else origin_of(settings.model)
     model = first_model(settings.model, view.size, origin)
+    model.box = box_of(view)
     if not resumed:
         say("; ".join(filter(None, [initialise(model), doubt(settings.model, origin)])))
         if is_main_process():
