@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rewho.core.artifact import MANIFEST, STARTED
 from rewho.core.check import UserError
 from rewho.models.weights import CARD
 
@@ -15,7 +16,7 @@ def find_teachers(paths: Sequence[Path]) -> list[Path]:
     A YAML file describes a network that is not ours, see `foreign_teachers`.
 
     Raises:
-        UserError: None were named, or a path is neither.
+        UserError: None were named, a path is neither, or one is unfinished.
     """
     if not paths:
         raise UserError(
@@ -23,7 +24,10 @@ def find_teachers(paths: Sequence[Path]) -> list[Path]:
         )
     found: list[Path] = []
     for path in paths:
-        inside = sorted(card.parent for card in path.glob(f"*/{CARD}")) if path.is_dir() else []
+        runs = [path] if (path / STARTED).is_file() else sorted(file.parent for file in path.glob(f"*/{STARTED}"))
+        _refuse_unfinished(path, [run for run in runs if not (run / MANIFEST).is_file()])
+        # The folder of a run is one teacher or none: `best` in it is a snapshot.
+        inside = sorted(card.parent for card in path.glob(f"*/{CARD}")) if path not in runs else []
         if (path / CARD).is_file() or (path.suffix in (".yaml", ".yml") and path.is_file()):
             found.append(path)
         elif inside:
@@ -33,9 +37,20 @@ def find_teachers(paths: Sequence[Path]) -> list[Path]:
                 f"--teachers {path}",
                 expected="a finished model folder, a folder that holds some, or a YAML file that describes a network",
                 got="neither" if path.is_dir() else "no such folder",
-                fix="Give what `rewho teachers --out` or `rewho train --out` wrote; unfinished runs have no model.",
+                fix="Give what `rewho teachers --out` or `rewho train --out` wrote.",
             )
     return found
+
+
+def _refuse_unfinished(path: Path, runs: Sequence[Path]) -> None:
+    if runs:
+        raise UserError(
+            f"--teachers {path}",
+            expected="teachers whose training has ended",
+            got=f"unfinished runs: {', '.join(str(run) for run in runs)}",
+            fix="Run the `rewho teachers` or `rewho train` that began them again: it goes on where it was. Or name the "
+            "teachers one by one, and leave these out.",
+        )
 
 
 def check_one_per_view(views: Sequence[str]) -> None:
