@@ -60,6 +60,20 @@ def test_numpy_masks_and_masks_of_another_size_are_taken(tmp_path):
     assert mask.dtype == np.uint8 and np.array_equal(mask > 0, np.kron(np.eye(4), np.ones((2, 2))) > 0)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("value", [1, 255])
+def test_any_value_but_zero_shows_whatever_the_depth_of_the_picture(tmp_path, kind, value):
+    cv2.imwrite(str(tmp_path / "a.png"), np.tri(8, dtype=kind) * kind(value))
+    assert np.array_equal(MaskFiles(tmp_path)("a.jpg", (8, 8)), np.tri(8) * 255)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_and_transparency_are_no_mask(tmp_path, channels):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 8, channels), 255, np.uint8))
+    with pytest.raises(UserError, match=rf"(?s)got uint8 of shape \[8, 8, {channels}\].*without colours, palette"):
+        MaskFiles(tmp_path)("a.jpg", (8, 8))
+
+
 def test_a_picture_without_a_mask_is_an_error_or_whole(tmp_path):
     left_half(tmp_path, "0001_c1.png")
     with pytest.raises(UserError, match="nearest name is '0001_c1'"):

@@ -210,24 +210,26 @@ def _mask_files(folder: Path) -> Mapping[str, Path]:
 
 
 def _read_mask_file(file: Path) -> NDArray[np.uint8]:
-    """Read a grey PNG or an NPY file of uint8 or booleans."""
+    """Read a grey PNG of any depth, or an NPY file of uint8 or booleans; 0 is masked out, all else becomes 255."""
     mask: object = None
     try:
         if file.suffix.lower() == ".npy":
             mask = np.load(file, allow_pickle=False)
         else:
-            mask = cv2.imdecode(np.frombuffer(read_file(file), np.uint8), cv2.IMREAD_GRAYSCALE)
+            picture = cv2.imdecode(np.frombuffer(read_file(file), np.uint8), cv2.IMREAD_UNCHANGED)
+            # Told apart before it is narrowed: the values of 16-bit masks are often small.
+            mask = picture if picture is None or picture.ndim != 2 else picture != 0
     except (ValueError, OSError, EOFError, cv2.error) as error:
         got = f"{type(error).__name__}: {error}"
     else:
         if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.size and mask.dtype in (np.uint8, np.bool_):
-            return mask.astype(np.uint8)
+            return np.where(mask, np.uint8(255), np.uint8(0))
         got = f"{mask.dtype} of shape {list(mask.shape)}" if isinstance(mask, np.ndarray) else "no picture"
     raise UserError(
         f"mask {file}",
-        expected="a PNG picture, or an NPY array of uint8 or booleans [height, width]",
+        expected="a grey PNG picture without transparency, or an NPY array of uint8 or booleans [height, width]",
         got=got,
-        fix="Write one value per pixel: 0 is masked out.",
+        fix="Write one value per pixel, without colours, palette or transparency: 0 is masked out.",
     )
 
 
