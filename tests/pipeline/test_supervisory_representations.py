@@ -84,3 +84,15 @@ def test_representations_made_online_equal_golden_whether_the_students_picture_i
     images = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
     (found,) = OnlineTeachers([teacher])(images, torch.tensor(flipped))
     np.testing.assert_allclose(found, golden["sr"], rtol=0, atol=1e-6)
+
+
+def test_representations_made_online_do_not_change_with_the_students_precision(pictures, columns):
+    torch.manual_seed(1)
+    view = View("part", Fraction(1, 2), Fraction(3, 4), Fraction(0), Fraction(columns, WIDTH), (16, 16))
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    online = OnlineTeachers([Teacher("t", view, 8, "", network, torch.device("cpu"), (0.0, 0.0, 0.0))])
+    images = torch.randint(0, 255, (4, 3, HEIGHT, WIDTH), dtype=torch.uint8)
+    (full,) = online(images, torch.zeros(4, dtype=torch.bool))
+    with torch.autocast("cpu", torch.bfloat16):
+        (found,) = online(images, torch.zeros(4, dtype=torch.bool))
+    assert found.dtype == torch.float32 and torch.equal(found, full)

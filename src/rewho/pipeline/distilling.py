@@ -93,6 +93,8 @@ class DistillPreparation:
 class OnlineTeachers:
     """Representations computed from the student's own augmented picture, at every step (FD section 5).
 
+    They are computed in full precision whatever the student's, so that stored and online ones differ by the picture alone.
+
     Not a module: teachers are neither trained nor saved with the student.
 
     Args:
@@ -119,13 +121,16 @@ class OnlineTeachers:
     def __call__(self, images: Tensor, flipped: Tensor) -> list[Tensor]:
         """Return the flip-averaged representations [B, D_k] of each view of augmented pictures uint8 [B, 3, H, W]."""
         upright = torch.where(flipped[:, None, None, None], images.flip(-1), images)
-        found = []
-        for teacher in self.teachers:
-            top, bottom, left, right = teacher.view.pixel_box(images.shape[2], images.shape[3])
-            part = upright[:, :, top:bottom, left:right].float()
-            part = F.interpolate(part, teacher.view.size, mode="bilinear", antialias=True)
-            found.append((teacher.network(part) + teacher.network(part.flip(-1))) / 2)
-        return found
+        with torch.autocast(images.device.type, enabled=False):
+            return [self._say(teacher, upright) for teacher in self.teachers]
+
+    @staticmethod
+    def _say(teacher: Teacher, upright: Tensor) -> Tensor:
+        top, bottom, left, right = teacher.view.pixel_box(upright.shape[2], upright.shape[3])
+        part = upright[:, :, top:bottom, left:right].float()
+        part = F.interpolate(part, teacher.view.size, mode="bilinear", antialias=True)
+        vectors: Tensor = (teacher.network(part) + teacher.network(part.flip(-1))) / 2
+        return vectors
 
 
 @dataclass(frozen=True)
