@@ -10,6 +10,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.core.settings import DataSettings, EngineSettings, ModelSettings, RepresentSettings
 from rewho.data.augment import resize
@@ -21,6 +22,7 @@ from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import ModelCard, save_model
 from rewho.pipeline.embedding import load
 from rewho.pipeline.foreign_teachers import open_teacher
+from rewho.pipeline.onnx_network import hash_onnx
 from rewho.pipeline.training import training_part
 from rewho.stages import represent
 
@@ -54,6 +56,26 @@ def export(path, batch=None, size=(32, 16), nhwc=False):
     graph = helper.make_graph(nodes, "colours", [source], [target, other])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, path)
+    return path
+
+
+def export_weights(path, seed, external=True, pooled=True):
+    """Write a convolution of random weights, which lie in a file of their own or not."""
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    helper, numbers = onnx.helper, onnx.TensorProto
+    weights = np.random.default_rng(seed).standard_normal((8, 3, 3, 3)).astype(np.float32)
+    source = helper.make_tensor_value_info("pictures", numbers.FLOAT, ["n", 3, 32, 16])
+    target = helper.make_tensor_value_info("vectors", numbers.FLOAT, None)
+    nodes = [
+        helper.make_node("Conv", ["pictures", "weights"], ["map"]),
+        helper.make_node("GlobalAveragePool" if pooled else "Relu", ["map"], ["vectors"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [source], [target], [onnx.numpy_helper.from_array(weights, "weights")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    location = "weights " + 130 * "w"  # so long that its length takes two bytes
+    path.parent.mkdir(exist_ok=True)
+    onnx.save(model, path, save_as_external_data=external, location=location, size_threshold=0)
     return path
 
 
@@ -91,6 +113,35 @@ def test_colours_and_outputs_can_be_chosen(pictures, tmp_path):
     np.testing.assert_allclose(vectors[0][:, ::-1], vectors[1], atol=1e-6)
     assert (vectors[2] > vectors[0]).all()
     assert len({rgb.digest, bgr.digest, largest.digest}) == 3, "how the input is prepared makes another teacher"
+
+
+def test_weights_beside_an_onnx_file_make_another_teacher(tmp_path):
+    files = [export_weights(tmp_path / str(number) / "network.onnx", seed) for number, seed in enumerate((1, 1, 2))]
+    assert files[0].read_bytes() == files[2].read_bytes() and len(list(files[0].parent.iterdir())) == 2
+    digests = [open_teacher(describe(file.parent, network=file.name), None, CPU).digest for file in files]
+    assert digests[0] == digests[1] != digests[2]
+    alone = export_weights(tmp_path / "alone" / "network.onnx", 1, external=False)
+    assert hash_onnx(alone) == hash_file(alone)
+
+
+def test_a_map_that_was_not_pooled_is_no_vector(tmp_path):
+    file = export_weights(tmp_path / "network.onnx", 1, external=False, pooled=False)
+    with pytest.raises(UserError, match=r"one finite vector per picture, got an output of shape \[2, 8, 30, 14\]"):
+        open_teacher(describe(tmp_path, network=file.name), None, CPU)
+
+
+@pytest.mark.parametrize("hub", ["hf-hub:", "hf_hub:"])
+def test_a_network_on_the_hub_is_asked_for_and_its_absence_explained(tmp_path, monkeypatch, hub):
+    asked = []
+
+    def unreachable(name, **_):
+        asked.append(name)
+        raise OSError("cannot reach the hub")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(UserError, match="(?s)OSError: cannot reach the hub.*Fix: Check the connection"):
+        open_teacher(f"timm:{hub}owner/network", VIEWS["up1"], CPU)
+    assert asked == [f"{hub}owner/network"]
 
 
 def test_timm_networks_are_teachers_for_any_view(pictures, tmp_path):

@@ -2,7 +2,7 @@
 
 A model folder of ours says everything about itself. Anything else is described in a small YAML file::
 
-    network: timm:vit_small_patch16_224.dino    # or a .onnx file beside this one
+    network: timm:vit_small_patch16_224.dino    # or timm:hf-hub:OWNER/NAME, or a .onnx file beside this one
     view: up1                                   # a view's name, or its YAML file
     size: [224, 224]                            # input height and width; where absent, the file's own, or the view's
     mean: [0.485, 0.456, 0.406]                 # of RGB in 0 to 1; where absent, timm's for these weights
@@ -45,6 +45,7 @@ from rewho.pipeline.embedding import embed_batches, in_batches, load, view_of
 from rewho.train.engine import pick_device
 
 TIMM = "timm:"
+HUB = ("hf-hub:", "hf_hub:")  # how timm's names of models on the Hugging Face hub begin
 OPTIONAL_FIELDS = ("view", "size", "mean", "std", "weights", "colours", "layout", "output")
 
 
@@ -207,7 +208,7 @@ class _Normalised(nn.Module):
         own = getattr(self.network, "takes_bytes", False)  # then it normalises by itself
         prepared = images if own else (images.float() - self.mean) / self.std
         vectors: Tensor = self.network(prepared.flip(1) if self.bgr else prepared)
-        return vectors.flatten(1)
+        return vectors.flatten(1) if vectors.shape[2:].numel() == 1 else vectors  # a map is no vector
 
 
 def _finish(
@@ -231,7 +232,7 @@ def _finish(
             f"teacher {name}",
             expected="one finite vector per picture",
             got=f"an output of shape {list(vectors.shape)} for two pictures",
-            fix="Choose a network without a classifier on top, or name its `output`.",
+            fix="Choose a network that ends in pooling, without a classifier on top, or name its `output`.",
         )
     prepared = {key: str(value) for key, value in fields.items() if key not in ("network", "weights")}
     if "view" in prepared:
@@ -244,7 +245,7 @@ def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engi
     import timm
 
     model_name, weights = str(fields["network"]).removeprefix(TIMM), fields.get("weights")
-    if not timm.is_model(model_name):
+    if not timm.is_model(model_name) and not model_name.startswith(HUB):
         near = timm.list_models(f"*{model_name.split('_')[0].split('.')[0]}*")[:3]
         hint = f"Did you mean one of {', '.join(near)}?" if near else "See timm's list of models."
         raise UserError("teacher's network", expected="a model that timm knows", got=repr(model_name), fix=hint)
@@ -280,7 +281,7 @@ def _timm_size(view: View, model_name: str) -> dict[str, Any]:
 
 
 def _open_onnx(name: str, fields: dict[str, Any], folder: Path, view: View, engine: DeviceSettings) -> Teacher:
-    from rewho.pipeline.onnx_network import OnnxNetwork
+    from rewho.pipeline.onnx_network import OnnxNetwork, hash_onnx
 
     path, what = folder / str(fields["network"]), f"teacher {name}"
     layout = check_choice(f"{what}, layout", str(fields.get("layout", "NCHW")), ("NCHW", "NHWC"))
@@ -291,4 +292,4 @@ def _open_onnx(name: str, fields: dict[str, Any], folder: Path, view: View, engi
         view = replace(view, size=network.input_size)
     mean = _channels(what, fields, "mean", network.metadata("mean"))
     std = _channels(what, fields, "std", network.metadata("std"))
-    return _finish(name, view, _Normalised(network, mean, std, bgr), hash_file(path), fields, device)
+    return _finish(name, view, _Normalised(network, mean, std, bgr), hash_onnx(path), fields, device)

@@ -1,12 +1,15 @@
 """An ONNX file as a module of torch: tensors in, one tensor out. onnxruntime is imported when the first one is opened.
 
 Unusual: a file with a fixed batch is fed in pieces of that size, the last one filled up with zeros. A file whose input
-is uint8, as `rewho export` writes them, gets the pictures' bytes and normalises them itself.
+is uint8, as `rewho export` writes them, gets the pictures' bytes and normalises them itself. And a file may keep its
+weights in others beside it; which ones is read from its bytes, so that the package onnx is not needed.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rewho.core.artifact import digest, hash_file
 from rewho.core.check import UserError, check_choice
 
 INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+EXTERNAL = rb"\n\x08location\x12"
+"""What stands before the name of a file of weights, in the bytes of an ONNX file: an entry's key, 8 letters long, and the
+tag of its value (StringStringEntryProto of onnx.proto)."""
 
 
 class OnnxNetwork(nn.Module):
@@ -80,6 +87,24 @@ class OnnxNetwork(nn.Module):
             (found,) = self._session.run([self._output], {self._input: filled})
             parts.append(torch.from_numpy(np.asarray(found, np.float32)[: len(part)]))
         return torch.cat(parts).to(images.device)
+
+
+def hash_onnx(path: Path) -> str:
+    """Return the sha256 of an ONNX file and of the files beside it that hold its weights, where there are any."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        weights = {_text_at(content, found.end()) for found in re.finditer(EXTERNAL, content)}
+    own = hash_file(path)
+    return digest([own, *(hash_file(path.parent / name) for name in sorted(weights))]) if weights else own
+
+
+def _text_at(content: mmap.mmap, start: int) -> str:
+    """Return the text that protobuf holds at `start`, after its length: seven bits a byte, the lowest first."""
+    length = shift = 0
+    while content[start] & 128:
+        length |= (content[start] & 127) << shift
+        start, shift = start + 1, shift + 7
+    length |= content[start] << shift
+    return content[start + 1 : start + 1 + length].decode("utf-8", "surrogateescape")
 
 
 def _open(path: Path, on_gpu: bool) -> Any:  # noqa: ANN401 - onnxruntime has no types
