@@ -26,6 +26,8 @@ from rewho.data.views import View
 
 INDEX = "representations.json"
 DTYPES = ("float32", "float16")
+SIZES = "sizes of the pictures"
+"""Name of an input in the manifest: the digest of the pictures' sizes in bytes. Folders of older versions lack it."""
 
 
 @dataclass(frozen=True)
@@ -186,12 +188,13 @@ def write_index(folder: Path, rows_sha256: str, count: int, dtype: str, teachers
     )
 
 
-def open_representations(folder: Path, rows_sha256: str = "") -> Representations:
+def open_representations(folder: Path, rows_sha256: str = "", sizes_sha256: str = "") -> Representations:
     """Open a folder of representations, every byte of it verified.
 
     Args:
         folder: Folder that `rewho represent` wrote.
         rows_sha256: Digest of the training table that they must belong to; empty takes any.
+        sizes_sha256: Digest of the sizes of its pictures, likewise; not compared where the folder has none.
 
     Raises:
         UserError: Not there, unfinished, damaged, or of other pictures.
@@ -216,6 +219,14 @@ def open_representations(folder: Path, rows_sha256: str = "") -> Representations
             expected=f"representations of these training pictures (rows {rows_sha256[:12]}…)",
             got=f"{opened.count:,} of others (rows {opened.rows_sha256[:12]}…)",
             fix="Pass the same --data options as to `rewho represent`, or run it again for this data.",
+        )
+    sizes = json.loads((folder / MANIFEST).read_text()).get("inputs", {}).get(SIZES, sizes_sha256)
+    if sizes_sha256 and sizes != sizes_sha256:
+        raise UserError(
+            what,
+            expected="representations of the pictures as they are now",
+            got="those of others under the same names: files have changed their sizes",
+            fix="Put the pictures back, or run `rewho represent` again with a new --out.",
         )
     return opened
 

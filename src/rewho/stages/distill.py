@@ -173,7 +173,7 @@ def _targets(settings: DistillSettings, part: ImageTable) -> Targets:
         teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
         check_one_per_view([teacher.view.name for teacher in teachers])
     if settings.sr == "stored":
-        stored = open_representations(settings.representations, part.digest())
+        stored = open_representations(settings.representations, part.digest(), part.sizes_digest())
         for teacher in teachers:
             stored.check_teacher(teacher.view.name, teacher.digest)
         return stored_targets(stored.select(settings.views))
