@@ -60,6 +60,8 @@ def test_a_row_names_its_model_by_data_set_and_a_chain_has_no_more_than_it_needs
     assert (after.model("market1501"), after.model("cuhk03")) == ("last", "first")
     assert [step.name for step in plan.chain("last")] == ["first", "teachers", "said", "last"]
     assert [step.name for step in plan.chain(up1.model("cuhk03"))] == ["teachers"]
+    assert [step.name for step in plan.chain("last", made=["said"])] == ["first", "last"]
+    assert plan.chain("teachers/up1", made=["teachers"]) == []
     assert [row.label for row in plan.select(["up1"])] == ["up1"] and len(plan.select([])) == 4
 
 

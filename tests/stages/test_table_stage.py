@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,52 @@ def test_folders_made_elsewhere_are_used_and_changes_are_said(made, tmp_path):
     assert f"Made elsewhere: longer in {given}." in page.read_text() and "train.epochs = 1" in page.read_text()
 
 
+def test_what_the_command_overrides_is_what_a_step_gets(made, tmp_path, monkeypatch):
+    """Also where the table has an option of that name itself: seed and engine."""
+    got = []
+
+    def noted(wanted):
+        got.append(wanted)
+        raise Interrupted("step 1")
+
+    monkeypatch.setattr(train, "run", noted)
+    changes = ("train.seed=7", "train.engine.precision=bf16", "train.epochs=3", "train.data.workers=1")
+    settings = TableSettings(**{**vars(made[0]), "out": tmp_path})
+    for override in ((), changes):
+        with pytest.raises(Interrupted):
+            table.run(replace(settings, override=override))
+    assert [(one.seed, one.engine.precision, one.epochs, one.data.workers) for one in got] == [
+        (1, "32", 1, 0),
+        (7, "bf16", 3, 1),
+    ]
+
+
+def test_what_is_used_needs_nothing_above_it(people, tmp_path, capsys):
+    plan = RECIPES / "fd" / "tables" / "fd7.yaml"
+    settings = TableSettings(name=str(plan), data=DataSettings(root=people), out=tmp_path, plan=True)
+    table.run(replace(settings, use=("representations-r152=said",)))
+    said = capsys.readouterr().err
+    assert "teachers-r152" not in said and "representations-r152" not in said and "0 of 4 runs" in said
+    table.run(replace(settings, use=("elsewhere/representations-r152=said",)))  # given for another data set
+    assert "teachers-r152" in capsys.readouterr().err
+
+
+def test_teachers_are_finished_once_all_views_are(people, tmp_path, capsys):
+    steps = {"teachers": {"stage": "teachers", "set": {"views": ["holistic", "up1"]}}}
+    content = {"data": ["rendered-people"], "steps": steps, "rows": [{"label": "up1", "model": "teachers/up1"}]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    data = DataSettings(root=people)
+    settings = TableSettings(name=str(tmp_path / "mine.yaml"), data=data, out=tmp_path / "out", plan=True)
+    for view, finished in (("holistic", 0), ("up1", 1)):
+        folder = tmp_path / "out" / "rendered-people" / "teachers" / view
+        folder.mkdir(parents=True)
+        (folder / MANIFEST).write_text("{}")
+        table.run(settings)
+        assert f"{finished} of 1 runs are finished" in capsys.readouterr().err
+    table.run(replace(settings, override=("teachers.views=[holistic, dn1]",)))
+    assert "0 of 1 runs are finished" in capsys.readouterr().err
+
+
 def test_an_interrupted_table_keeps_its_figures_and_goes_on(made, tmp_path, monkeypatch):
     settings, _ = made
     given = settings.out / "rendered-people" / "plain"
@@ -200,6 +247,7 @@ def test_what_only_a_user_can_give_is_asked_for_and_then_used(made, tmp_path):
         ({"use": ("plain",)}, "NAME=VALUE"),
         ({"override": ("train.epoch=1",)}, "Did you mean 'epochs'"),
         ({"override": ("trian.epochs=1",)}, "Did you mean 'train'"),
+        ({"override": ("train.out=elsewhere",)}, "--override train"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(made, tmp_path, change, message):

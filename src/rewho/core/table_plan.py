@@ -20,7 +20,7 @@ project's weights, and `what` says what to give in its place.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -155,14 +155,20 @@ class TablePlan:
     smoke_data: tuple[str, ...]
     smoke_people: int = _FEW_PEOPLE
 
-    def chain(self, model: str) -> list[Step]:
-        """Return the steps that a model needs, in the order they have to be run, its own last."""
+    def chain(self, model: str, made: Collection[str] = ()) -> list[Step]:
+        """Return the steps that a model needs, in the order they have to be run, its own last.
+
+        Args:
+            model: A step, or a folder inside a step's.
+            made: Steps whose folders exist already: neither they nor what only they need is among the result.
+        """
         wanted: set[str] = set()
         waiting = [model.split("/", maxsplit=1)[0]]
         while waiting:
             name = waiting.pop()
-            wanted.add(name)
-            waiting += self.steps[name].needs()
+            if name not in made:
+                wanted.add(name)
+                waiting += self.steps[name].needs()
         return [step for name, step in self.steps.items() if name in wanted]
 
     def select(self, labels: Sequence[str]) -> tuple[PlanRow, ...]:

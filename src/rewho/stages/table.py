@@ -25,6 +25,7 @@ from rewho.core.settings import DataSettings, TableSettings
 from rewho.core.table_plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
 from rewho.data.benchmarks import read_settings
 from rewho.data.synthetic import write_people
+from rewho.data.view_file import read_view
 from rewho.models.weights import CARD
 from rewho.rank.paper_table import OURS, PaperCell, PaperRow, PaperTable, markdown, page
 from rewho.rank.report_content import Score
@@ -125,7 +126,8 @@ class Runner:
         for name in self.overrides:
             check_choice("--override", name.split(".")[0], list(CLASSES))
             stage, _, option = name.partition(".")
-            check_choice(f"--override {stage}", option, [known for known, _ in self._options(stage)])
+            # Not the folder: the table has to find what a step left.
+            check_choice(f"--override {stage}", option, [known for known, _ in self._options(stage) if known != "out"])
 
     @staticmethod
     def _options(stage: str) -> list[tuple[str, Any]]:
@@ -141,8 +143,12 @@ class Runner:
         """Return the steps of a row that somebody has to give, and nobody did."""
         if not row.model(trained_on):
             return []
-        given = [step for step in self.plan.chain(row.model(trained_on)) if step.stage == GIVEN]
-        return [step for step in given if not {step.name, f"{trained_on}/{step.name}"} & set(self.used)]
+        return [step for step in self.chain(row, trained_on) if step.stage == GIVEN]
+
+    def chain(self, row: PlanRow, trained_on: str) -> list[Step]:
+        """Return the steps to run for a row; those that were given, and what only they need, are not among them."""
+        made = {name.split("/")[-1] for name in self.used if "/" not in name or name.startswith(f"{trained_on}/")}
+        return self.plan.chain(row.model(trained_on), made)
 
     def reasons(self) -> list[str]:
         """Return, in words, which rows are not run and why."""
@@ -168,14 +174,17 @@ class Runner:
         return self.folder(trained_on, name) / below if below else self.folder(trained_on, name)
 
     def finished(self, key: str, step: Step) -> bool:
-        """Return whether a step left its manifest; the teachers' folder has one for each."""
+        """Return whether a step left its manifest; of teachers, whether that of every view did."""
         folder = self.folder(key, step.name)
-        return (folder / MANIFEST).is_file() or (step.stage == "teachers" and any(folder.glob(f"*/{MANIFEST}")))
+        if step.stage != "teachers":
+            return (folder / MANIFEST).is_file()
+        views = self._settings(step.stage, self._values(key, step), folder).views
+        return all((folder / read_view(view).name / MANIFEST).is_file() for view in views)
 
     def cell(self, row: PlanRow, key: str) -> PaperCell:
         """Run what a row needs on a data set, evaluate it, and return the figures."""
         trained_on = row.trained_on or key
-        for step in self.plan.chain(row.model(trained_on)):
+        for step in self.chain(row, trained_on):
             self.run_step(trained_on, step)
         model = self.model(row, trained_on)
         name = row.model(trained_on).replace("/", "-") + ("" if trained_on == key else f"-on-{key}")
@@ -194,21 +203,22 @@ class Runner:
         return PaperCell(scores, self._paper(row, key), detail)
 
     def run_step(self, key: str, step: Step) -> None:
-        """Run a step on a data set, unless it was given or was run before."""
+        """Run a step on a data set, unless it was run before."""
         folder = self.folder(key, step.name)
-        if folder in self._done or f"{key}/{step.name}" in self.used or step.name in self.used or step.stage == GIVEN:
-            return
-        say(f"{step.name}: {folder}")
+        if folder not in self._done:
+            say(f"{step.name}: {folder}")
+            self._run(step.stage, self._values(key, step), folder)
+            self._done.add(folder)
+
+    def _values(self, key: str, step: Step) -> dict[str, Any]:
+        """Return what a step's recipe, its table, the small variant and the command's data say, by dotted name."""
         values = read_recipe(step.recipe, smoke=self.settings.smoke) if step.recipe else {}
         values |= step.resolved({name: self.folder(key, name) for name in self.plan.steps})
         if self.settings.smoke:
             values |= self.plan.smoke.get(step.stage, {})
         if step.stage == "pretrain":
-            values["crops"] = [folder.as_posix() for folder in self.settings.crops or [self.data[key].root]]
-        else:
-            values |= self._data(key)
-        self._run(step.stage, values, folder)
-        self._done.add(folder)
+            return values | {"crops": [folder.as_posix() for folder in self.settings.crops or [self.data[key].root]]}
+        return values | self._data(key)
 
     def _data(self, key: str) -> dict[str, Any]:
         """Return what the command says of a data set; where it says nothing, a step may have settings of its own."""
@@ -216,17 +226,24 @@ class Runner:
         said = flatten(plain(self.data[key]))
         return {f"data.{name}": value for name, value in said.items() if name == "root" or value != default[name]}
 
-    def _run(self, stage: str, values: dict[str, Any], folder: Path) -> Path:
-        """Run a stage with these settings, those of the command on top, and return its folder."""
-        prefix = f"{stage}."
-        values |= {name.removeprefix(prefix): v for name, v in self.overrides.items() if name.startswith(prefix)}
+    def _run(self, stage: str, values: Mapping[str, Any], folder: Path) -> Path:
+        """Run a stage with these settings and those of the command on top, and return its folder."""
+        run_stage: Callable[[Any], Path] = importlib.import_module(f"rewho.stages.{stage}").run
+        run_stage(self._settings(stage, values, folder))
+        return folder
+
+    def _settings(self, stage: str, values: Mapping[str, Any], folder: Path) -> Any:  # noqa: ANN401 - the stage's own
+        """Return a stage's settings: these values, on them the command's engine and seed, on those its overrides."""
         of_table = flatten({"engine": plain(self.settings.engine), "seed": self.settings.seed})
         known = dict(self._options(stage))  # who only embeds has no precision, say, and no seed
-        values |= {name: value for name, value in of_table.items() if name in known}
-        values["out"] = folder.as_posix()
-        run_stage: Callable[[Any], Path] = importlib.import_module(f"rewho.stages.{stage}").run
-        run_stage(fill(getattr(all_settings, CLASSES[stage]), values, stage))
-        return folder
+        prefix = f"{stage}."
+        merged = {
+            **values,
+            **{name: value for name, value in of_table.items() if name in known},
+            **{name.removeprefix(prefix): v for name, v in self.overrides.items() if name.startswith(prefix)},
+            "out": folder.as_posix(),
+        }
+        return fill(getattr(all_settings, CLASSES[stage]), merged, stage)
 
     def row(self, row: PlanRow, cells: Mapping[str, PaperCell]) -> PaperRow:
         """Return a row with the figures that there are so far, the paper's in any case."""
@@ -273,9 +290,9 @@ def _say_plan(runner: Runner, rows: tuple[PlanRow, ...]) -> None:
     for row in rows:
         for key in (key for key in runner.data if runner.measurable(row, key)):
             trained_on = row.trained_on or key
-            for step in runner.plan.chain(row.model(trained_on)):
+            for step in runner.chain(row, trained_on):
                 folder = runner.folder(trained_on, step.name)
-                if folder not in finished and step.stage != GIVEN:
+                if folder not in finished:
                     finished[folder] = runner.finished(trained_on, step)
                     say(f"  {'finished' if finished[folder] else 'missing '}  {step.stage} {folder}")
     for reason in runner.reasons():
