@@ -16,6 +16,8 @@ from rewho.core.runtime import Interrupted
 from rewho.core.settings import DataSettings, EngineSettings, TableSettings
 from rewho.core.table_plan import GIVEN, read_plan
 from rewho.data.synthetic import write_people
+from rewho.rank.paper_table import PaperCell
+from rewho.rank.report_content import Score
 from rewho.stages import table, train
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -155,6 +157,46 @@ def test_teachers_are_finished_once_all_views_are(people, tmp_path, capsys):
         assert f"{finished} of 1 runs are finished" in capsys.readouterr().err
     table.run(replace(settings, override=("teachers.views=[holistic, dn1]",)))
     assert "0 of 1 runs are finished" in capsys.readouterr().err
+
+
+def test_a_narrower_call_keeps_what_was_measured_before(made, tmp_path, monkeypatch):
+    """Other rows and other data sets, and what was changed for them."""
+    settings, _ = made
+    measured = []
+
+    def cell(runner, row, key):
+        measured.append((row.label, key))
+        detail = {"parameters": 2_000_000, "notes": runner.differences()}
+        return PaperCell({"Rank-1": Score("Rank-1", 0.5, 0.4, 0.6)}, detail=detail)
+
+    monkeypatch.setattr(table.Runner, "cell", cell)
+    whole = replace(settings, out=tmp_path)
+    table.run(whole)
+    table.run(replace(whole, rows=("longer",), override=("train.epochs=1",)))
+    monkeypatch.setattr(table, "_data_sets", lambda plan, wanted: {"elsewhere": wanted.data})
+    page = table.run(replace(whole, rows=("plain",)))
+    assert measured == [
+        (label, key)
+        for label, key in (
+            ("plain", "rendered-people"),
+            ("longer", "rendered-people"),
+            ("longer", "rendered-people"),
+            ("plain", "elsewhere"),
+        )
+    ]
+    content = results(page)
+    assert list(content["data_sets"]) == ["rendered-people", "elsewhere"]
+    found = {row["label"]: {key: bool(cell["ours"]) for key, cell in row["cells"].items()} for row in content["rows"]}
+    assert found == {
+        "plain": {"rendered-people": True, "elsewhere": True},
+        "longer": {"rendered-people": True, "elsewhere": False},
+        "quoted": {"rendered-people": False, "elsewhere": False},
+    }
+    assert [row["parameters"] for row in content["rows"]] == [2_000_000, 2_000_000, None]
+    assert content["notes"] == ["Not the paper's setting: train.epochs = 1; in longer."]
+    (page.parent / "results.json").write_text("{}")
+    with pytest.raises(UserError, match="the figures of an earlier call"):
+        table.run(whole)
 
 
 def test_an_interrupted_table_keeps_its_figures_and_goes_on(made, tmp_path, monkeypatch):

@@ -120,6 +120,35 @@ class PaperTable:
         }
 
 
+def from_dict(content: Mapping[str, Any]) -> PaperTable:
+    """Return the table that `PaperTable.as_dict` wrote down.
+
+    Raises:
+        KeyError: Something is missing in it.
+
+    Example:
+        >>> table = PaperTable("t", {"a": "A"}, [PaperRow("S", None, 1.0, {"a": PaperCell(paper=(0.5, None))})])
+        >>> from_dict(table.as_dict()) == table
+        True
+    """
+    rows = [
+        PaperRow(
+            row["label"],
+            row["parameters"],
+            row["paper_parameters_in_millions"],
+            {data: _cell_of(cell) for data, cell in row["cells"].items()},
+        )
+        for row in content["rows"]
+    ]
+    return PaperTable(content["title"], content["data_sets"], rows, content["notes"], content["made_with"])
+
+
+def _cell_of(content: Mapping[str, Any]) -> PaperCell:
+    scores = {name: Score(name, score["value"], *score["interval_95"]) for name, score in content["ours"].items()}
+    detail = {name: value for name, value in content.items() if name not in ("ours", "paper")}
+    return PaperCell(scores, (content["paper"]["Rank-1"], content["paper"]["mAP"]), detail)
+
+
 def _cell_dict(cell: PaperCell) -> dict[str, Any]:
     ours = {name: {"value": score.value, "interval_95": [score.low, score.high]} for name, score in cell.scores.items()}
     return {"ours": ours, "paper": {"Rank-1": cell.paper[0], "mAP": cell.paper[1]}, **plain(cell.detail)}

@@ -2,7 +2,7 @@
 
 Runs other stages, each into a folder of its own: finished ones are skipped, interrupted ones go on, and tables that
 share the folder `out` share their runs. The table itself is written anew after every figure, so that one can look at it
-while the rest still runs.
+while the rest still runs. Figures that an earlier call measured on other rows or data sets stay in it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ from rewho.data.benchmarks import read_settings
 from rewho.data.synthetic import write_people
 from rewho.data.view_file import read_view
 from rewho.models.weights import CARD
-from rewho.rank.paper_table import OURS, PaperCell, PaperRow, PaperTable, markdown, page
+from rewho.rank.paper_table import OURS, PaperCell, PaperRow, PaperTable, from_dict, markdown, page
 from rewho.rank.report_content import Score
 
 KEYS = ("rank_1", "mAP_rectangular", "mAP_trapezoid")  # what `OURS` is called in metrics.json
 CLASSES = {"train": "TrainSettings", "teachers": "TeachersSettings", "represent": "RepresentSettings"}
 CLASSES |= {"distill": "DistillSettings", "evaluate": "EvaluateSettings", "pretrain": "PretrainSettings"}
+RESULTS = "results.json"
 SHARED = "pretrained"  # folder of the runs that belong to no data set
 SMOKE_NOTE = "Small variant on rendered people: it shows that everything works, and its figures mean nothing."
 
@@ -57,13 +58,15 @@ def run(settings: TableSettings) -> Path:
         _say_plan(runner, rows)
         return settings.out
     folder = settings.out / "tables" / (f"{plan.name}-smoke" if settings.smoke else plan.name)
-    done: dict[str, PaperRow] = {row.label: runner.row(row, {}) for row in rows}
+    earlier = _read(folder)
+    runner.headings = {**(earlier.data_sets if earlier else {}), **runner.headings}
+    before = {row.label: row.cells for row in earlier.rows} if earlier else {}
+    shown = [row for row in plan.rows if row in rows or row.label in before]
+    done = {row.label: runner.row(row, before.get(row.label, {})) for row in shown}
     for row in rows:
-        cells: dict[str, PaperCell] = {}
         for key in runner.data:
             if runner.measurable(row, key):
-                cells[key] = runner.cell(row, key)
-                done[row.label] = runner.row(row, cells)
+                done[row.label] = runner.row(row, {**done[row.label].cells, key: runner.cell(row, key)})
                 _write(folder, runner, list(done.values()))
     written = _write(folder, runner, list(done.values()))
     print(markdown(_table(runner, list(done.values()))))  # noqa: T201 - the result of the command
@@ -111,14 +114,20 @@ class Runner:
         plan: The table.
         settings: Those of the command.
         data: The data sets, by name.
+
+    Attributes:
+        headings: What stands above the columns of each data set, those of earlier calls too.
     """
 
     plan: TablePlan
     settings: TableSettings
     data: Mapping[str, DataSettings]
+    headings: dict[str, str] = field(init=False)
     _done: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        smoke = "rendered people in place of " if self.settings.smoke else ""
+        self.headings = {key: smoke + key for key in self.data}
         self.used = _pairs("--use", self.settings.use)
         for name in self.used:
             check_choice("--use", name.split("/")[-1], list(self.plan.steps))
@@ -150,13 +159,13 @@ class Runner:
         made = {name.split("/")[-1] for name in self.used if "/" not in name or name.startswith(f"{trained_on}/")}
         return self.plan.chain(row.model(trained_on), made)
 
-    def reasons(self) -> list[str]:
-        """Return, in words, which rows are not run and why."""
+    def reasons(self, measured: Sequence[str] = ()) -> list[str]:
+        """Return, in words, which rows are not run and why; those that were measured before need no reason."""
         why: dict[str, list[str]] = {}
         for row in self.plan.rows:
             if row.because:
                 why.setdefault(row.because, []).append(row.label)
-            elif row.models and not any(self.measurable(row, key) for key in self.data):
+            elif row.models and row.label not in measured and not any(self.measurable(row, key) for key in self.data):
                 wanting = self.wanting(row, row.trained_on or next(iter(self.data)))
                 asked = [f"they need {step.what}: give it with --use {step.name}=PATH" for step in wanting]
                 why.setdefault("; ".join(asked) or "they are trained on data that was not given", []).append(row.label)
@@ -199,7 +208,9 @@ class Runner:
             for ours, found in zip(OURS, KEYS, strict=True)
         }
         counts = {name: figures[name] for name in ("queries", "valid_queries", "mINP")}
-        detail = {"trained_on": trained_on, "model": model, "evaluation": report, **counts}
+        size = json.loads((model / CARD).read_text())["parameters"]
+        detail = {"trained_on": trained_on, "model": model, "evaluation": report, "parameters": size, **counts}
+        detail["notes"] = self.differences()
         return PaperCell(scores, self._paper(row, key), detail)
 
     def run_step(self, key: str, step: Step) -> None:
@@ -247,9 +258,19 @@ class Runner:
 
     def row(self, row: PlanRow, cells: Mapping[str, PaperCell]) -> PaperRow:
         """Return a row with the figures that there are so far, the paper's in any case."""
-        filled = {key: cells.get(key, PaperCell(paper=self._paper(row, key))) for key in self.data}
-        sizes = {json.loads((Path(cell.detail["model"]) / CARD).read_text())["parameters"] for cell in cells.values()}
-        return PaperRow(row.label, max(sizes) if sizes else None, row.parameters, filled)
+        filled = {key: replace(cells.get(key, PaperCell()), paper=self._paper(row, key)) for key in self.headings}
+        size = max(cell.detail.get("parameters", 0) for cell in filled.values())
+        return PaperRow(row.label, size or None, row.parameters, filled)
+
+    def differences(self) -> list[str]:
+        """Return, in words, in what the command departs from the paper."""
+        said = {"Not the paper's setting: ": " = ", "Made elsewhere: ": " in "}
+        pairs = (self.overrides, self.used)
+        return [
+            start + ", ".join(f"{name}{between}{value}" for name, value in given.items())
+            for (start, between), given in zip(said.items(), pairs, strict=True)
+            if given
+        ]
 
     def _paper(self, row: PlanRow, key: str) -> tuple[float | None, float | None]:
         rank_1, mean_average_precision = (None if v is None else v / 100 for v in row.figures(key))
@@ -264,21 +285,39 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
 
 
 def _table(runner: Runner, rows: list[PaperRow]) -> PaperTable:
+    measured = {row.label: [cell for cell in row.cells.values() if cell.scores] for row in rows}
+    measured = {label: cells for label, cells in measured.items() if cells}
+    said: dict[str, list[str]] = {}
+    for label, cells in measured.items():
+        for note in dict.fromkeys(note for cell in cells for note in cell.detail.get("notes", ())):
+            said.setdefault(note, []).append(label)
     notes = [SMOKE_NOTE] if runner.settings.smoke else []
-    if runner.overrides:
-        changes = ", ".join(f"{name} = {value}" for name, value in runner.overrides.items())
-        notes.append(f"Not the paper's setting: {changes}.")
-    if runner.used:
-        notes.append(f"Made elsewhere: {', '.join(f'{name} in {folder}' for name, folder in runner.used.items())}.")
-    notes += runner.reasons()
+    for note, labels in said.items():
+        notes.append(f"{note}." if len(labels) == len(measured) else f"{note}; in {'; '.join(labels)}.")
+    notes += runner.reasons(list(measured))
     facts = {"command": " ".join(sys.argv), "rewho": rewho_version(), "date": time.strftime("%Y-%m-%d")}
-    headings = {key: f"rendered people in place of {key}" if runner.settings.smoke else key for key in runner.data}
-    return PaperTable(runner.plan.title, headings, rows, notes, {**facts, "seed": str(runner.settings.seed)})
+    return PaperTable(runner.plan.title, runner.headings, rows, notes, {**facts, "seed": str(runner.settings.seed)})
+
+
+def _read(folder: Path) -> PaperTable | None:
+    """Return the table that an earlier call left, None where there is none."""
+    path = folder / RESULTS
+    if not path.is_file():
+        return None
+    try:
+        return from_dict(json.loads(path.read_text()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}",
+            expected="the figures of an earlier call",
+            got=f"{type(error).__name__}: {error}",
+            fix="Remove the file: the same command writes it anew, and finished runs are not repeated.",
+        ) from error
 
 
 def _write(folder: Path, runner: Runner, rows: list[PaperRow]) -> Path:
     table = _table(runner, rows)
-    write_json(folder / "results.json", table.as_dict())
+    write_json(folder / RESULTS, table.as_dict())
     for name, content in (("table.md", markdown(table) + "\n"), ("index.html", page(table))):
         write_file(folder / name, lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
     return folder / "index.html"
