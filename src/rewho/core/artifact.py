@@ -27,6 +27,7 @@ from rewho.core.progress import say
 
 MANIFEST = "manifest.json"
 STARTED = "run.json"
+CHANGED = "run-changed.json"  # the next run.json of a run that goes on with other settings, until they turn out to fit
 ASIDE = ".aside-"  # files and folders with this prefix are unfinished; whoever writes next removes them
 
 
@@ -240,6 +241,12 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any], ignore: Iterab
     ]
 
 
+def accept_changes(folder: Path) -> None:
+    """Hold a stage's folder to the changed settings that `Stage.begin` allowed from now on, if there are any."""
+    if (folder / CHANGED).is_file():
+        (folder / CHANGED).replace(folder / STARTED)
+
+
 @dataclass(frozen=True)
 class Stage:
     """One run of a stage, and the folder that it fills.
@@ -264,16 +271,20 @@ class Stage:
     def begin(self, *, allow_change: bool = False) -> Literal["new", "unfinished", "finished"]:
         """Claim the folder and say what is in it.
 
+        Changes that are allowed are written aside: whoever finds that the earlier work fits them calls
+        `accept_changes`, and until then the folder is held to the settings that it had.
+
         Raises:
             UserError: The folder holds a run with other settings or inputs; the message shows the difference.
         """
         started, manifest = self.folder / STARTED, self.folder / MANIFEST
+        target = started
         if manifest.is_file():
             self._compare(json.loads(manifest.read_text()), allow_change)
             return "finished"
         state: Literal["new", "unfinished"] = "new"
         if started.is_file() and self._has_work():
-            self._compare(json.loads(started.read_text()), allow_change)
+            target = self.folder / CHANGED if self._compare(json.loads(started.read_text()), allow_change) else started
             state = "unfinished"
         elif not started.is_file() and self.folder.is_dir() and any(self.folder.iterdir()):
             raise UserError(
@@ -282,7 +293,8 @@ class Stage:
                 got=f"a folder with other files, such as {next(self.folder.iterdir()).name!r}",
                 fix="Choose another folder with --out.",
             )
-        write_json(started, self._record())
+        (self.folder / CHANGED).unlink(missing_ok=True)
+        write_json(target, self._record())
         return state
 
     def _has_work(self) -> bool:
@@ -290,7 +302,8 @@ class Stage:
             return any(self.folder.glob(self.work))
         return any(entry.name != STARTED for entry in self.folder.iterdir())
 
-    def _compare(self, record: Mapping[str, Any], allow_change: bool) -> None:
+    def _compare(self, record: Mapping[str, Any], allow_change: bool) -> bool:
+        """Return whether anything differs."""
         if record.get("stage") != self.name:
             raise UserError(
                 f"--out {self.folder}",
@@ -313,6 +326,7 @@ class Stage:
                 fix="Choose another folder with --out, or undo the change"
                 + (", or pass --allow_config_change." if "allow_config_change" in self.settings else "."),
             )
+        return bool(lines)
 
     def _record(self) -> dict[str, Any]:
         return {

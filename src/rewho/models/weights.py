@@ -34,12 +34,14 @@ class ModelCard:
         licence: Terms of the training data, as far as known.
         metrics: Figures measured at the end of training, by data set.
         provenance: Everything else worth keeping: pre-training, recipe, version.
+        classifier: Kind of the classifier that is kept beside the model, linear or circle; empty where there is none.
     """
 
     trained_on: Mapping[str, Any] = field(default_factory=dict)
     licence: str = "unknown: ask whoever collected the training pictures"
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    classifier: str = ""
 
 
 def save_model(folder: Path, model: SingleViewModel, card: ModelCard) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from rewho.core.artifact import Stage, hash_file, plain
 from rewho.core.check import UserError, check_choice, check_range
 from rewho.core.progress import say
 from rewho.core.runtime import generator
-from rewho.core.settings import DistillSettings
+from rewho.core.settings import DistillSettings, LossSettings
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import open_representations
 from rewho.data.table import ImageTable
@@ -58,6 +59,7 @@ CHOICES = {
     "mimic.divide_by": DIVISORS,
     "mimic.balance": BALANCES,
 }
+USED_OF_LOSS = ("label_smoothing", "smoothing_over")
 RANGES = {
     "mimic.alpha": (0, LARGEST_WEIGHT),
     "mimic.beta": (0, LARGEST_WEIGHT),
@@ -126,6 +128,24 @@ def _check_settings(settings: DistillSettings) -> None:
         check_choice(f"--{name}", attrgetter(name)(settings), choices)
     for name, (low, high) in RANGES.items():
         check_range(f"--{name}", attrgetter(name)(settings), low, high)
+    for option in fields(LossSettings):
+        value = getattr(settings.loss, option.name)
+        if option.name not in USED_OF_LOSS and value != option.default:
+            raise UserError(
+                f"--loss.{option.name}",
+                expected=f"{option.default}: a distillation has a linear classifier and no other losses than its own",
+                got=str(value),
+                fix=f"Leave it out; of --loss, {' and '.join(USED_OF_LOSS)} are free.",
+            )
+    for name in ("crop_padding", "rotation"):
+        if getattr(settings.augment, name):
+            raise UserError(
+                f"--augment.{name}",
+                expected="0: in a picture that is shifted or turned, views are not where their boxes say, so that "
+                "nobody knows how much of each was erased",
+                got=f"{getattr(settings.augment, name):g}",
+                fix="Leave it out, as the paper does for final students.",
+            )
     if len(set(settings.views)) < len(settings.views):
         raise UserError("--views", expected="each once", got=", ".join(settings.views), fix="Name every view once.")
 
@@ -155,6 +175,13 @@ def _check_student(
             expected=f"a student with its classifier, {CLASSIFIER}",
             got="one without; those that were distilled into their teacher's space have none",
             fix="Pass --classifier new, or the student that it was distilled from.",
+        )
+    if settings.classifier == "student" and card.get("classifier") == "circle":
+        raise UserError(
+            f"--student {settings.student}",
+            expected="a student with a linear classifier, which a distillation goes on with",
+            got="one trained with --loss.classifier circle, whose weights mean cosines",
+            fix="Pass --classifier new.",
         )
     learned = card.get("trained_on", {}).get("rows_sha256")
     if settings.classifier == "student" and learned != table.digest():
@@ -194,13 +221,20 @@ def _task(settings: DistillSettings, model: SingleViewModel, identities: int, ta
         targets.widths,
         branches.features,
         branches.kernel,
-        view_of(model).name,
+        _own_view(model, targets),
         branches.from_map,
         branches.from_representation,
     )
     task = DistillTask(model, classifier, factorization, targets.widths, settings, targets.online)
     task.final_student()  # Refuses what cannot be folded before anything is trained.
     return task
+
+
+def _own_view(model: SingleViewModel, targets: Targets) -> str:
+    """Return what the student's own view is called among the targets; its own name where none of them is that view."""
+    own = view_of(model)
+    same = [view.name for view in targets.views if view.mask is None and box_of(view) == box_of(own)]
+    return own.name if own.name in same or not same else same[0]
 
 
 def _heads(task: DistillTask) -> torch.nn.Module:
@@ -228,13 +262,14 @@ def _save(
         "epochs": settings.epochs,
         "seed": settings.seed,
     }
-    card = ModelCard(trained_on=trained_on, metrics={table.name: dict(figures)}, provenance=provenance)
+    # The classifier belongs to the student's own representation.
+    kind = "linear" if settings.embedding_space == "student" else ""
+    card = ModelCard(trained_on, metrics={table.name: dict(figures)}, provenance=provenance, classifier=kind)
     files = [
         *save_model(folder, task.final_student(), card),
         *save_branches(folder, task.factorization, settings.branches),
     ]
-    # The classifier belongs to the student's own representation.
-    return files if settings.embedding_space == "teacher" else [*files, save_classifier(folder, task.classifier)]
+    return [*files, save_classifier(folder, task.classifier)] if kind else files
 
 
 def _leave(

@@ -168,9 +168,10 @@ def _save(
 ) -> list[Path]:
     trained_on = {"name": table.name, "rows_sha256": table.digest(), "images": len(training_part(table))}
     provenance = {**origin.provenance, "epochs": settings.epochs, "seed": settings.seed, "labels": True}
-    card = ModelCard(trained_on=trained_on, metrics={table.name: dict(figures)}, provenance=provenance)
+    kind = settings.loss.classifier if len(task.classifiers) == 1 else ""  # what a distillation can begin from
+    card = ModelCard(trained_on, metrics={table.name: dict(figures)}, provenance=provenance, classifier=kind)
     files = save_model(folder, task.model, card)
-    if len(task.classifiers) == 1:  # what a distillation can begin from
+    if kind:
         files.append(save_classifier(folder, task.classifiers[0]))
     return files
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from rewho.core.artifact import accept_changes
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import Interrupted, StopRequest, generator
@@ -284,10 +285,14 @@ class _Run:
 
     def _restore(self) -> State:
         found = load_checkpoint(self.training.folder / "checkpoints")
-        if found is None:
-            return State()
-        say(f"resuming after step {found[0]:,}")
-        return restore_parts(found[1], self.module, self.optimizer, self.engine)
+        state = State()
+        if found is not None:
+            refuse_misfit(found[1], self.module, self.optimizer, self.training.folder)
+            say(f"resuming after step {found[0]:,}")
+            state = restore_parts(found[1], self.module, self.optimizer, self.engine)
+        if self.fabric.is_global_zero:
+            accept_changes(self.training.folder)
+        return state
 
 
 def state_parts(module: nn.Module, optimizer: Optimizer, engine: Engine, state: State) -> dict[str, Any]:
@@ -301,6 +306,38 @@ def state_parts(module: nn.Module, optimizer: Optimizer, engine: Engine, state: 
         "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
         **{f"state.{name}": value for name, value in vars(state).items()},
     }
+
+
+def refuse_misfit(parts: Mapping[str, Any], module: nn.Module, optimizer: Optimizer, folder: Path) -> None:
+    """Check that the parts of a checkpoint can be put into a network and an optimizer.
+
+    Raises:
+        UserError: A weight is missing, or has another shape, or the optimizer is another.
+    """
+    shapes = [
+        {name: list(tensor.shape) for name, tensor in tensors.items()}
+        for tensors in ({**parts["parameters"], **parts["buffers"]}, module.state_dict())
+    ]
+    saved, here = shapes
+    wrong = [
+        f"{name} {saved.get(name, 'absent')} instead of {here.get(name, 'none')}"
+        for name in sorted(saved.keys() | here.keys())
+        if saved.get(name) != here.get(name)
+    ]
+    groups = [
+        [(len(group["params"]), "betas" in group) for group in state["param_groups"]]
+        for state in (parts["optimizer"], optimizer.state_dict())
+    ]
+    if not wrong and groups[0] != groups[1]:
+        wrong = ["the state of another optimizer"]
+    if wrong:
+        raise UserError(
+            f"--out {folder}",
+            expected="a checkpoint of the network and optimizer that these settings describe",
+            got=", ".join(wrong[:3]) + (f", and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""),
+            fix="Undo the change, or choose another --out. --allow_config_change is for settings that leave every "
+            "weight its shape.",
+        )
 
 
 def restore_parts(parts: Mapping[str, Any], module: nn.Module, optimizer: Optimizer, engine: Engine) -> State:

@@ -158,10 +158,10 @@ class DistillSettings:
         embedding_space: student (its own representation, the paper's) or teacher (as the teacher of the student's own
             view would answer: the mapping that was learned is folded into the embedding, which has as many layers as
             before; ours).
-        augment: Which random changes (FD table 2: flip and erasing only).
+        augment: Which random changes (FD table 2: flip and erasing only); pictures can be neither shifted nor turned.
         sampler: Which images make a batch.
         optimizer: How the weights move.
-        loss: The identity loss.
+        loss: The identity loss; its label smoothing can be chosen, the rest of these options is for `rewho train`.
         mimic: The regression losses.
         branches: What predicts the representations.
         engine: Where it is computed.
