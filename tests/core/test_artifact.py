@@ -4,7 +4,18 @@ import json
 
 import pytest
 
-from rewho.core.artifact import MANIFEST, Stage, damage, difference, hash_file, write_file, write_folder, write_json
+from rewho.core.artifact import (
+    MANIFEST,
+    STARTED,
+    Stage,
+    accept_changes,
+    damage,
+    difference,
+    hash_file,
+    write_file,
+    write_folder,
+    write_json,
+)
 from rewho.core.check import UserError
 
 
@@ -52,6 +63,22 @@ def test_where_and_how_fast_may_change(tmp_path):
     stage(tmp_path, engine={"device": "cpu"}).begin()
     (tmp_path / "half").touch()
     assert stage(tmp_path, engine={"device": "cuda"}).begin() == "unfinished"
+
+
+def test_an_allowed_change_binds_once_it_is_accepted(tmp_path):
+    stage(tmp_path).begin()
+    (tmp_path / "half").touch()
+    before = (tmp_path / STARTED).read_bytes()
+    stage(tmp_path, seed=2).begin(allow_change=True)
+    assert (tmp_path / STARTED).read_bytes() == before
+    stage(tmp_path).begin()  # the first settings are taken up again: the others are forgotten
+    accept_changes(tmp_path)
+    assert json.loads((tmp_path / STARTED).read_text())["settings"]["seed"] == 1
+    stage(tmp_path, seed=2).begin(allow_change=True)
+    accept_changes(tmp_path)
+    assert stage(tmp_path, seed=2).begin() == "unfinished"
+    with pytest.raises(UserError, match="seed: 2 -> 1"):
+        stage(tmp_path).begin()
 
 
 def test_an_allowed_change_goes_on(tmp_path):

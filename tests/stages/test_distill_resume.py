@@ -267,6 +267,22 @@ def test_an_allowed_change_is_logged_and_takes_effect(start, whole, representati
     assert steps[0][-1]["metric_up1"] != steps[1][-1]["metric_up1"]
 
 
+def test_an_allowed_change_that_does_not_fit_leaves_the_run_as_it_was(start, whole, tmp_path):
+    folder = cut(whole, tmp_path / "cut", STEPS - 1)
+    before = (folder / STARTED).read_bytes()
+    for change, wrong in (
+        ({"branches": replace(start.branches, features=8)}, r"project\.weight \[12, 16\] instead of \[12, 8\]"),
+        ({"views": ("up1",)}, r"\[12\] instead of \[8\]"),
+        ({"mimic": replace(start.mimic, balance="fixed")}, r"log_variances \[2\] instead of none"),
+        ({"optimizer": replace(start.optimizer, kind="adam")}, "the state of another optimizer"),
+    ):
+        with pytest.raises(UserError, match=wrong):
+            distill.run(replace(start, out=folder, allow_config_change=True, **change))
+        assert (folder / STARTED).read_bytes() == before
+    distill.run(replace(start, out=folder))
+    check_equal(folder, whole)
+
+
 def test_the_same_inputs_in_other_places_are_the_same(start, people, experts, initial, whole, tmp_path):
     """Representations that were extracted again are the same too."""
     moved, student = tmp_path / "people", tmp_path / "moved student"

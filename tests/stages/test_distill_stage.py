@@ -22,6 +22,7 @@ from rewho.core.settings import (
     AugmentSettings,
     BranchSettings,
     DataSettings,
+    LossSettings,
     MimicSettings,
     ModelSettings,
     RepresentSettings,
@@ -226,6 +227,47 @@ def test_a_space_without_a_teacher_is_refused(people, model, representations, tm
     without = BranchSettings(features=16, from_representation=False)
     with pytest.raises(UserError, match="representation branches"):
         distill.run(replace(settings, out=tmp_path / "other", views=(), branches=without))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": LossSettings(identity=0.0)}, "--loss.identity: expected 1.0"),
+        ({"loss": LossSettings(triplet=5.0)}, "--loss.triplet: expected 0.0"),
+        ({"loss": LossSettings(classifier="circle")}, "--loss.classifier: expected linear"),
+        ({"augment": AugmentSettings(crop_padding=30)}, "--augment.crop_padding: expected 0"),
+        ({"augment": AugmentSettings(crop_padding=0, rotation=45.0)}, "--augment.rotation: expected 0"),
+    ],
+)
+def test_what_a_distillation_would_ignore_or_cannot_bear_is_refused(
+    people, model, representations, tmp_path, change, message
+):
+    with pytest.raises(UserError, match=re.escape(message)):
+        distill.run(distilling(people, model, representations, tmp_path / "out", **change))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_classifier_of_cosines_is_refused(people, model, representations, tmp_path):
+    short = {"epochs": 1, "steps_per_epoch": 1, "evaluate_every": -1}
+    circle = train.run(quick(people, tmp_path / "circle", loss=LossSettings(classifier="circle"), **short))
+    kinds = [json.loads((folder / "model.json").read_text())["classifier"] for folder in (model, circle)]
+    assert kinds == ["linear", "circle"]
+    settings = distilling(people, circle, representations, tmp_path / "out", **short)
+    with pytest.raises(UserError, match="--classifier new"):
+        distill.run(settings)
+    assert not (tmp_path / "out").exists()
+    assert load_model(distill.run(replace(settings, classifier="new")))[1]["classifier"] == "linear"
+
+
+def test_the_students_own_view_is_known_by_its_box(people, representations, tmp_path):
+    """Whatever it is called, the branch that corresponds to the whole picture selects nothing and can be folded."""
+    (tmp_path / "whole.yaml").write_text("name: whole\nbox: {top: 0, bottom: 1}\nsize: [64, 32]\n")
+    short = {"epochs": 1, "steps_per_epoch": 1, "evaluate_every": -1}
+    start = quick(people, tmp_path / "initial", **short)
+    initial = train.run(replace(start, model=replace(start.model, view=str(tmp_path / "whole.yaml"))))
+    settings = distilling(people, initial, representations, tmp_path / "out", embedding_space="teacher", **short)
+    assert load_model(distill.run(settings))[1]["embedding_size"] == 12  # the holistic teacher's
+    assert load_branches(tmp_path / "out").student_view == "holistic"
 
 
 def test_a_wrong_classifier_is_refused(model):
