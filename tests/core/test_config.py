@@ -38,6 +38,14 @@ def test_all_mistakes_at_once_with_the_nearest_name(tmp_path):
         assert f"nearest: {near}" in str(error.value)
 
 
+@pytest.mark.parametrize(("settings", "says"), [(TrainSettings, "model.pretrained"), (EvaluateSettings, "init")])
+def test_a_name_from_elsewhere_leads_to_ours_where_the_command_has_it(settings, says):
+    with pytest.raises(UserError) as error:
+        parse(settings, ["--init", "imagenet"], "any")
+    assert says in str(error.value)
+    assert ("model.pretrained" in str(error.value)) == (says == "model.pretrained")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

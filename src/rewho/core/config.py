@@ -22,6 +22,8 @@ from rewho.core.check import UserError, nearest
 Settings = TypeVar("Settings")
 SPECIAL = ("about", "extends", "smoke")
 SMOKE_HELP = "  --smoke\n      Take the recipe's smoke variant, which ends within a minute."
+OTHER_NAMES = {"init": "model.pretrained"}
+"""What people may look for, and what it is called here."""
 EXTRA_OPTIONS = ("recipe", "smoke", "print_config", "help")
 
 
@@ -97,7 +99,8 @@ def _refuse_unknown(named: Mapping[str, str], known: Sequence[str]) -> None:
         return
     lines = []
     for name in unknown:
-        near = nearest(name, known) or nearest(name.split(".")[-1], known)
+        meant = OTHER_NAMES.get(name)
+        near = meant if meant in known else nearest(name, known) or nearest(name.split(".")[-1], known)
         lines.append(f"{named[name]} {name}" + (f" (nearest: {near})" if near else ""))
     raise UserError(
         "options",
