@@ -1,5 +1,6 @@
 """The recipes of LUPerson: what they set is what the presets are, and each method trains."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,32 +12,44 @@ from rewho.data.contrast_augment import CONTRAST_PRESETS
 from rewho.models.weights import read_card
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "luperson"
+FOLDER = {path.stem for path in RECIPES.glob("*.yaml")}
+METHODS = ("ide", "trip", "mgn", "bdb", "bot")
+ENCODERS = sorted(name for name in FOLDER if name.startswith("moco-"))
+PRETRAININGS = sorted(name for name in FOLDER if name.startswith(("moco-", "table")))
+PRESETS = {  # of those that the final setting, -CJ+RE, is not the one of
+    "table2-default": "default",
+    "table2-re": "+RE",
+    "table2-no-gs": "-GS",
+    "table2-no-gb": "-GB",
+    "table2-no-cj": "-CJ",
+    "table3-area-0.0": "area 0",
+    "table3-area-0.2": "area 0.2",
+    "table3-area-0.4": "area 0.4",
+    "table3-area-0.6": "area 0.6",
+    "table3-area-0.8": "area 0.8",
+    "moco-person-crops": "person",
+}
 
 
 def settings(name: str, kind=PretrainSettings):
     return parse(kind, ["--recipe", str(RECIPES / f"{name}.yaml")], "pretrain")
 
 
-@pytest.mark.parametrize(
-    ("recipe", "preset"),
-    {
-        "moco-r50": "-CJ+RE",
-        "table2-default": "default",
-        "table2-re": "+RE",
-        "table2-no-gs": "-GS",
-        "table2-no-gb": "-GB",
-        "table2-no-cj": "-CJ",
-        "table2-no-cj-re": "-CJ+RE",
-        "table3-area-0.0": "area 0",
-        "table3-area-0.2": "area 0.2",
-        "table3-area-0.4": "area 0.4",
-        "table3-area-0.6": "area 0.6",
-        "table3-area-0.8": "area 0.8",
-        "moco-person-crops": "person",
-    }.items(),
-)
-def test_augmentation_recipes_are_the_presets(recipe, preset):
-    assert settings(recipe).augment == CONTRAST_PRESETS[preset]
+def test_the_tests_sweep_every_recipe_of_the_folder():
+    assert len(ENCODERS) == 7
+    assert len(PRETRAININGS) == 7 + 6 + 5 + 6 + 4  # encoders, and those of tables 2, 3, 4 and 7
+    assert {*PRETRAININGS, *METHODS, *(f"{method}-fast" for method in METHODS), "crops"} == FOLDER
+
+
+@pytest.mark.parametrize("recipe", [name for name in PRETRAININGS if name != "moco-small"])  # whose views are its own
+def test_augmentation_recipes_are_the_presets(recipe):
+    assert settings(recipe).augment == CONTRAST_PRESETS[PRESETS.get(recipe, "-CJ+RE")]
+
+
+@pytest.mark.parametrize("layers", [18, 50, 101])
+def test_the_papers_encoders_differ_in_their_backbone_alone(layers):
+    got, final = settings(f"moco-r{layers}"), settings("moco-r50")
+    assert got == replace(final, model=replace(final.model, backbone=f"resnet{layers}"))
 
 
 def test_temperatures_and_shares_of_the_tables():
@@ -66,7 +79,7 @@ def test_mgn_is_frozen_while_the_rate_warms_up():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["ide", "trip", "mgn", "bdb", "bot"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_from_a_pretrained_encoder(people, tmp_path, method):
     encoder, out = tmp_path / "encoder", tmp_path / method
     common = ["--smoke", "--engine.device", "cpu"]
@@ -81,7 +94,7 @@ def test_every_method_trains_from_a_pretrained_encoder(people, tmp_path, method)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["moco-vit-s", "moco-squeezenet", "table2-default"])
+@pytest.mark.parametrize("recipe", [*ENCODERS, "table2-default"])
 def test_other_encoders_are_pretrained(people, tmp_path, recipe):
     words = ["pretrain", str(people), "--recipe", str(RECIPES / f"{recipe}.yaml"), "--smoke"]
     assert cli.main([*words, "--out", str(tmp_path / "out"), "--engine.device", "cpu", "--pictures.workers", "0"]) == 0
