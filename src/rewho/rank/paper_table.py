@@ -128,7 +128,7 @@ def from_dict(content: Mapping[str, Any]) -> PaperTable:
 
     Example:
         >>> table = PaperTable("t", {"a": "A"}, [PaperRow("S", None, 1.0, {"a": PaperCell(paper=(0.5, None))})])
-        >>> from_dict(table.as_dict()) == table
+        >>> from_dict(table.as_dict()).as_dict() == table.as_dict()
         True
     """
     rows = [
