@@ -139,7 +139,7 @@ def test_a_network_on_the_hub_is_asked_for_and_its_absence_explained(tmp_path, m
         raise OSError("cannot reach the hub")
 
     monkeypatch.setattr(timm, "create_model", unreachable)
-    with pytest.raises(UserError, match="(?s)OSError: cannot reach the hub.*Fix: Check the connection"):
+    with pytest.raises(UserError, match=r"(?s)OSError: cannot reach the hub.*Fix: Check the connection"):
         open_teacher(f"timm:{hub}owner/network", VIEWS["up1"], CPU)
     assert asked == [f"{hub}owner/network"]
 

@@ -26,8 +26,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class SingleViewModel(nn.Module):
     """One picture of one view in, one embedding out; models with several branches are special cases of it.
 
-    `settings` are the resolved ones: their `embedding` is the length of what comes out. `box` is the part of the picture
-    that the model was trained on, top, bottom, left and right as fractions; empty where nothing is known.
+    `settings` are the resolved ones: their `embedding` is the length of what comes out. `box` is the part of the
+    picture that it was trained on, top, bottom, left and right as fractions; empty where that is not known.
 
     Args:
         settings: Architecture; `pretrained` is not acted on here, see `models.backbone.load_pretrained`.

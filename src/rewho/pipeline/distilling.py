@@ -93,7 +93,7 @@ class DistillPreparation:
 class OnlineTeachers:
     """Representations computed from the student's own augmented picture, at every step (FD section 5).
 
-    They are computed in full precision whatever the student's, so that stored and online ones differ by the picture alone.
+    In full precision, whatever the student's is, so that stored and online ones differ by the picture alone.
 
     Not a module: teachers are neither trained nor saved with the student.
 

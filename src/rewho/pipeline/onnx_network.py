@@ -22,8 +22,8 @@ from rewho.core.check import UserError, check_choice
 
 INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 EXTERNAL = rb"\n\x08location\x12"
-"""What stands before the name of a file of weights, in the bytes of an ONNX file: an entry's key, 8 letters long, and the
-tag of its value (StringStringEntryProto of onnx.proto)."""
+"""What stands before the name of a file of weights, in the bytes of an ONNX file: an entry's key, 8 letters long, and
+the tag of its value (StringStringEntryProto of onnx.proto)."""
 
 
 class OnnxNetwork(nn.Module):

@@ -47,9 +47,9 @@ def run(settings: RepresentSettings) -> Path:
     teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
     records = [_record(teacher) for teacher in teachers]
     check_one_per_view([record.view for record in records])
-    inputs = {"rows": part.digest(), SIZES: part.sizes_digest()} | {f"teacher {record.view}": record.digest for record in records}
-    for teacher in teachers:
-        inputs |= teacher.view.inputs()
+    inputs = {"rows": part.digest(), SIZES: part.sizes_digest()}
+    for teacher, record in zip(teachers, records, strict=True):
+        inputs |= {f"teacher {record.view}": record.digest} | teacher.view.inputs()
     free = FREE_SETTINGS if _knows_sizes(settings.out) else (*FREE_SETTINGS, f"inputs.{SIZES}")
     stage = Stage(settings.out, "represent", plain(settings), inputs, free)
     if stage.begin() == "finished":
