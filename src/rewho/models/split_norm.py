@@ -57,7 +57,8 @@ class _SplitBatchNorm(nn.Module):
             )
         with torch.no_grad():
             self.num_batches_tracked += 1
-        split = torch.split(features, self.group)
+        # One group is not split: the backward pass of a split would copy the whole map.
+        split = torch.split(features, self.group) if len(features) > self.group else (features,)
         share = self.momentum / len(split)
         parts = [
             # Later groups move the running statistics on from where earlier ones left them: in the end all weigh alike.
