@@ -260,7 +260,7 @@ def test_the_card_says_what_was_learned_from_and_how(people, tmp_path):
     ]
     assert (learned["share"], learned["share_seed"]) == (0.9, 3)
     assert (how["steps"], how["accumulate"], how["batch"]) == (6, 2, 8)
-    assert (how["optimizer"]["kind"], how["optimizer"]["learning_rate"]) == ("sgd", pytest.approx(0.3 * 8 / 80))
+    assert (how["optimizer"]["kind"], how["optimizer"]["learning_rate"]) == ("sgd", pytest.approx(0.01 * 8 / 80))
     assert card["licence"] == f"CC-BY-4.0, {ModelCard.licence}"
     pair = {"sampler": SamplerSettings(batch=2), "contrast": ContrastSettings(queue=30, norm_group=2)}
     only = read_card(pretrain.run(settings(crops, tmp_path / "only", **pair)))
