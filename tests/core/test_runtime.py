@@ -8,7 +8,7 @@ import pytest
 
 from rewho.core.check import UserError, check_embeddings, check_range
 from rewho.core.progress import Progress, duration
-from rewho.core.runtime import StopRequest, generator
+from rewho.core.runtime import Interrupted, StopRequest, generator
 
 
 def test_generators_depend_on_seed_name_and_counters_only():
@@ -32,6 +32,21 @@ def test_a_stop_request_is_noted_and_the_old_handler_comes_back(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_the_whole_was_told_its_parts_know_and_the_other_way_round():
+    for when in ("before", "within"):
+        with StopRequest() as whole:
+            if when == "before":
+                os.kill(os.getpid(), signal.SIGTERM)
+            with StopRequest() as part:
+                assert part.wanted == (when == "before")
+                os.kill(os.getpid(), signal.SIGTERM)
+                assert part.wanted
+            with pytest.raises(Interrupted, match="two of three"):
+                whole.end_if_wanted("two of three are done")
+    with StopRequest() as stop:
+        stop.end_if_wanted("nobody asked")
 
 
 def test_progress_counts_and_estimates():

@@ -148,15 +148,18 @@ def test_no_path_of_this_machine_is_in_the_file_and_it_is_the_same_again(plain, 
         assert str(export.__file__).removesuffix("stages/export.py").encode() not in file.read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["onnx", "pt2"])
-def test_the_lines_of_python_on_the_page_run(plain, program, person, monkeypatch, kind):
+@pytest.mark.parametrize(("kind", "scale"), [("onnx", 1), ("onnx", 6), ("pt2", 1)])
+def test_the_lines_of_python_on_the_page_do_what_rewho_does(plain, program, person, tmp_path, monkeypatch, kind, scale):
     model, made = plain
     folder = made if kind == "onnx" else program
     (code,) = re.findall(r"^```python\n(.*?)^```$", (folder / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(folder)
     names: dict = {}
-    exec(code.replace("person.jpg", str(person / "person.png")), names)
-    expected = rewho.load(model, "cpu").embed([person / "person.png"], flip=False)
+    picture = cv2.imread(str(person / "person.png"))
+    noise = np.random.default_rng(1).integers(0, 100, (scale * picture.shape[0], scale * picture.shape[1], 1), np.uint8)
+    cv2.imwrite(str(tmp_path / "it.png"), cv2.resize(picture, None, fx=scale, fy=scale) // 2 + noise)
+    exec(code.replace("person.jpg", str(tmp_path / "it.png")), names)
+    expected = rewho.load(model, "cpu").embed([tmp_path / "it.png"], flip=False)
     np.testing.assert_allclose(names["embeddings"], expected, atol=1e-4)
 
 

@@ -68,7 +68,7 @@ def test_other_first_weights_are_another_run(people, tmp_path, run, finished):
     if not finished:
         (out / MANIFEST).unlink()
     for changed in (other, "none"):
-        with pytest.raises(UserError, match=r"inputs\.weights: '\w{64}' -> '(\w{64}|none)'"):
+        with pytest.raises(UserError, match=r"inputs\.model\.pretrained: '\w{12}…' -> '(\w{12}…|none)'"):
             run(people, out, changed)
 
 

@@ -35,7 +35,7 @@ def masked(people, tmp_path_factory):
 
 def test_training_and_evaluation_look_masks_up_and_record_them(masked, people):
     manifest = json.loads((masked / "manifest.json").read_text())
-    assert set(manifest["inputs"]) == {"data", "weights", "box of view upper", "masks of view upper"}
+    assert set(manifest["inputs"]) == {"data", "model.pretrained", "box of view upper", "masks of view upper"}
     assert 0 <= rewho.evaluate(masked, people).mAP_rectangular <= 1
 
 

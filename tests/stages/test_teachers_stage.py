@@ -15,6 +15,7 @@ from checkpoints import same
 from conftest import teacher_settings
 from rewho.core.artifact import MANIFEST, damage
 from rewho.core.check import UserError
+from rewho.core.runtime import Interrupted
 from rewho.core.settings import CheckpointSettings
 from rewho.stages import teachers
 
@@ -63,6 +64,18 @@ def test_killed_within_the_second_teacher_the_first_is_left_alone(start, whole, 
 
 def test_killed_between_two_teachers(start, whole, tmp_path, capsys):
     shutil.copytree(whole / "up1", tmp_path / "up1")
+    check_goes_on(replace(start, out=tmp_path), whole, capsys, "is finished", "teacher 2 of 2: dn1")
+
+
+def test_asked_to_stop_between_two_teachers(start, whole, tmp_path, capsys, monkeypatch):
+    def train_and_ask(settings):
+        shutil.copytree(whole / settings.out.name, settings.out)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(teachers.train, "run", train_and_ask)
+    with pytest.raises(Interrupted, match="1 of 2 teachers"):
+        teachers.run(replace(start, out=tmp_path))
+    monkeypatch.undo()
     check_goes_on(replace(start, out=tmp_path), whole, capsys, "is finished", "teacher 2 of 2: dn1")
 
 

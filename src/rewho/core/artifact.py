@@ -235,10 +235,15 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any], ignore: Iterab
     old, new = flatten(plain(before)), flatten(plain(now))
     skip = tuple(ignore)
     return [
-        f"{name}: {old.get(name)!r} -> {new.get(name)!r}"
+        f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name) and not any(name == key or name.startswith(f"{key}.") for key in skip)
     ]
+
+
+def _shown(value: object) -> str:
+    is_hash = isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+    return repr(f"{value[:12]}…" if is_hash and isinstance(value, str) else value)
 
 
 def accept_changes(folder: Path) -> None:

@@ -76,26 +76,45 @@ EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: try again; schedulers restart a job that e
 class StopRequest:
     """Turns SIGTERM and the first Ctrl-C into a flag that work looks at where it can stop safely.
 
-    A second Ctrl-C stops at once, in the way of any other program.
+    A second Ctrl-C stops at once, in the way of any other program. Work of several parts has a request of its own
+    around those of its parts: what one was told, the other knows.
 
     Example:
-        >>> with StopRequest() as stop:
-        ...     stop.wanted
+        >>> with StopRequest() as whole, StopRequest() as part:
+        ...     part.wanted
         False
     """
 
     def __init__(self) -> None:
         self.wanted, self._noted = False, 0.0
         self._before: dict[int, Any] = {}
+        self._whole: StopRequest | None = None
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+            owner = getattr(self._before[signal.SIGTERM], "__self__", None)
+            self._whole = owner if isinstance(owner, StopRequest) else None
+            self.wanted = self._whole is not None and self._whole.wanted
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._whole is not None:
+            self._whole.wanted |= self.wanted
+
+    def end_if_wanted(self, saved: str) -> None:
+        """Stop here if somebody asked for it.
+
+        Args:
+            saved: What was saved and where, in one line.
+
+        Raises:
+            Interrupted: Somebody did.
+        """
+        if self.wanted:
+            raise Interrupted(saved)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         again = self.wanted and time.monotonic() - self._noted > SAME_PRESS

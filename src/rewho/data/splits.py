@@ -160,9 +160,9 @@ def read_identity_list(file: Path | str) -> tuple[int, ...]:
         UserError: No such file, a line that is no number, or no line at all.
     """
     lines = _lines(Path(file))
-    bad = [line for line in lines if not line.isdecimal() or len(line) > 18]
+    bad = [f"line {n}: {line}" for n, line in enumerate(lines, 1) if not line.isdecimal() or len(line) > 18]
     if bad:
-        raise _wrong_line(Path(file), "one person id per line", bad)
+        raise _wrong_lines(Path(file), bad)
     return tuple(int(line) for line in lines)
 
 
@@ -173,9 +173,10 @@ def read_image_list(file: Path | str) -> tuple[str, ...]:
         UserError: No such file, a line of another form, or no line at all.
     """
     fields = [[cell.strip() for cell in line.split(";")] for line in _lines(Path(file))]
-    bad = ["; ".join(cells) for cells in fields if len(cells) != 3 or not cells[0] or not cells[1].isdecimal()]
+    right = [len(cells) == 3 and cells[0] != "" and cells[1].isdecimal() for cells in fields]
+    bad = [f"line {n}: {'; '.join(cells)}" for n, cells in enumerate(fields, 1) if not right[n - 1]]
     if bad:
-        raise _wrong_line(Path(file), "lines like '0002_c1s2_000841_01.jpg; 0; 0'", bad)
+        raise _wrong_lines(Path(file), bad)
     return tuple(cells[0] for cells in fields)
 
 
@@ -290,14 +291,21 @@ def _one_per_camera(rows: NDArray[np.int64], cameras: NDArray[np.int64], seed: i
 def _lines(file: Path) -> list[str]:
     lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     if not lines:
-        raise UserError(str(file), expected="at least one line", got="an empty file", fix="Get the list again.")
+        raise _wrong_list(file, "an empty file")
     return lines
 
 
-def _wrong_line(file: Path, form: str, bad: Sequence[str]) -> UserError:
+def _wrong_list(file: Path, got: str) -> UserError:
     return UserError(
-        str(file), expected=form, got=f"{len(bad):,} other lines: {first_three(list(bad))}", fix="Get the list again."
+        f"--data.share_list {file}",
+        expected="one person id per line, or lines like '0002_c1s2_000841_01.jpg; 0; 0'",
+        got=got,
+        fix="Mend these lines, or get the list again.",
     )
+
+
+def _wrong_lines(file: Path, bad: Sequence[str]) -> UserError:
+    return _wrong_list(file, f"{len(bad):,} of another form: {first_three(list(bad))}")
 
 
 def _not_in_training(table: ImageTable, what: str, unknown: list[str], wanted: int) -> UserError:

@@ -149,7 +149,10 @@ def _use(facts: Mapping[str, Any], box: Box) -> str:
     return (
         f"```python\nimport cv2\nimport {'onnxruntime' if onnx else 'torch'}\n\nnetwork = {opened}\n"
         f'picture = cv2.cvtColor(cv2.imread("person.jpg"), cv2.COLOR_BGR2RGB)\n{cut}'
-        f"pictures = cv2.resize(picture, ({width}, {height})).transpose(2, 0, 1)[None].copy()\n{called}\n```{warning}"
+        f"shrinks = picture.shape[0] > {2 * height} or picture.shape[1] > {2 * width}\n"
+        f"by = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR\n"
+        f"pictures = cv2.resize(picture, ({width}, {height}), interpolation=by).transpose(2, 0, 1)[None].copy()\n"
+        f"{called}\n```{warning}"
     )
 
 

@@ -37,7 +37,7 @@ def require_packages() -> None:
             "--format onnx",
             expected=f"the packages {', '.join(PACKAGES)}",
             got=f"an installation without {', '.join(missing)}",
-            fix="Install them with: pip install 'rewho[export]'",
+            fix="Install them with: pip install 'rewho[export]', or in a clone: uv sync --extra export",
         )
 
 

@@ -115,7 +115,7 @@ def _open(path: Path, on_gpu: bool) -> Any:  # noqa: ANN401 - onnxruntime has no
             f"network {path}",
             expected="the package onnxruntime",
             got="an installation without it",
-            fix="Install it with: pip install 'rewho[export]'",
+            fix="Install it with: pip install 'rewho[export]', or in a clone: uv sync --extra export",
         ) from error
     if not path.is_file():
         raise UserError(f"network {path}", expected="an ONNX file", got="no such file", fix="Check the path.")

@@ -52,7 +52,7 @@ def run(settings: PretrainSettings) -> Path:
     pictures = open_pictures(settings.crops).share(settings.pictures.share, settings.pictures.share_seed)
     _check(settings, pictures)
     probe = _probe(settings)
-    inputs = {"crops": pictures.digest, "weights": weights_digest(settings.model.pretrained, settings.out)}
+    inputs = {"crops": pictures.digest, "model.pretrained": weights_digest(settings.model.pretrained, settings.out)}
     free = (*FREE_SETTINGS, "crops", "pictures.workers", "pictures.memory_gb", "probe", "model.pretrained")
     stage = Stage(settings.out, "pretrain", plain(settings), inputs, free, WHOLE)
     if claim(stage, settings, pictures):

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rewho.core.artifact import MANIFEST, flatten, plain, rewho_version, write_f
 from rewho.core.check import UserError, check_choice
 from rewho.core.config import fill, options_of, read_recipe
 from rewho.core.progress import say
+from rewho.core.runtime import StopRequest
 from rewho.core.settings import DataSettings, TableSettings
 from rewho.core.table_plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
 from rewho.data.benchmarks import read_settings
@@ -63,8 +65,9 @@ def run(settings: TableSettings) -> Path:
     before = {row.label: row.cells for row in earlier.rows} if earlier else {}
     shown = [row for row in plan.rows if row in rows or row.label in before]
     done = {row.label: runner.row(row, before.get(row.label, {})) for row in shown}
-    for row in rows:
-        for key in runner.data:
+    with StopRequest() as stop:
+        for row, key in product(rows, runner.data):
+            stop.end_if_wanted(f"the table so far is in {folder}")
             if runner.measurable(row, key):
                 done[row.label] = runner.row(row, {**done[row.label].cells, key: runner.cell(row, key)})
                 _write(folder, runner, list(done.values()))

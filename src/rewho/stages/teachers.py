@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rewho.core.check import UserError
 from rewho.core.progress import say
+from rewho.core.runtime import StopRequest
 from rewho.core.settings import ModelSettings, TeachersSettings, TrainSettings
 from rewho.data.view_file import read_view
 from rewho.data.views import View
@@ -37,9 +38,11 @@ def run(settings: TeachersSettings) -> Path:
             got=", ".join(names) or "none",
             fix="Leave --views out for the paper's seven.",
         )
-    for number, (name, view) in enumerate(zip(settings.views, views, strict=True), 1):
-        say(f"teacher {number} of {len(views)}: {view.name}")
-        train.run(settings_of_teacher(settings, name, view))
+    with StopRequest() as stop:
+        for number, (name, view) in enumerate(zip(settings.views, views, strict=True), 1):
+            stop.end_if_wanted(f"{number - 1} of {len(views)} teachers are in {settings.out}")
+            say(f"teacher {number} of {len(views)}: {view.name}")
+            train.run(settings_of_teacher(settings, name, view))
     return settings.out
 
 

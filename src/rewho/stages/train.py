@@ -115,7 +115,7 @@ def run(settings: TrainSettings) -> Path:
     view = view_of_settings(settings.model)
     inputs = {
         "data": table.digest(),
-        "weights": weights_digest(settings.model.pretrained, settings.out),
+        "model.pretrained": weights_digest(settings.model.pretrained, settings.out),
         **view.inputs(),
     }
     stage = Stage(settings.out, "train", plain(settings), inputs, (*FREE_SETTINGS, "model.pretrained"), WHOLE)
