@@ -208,10 +208,10 @@ def test_changed_representations_and_another_student_are_refused_with_the_differ
     folder = whole if finished else interrupted
     before = (folder / STARTED).read_bytes()
     other = change_one_view(representations, tmp_path / "other", "up1")
-    with pytest.raises(UserError, match=r"inputs\.representations up1: '\w+' -> '\w+'") as refused:
+    with pytest.raises(UserError, match=r"inputs\.representations up1: '\w{12}…' -> '\w{12}…'") as refused:
         distill.run(replace(start, out=folder, representations=other))
     assert "inputs.representations holistic" not in str(refused.value)
-    with pytest.raises(UserError, match=r"inputs\.student: '\w+' -> '\w+'"):
+    with pytest.raises(UserError, match=r"inputs\.student: '\w{12}…' -> '\w{12}…'"):
         distill.run(replace(start, out=folder, student=model))
     assert (folder / STARTED).read_bytes() == before
 
@@ -229,13 +229,13 @@ def test_changed_data_are_refused_with_the_difference_and_may_be_allowed(
     new = replace(start, classifier="new", steps_per_epoch=1, evaluate_every=-1)
     reference = distill.run(replace(new, out=tmp_path / "whole", checkpoint=KEEP_ALL))
     changed = replace(new, out=cut(reference, tmp_path / "cut", 1), data=data)
-    lines = [r"inputs\.data: '\w+' -> '\w+'"]
+    lines = [r"inputs\.data: '\w{12}…' -> '\w{12}…'"]
     if part == "bounding_box_train":
         with pytest.raises(UserError, match="representations of these training pictures"):
             distill.run(changed)
         said = represent.run(RepresentSettings((experts,), tmp_path / "said", data, engine=CPU, batch=16))
         changed = replace(changed, representations=said)
-        lines.append(r"inputs\.representations of: '\w+' -> '\w+'")
+        lines.append(r"inputs\.representations of: '\w{12}…' -> '\w{12}…'")
     for line in lines:
         with pytest.raises(UserError, match=line):
             distill.run(changed)

@@ -21,6 +21,7 @@ def losses_of(folder, *, compiled):
     return [line["total"] for line in read_log(folder) if "total" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
 def test_a_compiled_task_trains_as_the_plain_one_does(tmp_path):
     torch.manual_seed(3)
