@@ -242,8 +242,9 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any], ignore: Iterab
 
 
 def _shown(value: object) -> str:
-    is_hash = isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
-    return repr(f"{value[:12]}…" if is_hash and isinstance(value, str) else value)
+    if isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef"):
+        return repr(f"{value[:12]}…")
+    return repr(value)
 
 
 def accept_changes(folder: Path) -> None:

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from rewho.core.artifact import MANIFEST, Stage
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import Interrupted, StopRequest, generator, is_main_process
+from rewho.core.runtime import StopRequest, generator, is_main_process
 from rewho.core.settings import AugmentSettings, DataSettings, LoopSettings, ModelSettings
 from rewho.data.augment import apply, draw
 from rewho.data.batches import Batch, Plan, PlanStream, Prepare, load_batches
@@ -290,8 +290,7 @@ def score(
 
     def done(images: int) -> None:
         progress.advance(images)
-        if stop.wanted:
-            raise Interrupted("evaluation")
+        stop.end_if_wanted("evaluation")
 
     model.eval()
     try:

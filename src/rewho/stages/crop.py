@@ -19,7 +19,7 @@ from rewho.core.check import UserError, check_choice, check_range
 from rewho.core.config import fill
 from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import GivenUp, Interrupted, StopRequest
+from rewho.core.runtime import GivenUp, StopRequest
 from rewho.core.settings import CropSettings, TermsSettings
 from rewho.data.shard_writer import ENCODINGS
 from rewho.data.shards import CropSet
@@ -212,8 +212,7 @@ def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None
     finally:
         shutil.rmtree(aside, ignore_errors=True)  # what workers that were ended have left
         progress.close(f"{crops:,} crops")
-    if stop.wanted:
-        raise Interrupted(f"{progress.done:,} of {total:,} videos are done")
+    stop.end_if_wanted(f"{progress.done:,} of {total:,} videos are done")
 
 
 def _outcomes(

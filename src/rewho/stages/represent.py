@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rewho.core.artifact import STARTED, Stage, plain
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import Interrupted, StopRequest
+from rewho.core.runtime import StopRequest
 from rewho.core.settings import RepresentSettings
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import SIZES, TeacherRecord, array_file, write_index, write_representations
@@ -94,8 +94,7 @@ def _represent(
 
     def rows() -> Iterator[NDArray[np.float32]]:
         for batch in teacher.stream(pictures, batch=settings.batch):
-            if stop.wanted:
-                raise Interrupted(f"the views before {record.view} are in {settings.out}")
+            stop.end_if_wanted(f"the views before {record.view} are in {settings.out}")
             yield batch
             progress.advance(len(batch))
 

@@ -137,8 +137,7 @@ class _Run:
                     self._close_epoch(log)
                 if self.stop.wanted or self._checkpoint_due():
                     self._save(log)
-                if self.stop.wanted:
-                    raise Interrupted(f"step {state.step:,} of {self.total:,} is saved in {self.training.folder}")
+                self.stop.end_if_wanted(f"step {state.step:,} of {self.total:,} is saved in {self.training.folder}")
         finally:
             if log is not None and progress is not None:
                 log.__exit__(None, None, None)
