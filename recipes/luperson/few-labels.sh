@@ -18,7 +18,7 @@ here=$(dirname "$0")
 rewho pretrain "$pictures" --recipe "$here/moco-small.yaml" --model.input_size 64 32 --sampler.batch 64 \
   --contrast.reference_batch 0 --optimizer.learning_rate 0.06 --epochs 14 --evaluate_every 0 --out "$out/encoder" "$@"
 for seed in 1 2 3; do
-  for run in "ide 0.1 40" "trip 0.1 80" "ide 1.0 12" "trip 1.0 12"; do
+  for run in "ide 0.1 40" "trip 0.1 80" "ide 1.0 12" "trip 1.0 8"; do
     for init in none ${IMAGENET:-} "$out/encoder"; do
       # shellcheck disable=SC2086 # three words: method, share of the people, passes
       set -- $run "$@"

@@ -23,7 +23,7 @@ Settings = TypeVar("Settings")
 SPECIAL = ("about", "extends", "smoke")
 SMOKE_HELP = "  --smoke\n      Take the recipe's smoke variant, which ends within a minute."
 OTHER_NAMES = {"init": "model.pretrained"}
-"""What people may look for, and what it is called here."""
+"""Short names that an option may be given by, and what it is called in full."""
 EXTRA_OPTIONS = ("recipe", "smoke", "print_config", "help")
 
 
@@ -93,15 +93,14 @@ def _refuse_foreign(path: Path, command: str) -> None:
 
 
 def _refuse_unknown(named: Mapping[str, str], known: Sequence[str]) -> None:
-    """Report every unknown option at once; `named` maps each option to where it was found."""
+    """Report every unknown option at once; `named` maps each option to the words that stand before its name."""
     unknown = [name for name in named if name not in known]
     if not unknown:
         return
     lines = []
     for name in unknown:
-        meant = OTHER_NAMES.get(name)
-        near = meant if meant in known else nearest(name, known) or nearest(name.split(".")[-1], known)
-        lines.append(f"{named[name]} {name}" + (f" (nearest: {near})" if near else ""))
+        near = nearest(name, known) or nearest(name.split(".")[-1], known)
+        lines.append(f"{named[name]}{name}" + (f" (nearest: {near})" if near else ""))
     raise UserError(
         "options",
         expected="options that the command knows",
@@ -139,6 +138,7 @@ def normalise(arguments: Sequence[str], known: Mapping[str, Any]) -> list[tuple[
             )
         name, equals, value = token.lstrip("-").partition("=")
         name = {"h": "help"}.get(name, name.replace("-", "_"))
+        name = OTHER_NAMES[name] if name not in known and OTHER_NAMES.get(name) in known else name
         values = [value] if equals else []
         while not equals and waiting and not re.match(r"--?[A-Za-z]", waiting[0]):
             values.append(waiting.pop(0))
@@ -183,7 +183,7 @@ def parse(settings: type[Settings], arguments: Sequence[str], command: str) -> S
             _refuse_foreign(Path(extra["recipe"]), command)
     elif "smoke" in extra:
         raise UserError("--smoke", expected="a --recipe with a smoke variant", got="no recipe", fix="Pass --recipe.")
-    _refuse_unknown({**dict.fromkeys(recipe, "in the recipe:"), **dict.fromkeys(own, "option")}, list(known))
+    _refuse_unknown({**dict.fromkeys(recipe, "in the recipe: "), **dict.fromkeys(own, "option --")}, list(known))
     filled = _fill(settings, {**recipe, **own}, command)
     if "print_config" in extra:
         print(yaml.safe_dump(plain(filled), sort_keys=False), end="")  # noqa: T201 - what was asked for
@@ -207,7 +207,7 @@ def fill(settings: type[Settings], values: Mapping[str, Any], command: str) -> S
         >>> fill(TrainSettings, {"epochs": 3, "model.input_size": [64, 32]}, "train").model.input_size
         (64, 32)
     """
-    _refuse_unknown(dict.fromkeys(values, f"for {command}:"), [name for name, _ in options_of(settings)])
+    _refuse_unknown(dict.fromkeys(values, f"for {command}: "), [name for name, _ in options_of(settings)])
     return _fill(settings, values, command)
 
 

@@ -42,6 +42,7 @@ LAYOUTS: dict[str, Callable[[DataSettings], ImageTable]] = {
     "csv": read_csv,
 }
 """The reader of every layout."""
+WHICH_PATH = "Check the path, which is the one behind --data.root or --data."
 
 _SEARCHED_FOLDERS = 200
 _NAME_STYLES = (
@@ -92,7 +93,7 @@ def read(
         layout, reason = recognise(root)
         notes.append(f"Taken for the layout {layout!r}: {reason}.")
     elif layout not in ("csv", "folder"):
-        _check_level(check_folder(root), layout)
+        _check_level(check_folder(root, WHICH_PATH), layout)
     table = LAYOUTS[layout](settings)
     if (root / RENDERED).is_file():  # people of our own in the layout of a benchmark are not that benchmark
         table = replace(table, name="rendered-people")
@@ -144,7 +145,7 @@ def recognise(root: Path) -> tuple[str, str]:
             got=f"a {root.suffix or 'nameless'} file",
             fix="Unpack an archive and give its folder; a single picture is no data set.",
         )
-    check_folder(root)
+    check_folder(root, WHICH_PATH)
     found = recognise_benchmark(root)
     if found is None:
         _check_level(root, None)

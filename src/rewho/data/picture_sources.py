@@ -173,7 +173,7 @@ def open_pictures(folders: Sequence[Path]) -> JoinedPictures:
 
 def _open(folder: Path) -> tuple[PictureSource, dict[str, Any]]:
     """Return a source and what is known of it, the digest of what it holds above all."""
-    check_folder(folder)
+    check_folder(folder, "Check the path, which is one of --crops.")
     name = folder.resolve().name
     if (folder / INDEX).is_file():
         crops = CropSet.open(folder)

@@ -92,7 +92,8 @@ class ModelSettings:
         view: holistic, up1, mid1, dn1, up2, mid2 or dn2 (FD figure 1), or a YAML file that describes a view.
         input_size: Height and width of the network's input in pixels; empty takes the view's own.
         pretrained: none, imagenet (downloaded by name), a model folder of `rewho train` or `rewho pretrain`, or a
-            .safetensors / .pth file with backbone weights, such as a checkpoint of MoCo's or LUPerson's code.
+            .safetensors / .pth file with backbone weights, such as a checkpoint of MoCo's or LUPerson's code. Also
+            called --init.
         pretrained_labels: Whether these weights were learned with labels: yes, no, or auto, which knows it of
             ImageNet's, of model folders and of checkpoints of MoCo's code, but not of a plain backbone's file.
         pixel_mean: Channel means, red, green, blue from 0 to 1; empty takes those that the weights were made with.
