@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rewho.core.check import UserError
 from rewho.core.settings import SamplerSettings
-from rewho.data.batches import PlanStream, load_batches, plan_epoch
+from rewho.data.batches import PlanStream, load_batches, part_of, plan_epoch
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,5 +82,24 @@ def test_mistakes():
     ):
         with pytest.raises(UserError):
             plan_epoch(sampler, labels, 1, 0)
-    with pytest.raises(UserError, match="multiple of the 3 devices"):
+    with pytest.raises(UserError, match="multiple of 3 device"):
         load_batches(PlanStream(SamplerSettings(batch=4), labels, 1, 1), lambda plan, part: None, world=3)
+
+
+def test_a_pass_holds_the_same_pictures_however_many_processes_share_it():
+    rows = np.random.default_rng(1).permutation(24)
+    alone = rows[part_of(0, world=1, passes=3, batch=24)].reshape(3, 8)
+    for world in (2, 4):
+        shared = [rows[part_of(rank, world, passes=3, batch=24)].reshape(3, -1) for rank in range(world)]
+        assert np.array_equal(np.concatenate(shared, axis=1), alone)
+    assert np.array_equal(alone.ravel(), rows)
+
+
+def test_each_process_loads_its_part_of_every_pass():
+    plans = PlanStream(SamplerSettings(batch=8, accumulate=2), np.zeros(8, np.int64), seed=1, epochs=1)
+    batches = [
+        next(iter(load_batches(plans, lambda plan, part: plan.rows[part], rank=rank, world=2))).tolist()
+        for rank in (0, 1)
+    ]
+    whole = next(iter(plans)).rows.tolist()
+    assert batches == [[*whole[0:2], *whole[4:6]], [*whole[2:4], *whole[6:8]]]

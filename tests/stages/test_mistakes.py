@@ -58,6 +58,10 @@ MISTAKES = {
     "batch larger than the data": (f"{TRAIN} --data.root people --sampler.batch 4096", "4096"),
     "batch that is not P x K": (f"{TRAIN} --data.root people --sampler.kind identities --sampler.batch 30", "30"),
     "parts that do not divide": (f"{TRAIN} --data.root people --sampler.batch 8 --sampler.accumulate 3", "accumulate"),
+    "a pass with one person": (
+        f"{TRAIN} --data.root people --sampler.kind identities --sampler.batch 16 --sampler.accumulate 4",
+        "2 or more people with all their 4 images",
+    ),
     "input too small": (
         f"{TRAIN} --data.root people --model.input_size 8 8".replace("--model.input_size 64 32 ", ""),
         "32",

@@ -168,19 +168,33 @@ class PlanStream(Sampler[Plan]):
                 yield Plan(epoch, step, batches[step % len(batches)])
 
 
-Prepare = Callable[[Plan, slice], tuple[Tensor, ...]]
+Part = slice | NDArray[np.int64]
+"""Which pictures of a planned batch are a process's own."""
+
+Prepare = Callable[[Plan, Part], tuple[Tensor, ...]]
 """Makes one process's part of a planned batch: a `Batch`, or a named tuple of a stage's own."""
+
+
+def part_of(rank: int, world: int, passes: int, batch: int) -> NDArray[np.int64]:
+    """Return the places of a process's pictures within a batch, one forward pass behind the other.
+
+    Each pass takes the next pictures of the batch over all processes, so it holds the same ones however many share it.
+
+    Example:
+        >>> part_of(1, world=2, passes=2, batch=8)
+        array([2, 3, 6, 7])
+    """
+    return np.arange(batch).reshape(passes, world, -1)[:, rank].ravel()
 
 
 class _Batches(Dataset[tuple[Tensor, ...]]):
     """Turns plans into batches; one instance lives in every worker."""
 
-    def __init__(self, prepare: Prepare, rank: int, world: int) -> None:
-        self.prepare, self.rank, self.world = prepare, rank, world
+    def __init__(self, prepare: Prepare, part: NDArray[np.int64]) -> None:
+        self.prepare, self.part = prepare, part
 
     def __getitem__(self, plan: Plan) -> tuple[Tensor, ...]:
-        size = len(plan.rows) // self.world
-        return self.prepare(plan, slice(self.rank * size, (self.rank + 1) * size))
+        return self.prepare(plan, self.part)
 
 
 def _start_worker(_worker: int) -> None:
@@ -203,7 +217,7 @@ def load_batches(
 
     Args:
         plans: The global batches.
-        prepare: Makes the batch of a plan's rows within a slice, all randomness drawn for the whole plan.
+        prepare: Makes the batch of some of a plan's rows, all randomness drawn for the whole plan.
         workers: Processes that prepare batches ahead; 0 does it in this process.
         rank: Number of this process.
         world: Number of processes.
@@ -212,15 +226,16 @@ def load_batches(
     Raises:
         UserError: The batch cannot be shared out evenly.
     """
-    if plans.settings.batch % world:
+    batch, passes = plans.settings.batch, plans.settings.accumulate
+    if passes < 1 or batch % (world * passes):
         raise UserError(
             "--sampler.batch",
-            expected=f"a multiple of the {world} devices",
-            got=str(plans.settings.batch),
-            fix=f"Pass --sampler.batch {plans.settings.batch // world * world or world}.",
+            expected=f"a multiple of {world} device(s) x {passes} passes (--sampler.accumulate)",
+            got=str(batch),
+            fix=f"Pass --sampler.batch {batch // (world * max(passes, 1)) * world * max(passes, 1) or world}.",
         )
     return DataLoader(
-        _Batches(prepare, rank, world),
+        _Batches(prepare, part_of(rank, world, passes, batch)),
         sampler=plans,
         batch_size=None,
         num_workers=workers,

@@ -98,7 +98,7 @@ class ContrastDraws:
     def __len__(self) -> int:
         return len(self.flipped)
 
-    def __getitem__(self, rows: slice) -> ContrastDraws:
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> ContrastDraws:
         return ContrastDraws(self.size, **{field.name: getattr(self, field.name)[rows] for field in fields(self)[1:]})
 
 

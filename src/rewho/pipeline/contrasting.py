@@ -14,7 +14,7 @@ from rewho.core.check import UserError, check_choice
 from rewho.core.progress import say
 from rewho.core.runtime import generator
 from rewho.core.settings import ContrastAugmentSettings, ContrastSettings
-from rewho.data.batches import Plan
+from rewho.data.batches import Part, Plan
 from rewho.data.contrast_augment import apply_view, draw_view
 from rewho.data.picture_sources import JoinedPictures
 from rewho.losses.contrastive import contrastive_scores, info_nce, share_found
@@ -81,7 +81,7 @@ class ContrastPreparation:
         self.pictures, self.size, self.augment = pictures, size, augment
         self.seed, self.mean_colour = seed, mean_colour
 
-    def __call__(self, plan: Plan, part: slice) -> ContrastBatch:
+    def __call__(self, plan: Plan, part: Part) -> ContrastBatch:
         """Return one process's part of a planned batch; everything random is drawn for all of it."""
         rows, count = plan.rows[part], len(plan.rows)
         images = [self.pictures[int(row)] for row in rows]

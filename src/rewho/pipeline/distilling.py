@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from rewho.core.check import UserError
 from rewho.core.runtime import generator
 from rewho.core.settings import DistillSettings
-from rewho.data.batches import Plan
+from rewho.data.batches import Part, Plan
 from rewho.data.representations import Representations
 from rewho.data.views import View, ignored
 from rewho.losses.classify import cross_entropy
@@ -68,7 +68,7 @@ class DistillPreparation:
     ) -> None:
         self.pictures, self.views, self.stored, self.settings = pictures, views, stored, settings
 
-    def __call__(self, plan: Plan, part: slice) -> DistillBatch:
+    def __call__(self, plan: Plan, part: Part) -> DistillBatch:
         """Return one process's part of a planned batch."""
         batch = self.pictures(plan, part)
         mimic, rows = self.settings.mimic, batch.rows.numpy()

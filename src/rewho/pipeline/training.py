@@ -22,7 +22,7 @@ from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator, is_main_process
 from rewho.core.settings import AugmentSettings, DataSettings, LoopSettings, ModelSettings
 from rewho.data.augment import apply, draw
-from rewho.data.batches import Batch, Plan, PlanStream, Prepare, load_batches
+from rewho.data.batches import Batch, Part, Plan, PlanStream, Prepare, load_batches
 from rewho.data.pictures import Pictures
 from rewho.data.table import ImageTable
 from rewho.data.view_file import read_view
@@ -172,7 +172,7 @@ class Preparation:
         self.pictures, self.labels, self.view = pictures, labels, view
         self.augment, self.seed, self.mean_colour = augment, seed, mean_colour
 
-    def __call__(self, plan: Plan, part: slice) -> Batch:
+    def __call__(self, plan: Plan, part: Part) -> Batch:
         """Return one process's part of a planned batch; the random changes are drawn for all of it."""
         random = generator(self.seed, "augment", plan.epoch, plan.step)
         draws = draw(self.augment, len(plan.rows), self.view.size, random)[part]
@@ -262,16 +262,22 @@ def build_training(
 def check_shares(settings: LoopSettings, world: int) -> None:
     """Check that a batch can be shared out to devices and passes.
 
+    Triplets are mined within what one device holds in one pass, so batches of P x K are cut between people, and two
+    people at least stay together: one alone has no negative, and its loss would be 0.
+
     Raises:
         UserError: It cannot.
     """
-    parts = settings.sampler.accumulate * world
-    if parts < 1 or settings.sampler.batch % parts or settings.sampler.batch // parts < 2:
+    sampler = settings.sampler
+    whole = sampler.images_per_identity if sampler.kind == "identities" else 1
+    parts = sampler.accumulate * world
+    if parts < 1 or sampler.batch % (parts * whole) or sampler.batch // parts < 2 * whole:
+        unit = "images" if whole == 1 else f"people with all their {whole} images"
         raise UserError(
             "--sampler.accumulate",
-            expected=f"a divisor of the batch of {settings.sampler.batch}, and 2 or more images a pass and device",
-            got=f"{settings.sampler.accumulate} passes on {world} device(s)",
-            fix="Choose a batch that is a multiple of devices x accumulate.",
+            expected=f"a divisor of the batch of {sampler.batch}, and 2 or more {unit} a pass and device",
+            got=f"{sampler.accumulate} passes on {world} device(s)",
+            fix=f"Choose a batch that is a multiple of devices x accumulate x {2 * whole}, or fewer passes.",
         )
 
 
