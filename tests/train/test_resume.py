@@ -15,6 +15,7 @@ from toy_training import STEPS, make, run, settings
 
 from checkpoints import DAMAGES, damage_checkpoint, same
 from rewho.core.artifact import write_folder
+from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
 from rewho.core.settings import DataSettings, EngineSettings
 from rewho.train.checkpoint import load_checkpoint, save_checkpoint
@@ -72,7 +73,8 @@ def test_every_part_of_the_state_is_needed(whole, tmp_path):
     }
     _, state = load_checkpoint(cut(whole, within, tmp_path / "source") / "checkpoints")
     untested = state.keys() - blank.keys()
-    assert untested == {"scaler"}, "the scaler holds nothing in float32; the test below cuts a run in which it does"
+    # The scaler holds nothing in float32; tests below cut a run in which it does, and go on in another precision.
+    assert untested == {"scaler", "precision"}
     for part, spoil in blank.items():
         # The figures of the last evaluation matter to a run that was cut behind it, before the model was written.
         at, epochs = (STEPS, 4) if part == "state.figures" else (within, 3)
@@ -109,6 +111,14 @@ def test_the_scale_of_the_loss_goes_on_as_it_was_and_is_needed(tmp_path):
     save_checkpoint(folder / "checkpoints", 9, {**state, "scaler": fresh})
     half_precision(folder)
     assert not same(load_checkpoint(folder / "checkpoints"), load_checkpoint(tmp_path / "whole" / "checkpoints"))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_another_precision_is_refused(whole, tmp_path, precision):
+    folder = cut(whole, 9, tmp_path)
+    engine = launch(EngineSettings(device="cpu", precision=precision))
+    with pytest.raises(UserError, match=r"Pass --engine\.precision 32"):
+        train(make(settings(folder, data=DataSettings(workers=0)), engine), engine)
 
 
 def test_two_runs_are_identical(whole, tmp_path):

@@ -25,10 +25,12 @@ class Engine:
     Args:
         fabric: Moves modules and batches, wraps for several processes.
         scaler: The loss scaler of fp16; None otherwise.
+        precision: 32, bf16 or fp16.
     """
 
     fabric: Fabric
     scaler: GradScaler | None
+    precision: str
 
 
 def pick_device(name: str) -> torch.device:
@@ -107,4 +109,4 @@ def _fabric(device: torch.device, devices: int, precision: str, broadcast_buffer
     strategy = DDPStrategy(broadcast_buffers=broadcast_buffers) if devices > 1 else "auto"
     fabric = Fabric(accelerator=device.type, devices=devices, strategy=strategy, plugins=plugin)
     fabric.launch()
-    return Engine(fabric, scaler)
+    return Engine(fabric, scaler, precision)

@@ -287,6 +287,7 @@ class _Run:
         state = State()
         if found is not None:
             refuse_misfit(found[1], self.module, self.optimizer, self.training.folder)
+            refuse_other_precision(found[1], self.engine)
             say(f"resuming after step {found[0]:,}")
             state = restore_parts(found[1], self.module, self.optimizer, self.engine)
         if self.fabric.is_global_zero:
@@ -303,6 +304,7 @@ def state_parts(module: nn.Module, optimizer: Optimizer, engine: Engine, state: 
         "buffers": {name: tensor for name, tensor in tensors.items() if name in buffers},
         "optimizer": optimizer.state_dict(),
         "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
+        "precision": engine.precision,
         **{f"state.{name}": value for name, value in vars(state).items()},
     }
 
@@ -336,6 +338,22 @@ def refuse_misfit(parts: Mapping[str, Any], module: nn.Module, optimizer: Optimi
             got=", ".join(wrong[:3]) + (f", and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""),
             fix="Undo the change, or choose another --out. --allow_config_change is for settings that leave every "
             "weight its shape.",
+        )
+
+
+def refuse_other_precision(parts: Mapping[str, Any], engine: Engine) -> None:
+    """Check that a run goes on in the precision that it began with, which another machine may not choose by itself.
+
+    Raises:
+        UserError: It would not.
+    """
+    began = parts.get("precision", engine.precision)
+    if began != engine.precision:
+        raise UserError(
+            "--engine.precision",
+            expected=f"{began}, which this run began with",
+            got=engine.precision,
+            fix=f"Pass --engine.precision {began}, or choose another --out.",
         )
 
 
