@@ -14,6 +14,7 @@ from rewho.core.check import UserError
 from rewho.core.settings import ContrastAugmentSettings
 from rewho.data.augment import colour_maps, recolour
 from rewho.data.contrast_augment import CONTRAST_PRESETS, apply_view, crop_boxes, draw_view, turned
+from rewho.data.draws import ERASE_ATTEMPTS
 
 OFF = ContrastAugmentSettings(grayscale=0, blur=0, flip=0, erase=0)
 WHOLE = replace(OFF, crop_area_low=1, crop_area_high=1, crop_ratio_low=0.5, crop_ratio_high=0.5)
@@ -67,6 +68,8 @@ def test_presets_equal_the_published_ones(shared, ours, theirs):
         erasing = steps["RandomErasing"]
         assert [settings.erase_area_low, settings.erase_area_high] == erasing["area"]
         assert settings.erase_aspect == erasing["height_over_width"][0]
+        assert erasing["height_over_width_sampling"] == "uniform"  # tests/data/test_draws.py sees that ours are
+        assert erasing["attempts"] == ERASE_ATTEMPTS
 
 
 def test_table_two_has_six_presets_and_table_three_five():

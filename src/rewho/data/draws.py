@@ -33,9 +33,9 @@ ERASE_PROBABILITY, ERASE_AREA_LOW, ERASE_AREA_HIGH, ERASE_ASPECT = 0.5, 0.02, 0.
 """Random erasing (Zhong et al., arXiv 1708.04896) as public re-identification code commonly sets it. Ours, because FD
 cites the method and gives no values."""
 
-ERASE_ATTEMPTS = 20
-"""Rectangles tried per picture until one fits. At 256 x 128 and areas up to 0.4 five in six fit: all twenty fail less
-than once in a billion. At a fixed area of 0.8 one in five fits, and 1.5 % of the pictures stay whole by mischance."""
+ERASE_ATTEMPTS = 100
+"""Rectangles tried per picture until one fits, as in public code. At 256 x 128 and a fixed area of 0.8 three in ten
+fit; at 0.99 one in fifty, and one picture in eight stays whole by mischance."""
 
 _HOLISTIC = AugmentSettings(
     flip=0.5,
@@ -92,7 +92,7 @@ class Draws:
     def __len__(self) -> int:
         return len(self.flipped)
 
-    def __getitem__(self, rows: slice) -> Draws:
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> Draws:
         return Draws(self.size, **{field.name: getattr(self, field.name)[rows] for field in fields(self)[1:]})
 
 
@@ -162,9 +162,9 @@ def draw_rectangles(
 ) -> NDArray[np.int32]:
     """Turn uniform numbers into erased rectangles by rejection (Random Erasing, arXiv 1708.04896, algorithm 1).
 
-    The area share is uniform between its bounds. Height/width is uniform *in its logarithm* between the aspect and its
-    inverse, where the paper draws it uniformly: so upright and lying rectangles are equally likely. The first of
-    `ERASE_ATTEMPTS` rectangles that fits into the picture is taken; where none does, nothing is erased.
+    The area share is uniform between its bounds, and height/width between the aspect and its inverse, so that most
+    rectangles stand upright. The first of `ERASE_ATTEMPTS` that fits into the picture is taken; where none does,
+    nothing is erased.
 
     Args:
         settings: The four erasing settings are used. Areas keep their bounds up to rounding to whole pixels.
@@ -182,7 +182,7 @@ def draw_rectangles(
     height, width = size
     areas, aspects = np.split(uniform[:, 3:], 2, axis=1)
     pixels = (settings.erase_area_low + (settings.erase_area_high - settings.erase_area_low) * areas) * height * width
-    aspects = settings.erase_aspect ** (1 - 2 * aspects)
+    aspects = settings.erase_aspect + (1 / settings.erase_aspect - settings.erase_aspect) * aspects
     sides = np.rint(np.sqrt(np.stack([pixels * aspects, pixels / aspects], axis=2))).astype(np.int32)  # [N, tries, 2]
     fits = np.all((sides >= 1) & (sides <= size), axis=2)
     chosen = sides[np.arange(len(uniform)), np.argmax(fits, axis=1)]
