@@ -196,7 +196,8 @@ class Runner:
     def cell(self, row: PlanRow, key: str) -> PaperCell:
         """Run what a row needs on a data set, evaluate it, and return the figures."""
         trained_on = row.trained_on or key
-        for step in self.chain(row, trained_on):
+        chain = self.chain(row, trained_on)
+        for step in chain:
             self.run_step(trained_on, step)
         model = self.model(row, trained_on)
         name = row.model(trained_on).replace("/", "-") + ("" if trained_on == key else f"-on-{key}")
@@ -214,6 +215,8 @@ class Runner:
         size = json.loads((model / CARD).read_text())["parameters"]
         detail = {"trained_on": trained_on, "model": model, "evaluation": report, "parameters": size, **counts}
         detail["notes"] = self.differences()
+        if not self.settings.crops and any(step.stage == "pretrain" for step in chain):
+            detail["notes"].append("Pre-trained on the data set's own training pictures, for want of --crops")
         return PaperCell(scores, self._paper(row, key), detail)
 
     def run_step(self, key: str, step: Step) -> None:
