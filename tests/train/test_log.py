@@ -1,5 +1,8 @@
-"""The log of a run can be watched while it grows, and is cut back to what a checkpoint knows."""
+"""A log can be watched while it grows and is cut back to what a checkpoint knows; a run says what its steps took."""
 
+from toy_training import run, settings
+
+from rewho.core.settings import DataSettings
 from rewho.train.log import LOG, RunLog, read_log
 
 
@@ -20,3 +23,25 @@ def test_what_a_checkpoint_does_not_know_is_cut_off(tmp_path):
     with RunLog(tmp_path, known, 1, tensorboard=False) as log:
         log.write(2, {"total": 0.125})
     assert read_log(tmp_path) == [{"step": 1, "total": 0.5}, {"step": 2, "total": 0.125}]
+
+
+def test_a_run_that_evaluates_says_how_long_its_steps_took(tmp_path, capsys, monkeypatch):
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr("rewho.core.progress.time", clock)
+
+    def evaluate(_stop):
+        clock.now += 180
+        return {"mAP": 0.5}
+
+    def step(_number, batch):
+        clock.now += 2
+        return batch
+
+    run(settings(tmp_path, data=DataSettings(workers=0)), evaluate=evaluate, spoil=step)
+    assert capsys.readouterr().err.splitlines()[-1] == "train: 40 steps in 1:20 (0.5/s)"
