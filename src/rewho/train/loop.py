@@ -67,7 +67,7 @@ class Training:
         batches: Called with the number of batches to skip; returns the rest.
         settings: Lengths, schedule, checkpoints, seed.
         folder: Folder of the run.
-        evaluate: Called with the stop request; returns figures, `mAP` among them, or None where there is no test part.
+        evaluate: Called with the stop request; says and returns figures, `mAP` among them, or None without a test part.
         keep_best: Called when `mAP` is higher than ever before.
         names: Names the pictures of a batch, for messages.
         watch: Called with the steps taken and the mean loss terms of the epoch, in the process that speaks.
@@ -265,7 +265,7 @@ class _Run:
         state.sums, state.closed_epochs = {}, epoch
         if log is not None:
             log.write(state.step, {"epoch": epoch, **{f"epoch_{k}": v for k, v in means.items()}, **figures})
-            text = ", ".join(f"{name} {value:.4g}" for name, value in {**means, **figures}.items())
+            text = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
             say(f"epoch {epoch}/{settings.epochs}: {text}")
             if means:
                 self.training.watch(state.step, means)
