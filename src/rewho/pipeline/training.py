@@ -309,8 +309,8 @@ def score(
         progress.close()
     say(
         f"{what} {table.name}: Rank-1 {100 * scores.rank(1):.2f}, mAP {100 * scores.mAP_rectangular:.2f} rectangular, "
-        f"{100 * scores.mAP_trapezoid:.2f} trapezoid, mINP {100 * scores.mINP:.2f}; "
-        f"{queries:,} queries in a gallery of {gallery:,} images"
+        f"{100 * scores.mAP_trapezoid:.2f} trapezoid, mINP {100 * scores.mINP:.2f}; {scores.valid_queries:,} queries, "
+        f"{queries - scores.valid_queries:,} without a match, {gallery:,} in the gallery"
     )
     return {
         "rank_1": scores.rank(1),
