@@ -16,7 +16,7 @@ import yaml
 import rewho
 from rewho import cli
 from rewho.core import settings
-from rewho.core.config import EXTRA_OPTIONS, SPECIAL, options_of
+from rewho.core.config import EXTRA_OPTIONS, OTHER_NAMES, SPECIAL, options_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
@@ -52,7 +52,7 @@ def known_options() -> set[str]:
     of_commands = {
         f"--{name}" for command in cli.COMMANDS.values() for name, _ in options_of(getattr(settings, command.settings))
     }
-    return of_commands | {f"--{name}" for name in EXTRA_OPTIONS}
+    return of_commands | {f"--{name}" for name in (*EXTRA_OPTIONS, *OTHER_NAMES)}
 
 
 ALL_COMMANDS = sorted({command for text in TEXTS.values() for command in commands(text)})

@@ -75,10 +75,11 @@ def _settings(name: str, arguments: list[str]) -> Any:  # noqa: ANN401 - each co
     from rewho.core.config import parse
 
     command = COMMANDS[name]
-    if command.positional:
+    positional = command.positional.split()
+    if positional:
         first = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))
-        arguments = _named(command.positional.split(), arguments[:first]) + arguments[first:]
-    return parse(getattr(settings, command.settings), arguments, name)
+        arguments = _named(positional, arguments[:first]) + arguments[first:]
+    return parse(getattr(settings, command.settings), arguments, name, positional)
 
 
 def _named(options: list[str], values: list[str]) -> list[str]:

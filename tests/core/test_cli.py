@@ -26,6 +26,21 @@ def test_help_answers_at_once(arguments):
     assert min(times) <= 0.5
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["train"], "rewho train [--option VALUE ...]"),
+        (["pretrain"], "rewho pretrain [CROPS ...] [--option VALUE ...]"),
+        (["embed"], "rewho embed [FOLDER] [--option VALUE ...]"),
+        (["crops"], "rewho crops [ACTION] [FOLDERS ...] [--option VALUE ...]"),
+        (["crops", "merge"], "rewho crops merge [FOLDERS ...] [--option VALUE ...]"),
+    ],
+)
+def test_help_says_what_values_without_a_name_are_for(arguments, usage, capsys):
+    assert main([*arguments, "--help"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == f"usage: {usage}"
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from rewho.cli import main; main(['train', '--help']); "

@@ -57,6 +57,42 @@ def test_progress_counts_and_estimates():
     assert [duration(seconds) for seconds in (0, 61, 3661)] == ["0:00", "1:01", "1:01:01"]
 
 
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+def test_what_is_done_in_between_counts_neither_for_the_rate_nor_for_the_time_left(monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr("rewho.core.progress.time", clock)
+    progress = Progress("train", total=20, unit="steps")
+    clock.now += 5
+    progress.advance(10)
+    with pytest.raises(Interrupted), progress.paused():
+        clock.now += 180
+        raise Interrupted("evaluation")
+    assert progress.line() == "train: 10/20 steps (50 %), 2.0/s, 0:05 left"
+    progress.close()
+    assert capsys.readouterr().err.splitlines()[-1] == "train: 10 steps in 0:05 (2.0/s)"
+
+
+def test_slow_work_is_told_in_seconds_an_item(monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr("rewho.core.progress.time", clock)
+    progress = Progress("train", total=12, unit="steps")
+    assert progress.line() == "train: 0/12 steps (0 %), 0.0/s, ? left"
+    clock.now += 221
+    progress.advance(9)
+    assert capsys.readouterr().err == "train: 9/12 steps (75 %), 24.6 s per step, 1:14 left\n"
+    progress.close()
+    assert capsys.readouterr().err == "train: 9 steps in 3:41 (24.6 s per step)\n"
+
+
 def test_embeddings_that_cannot_be_ranked_name_the_image():
     good = np.ones((3, 2), np.float32)
     assert check_embeddings("query", good) is good

@@ -101,6 +101,9 @@ def test_rows_are_chosen_by_patterns_and_a_label_is_first_of_all_itself(table):
     assert [row.label for row in plan.select(["*"])] == ["*"]
     with pytest.raises(UserError, match="Did you mean 'after'"):
         plan.select(["aftr"])
+    plan = read_plan(table(("label: before", 'label: "before, plain"')))
+    with pytest.raises(UserError, match="expected one of 'before, plain', 'after', 'up1', 'quoted', got 'bfore'"):
+        plan.select(["bfore"])
 
 
 def test_msmt17_has_the_papers_figures_whatever_its_version(table):

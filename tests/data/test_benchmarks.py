@@ -61,10 +61,22 @@ def test_other_files_and_hidden_files_are_left_out_and_said(tmp_path):
     assert any(note.startswith("2 files in query/ are no pictures") for note in table.notes)
 
 
-def test_differing_counts_are_said(tmp_path):
-    notes = read(plant(tmp_path, MARKET)).notes
-    assert "Expected 12,936 train images of 751 people (market1501 as published), found 3 of 2 people." in notes
-    assert "Expected 15,913 gallery images (market1501 as published), found 2 (besides 1 of junk)." in notes
+def test_differing_counts_are_said_in_one_note(tmp_path):
+    (note,) = compare_counts(read(plant(tmp_path, MARKET)))
+    assert note == (
+        "Not market1501 as published: 3 train images of 2 people instead of 12,936 of 751, "
+        "1 query images instead of 3,368, 2 gallery images (besides 1 of junk) instead of 15,913."
+    )
+    assert note in read(tmp_path).notes
+
+
+def test_what_agrees_is_said_beside_what_differs(tmp_path, monkeypatch):
+    monkeypatch.setitem(KNOWN, "market1501", KNOWN["market1501"]._replace(train=3, query=1))
+    assert compare_counts(read(plant(tmp_path, MARKET))) == (
+        "1 query images, as published.",
+        "Not market1501 as published: 3 train images of 2 people instead of 3 of 751, "
+        "2 gallery images (besides 1 of junk) instead of 15,913.",
+    )
 
 
 def test_dukemtmc_comes_with_a_notice_and_never_a_link(tmp_path):

@@ -47,7 +47,7 @@ def test_the_notes_say_which_training_set_was_read(tmp_path):
     assert any("list_train.txt alone" in note for note in alone.notes)
     assert len(alone.select("train")) == 2
     assert alone.name == "msmt17-v1-train"
-    assert any("Expected 30,248 train images of 1,041 people" in note for note in alone.notes)
+    assert any("2 train images of 2 people instead of 30,248 of 1,041" in note for note in alone.notes)
 
 
 def test_both_versions_in_one_folder_need_a_choice(tmp_path):

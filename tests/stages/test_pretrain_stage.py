@@ -21,6 +21,7 @@ from rewho.core.check import UserError
 from rewho.core.settings import (
     CheckpointSettings,
     ContrastSettings,
+    DataSettings,
     EngineSettings,
     LossSettings,
     ModelSettings,
@@ -29,6 +30,7 @@ from rewho.core.settings import (
     PretrainSettings,
     SamplerSettings,
 )
+from rewho.data.benchmarks import read
 from rewho.data.shard_writer import example_set
 from rewho.models.weights import ModelCard, load_model, read_card
 from rewho.pipeline.contrasting import judge
@@ -63,6 +65,18 @@ def encoder(people, tmp_path_factory) -> Path:
     """A pre-trained encoder, with a checkpoint of every step."""
     out = tmp_path_factory.mktemp("pretrained") / "encoder"
     return pretrain.run(settings(people, out, probe=people, evaluate_every=2))
+
+
+def test_the_log_says_what_the_probe_is_and_its_scores_in_percent(people, tmp_path, capsys):
+    out = pretrain.run(settings(people, tmp_path / "out", probe=people, epochs=1, steps_per_epoch=1, evaluate_every=1))
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("probe ")]
+    figures = read_log(out)[-1]
+    table = read(people)
+    queries, gallery = (len(table.select(split)) for split in ("query", "gallery"))
+    assert said.startswith(
+        f"probe {table.name}: Rank-1 {100 * figures['rank_1']:.2f}, mAP {100 * figures['mAP']:.2f} rectangular, "
+    )
+    assert said.endswith(f"; {queries} queries, 0 without a match, {gallery} in the gallery")
 
 
 def test_a_rising_momentum_is_where_it_was_after_a_cut(people, tmp_path):
@@ -226,6 +240,10 @@ def test_mistakes(people, tmp_path):
     shutil.copy(next((people / "query").glob("*.jpg")), tmp_path / "pool" / "somebody")
     with pytest.raises(UserError, match=r"--probe_reading\.hold_out"):
         pretrain.run(settings(people, out, probe=tmp_path / "pool"))
+    for name, value in (("share", 0.5), ("share_list", tmp_path / "list.txt")):
+        reading = replace(DataSettings(), **{name: value})
+        with pytest.raises(UserError, match=rf"--probe_reading\.{name}: expected no share of a probe"):
+            pretrain.run(settings(people, out, probe=people, probe_reading=reading))
     assert not out.exists()
     contrast = ContrastSettings(freeze_patches=True, norm_group=4, queue=30)
     with pytest.raises(UserError, match="a transformer"):

@@ -158,13 +158,16 @@ def normalise(arguments: Sequence[str], known: Mapping[str, Any]) -> list[tuple[
     return pairs
 
 
-def parse(settings: type[Settings], arguments: Sequence[str], command: str) -> Settings | None:
+def parse(
+    settings: type[Settings], arguments: Sequence[str], command: str, positional: Sequence[str] = ()
+) -> Settings | None:
     """Return the settings of a command, or None where help or the resolved settings were printed instead.
 
     Args:
         settings: The settings class to fill.
         arguments: The command line behind the command's name.
         command: The command's name, for messages.
+        positional: Options that values without a name are for, for help.
 
     Raises:
         UserError: Unknown names (all at once, each with the nearest), or values of the wrong kind.
@@ -173,7 +176,7 @@ def parse(settings: type[Settings], arguments: Sequence[str], command: str) -> S
     given = normalise(arguments, known)
     extra = {name: value for name, value in given if name in EXTRA_OPTIONS and name not in known}
     if "help" in extra:
-        print(help_text(settings, command, dict(given).get("action", "")))  # noqa: T201 - what was asked for
+        print(help_text(settings, command, dict(given).get("action", ""), positional))  # noqa: T201 - what was asked for
         return None
     own = {name: value for name, value in given if name not in extra}
     recipe: dict[str, Any] = {}
@@ -211,7 +214,7 @@ def fill(settings: type[Settings], values: Mapping[str, Any], command: str) -> S
     return _fill(settings, values, command)
 
 
-def help_text(settings: type[Any], command: str, action: str = "") -> str:
+def help_text(settings: type[Any], command: str, action: str = "", positional: Sequence[str] = ()) -> str:
     """Return the help of a command: every option with its default and its line from the settings' docstring.
 
     Args:
@@ -219,6 +222,7 @@ def help_text(settings: type[Any], command: str, action: str = "") -> str:
         command: Its name.
         action: Of a command with several actions, the one that help is wanted on. Options whose line begins with
             "Of export and merge:", and which therefore belong to other actions, are then left out.
+        positional: Options that values without a name are for, in order.
 
     Example:
         >>> from rewho.core.settings import CropsSettings, DemoSettings
@@ -226,6 +230,8 @@ def help_text(settings: type[Any], command: str, action: str = "") -> str:
         True
         >>> ["--repair" in help_text(CropsSettings, "crops", action) for action in ("verify", "export")]
         [True, False]
+        >>> help_text(CropsSettings, "crops", positional=("action", "folders")).splitlines()[1]
+        'usage: rewho crops [ACTION] [FOLDERS ...] [--option VALUE ...]'
     """
     summary = (settings.__doc__ or "").splitlines()[0]
     if action:
@@ -233,11 +239,18 @@ def help_text(settings: type[Any], command: str, action: str = "") -> str:
         does = re.search(rf"\b{re.escape(action)} \(([^)]*)\)", actions)
         command, summary = (f"{command} {action}", does[1]) if does else (command, summary)
         action = action if does else ""
+    kinds = dict(options_of(settings))
+    places = [
+        f"[{name.upper()}{' ...' if _is(kinds[name], tuple) else ''}]"
+        for name in positional
+        if not (action and name == "action")
+    ]
     lines = [
         f"rewho {command}: {summary}",
+        " ".join(["usage: rewho", command, *places, "[--option VALUE ...]"]),
         "",
         "  --recipe FILE\n      YAML file with settings; options on the command line override it.",
-        *([] if "smoke" in dict(options_of(settings)) else [SMOKE_HELP]),
+        *([] if "smoke" in kinds else [SMOKE_HELP]),
         "  --print_config\n      Print the resolved settings and stop.",
         *_describe(settings(), action=action),
         "",

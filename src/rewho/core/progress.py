@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from rewho.core.runtime import is_main_process
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 PLAIN_LINE_EVERY = 10.0  # seconds between two lines of a log that no terminal shows
+SLOW = 0.1  # items a second, below which seconds an item are shown: rounded, such a rate would be 0.0
 
 
 def duration(seconds: float) -> str:
@@ -27,6 +29,20 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def pace(rate: float, unit: str) -> str:
+    """Return items a second; seconds an item where they are slow.
+
+    Args:
+        rate: Items a second.
+        unit: What they are, in the plural.
+
+    Example:
+        >>> pace(1234.5, "images"), pace(0.04, "steps")
+        ('1,234.5/s', '25.0 s per step')
+    """
+    return f"{1 / rate:,.1f} s per {unit.removesuffix('s')}" if 0 < rate < SLOW else f"{rate:,.1f}/s"
 
 
 def say(text: str) -> None:
@@ -62,10 +78,27 @@ class Progress:
         """Count `count` more items; `note` is shown behind the rate."""
         self.done += count
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self.done, note=f"{self._rate():,.1f}/s  {note}")
+            shown = f"{pace(self._rate(), self.unit)}  {note}"
+            self._bar.update(self._bar.task_ids[0], completed=self.done, note=shown)
         elif time.monotonic() - self._said >= PLAIN_LINE_EVERY:
             self._said = time.monotonic()
             say(self.line(note))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do other work within: its time counts neither for the rate nor for the time left.
+
+        Example:
+            >>> progress = Progress("train", total=10, unit="steps")
+            >>> with progress.paused():
+            ...     "evaluate"
+            'evaluate'
+        """
+        paused_at = time.monotonic()
+        try:
+            yield
+        finally:
+            self._began += time.monotonic() - paused_at
 
     def _rate(self) -> float:
         elapsed = time.monotonic() - self._began
@@ -76,7 +109,8 @@ class Progress:
         rate = self._rate()
         left = duration((self.total - self.done) / rate) if rate else "?"
         share = 100 * self.done / self.total if self.total else 100
-        text = f"{self.what}: {self.done:,}/{self.total:,} {self.unit} ({share:.0f} %), {rate:,.1f}/s, {left} left"
+        done = f"{self.what}: {self.done:,}/{self.total:,} {self.unit} ({share:.0f} %)"
+        text = f"{done}, {pace(rate, self.unit)}, {left} left"
         return f"{text}, {note}" if note else text
 
     def close(self, note: str = "") -> None:
@@ -86,7 +120,7 @@ class Progress:
             self._bar = None
         elapsed, count = time.monotonic() - self._began, self.done - self._at_start
         if elapsed >= 1:
-            text = f"{self.what}: {count:,} {self.unit} in {duration(elapsed)} ({count / elapsed:,.1f}/s)"
+            text = f"{self.what}: {count:,} {self.unit} in {duration(elapsed)} ({pace(count / elapsed, self.unit)})"
             say(f"{text}, {note}" if note else text)
 
 

@@ -34,25 +34,26 @@ KNOWN = {
 
 
 def compare_counts(table: ImageTable) -> tuple[str, ...]:
-    """Return one sentence per split that says whether its counts are the published ones; nothing for other data.
+    """Return a sentence per split whose counts are the published ones, and one on all others; nothing for other data.
 
     Example:
         >>> from pathlib import Path
         >>> compare_counts(ImageTable("market1501", Path("."), ("a.jpg",), [2], [0], ("train",)))
-        ('Expected 12,936 train images of 751 people (market1501 as published), found 1 of 1 people.',)
+        ('Not market1501 as published: 1 train images of 1 people instead of 12,936 of 751.',)
     """
     known = KNOWN.get(table.name)
     if known is None:
         return ()
-    notes = []
+    notes, differing = [], []
     for split, counts in table.counts().items():
-        people = f" of {known.train_people:,} people" if split == "train" else ""
-        expected = f"{getattr(known, split):,} {split} images{people}"
-        images = counts.images - counts.junk
-        found = f"{images:,}" + (f" of {counts.people:,} people" if split == "train" else "")
-        junk = f" (besides {counts.junk:,} of junk)" if counts.junk else ""
-        if images == getattr(known, split) and (split != "train" or counts.people == known.train_people):
-            notes.append(f"{expected}{junk}, as published.")
+        images, wanted, training = counts.images - counts.junk, getattr(known, split), split == "train"
+        found = f"{images:,} {split} images" + (f" of {counts.people:,} people" if training else "")
+        found += f" (besides {counts.junk:,} of junk)" if counts.junk else ""
+        if images == wanted and (not training or counts.people == known.train_people):
+            notes.append(f"{found}, as published.")
         else:
-            notes.append(f"Expected {expected} ({table.name} as published), found {found}{junk}.")
+            people = f" of {known.train_people:,}" if training else ""
+            differing.append(f"{found} instead of {wanted:,}{people}")
+    if differing:
+        notes.append(f"Not {table.name} as published: {', '.join(differing)}.")
     return tuple(notes)

@@ -144,7 +144,7 @@ class ContrastTask(nn.Module):
         Returns:
             `total`, the loss; `found`, the share of queries whose own key is the nearest; `own_similarity` and
             `queue_similarity`, mean cosines; `spread` of the encoder's features, made length 1, and `query_spread`
-            of the projected ones, each 1 where they are evenly spread, 0 where they are all the same.
+            of the projected ones, each about 1 where they are evenly spread, 0 where they are all the same.
         """
         queries, keys, queue, features = self.contrast(batch.first, batch.second, batch.order)
         scores = contrastive_scores(queries, keys, queue, self.temperature)

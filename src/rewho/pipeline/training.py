@@ -282,17 +282,27 @@ def check_shares(settings: LoopSettings, world: int) -> None:
 
 
 def score(
-    model: SingleViewModel, table: ImageTable, device: torch.device, stop: StopRequest
+    model: SingleViewModel, table: ImageTable, device: torch.device, stop: StopRequest, what: str = "evaluate"
 ) -> dict[str, float] | None:
-    """Score the test part; None where there is none (a pool is trained on, so its own score would mislead).
+    """Score the test part and say so in percent; None where there is none (a pool's own score would mislead).
+
+    Args:
+        model: The network, as it is now.
+        table: The data set.
+        device: Where to compute.
+        stop: Asked after each batch.
+        what: What this is done for, for what is said.
+
+    Returns:
+        Scores from 0 to 1, by the names that they have in the log.
 
     Raises:
         Interrupted: A stop was asked for on the way.
     """
     if not table.in_split("query").any():
         return None
-    count = int(table.in_split("query").sum() + table.in_split("gallery").sum())
-    progress = Progress("evaluate", count, unit="images")
+    queries, gallery = (int(table.in_split(split).sum()) for split in ("query", "gallery"))
+    progress = Progress(f"{what} {table.name}", queries + gallery, unit="images")
 
     def done(images: int) -> None:
         progress.advance(images)
@@ -303,6 +313,11 @@ def score(
         scores = evaluate(rank_table(Embedder(model, {}, device), table, done=done), resamples=0)
     finally:
         progress.close()
+    say(
+        f"{what} {table.name}: Rank-1 {100 * scores.rank(1):.2f}, mAP {100 * scores.mAP_rectangular:.2f} rectangular, "
+        f"{100 * scores.mAP_trapezoid:.2f} trapezoid, mINP {100 * scores.mINP:.2f}; {scores.valid_queries:,} queries, "
+        f"{queries - scores.valid_queries:,} without a match, {gallery:,} in the gallery"
+    )
     return {
         "rank_1": scores.rank(1),
         "mAP": scores.mAP_rectangular,

@@ -123,6 +123,15 @@ def _check(settings: PretrainSettings, pictures: JoinedPictures) -> None:
 def _probe(settings: PretrainSettings) -> ImageTable | None:
     if settings.probe is None:
         return None
+    reading = settings.probe_reading
+    for name, given in (("share", reading.share != 1), ("share_list", reading.share_list is not None)):
+        if given:
+            raise UserError(
+                f"--probe_reading.{name}",
+                expected="no share of a probe: it is one of training pictures, of which a probe uses none",
+                got=str(getattr(reading, name)),
+                fix="Leave it out. --probe_reading.hold_out 100 makes a smaller probe, of so many training people.",
+            )
     table = read_settings(replace(settings.probe_reading, root=settings.probe))
     if not table.in_split("query").any():
         raise UserError(
@@ -192,7 +201,7 @@ def _training(
 
     def score_probe(stop: StopRequest) -> Mapping[str, float] | None:
         figures.clear()
-        figures.update((score(encoder, probe, fabric.device, stop) if probe else None) or {})
+        figures.update((score(encoder, probe, fabric.device, stop, "probe") if probe else None) or {})
         return figures
 
     task = task.to(fabric.device)

@@ -30,7 +30,7 @@ class RunLog:
         path = folder / LOG
         path.touch()
         os.truncate(path, min(at, path.stat().st_size))
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("a", buffering=1, encoding="utf-8")  # each line at once, so that it can be watched
         self._writer = _tensorboard(folder / "tensorboard", step) if tensorboard else None
 
     def __enter__(self) -> RunLog:

@@ -67,7 +67,7 @@ class Training:
         batches: Called with the number of batches to skip; returns the rest.
         settings: Lengths, schedule, checkpoints, seed.
         folder: Folder of the run.
-        evaluate: Called with the stop request; returns figures, `mAP` among them, or None where there is no test part.
+        evaluate: Called with the stop request; says and returns figures, `mAP` among them, or None without a test part.
         keep_best: Called when `mAP` is higher than ever before.
         names: Names the pictures of a batch, for messages.
         watch: Called with the steps taken and the mean loss terms of the epoch, in the process that speaks.
@@ -122,7 +122,7 @@ class _Run:
         progress = Progress("train", self.total, state.step, "steps") if main else None
         try:
             if state.step // length > state.closed_epochs:  # cut between the last step and the end of an epoch
-                self._close_epoch(log)
+                self._close_epoch(log, progress)
             for batch in self.training.batches(state.step):
                 rate = self._prepare_step()
                 values = self._forward_backward(batch)
@@ -134,7 +134,7 @@ class _Run:
                     log.write(state.step, {**values, "learning_rate": rate})
                     progress.advance(1, f"loss {values['total']:.4g}")
                 if state.step % length == 0:
-                    self._close_epoch(log)
+                    self._close_epoch(log, progress)
                 if self.stop.wanted or self._checkpoint_due():
                     self._save(log)
                 self.stop.end_if_wanted(f"step {state.step:,} of {self.total:,} is saved in {self.training.folder}")
@@ -237,7 +237,7 @@ class _Run:
         for name, value in values.items():
             self.state.sums[name] = self.state.sums.get(name, 0.0) + value
 
-    def _close_epoch(self, log: RunLog | None) -> None:
+    def _close_epoch(self, log: RunLog | None, progress: Progress | None) -> None:
         """Evaluate if it is time, log the epoch, and remember that both are done."""
         state, settings = self.state, self.settings
         epoch = state.step // self.training.epoch_length
@@ -245,9 +245,10 @@ class _Run:
         every = settings.evaluate_every
         due = every >= 0 and (last or (every > 0 and epoch % every == 0))
         figures: Mapping[str, float] = {}
-        if due and self.fabric.is_global_zero:
+        if due and progress is not None:
             try:
-                figures = self.training.evaluate(self.stop) or {}
+                with progress.paused():
+                    figures = self.training.evaluate(self.stop) or {}
             except Interrupted:
                 self.stop.wanted = True
         if self.fabric.world_size > 1:
@@ -264,7 +265,7 @@ class _Run:
         state.sums, state.closed_epochs = {}, epoch
         if log is not None:
             log.write(state.step, {"epoch": epoch, **{f"epoch_{k}": v for k, v in means.items()}, **figures})
-            text = ", ".join(f"{name} {value:.4g}" for name, value in {**means, **figures}.items())
+            text = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
             say(f"epoch {epoch}/{settings.epochs}: {text}")
             if means:
                 self.training.watch(state.step, means)

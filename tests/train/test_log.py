@@ -1,0 +1,47 @@
+"""A log can be watched while it grows and is cut back to what a checkpoint knows; a run says what its steps took."""
+
+from toy_training import run, settings
+
+from rewho.core.settings import DataSettings
+from rewho.train.log import LOG, RunLog, read_log
+
+
+def test_a_line_is_in_the_file_as_soon_as_it_is_written(tmp_path):
+    log = RunLog(tmp_path, tensorboard=False)
+    for step in (1, 2):
+        log.write(step, {"total": 0.5 / step})
+        assert [line["step"] for line in read_log(tmp_path)] == list(range(1, step + 1)), "neither closed nor saved"
+    log.__exit__(None, None, None)
+
+
+def test_what_a_checkpoint_does_not_know_is_cut_off(tmp_path):
+    with RunLog(tmp_path, tensorboard=False) as log:
+        log.write(1, {"total": 0.5})
+        known = log.offset()
+        assert known == (tmp_path / LOG).stat().st_size
+        log.write(2, {"total": 0.25})
+    with RunLog(tmp_path, known, 1, tensorboard=False) as log:
+        log.write(2, {"total": 0.125})
+    assert read_log(tmp_path) == [{"step": 1, "total": 0.5}, {"step": 2, "total": 0.125}]
+
+
+def test_a_run_that_evaluates_says_how_long_its_steps_took(tmp_path, capsys, monkeypatch):
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr("rewho.core.progress.time", clock)
+
+    def evaluate(_stop):
+        clock.now += 180
+        return {"mAP": 0.5}
+
+    def step(_number, batch):
+        clock.now += 2
+        return batch
+
+    run(settings(tmp_path, data=DataSettings(workers=0)), evaluate=evaluate, spoil=step)
+    assert capsys.readouterr().err.splitlines()[-1] == "train: 40 steps in 1:20 (0.5/s)"
