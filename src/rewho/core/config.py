@@ -18,7 +18,6 @@ import yaml
 
 from rewho.core.artifact import flatten, plain
 from rewho.core.check import UserError, nearest
-from rewho.core.settings.ranges import check_ranges
 
 Settings = TypeVar("Settings")
 SPECIAL = ("about", "extends", "smoke")
@@ -273,6 +272,8 @@ def _explanations(docstring: str) -> dict[str, str]:
 
 def _fill(settings: type[Settings], values: Mapping[str, Any], command: str, prefix: str = "--") -> Settings:
     import jsonargparse
+
+    from rewho.core.settings.ranges import check_ranges  # here, because help does without it and has to be quick
 
     texts = {name: json.dumps(value) if isinstance(value, list) else value for name, value in values.items()}
     arguments = [f"--{name}={'null' if value is None else value}" for name, value in texts.items()]
