@@ -203,15 +203,15 @@ def test_wrong_uses_of_a_list(tmp_path):
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.1, 10, float("nan")])
 def test_shares_out_of_range(share):
-    with pytest.raises(UserError, match="above 0, at most 1"):
+    with pytest.raises(UserError, match=r"^--data\.share: expected a number above 0, at most 1"):
         select_share(small(), share)
 
 
 def test_a_share_that_leaves_nobody():
-    with pytest.raises(UserError, match="enough to keep one of 10 people"):
+    with pytest.raises(UserError, match=r"^--data\.share: expected enough to keep one of 10 people"):
         select_share(small(), 0.05)
     assert len(select_share(small(), 0.01, "images").select("train")) == 10
-    with pytest.raises(UserError, match="identities, images"):
+    with pytest.raises(UserError, match=r"^--data\.share_by: expected one of identities, images"):
         select_share(small(), 0.5, "image")
 
 
@@ -244,7 +244,7 @@ def test_hold_out_takes_one_query_per_camera_with_two_pictures():
     queries = held.select("query")
     per_person = {person: int((queries.person_ids == person).sum()) for person in range(2, 11)}
     assert per_person == {2: 1} | dict.fromkeys(range(3, 11), 2)
-    with pytest.raises(UserError, match="at most 9"):
+    with pytest.raises(UserError, match=r"^--data\.hold_out: expected at least 1, at most 9"):
         hold_out(small(), 10)
     with pytest.raises(UserError, match="at least 1"):
         hold_out(small(), 0)

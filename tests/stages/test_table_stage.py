@@ -289,6 +289,7 @@ def test_what_only_a_user_can_give_is_asked_for_and_then_used(made, tmp_path):
         ({"override": ("train.epoch=1",)}, "Did you mean 'epochs'"),
         ({"override": ("trian.epochs=1",)}, "Did you mean 'train'"),
         ({"override": ("train.out=elsewhere",)}, "--override train"),
+        ({"override": ("train.epochs=0",)}, "train.epochs: expected a whole number from 1, got 0"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(made, tmp_path, change, message):
@@ -296,6 +297,17 @@ def test_mistakes_are_named_before_anything_runs(made, tmp_path, change, message
     with pytest.raises(UserError, match=re.escape(message)):
         table.run(TableSettings(**{**vars(settings), "out": tmp_path, **change}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_number_of_the_last_step_is_found_before_the_first_runs(made, tmp_path):
+    settings, _ = made
+    steps = {"plain": {"stage": "train", "set": SMALL}, "never": {"stage": "train", "set": SMALL | {"epochs": 0}}}
+    rows = [{"label": name, "model": {"default": name}} for name in steps]
+    content = {"title": "Wrong", "data": ["rendered-people"], "steps": steps, "rows": rows}
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=r"^train\.epochs: expected a whole number from 1, got 0"):
+        table.run(replace(settings, name=str(tmp_path / "wrong.yaml"), out=tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_every_step_of_every_table_has_settings_that_exist():

@@ -170,7 +170,7 @@ def parse(
         positional: Options that values without a name are for, for help.
 
     Raises:
-        UserError: Unknown names (all at once, each with the nearest), or values of the wrong kind.
+        UserError: Unknown names, or numbers out of their ranges (all at once), or values of the wrong kind.
     """
     known = dict(options_of(settings))
     given = normalise(arguments, known)
@@ -194,16 +194,17 @@ def parse(
     return filled
 
 
-def fill(settings: type[Settings], values: Mapping[str, Any], command: str) -> Settings:
+def fill(settings: type[Settings], values: Mapping[str, Any], command: str, prefix: str = "--") -> Settings:
     """Return settings from values by dotted name, as a recipe holds them.
 
     Args:
         settings: The settings class to fill; what is not named keeps its default.
         values: Numbers, text, lists, None.
         command: The command's name, for messages.
+        prefix: What stands before the options' names in messages on numbers out of range.
 
     Raises:
-        UserError: Unknown names (all at once, each with the nearest), or values of the wrong kind.
+        UserError: Unknown names, or numbers out of their ranges (all at once), or values of the wrong kind.
 
     Example:
         >>> from rewho.core.settings import TrainSettings
@@ -211,7 +212,7 @@ def fill(settings: type[Settings], values: Mapping[str, Any], command: str) -> S
         (64, 32)
     """
     _refuse_unknown(dict.fromkeys(values, f"for {command}: "), [name for name, _ in options_of(settings)])
-    return _fill(settings, values, command)
+    return _fill(settings, values, command, prefix)
 
 
 def help_text(settings: type[Any], command: str, action: str = "", positional: Sequence[str] = ()) -> str:
@@ -282,8 +283,10 @@ def _explanations(docstring: str) -> dict[str, str]:
     return {name: re.sub(r"\s+", " ", text) for name, text in found}
 
 
-def _fill(settings: type[Settings], values: Mapping[str, Any], command: str) -> Settings:
+def _fill(settings: type[Settings], values: Mapping[str, Any], command: str, prefix: str = "--") -> Settings:
     import jsonargparse
+
+    from rewho.core.settings.ranges import check_ranges  # here, because help does without it and has to be quick
 
     texts = {name: json.dumps(value) if isinstance(value, list) else value for name, value in values.items()}
     arguments = [f"--{name}={'null' if value is None else value}" for name, value in texts.items()]
@@ -298,8 +301,9 @@ def _fill(settings: type[Settings], values: Mapping[str, Any], command: str) -> 
         got = next((item.split("=", 1)[1] for item in arguments if item.startswith(f"{what}=")), text)
         kind = dict(options_of(settings)).get(what.lstrip("-"))
         raise UserError(what, expected=_kind_name(kind), got=repr(got), fix=f"See `rewho {command} --help`.") from error
-    made = parser.instantiate(parsed)
-    return settings(**vars(made))
+    made = settings(**vars(parser.instantiate(parsed)))
+    check_ranges(made, prefix)
+    return made
 
 
 def _kind_name(kind: Any) -> str:  # noqa: ANN401 - a type annotation

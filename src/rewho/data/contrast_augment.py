@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.check import UserError, check_choice
 from rewho.core.settings import AugmentSettings, ContrastAugmentSettings
+from rewho.core.settings.ranges import check_ranges
 from rewho.data.augment import Pictures, colour_maps, erase, fill_tile, recolour
 from rewho.data.draws import ERASE_ATTEMPTS, draw_rectangles
 
@@ -154,7 +155,7 @@ def check_view_settings(settings: ContrastAugmentSettings) -> None:
     """Check every setting's range.
 
     Raises:
-        UserError: The first setting out of its range.
+        UserError: Names every setting out of its range.
 
     Example:
         >>> check_view_settings(ContrastAugmentSettings(blur=2))
@@ -162,21 +163,7 @@ def check_view_settings(settings: ContrastAugmentSettings) -> None:
         rewho.core.check.UserError: augment.blur: expected a number from 0 to 1, got 2.
           Fix: Choose a value in the range.
     """
-    shares = ("jitter", "jitter_strength", "grayscale", "blur", "flip", "erase", "erase_area_low")
-    ranges: dict[str, tuple[float, float]] = dict.fromkeys(shares, (0, 1))
-    ranges |= {
-        "crop_area_low": (0.001, 1),
-        "crop_area_high": (settings.crop_area_low, 1),
-        "crop_ratio_low": (0.01, 100),
-        "crop_ratio_high": (settings.crop_ratio_low, 100),
-        "jitter_hue": (0, 0.5),
-        "blur_sigma_low": (0.01, 100),
-        "blur_sigma_high": (settings.blur_sigma_low, 100),
-        "erase_area_high": (settings.erase_area_low, 1),
-        "erase_aspect": (0.001, 1),
-    }
-    for name, (low, high) in ranges.items():
-        check_range(f"augment.{name}", getattr(settings, name), low, high)
+    check_ranges(settings, "augment.")
     check_choice("augment.erase_fill", settings.erase_fill, ("mean", "noise"))
 
 

@@ -46,16 +46,19 @@ def select_share(table: ImageTable, share: float, by: str = "identities", seed: 
         "identities": _share_of_identities,
         "images": _share_of_images,
     }
-    check_choice("share_by", by, list(chosen))
+    check_choice("--data.share_by", by, list(chosen))
     if not 0 < share <= 1:
-        raise UserError("share", expected="a number above 0, at most 1", got=f"{share:g}", fix="10 % is 0.1.")
+        raise UserError("--data.share", expected="a number above 0, at most 1", got=f"{share:g}", fix="10 % is 0.1.")
     training = training_rows(table)
     keep = np.ones(len(table), np.bool_)
     keep[training] = chosen[by](table.person_ids[training], share, seed)
     if not keep[training].any():
         people = len(np.unique(table.person_ids[training]))
         raise UserError(
-            "share", expected=f"enough to keep one of {people:,} people", got=f"{share:g}", fix="Take a larger share."
+            "--data.share",
+            expected=f"enough to keep one of {people:,} people",
+            got=f"{share:g}",
+            fix="Take a larger share.",
         )
     kept = len(np.unique(table.person_ids[training][keep[training]]))
     note = f"Share {share:g} by {by} (seed {seed}): {int(keep[training].sum()):,} training images of {kept:,} people."
@@ -119,7 +122,7 @@ def hold_out(table: ImageTable, identities: int, seed: int = 1) -> ImageTable:
     most = min(len(candidates), people - 1)
     if not 1 <= identities <= most:
         raise UserError(
-            "hold_out",
+            "--data.hold_out",
             expected=f"at least 1, at most {most:,}: {len(candidates):,} of {people:,} people are seen by two cameras "
             "and twice by one, and somebody must be left to train on",
             got=f"{identities:,}",

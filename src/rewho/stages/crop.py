@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rewho.core.artifact import MANIFEST, STARTED, Stage, flatten, plain
-from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.check import UserError, check_choice
 from rewho.core.config import fill
 from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import GivenUp, StopRequest
 from rewho.core.settings import CropSettings, TermsSettings
+from rewho.core.settings.ranges import check_ranges
 from rewho.data.shard_writer import ENCODINGS
 from rewho.data.shards import CropSet
 from rewho.pipeline.crop_inputs import Plan, VideoTask, plan_videos, shard_of
@@ -128,7 +129,7 @@ legal_basis, contact, retention.
     kinds = get_type_hints(CropSettings)
     for name, value in settings.items():
         if isinstance(value, Mapping) and name in kinds:
-            settings[name] = fill(kinds[name], flatten(value), f"crop, {name}")
+            settings[name] = fill(kinds[name], flatten(value), f"crop, {name}", f"{name}.")
     try:
         folder = run(CropSettings(videos=tuple(map(Path, named)), out=Path(out), terms=given, **settings))
     except GivenUp as rest:
@@ -151,22 +152,15 @@ def check(settings: CropSettings) -> None:
             got=f"nothing on {', '.join(missing)}",
             fix="Pass --terms.name … for each, or write them under `terms:` in a recipe.",
         )
+    check_ranges(settings)
     check_choice("--encoding", settings.encoding, ENCODINGS)
     check_choice("--engine", settings.engine, ENGINES)
     check_sampling(settings.sampling)
     check_selection(settings.selection)
     check_gpus(settings.gpus)
-    rules = settings.rules
-    check_range("--rules.max_ratio", rules.max_ratio, rules.min_ratio, 1e6)
-    check_range("--rules.min_confidence", rules.min_confidence, 0, 1)
-    check_range("--rules.side_gap", rules.side_gap, 0, 1e6)
     if settings.gpus and settings.engine != "ray":
         fix = "Leave it out, or pass --engine ray."
         raise UserError("--gpus", expected="--engine ray beside it", got=settings.engine, fix=fix)
-    check_range("--workers", settings.workers, 0, 1024)
-    check_range("--jpeg_quality", settings.jpeg_quality, 1, 100)
-    check_range("--failure_limit", settings.failure_limit, 0, 1)
-    check_range("--explain", settings.explain, 0, 1000)
 
 
 def one_thread_each(settings: CropSettings) -> CropSettings:

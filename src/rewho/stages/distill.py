@@ -18,15 +18,16 @@ import numpy as np
 import torch
 
 from rewho.core.artifact import Stage, hash_file, plain
-from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.check import UserError, check_choice
 from rewho.core.progress import say
 from rewho.core.runtime import generator
 from rewho.core.settings import DistillSettings, LossSettings
+from rewho.core.settings.ranges import check_ranges
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import open_representations
 from rewho.data.table import ImageTable
 from rewho.data.views import box_of
-from rewho.losses.mimic import BALANCES, DISTANCES, DIVISORS, LARGEST_WEIGHT
+from rewho.losses.mimic import BALANCES, DISTANCES, DIVISORS
 from rewho.models.factorization import Factorization, save_branches
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel, parameter_count
@@ -50,7 +51,7 @@ from rewho.train.log import LOG
 from rewho.train.loop import State, train
 from rewho.train.optim import build_optimizer
 
-# What each setting may be, besides its type.
+# What each setting may be, besides its type and, of numbers, its range.
 CHOICES = {
     "sr": ("stored", "online"),
     "classifier": ("student", "new"),
@@ -60,15 +61,6 @@ CHOICES = {
     "mimic.balance": BALANCES,
 }
 USED_OF_LOSS = ("label_smoothing", "smoothing_over")
-RANGES = {
-    "mimic.alpha": (0, LARGEST_WEIGHT),
-    "mimic.beta": (0, LARGEST_WEIGHT),
-    "mimic.ignore_above": (0, 1),
-    "mimic.dropout": (0, 0.99),
-    "branches.features": (1, 1_000_000),
-    "branches.kernel": (1, 1000),
-    "branches.warmup_epochs": (0, 1_000_000),
-}
 
 
 def run(settings: DistillSettings) -> Path:
@@ -126,8 +118,7 @@ def _check_settings(settings: DistillSettings) -> None:
     """Refuse what is wrong by itself, before anything is read."""
     for name, choices in CHOICES.items():
         check_choice(f"--{name}", attrgetter(name)(settings), choices)
-    for name, (low, high) in RANGES.items():
-        check_range(f"--{name}", attrgetter(name)(settings), low, high)
+    check_ranges(settings)
     for option in fields(LossSettings):
         value = getattr(settings.loss, option.name)
         if option.name not in USED_OF_LOSS and value != option.default:

@@ -65,6 +65,7 @@ def run(settings: TableSettings) -> Path:
     before = {row.label: row.cells for row in earlier.rows} if earlier else {}
     shown = [row for row in plan.rows if row in rows or row.label in before]
     done = {row.label: runner.row(row, before.get(row.label, {})) for row in shown}
+    runner.check(rows)
     with StopRequest() as stop:
         for row, key in product(rows, runner.data):
             stop.end_if_wanted(f"the table so far is in {folder}")
@@ -219,6 +220,17 @@ class Runner:
             detail["notes"].append("Pre-trained on the data set's own training pictures, for want of --crops")
         return PaperCell(scores, self._paper(row, key), detail)
 
+    def check(self, rows: Sequence[PlanRow]) -> None:
+        """Refuse wrong settings of any step that rows need, before the first of them runs."""
+        checked = set()
+        for row, key in product(rows, self.data):
+            trained_on = row.trained_on or key
+            for step in self.chain(row, trained_on) if self.measurable(row, key) else ():
+                folder = self.folder(trained_on, step.name)
+                if folder not in checked:
+                    self._settings(step.stage, self._values(trained_on, step), folder)
+                checked.add(folder)
+
     def run_step(self, key: str, step: Step) -> None:
         """Run a step on a data set, unless it was run before."""
         folder = self.folder(key, step.name)
@@ -260,7 +272,7 @@ class Runner:
             **{name.removeprefix(prefix): v for name, v in self.overrides.items() if name.startswith(prefix)},
             "out": folder.as_posix(),
         }
-        return fill(getattr(all_settings, CLASSES[stage]), merged, stage)
+        return fill(getattr(all_settings, CLASSES[stage]), merged, stage, f"{stage}.")
 
     def row(self, row: PlanRow, cells: Mapping[str, PaperCell]) -> PaperRow:
         """Return a row with the figures that there are so far, the paper's in any case."""

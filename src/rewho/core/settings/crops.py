@@ -46,7 +46,7 @@ class SelectionSettings:
         near_duplicates: keep, video (of nearly equal crops in one video the first stays) or set (across all videos).
         distance: Bits of 256 in which the fingerprints of near-duplicates may differ.
         most_per_video: Most crops of one video, the best by quality; 0 takes all.
-        share: Share of the crops to keep, the best by quality, 0 to 1.
+        share: Share of the crops to keep, the best by quality, above 0, at most 1.
     """
 
     near_duplicates: str = "keep"

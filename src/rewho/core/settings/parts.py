@@ -19,7 +19,7 @@ class DataSettings:
         person_pattern: For plain folders: regular expression with a group `person` and optionally a group `camera`,
             matched against file names. Without it every sub-folder is one person.
         train_with_val: MSMT17: train on train+val (32,621 images) rather than on train alone (30,248 images).
-        share: Share of the training set to keep, 0 to 1.
+        share: Share of the training set to keep, above 0, at most 1.
         share_by: identities (small-scale: some people, all their images) or images (few-shot: all people, few images).
         share_list: File that lists what to keep instead of a share: LUPerson's published lists of people (a number per
             line) or of pictures (`name; label; camera`).

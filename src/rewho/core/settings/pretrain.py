@@ -97,7 +97,7 @@ class PretrainPictureSettings:
     """How the pictures are held, and how many of them.
 
     Args:
-        share: Share of the pictures to keep, 0 to 1; a smaller share is part of a larger one.
+        share: Share of the pictures to keep, above 0, at most 1; a smaller share is part of a larger one.
         share_seed: Seed that draws the share.
         memory_gb: Decoded pictures are kept in memory up to this many gigabytes, and decoded again each time beyond.
         workers: Processes that prepare batches; 0 prepares them in the main process.
