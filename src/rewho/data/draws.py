@@ -15,8 +15,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import check_choice, check_range
+from rewho.core.check import check_choice
 from rewho.core.settings import AugmentSettings
+from rewho.core.settings.ranges import check_ranges
 
 PADDING = 10
 """Pixels of padding before the random crop. Ours: the usual value at 256 x 128; 4 % of the height, 8 % of the width,
@@ -134,7 +135,7 @@ def check_settings(settings: AugmentSettings) -> None:
     """Check every setting's range.
 
     Raises:
-        UserError: The first setting out of its range.
+        UserError: Names every setting out of its range.
 
     Example:
         >>> check_settings(AugmentSettings(flip=1.5))
@@ -142,18 +143,7 @@ def check_settings(settings: AugmentSettings) -> None:
         rewho.core.check.UserError: augment.flip: expected a number from 0 to 1, got 1.5.
           Fix: Choose a value in the range.
     """
-    ranges = {
-        "flip": (0, 1),
-        "crop_padding": (0, 1000),
-        "colour": (0, 1),
-        "rotation": (0, 180),
-        "erase": (0, 1),
-        "erase_area_low": (0, 1),
-        "erase_area_high": (settings.erase_area_low, 1),
-        "erase_aspect": (0.001, 1),
-    }
-    for name, (low, high) in ranges.items():
-        check_range(f"augment.{name}", getattr(settings, name), low, high)
+    check_ranges(settings, "augment.")
     check_choice("augment.erase_fill", settings.erase_fill, ["mean", "noise"])
 
 
