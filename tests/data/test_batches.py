@@ -103,3 +103,15 @@ def test_each_process_loads_its_part_of_every_pass():
     ]
     whole = next(iter(plans)).rows.tolist()
     assert batches == [[*whole[0:2], *whole[4:6]], [*whole[2:4], *whole[6:8]]]
+
+
+def _unreadable(plan, part):
+    raise UserError("3.jpg", expected="a picture", got="a broken file", fix="Remove it.")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_mistake_in_a_worker_comes_out_as_it_went_in(workers):
+    plans = PlanStream(SamplerSettings(batch=4), np.zeros(8, np.int64), seed=1, epochs=1)
+    with pytest.raises(UserError) as error:
+        next(load_batches(plans, _unreadable, workers=workers))
+    assert str(error.value) == "3.jpg: expected a picture, got a broken file.\n  Fix: Remove it."

@@ -15,11 +15,12 @@ import torch.multiprocessing as processes
 from toy_training import LABELS, STEPS, Prepare, make, settings
 
 from checkpoints import same
+from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
 from rewho.core.settings import DataSettings, EngineSettings, SamplerSettings
 from rewho.data.batches import PlanStream, load_batches
 from rewho.train.checkpoint import STATE, load_checkpoint
-from rewho.train.engine import launch
+from rewho.train.engine import Engine, launch
 from rewho.train.log import LOG
 from rewho.train.loop import train
 
@@ -28,14 +29,17 @@ STOPS = sorted(np.random.default_rng(4).permutation(STEPS - 1)[:20].tolist())
 
 def two_processes(folder: Path, cuts: list[int], stops: list[int], **optimizer) -> None:
     """Start two ranks: an uninterrupted run, one run for every cut, and one that is told to stop again and again."""
+    processes.spawn(_work, args=(_free_port(), str(folder), cuts, stops, optimizer), nprocs=2)
+
+
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes.spawn(_work, args=(port, str(folder), cuts, stops, optimizer), nprocs=2)
+        return free.getsockname()[1]
 
 
-def _work(rank: int, port: int, folder: str, cuts: list[int], stops: list[int], optimizer: dict) -> None:
-    # What torchrun sets; Fabric then joins the processes instead of starting more.
+def _join(rank: int, port: int) -> Engine:
+    """Set what torchrun sets; Fabric then joins the processes instead of starting more."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {
         "WORLD_SIZE": "2",
@@ -44,7 +48,11 @@ def _work(rank: int, port: int, folder: str, cuts: list[int], stops: list[int], 
         "TORCHELASTIC_RUN_ID": "test",
     }
     torch.set_num_threads(1)
-    engine = launch(EngineSettings(device="cpu", devices=2, precision="32"))
+    return launch(EngineSettings(device="cpu", devices=2, precision="32"))
+
+
+def _work(rank: int, port: int, folder: str, cuts: list[int], stops: list[int], optimizer: dict) -> None:
+    engine = _join(rank, port)
 
     def go(name: str, spoil=None) -> None:
         run = settings(Path(folder, name), data=DataSettings(workers=0))
@@ -150,6 +158,25 @@ def test_global_batches_do_not_depend_on_the_number_of_processes(workers, kind):
     if kind == "shuffle":
         assert all(len(np.unique(epoch)) == 160 for epoch in epochs), "every sample once per epoch"
     assert not np.array_equal(epochs[0], epochs[1])
+
+
+def _meet_a_broken_picture(rank: int, port: int, folder: str) -> None:
+    engine = _join(rank, port)
+
+    def spoil(number, batch):
+        if rank == 1 and number == 3:
+            raise UserError("3.jpg", expected="a picture", got="a broken file", fix="Remove it.")
+        return batch
+
+    run = settings(Path(folder), data=DataSettings(workers=0))
+    with pytest.raises(UserError, match="expected a picture"):
+        train(make(run, engine, spoil=spoil), engine)
+    Path(folder, f"told-{rank}").touch()
+
+
+def test_what_one_process_cannot_read_stops_all_of_them_with_its_name(tmp_path):
+    processes.spawn(_meet_a_broken_picture, args=(_free_port(), str(tmp_path)), nprocs=2)
+    assert {path.name for path in tmp_path.glob("told-*")} == {"told-0", "told-1"}
 
 
 def _rows_only(plan, part):

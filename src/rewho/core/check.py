@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class UserError(ValueError):
     def __init__(self, what: str, *, expected: str, got: str, fix: str) -> None:
         self.what, self.expected, self.got, self.fix = what, expected, got, fix
         super().__init__(f"{what}: expected {expected}, got {got}.\n  Fix: {fix}")
+
+    def __reduce__(self) -> tuple[partial[UserError], tuple[()]]:
+        """Let it travel between processes."""
+        return partial(UserError, self.what, expected=self.expected, got=self.got, fix=self.fix), ()
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

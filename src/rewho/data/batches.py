@@ -8,7 +8,7 @@ part of the global batch; all of its random changes are drawn for the whole batc
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -187,14 +187,20 @@ def part_of(rank: int, world: int, passes: int, batch: int) -> NDArray[np.int64]
     return np.arange(batch).reshape(passes, world, -1)[:, rank].ravel()
 
 
-class _Batches(Dataset[tuple[Tensor, ...]]):
-    """Turns plans into batches; one instance lives in every worker."""
+class _Batches(Dataset[tuple[Tensor, ...] | UserError]):
+    """Turns plans into batches; one instance lives in every worker.
+
+    A user's mistake is handed on as a value: raised in a worker, it would reach the other end as a traceback in a text.
+    """
 
     def __init__(self, prepare: Prepare, part: NDArray[np.int64]) -> None:
         self.prepare, self.part = prepare, part
 
-    def __getitem__(self, plan: Plan) -> tuple[Tensor, ...]:
-        return self.prepare(plan, self.part)
+    def __getitem__(self, plan: Plan) -> tuple[Tensor, ...] | UserError:
+        try:
+            return self.prepare(plan, self.part)
+        except UserError as error:
+            return error
 
 
 def _start_worker(_worker: int) -> None:
@@ -212,8 +218,8 @@ def _start_worker(_worker: int) -> None:
 
 def load_batches(
     plans: PlanStream, prepare: Prepare, *, workers: int = 0, rank: int = 0, world: int = 1, pin: bool = False
-) -> DataLoader[tuple[Tensor, ...]]:
-    """Return an iterable over one process's batches for the rest of a training.
+) -> Iterator[tuple[Tensor, ...]]:
+    """Return one process's batches for the rest of a training.
 
     Args:
         plans: The global batches.
@@ -234,7 +240,7 @@ def load_batches(
             got=str(batch),
             fix=f"Pass --sampler.batch {batch // (world * max(passes, 1)) * world * max(passes, 1) or world}.",
         )
-    return DataLoader(
+    loader: DataLoader[tuple[Tensor, ...] | UserError] = DataLoader(
         _Batches(prepare, part_of(rank, world, passes, batch)),
         sampler=plans,
         batch_size=None,
@@ -244,3 +250,11 @@ def load_batches(
         worker_init_fn=_start_worker if workers else None,
         generator=torch.Generator().manual_seed(plans.seed),  # its own, or every iterator draws from the global one
     )
+    return _raising(loader)
+
+
+def _raising(batches: Iterable[tuple[Tensor, ...] | UserError]) -> Iterator[tuple[Tensor, ...]]:
+    for batch in batches:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch

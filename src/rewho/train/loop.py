@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ class _Run:
         try:
             if state.step // length > state.closed_epochs:  # cut between the last step and the end of an epoch
                 self._close_epoch(log, progress)
-            for batch in self.training.batches(state.step):
+            for batch in self._batches():
                 rate = self._prepare_step()
                 values = self._forward_backward(batch)
                 self._refuse_divergence(values, batch)
@@ -143,6 +143,33 @@ class _Run:
                 log.__exit__(None, None, None)
                 progress.close()
         return state
+
+    def _batches(self) -> Iterator[Any]:
+        """Yield this process's batches; what keeps one process from making its part stops all of them with it."""
+        batches = iter(self.training.batches(self.state.step))
+        while True:
+            batch, error = None, None
+            try:
+                batch = next(batches, None)
+            except UserError as found:
+                error = found
+            error = self._of_any_process(error)
+            if error is not None:
+                raise error
+            if batch is None:
+                return
+            yield batch
+
+    def _of_any_process(self, error: UserError | None) -> UserError | None:
+        if self.fabric.world_size == 1:
+            return error
+        wrong = torch.tensor(float(error is not None), device=self.fabric.device)
+        torch.distributed.all_reduce(wrong)
+        if not wrong:
+            return None
+        errors: list[UserError | None] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(errors, error)
+        return next(found for found in errors if found is not None)
 
     @property
     def _frozen_now(self) -> bool:
