@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -17,13 +18,16 @@ SIZE = (96, 32)
 PLAIN = ModelSettings(backbone="resnet18", embedding=8, head="none", pretrained="none")
 
 
-def moco_checkpoint(file):
+MOCO, MOCO_V3 = ("encoder_q", "encoder_k"), ("base_encoder", "momentum_encoder")
+
+
+def moco_checkpoint(file, encoders=MOCO):
     """Write a checkpoint in the layout of MoCo's and LUPerson's code; returns the query encoder's backbone."""
     torch.manual_seed(4)
     query, key = build_backbone("resnet18").body.state_dict(), build_backbone("resnet18").body.state_dict()
-    tensors = {f"module.encoder_q.{name}": value for name, value in query.items()}
-    tensors |= {f"module.encoder_k.{name}": value + 1 for name, value in key.items()}
-    tensors |= {"module.encoder_q.fc.0.weight": torch.zeros(4, 4), "module.queue": torch.zeros(128, 16)}
+    tensors = {f"module.{encoders[1]}.{name}": value + 1 for name, value in key.items()}
+    tensors |= {f"module.{encoders[0]}.{name}": value for name, value in query.items()}
+    tensors |= {f"module.{encoders[0]}.fc.0.weight": torch.zeros(4, 4), "module.queue": torch.zeros(128, 16)}
     torch.save({"epoch": 200, "arch": "resnet18", "state_dict": tensors, "optimizer": {"state": {}}}, file)
     return query
 
@@ -32,9 +36,11 @@ def same(part, tensors, prefix=""):
     return all(torch.equal(value, tensors[f"{prefix}{name}"]) for name, value in part.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", ["single_view", "mgn", "bdb"])
-def test_a_published_moco_checkpoint(kind, tmp_path):
-    query = moco_checkpoint(tmp_path / "moco.pth")
+@pytest.mark.parametrize(
+    ("kind", "encoders"), [("single_view", MOCO), ("single_view", MOCO_V3), ("mgn", MOCO), ("bdb", MOCO)]
+)
+def test_a_published_moco_checkpoint(kind, encoders, tmp_path):
+    query = moco_checkpoint(tmp_path / "moco.pth", encoders)
     wanted = replace(PLAIN, kind=kind, embedding=48, pretrained=str(tmp_path / "moco.pth"), pixel_mean=(0.3, 0.3, 0.3))
     origin = origin_of(wanted)
     assert origin.labels is False
@@ -48,6 +54,32 @@ def test_a_published_moco_checkpoint(kind, tmp_path):
         assert same(model.backbone.body.layer2, query, "layer2.")
     else:
         assert same(model.backbone.body, query)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_file_of_a_timm_model(name, suffix, tmp_path):
+    torch.manual_seed(7)
+    network = timm.create_model(name, num_classes=10, **({"img_size": SIZE} if name == "test_vit" else {}))
+    file = tmp_path / f"weights.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(network.state_dict(), file)
+    wanted = replace(PLAIN, backbone=name, pretrained=str(file))
+    model = first_model(wanted, SIZE, origin_of(wanted))
+    assert f"{name}: " in initialise(model)
+    assert same(model.backbone.body.network, network.state_dict())
+
+
+def test_a_moco_v3_checkpoint_of_a_transformer(tmp_path):
+    torch.manual_seed(8)
+    query = timm.create_model("test_vit", num_classes=10, img_size=SIZE).state_dict()
+    tensors = {f"module.momentum_encoder.{name}": value + 1 for name, value in query.items()}
+    tensors |= {f"module.base_encoder.{name}": value for name, value in query.items()}
+    torch.save({"state_dict": tensors}, tmp_path / "moco.pth")
+    wanted = replace(PLAIN, backbone="test_vit", head="fc_bn", pretrained=str(tmp_path / "moco.pth"))
+    model = first_model(wanted, SIZE, origin_of(wanted))
+    initialise(model)
+    assert model.settings.extra_bn == "yes"
+    assert same(model.backbone.body.network, query)
 
 
 def test_a_model_folder_hands_on_weights_pixels_and_provenance(tmp_path):

@@ -20,7 +20,7 @@ from rewho.core.check import UserError, check_choice, nearest
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 STRIDE_ONE_CHOICES = ("layer4", "layer3")
-SLOW_COPY = re.compile(r"encoder_k\.|key_encoder\.")
+SLOW_COPY = re.compile(r"encoder_k\.|key_encoder\.|momentum_encoder\.")
 CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.")
 
 
@@ -134,7 +134,9 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
     if source == "none":
         return f"{name}: random weights"
     weights = _download(name) if source == "imagenet" else read_weights(Path(source))
-    left_over = fill(backbone.body, weights, f"weights of {name} from {source}")
+    # Files of timm's models have timm's own names, those of our bodies one more word, which is cut off like any prefix.
+    network = backbone.body.network if isinstance(backbone.body, _TimmBody) else backbone.body
+    left_over = fill(network, weights, f"weights of {name} from {source}")
     extra = f"; left over: {', '.join(left_over[:4])}{' …' if len(left_over) > 4 else ''}" if left_over else ""
     return f"{name}: {len(weights) - len(left_over)} tensors from {source}{extra}"
 
@@ -205,7 +207,8 @@ def _without_prefix(weights: Mapping[str, Tensor], wanted: set[str]) -> dict[str
     def hits(prefix: str) -> int:
         return sum(name.removeprefix(prefix) in wanted for name in weights if name.startswith(prefix))
 
-    # MoCo's checkpoints hold the network twice, as encoder_q and as its slow copy encoder_k; the first is wanted.
+    # MoCo's checkpoints hold the network twice, as encoder_q (base_encoder in MoCo v3) and as its slow copy encoder_k
+    # (momentum_encoder); the first is wanted.
     prefix = max(sorted(candidates), key=lambda name: (hits(name), not SLOW_COPY.search(name)))
     return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
 

@@ -25,8 +25,8 @@ from rewho.models.weights import TENSORS, read_card, tensors_of
 
 ORIGIN = "origin.json"
 """File of a training run; who resumes it no longer needs the first weights, but must know where they came from."""
-QUERY_ENCODER = "encoder_q."
-"""What the names of MoCo's checkpoints hold (facebookresearch/moco, and LUPerson's code after it)."""
+QUERY_ENCODERS = ("encoder_q.", "base_encoder.")
+"""What the names of MoCo's checkpoints hold: of facebookresearch/moco and LUPerson's code after it, and of moco-v3."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _origin(source: str) -> Origin:
         return Origin(tuple(card["mean"]), tuple(card["std"]), before.get("labels", True), provenance)
     names = read_weights(path)
     provenance["weights_sha256"] = hash_file(path)
-    contrastive = any(QUERY_ENCODER in name for name in names)
+    contrastive = any(query in name for query in QUERY_ENCODERS for name in names)
     if contrastive:
         provenance["layout"] = "MoCo checkpoint, query encoder"
     return Origin(labels=False if contrastive else None, provenance=provenance)
