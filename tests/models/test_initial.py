@@ -82,6 +82,62 @@ def test_a_moco_v3_checkpoint_of_a_transformer(tmp_path):
     assert same(model.backbone.body.network, query)
 
 
+def ramp(rows, columns):
+    """Return position vectors [1, rows * columns, 64] that say in which row and column they are, 0 to 1."""
+    place = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"))
+    middle = (place + 0.5) / torch.tensor([rows, columns]).view(2, 1, 1)
+    return middle.flatten(1).T.repeat(1, 32)[None]
+
+
+def transformer(size):
+    """Return a small transformer for pictures of a size whose position vectors say where they are."""
+    encoder = build_model(replace(PLAIN, backbone="test_vit"), size)
+    positions = encoder.backbone.body.network.pos_embed.data
+    positions[:, :1] = -1
+    positions[:, 1:] = ramp(size[0] // 16, size[1] // 16)
+    return encoder
+
+
+def inside(positions, rows, columns):
+    """Return the vectors [rows - 2, columns - 2, 64] of all patches but those at the edges, where cubics overshoot."""
+    return positions[0, 1:].view(rows, columns, 64)[1:-1, 1:-1]
+
+
+@pytest.mark.parametrize("head", ["none", "fc_bn"])
+def test_a_transformer_begins_from_a_folder_of_another_input_size(head, tmp_path):
+    encoder = transformer((128, 64))
+    save_model(tmp_path / "encoder", encoder, ModelCard())
+    wanted = replace(PLAIN, backbone="test_vit", head=head, pretrained=str(tmp_path / "encoder"))
+    model = first_model(wanted, (256, 128), origin_of(wanted))
+    assert initialise(model).endswith("position embedding resampled from 8 x 4 to 16 x 8 patches")
+    network, before = model.backbone.body.network, encoder.backbone.body.network
+    assert same(network.blocks, before.blocks.state_dict())
+    assert torch.equal(network.pos_embed[:, :1], before.pos_embed[:, :1])
+    torch.testing.assert_close(
+        inside(network.pos_embed, 16, 8), ramp(16, 8).view(16, 8, 64)[1:-1, 1:-1], atol=0.03, rtol=0
+    )
+    turned = first_model(wanted, (64, 128), origin_of(wanted))
+    assert "from 8 x 4 to 4 x 8 patches" in initialise(turned), "as many patches, in other places"
+    alike = first_model(wanted, (128, 64), origin_of(wanted))
+    assert "resampled" not in initialise(alike)
+
+
+def test_square_weights_of_a_transformer_are_made_to_fit_and_others_need_the_input_size(tmp_path):
+    save_file(transformer((224, 224)).backbone.body.network.state_dict(), tmp_path / "square.safetensors")
+    wanted = replace(PLAIN, backbone="test_vit", pretrained=str(tmp_path / "square.safetensors"))
+    model = first_model(wanted, (256, 128), origin_of(wanted))
+    assert "resampled from 14 x 14 to 16 x 8 patches" in initialise(model)
+    positions = inside(model.backbone.body.network.pos_embed, 16, 8)
+    torch.testing.assert_close(positions, ramp(16, 8).view(16, 8, 64)[1:-1, 1:-1], atol=0.03, rtol=0)
+    save_file(transformer((128, 64)).backbone.body.network.state_dict(), tmp_path / "high.safetensors")
+    wanted = replace(wanted, pretrained=str(tmp_path / "high.safetensors"))
+    assert "resampled" not in initialise(first_model(wanted, (128, 64), origin_of(wanted)))
+    with pytest.raises(
+        UserError, match=r"pos_embed: \[1, 33, 64\].*\n.*Fix: Choose the backbone and, .*--model\.input_size"
+    ):
+        initialise(first_model(wanted, (256, 128), origin_of(wanted)))
+
+
 def test_a_model_folder_hands_on_weights_pixels_and_provenance(tmp_path):
     torch.manual_seed(5)
     encoder = build_model(PLAIN, SIZE, mean=(0.1, 0.2, 0.3), std=(0.3, 0.2, 0.1))

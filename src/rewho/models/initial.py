@@ -18,7 +18,7 @@ from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_choice
 from rewho.core.progress import say
 from rewho.core.settings import ModelSettings
-from rewho.models.backbone import build_backbone, fill, load_pretrained, read_weights
+from rewho.models.backbone import build_backbone, fill, fit_positions, load_pretrained, read_weights
 from rewho.models.kinds import build_model
 from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
 from rewho.models.weights import TENSORS, read_card, tensors_of
@@ -188,13 +188,15 @@ def initialise(model: SingleViewModel) -> str:
         said = load_pretrained(plain, settings.backbone, source)
         model.take(plain)
         return said
-    card, tensors = read_card(folder), tensors_of(folder)
+    card = read_card(folder)
+    height, width = card["input_size"]
+    tensors, resampled = fit_positions(model, tensors_of(folder), (height, width))
     kind = card["architecture"].get("kind", "single_view")
     parts = model.pretrained_parts()
     if kind == settings.kind:
         for name, part in parts.items():
             fill(part, tensors_under(tensors, name), f"{name} of {folder}")
-        return f"{settings.backbone}: {', '.join(parts)} of {folder}"
+        return f"{settings.backbone}: {', '.join(parts)} of {folder}{resampled}"
     if kind == "mgn":
         raise UserError(
             f"--model.pretrained {folder}",
@@ -204,7 +206,7 @@ def initialise(model: SingleViewModel) -> str:
         )
     fill(plain, tensors_under(tensors, "backbone"), f"backbone of {folder}")
     model.take(plain)
-    return f"{settings.backbone}: backbone of {folder}"
+    return f"{settings.backbone}: backbone of {folder}{resampled}"
 
 
 def tensors_under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
