@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from rewho.core.check import UserError
 from rewho.core.settings import ModelSettings
 from rewho.models.backbone import build_backbone
-from rewho.models.initial import doubt, first_model, initialise, origin_of, resolve
+from rewho.models.initial import Origin, doubt, first_model, initialise, origin_of, resolve
 from rewho.models.kinds import build_model
 from rewho.models.weights import ModelCard, save_model
 
@@ -180,9 +180,11 @@ def test_a_plain_file_is_of_unknown_origin(tmp_path):
     assert origin.labels is None
     assert resolve(PLAIN, origin).extra_bn == "no"
     said = doubt(plain, origin)
-    assert "no extra batch normalisation, ImageNet's pixel statistics; pass --model.pretrained_labels no" in said
+    assert "no extra batch normalisation; pass --model.pretrained_labels no" in said
+    assert "ImageNet's mean and standard deviation; pass" in said
     assert "extra" not in doubt(replace(plain, extra_bn="yes"), origin)
     measured = {"pixel_mean": (0.3, 0.3, 0.3), "pixel_std": (0.2, 0.2, 0.2)}
+    assert "pixel" not in doubt(replace(plain, **measured), origin)
     assert doubt(replace(plain, extra_bn="yes", **measured), origin) is None
 
 
@@ -192,7 +194,28 @@ def test_a_user_says_whether_a_plain_file_was_learned_with_labels(tmp_path, labe
     wanted = replace(PLAIN, pretrained=str(tmp_path / "r18.safetensors"), pretrained_labels=labels)
     origin = origin_of(wanted)
     assert first_model(wanted, SIZE, origin).settings.extra_bn == extra_bn
-    assert doubt(wanted, origin) is None
+    assert "labels" not in doubt(wanted, origin)
+
+
+def test_the_pixel_statistics_of_a_moco_checkpoint_are_unknown(tmp_path):
+    moco_checkpoint(tmp_path / "lup_moco_r18.pth")
+    wanted = replace(PLAIN, pretrained=str(tmp_path / "lup_moco_r18.pth"))
+    said = doubt(wanted, origin_of(wanted))
+    assert "unknown pixel statistics: ImageNet's mean and standard deviation; pass" in said
+    assert "--model.pixel_mean 0.3525 0.3106 0.3140 --model.pixel_std 0.2660 0.2522 0.2505" in said
+    assert "labels" not in said
+    wanted = replace(wanted, pixel_mean=(0.3525, 0.3106, 0.3140))
+    assert "ImageNet's standard deviation; pass" in doubt(wanted, origin_of(wanted))
+    wanted = replace(wanted, pixel_std=(0.2660, 0.2522, 0.2505))
+    assert doubt(wanted, origin_of(wanted)) is None
+
+
+@pytest.mark.parametrize("name", ["resnet18-f37072fd.pth", "resnet18.imagenet.safetensors"])
+def test_files_of_imagenets_weights_are_stated_and_not_doubted(name):
+    said = doubt(replace(PLAIN, pretrained=f"weights/{name}"), Origin())
+    assert said.endswith("no extra batch normalisation, ImageNet's pixel statistics")
+    assert "unknown" not in said
+    assert "unknown" in doubt(replace(PLAIN, backbone="resnet34", pretrained=name), Origin())
 
 
 def test_mistakes(tmp_path):

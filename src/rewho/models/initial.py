@@ -7,6 +7,7 @@ decides about the extra batch normalisation, LUPerson section 4.3), and enough t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,9 @@ ORIGIN = "origin.json"
 """File of a training run; who resumes it no longer needs the first weights, but must know where they came from."""
 QUERY_ENCODERS = ("encoder_q.", "base_encoder.")
 """What the names of MoCo's checkpoints hold: of facebookresearch/moco and LUPerson's code after it, and of moco-v3."""
+
+USUAL_NAME = re.compile(r"[-._](imagenet|[0-9a-f]{8})\.(pth|safetensors)")
+"""What follows the backbone in the name of a file of ImageNet's weights: the hash of torchvision's, or the word."""
 
 
 @dataclass(frozen=True)
@@ -154,21 +158,40 @@ def resolve(settings: ModelSettings, origin: Origin) -> ModelSettings:
 
 
 def doubt(settings: ModelSettings, origin: Origin) -> str | None:
-    """Say what is taken for granted about weights that do not tell how they were learned; None where nothing is.
+    """Say what is taken for granted about a file of weights that does not tell it; None where nothing is.
+
+    Two things may be unknown: whether the weights were learned with labels, and the statistics of their pictures. A
+    file that has the usual name of ImageNet's weights is taken for what it says.
 
     Example:
-        >>> doubt(ModelSettings(pretrained="resnet50.pth"), Origin())[:51]
-        'resnet50.pth: unknown whether learned with labels: '
+        >>> doubt(ModelSettings(pretrained="squeezenet1_1-b8a52dc0.pth"), Origin())
+        "ImageNet's weights by the name of the file: no extra batch normalisation, ImageNet's pixel statistics"
+        >>> doubt(ModelSettings(pretrained="resnet50.pth", extra_bn="no"), Origin())[:55]
+        "resnet50.pth: unknown pixel statistics: ImageNet's mean"
         >>> doubt(ModelSettings(pretrained="none"), Origin())
     """
-    taken = ["no extra batch normalisation"] if settings.extra_bn == "auto" else []
-    taken += [] if settings.pixel_mean and settings.pixel_std else ["ImageNet's pixel statistics"]
-    if settings.pretrained == "none" or origin.labels is not None or not taken:
+    source = settings.pretrained
+    if source in ("none", "imagenet") or Path(source).is_dir():
         return None
-    return (
-        f"{settings.pretrained}: unknown whether learned with labels: {', '.join(taken)}; pass "
-        "--model.pretrained_labels no (or yes), and --model.pixel_mean and --model.pixel_std of its pictures"
-    )
+    labels_unknown = origin.labels is None and settings.extra_bn == "auto"
+    given = {"mean": settings.pixel_mean, "standard deviation": settings.pixel_std}
+    taken = " and ".join(name for name, values in given.items() if not values)
+    if USUAL_NAME.fullmatch(Path(source).name.removeprefix(settings.backbone)):
+        said = ["no extra batch normalisation"] if labels_unknown else []
+        said += ["ImageNet's pixel statistics"] if taken else []
+        return f"ImageNet's weights by the name of the file: {', '.join(said)}" if said else None
+    said = []
+    if labels_unknown:
+        said.append(
+            f"{source}: unknown whether learned with labels: no extra batch normalisation; pass "
+            "--model.pretrained_labels no (or yes)"
+        )
+    if taken:
+        said.append(
+            f"{source}: unknown pixel statistics: ImageNet's {taken}; pass those of its pictures, such as LUPerson's: "
+            "--model.pixel_mean 0.3525 0.3106 0.3140 --model.pixel_std 0.2660 0.2522 0.2505"
+        )
+    return "; ".join(said) or None
 
 
 def initialise(model: SingleViewModel) -> str:
