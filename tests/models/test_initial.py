@@ -232,5 +232,8 @@ def test_mistakes(tmp_path):
         origin_of(replace(PLAIN, pixel_mean=(123.0, 1.0, 1.0)))
     save_model(tmp_path / "r18", build_model(PLAIN, SIZE), ModelCard())
     wrong = replace(PLAIN, backbone="resnet34", pretrained=str(tmp_path / "r18"))
-    with pytest.raises(UserError, match=r"missing: body\.layer1\.2"):
-        initialise(first_model(wrong, SIZE, origin_of(wrong)))
+    with pytest.raises(
+        UserError, match=r"backbone: expected resnet18, which .*r18 was trained with, got resnet34"
+    ) as error:
+        origin_of(wrong)
+    assert error.value.fix.startswith("Pass --model.backbone resnet18")

@@ -22,7 +22,7 @@ from rewho.core.settings import ModelSettings
 from rewho.models.backbone import build_backbone, fill, fit_positions, load_pretrained, read_weights
 from rewho.models.kinds import build_model
 from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
-from rewho.models.weights import TENSORS, read_card, tensors_of
+from rewho.models.weights import CARD, TENSORS, read_card, tensors_of
 
 ORIGIN = "origin.json"
 """File of a training run; who resumes it no longer needs the first weights, but must know where they came from."""
@@ -90,6 +90,28 @@ def weights_digest(source: str, run: Path) -> str:
     return str(began["weights_sha256"])
 
 
+def check_backbone(settings: ModelSettings) -> None:
+    """Refuse to begin from a model folder of another backbone, before anything else is done.
+
+    Raises:
+        UserError: `pretrained` is a model folder, and `backbone` not the one that it was trained with.
+
+    Example:
+        >>> check_backbone(ModelSettings(pretrained="none"))
+    """
+    folder = Path(settings.pretrained)
+    if not all((folder / name).is_file() for name in (CARD, TENSORS)):
+        return  # a run that has begun no longer needs them
+    trained = read_card(folder)["architecture"].get("backbone", settings.backbone)
+    if trained != settings.backbone:
+        raise UserError(
+            "--model.backbone",
+            expected=f"{trained}, which {folder} was trained with",
+            got=settings.backbone,
+            fix=f"Pass --model.backbone {trained}, or begin from other weights.",
+        )
+
+
 def origin_of(settings: ModelSettings) -> Origin:
     """Look at where first weights shall come from, without loading them into anything.
 
@@ -97,12 +119,14 @@ def origin_of(settings: ModelSettings) -> Origin:
         settings: `pretrained` and, to override what it says, `pretrained_labels`, `pixel_mean`, `pixel_std` are used.
 
     Raises:
-        UserError: No such file or folder, one that holds no weights, or a wrong word about labels.
+        UserError: No such file or folder, one that holds no weights or those of another backbone, or a wrong word about
+            labels.
 
     Example:
         >>> origin_of(ModelSettings(pretrained="none")).provenance
         {'weights_began_as': 'none'}
     """
+    check_backbone(settings)
     origin = _origin(settings.pretrained)
     choices = ("auto",) if settings.pretrained == "none" else ("auto", "yes", "no")
     what = f"--model.pretrained_labels with --model.pretrained {settings.pretrained}"
