@@ -4,11 +4,11 @@
 # Pictures of 64 x 32 and a ResNet-18, so that two CPU cores are enough (three hours with --engine.precision bf16);
 # docs/results.md has what came out. The seeds draw other people, other first weights and other batches.
 #
-#   sh recipes/luperson/few-labels.sh PICTURES DATA OUT [OPTION...]
+#   uv run sh recipes/luperson/few-labels.sh PICTURES DATA OUT [OPTION...]
 #
 # PICTURES: what to pre-train on, such as Market-1501's folder or a crop set. DATA: what to train and test on, such as
 # cuhk03-np/detected. OUT: folder of the runs. OPTIONs are passed to every command, such as --engine.precision bf16.
-# IMAGENET=FILE sh ... begins from ImageNet's weights of a ResNet-18 as well, FILE or the word imagenet.
+# IMAGENET=FILE uv run sh ... begins from ImageNet's weights of a ResNet-18 as well, FILE or the word imagenet.
 # Finished runs are skipped, interrupted ones go on: run it again after a stop.
 set -eu
 pictures=$1 data=$2 out=$3

@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
 from rewho.core.check import UserError
 from rewho.core.settings import ModelSettings
 from rewho.models.backbone import build_backbone
-from rewho.models.initial import doubt, first_model, initialise, origin_of, resolve
+from rewho.models.initial import Origin, doubt, first_model, initialise, origin_of, resolve
 from rewho.models.kinds import build_model
 from rewho.models.weights import ModelCard, save_model
 
@@ -17,13 +18,16 @@ SIZE = (96, 32)
 PLAIN = ModelSettings(backbone="resnet18", embedding=8, head="none", pretrained="none")
 
 
-def moco_checkpoint(file):
+MOCO, MOCO_V3 = ("encoder_q", "encoder_k"), ("base_encoder", "momentum_encoder")
+
+
+def moco_checkpoint(file, encoders=MOCO):
     """Write a checkpoint in the layout of MoCo's and LUPerson's code; returns the query encoder's backbone."""
     torch.manual_seed(4)
     query, key = build_backbone("resnet18").body.state_dict(), build_backbone("resnet18").body.state_dict()
-    tensors = {f"module.encoder_q.{name}": value for name, value in query.items()}
-    tensors |= {f"module.encoder_k.{name}": value + 1 for name, value in key.items()}
-    tensors |= {"module.encoder_q.fc.0.weight": torch.zeros(4, 4), "module.queue": torch.zeros(128, 16)}
+    tensors = {f"module.{encoders[1]}.{name}": value + 1 for name, value in key.items()}
+    tensors |= {f"module.{encoders[0]}.{name}": value for name, value in query.items()}
+    tensors |= {f"module.{encoders[0]}.fc.0.weight": torch.zeros(4, 4), "module.queue": torch.zeros(128, 16)}
     torch.save({"epoch": 200, "arch": "resnet18", "state_dict": tensors, "optimizer": {"state": {}}}, file)
     return query
 
@@ -32,9 +36,11 @@ def same(part, tensors, prefix=""):
     return all(torch.equal(value, tensors[f"{prefix}{name}"]) for name, value in part.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", ["single_view", "mgn", "bdb"])
-def test_a_published_moco_checkpoint(kind, tmp_path):
-    query = moco_checkpoint(tmp_path / "moco.pth")
+@pytest.mark.parametrize(
+    ("kind", "encoders"), [("single_view", MOCO), ("single_view", MOCO_V3), ("mgn", MOCO), ("bdb", MOCO)]
+)
+def test_a_published_moco_checkpoint(kind, encoders, tmp_path):
+    query = moco_checkpoint(tmp_path / "moco.pth", encoders)
     wanted = replace(PLAIN, kind=kind, embedding=48, pretrained=str(tmp_path / "moco.pth"), pixel_mean=(0.3, 0.3, 0.3))
     origin = origin_of(wanted)
     assert origin.labels is False
@@ -48,6 +54,88 @@ def test_a_published_moco_checkpoint(kind, tmp_path):
         assert same(model.backbone.body.layer2, query, "layer2.")
     else:
         assert same(model.backbone.body, query)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_file_of_a_timm_model(name, suffix, tmp_path):
+    torch.manual_seed(7)
+    network = timm.create_model(name, num_classes=10, **({"img_size": SIZE} if name == "test_vit" else {}))
+    file = tmp_path / f"weights.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(network.state_dict(), file)
+    wanted = replace(PLAIN, backbone=name, pretrained=str(file))
+    model = first_model(wanted, SIZE, origin_of(wanted))
+    assert f"{name}: " in initialise(model)
+    assert same(model.backbone.body.network, network.state_dict())
+
+
+def test_a_moco_v3_checkpoint_of_a_transformer(tmp_path):
+    torch.manual_seed(8)
+    query = timm.create_model("test_vit", num_classes=10, img_size=SIZE).state_dict()
+    tensors = {f"module.momentum_encoder.{name}": value + 1 for name, value in query.items()}
+    tensors |= {f"module.base_encoder.{name}": value for name, value in query.items()}
+    torch.save({"state_dict": tensors}, tmp_path / "moco.pth")
+    wanted = replace(PLAIN, backbone="test_vit", head="fc_bn", pretrained=str(tmp_path / "moco.pth"))
+    model = first_model(wanted, SIZE, origin_of(wanted))
+    initialise(model)
+    assert model.settings.extra_bn == "yes"
+    assert same(model.backbone.body.network, query)
+
+
+def ramp(rows, columns):
+    """Return position vectors [1, rows * columns, 64] that say in which row and column they are, 0 to 1."""
+    place = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"))
+    middle = (place + 0.5) / torch.tensor([rows, columns]).view(2, 1, 1)
+    return middle.flatten(1).T.repeat(1, 32)[None]
+
+
+def transformer(size):
+    """Return a small transformer for pictures of a size whose position vectors say where they are."""
+    encoder = build_model(replace(PLAIN, backbone="test_vit"), size)
+    positions = encoder.backbone.body.network.pos_embed.data
+    positions[:, :1] = -1
+    positions[:, 1:] = ramp(size[0] // 16, size[1] // 16)
+    return encoder
+
+
+def inside(positions, rows, columns):
+    """Return the vectors [rows - 2, columns - 2, 64] of all patches but those at the edges, where cubics overshoot."""
+    return positions[0, 1:].view(rows, columns, 64)[1:-1, 1:-1]
+
+
+@pytest.mark.parametrize("head", ["none", "fc_bn"])
+def test_a_transformer_begins_from_a_folder_of_another_input_size(head, tmp_path):
+    encoder = transformer((128, 64))
+    save_model(tmp_path / "encoder", encoder, ModelCard())
+    wanted = replace(PLAIN, backbone="test_vit", head=head, pretrained=str(tmp_path / "encoder"))
+    model = first_model(wanted, (256, 128), origin_of(wanted))
+    assert initialise(model).endswith("position embedding resampled from 8 x 4 to 16 x 8 patches")
+    network, before = model.backbone.body.network, encoder.backbone.body.network
+    assert same(network.blocks, before.blocks.state_dict())
+    assert torch.equal(network.pos_embed[:, :1], before.pos_embed[:, :1])
+    torch.testing.assert_close(
+        inside(network.pos_embed, 16, 8), ramp(16, 8).view(16, 8, 64)[1:-1, 1:-1], atol=0.03, rtol=0
+    )
+    turned = first_model(wanted, (64, 128), origin_of(wanted))
+    assert "from 8 x 4 to 4 x 8 patches" in initialise(turned), "as many patches, in other places"
+    alike = first_model(wanted, (128, 64), origin_of(wanted))
+    assert "resampled" not in initialise(alike)
+
+
+def test_square_weights_of_a_transformer_are_made_to_fit_and_others_need_the_input_size(tmp_path):
+    save_file(transformer((224, 224)).backbone.body.network.state_dict(), tmp_path / "square.safetensors")
+    wanted = replace(PLAIN, backbone="test_vit", pretrained=str(tmp_path / "square.safetensors"))
+    model = first_model(wanted, (256, 128), origin_of(wanted))
+    assert "resampled from 14 x 14 to 16 x 8 patches" in initialise(model)
+    positions = inside(model.backbone.body.network.pos_embed, 16, 8)
+    torch.testing.assert_close(positions, ramp(16, 8).view(16, 8, 64)[1:-1, 1:-1], atol=0.03, rtol=0)
+    save_file(transformer((128, 64)).backbone.body.network.state_dict(), tmp_path / "high.safetensors")
+    wanted = replace(wanted, pretrained=str(tmp_path / "high.safetensors"))
+    assert "resampled" not in initialise(first_model(wanted, (128, 64), origin_of(wanted)))
+    with pytest.raises(
+        UserError, match=r"pos_embed: \[1, 33, 64\].*\n.*Fix: Choose the backbone and, .*--model\.input_size"
+    ):
+        initialise(first_model(wanted, (256, 128), origin_of(wanted)))
 
 
 def test_a_model_folder_hands_on_weights_pixels_and_provenance(tmp_path):
@@ -92,9 +180,11 @@ def test_a_plain_file_is_of_unknown_origin(tmp_path):
     assert origin.labels is None
     assert resolve(PLAIN, origin).extra_bn == "no"
     said = doubt(plain, origin)
-    assert "no extra batch normalisation, ImageNet's pixel statistics; pass --model.pretrained_labels no" in said
+    assert "no extra batch normalisation; pass --model.pretrained_labels no" in said
+    assert "ImageNet's mean and standard deviation; pass" in said
     assert "extra" not in doubt(replace(plain, extra_bn="yes"), origin)
     measured = {"pixel_mean": (0.3, 0.3, 0.3), "pixel_std": (0.2, 0.2, 0.2)}
+    assert "pixel" not in doubt(replace(plain, **measured), origin)
     assert doubt(replace(plain, extra_bn="yes", **measured), origin) is None
 
 
@@ -104,7 +194,28 @@ def test_a_user_says_whether_a_plain_file_was_learned_with_labels(tmp_path, labe
     wanted = replace(PLAIN, pretrained=str(tmp_path / "r18.safetensors"), pretrained_labels=labels)
     origin = origin_of(wanted)
     assert first_model(wanted, SIZE, origin).settings.extra_bn == extra_bn
-    assert doubt(wanted, origin) is None
+    assert "labels" not in doubt(wanted, origin)
+
+
+def test_the_pixel_statistics_of_a_moco_checkpoint_are_unknown(tmp_path):
+    moco_checkpoint(tmp_path / "lup_moco_r18.pth")
+    wanted = replace(PLAIN, pretrained=str(tmp_path / "lup_moco_r18.pth"))
+    said = doubt(wanted, origin_of(wanted))
+    assert "unknown pixel statistics: ImageNet's mean and standard deviation; pass" in said
+    assert "--model.pixel_mean 0.3525 0.3106 0.3140 --model.pixel_std 0.2660 0.2522 0.2505" in said
+    assert "labels" not in said
+    wanted = replace(wanted, pixel_mean=(0.3525, 0.3106, 0.3140))
+    assert "ImageNet's standard deviation; pass" in doubt(wanted, origin_of(wanted))
+    wanted = replace(wanted, pixel_std=(0.2660, 0.2522, 0.2505))
+    assert doubt(wanted, origin_of(wanted)) is None
+
+
+@pytest.mark.parametrize("name", ["resnet18-f37072fd.pth", "resnet18.imagenet.safetensors"])
+def test_files_of_imagenets_weights_are_stated_and_not_doubted(name):
+    said = doubt(replace(PLAIN, pretrained=f"weights/{name}"), Origin())
+    assert said.endswith("no extra batch normalisation, ImageNet's pixel statistics")
+    assert "unknown" not in said
+    assert "unknown" in doubt(replace(PLAIN, backbone="resnet34", pretrained=name), Origin())
 
 
 def test_mistakes(tmp_path):
@@ -121,5 +232,8 @@ def test_mistakes(tmp_path):
         origin_of(replace(PLAIN, pixel_mean=(123.0, 1.0, 1.0)))
     save_model(tmp_path / "r18", build_model(PLAIN, SIZE), ModelCard())
     wrong = replace(PLAIN, backbone="resnet34", pretrained=str(tmp_path / "r18"))
-    with pytest.raises(UserError, match=r"missing: body\.layer1\.2"):
-        initialise(first_model(wrong, SIZE, origin_of(wrong)))
+    with pytest.raises(
+        UserError, match=r"backbone: expected resnet18, which .*r18 was trained with, got resnet34"
+    ) as error:
+        origin_of(wrong)
+    assert error.value.fix.startswith("Pass --model.backbone resnet18")

@@ -94,3 +94,13 @@ def test_a_training_says_what_it_takes_for_granted_of_a_plain_file(people, tmp_p
     save_file(build_backbone("test_resnet").body.state_dict(), file)
     training(people, tmp_path / "out", file)
     assert f"{file}: unknown whether learned with labels: no extra batch normalisation" in capsys.readouterr().err
+
+
+def test_an_encoder_of_another_backbone_is_refused_before_anything_is_done(tmp_path):
+    first, out = encoder(tmp_path / "first", 1), tmp_path / "out"
+    settings = quick(
+        tmp_path / "no-data", out, model=ModelSettings(**SMALL | {"backbone": "resnet18"}, pretrained=str(first))
+    )
+    with pytest.raises(UserError, match=r"expected test_resnet, which .*first was trained with, got resnet18"):
+        train.run(settings)
+    assert not out.exists()

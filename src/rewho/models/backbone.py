@@ -6,6 +6,7 @@ that follow); here the strides of one block are set by hand and nothing else cha
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from rewho.core.check import UserError, check_choice, nearest
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 STRIDE_ONE_CHOICES = ("layer4", "layer3")
-SLOW_COPY = re.compile(r"encoder_k\.|key_encoder\.")
+SLOW_COPY = re.compile(r"encoder_k\.|key_encoder\.|momentum_encoder\.")
 CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.")
 
 
@@ -134,9 +135,12 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
     if source == "none":
         return f"{name}: random weights"
     weights = _download(name) if source == "imagenet" else read_weights(Path(source))
-    left_over = fill(backbone.body, weights, f"weights of {name} from {source}")
+    # Files of timm's models have timm's own names, those of our bodies one more word, which is cut off like any prefix.
+    network = backbone.body.network if isinstance(backbone.body, _TimmBody) else backbone.body
+    weights, resampled = fit_positions(network, weights)
+    left_over = fill(network, weights, f"weights of {name} from {source}")
     extra = f"; left over: {', '.join(left_over[:4])}{' …' if len(left_over) > 4 else ''}" if left_over else ""
-    return f"{name}: {len(weights) - len(left_over)} tensors from {source}{extra}"
+    return f"{name}: {len(weights) - len(left_over)} tensors from {source}{extra}{resampled}"
 
 
 def _download(name: str) -> dict[str, Tensor]:
@@ -205,9 +209,54 @@ def _without_prefix(weights: Mapping[str, Tensor], wanted: set[str]) -> dict[str
     def hits(prefix: str) -> int:
         return sum(name.removeprefix(prefix) in wanted for name in weights if name.startswith(prefix))
 
-    # MoCo's checkpoints hold the network twice, as encoder_q and as its slow copy encoder_k; the first is wanted.
+    # MoCo's checkpoints hold the network twice, as encoder_q (base_encoder in MoCo v3) and as its slow copy encoder_k
+    # (momentum_encoder); the first is wanted.
     prefix = max(sorted(candidates), key=lambda name: (hits(name), not SLOW_COPY.search(name)))
     return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+
+
+def fit_positions(
+    network: nn.Module, weights: Mapping[str, Tensor], made_at: tuple[int, int] | None = None
+) -> tuple[dict[str, Tensor], str]:
+    """Resample a transformer's position embedding, of one vector per patch, to the patches of another input size.
+
+    Vectors that belong to no patch, such as the class token's, stay as they are. Weights of whose grid nothing is known
+    stay as they are too, and `fill` refuses them.
+
+    Args:
+        network: What the weights are for; may have no position embedding.
+        weights: Named tensors of a file.
+        made_at: Height and width of the pictures that they were made for; where that is not known, a number of patches
+            that differs from the network's is taken for a square.
+
+    Returns:
+        The weights by the network's names, and what is to be said about it: nothing, or the end of a sentence.
+
+    Example:
+        >>> small, large = (build_backbone("test_vit", input_size=size).body for size in ((64, 64), (256, 128)))
+        >>> fit_positions(large, small.state_dict())[1]
+        '; position embedding resampled from 4 x 4 to 16 x 8 patches'
+    """
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    fitted, said = _without_prefix(weights, set(network.state_dict())), ""
+    for place, module in network.named_modules():
+        name = f"{place}.pos_embed".removeprefix(".")
+        wanted, given = getattr(module, "pos_embed", None), fitted.get(name)
+        patches: Any = getattr(module, "patch_embed", None)
+        grid: tuple[int, int] = tuple(getattr(patches, "grid_size", None) or ())
+        if not isinstance(wanted, Tensor) or given is None or not wanted.ndim == given.ndim == 3 or not grid:
+            continue
+        others = wanted.shape[1] - math.prod(grid)
+        count = given.shape[1] - others
+        if made_at:
+            old = made_at[0] // patches.patch_size[0], made_at[1] // patches.patch_size[1]
+        else:
+            old = grid if count == math.prod(grid) else (math.isqrt(max(0, count)),) * 2
+        if old != grid and math.prod(old) == count:
+            fitted[name] = resample_abs_pos_embed(given, list(grid), list(old), num_prefix_tokens=others)
+            said = f"; position embedding resampled from {old[0]} x {old[1]} to {grid[0]} x {grid[1]} patches"
+    return fitted, said
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> list[str]:
@@ -236,7 +285,9 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> list[s
             what,
             expected=f"all {len(wanted) - len(counters)} tensors of the network",
             got=f"{len(missing)} missing, {len(shapes)} of another shape\n    " + "\n    ".join(lines),
-            fix="Choose the backbone that the file was made for.",
+            fix="Choose the backbone that the file was made for."
+            if missing
+            else "Choose the backbone and, for a transformer, the --model.input_size that the file was made for.",
         )
     network.load_state_dict({name: weights.get(name, tensor) for name, tensor in wanted.items()})
     return left_over

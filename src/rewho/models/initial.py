@@ -7,6 +7,7 @@ decides about the extra batch normalisation, LUPerson section 4.3), and enough t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,15 +19,18 @@ from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_choice
 from rewho.core.progress import say
 from rewho.core.settings import ModelSettings
-from rewho.models.backbone import build_backbone, fill, load_pretrained, read_weights
+from rewho.models.backbone import build_backbone, fill, fit_positions, load_pretrained, read_weights
 from rewho.models.kinds import build_model
 from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
-from rewho.models.weights import TENSORS, read_card, tensors_of
+from rewho.models.weights import CARD, TENSORS, read_card, tensors_of
 
 ORIGIN = "origin.json"
 """File of a training run; who resumes it no longer needs the first weights, but must know where they came from."""
-QUERY_ENCODER = "encoder_q."
-"""What the names of MoCo's checkpoints hold (facebookresearch/moco, and LUPerson's code after it)."""
+QUERY_ENCODERS = ("encoder_q.", "base_encoder.")
+"""What the names of MoCo's checkpoints hold: of facebookresearch/moco and LUPerson's code after it, and of moco-v3."""
+
+USUAL_NAME = re.compile(r"[-._](imagenet|[0-9a-f]{8})\.(pth|safetensors)")
+"""What follows the backbone in the name of a file of ImageNet's weights: the hash of torchvision's, or the word."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,28 @@ def weights_digest(source: str, run: Path) -> str:
     return str(began["weights_sha256"])
 
 
+def check_backbone(settings: ModelSettings) -> None:
+    """Refuse to begin from a model folder of another backbone, before anything else is done.
+
+    Raises:
+        UserError: `pretrained` is a model folder, and `backbone` not the one that it was trained with.
+
+    Example:
+        >>> check_backbone(ModelSettings(pretrained="none"))
+    """
+    folder = Path(settings.pretrained)
+    if not all((folder / name).is_file() for name in (CARD, TENSORS)):
+        return  # a run that has begun no longer needs them
+    trained = read_card(folder)["architecture"].get("backbone", settings.backbone)
+    if trained != settings.backbone:
+        raise UserError(
+            "--model.backbone",
+            expected=f"{trained}, which {folder} was trained with",
+            got=settings.backbone,
+            fix=f"Pass --model.backbone {trained}, or begin from other weights.",
+        )
+
+
 def origin_of(settings: ModelSettings) -> Origin:
     """Look at where first weights shall come from, without loading them into anything.
 
@@ -93,12 +119,14 @@ def origin_of(settings: ModelSettings) -> Origin:
         settings: `pretrained` and, to override what it says, `pretrained_labels`, `pixel_mean`, `pixel_std` are used.
 
     Raises:
-        UserError: No such file or folder, one that holds no weights, or a wrong word about labels.
+        UserError: No such file or folder, one that holds no weights or those of another backbone, or a wrong word about
+            labels.
 
     Example:
         >>> origin_of(ModelSettings(pretrained="none")).provenance
         {'weights_began_as': 'none'}
     """
+    check_backbone(settings)
     origin = _origin(settings.pretrained)
     choices = ("auto",) if settings.pretrained == "none" else ("auto", "yes", "no")
     what = f"--model.pretrained_labels with --model.pretrained {settings.pretrained}"
@@ -129,7 +157,7 @@ def _origin(source: str) -> Origin:
         return Origin(tuple(card["mean"]), tuple(card["std"]), before.get("labels", True), provenance)
     names = read_weights(path)
     provenance["weights_sha256"] = hash_file(path)
-    contrastive = any(QUERY_ENCODER in name for name in names)
+    contrastive = any(query in name for query in QUERY_ENCODERS for name in names)
     if contrastive:
         provenance["layout"] = "MoCo checkpoint, query encoder"
     return Origin(labels=False if contrastive else None, provenance=provenance)
@@ -154,21 +182,40 @@ def resolve(settings: ModelSettings, origin: Origin) -> ModelSettings:
 
 
 def doubt(settings: ModelSettings, origin: Origin) -> str | None:
-    """Say what is taken for granted about weights that do not tell how they were learned; None where nothing is.
+    """Say what is taken for granted about a file of weights that does not tell it; None where nothing is.
+
+    Two things may be unknown: whether the weights were learned with labels, and the statistics of their pictures. A
+    file that has the usual name of ImageNet's weights is taken for what it says.
 
     Example:
-        >>> doubt(ModelSettings(pretrained="resnet50.pth"), Origin())[:51]
-        'resnet50.pth: unknown whether learned with labels: '
+        >>> doubt(ModelSettings(pretrained="squeezenet1_1-b8a52dc0.pth"), Origin())
+        "ImageNet's weights by the name of the file: no extra batch normalisation, ImageNet's pixel statistics"
+        >>> doubt(ModelSettings(pretrained="resnet50.pth", extra_bn="no"), Origin())[:55]
+        "resnet50.pth: unknown pixel statistics: ImageNet's mean"
         >>> doubt(ModelSettings(pretrained="none"), Origin())
     """
-    taken = ["no extra batch normalisation"] if settings.extra_bn == "auto" else []
-    taken += [] if settings.pixel_mean and settings.pixel_std else ["ImageNet's pixel statistics"]
-    if settings.pretrained == "none" or origin.labels is not None or not taken:
+    source = settings.pretrained
+    if source in ("none", "imagenet") or Path(source).is_dir():
         return None
-    return (
-        f"{settings.pretrained}: unknown whether learned with labels: {', '.join(taken)}; pass "
-        "--model.pretrained_labels no (or yes), and --model.pixel_mean and --model.pixel_std of its pictures"
-    )
+    labels_unknown = origin.labels is None and settings.extra_bn == "auto"
+    given = {"mean": settings.pixel_mean, "standard deviation": settings.pixel_std}
+    taken = " and ".join(name for name, values in given.items() if not values)
+    if USUAL_NAME.fullmatch(Path(source).name.removeprefix(settings.backbone)):
+        said = ["no extra batch normalisation"] if labels_unknown else []
+        said += ["ImageNet's pixel statistics"] if taken else []
+        return f"ImageNet's weights by the name of the file: {', '.join(said)}" if said else None
+    said = []
+    if labels_unknown:
+        said.append(
+            f"{source}: unknown whether learned with labels: no extra batch normalisation; pass "
+            "--model.pretrained_labels no (or yes)"
+        )
+    if taken:
+        said.append(
+            f"{source}: unknown pixel statistics: ImageNet's {taken}; pass those of its pictures, such as LUPerson's: "
+            "--model.pixel_mean 0.3525 0.3106 0.3140 --model.pixel_std 0.2660 0.2522 0.2505"
+        )
+    return "; ".join(said) or None
 
 
 def initialise(model: SingleViewModel) -> str:
@@ -188,13 +235,15 @@ def initialise(model: SingleViewModel) -> str:
         said = load_pretrained(plain, settings.backbone, source)
         model.take(plain)
         return said
-    card, tensors = read_card(folder), tensors_of(folder)
+    card = read_card(folder)
+    height, width = card["input_size"]
+    tensors, resampled = fit_positions(model, tensors_of(folder), (height, width))
     kind = card["architecture"].get("kind", "single_view")
     parts = model.pretrained_parts()
     if kind == settings.kind:
         for name, part in parts.items():
             fill(part, tensors_under(tensors, name), f"{name} of {folder}")
-        return f"{settings.backbone}: {', '.join(parts)} of {folder}"
+        return f"{settings.backbone}: {', '.join(parts)} of {folder}{resampled}"
     if kind == "mgn":
         raise UserError(
             f"--model.pretrained {folder}",
@@ -204,7 +253,7 @@ def initialise(model: SingleViewModel) -> str:
         )
     fill(plain, tensors_under(tensors, "backbone"), f"backbone of {folder}")
     model.take(plain)
-    return f"{settings.backbone}: backbone of {folder}"
+    return f"{settings.backbone}: backbone of {folder}{resampled}"
 
 
 def tensors_under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

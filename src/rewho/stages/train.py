@@ -27,7 +27,17 @@ from rewho.data.views import View, box_of
 from rewho.losses.classify import circle_logits, cross_entropy
 from rewho.losses.triplet import triplet_loss
 from rewho.models.heads import build_classifier
-from rewho.models.initial import ORIGIN, Origin, doubt, first_model, initialise, origin_of, read_origin, weights_digest
+from rewho.models.initial import (
+    ORIGIN,
+    Origin,
+    check_backbone,
+    doubt,
+    first_model,
+    initialise,
+    origin_of,
+    read_origin,
+    weights_digest,
+)
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import CARD, TENSORS, ModelCard, save_classifier, save_model
 from rewho.pipeline.training import (
@@ -110,6 +120,7 @@ def run(settings: TrainSettings) -> Path:
         Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
     began = time.monotonic()
+    check_backbone(settings.model)
     table = read_settings(settings.data)
     part = training_part(table)
     view = view_of_settings(settings.model)
