@@ -94,8 +94,12 @@ def test_smaller_shares_are_parts_of_larger_ones(tmp_path):
     assert set(names[0.125]) < set(names[0.25]) < set(names[0.5]) < set(names[1.0])
     assert pictures.share(0.5, seed=2).digest != pictures.share(0.5, seed=1).digest != pictures.digest
     assert "20 of them kept" in pictures.share(0.5, 1).summary()
-    with pytest.raises(UserError, match="share"):
+    with pytest.raises(UserError, match=r"--pictures\.share: expected a number above 0, at most 1, got 0"):
         pictures.share(0.0, 1)
+
+
+def test_a_share_is_a_decimal_number(tmp_path):
+    assert len(open_pictures([folder(tmp_path / "a", 100)]).share(0.29, 1)) == 29
 
 
 def test_a_share_is_held_in_memory_and_nothing_else(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,31 @@ def check_range(what: str, value: float, low: float, high: float) -> float:
             what, expected=f"a number from {low:g} to {high:g}", got=f"{value:g}", fix="Choose a value in the range."
         )
     return value
+
+
+def check_share(what: str, share: float) -> float:
+    """Return `share` if it is one that leaves something: above 0, at most 1.
+
+    Raises:
+        UserError: It is not.
+
+    Example:
+        >>> check_share("--data.share", 0.1)
+        0.1
+    """
+    if not 0 < share <= 1:
+        raise UserError(what, expected="a number above 0, at most 1", got=f"{share:g}", fix="10 % is 0.1.")
+    return share
+
+
+def whole_share(count: int, share: float) -> int:
+    """Return how many of `count` a share is, rounded down; the share is taken as the decimal number that it is read as.
+
+    Example:
+        >>> whole_share(100, 0.29), int(100 * 0.29)
+        (29, 28)
+    """
+    return int(count * Fraction(repr(float(share))))
 
 
 def check_embeddings(what: str, embeddings: NDArray[Any], names: Sequence[str] | None = None) -> NDArray[Any]:

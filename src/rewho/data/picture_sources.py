@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import hash_file
-from rewho.core.check import UserError, check_range
+from rewho.core.check import UserError, check_share, whole_share
 from rewho.core.runtime import generator
 from rewho.data.benchmarks import read, recognise_benchmark
 from rewho.data.file_lists import check_folder, list_pictures
@@ -135,11 +135,11 @@ class JoinedPictures:
         Raises:
             UserError: The share is not above 0 and at most 1.
         """
-        check_range("--pictures.share", share, 1e-9, 1)
+        check_share("--pictures.share", share)
         if share == 1:
             return self
         order = generator(seed, "share of crops").permutation(len(self))
-        rows = np.sort(order[: max(1, int(len(self) * share))])
+        rows = np.sort(order[: max(1, whole_share(len(self), share))])
         return replace(self, digest=f"{self.digest}, share {share} of seed {seed}", rows=rows)
 
 

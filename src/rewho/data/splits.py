@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_choice
+from rewho.core.check import UserError, check_choice, check_share, whole_share
 from rewho.core.runtime import generator
 from rewho.data.file_lists import read_text
 from rewho.data.table import ImageTable, first_three
@@ -47,8 +46,7 @@ def select_share(table: ImageTable, share: float, by: str = "identities", seed: 
         "images": _share_of_images,
     }
     check_choice("--data.share_by", by, list(chosen))
-    if not 0 < share <= 1:
-        raise UserError("--data.share", expected="a number above 0, at most 1", got=f"{share:g}", fix="10 % is 0.1.")
+    check_share("--data.share", share)
     training = training_rows(table)
     keep = np.ones(len(table), np.bool_)
     keep[training] = chosen[by](table.person_ids[training], share, seed)
@@ -249,19 +247,15 @@ def keep_listed(table: ImageTable, file: Path | str) -> ImageTable:
     return kept.with_notes(f"Listed in {Path(file).name}: {len(rows):,} training images of {people:,} people.")
 
 
-def _whole_share(count: int, share: float) -> int:
-    return int(count * Fraction(repr(float(share))))
-
-
 def _share_of_identities(person_ids: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
     people = np.unique(person_ids)
     order = generator(seed, "small-scale").permutation(people)
-    return np.isin(person_ids, order[: _whole_share(len(people), share)])
+    return np.isin(person_ids, order[: whole_share(len(people), share)])
 
 
 def _share_of_images(person_ids: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
     people, who, available = np.unique(person_ids, return_inverse=True, return_counts=True)
-    total = max(_whole_share(len(person_ids), share), len(people))
+    total = max(whole_share(len(person_ids), share), len(people))
     counts = even_counts(available, total, generator(seed, "few-shot people").permutation(len(people)))
     shuffled = generator(seed, "few-shot images").permutation(len(person_ids))
     by_person = shuffled[np.argsort(who[shuffled], kind="stable")]  # each person's pictures together, in random order
