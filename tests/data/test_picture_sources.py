@@ -142,6 +142,12 @@ def test_mistakes(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="pictures"):
         open_pictures([tmp_path / "empty"])
+    (tmp_path / "nested" / "below").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"nested: .* got none in it or in its sub-folders"):
+        open_pictures([tmp_path / "nested"])
+    ShardWriter(tmp_path / "set", shard_rows=1).commit()
+    with pytest.raises(UserError, match=r"--crops .*set: expected a crop set with pictures, got an empty one"):
+        open_pictures([folder(tmp_path / "a", 3), tmp_path / "set"])
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"<html>")
     with pytest.raises(UserError, match="marked-up"):

@@ -138,7 +138,11 @@ def list_pictures(folder: Path | str) -> tuple[str, ...]:
                 elif entry.name.lower().endswith(PICTURE_ENDINGS) and not entry.is_dir():
                     found.append(prefix + entry.name)
     if not found:
-        raise empty_folder(top, list_folder(top).others)
+        here = empty_folder(top, list_folder(top).others)
+        if sub_folders(top):
+            got = f"none in it or in its sub-folders ({len(sub_folders(top)):,} directly in it)"
+            raise UserError(here.what, expected=here.expected, got=got, fix="Check the path. " + here.fix)
+        raise here
     return tuple(sorted(found))
 
 

@@ -177,6 +177,13 @@ def _open(folder: Path) -> tuple[PictureSource, dict[str, Any]]:
     name = folder.resolve().name
     if (folder / INDEX).is_file():
         crops = CropSet.open(folder)
+        if not len(crops):
+            raise UserError(
+                f"--crops {folder}",
+                expected="a crop set with pictures",
+                got="an empty one",
+                fix="Leave it out, or make it again.",
+            )
         columns = [crops.rows_of(shard, ["licence"]).column(0) for shard in crops.contents.shards]
         licences = sorted({licence for column in columns for licence in column.unique().to_pylist()})
         about = {"name": name, "kind": "crop set", "sha256": hash_file(folder / INDEX), "sha256_of": INDEX}
