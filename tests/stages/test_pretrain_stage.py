@@ -203,6 +203,13 @@ def test_a_queue_of_another_network_is_said():
     assert judge({**stale, "queue_similarity": -0.02}) is None
 
 
+@pytest.mark.parametrize(("queue", "said"), [(32, False), (41, True)])  # of 48 pictures, with batches of 8
+def test_a_queue_longer_than_the_pictures_is_said(people, tmp_path, capsys, queue, said):
+    contrast = ContrastSettings(queue=queue, norm_group=4, reference_batch=0, projection=16)
+    pretrain.run(settings(people, tmp_path / "out", contrast=contrast, epochs=1, steps_per_epoch=1))
+    assert ("their own earlier keys" in capsys.readouterr().err) == said
+
+
 def test_passes_of_a_step_move_the_key_encoder_as_one_does(people, tmp_path):
     contrast = ContrastSettings(queue=30, norm_group=4, momentum=0.5, projection=16)
     sampler = SamplerSettings(batch=8, accumulate=2)

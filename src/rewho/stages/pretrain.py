@@ -57,6 +57,7 @@ def run(settings: PretrainSettings) -> Path:
     stage = Stage(settings.out, "pretrain", plain(settings), inputs, free, WHOLE)
     if claim(stage, settings, pictures):
         return settings.out
+    _warn_of_own_keys(settings, len(pictures))
     engine = launch(settings.engine, broadcast_buffers=False)  # all have the same queue, which is large
     resumed = has_checkpoint(settings.out)
     origin = _origin(settings, pictures, engine, resumed=resumed)
@@ -117,6 +118,15 @@ def _check(settings: PretrainSettings, pictures: JoinedPictures) -> None:
             got=str(settings.contrast.norm_group),
             fix="Choose a batch that is a multiple of devices x accumulate x norm_group, or another group; "
             "0 where the network has no batch normalisation.",
+        )
+
+
+def _warn_of_own_keys(settings: PretrainSettings, pictures: int) -> None:
+    queue, batch = settings.contrast.queue, settings.sampler.batch
+    if queue + batch > pictures:
+        say(
+            f"warning: a queue of {queue:,} and a batch of {batch:,} are more than the {pictures:,} pictures, so that "
+            "pictures meet their own earlier keys as those of others; pass a shorter --contrast.queue"
         )
 
 
