@@ -142,6 +142,11 @@ def test_mistakes(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="pictures"):
         open_pictures([tmp_path / "empty"])
+    deep = folder(tmp_path / "twice" / "deep", 3)
+    (tmp_path / "link").symlink_to(deep)
+    for first, second in ((deep, deep), (deep.parent, deep), (deep, deep.parent), (tmp_path / "link", deep)):
+        with pytest.raises(UserError, match="every folder once, and none within another"):
+            open_pictures([first, second])
     (tmp_path / "nested" / "below").mkdir(parents=True)
     with pytest.raises(UserError, match=r"nested: .* got none in it or in its sub-folders"):
         open_pictures([tmp_path / "nested"])

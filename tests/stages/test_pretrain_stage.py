@@ -210,6 +210,15 @@ def test_a_queue_longer_than_the_pictures_is_said(people, tmp_path, capsys, queu
     assert ("their own earlier keys" in capsys.readouterr().err) == said
 
 
+def test_a_probe_that_is_trained_on_is_said_and_recorded(people, encoder, tmp_path, capsys):
+    changes = {"probe": people, "evaluate_every": 1, "epochs": 1, "steps_per_epoch": 1}
+    out = pretrain.run(settings(people / "query", tmp_path / "out", **changes))
+    count = len(list((people / "query").glob("*.jpg")))
+    assert f"warning: {count} pictures of --probe are trained on" in capsys.readouterr().err
+    assert read_card(out)["metrics"]["probe"]["pictures_trained_on"] == count
+    assert "pictures_trained_on" not in read_card(encoder)["metrics"]["probe"]
+
+
 def test_passes_of_a_step_move_the_key_encoder_as_one_does(people, tmp_path):
     contrast = ContrastSettings(queue=30, norm_group=4, momentum=0.5, projection=16)
     sampler = SamplerSettings(batch=8, accumulate=2)

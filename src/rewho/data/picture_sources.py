@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, permutations
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -114,6 +114,17 @@ class JoinedPictures:
         number = bisect.bisect_right(self._ends, row)
         return self.sources[number], row - (self._ends[number - 1] if number else 0)
 
+    def kept(self) -> Iterator[tuple[PictureSource, NDArray[np.int64]]]:
+        """Yield each source with those of its rows that are kept, ascending."""
+        begin = 0
+        for source in self.sources:
+            rows = np.arange(len(source))
+            if self.rows is not None:
+                first, last = np.searchsorted(self.rows, [begin, begin + len(source)])
+                rows = self.rows[first:last] - begin
+            yield source, rows
+            begin += len(source)
+
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
         source, within = self._place(row)
         return source[within]
@@ -151,7 +162,7 @@ def open_pictures(folders: Sequence[Path]) -> JoinedPictures:
             folder of pictures, searched with its sub-folders.
 
     Raises:
-        UserError: No folder, a missing one, or one without pictures.
+        UserError: No folder, a missing one, one without pictures, or one that lies in another or is another.
 
     Example:
         >>> import tempfile
@@ -165,10 +176,22 @@ def open_pictures(folders: Sequence[Path]) -> JoinedPictures:
         raise UserError(
             "--crops", expected="one or more folders", got="none", fix="Pass --crops FOLDER, a folder of pictures."
         )
+    _refuse_twice(folders)
     opened = [_open(Path(folder).expanduser()) for folder in folders]
     digest = hashlib.sha256("\0".join(about["sha256"] for _, about in opened).encode()).hexdigest()
     about = tuple({"pictures": len(source), **known} for source, known in opened)
     return JoinedPictures(tuple(source for source, _ in opened), digest, about=about)
+
+
+def _refuse_twice(folders: Sequence[Path]) -> None:
+    for outer, inner in permutations(folders, 2):
+        if inner.expanduser().resolve().is_relative_to(outer.expanduser().resolve()):
+            raise UserError(
+                "--crops",
+                expected="every folder once, and none within another",
+                got=f"{inner}, which is the same as {outer} or lies in it",
+                fix=f"Leave out {inner}, whose pictures are taken with {outer}.",
+            )
 
 
 def _open(folder: Path) -> tuple[PictureSource, dict[str, Any]]:
@@ -217,16 +240,35 @@ def hold_in_memory(
         memory_gb: Most memory for decoded pictures, in gigabytes.
         progress: Called with (done, total) of each source while it is decoded.
     """
-    taken = begin = 0
-    for source in pictures.sources:
-        rows = np.arange(len(source))
-        if pictures.rows is not None:
-            first, last = np.searchsorted(pictures.rows, [begin, begin + len(source)])
-            rows = pictures.rows[first:last] - begin
+    taken = 0
+    for source, rows in pictures.kept():
         if isinstance(source, FilePictures):
             taken += source.hold(rows, max(0.0, memory_gb - taken / 1e9), progress)
-        begin += len(source)
     return taken
+
+
+def count_files_of(pictures: JoinedPictures, root: Path, names: Iterable[str]) -> int:
+    """Return how many kept picture files are among others, by their places; copies and crops are not looked for.
+
+    Args:
+        pictures: The sources.
+        root: Folder that the names are relative to.
+        names: Paths of the other files within it.
+
+    Example:
+        >>> pictures = JoinedPictures((FilePictures(Path("all"), ("query/a.jpg", "b.jpg")),), "")
+        >>> count_files_of(pictures, Path("all/query"), ["a.jpg", "b.jpg"])
+        1
+    """
+    root = root.expanduser().resolve()
+    others = {f"{root.as_posix()}/{name}" for name in names}
+    count = 0
+    for source, rows in pictures.kept():
+        if isinstance(source, FilePictures):
+            own = source.root.expanduser().resolve()
+            if own.is_relative_to(root) or root.is_relative_to(own):
+                count += sum(f"{own.as_posix()}/{source.names[row]}" in others for row in rows)
+    return count
 
 
 def channel_statistics(

@@ -19,7 +19,7 @@ from rewho.core.runtime import StopRequest, generator
 from rewho.core.settings import ModelSettings, PretrainSettings
 from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read_settings
-from rewho.data.picture_sources import JoinedPictures, channel_statistics, hold_in_memory, open_pictures
+from rewho.data.picture_sources import JoinedPictures, channel_statistics, count_files_of, hold_in_memory, open_pictures
 from rewho.data.table import ImageTable
 from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin, weights_digest
 from rewho.models.single_view import SingleViewModel, parameter_count
@@ -198,6 +198,9 @@ def _training(
     prepare = ContrastPreparation(pictures, encoder.input_size, settings.augment, settings.seed, mean_colour)
     figures: dict[str, float] = {}
     full = math.ceil(settings.contrast.queue / settings.sampler.batch)
+    seen = _probed_pictures(pictures, probe)
+    if seen:
+        say(f"warning: {seen:,} pictures of --probe are trained on, so that its figures flatter the encoder")
 
     def batches(start: int) -> Iterable[tuple[torch.Tensor, ...]]:
         return load_batches(
@@ -212,6 +215,8 @@ def _training(
     def score_probe(stop: StopRequest) -> Mapping[str, float] | None:
         figures.clear()
         figures.update((score(encoder, probe, fabric.device, stop, "probe") if probe else None) or {})
+        if figures and seen:
+            figures["pictures_trained_on"] = seen
         return figures
 
     task = task.to(fabric.device)
@@ -229,6 +234,14 @@ def _training(
         prepare=task.set_progress,
         pretrained=[encoder.backbone],
     )
+
+
+def _probed_pictures(pictures: JoinedPictures, probe: ImageTable | None) -> int:
+    """Return how many pictures of the probe's test part are trained on."""
+    if probe is None:
+        return 0
+    tested = probe.in_split("query") | probe.in_split("gallery")
+    return count_files_of(pictures, probe.root, [probe.paths[row] for row in np.flatnonzero(tested)])
 
 
 def _plans(settings: PretrainSettings, pictures: JoinedPictures) -> PlanStream:
