@@ -96,7 +96,7 @@ def test_a_resume_that_lost_what_the_loop_keeps_is_noticed(start, whole, tmp_pat
 def test_no_part_of_the_state_is_left_out_above(whole):
     others = {f"state.{part}" for part, _, _ in KEPT}
     # The scaler holds nothing in float32; tests/train/test_resume.py cuts a run in which it does.
-    assert last(whole).keys() == {"parameters", "buffers", "optimizer", "scaler"} | others
+    assert last(whole).keys() == {"parameters", "buffers", "optimizer", "scaler", "precision"} | others
 
 
 def _spoil(monkeypatch, number: int, change) -> None:
