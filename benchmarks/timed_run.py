@@ -12,7 +12,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,6 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch.utils.data import DataLoader
 
 Times = dict[str, float]
 """Milliseconds per step: by the clock on the wall, and of this process's CPU time."""
@@ -74,14 +73,14 @@ class Clocks:
 class TimedBatches:
     """The batches of a command; what passes from one request for a batch to the next is a step."""
 
-    def __init__(self, batches: DataLoader[Any], plan: Plan) -> None:
-        assert len(batches) == plan.batches()
+    def __init__(self, batches: Iterable[Any], plan: Plan) -> None:
         self.batches, self.plan = batches, plan
         self.found: list[Times] = []
 
     def __iter__(self) -> Iterator[Any]:
-        every, given, clocks, waited = self.plan.between_clocks(), iter(self.batches), Clocks(self.plan.device), 0.0
-        for number in range(len(self.batches)):
+        every, clocks, waited = self.plan.between_clocks(), Clocks(self.plan.device), 0.0
+        given, self.batches = iter(self.batches), ()  # held by nobody else, so that its workers end with it
+        for number in range(self.plan.batches()):
             timed = number - self.plan.warm
             if timed > 0 and timed % every == 0:
                 self.found.append({**clocks.per(every), "waited": waited / every})
