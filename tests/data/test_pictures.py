@@ -151,10 +151,10 @@ def test_image_bombs_are_refused_before_decoding(tmp_path):
     del bombs["metadata.png"]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name in [*bombs, "metadata.png", "sparse.jpg"]:
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(UserError, match=name):
             decode(tmp_path / name)
-        assert time.perf_counter() - start < 0.2
+        assert time.process_time() - start < 0.2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 

@@ -169,10 +169,10 @@ def test_one_crop_is_found_within_microseconds(crops):
     rows = np.random.default_rng(1).integers(0, len(crops), 20_000).tolist()
     for row in rows[:100]:
         crops.bytes(row)
-    began = time.perf_counter()
+    began = time.process_time()
     for row in rows:
         crops.bytes(row)
-    assert (time.perf_counter() - began) / len(rows) < 50e-6, "about 4 µs where nothing disturbs"
+    assert (time.process_time() - began) / len(rows) < 50e-6, "about 4 µs where nothing disturbs"
 
 
 HUGE = 4_200_000
