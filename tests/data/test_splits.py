@@ -151,6 +151,15 @@ def test_wrong_image_lists(tmp_path, text):
         read_image_list(tmp_path / "images.txt")
 
 
+def test_wrong_lines_are_numbered_as_an_editor_does(tmp_path):
+    (tmp_path / "ids.txt").write_text("\n12\n\nabc\n")
+    with pytest.raises(UserError, match="line 4: abc"):
+        read_identity_list(tmp_path / "ids.txt")
+    (tmp_path / "images.txt").write_text("\na.jpg; 0; 0\n\na.jpg; x;0\n")
+    with pytest.raises(UserError, match=r"line 4: a\.jpg; x;0"):
+        read_image_list(tmp_path / "images.txt")
+
+
 def test_lists_of_another_data_set_are_refused():
     with pytest.raises(UserError, match="2 of 3 that are not in it: '500', '501'"):
         keep_identities(small(), [1, 500, 501])

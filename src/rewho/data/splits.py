@@ -161,10 +161,10 @@ def read_identity_list(file: Path | str) -> tuple[int, ...]:
         UserError: No such file, a line that is no number, or no line at all.
     """
     lines = _lines(Path(file))
-    bad = [f"line {n}: {line}" for n, line in enumerate(lines, 1) if not line.isdecimal() or len(line) > 18]
+    bad = [f"line {n}: {line}" for n, line in lines if not line.isdecimal() or len(line) > 18]
     if bad:
         raise _wrong_lines(Path(file), bad)
-    return tuple(int(line) for line in lines)
+    return tuple(int(line) for _, line in lines)
 
 
 def read_image_list(file: Path | str) -> tuple[str, ...]:
@@ -173,12 +173,16 @@ def read_image_list(file: Path | str) -> tuple[str, ...]:
     Raises:
         UserError: No such file, a line of another form, or no line at all.
     """
-    fields = [[cell.strip() for cell in line.split(";")] for line in _lines(Path(file))]
-    right = [len(cells) == 3 and cells[0] != "" and cells[1].isdecimal() for cells in fields]
-    bad = [f"line {n}: {'; '.join(cells)}" for n, cells in enumerate(fields, 1) if not right[n - 1]]
+    names, bad = [], []
+    for n, line in _lines(Path(file)):
+        cells = [cell.strip() for cell in line.split(";")]
+        if len(cells) == 3 and cells[0] and cells[1].isdecimal():
+            names.append(cells[0])
+        else:
+            bad.append(f"line {n}: {line}")
     if bad:
         raise _wrong_lines(Path(file), bad)
-    return tuple(cells[0] for cells in fields)
+    return tuple(names)
 
 
 def keep_identities(table: ImageTable, people: Collection[int]) -> ImageTable:
@@ -231,7 +235,7 @@ def keep_listed(table: ImageTable, file: Path | str) -> ImageTable:
         ...     keep_listed(table, Path(folder, "people.txt")).paths
         ('b.jpg',)
     """
-    if ";" in _lines(Path(file))[0]:
+    if ";" in _lines(Path(file))[0][1]:
         kept = keep_images(table, read_image_list(file))
     elif table.person_names:
         raise UserError(
@@ -285,8 +289,9 @@ def _one_per_camera(rows: NDArray[np.int64], cameras: NDArray[np.int64], seed: i
     return [int(draw.choice(group)) for group in seen if len(group) > 1]
 
 
-def _lines(file: Path) -> list[str]:
-    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """Return the lines that are not blank, each with its number in the file."""
+    lines = [(n, line.strip()) for n, line in enumerate(read_text(file).splitlines(), 1) if line.strip()]
     if not lines:
         raise _wrong_list(file, "an empty file")
     return lines

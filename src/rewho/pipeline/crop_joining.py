@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rewho.core.check import UserError, check_choice, check_range
 from rewho.core.progress import Progress
 from rewho.core.settings import ScreenSettings, SelectionSettings
+from rewho.core.settings.ranges import check_ranges
 from rewho.data.crop_rows import arrow
 from rewho.data.near_duplicates import first_of_each, stacked
 from rewho.data.shard_writer import ShardWriter
@@ -82,9 +83,7 @@ def check_selection(selection: SelectionSettings) -> None:
         UserError: Names the first.
     """
     check_choice("--selection.near_duplicates", selection.near_duplicates, NEAR_DUPLICATES)
-    check_range("--selection.share", selection.share, 1e-9, 1)
-    check_range("--selection.distance", selection.distance, 0, 256)
-    check_range("--selection.most_per_video", selection.most_per_video, 0, 2**31)
+    check_ranges(selection, "--selection.")
 
 
 def choose(videos: Sequence[Joined], selection: SelectionSettings) -> list[NDArray[np.bool_]]:

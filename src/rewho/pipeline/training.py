@@ -35,7 +35,7 @@ from rewho.train.engine import Engine
 from rewho.train.loop import Training
 
 # May differ between a run and its continuation: they change where and how fast, not what comes out; what the data and a
-# list hold is in the digest of the data.
+# list hold is in the digest of the data. Of the engine, each checkpoint holds the precision and refuses another.
 FREE_SETTINGS = (
     "out",
     "resume",

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rewho.core.artifact import STARTED, flatten
-from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.check import UserError, check_choice
 from rewho.core.config import fill
 from rewho.core.lock import Lock
 from rewho.core.progress import say
 from rewho.core.settings import CropSettings, CropsSettings
+from rewho.core.settings.ranges import check_ranges
 from rewho.data.shards import CropSet
 from rewho.pipeline.crop_check import Damage, repair, verify
 from rewho.pipeline.crop_export import export, merge, overlap
@@ -96,7 +97,7 @@ def _export(settings: CropsSettings, _source: PeopleSource | None) -> Path:
 
 
 def _overlap(settings: CropsSettings, _source: PeopleSource | None) -> str:
-    check_range("--distance", settings.distance, 0, 256)
+    check_ranges(settings)
     first, second = (CropSet.open(folder) for folder in settings.folders)
     shared = overlap(first, second, settings.distance)
     lines = [f"{one} = {other} ({how.bits} of 256 bits differ)" for one, other, how in shared[:SHOWN]]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rewho.core.check import check_choice, check_range
+from rewho.core.check import check_choice
 from rewho.core.progress import Progress, say
 from rewho.core.settings import (
     AugmentSettings,
@@ -40,6 +40,7 @@ from rewho.core.settings import (
     TermsSettings,
     TrainSettings,
 )
+from rewho.core.settings.ranges import check_ranges
 from rewho.data.synthetic import write_people, write_street
 from rewho.stages import crop, distill, evaluate, pretrain, represent, teachers, train
 
@@ -73,8 +74,7 @@ def run(settings: DemoSettings) -> Path:
     """
     chapters = {"distillation": _distillation, "few-labels": _few_labels}
     play = chapters[check_choice("--chapter", settings.chapter, list(chapters))]
-    check_range("--identities", settings.identities, 2, 100_000)
-    check_range("--epochs", settings.epochs, 1, 10_000)
+    check_ranges(settings)
     page = play(settings)
     say("open this page in a browser:")
     return page
