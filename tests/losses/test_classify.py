@@ -62,6 +62,7 @@ def test_uniform_logits_by_hand():
         assert cross_entropy(torch.zeros(3, 7), torch.tensor([0, 3, 6]), 0.1, over).item() == pytest.approx(
             np.log(7), rel=1e-6
         )
+        assert cross_entropy(torch.zeros(2, 1), torch.tensor([0, 0]), 0.1, over).item() == 0
 
 
 def test_mistakes():

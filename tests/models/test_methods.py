@@ -185,6 +185,8 @@ def test_mistakes():
         MultipleGranularityModel(settings("mgn", backbone="test_resnet"), SIZE)
     with pytest.raises(UserError, match="multiple of 8"):
         MultipleGranularityModel(settings("mgn", embedding=100), SIZE)
+    with pytest.raises(UserError, match="share of rows that are dropped: expected a number from 0 to 1"):
+        BatchDrop(1.5)
     with pytest.raises(UserError, match="multiple of 3"):
         BatchDropModel(settings("bdb", embedding=100), SIZE)
     with pytest.raises(UserError, match="auto, yes, no"):

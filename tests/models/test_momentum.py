@@ -61,6 +61,8 @@ def test_the_momentum_stays_or_rises_to_one_by_half_a_cosine():
     rising = [key_momentum(0.99, share, "cosine") for share in shares]
     assert rising == sorted(rising) and (rising[0], rising[-1]) == (0.99, 1.0)
     assert rising[4] == pytest.approx(0.995)
+    with pytest.raises(UserError, match="constant, cosine"):
+        key_momentum(0.99, 0.5, "linear")
     assert [1 - high for high in rising[::-1]] == pytest.approx([low - 0.99 for low in rising], abs=1e-12)
 
 

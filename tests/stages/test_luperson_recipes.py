@@ -46,6 +46,62 @@ def test_augmentation_recipes_are_the_presets(recipe):
     assert settings(recipe).augment == CONTRAST_PRESETS[PRESETS.get(recipe, "-CJ+RE")]
 
 
+PAPER = {  # LUPerson, sections 4.3, 5.1 and 5.2, and the methods' own papers
+    "moco-r50": """
+        --epochs 200 --sampler.kind shuffle --sampler.batch 2560 --contrast.reference_batch 2560
+        --contrast.queue 65536 --contrast.momentum 0.999 --contrast.momentum_schedule constant
+        --contrast.temperature 0.07 --contrast.projection 128 --contrast.head_norm no
+        --optimizer.kind sgd --optimizer.learning_rate 0.3 --optimizer.momentum 0.9 --optimizer.nesterov no
+        --optimizer.weight_decay 0.0001 --optimizer.schedule cosine --optimizer.warmup_epochs 0
+        --model.backbone resnet50 --model.input_size 256 128 --model.pretrained none""",
+    "ide": """
+        --epochs 60 --sampler.kind shuffle --sampler.batch 32 --loss.identity 1 --loss.triplet 0
+        --optimizer.kind sgd --optimizer.learning_rate 0.05 --optimizer.nesterov yes --optimizer.weight_decay 0.0005
+        --optimizer.schedule steps --optimizer.step_epochs 40 --optimizer.step_factor 0.1 --optimizer.warmup_epochs 0
+        --augment.flip 0.5 --augment.crop_padding 10 --augment.erase 0
+        --model.kind single_view --model.backbone resnet50 --model.input_size 256 128""",
+    "trip": """
+        --sampler.kind identities --sampler.batch 64 --sampler.images_per_identity 4
+        --loss.identity 0 --loss.triplet 1 --loss.margin 0.3 --loss.triplet_distance euclidean
+        --model.kind single_view --model.backbone resnet50 --model.input_size 256 128""",
+    "mgn": """
+        --epochs 60 --sampler.kind identities --sampler.batch 64 --sampler.images_per_identity 16
+        --loss.identity 0.125 --loss.triplet 0.2 --loss.label_smoothing 0.1
+        --loss.classifier circle --loss.circle_scale 64 --loss.circle_margin 0.35
+        --optimizer.kind adam --optimizer.learning_rate 0.00035 --optimizer.weight_decay 0.0005
+        --optimizer.schedule cosine --optimizer.warmup_epochs 10 --optimizer.freeze_epochs 10 --optimizer.flat_epochs 30
+        --model.kind mgn --model.backbone resnet50 --model.embedding 2048 --model.input_size 384 128""",
+    "bdb": """
+        --epochs 400 --sampler.kind identities --sampler.batch 128 --sampler.images_per_identity 4
+        --loss.identity 1 --loss.triplet 1 --loss.margin 0 --loss.label_smoothing 0.1
+        --optimizer.kind adam --optimizer.learning_rate 0.001 --optimizer.warmup_epochs 50
+        --optimizer.schedule steps --optimizer.step_epochs 200 300 --optimizer.step_factor 0.1
+        --augment.erase 0.5 --augment.erase_aspect 1
+        --model.kind bdb --model.backbone resnet50 --model.embedding 1536 --model.input_size 384 128""",
+    "bot": """
+        --epochs 120 --sampler.kind identities --sampler.batch 64 --sampler.images_per_identity 4
+        --loss.identity 1 --loss.triplet 1 --loss.margin 0.3 --loss.label_smoothing 0.1
+        --optimizer.kind adam --optimizer.learning_rate 0.00035 --optimizer.weight_decay 0.0005
+        --optimizer.schedule steps --optimizer.step_epochs 40 70 --optimizer.step_factor 0.1
+        --optimizer.warmup_epochs 10 --augment.flip 0.5 --augment.crop_padding 10
+        --augment.erase 0.5 --augment.erase_area_low 0.02 --augment.erase_area_high 0.4
+        --model.kind single_view --model.head bn --model.backbone resnet50 --model.input_size 256 128""",
+}
+
+
+@pytest.mark.parametrize("recipe", PAPER)
+def test_the_papers_constants_change_nothing_in_the_presets(recipe):
+    kind = TrainSettings if recipe in METHODS else PretrainSettings
+    words = ["--recipe", str(RECIPES / f"{recipe}.yaml"), *PAPER[recipe].split()]
+    assert parse(kind, words, "train") == settings(recipe, kind)
+
+
+def test_cutout_of_bdb_is_a_square_of_64_pixels():
+    bdb = settings("bdb", TrainSettings)
+    height, width = bdb.model.input_size
+    assert bdb.augment.erase_area_low == bdb.augment.erase_area_high == pytest.approx(64**2 / (height * width))
+
+
 @pytest.mark.parametrize("layers", [18, 50, 101])
 def test_the_papers_encoders_differ_in_their_backbone_alone(layers):
     got, final = settings(f"moco-r{layers}"), settings("moco-r50")
@@ -71,11 +127,6 @@ def test_the_transformer_has_the_rates_and_the_stability_of_moco_v3():
     assert (vit.optimizer.kind, vit.optimizer.weight_decay, vit.optimizer.warmup_epochs) == ("adamw", 0.1, 40)
     assert (vit.optimizer.learning_rate, vit.contrast.reference_batch) == (1.5e-4, 256)
     assert vit.sampler.batch % vit.contrast.norm_group == 0
-
-
-def test_mgn_is_frozen_while_the_rate_warms_up():
-    optimizer = settings("mgn", TrainSettings).optimizer
-    assert (optimizer.freeze_epochs, optimizer.warmup_epochs, optimizer.flat_epochs) == (10, 10, 30)
 
 
 @pytest.mark.slow

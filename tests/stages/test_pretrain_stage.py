@@ -10,10 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.multiprocessing as processes
 from cut_runs import cut, last, state_after
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from checkpoints import same
 from conftest import quick
@@ -147,8 +148,12 @@ def test_training_begins_from_the_encoder(people, encoder, tmp_path, kind):
     assert (out / "classifier.safetensors").exists() == (kind == "single_view")
 
 
-def test_an_mgn_is_trained_evaluated_and_embeds(people, tmp_path):
-    model = ModelSettings(kind="mgn", backbone="resnet18", embedding=64, input_size=(64, 32), pretrained="none")
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_mgn_is_trained_evaluated_and_embeds(people, tmp_path, begun):
+    weights = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("resnet18").state_dict(), weights)
+    first = str(weights) if begun else "none"
+    model = ModelSettings(kind="mgn", backbone="resnet18", embedding=64, input_size=(64, 32), pretrained=first)
     loss = LossSettings(identity=0.125, triplet=0.2, classifier="circle")
     sampler = SamplerSettings("identities", batch=8, images_per_identity=4)
     frozen = OptimizerSettings(learning_rate=0.01, freeze_epochs=1)
@@ -156,7 +161,8 @@ def test_an_mgn_is_trained_evaluated_and_embeds(people, tmp_path):
     out = train.run(quick(people, tmp_path / "mgn", **changes))
     for name, batches in load_file(out / "model.safetensors").items():
         if name.endswith("num_batches_tracked"):
-            assert int(batches) == name.startswith("heads"), "what was pre-trained is frozen"
+            moves = name.startswith("heads") or not begun
+            assert int(batches) == moves, "what was pre-trained is frozen, and random weights are not"
     card = read_card(out)
     assert 0 < next(iter(card["metrics"].values()))["mAP"] <= 1
     embeddings = load(out, "cpu").embed(sorted((people / "query").glob("*.jpg")))
@@ -246,6 +252,9 @@ def test_mistakes(people, tmp_path):
         pretrain.run(settings(people, out, sampler=SamplerSettings("identities", batch=8)))
     with pytest.raises(UserError, match="at most the"):
         pretrain.run(settings(people, out, sampler=SamplerSettings(batch=4096)))
+    few = replace(settings(people, out).pictures, share=0.1)
+    with pytest.raises(UserError, match=r"pictures that --pictures\.share 0\.1 leaves, got 8"):
+        pretrain.run(settings(people, out, pictures=few, sampler=SamplerSettings(batch=8)))
     with pytest.raises(UserError, match="0 passes on 1 device"):
         pretrain.run(settings(people, out, sampler=SamplerSettings(batch=8, accumulate=0)))
     with pytest.raises(UserError, match=r"--model\.view: expected holistic"):

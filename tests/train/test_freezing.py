@@ -93,6 +93,29 @@ def test_parameters_that_never_learn_do_not_thaw(tmp_path):
     assert [parameter.requires_grad for parameter in task.backbone.parameters()] == [True, False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"freeze_epochs": 3.5, "warmup_epochs": 3.5}, ""),
+        ({"freeze_epochs": 4}, "what was pre-trained is frozen to the end"),
+        ({"warmup_epochs": 10}, "the learning rate rises to the end and never gets to 0.05"),
+    ],
+)
+def test_schedules_longer_than_the_training_are_said(tmp_path, capsys, changes, says):
+    start = frozen(tmp_path)
+    run(replace(start, optimizer=replace(start.optimizer, **changes)))
+    errors = capsys.readouterr().err
+    assert says in errors
+    assert ("warning" in errors) == bool(says)
+
+
+def test_freezing_where_nothing_was_pre_trained_is_said(tmp_path, capsys):
+    task = ToyTask()
+    task.backbone.requires_grad_(False)
+    run(frozen(tmp_path), task=task)
+    assert "nothing was pre-trained that --optimizer.freeze_epochs 1.5 could freeze" in capsys.readouterr().err
+
+
 def test_nothing_but_frozen_parts_cannot_be_trained(tmp_path):
     task = ToyTask()
     task.classifier.requires_grad_(False)

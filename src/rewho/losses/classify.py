@@ -38,7 +38,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0, over: 
     check_choice("--loss.smoothing_over", over, SMOOTHING_CONVENTIONS)
     if over == "others":  # the same target, written as PyTorch's convention with a larger share
         identities = logits.shape[1]
-        smoothing = min(1.0, smoothing * identities / (identities - 1))
+        smoothing = min(1.0, smoothing * identities / max(identities - 1, 1))
     return F.cross_entropy(_at_least_float32(logits), labels, label_smoothing=smoothing)
 
 

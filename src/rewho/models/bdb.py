@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_range
 from rewho.core.settings import ModelSettings
 from rewho.models.backbone import Backbone
 from rewho.models.heads import Embedding, Features
@@ -32,6 +32,9 @@ class BatchDrop(nn.Module):
     Args:
         share: Share of the rows, 0 to 1.
 
+    Raises:
+        UserError: The share is not from 0 to 1.
+
     Example:
         >>> dropped = BatchDrop(0.5)(torch.ones(2, 1, 4, 3))
         >>> float(dropped.sum()), bool((dropped[0] == dropped[1]).all())
@@ -40,7 +43,7 @@ class BatchDrop(nn.Module):
 
     def __init__(self, share: float = HEIGHT_SHARE) -> None:
         super().__init__()
-        self.share = share
+        self.share = check_range("share of rows that are dropped", share, 0, 1)
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map [N, C, h, w] to the same shape."""

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from rewho.core.check import check_range
+from rewho.core.check import check_choice, check_range
 from rewho.models.split_norm import average_statistics
+
+MOMENTUM_SCHEDULES = ("constant", "cosine")
 
 
 class ProjectionHead(nn.Module):
@@ -125,11 +127,14 @@ def key_momentum(start: float, done: float, schedule: str = "constant") -> float
         done: Share of all steps that were taken, 0 to 1.
         schedule: constant, or cosine: rises to 1 by half a cosine (MoCo v3).
 
+    Raises:
+        UserError: Another schedule.
+
     Example:
         >>> [round(key_momentum(0.99, done, "cosine"), 4) for done in (0, 0.5, 1)]
         [0.99, 0.995, 1.0]
     """
-    if schedule == "constant":
+    if check_choice("--contrast.momentum_schedule", schedule, MOMENTUM_SCHEDULES) == "constant":
         return start
     return 1 - (1 - start) * 0.5 * (1 + math.cos(math.pi * done))
 

@@ -18,7 +18,7 @@ from rewho.data.batches import Part, Plan
 from rewho.data.contrast_augment import apply_view, draw_view
 from rewho.data.picture_sources import JoinedPictures
 from rewho.losses.contrastive import contrastive_scores, info_nce, share_found
-from rewho.models.momentum import MomentumContrast, key_momentum
+from rewho.models.momentum import MOMENTUM_SCHEDULES, MomentumContrast, key_momentum
 from rewho.models.single_view import SingleViewModel
 from rewho.models.split_norm import split_batch_norm
 
@@ -111,7 +111,7 @@ class ContrastTask(nn.Module):
         super().__init__()
         if settings.freeze_patches:
             _freeze_patches(encoder)
-        check_choice("--contrast.momentum_schedule", settings.momentum_schedule, ("constant", "cosine"))
+        check_choice("--contrast.momentum_schedule", settings.momentum_schedule, MOMENTUM_SCHEDULES)
         self.settings, self.passes = settings, passes
         self.contrast = MomentumContrast(
             encoder,

@@ -105,7 +105,8 @@ def _check(settings: PretrainSettings, pictures: JoinedPictures) -> None:
     if len(pictures) < settings.sampler.batch:
         raise UserError(
             "--sampler.batch",
-            expected=f"at most the {len(pictures)} pictures",
+            expected=f"at most the {len(pictures)} pictures"
+            + (f" that --pictures.share {settings.pictures.share:g} leaves" if settings.pictures.share < 1 else ""),
             got=str(settings.sampler.batch),
             fix="Pass a smaller batch, or more pictures.",
         )

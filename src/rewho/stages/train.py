@@ -147,7 +147,7 @@ def run(settings: TrainSettings) -> Path:
         settings,
         engine,
         keep_best=lambda figures: _save(settings.out / "best", task, table, figures, settings, origin),
-        pretrained=model.pretrained_parts().values(),
+        pretrained=() if settings.model.pretrained == "none" else model.pretrained_parts().values(),
     )
     state = train(training, engine)
     if engine.fabric.is_global_zero:

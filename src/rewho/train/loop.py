@@ -25,7 +25,7 @@ from rewho.core.settings import LoopSettings
 from rewho.train.checkpoint import load_checkpoint, save_checkpoint
 from rewho.train.engine import Engine
 from rewho.train.log import RunLog
-from rewho.train.optim import gradient_norm, learning_rate, set_learning_rate
+from rewho.train.optim import gradient_norm, learning_rate, schedule_warnings, set_learning_rate
 
 SPIKE_WINDOW = 50  # losses that a new one is compared with
 SPIKE_NEEDS = 5  # losses that must be known before one can stand out
@@ -119,6 +119,8 @@ class _Run:
         state, length = self.state, self.training.epoch_length
         main = self.fabric.is_global_zero
         log = RunLog(self.training.folder, state.log_bytes, state.step) if main else None
+        for warning in schedule_warnings(self.settings.optimizer, self.settings.epochs, bool(self.freezable)):
+            say(warning)
         progress = Progress("train", self.total, state.step, "steps") if main else None
         try:
             if state.step // length > state.closed_epochs:  # cut between the last step and the end of an epoch

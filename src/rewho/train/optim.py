@@ -46,6 +46,35 @@ def learning_rate(settings: OptimizerSettings, step: int, steps_per_epoch: int, 
     return settings.learning_rate
 
 
+def schedule_warnings(settings: OptimizerSettings, epochs: int, freezable: bool) -> list[str]:
+    """Return what is wrong with a schedule that the training is too short for, as a preset's is if `epochs` is lowered.
+
+    Args:
+        settings: Rate, warm-up and frozen epochs.
+        epochs: Length of the whole training in epochs.
+        freezable: Whether anything was pre-trained that can be frozen.
+
+    Example:
+        >>> schedule_warnings(OptimizerSettings(warmup_epochs=1), 80, freezable=True)
+        []
+    """
+    rate, warmup, frozen = settings.learning_rate, settings.warmup_epochs, settings.freeze_epochs
+    warnings = []
+    if warmup >= epochs:
+        warnings.append(
+            f"warning: the learning rate rises to the end and never gets to {rate:g}; pass "
+            f"--optimizer.warmup_epochs far below the {epochs} epochs, not {warmup:g}"
+        )
+    if frozen and not freezable:
+        warnings.append(f"nothing was pre-trained that --optimizer.freeze_epochs {frozen:g} could freeze")
+    elif frozen >= epochs:
+        warnings.append(
+            f"warning: what was pre-trained is frozen to the end; to train it too, pass "
+            f"--optimizer.freeze_epochs below the {epochs} epochs, not {frozen:g}"
+        )
+    return warnings
+
+
 def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: OptimizerSettings) -> Optimizer:
     """Return the optimizer over a backbone and its heads; each group remembers its `factor` of the learning rate.
 

@@ -153,7 +153,7 @@ class OptimizerSettings:
         flat_epochs: Epoch at which `cosine` begins to fall; 0 is behind the warm-up.
         warmup_epochs: Epochs of linear warm-up from zero; may be a fraction.
         freeze_epochs: Epochs in the beginning in which the pre-trained part is frozen: its weights and running
-            statistics stay, and it costs a forward pass only.
+            statistics stay, and it costs a forward pass only. What begins from random weights is never frozen.
     """
 
     kind: str = "sgd"
