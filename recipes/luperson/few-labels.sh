@@ -9,7 +9,8 @@
 # PICTURES: what to pre-train on, such as Market-1501's folder or a crop set. DATA: what to train and test on, such as
 # cuhk03-np/detected. OUT: folder of the runs. OPTIONs are passed to every command, such as --engine.precision bf16.
 # IMAGENET=FILE uv run sh ... begins from ImageNet's weights of a ResNet-18 as well, FILE or the word imagenet.
-# Finished runs are skipped, interrupted ones go on: run it again after a stop.
+# All begin with the extra batch normalisation that the paper gives to encoders without labels, so that it is no part of
+# the difference. Finished runs are skipped, interrupted ones go on: run it again after a stop.
 set -eu
 pictures=$1 data=$2 out=$3
 shift 3
