@@ -12,6 +12,7 @@
 # All begin with the extra batch normalisation that the paper gives to encoders without labels, so that it is no part of
 # the difference. Finished runs are skipped, interrupted ones go on: run it again after a stop.
 set -eu
+[ $# -ge 3 ] || { echo "usage: sh $0 PICTURES DATA OUT [OPTION...]" >&2; exit 2; }
 pictures=$1 data=$2 out=$3
 shift 3
 here=$(dirname "$0")

@@ -87,6 +87,15 @@ def test_an_allowed_change_goes_on(tmp_path):
     assert stage(tmp_path, seed=2).begin(allow_change=True) == "unfinished"
 
 
+def test_a_finished_run_takes_no_change_and_does_not_offer_to(tmp_path):
+    begun = stage(tmp_path, allow_config_change=True)
+    begun.begin()
+    finish(begun)
+    with pytest.raises(UserError, match="seed: 1 -> 2") as caught:
+        stage(tmp_path, seed=2, allow_config_change=True).begin(allow_change=True)
+    assert "allow_config_change" not in str(caught.value)
+
+
 def test_a_folder_with_other_things_is_not_touched(tmp_path):
     (tmp_path / "holiday.jpg").write_bytes(b"precious")
     with pytest.raises(UserError, match=r"holiday\.jpg"):

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,7 +13,14 @@ import rewho
 from conftest import quick
 from rewho.core.artifact import damage
 from rewho.core.check import UserError
-from rewho.core.settings import CompareSettings, EmbedSettings, EngineSettings, EvaluateSettings
+from rewho.core.settings import (
+    CompareSettings,
+    DataSettings,
+    EmbedSettings,
+    EngineSettings,
+    EvaluateSettings,
+    ModelSettings,
+)
 from rewho.stages import compare, embed, evaluate, train
 
 CPU = EngineSettings(device="cpu")
@@ -68,6 +76,28 @@ def test_a_finished_report_is_skipped_and_a_changed_one_refused(report, model, p
                 (model,), (people,), report.parent, k1=4, k2=2, sheets=2, single_gallery_shot=True, engine=CPU
             )
         )
+
+
+def test_people_that_a_model_may_have_learned_are_no_test_and_it_is_said(model, people, tmp_path, capsys):
+    held_out = DataSettings(root=people, layout="market1501", hold_out=2)
+    seen = EvaluateSettings((model,), (people,), tmp_path / "seen", reading=held_out, sheets=0, attention=0, engine=CPU)
+    page = evaluate.run(seen)
+    assert "warning: model learned from rendered-people, perhaps the people held out here" in capsys.readouterr().err
+    assert "This model learned from rendered-people, perhaps" in page.read_text()
+    unseen = train.run(
+        quick(people, tmp_path / "unseen", epochs=1, evaluate_every=-1, data=replace(held_out, workers=0))
+    )
+    assert "flatters" not in evaluate.run(replace(seen, model=(unseen,), out=tmp_path / "fair")).read_text()
+    encoder = ModelSettings(embedding=16, input_size=(64, 32), pretrained=str(model))
+    begun = quick(
+        people, tmp_path / "begun", epochs=1, evaluate_every=-1, data=replace(held_out, workers=0), model=encoder
+    )
+    begun_from_seen = train.run(begun)
+    capsys.readouterr()
+    evaluate.run(replace(seen, model=(begun_from_seen,), out=tmp_path / "half"))
+    errors = capsys.readouterr().err
+    assert "warning: begun began from a model that learned from rendered-people" in errors
+    assert "flatters" not in errors
 
 
 def test_models_and_data_sets_make_a_matrix(model, people, tmp_path):

@@ -131,13 +131,14 @@ def test_the_encoder_is_a_model_folder_with_the_pictures_own_statistics(people, 
 
 
 @pytest.mark.parametrize("kind", ["single_view", "bdb"])
-def test_training_begins_from_the_encoder(people, encoder, tmp_path, kind):
+def test_training_begins_from_the_encoder(people, encoder, tmp_path, capsys, kind):
     model = ModelSettings(kind=kind, backbone="test_resnet", embedding=48, input_size=(64, 32), pretrained=str(encoder))
     sampler = SamplerSettings("identities", batch=8, images_per_identity=2)
     loss = LossSettings(identity=0.5, triplet=1.0, label_smoothing=0.1)
     out = train.run(
         quick(people, tmp_path / "out", model=model, sampler=sampler, loss=loss, epochs=1, evaluate_every=-1)
     )
+    assert f"backbone of {encoder}; one more batch normalisation before the head" in capsys.readouterr().err
     card = read_card(out)
     assert card["mean"] == read_card(encoder)["mean"]
     assert card["architecture"]["extra_bn"] == "yes"

@@ -97,8 +97,9 @@ def test_parameters_that_never_learn_do_not_thaw(tmp_path):
     ("changes", "says"),
     [
         ({"freeze_epochs": 3.5, "warmup_epochs": 3.5}, ""),
-        ({"freeze_epochs": 4}, "what was pre-trained is frozen to the end"),
-        ({"warmup_epochs": 10}, "the learning rate rises to the end and never gets to 0.05"),
+        ({"freeze_epochs": 4}, "what was pre-trained is frozen (4 epochs) as long as the training lasts (4)"),
+        ({"warmup_epochs": 10}, "the warm-up (10 epochs) is as long as the training (4)"),
+        ({"schedule": "cosine", "flat_epochs": 4}, "the learning rate falls from epoch 4 on, and the training has 4"),
     ],
 )
 def test_schedules_longer_than_the_training_are_said(tmp_path, capsys, changes, says):

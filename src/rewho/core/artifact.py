@@ -286,11 +286,12 @@ class Stage:
         started, manifest = self.folder / STARTED, self.folder / MANIFEST
         target = started
         if manifest.is_file():
-            self._compare(json.loads(manifest.read_text()), allow_change)
+            self._compare(json.loads(manifest.read_text()), finished=True)
             return "finished"
         state: Literal["new", "unfinished"] = "new"
         if started.is_file() and self._has_work():
-            target = self.folder / CHANGED if self._compare(json.loads(started.read_text()), allow_change) else started
+            changed = self._compare(json.loads(started.read_text()), allow_change=allow_change)
+            target = self.folder / CHANGED if changed else started
             state = "unfinished"
         elif not started.is_file() and self.folder.is_dir() and any(self.folder.iterdir()):
             raise UserError(
@@ -308,7 +309,7 @@ class Stage:
             return any(self.folder.glob(self.work))
         return any(entry.name != STARTED for entry in self.folder.iterdir())
 
-    def _compare(self, record: Mapping[str, Any], allow_change: bool) -> bool:
+    def _compare(self, record: Mapping[str, Any], *, allow_change: bool = False, finished: bool = False) -> bool:
         """Return whether anything differs."""
         if record.get("stage") != self.name:
             raise UserError(
@@ -325,12 +326,13 @@ class Stage:
         if lines and allow_change:
             say("going on in spite of these changes:\n    " + "\n    ".join(lines))
         elif lines:
+            allowed = "allow_config_change" in self.settings and not finished
             raise UserError(
                 f"--out {self.folder}",
-                expected="the settings and data of the run that is in this folder",
+                expected=f"the settings and data of the {'finished ' if finished else ''}run that is in this folder",
                 got="different ones:\n    " + "\n    ".join(lines),
                 fix="Choose another folder with --out, or undo the change"
-                + (", or pass --allow_config_change." if "allow_config_change" in self.settings else "."),
+                + (", or pass --allow_config_change." if allowed else "."),
             )
         return bool(lines)
 

@@ -19,6 +19,9 @@ from rewho.core.runtime import generator
 from rewho.data.file_lists import read_text
 from rewho.data.table import ImageTable, first_three
 
+HELD_OUT = "-held-out-"
+"""Stands in a table's name before the number of people that were held out of its training set."""
+
 
 def select_share(table: ImageTable, share: float, by: str = "identities", seed: int = 1) -> ImageTable:
     """Keep a share of the training set; query and gallery stay as they are.
@@ -132,7 +135,7 @@ def hold_out(table: ImageTable, identities: int, seed: int = 1) -> ImageTable:
         splits[rows] = "gallery"
         splits[_one_per_camera(rows, training.camera_ids[rows], seed, int(person))] = "query"
     note = f"{identities:,} of {people:,} training people (seed {seed}) are held out for testing: not the benchmark."
-    name = f"{table.name}-held-out-{identities}"
+    name = f"{table.name}{HELD_OUT}{identities}"
     return replace(training, name=name, splits=tuple(splits.tolist())).with_notes(note)
 
 

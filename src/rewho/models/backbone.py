@@ -190,7 +190,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"weights file {path}",
             expected="named tensors (.safetensors, or a torch file that holds tensors only)",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0][:160]}",
+            got="an ONNX file, which is no list of tensors"
+            if path.suffix == ".onnx"
+            else f"{type(error).__name__}: {str(error).splitlines()[0][:160]}",
             fix="Ask for a .safetensors file; files that run code when they are loaded are refused.",
         ) from error
     for key in ("state_dict", "model", "model_state"):

@@ -79,7 +79,8 @@ def training_part(table: ImageTable) -> ImageTable:
             "--data.root",
             expected="pictures of at least two people to train on",
             got=f"{identities}",
-            fix="Put each person's pictures into a folder of their own, or pass --data.person_pattern.",
+            fix="Put each person's pictures into a folder of their own, or pass --data.person_pattern; a "
+            "--data.share or --data.hold_out has to leave two people.",
         )
     return part
 

@@ -14,6 +14,7 @@ from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.settings import EvaluateSettings
 from rewho.data.benchmarks import read_settings
+from rewho.data.splits import HELD_OUT
 from rewho.data.table import ImageTable
 from rewho.models.weights import TENSORS
 from rewho.pipeline.attention import onlooker
@@ -63,7 +64,9 @@ def run(settings: EvaluateSettings) -> Path:
         return page
     for table in data_sets:
         say(table.summary())
-        _warn_of_training_pictures(models, table)
+        for name, model in models.items():
+            for doubt in _doubts(model.description, table):
+                say(f"warning: {name} {doubt}")
     sections: list[Section] = []
     metrics: list[dict[str, Any]] = []
     first: dict[str, tuple[str, Scores]] = {}  # by data set: what later models are compared with
@@ -78,7 +81,7 @@ def run(settings: EvaluateSettings) -> Path:
                 build_section(
                     name,
                     data,
-                    table,
+                    table.with_notes(*(f"This model {doubt}" for doubt in _doubts(model.description, table))),
                     scored,
                     tables=tables,
                     attention=looking.look_at_queries(query_and_gallery(table)[0], settings.attention),
@@ -107,12 +110,37 @@ def _name(path: Path, all_paths: Sequence[Path]) -> str:
     return path.resolve().name if names.count(path.resolve().name) == 1 else str(path)
 
 
-def _warn_of_training_pictures(models: Mapping[str, Embedder], table: ImageTable) -> None:
-    """Say so where a model is scored on the very pictures that it learned."""
-    for name, model in models.items():
-        learned = model.description.get("trained_on", {}).get("rows_sha256")
-        if learned == table.digest() and table.in_split("pool").any():
-            say(f"warning: {name} was trained on these very pictures; its scores say nothing about other people")
+def _doubts(description: Mapping[str, Any], table: ImageTable) -> list[str]:
+    """Return what speaks against a model's scores: that it may have learned the pictures that it is scored on.
+
+    A model knows the data sets by name that it and the models before it learned, and of its own the digest too. Where
+    people are held out for the test, only the same digest shows that they were held out of its training.
+    """
+    same = description.get("trained_on", {}).get("rows_sha256") == table.digest()
+    if same and table.in_split("pool").any():
+        return ["was trained on these very pictures; its scores say nothing about other people"]
+    base, held_out, _ = table.name.partition(HELD_OUT)
+    if not held_out:
+        return []
+    learned, before = description, []
+    while learned := learned.get("provenance", {}).get("before") or {}:
+        before.append(learned)
+    doubts = []
+    if not same and base in _learned(description):
+        doubts.append(
+            f"learned from {base}, perhaps the people held out here too, which flatters its scores; that it did not is "
+            "known of models trained with the same --data.hold_out, --data.split_seed and --data.share as here"
+        )
+    if any(base in _learned(one) for one in before):
+        doubts.append(f"began from a model that learned from {base}, perhaps the people held out here too")
+    return doubts
+
+
+def _learned(description: Mapping[str, Any]) -> set[str]:
+    """Return the names of the data sets that a model learned from, without what was held out of them."""
+    trained_on = description.get("trained_on") or {}
+    names = [trained_on.get("name", ""), *(source.get("name", "") for source in trained_on.get("sources", ()))]
+    return {str(name).partition(HELD_OUT)[0] for name in names}
 
 
 def _data_names(tables: Sequence[ImageTable]) -> list[str]:

@@ -163,7 +163,9 @@ def _model(settings: TrainSettings, view: View, *, resumed: bool) -> tuple[Origi
     model = first_model(settings.model, view.size, origin)
     model.box = box_of(view)
     if not resumed:
-        say("; ".join(filter(None, [initialise(model), doubt(settings.model, origin)])))
+        began = initialise(model)
+        added = "one more batch normalisation before the head" if model.settings.extra_bn == "yes" else ""
+        say("; ".join(filter(None, [began, added, doubt(settings.model, origin)])))
         if is_main_process():
             write_json(written, origin)
     return origin, model.to(memory_format=torch.channels_last)

@@ -58,19 +58,24 @@ def schedule_warnings(settings: OptimizerSettings, epochs: int, freezable: bool)
         >>> schedule_warnings(OptimizerSettings(warmup_epochs=1), 80, freezable=True)
         []
     """
-    rate, warmup, frozen = settings.learning_rate, settings.warmup_epochs, settings.freeze_epochs
+    warmup, flat, frozen = settings.warmup_epochs, settings.flat_epochs, settings.freeze_epochs
     warnings = []
     if warmup >= epochs:
         warnings.append(
-            f"warning: the learning rate rises to the end and never gets to {rate:g}; pass "
-            f"--optimizer.warmup_epochs far below the {epochs} epochs, not {warmup:g}"
+            f"warning: the warm-up ({warmup:g} epochs) is as long as the training ({epochs}), so that the learning "
+            "rate only rises; pass --optimizer.warmup_epochs 0, or more --epochs"
+        )
+    elif settings.schedule == "cosine" and flat >= epochs:
+        warnings.append(
+            f"warning: the learning rate falls from epoch {flat:g} on, and the training has {epochs}; pass "
+            "--optimizer.flat_epochs 0, or more --epochs"
         )
     if frozen and not freezable:
         warnings.append(f"nothing was pre-trained that --optimizer.freeze_epochs {frozen:g} could freeze")
     elif frozen >= epochs:
         warnings.append(
-            f"warning: what was pre-trained is frozen to the end; to train it too, pass "
-            f"--optimizer.freeze_epochs below the {epochs} epochs, not {frozen:g}"
+            f"warning: what was pre-trained is frozen ({frozen:g} epochs) as long as the training lasts ({epochs}); to "
+            "train it too, pass --optimizer.freeze_epochs 0, or more --epochs"
         )
     return warnings
 
