@@ -9,7 +9,7 @@ from rewho.cli import COMMANDS
 from rewho.core import settings as all_settings
 from rewho.core.check import UserError
 from rewho.core.config import help_text, normalise, options_of, parse, read_recipe
-from rewho.core.settings import DemoSettings, EvaluateSettings, TrainSettings
+from rewho.core.settings import DemoSettings, EvaluateSettings, PretrainSettings, TrainSettings
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -36,6 +36,15 @@ def test_all_mistakes_at_once_with_the_nearest_name(tmp_path):
         parse(TrainSettings, ["--recipe", str(recipe), "--data.rot", "x"], "train")
     for near in ("epochs", "optimizer.learning_rate", "data.root"):
         assert f"nearest: {near}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [("--queue", "contrast.queue"), ("--batch_size", "sampler.batch"), ("--learning_rat", "optimizer.learning_rate")],
+)
+def test_a_name_without_its_group_is_answered_with_the_whole_name(word, near):
+    with pytest.raises(UserError, match=f"unknown option {word} .nearest: {near}[)]"):
+        parse(PretrainSettings, [word, "1"], "pretrain")
 
 
 def test_a_short_name_is_taken_where_the_command_has_the_option():

@@ -99,7 +99,7 @@ def _refuse_unknown(named: Mapping[str, str], known: Sequence[str]) -> None:
         return
     lines = []
     for name in unknown:
-        near = nearest(name, known) or nearest(name.split(".")[-1], known)
+        near = _nearest_option(name, known)
         lines.append(f"{named[name]}{name}" + (f" (nearest: {near})" if near else ""))
     raise UserError(
         "options",
@@ -107,6 +107,16 @@ def _refuse_unknown(named: Mapping[str, str], known: Sequence[str]) -> None:
         got="unknown " + "; unknown ".join(lines),
         fix="Use the nearest name, or see --help.",
     )
+
+
+def _nearest_option(name: str, known: Sequence[str]) -> str | None:
+    """Return the option that is meant, which may be one of a group's whose name was left out."""
+    if "." not in name:
+        by_own_name = {option.rpartition(".")[2]: option for option in reversed(known)}
+        near = nearest(name, by_own_name)
+        if near:
+            return by_own_name[near]
+    return nearest(name, known) or nearest(name.rsplit(".", maxsplit=1)[-1], known)
 
 
 def _is(kind: Any, wanted: type) -> bool:  # noqa: ANN401 - a type annotation
