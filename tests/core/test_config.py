@@ -47,6 +47,14 @@ def test_a_name_without_its_group_is_answered_with_the_whole_name(word, near):
         parse(PretrainSettings, [word, "1"], "pretrain")
 
 
+def test_a_misspelt_recipe_is_answered_with_the_one_beside_it(tmp_path):
+    (tmp_path / "moco-small.yaml").write_text("epochs: 7\n")
+    with pytest.raises(UserError, match=r"Did you mean .*moco-small\.yaml\?"):
+        read_recipe(tmp_path / "moco-smal.yaml")
+    with pytest.raises(UserError, match="Check the path"):
+        read_recipe(tmp_path / "elsewhere" / "moco-smal.yaml")
+
+
 def test_a_short_name_is_taken_where_the_command_has_the_option():
     got = parse(TrainSettings, ["--init", "none"], "train")
     assert got is not None

@@ -65,8 +65,12 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
+        near = nearest(path.name, (file.name for file in path.parent.glob("*.yaml"))) if not path.exists() else None
         raise UserError(
-            "--recipe", expected="a YAML file", got=f"nothing readable at {path}", fix="Check the path."
+            "--recipe",
+            expected="a YAML file",
+            got=f"nothing readable at {path}",
+            fix=f"Did you mean {path.with_name(near)}?" if near else "Check the path.",
         ) from error
     except yaml.YAMLError as error:
         raise UserError(
