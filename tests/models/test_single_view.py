@@ -127,6 +127,9 @@ def test_wrong_pretrained_files(tmp_path):
         load_pretrained(build_backbone("squeezenet1_1"), "squeezenet1_1", str(tmp_path / "few.safetensors"))
     with pytest.raises(UserError, match="nothing at"):
         load_pretrained(build_backbone("squeezenet1_1"), "squeezenet1_1", str(tmp_path / "no.pth"))
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x08onnx")
+    with pytest.raises(UserError, match="got an ONNX file"):
+        load_pretrained(build_backbone("squeezenet1_1"), "squeezenet1_1", str(tmp_path / "model.onnx"))
     with pytest.raises(UserError, match="pinned hash"):
         load_pretrained(build_backbone("convnext_atto"), "convnext_atto", "imagenet")
 

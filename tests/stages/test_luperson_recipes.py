@@ -1,5 +1,6 @@
 """The recipes of LUPerson: what they set is what the presets are, and each method trains."""
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +128,12 @@ def test_the_transformer_has_the_rates_and_the_stability_of_moco_v3():
     assert (vit.optimizer.kind, vit.optimizer.weight_decay, vit.optimizer.warmup_epochs) == ("adamw", 0.1, 40)
     assert (vit.optimizer.learning_rate, vit.contrast.reference_batch) == (1.5e-4, 256)
     assert vit.sampler.batch % vit.contrast.norm_group == 0
+
+
+def test_the_comparison_of_beginnings_says_what_it_takes():
+    done = subprocess.run(["sh", str(RECIPES / "few-labels.sh"), "only"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: sh ") and "PICTURES DATA OUT" in done.stderr
 
 
 @pytest.mark.slow

@@ -127,6 +127,12 @@ def test_every_kind_of_option_trains(people, tmp_path, change):
     assert all(torch.isfinite(tensor).all() for tensor in load_file(folder / "model.safetensors").values())
 
 
+def test_a_share_that_leaves_one_person_is_named(people, tmp_path):
+    few = DataSettings(root=people, workers=0, share=0.125)
+    with pytest.raises(UserError, match=r"two people to train on, got 1\.(.|\n)*--data\.share"):
+        train.run(quick(people, tmp_path / "out", data=few))
+
+
 def test_accumulation_adds_up_to_the_same_gradient(people, tmp_path):
     """Without batch normalisation the parts of a batch would add up exactly; with it they nearly do."""
     losses = []
