@@ -80,7 +80,7 @@ def check_selection(selection: SelectionSettings) -> None:
     """Refuse settings that are out of range.
 
     Raises:
-        UserError: Names the first.
+        UserError: Names them.
     """
     check_choice("--selection.near_duplicates", selection.near_duplicates, NEAR_DUPLICATES)
     check_ranges(selection, "--selection.")

@@ -62,17 +62,20 @@ def run(settings: EvaluateSettings) -> Path:
     if stage.begin() == "finished":
         say(f"{settings.out} is finished; nothing to do")
         return page
-    for table in data_sets:
+    data_names = _data_names(data_sets)
+    doubts: dict[tuple[str, str], list[str]] = {}  # by model and data set
+    for table, data in zip(data_sets, data_names, strict=True):
         say(table.summary())
         for name, model in models.items():
-            for doubt in _doubts(model.description, table):
+            doubts[name, data] = _doubts(model.description, table)
+            for doubt in doubts[name, data]:
                 say(f"warning: {name} {doubt}")
     sections: list[Section] = []
     metrics: list[dict[str, Any]] = []
     first: dict[str, tuple[str, Scores]] = {}  # by data set: what later models are compared with
     for (name, model), folder in zip(models.items(), settings.model, strict=True):
         looking = onlooker(model, folder)
-        for table, data in zip(data_sets, _data_names(data_sets), strict=True):
+        for table, data in zip(data_sets, data_names, strict=True):
             scored = _score(model, table, settings)
             figures, tables = _more_figures(name, scored, first.setdefault(data, (name, scored[0][1])), settings)
             metrics.append({"model": name, "data": data, "rankings": [scores.as_dict() for _, scores in scored]})
@@ -81,7 +84,7 @@ def run(settings: EvaluateSettings) -> Path:
                 build_section(
                     name,
                     data,
-                    table.with_notes(*(f"This model {doubt}" for doubt in _doubts(model.description, table))),
+                    table.with_notes(*(f"This model {doubt}" for doubt in doubts[name, data])),
                     scored,
                     tables=tables,
                     attention=looking.look_at_queries(query_and_gallery(table)[0], settings.attention),
