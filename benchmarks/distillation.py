@@ -51,8 +51,8 @@ from rewho.pipeline.foreign_teachers import Teacher
 from rewho.pipeline.training import training_part
 from rewho.stages import represent
 from rewho.stages.train import IdentityTask
-from rewho.train.engine import Engine, launch
-from rewho.train.optim import build_optimizer
+from rewho.training.engine import Engine, launch
+from rewho.training.optim import build_optimizer
 
 IDENTITIES, BATCH = 767, 32
 FAST_FEATURES = read_recipe(Path(__file__).parents[1] / "recipes/fd/distill-fast.yaml")["branches.features"]

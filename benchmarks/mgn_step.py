@@ -33,8 +33,8 @@ from rewho.models.mgn import MultipleGranularityModel
 from rewho.pipeline import training
 from rewho.stages import train
 from rewho.stages.train import IdentityTask
-from rewho.train.engine import launch
-from rewho.train.optim import build_optimizer
+from rewho.training.engine import launch
+from rewho.training.optim import build_optimizer
 from timed_run import Plan, in_turns, time_command
 
 PER_PERSON = 4

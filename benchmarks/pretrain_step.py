@@ -42,8 +42,8 @@ from rewho.models.momentum import KeyQueue, ProjectionHead
 from rewho.models.single_view import SingleViewModel
 from rewho.models.split_norm import split_batch_norm
 from rewho.stages import pretrain
-from rewho.train.engine import launch
-from rewho.train.optim import build_optimizer
+from rewho.training.engine import launch
+from rewho.training.optim import build_optimizer
 from timed_run import Plan, Times, in_turns, time_command
 
 RENDERED = 128

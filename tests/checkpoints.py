@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from rewho.core.artifact import MANIFEST
-from rewho.train.checkpoint import STATE
+from rewho.training.checkpoint import STATE
 
 # Each kind of damage, and what the warning about it must say.
 DAMAGES = {

@@ -9,7 +9,7 @@ from rewho.core.check import UserError
 from rewho.core.settings import ContrastSettings, ModelSettings, OptimizerSettings
 from rewho.models.single_view import SingleViewModel
 from rewho.pipeline.contrasting import ContrastBatch, ContrastTask, judge
-from rewho.train.optim import build_optimizer
+from rewho.training.optim import build_optimizer
 
 SIZE = (64, 32)
 SMALL = {"queue": 16, "projection": 8, "norm_group": 2}

@@ -14,7 +14,7 @@ from rewho.models.factorization import Factorization
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel
 from rewho.pipeline.distilling import DistillBatch, DistillTask
-from rewho.train.engine import launch
+from rewho.training.engine import launch
 
 WIDTHS = {"holistic": 16, "up1": 8, "dn1": 8}
 IMAGES = 16

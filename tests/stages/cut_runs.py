@@ -7,8 +7,8 @@ import torch
 
 from checkpoints import same
 from rewho.core.artifact import MANIFEST, STARTED
-from rewho.train.checkpoint import STATE, load_checkpoint, save_checkpoint
-from rewho.train.log import LOG
+from rewho.training.checkpoint import STATE, load_checkpoint, save_checkpoint
+from rewho.training.log import LOG
 
 # What a stage writes when its training has ended.
 LEFT_AT_THE_END = (

@@ -30,7 +30,7 @@ from rewho.core.settings import (
 )
 from rewho.data.representations import array_file
 from rewho.stages import distill, represent, train
-from rewho.train.log import read_log
+from rewho.training.log import read_log
 
 STEPS, MANY_STEPS = 6, 40
 KEEP_ALL = CheckpointSettings(every_steps=1, keep=MANY_STEPS)

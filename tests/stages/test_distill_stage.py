@@ -37,8 +37,8 @@ from rewho.models.weights import CLASSIFIER, load_classifier, load_model
 from rewho.pipeline.embedding import load
 from rewho.pipeline.training import training_part
 from rewho.stages import distill, represent, teachers, train
-from rewho.train.checkpoint import load_checkpoint
-from rewho.train.log import read_log
+from rewho.training.checkpoint import load_checkpoint
+from rewho.training.log import read_log
 
 
 @pytest.fixture(scope="session")

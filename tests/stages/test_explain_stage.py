@@ -31,8 +31,8 @@ from rewho.pipeline.attention import open_onlooker
 from rewho.pipeline.embedding import view_of
 from rewho.pipeline.snapshot import open_snapshot
 from rewho.stages import distill, evaluate, explain, pretrain, train
-from rewho.train.checkpoint import STATE
-from rewho.train.log import LOG
+from rewho.training.checkpoint import STATE
+from rewho.training.log import LOG
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from torch._dynamo.utils import counters
 
 from rewho.core.settings import ContrastSettings, EngineSettings
 from rewho.stages import pretrain
-from rewho.train.log import read_log
+from rewho.training.log import read_log
 
 CPU = EngineSettings("cpu", precision="32")
 

@@ -22,7 +22,7 @@ from rewho.core.settings import PretrainPictureSettings, PretrainSettings
 from rewho.pipeline.contrasting import ContrastTask
 from rewho.stages import pretrain
 from rewho.stages.pretrain import QUEUE_FILLS
-from rewho.train.checkpoint import load_checkpoint, save_checkpoint
+from rewho.training.checkpoint import load_checkpoint, save_checkpoint
 
 STEPS, WITHIN = 6, 4  # steps of the run, and one within its second epoch
 NETWORKS = ("encoder.backbone.", "key_encoder.backbone.")
@@ -95,7 +95,7 @@ def test_a_resume_that_lost_what_the_loop_keeps_is_noticed(start, whole, tmp_pat
 
 def test_no_part_of_the_state_is_left_out_above(whole):
     others = {f"state.{part}" for part, _, _ in KEPT}
-    # The scaler holds nothing in float32; tests/train/test_resume.py cuts a run in which it does.
+    # The scaler holds nothing in float32; tests/training/test_resume.py cuts a run in which it does.
     assert last(whole).keys() == {"parameters", "buffers", "optimizer", "scaler", "precision"} | others
 
 

@@ -37,8 +37,8 @@ from rewho.models.weights import ModelCard, load_model, read_card
 from rewho.pipeline.contrasting import judge
 from rewho.pipeline.embedding import load
 from rewho.stages import pretrain, train
-from rewho.train.checkpoint import load_checkpoint
-from rewho.train.log import read_log
+from rewho.training.checkpoint import load_checkpoint
+from rewho.training.log import read_log
 
 ENCODER = ModelSettings(backbone="test_resnet", pooling="gap", head="none", pretrained="none", input_size=(64, 32))
 

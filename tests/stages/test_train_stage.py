@@ -19,7 +19,7 @@ from rewho.core.check import UserError
 from rewho.core.settings import AugmentSettings, DataSettings, SamplerSettings
 from rewho.models.weights import load_model
 from rewho.stages import train
-from rewho.train.log import read_log
+from rewho.training.log import read_log
 
 
 def test_the_model_folder_is_complete(model, people):

@@ -20,7 +20,7 @@ from rewho.models.weights import CARD, TENSORS
 from rewho.pipeline.embedding import Embedder, embedder, load, view_of
 from rewho.pipeline.snapshot import open_snapshot
 from rewho.rank.attention_sheet import AttentionRow
-from rewho.train.checkpoint import STATE
+from rewho.training.checkpoint import STATE
 
 OWN_MAP = "f"  # FD's letter for the feature map of the model itself
 AT_ONCE = 16  # pictures in memory

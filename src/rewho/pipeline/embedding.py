@@ -25,7 +25,7 @@ from rewho.data.view_file import read_view
 from rewho.data.views import View, box_of
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import load_model
-from rewho.train.engine import pick_device
+from rewho.training.engine import pick_device
 
 Picture = str | Path | NDArray[np.uint8]
 Item = TypeVar("Item")

@@ -42,7 +42,7 @@ from rewho.data.views import View
 from rewho.models.backbone import fill, read_weights
 from rewho.models.weights import CARD, TENSORS
 from rewho.pipeline.embedding import embed_batches, in_batches, load, view_of
-from rewho.train.engine import pick_device
+from rewho.training.engine import pick_device
 
 TIMM = "timm:"
 HUB = ("hf-hub:", "hf_hub:")  # how timm's names of models on the Hugging Face hub begin

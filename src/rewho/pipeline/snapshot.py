@@ -25,8 +25,8 @@ from rewho.models.initial import ORIGIN, first_model, origin_of, read_origin, te
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import CARD, TENSORS, load_model
 from rewho.pipeline.training import view_of_settings
-from rewho.train.checkpoint import newest_checkpoint, read_checkpoint
-from rewho.train.log import LOG
+from rewho.training.checkpoint import newest_checkpoint, read_checkpoint
+from rewho.training.log import LOG
 
 NETWORK = {"train": "model", "distill": "model", "pretrain": "contrast.encoder"}
 """What the names of the network's tensors begin with, in the checkpoints of each command that trains."""

@@ -31,8 +31,8 @@ from rewho.models.single_view import SingleViewModel
 from rewho.pipeline.embedding import Embedder
 from rewho.pipeline.scoring import rank_table
 from rewho.rank.metrics import evaluate
-from rewho.train.engine import Engine
-from rewho.train.loop import Training
+from rewho.training.engine import Engine
+from rewho.training.loop import Training
 
 # May differ between a run and its continuation: they change where and how fast, not what comes out; what the data and a
 # list hold is in the digest of the data. Of the engine, each checkpoint holds the precision and refuses another.

@@ -45,11 +45,11 @@ from rewho.pipeline.embedding import view_of
 from rewho.pipeline.foreign_teachers import open_teacher
 from rewho.pipeline.teachers import check_one_per_view, find_teachers
 from rewho.pipeline.training import FREE_SETTINGS, Preparation, build_training, claim, decode_part, training_part
-from rewho.train.checkpoint import WHOLE
-from rewho.train.engine import launch
-from rewho.train.log import LOG
-from rewho.train.loop import State, train
-from rewho.train.optim import build_optimizer
+from rewho.training.checkpoint import WHOLE
+from rewho.training.engine import launch
+from rewho.training.log import LOG
+from rewho.training.loop import State, train
+from rewho.training.optim import build_optimizer
 
 # What each setting may be, besides its type and, of numbers, its range.
 CHOICES = {

@@ -26,11 +26,11 @@ from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, save_model
 from rewho.pipeline.contrasting import ContrastPreparation, ContrastTask, watch
 from rewho.pipeline.training import FREE_SETTINGS, check_shares, claim, score, view_of_settings
-from rewho.train.checkpoint import WHOLE, has_checkpoint
-from rewho.train.engine import Engine, launch
-from rewho.train.log import LOG
-from rewho.train.loop import Training, train
-from rewho.train.optim import build_optimizer
+from rewho.training.checkpoint import WHOLE, has_checkpoint
+from rewho.training.engine import Engine, launch
+from rewho.training.log import LOG
+from rewho.training.loop import Training, train
+from rewho.training.optim import build_optimizer
 
 QUEUE_FILLS = 2  # queues' worth of steps in which the loss rises by nature, as random keys give way to real ones
 

@@ -49,11 +49,11 @@ from rewho.pipeline.training import (
     training_part,
     view_of_settings,
 )
-from rewho.train.checkpoint import WHOLE, has_checkpoint
-from rewho.train.engine import launch
-from rewho.train.log import LOG
-from rewho.train.loop import State, train
-from rewho.train.optim import build_optimizer
+from rewho.training.checkpoint import WHOLE, has_checkpoint
+from rewho.training.engine import launch
+from rewho.training.log import LOG
+from rewho.training.loop import State, train
+from rewho.training.optim import build_optimizer
 
 
 class IdentityTask(nn.Module):

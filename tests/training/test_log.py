@@ -3,7 +3,7 @@
 from toy_training import run, settings
 
 from rewho.core.settings import DataSettings
-from rewho.train.log import LOG, RunLog, read_log
+from rewho.training.log import LOG, RunLog, read_log
 
 
 def test_a_line_is_in_the_file_as_soon_as_it_is_written(tmp_path):

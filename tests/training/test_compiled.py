@@ -10,8 +10,8 @@ from torch._dynamo.utils import counters
 from toy_training import IDENTITIES, ToyTask, run, settings
 
 from rewho.core.settings import EngineSettings
-from rewho.train.checkpoint import load_checkpoint
-from rewho.train.log import read_log
+from rewho.training.checkpoint import load_checkpoint
+from rewho.training.log import read_log
 
 
 def losses_of(folder, *, compiled):

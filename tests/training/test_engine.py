@@ -11,7 +11,7 @@ STEPS_OF_MEMORY = """
 import resource
 import torch
 from rewho.core.settings import EngineSettings
-from rewho.train.engine import launch
+from rewho.training.engine import launch
 
 def pages_taken(times):
     '''Make and drop tensors as steps do; return how many pages of memory the process had to be given anew.'''

@@ -19,10 +19,10 @@ from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
 from rewho.core.settings import DataSettings, EngineSettings, SamplerSettings
 from rewho.data.batches import PlanStream, load_batches
-from rewho.train.checkpoint import STATE, load_checkpoint
-from rewho.train.engine import Engine, launch
-from rewho.train.log import LOG
-from rewho.train.loop import train
+from rewho.training.checkpoint import STATE, load_checkpoint
+from rewho.training.engine import Engine, launch
+from rewho.training.log import LOG
+from rewho.training.loop import train
 
 STOPS = sorted(np.random.default_rng(4).permutation(STEPS - 1)[:20].tolist())
 

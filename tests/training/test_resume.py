@@ -18,10 +18,10 @@ from rewho.core.artifact import write_folder
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
 from rewho.core.settings import DataSettings, EngineSettings
-from rewho.train.checkpoint import load_checkpoint, save_checkpoint
-from rewho.train.engine import launch
-from rewho.train.log import LOG, read_log
-from rewho.train.loop import train
+from rewho.training.checkpoint import load_checkpoint, save_checkpoint
+from rewho.training.engine import launch
+from rewho.training.log import LOG, read_log
+from rewho.training.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_stop_request_within_an_evaluation(whole, tmp_path):
 
 
 def test_stop_request_while_saving(whole, tmp_path, monkeypatch):
-    from rewho.train import loop
+    from rewho.training import loop
 
     def stop_and_save(folder, step, parts, keep):
         if step == 15:
@@ -200,7 +200,7 @@ def test_old_checkpoints_are_removed(tmp_path):
 SAVER = """
 import sys, torch
 from pathlib import Path
-from rewho.train.checkpoint import save_checkpoint
+from rewho.training.checkpoint import save_checkpoint
 folder, numbers, first = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 state = {"parameters": {"weight": torch.zeros(numbers)}}
 for step in range(first, 1_000_000):
@@ -244,7 +244,7 @@ def test_full_disk_leaves_the_last_checkpoint(tmp_path):
 import resource, sys, torch
 from pathlib import Path
 from rewho.core.check import UserError
-from rewho.train.checkpoint import save_checkpoint
+from rewho.training.checkpoint import save_checkpoint
 folder = Path(sys.argv[1])
 save_checkpoint(folder, 1, {"weight": torch.zeros(1000)})
 import signal

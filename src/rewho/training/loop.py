@@ -22,10 +22,10 @@ from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import Interrupted, StopRequest, generator
 from rewho.core.settings import LoopSettings
-from rewho.train.checkpoint import load_checkpoint, save_checkpoint
-from rewho.train.engine import Engine
-from rewho.train.log import RunLog
-from rewho.train.optim import gradient_norm, learning_rate, schedule_warnings, set_learning_rate
+from rewho.training.checkpoint import load_checkpoint, save_checkpoint
+from rewho.training.engine import Engine
+from rewho.training.log import RunLog
+from rewho.training.optim import gradient_norm, learning_rate, schedule_warnings, set_learning_rate
 
 SPIKE_WINDOW = 50  # losses that a new one is compared with
 SPIKE_NEEDS = 5  # losses that must be known before one can stand out

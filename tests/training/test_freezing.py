@@ -10,7 +10,7 @@ from toy_training import STEPS, ToyTask, run, settings
 from checkpoints import same
 from rewho.core.check import UserError
 from rewho.core.settings import DataSettings
-from rewho.train.checkpoint import STATE, load_checkpoint
+from rewho.training.checkpoint import STATE, load_checkpoint
 
 THAW = 15
 """The first step, counted from 0, that moves the backbone: 1.5 epochs of 10."""

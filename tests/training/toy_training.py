@@ -17,9 +17,9 @@ from rewho.core.settings import (
     TrainSettings,
 )
 from rewho.data.batches import Batch, PlanStream, load_batches
-from rewho.train.engine import Engine, launch
-from rewho.train.loop import State, Training, train
-from rewho.train.optim import build_optimizer
+from rewho.training.engine import Engine, launch
+from rewho.training.loop import State, Training, train
+from rewho.training.optim import build_optimizer
 
 IMAGES, IDENTITIES, EPOCHS, STEPS = 40, 5, 4, 40
 LABELS = np.arange(IMAGES) % IDENTITIES

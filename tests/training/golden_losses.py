@@ -3,7 +3,7 @@
 Run by test_golden_losses.py in a process whose arithmetic is that of the plainest processor, so that the losses depend
 on PyTorch's version alone. To write down what a new version computes:
 
-    python tests/train/golden_losses.py --record
+    python tests/training/golden_losses.py --record
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def contrast():
 def losses(task, supplied) -> list[str]:
     """Take fifty steps and return the loss of each, exactly."""
     from rewho.core.settings import OptimizerSettings
-    from rewho.train.optim import build_optimizer
+    from rewho.training.optim import build_optimizer
 
     optimizer = build_optimizer(task, [], OptimizerSettings(learning_rate=0.002))
     found = []

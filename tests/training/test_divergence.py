@@ -9,7 +9,7 @@ from toy_training import ToyTask, run, settings
 from checkpoints import same
 from rewho.core.check import UserError
 from rewho.core.settings import CheckpointSettings, DataSettings
-from rewho.train.checkpoint import load_checkpoint
+from rewho.training.checkpoint import load_checkpoint
 
 
 class Spoiled(ToyTask):

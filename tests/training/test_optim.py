@@ -9,7 +9,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from rewho.core.check import UserError
 from rewho.core.settings import OptimizerSettings
-from rewho.train.optim import build_optimizer, gradient_norm, learning_rate, set_learning_rate
+from rewho.training.optim import build_optimizer, gradient_norm, learning_rate, set_learning_rate
 
 
 def test_paper_schedule_halves_every_twenty_epochs():
