@@ -1,5 +1,6 @@
 """Recipes and the command line become settings; every mistake is reported at once, with the nearest name."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,14 @@ def test_every_option_of_every_command_is_explained():
         text = help_text(settings, "command")
         assert all(f"--{name}" in text for name, _ in options_of(settings))
     assert parse(DemoSettings, ["--help"], "demo") is None
+
+
+def test_help_does_not_depend_on_the_indentation_of_docstrings(monkeypatch):
+    """The compiler of Python 3.13 strips it."""
+    before = help_text(TrainSettings, "train")
+    for settings in (value for name, value in vars(all_settings).items() if name.endswith("Settings")):
+        monkeypatch.setattr(settings, "__doc__", inspect.cleandoc(settings.__doc__))
+    assert help_text(TrainSettings, "train") == before
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.stem)

@@ -151,6 +151,15 @@ def test_a_hostile_checkpoint_executes_nothing(tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
+def test_imagenet_weights_are_not_waited_for_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("rewho.models.backbone.reachable", lambda address: False)
+    with pytest.raises(
+        UserError, match=r"(?s)no network, and nothing at .*squeezenet1_1-\w+\.pth.*--model.pretrained FILE"
+    ):
+        load_pretrained(build_backbone("squeezenet1_1"), "squeezenet1_1", "imagenet")
+
+
 @pytest.mark.parametrize("name", ["squeezenet1_0", "squeezenet1_1"])
 def test_imagenet_squeezenet_loads(shared, name):
     backbone = build_backbone(name)

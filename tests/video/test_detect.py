@@ -173,11 +173,17 @@ def test_only_people_of_many_classes_count(tiny_detector: Path) -> None:
     assert {one.box for one in parts} == {one.box for one in everything}
 
 
-def test_models_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_models_that_are_not_there_are_named_without_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's library would look for a network again and again, for a minute and a half."""
     pytest.importorskip("transformers", reason="transformers is an extra")
-    for model in ("somebody/no-such-model", str(tmp_path)):
+    asked: list[object] = []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("rewho.core.network.reachable", lambda address: bool(asked.append(address)))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("a name was looked up"))
+    for model in ("somebody/no-such-model", str(tmp_path), str(tmp_path / "nothing")):
         with pytest.raises(UserError, match="pass its folder"):
             build_detector(DetectorSettings(kind="transformers", model=model))
+    assert asked == ["https://huggingface.co"] * 2, "a folder that is there needs no hub"
 
 
 def test_a_detector_without_people_is_refused() -> None:

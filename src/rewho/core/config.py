@@ -6,8 +6,11 @@ recipe to start from) and `smoke` (settings of a run that ends in a minute). The
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -248,9 +251,9 @@ def help_text(settings: type[Any], command: str, action: str = "", positional: S
         >>> help_text(CropsSettings, "crops", positional=("action", "folders")).splitlines()[1]
         'usage: rewho crops [ACTION] [FOLDERS ...] [--option VALUE ...]'
     """
-    summary = (settings.__doc__ or "").splitlines()[0]
+    summary = _docstring(settings).partition("\n")[0]
     if action:
-        actions = _explanations(settings.__doc__ or "").get("action", "")
+        actions = _explanations(settings).get("action", "")
         does = re.search(rf"\b{re.escape(action)} \(([^)]*)\)", actions)
         command, summary = (f"{command} {action}", does[1]) if does else (command, summary)
         action = action if does else ""
@@ -275,7 +278,7 @@ def help_text(settings: type[Any], command: str, action: str = "", positional: S
 
 
 def _describe(settings: Any, prefix: str = "", action: str = "") -> Iterator[str]:  # noqa: ANN401 - any settings
-    texts = _explanations(type(settings).__doc__ or "")
+    texts = _explanations(type(settings))
     for entry in fields(settings):
         value = getattr(settings, entry.name)
         owners = re.match(r"Of ([\w ]+): ", texts[entry.name])
@@ -290,10 +293,18 @@ def _describe(settings: Any, prefix: str = "", action: str = "") -> Iterator[str
             yield textwrap.fill(texts[entry.name], 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
-def _explanations(docstring: str) -> dict[str, str]:
-    """Return the text of every entry of a docstring's Args section."""
-    section = docstring.partition("Args:")[2]
-    found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, re.MULTILINE)
+def _docstring(settings: type[Any]) -> str:
+    """Return a class's docstring without indentation, which Python 3.13 strips and earlier versions keep."""
+    if sys.flags.optimize < 2:
+        return inspect.cleandoc(settings.__doc__ or "")
+    tree = ast.parse(inspect.getsource(settings)).body[0]  # python -OO drops docstrings
+    return (isinstance(tree, ast.ClassDef) and ast.get_docstring(tree)) or ""
+
+
+def _explanations(settings: type[Any]) -> dict[str, str]:
+    """Return the text of every entry of the Args section of a settings class."""
+    section = _docstring(settings).partition("Args:")[2]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: re.sub(r"\s+", " ", text) for name, text in found}
 
 

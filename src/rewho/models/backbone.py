@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rewho.core.check import UserError, check_choice, nearest
+from rewho.core.network import reachable
 
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -153,10 +154,12 @@ def _download(name: str) -> dict[str, Tensor]:
         )
     from torchvision import models
 
+    known = models.get_model_weights(name).IMAGENET1K_V1
+    kept = Path(torch.hub.get_dir(), "checkpoints", Path(known.url).name)
     try:  # the file names carry the beginning of their sha256, which is compared after the download
-        weights: dict[str, Tensor] = models.get_model_weights(name).IMAGENET1K_V1.get_state_dict(
-            progress=True, check_hash=True, weights_only=True
-        )
+        if not kept.is_file() and not reachable(known.url):
+            raise URLError(f"no network, and nothing at {kept}")
+        weights: dict[str, Tensor] = known.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError) as error:
         raise UserError(
             "--model.pretrained imagenet",

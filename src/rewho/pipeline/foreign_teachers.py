@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 from rewho.core.artifact import digest as digest_of
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_choice
+from rewho.core.network import hub_if_reachable
 from rewho.core.settings import DeviceSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
@@ -250,9 +252,10 @@ def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engi
         hint = f"Did you mean one of {', '.join(near)}?" if near else "See timm's list of models."
         raise UserError("teacher's network", expected="a model that timm knows", got=repr(model_name), fix=hint)
     try:
-        network = timm.create_model(
-            model_name, pretrained=weights is None, num_classes=0, **_timm_size(view, model_name)
-        )
+        with nullcontext() if weights is not None else hub_if_reachable():
+            network = timm.create_model(
+                model_name, pretrained=weights is None, num_classes=0, **_timm_size(view, model_name)
+            )
     except Exception as error:  # hub and network fail in many ways; the cause is kept
         raise UserError(
             f"teacher {name}",

@@ -38,8 +38,10 @@ class Video:
 
         limits = self._limits
         options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+        # Before version 19, which has no such argument, PyAV fails on metadata that is not UTF-8 by default.
+        lenient: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
         # An absolute path cannot be taken for an address such as concat:a|b or http://…
-        self.container = av.open(str(self.path.absolute()), options=options, metadata_errors="replace")
+        self.container = av.open(str(self.path.absolute()), options=options, **lenient)
         claimed = self.container.duration
         self.claimed = claimed / 1e6 if claimed and claimed > 0 else 0.0
         if self.claimed > limits["hours"] * 3600:

@@ -7,6 +7,7 @@ safetensors weights are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
+from rewho.core.network import hub_if_reachable
 from rewho.core.settings import DetectorSettings, PoseSettings
 from rewho.video.boxes import best_first
 from rewho.video.keypoint_rcnn import torch_device
@@ -180,8 +182,9 @@ def load_model(name: str, kind: str, part: str, device: str) -> tuple[Any, Any, 
     open_processor: Callable[..., Any] = transformers.AutoImageProcessor.from_pretrained
     open_model: Callable[..., Any] = getattr(transformers, kind).from_pretrained
     try:
-        processor = open_processor(name, trust_remote_code=False)
-        model = open_model(name, use_safetensors=True, trust_remote_code=False)
+        with nullcontext() if Path(name).is_dir() else hub_if_reachable():
+            processor = open_processor(name, trust_remote_code=False)
+            model = open_model(name, use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise UserError(
             f"{part}.model",
