@@ -75,19 +75,7 @@ def _settings(name: str, arguments: list[str]) -> Any:  # noqa: ANN401 - each co
     from rewho.core.config import parse
 
     command = COMMANDS[name]
-    positional = command.positional.split()
-    if positional:
-        first = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))
-        arguments = _named(positional, arguments[:first]) + arguments[first:]
-    return parse(getattr(settings, command.settings), arguments, name, positional)
-
-
-def _named(options: list[str], values: list[str]) -> list[str]:
-    """Return values without a name behind the options that they are for."""
-    *single, last = options
-    named = [word for pair in zip(single, values, strict=False) for word in (f"--{pair[0]}", pair[1])]
-    rest = values[len(single) :]
-    return [*named, f"--{last}", *rest] if rest else named
+    return parse(getattr(settings, command.settings), arguments, name, command.positional.split())
 
 
 def _run(arguments: list[str]) -> int:

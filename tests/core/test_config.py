@@ -1,6 +1,7 @@
 """Recipes and the command line become settings; every mistake is reported at once, with the nearest name."""
 
 import inspect
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,16 @@ from rewho.cli import COMMANDS
 from rewho.core import settings as all_settings
 from rewho.core.check import UserError
 from rewho.core.config import help_text, normalise, options_of, parse, read_recipe
-from rewho.core.settings import DemoSettings, EvaluateSettings, PretrainSettings, TrainSettings
+from rewho.core.settings import (
+    CompareSettings,
+    CropSettings,
+    CropsSettings,
+    DemoSettings,
+    EmbedSettings,
+    EvaluateSettings,
+    PretrainSettings,
+    TrainSettings,
+)
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -153,3 +163,55 @@ def test_every_recipe_is_a_document_with_a_smoke_variant(recipe):
         assert full.epochs > smoke.epochs == 1
     if kind is TrainSettings:
         assert smoke.model.pretrained == "none"
+
+
+@pytest.mark.parametrize(
+    ("settings", "positional", "words", "expected"),
+    [
+        (CropSettings, ["videos"], "--out x a.mp4 b.mp4", {"out": "x", "videos": ["a.mp4", "b.mp4"]}),
+        (CropSettings, ["videos"], "a.mp4 --out x b.mp4", {"out": "x", "videos": ["a.mp4", "b.mp4"]}),
+        (CropSettings, ["videos"], "--videos a.mp4 --out x b.mp4", {"out": "x", "videos": ["a.mp4", "b.mp4"]}),
+        (CropSettings, ["videos"], "--retry a.mp4", {"retry": "true", "videos": ["a.mp4"]}),
+        (CropSettings, ["videos"], "--retry false a.mp4", {"retry": "false", "videos": ["a.mp4"]}),
+        (
+            CropSettings,
+            ["videos"],
+            "--recipe r.yaml --print_config a.mp4",
+            {"print_config": "true", "videos": ["a.mp4"]},
+        ),
+        (CompareSettings, ["images"], "--model M a.jpg b.jpg", {"model": "M", "images": ["a.jpg", "b.jpg"]}),
+        (CompareSettings, ["images"], "a.jpg --model M b.jpg", {"model": "M", "images": ["a.jpg", "b.jpg"]}),
+        (EmbedSettings, ["folder"], "--out x --model M pictures", {"out": "x", "model": "M", "folder": "pictures"}),
+        (
+            PretrainSettings,
+            ["crops"],
+            "--model.input_size 64 32 a b",
+            {"model.input_size": ["64", "32"], "crops": ["a", "b"]},
+        ),
+        (CropsSettings, ["action", "folders"], "--out x export a b", {"action": "export", "folders": ["a", "b"]}),
+        (CropsSettings, ["action", "folders"], "export --out x a b", {"action": "export", "folders": ["a", "b"]}),
+    ],
+)
+def test_words_without_a_name_may_stand_anywhere(settings, positional, words, expected):
+    pairs = dict(normalise(words.split(), dict(options_of(settings)), positional))
+    given = {
+        name: json.loads(value) if isinstance(expected[name], list) else value
+        for name, value in pairs.items()
+        if name in expected
+    }
+    assert given == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "positional", "words", "says"),
+    [
+        (TrainSettings, [], "--out my runs", r"--out: expected one value, got 'runs' behind it.*\n.*Quote"),
+        (TrainSettings, [], "runs --out x", r"options that begin with --, got 'runs'"),
+        (EmbedSettings, ["folder"], "my pictures", r"--folder: expected one value, got also 'pictures'.*\n.*Quote"),
+        (EmbedSettings, ["folder"], "--folder my pictures", r"--folder: expected one value, got also 'pictures'"),
+        (CropSettings, ["videos"], "a.mp4 --recipe", r"--recipe: expected a value, got none"),
+    ],
+)
+def test_words_too_many_are_refused(settings, positional, words, says):
+    with pytest.raises(UserError, match=says):
+        normalise(words.split(), dict(options_of(settings)), positional)

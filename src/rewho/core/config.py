@@ -130,12 +130,17 @@ def _is(kind: Any, wanted: type) -> bool:  # noqa: ANN401 - a type annotation
     return kind is wanted or get_origin(kind) is wanted or any(item is wanted for item in get_args(kind))
 
 
-def normalise(arguments: Sequence[str], known: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (option, value) pairs: bare flags get the value true, lists take all values that follow.
+def normalise(
+    arguments: Sequence[str], known: Mapping[str, Any], positional: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Return (option, value) pairs: bare flags get the value true, an option takes as many values as its type has.
+
+    Words that are no option's value are for the positional options, wherever they stand.
 
     Args:
         arguments: The command line behind the command's name.
         known: Type of each option.
+        positional: Options that words without a name are for, in order; the last takes all that are left.
 
     Raises:
         UserError: A value without an option, or an option without its value.
@@ -143,36 +148,73 @@ def normalise(arguments: Sequence[str], known: Mapping[str, Any]) -> list[tuple[
     Example:
         >>> normalise(["--data", "a", "b", "--rerank"], {"data": tuple[str, ...], "rerank": bool})
         [('rerank', 'true'), ('data', '["a", "b"]')]
+        >>> normalise(["--out", "x", "a.mp4"], {"out": Path, "videos": tuple[Path, ...]}, ["videos"])
+        [('out', 'x'), ('videos', '["a.mp4"]')]
     """
     pairs: list[tuple[str, str]] = []
-    waiting = list(arguments)
     lists: dict[str, list[str]] = {}
+    bare: list[str] = []
+    last, waiting = "", list(arguments)
     while waiting:
         token = waiting.pop(0)
         if not re.match(r"--[A-Za-z]|-h$", token):
-            raise UserError(
-                "command line", expected="options that begin with --", got=repr(token), fix="See --help for the form."
-            )
+            if not positional:
+                raise _stray(token, last)
+            bare.append(token)
+            continue
         name, equals, value = token.lstrip("-").partition("=")
         name = {"h": "help"}.get(name, name.replace("-", "_"))
-        name = OTHER_NAMES[name] if name not in known and OTHER_NAMES.get(name) in known else name
+        last = name = OTHER_NAMES[name] if name not in known and OTHER_NAMES.get(name) in known else name
+        kind = known.get(name, {"recipe": Path, **dict.fromkeys(EXTRA_OPTIONS[1:], bool)}.get(name))
         values = [value] if equals else []
         while not equals and waiting and not re.match(r"--?[A-Za-z]", waiting[0]):
+            if not _takes(kind, values, waiting[0], bool(positional)):
+                break
             values.append(waiting.pop(0))
-        kind = known.get(name)
         if _is(kind, tuple):
             lists.setdefault(name, []).extend(values)
-        elif len(values) > 1:
-            raise UserError(f"--{name}", expected="one value", got=" ".join(values), fix="Quote it if it has spaces.")
         elif not values and not (kind is bool or kind is None):
             raise UserError(f"--{name}", expected="a value", got="none", fix=f"Pass --{name} VALUE.")
         else:
             pairs.append((name, values[0] if values else "true"))
+    for at, word in enumerate(bare):
+        name = positional[min(at, len(positional) - 1)]
+        if _is(known[name], tuple):
+            lists.setdefault(name, []).append(word)
+        elif name in dict(pairs):
+            raise UserError(f"--{name}", expected="one value", got=f"also {word!r}", fix="Quote it if it has spaces.")
+        else:
+            pairs.append((name, word))
     pairs += [
         (name, values[0] if values[:1] and values[0][:1] == "[" else json.dumps(values))
         for name, values in lists.items()
     ]
     return pairs
+
+
+def _takes(kind: Any, values: Sequence[str], word: str, positional: bool) -> bool:  # noqa: ANN401 - a type annotation
+    """Return whether an option that has these values takes this word too; a command with `positional` ones may.
+
+    Example:
+        >>> _takes(Path, [], "x", True), _takes(Path, ["x"], "y", True), _takes(bool, [], "a.mp4", True)
+        (True, False, False)
+        >>> _takes(tuple[int, ...], ["64"], "32", True), _takes(tuple[int, ...], ["64"], "a.mp4", True)
+        (True, False)
+    """
+    if _is(kind, tuple):  # numbers end at the first word that is none
+        numeric = {int, float} & {item for one in (kind, *get_args(kind)) for item in get_args(one)}
+        return not (values and positional and numeric) or bool(re.fullmatch(r"[-+.\deE]+", word))
+    return not values and not (kind is bool and positional and word.lower() not in ("true", "false", "yes", "no"))
+
+
+def _stray(word: str, option: str) -> UserError:
+    """Return the error for a word that is no option's value, behind an option or behind none."""
+    if option:
+        got = f"{word!r} behind it"
+        return UserError(f"--{option}", expected="one value", got=got, fix="Quote it if it has spaces.")
+    return UserError(
+        "command line", expected="options that begin with --", got=repr(word), fix="See --help for the form."
+    )
 
 
 def parse(
@@ -184,13 +226,13 @@ def parse(
         settings: The settings class to fill.
         arguments: The command line behind the command's name.
         command: The command's name, for messages.
-        positional: Options that values without a name are for, for help.
+        positional: Options that words without a name are for, in order.
 
     Raises:
         UserError: Unknown names, or numbers out of their ranges (all at once), or values of the wrong kind.
     """
     known = dict(options_of(settings))
-    given = normalise(arguments, known)
+    given = normalise(arguments, known, positional)
     extra = {name: value for name, value in given if name in EXTRA_OPTIONS and name not in known}
     if "help" in extra:
         print(help_text(settings, command, dict(given).get("action", ""), positional))  # noqa: T201 - what was asked for

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rewho.core.runtime import is_main_process
 
@@ -72,14 +73,13 @@ class Progress:
     def __init__(self, what: str, total: int, done: int = 0, unit: str = "items") -> None:
         self.what, self.total, self.done, self.unit = what, total, done, unit
         self._began, self._at_start, self._said = time.monotonic(), done, time.monotonic()
-        self._bar = _bar(what, total, done, unit) if sys.stderr.isatty() else None
+        self._bar = _Bar(what, total, done, unit) if sys.stderr.isatty() and is_main_process() else None
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more items; `note` is shown behind the rate."""
         self.done += count
         if self._bar is not None:
-            shown = f"{pace(self._rate(), self.unit)}  {note}"
-            self._bar.update(self._bar.task_ids[0], completed=self.done, note=shown)
+            self._bar.show(self.done, f"{pace(self._rate(), self.unit)}  {note}")
         elif time.monotonic() - self._said >= PLAIN_LINE_EVERY:
             self._said = time.monotonic()
             say(self.line(note))
@@ -116,7 +116,7 @@ class Progress:
     def close(self, note: str = "") -> None:
         """End with a last line; nothing is said about work of under a second."""
         if self._bar is not None:
-            self._bar.stop()
+            self._bar.close()
             self._bar = None
         elapsed, count = time.monotonic() - self._began, self.done - self._at_start
         if elapsed >= 1:
@@ -124,23 +124,52 @@ class Progress:
             say(f"{text}, {note}" if note else text)
 
 
-def _bar(what: str, total: int, done: int, unit: str) -> rich.progress.Progress:
-    """Start a live bar on the terminal."""
+class _Bar:
+    """One line of the live display, which all open bars share: two displays would overwrite each other's lines."""
+
+    _display: ClassVar[rich.progress.Progress | None] = None
+
+    def __init__(self, what: str, total: int, done: int, unit: str) -> None:
+        if _Bar._display is None:
+            _Bar._display = _live_display()
+        self._task = _Bar._display.add_task(what, total=total, completed=done, unit=unit, note="")
+
+    def show(self, done: int, note: str) -> None:
+        if _Bar._display is not None:
+            _Bar._display.update(self._task, completed=done, note=note)
+
+    def close(self) -> None:
+        """Remove the line, and with the last one the display."""
+        if _Bar._display is not None:
+            _Bar._display.remove_task(self._task)
+            if not _Bar._display.task_ids:
+                _Bar.stop()
+
+    @staticmethod
+    def stop() -> None:
+        """End the display, which shows the cursor again."""
+        if _Bar._display is not None:
+            _Bar._display.stop()
+            _Bar._display = None
+
+
+def _live_display() -> rich.progress.Progress:
+    """Start the live display on the terminal; it ends with the process at the latest."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn("{task.fields[unit]}", markup=False),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    bar.add_task(what, total=total, completed=done, note="")
-    bar.start()
-    return bar
+    display = Progress(*columns, console=Console(stderr=True), transient=True)
+    display.start()
+    atexit.register(_Bar.stop)
+    return display
 
 
 def track(items: Iterable[Item], what: str, total: int, unit: str = "items") -> Iterator[Item]:
