@@ -6,7 +6,7 @@ One run measures, on the same queries and gallery,
 * hidden: faces hidden by our own code in queries and gallery, with key points that a pose model finds in each picture;
 * band: the same without key points, when the upper quarter is hidden over its full width.
 
-The model has been trained on plain pictures. Costs come with a 95 % interval over queries, drawn in pairs. With
+The model has been trained on plain pictures. Costs come with a 95 % interval over people. With
 `--people` only some people of the test part are taken, drawn at random; scores are then higher than on the whole,
 because the gallery is smaller, so compare them within the run only.
 
@@ -112,11 +112,11 @@ def main() -> None:
     people = len(np.unique(query.person_ids))
     print(f"{people} people, {len(query)} queries, {len(gallery)} pictures in the gallery")
     print(f"key points show a head in {versions.by_points} of {versions.pictures} pictures")
-    before = scores["plain"].per_query.ap_rectangular
+    before, people = scores["plain"].per_query.ap_rectangular, scores["plain"].per_query.person_ids
     for name, found in scores.items():
         told = f"{name:7} mAP {100 * found.mAP_rectangular:.2f} (rectangular), rank-1 {100 * found.rank(1):.2f}"
         if name != "plain":
-            gain, low, high = (100 * value for value in gain_interval(before, found.per_query.ap_rectangular))
+            gain, low, high = (100 * value for value in gain_interval(before, found.per_query.ap_rectangular, people))
             told += f"; cost {-gain:.2f} points of mAP ({-high:.2f} to {-low:.2f})"
         print(told)
     print(f"a cost of at most {ALLOWED} points is wanted")

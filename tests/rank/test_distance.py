@@ -58,6 +58,49 @@ def test_both_precisions_agree_to_float32(precision):
     np.testing.assert_allclose(found, distances(query, gallery), atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("offset", "spread"), [(0, 1), (1e3, 0.1), (1e5, 1), (-1e6, 100)])
+def test_squared_distances_of_long_vectors_keep_their_order(offset, spread, dtype):
+    random = np.random.default_rng(0)
+    query, gallery = ((offset + spread * random.normal(size=(n, 64))).astype(dtype) for n in (20, 200))
+    exact = np.square(query[:, None].astype(float) - gallery[None]).sum(axis=2)
+    for precision in ("float64", "float32"):
+        found = EmbeddingDistances(query, gallery, "squared_euclidean", precision).block(np.arange(20))
+        assert (np.argsort(found, axis=1) == np.argsort(exact, axis=1)).all()
+        np.testing.assert_allclose(found, exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "squared_euclidean"])
+def test_near_copies_of_long_vectors_in_all_directions_keep_their_order(metric):
+    random = np.random.default_rng(1)
+    query = random.normal(size=(30, 64))
+    query *= 1000 / np.linalg.norm(query, axis=1, keepdims=True)
+    gallery = np.repeat(query, 10, axis=0) + 0.1 * random.normal(size=(300, 64))
+    first, second = (query, gallery) if metric == "squared_euclidean" else map(unit_vectors, (query, gallery))
+    exact = np.square(first[:, None] - second[None]).sum(axis=2)
+    found = distances(query, gallery, metric)
+    assert (np.argsort(found, axis=1)[:, :10] == np.argsort(exact, axis=1)[:, :10]).all()
+    copies = distances(query, np.concatenate([query, gallery, query]), metric)
+    assert (copies[:, :30] == copies[:, 330:]).all()
+    assert (np.diag(copies) == 0).all()
+
+
+def test_lengths_whose_squares_leave_float64_are_no_zero_vectors():
+    tiny_and_huge = np.array([[3e-200, 4e-200], [3e200, 4e200], [3e-320, 4e-320]])
+    np.testing.assert_allclose(unit_vectors(tiny_and_huge), [[0.6, 0.8]] * 3, atol=1e-3)
+    np.testing.assert_allclose(distances(tiny_and_huge[:2], np.array([[0.0, 1.0]])), 0.2, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-20, 1e200])
+def test_squared_distances_that_float32_cannot_hold_are_refused(size):
+    with pytest.raises(UserError, match="Multiply all embeddings by one number"):
+        distances(np.array([[size, 0]]), np.array([[0, size]]), "squared_euclidean")
+
+
+def test_the_zero_vector_has_squared_distances():
+    assert distances(np.array([[3.0, 4.0]]), np.zeros((1, 2)), "squared_euclidean").tolist() == [[25]]
+
+
 def test_blocks_are_fresh():
     source = EmbeddingDistances(np.eye(2), np.eye(2))
     source.block(np.arange(2))[:] = 7

@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from rewho.core.check import UserError
+from rewho.rank.interval import bootstrap_interval
 from rewho.rank.labels import ImageLabels
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
@@ -269,7 +270,7 @@ def test_blocks_and_threads_change_nothing(monkeypatch):
     )
 
 
-def test_intervals_hold_the_scores_and_whole_people_can_be_resampled():
+def test_intervals_hold_the_scores_and_resample_people():
     random = np.random.default_rng(8)
     query, gallery = labels(np.repeat(np.arange(20), 10)), labels(np.repeat(np.arange(20), 5))
     centres, scatter = random.normal(size=(20, 8)), np.repeat([0.1, 2.0], 10)[:, None]  # easy and hard people
@@ -278,12 +279,24 @@ def test_intervals_hold_the_scores_and_whole_people_can_be_resampled():
         return centres[people] + scatter[people] * random.normal(size=(len(people), 8))
 
     ranking = Ranking.from_embeddings(embed(query.person_ids), query, embed(gallery.person_ids), gallery)
-    by_query, by_person = evaluate(ranking), evaluate(ranking, resample_people=True)
-    for name, value in (("rank_1", by_query.rank(1)), ("mAP_rectangular", by_query.mAP_rectangular)):
-        (low, high), (low_people, high_people) = by_query.intervals[name], by_person.intervals[name]
+    scores = evaluate(ranking)
+    for name, value in (("rank_1", scores.rank(1)), ("mAP_rectangular", scores.mAP_rectangular)):
+        low, high = scores.intervals[name]
+        column = scores.per_query.rank_1 if name == "rank_1" else scores.per_query.ap_rectangular
+        single = np.diff(bootstrap_interval(column[:, None], np.arange(200)), axis=0)[0, 0]
         assert 0 <= low < value < high <= 1
-        assert high_people - low_people > 1.5 * (high - low)
+        assert high - low > 1.5 * single
+    assert scores.people == 20
+    assert "(95 % over 20 people: " in scores.line()
     assert evaluate(ranking, resamples=0).intervals == {}
+
+
+def test_one_person_has_no_interval_and_a_line_says_so():
+    query, gallery = labels([7, 7, 8]), labels([7, 9])
+    scores = evaluate(Ranking.from_distances(np.array([[0.1, 0.2], [0.2, 0.1], [0.1, 0.1]]), query, gallery))
+    assert (scores.people, scores.intervals) == (1, {})
+    assert "mAP 75.00 rectangular (one person, so no interval), " in scores.line()
+    assert scores.line().endswith("; 2 queries, 1 without a match")
 
 
 def test_the_dictionary_is_json():

@@ -135,6 +135,15 @@ def test_the_page_is_self_contained(tmp_path):
     assert "default-src 'none'" in policy["content"]
 
 
+def test_the_number_of_people_stands_beside_every_interval():
+    words = Outline(page(report(quick("student", scores=[Score("Rank-1", 0.5, 0.4, 0.6)], people=12)))).text
+    assert "40.0 – 60.0 (95 %, 12 people)" in words
+    assert "of 12 people against" in words
+    alone = Outline(page(report(quick("student", scores=[Score("Rank-1", 0.5)], people=1)))).text
+    assert "of 1 person against" in alone
+    assert "There is no interval: it takes two people or more." in alone
+
+
 def test_the_page_says_what_was_given():
     words = Outline(page(report(made_with={"Command": "rewho evaluate"}, settings={"engine": {"device": "cpu"}}))).text
     for expected in (

@@ -114,6 +114,53 @@ def test_squared_euclidean_distances_are_reranked_as_such():
     assert rerank(same).description.startswith("squared euclidean + k-reciprocal(")
 
 
+def test_reranked_squared_distances_of_long_vectors_do_not_change_with_a_shift():
+    ranking = random_ranking(20, 150)
+    moved = [
+        Ranking.from_embeddings(
+            ranking.source.query + shift,
+            ranking.query,
+            ranking.source.gallery + shift,
+            ranking.gallery,
+            "squared_euclidean",
+        )
+        for shift in (0, 1e4)
+    ]
+    near, far = (distances_of(rerank(one)) for one in moved)
+    np.testing.assert_allclose(near, far, atol=2e-6)
+
+
+def pool(people=40, images=6):
+    """Every image is a query and in the gallery; names say so."""
+    random = np.random.default_rng(0)
+    of = np.repeat(np.arange(people), images)
+    embeddings = random.normal(size=(people, 16))[of] + 0.9 * random.normal(size=(len(of), 16))
+    labels = ImageLabels(of, None, tuple(f"{number}.jpg" for number in range(len(of))))
+    return embeddings, labels
+
+
+@pytest.mark.parametrize("metric", ["cosine", "squared_euclidean"])
+def test_a_pool_is_reranked_with_each_image_once(metric):
+    embeddings, labels = pool()
+    ranking = Ranking.from_embeddings(embeddings, labels, embeddings, labels, metric)
+    found = rerank(ranking, k1=8, k2=3)
+    assert found.source.jaccard._rows.shape == (240, 240)
+    assert evaluate(found).mAP_rectangular > evaluate(ranking).mAP_rectangular + 0.07
+
+
+def test_a_query_among_the_gallery_counts_once_wherever_it_stands():
+    embeddings, labels = pool()
+    ranking = Ranking.from_embeddings(embeddings, labels, embeddings, labels)
+    everything = distances_of(rerank(ranking, k1=8, k2=3))
+    rows = np.array([200, 3, 77])
+    few = ImageLabels(labels.person_ids[rows], None, tuple(labels.names[row] for row in rows))
+    part = rerank(Ranking.from_embeddings(embeddings[rows], few, embeddings, labels), k1=8, k2=3)
+    np.testing.assert_allclose(distances_of(part), everything[rows], atol=1e-6)
+    new = ImageLabels(few.person_ids, None, ("a.jpg", few.names[1], "c.jpg"))
+    mixed = rerank(Ranking.from_embeddings(embeddings[rows], new, embeddings, labels), k1=8, k2=3)
+    assert mixed.source.jaccard._rows.shape == (3, 242)
+
+
 def test_reranking_helps_on_clustered_people():
     ranking = random_ranking(100, 600, people=30)
     assert evaluate(rerank(ranking)).mAP_rectangular > evaluate(ranking).mAP_rectangular + 0.02

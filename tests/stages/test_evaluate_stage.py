@@ -47,6 +47,10 @@ def test_it_leaves_everything_a_reader_wants(report, people):
     assert "://" not in page and "rectangular" in page and "trapezoid" in page
     rows = list(csv.DictReader((folder / "per_query.csv").open()))
     assert len(rows) == len(list((people / "query").iterdir()))
+    cameras = {file.name.split("_")[1][:2] for file in (people / "query").iterdir()}
+    assert {row["camera"] for row in rows} == cameras
+    (result,) = json.loads((folder / "metrics.json").read_text())["results"]
+    assert {pair["query_camera"] for pair in result["rankings"][0]["camera_pairs"]} <= cameras
 
 
 def test_the_figures_are_those_of_the_library(report, model, people):
@@ -58,6 +62,8 @@ def test_the_figures_are_those_of_the_library(report, model, people):
     assert "k1=4" in reranked["description"]
     low, high = plain["intervals"]["mAP_rectangular"]
     assert low <= plain["mAP_rectangular"] <= high
+    assert plain["people"] == scores.people > 1
+    assert f"(95 %, {scores.people} people)" in report.read_text()
     assert plain["valid_queries"] + plain["not_in_gallery"] + plain["only_left_out"] == plain["queries"]
     assert result["single_gallery_shot"]
     trained = json.loads((model / "model.json").read_text())["metrics"]["rendered-people"]

@@ -111,13 +111,16 @@ def whole_share(count: int, share: float) -> int:
     return int(count * Fraction(repr(float(share))))
 
 
-def check_embeddings(what: str, embeddings: NDArray[Any], names: Sequence[str] | None = None) -> NDArray[Any]:
+def check_embeddings(
+    what: str, embeddings: NDArray[Any], names: Sequence[str] | None = None, *, zero: bool = False
+) -> NDArray[Any]:
     """Return [N, D] embeddings whose every row can be ranked: finite, and not the zero vector.
 
     Args:
         what: Which embeddings these are, for the message.
         embeddings: Array of shape [N, D], floating point.
         names: N image names; the message names the first bad image.
+        zero: Accept the zero vector, which has distances but no direction.
 
     Raises:
         UserError: Not two-dimensional, not floating point, or a row holds NaN, infinity, or only zeros.
@@ -136,12 +139,12 @@ def check_embeddings(what: str, embeddings: NDArray[Any], names: Sequence[str] |
             got=f"{embeddings.dtype} of shape {list(embeddings.shape)}",
             fix="Pass one vector per image.",
         )
-    squared = np.einsum("nd,nd->n", embeddings, embeddings, dtype=np.float64)
-    bad = np.flatnonzero(~np.isfinite(squared) | (squared == 0))
+    empty = ~embeddings.any(axis=1)
+    bad = np.flatnonzero((empty & (not zero)) | ~np.isfinite(embeddings).all(axis=1))
     if bad.size:
         row = int(bad[0])
         name = names[row] if names is not None else f"row {row}"
-        kind = "the zero vector" if squared[row] == 0 else "NaN or infinity"
+        kind = "the zero vector" if empty[row] else "NaN or infinity"
         raise UserError(
             f"{what} embedding of {name}",
             expected="finite numbers, not all zero",

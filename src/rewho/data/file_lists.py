@@ -203,7 +203,7 @@ def read_text(file: Path) -> str:
 
 
 def make_table(name: str, root: Path, rows: Sequence[Row], notes: Sequence[str] = ()) -> ImageTable:
-    """Return the table of `rows`, in their order."""
+    """Return the table of `rows`, in their order; camera 0 is called c1, as the file names of benchmarks do."""
     return ImageTable(
         name=name,
         root=root,
@@ -211,6 +211,7 @@ def make_table(name: str, root: Path, rows: Sequence[Row], notes: Sequence[str] 
         person_ids=np.array([row.person for row in rows], np.int64),
         camera_ids=np.array([row.camera for row in rows], np.int64),
         splits=tuple(row.split for row in rows),
+        camera_names=tuple(f"c{camera + 1}" for camera in range(max((row.camera for row in rows), default=-1) + 1)),
         notes=tuple(notes),
     )
 

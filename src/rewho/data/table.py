@@ -168,6 +168,12 @@ class ImageTable:
             return {JUNK: "junk", DISTRACTOR: "distractor"}[person_id]
         return self.person_names[person_id] if self.person_names else str(person_id)
 
+    def camera_name(self, camera_id: int) -> str:
+        """Return what the data set calls a camera: its name there, or its number; nothing where it is unknown."""
+        if camera_id == UNKNOWN_CAMERA:
+            return ""
+        return self.camera_names[camera_id] if self.camera_names else str(camera_id)
+
     def digest(self) -> str:
         """Return the sha256 (hex) over all rows; another order is another digest, another root or name is not.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rewho.core.runtime import generator
 from rewho.data.pictures import decode
-from rewho.data.table import UNKNOWN_CAMERA, ImageTable
+from rewho.data.table import ImageTable
 from rewho.pipeline.scoring import query_and_gallery
 from rewho.rank.attention_sheet import AttentionRow
 from rewho.rank.rank_sheet import SheetCell, SheetRow, Verdict
@@ -57,6 +57,7 @@ def build_section(
         data=data,
         scores=_headline(scores),
         queries=scores.valid_queries,
+        people=scores.people,
         gallery=len(ranking.kept),
         dropped={
             "their person is not in the gallery": scores.not_in_gallery,
@@ -99,7 +100,7 @@ def _per_query(query: ImageTable, scores: Scores) -> dict[str, Sequence[object]]
     return {
         "query": query.paths,
         "person": [query.person_name(int(person)) for person in query.person_ids],
-        "camera": query.camera_ids.tolist(),
+        "camera": [query.camera_name(int(camera)) for camera in query.camera_ids],
         "has_match": per_query.valid.tolist(),
         "first_match_rank": per_query.first_match.tolist(),
         "ap_rectangular": per_query.ap_rectangular.tolist(),
@@ -118,11 +119,8 @@ def _cameras(scores: Scores, table: ImageTable) -> CameraPairs | None:
     for pair in scores.camera_pairs:
         place = rows.index(pair.query_camera), columns.index(pair.gallery_camera)
         values[place], queries[place] = pair.mAP_rectangular, pair.valid_queries
-    return CameraPairs([_camera(number) for number in rows], [_camera(number) for number in columns], values, queries)
-
-
-def _camera(number: int) -> str:
-    return "" if number == UNKNOWN_CAMERA else f"c{number + 1}"
+    names, others = ([table.camera_name(number) for number in numbers] for numbers in (rows, columns))
+    return CameraPairs(names, others, values, queries)
 
 
 def _sampled_distances(
@@ -158,7 +156,7 @@ def _rows(
                 image=decode(query.file(row)),
                 name=query.paths[row],
                 person=query.person_name(int(query.person_ids[row])),
-                camera=_camera(int(query.camera_ids[row])),
+                camera=query.camera_name(int(query.camera_ids[row])),
                 cells=cells,
                 note=f"AP {100 * scores.per_query.ap_rectangular[row]:.1f} %",
             )

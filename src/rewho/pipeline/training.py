@@ -311,14 +311,10 @@ def score(
 
     model.eval()
     try:
-        scores = evaluate(rank_table(Embedder(model, {}, device), table, done=done), resamples=0)
+        scores = evaluate(rank_table(Embedder(model, {}, device), table, done=done))
     finally:
         progress.close()
-    say(
-        f"{what} {table.name}: Rank-1 {100 * scores.rank(1):.2f}, mAP {100 * scores.mAP_rectangular:.2f} rectangular, "
-        f"{100 * scores.mAP_trapezoid:.2f} trapezoid, mINP {100 * scores.mINP:.2f}; {scores.valid_queries:,} queries, "
-        f"{queries - scores.valid_queries:,} without a match, {gallery:,} in the gallery"
-    )
+    say(f"{what} {table.name}: {scores.line()}, {gallery:,} in the gallery")
     return {
         "rank_1": scores.rank(1),
         "mAP": scores.mAP_rectangular,

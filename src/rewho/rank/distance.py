@@ -1,8 +1,9 @@
 """Distances between embeddings, made a block of rows at a time.
 
-What is unusual: dot products are summed in float64 and rounded once to float32. A float32 matrix product gives the same
-pair of vectors results that differ in the last bit, depending on where in the matrix the pair stands; two images with
-equal embeddings would then be ranked by their place in the gallery, and shuffling the gallery would change the score.
+What is unusual: distances are computed in float64, subtractions included, and rounded once to float32. A matrix product
+gives the same pair of vectors results that differ in the last bit, depending on where in the matrix the pair stands;
+two images with equal embeddings would then be ranked by their place in the gallery, and shuffling the gallery would
+change the score. So distances are first rounded to multiples of `GRID`, which hides these bits where they show: near 0.
 
 Letters: Q queries, G gallery, D embedding, B rows of a block.
 """
@@ -20,6 +21,8 @@ from rewho.core.check import UserError, check_choice, check_embeddings
 
 METRICS = ("cosine", "squared_euclidean")
 PRECISIONS = ("float64", "float32")
+GRID = 2.0**-43
+"""Step of distances, relative to the largest possible: above the error of products, far below what float32 shows."""
 
 
 class DistanceSource(Protocol):
@@ -36,7 +39,7 @@ class DistanceSource(Protocol):
 
 
 def unit_vectors(embeddings: NDArray[Any], dtype: str = "float64") -> NDArray[Any]:
-    """Return [N, D] embeddings scaled to length 1; lengths are always computed in float64.
+    """Return [N, D] embeddings scaled to length 1; lengths are always computed in float64, tiny and huge ones too.
 
     Args:
         embeddings: Floating-point array [N, D] without zero vectors.
@@ -47,7 +50,12 @@ def unit_vectors(embeddings: NDArray[Any], dtype: str = "float64") -> NDArray[An
         [[0.6, 0.8]]
     """
     exact = embeddings.astype(np.float64)
-    exact /= np.sqrt(np.einsum("nd,nd->n", exact, exact))[:, None]
+    squared = np.einsum("nd,nd->n", exact, exact)
+    extreme = ~((squared > 1e-200) & (squared < 1e200))  # squares of float64 numbers may overflow or vanish
+    if extreme.any():
+        exact[extreme] /= np.abs(exact[extreme]).max(axis=1, keepdims=True)
+        squared = np.einsum("nd,nd->n", exact, exact)
+    exact /= np.sqrt(squared)[:, None]
     return exact.astype(dtype, copy=False)
 
 
@@ -57,18 +65,20 @@ class EmbeddingDistances:
 
     Args:
         query: Query embeddings [Q, D], any floating-point type. Kept as `precision`, at length 1 where the metric is
-            cosine.
+            cosine, else with the gallery's mean subtracted, which changes no distance and keeps more of its digits.
         gallery: Gallery embeddings [G + J, D]; without junk there are G = all of them.
         metric: cosine (1 - cos, from 0 to 2; vectors of any length) or squared_euclidean (>= 0).
-        precision: In which type dot products are summed: float64, or float32, which takes half the time and memory
-            but ranks images with equal embeddings by where they stand, see the top of this file.
+        precision: In which type cosines are summed: float64, or float32, which takes half the time and memory but
+            ranks images with equal embeddings by where they stand, see the top of this file. Squared distances are
+            differences of large numbers and always float64.
         junk: bool [G + J], True for the J gallery images that are not ranked. They are kept as `bystanders`, because
             re-ranking may count them as neighbours. None means none.
         query_names: Names of the query images, for messages only.
         gallery_names: Names of the gallery images, for messages only.
 
     Raises:
-        UserError: An embedding is NaN, infinite or zero; lengths D differ; an unknown metric or precision.
+        UserError: An embedding is NaN, infinite or, for cosine, zero; dimensions D differ; an unknown metric or
+            precision; squared distances too large or too small for float32.
 
     Example:
         >>> source = EmbeddingDistances(np.array([[1.0, 0.0]]), np.array([[5.0, 0.0], [0.0, 1.0], [-2.0, 0.0]]))
@@ -84,7 +94,8 @@ class EmbeddingDistances:
     query_names: InitVar[Sequence[str] | None] = None
     gallery_names: InitVar[Sequence[str] | None] = None
     bystanders: NDArray[Any] = field(init=False)
-    _squared: tuple[NDArray[np.float32], NDArray[np.float32]] | None = field(init=False, repr=False, default=None)
+    _squared: tuple[NDArray[np.float64], NDArray[np.float64]] | None = field(init=False, repr=False, default=None)
+    _grid: float = field(init=False, repr=False, default=2.0**52 * GRID)
 
     def __post_init__(
         self,
@@ -94,8 +105,9 @@ class EmbeddingDistances:
     ) -> None:
         check_choice("metric", self.metric, METRICS)
         check_choice("precision", self.precision, PRECISIONS)
-        query = check_embeddings("query", np.asarray(self.query), query_names)
-        everyone = check_embeddings("gallery", np.asarray(self.gallery), gallery_names)
+        zero = self.metric != "cosine"
+        query = check_embeddings("query", np.asarray(self.query), query_names, zero=zero)
+        everyone = check_embeddings("gallery", np.asarray(self.gallery), gallery_names, zero=zero)
         if query.shape[1] != everyone.shape[1]:
             raise UserError(
                 "gallery embeddings",
@@ -104,11 +116,14 @@ class EmbeddingDistances:
                 fix="Embed both sets with the same model.",
             )
         ranked, bystanders = (everyone, everyone[:0]) if junk is None else (everyone[~junk], everyone[junk])
+        centre = None if self.metric == "cosine" else _centre(everyone)
         for name, given in (("query", query), ("gallery", ranked), ("bystanders", bystanders)):
-            prepared = unit_vectors(given, self.precision) if self.metric == "cosine" else given.astype(self.precision)
+            prepared = unit_vectors(given, self.precision) if centre is None else given.astype(np.float64) - centre
             object.__setattr__(self, name, prepared)
-        if self.metric == "squared_euclidean":
-            object.__setattr__(self, "_squared", (_squared_lengths(self.query), _squared_lengths(self.gallery)))
+        if centre is not None:
+            squared = [np.einsum("nd,nd->n", part, part) for part in (self.query, self.gallery)]
+            object.__setattr__(self, "_squared", tuple(squared))
+            object.__setattr__(self, "_grid", 2.0**52 * GRID * _largest_squared(*squared))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -117,14 +132,21 @@ class EmbeddingDistances:
 
     def block(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the distances of the queries `rows`, [B, G], as a fresh array."""
-        products: NDArray[np.float32] = (self.query[rows] @ self.gallery.T).astype(np.float32, copy=False)
-        # All that follows is done for each entry by itself, so equal pairs stay equal.
+        distances: NDArray[np.float32] = np.empty((len(rows), len(self.gallery)), np.float32)
         if self._squared is None:
-            return np.subtract(np.float32(1), products, out=products)
-        products *= np.float32(-2)
-        products += self._squared[0][rows, None]
-        products += self._squared[1][None, :]
-        return np.maximum(products, np.float32(0), out=products)
+            exact = self.query[rows] @ self.gallery.T
+            if exact.dtype == np.float32:
+                np.subtract(np.float32(1), exact, out=distances)
+                return distances
+            np.subtract(1 + self._grid, exact, out=exact)
+        else:
+            exact = (-2 * self.query[rows]) @ self.gallery.T
+            exact += self._squared[0][rows, None]
+            exact += self._squared[1][None, :]
+            exact += self._grid
+        # The sum of a distance and `_grid` has no digits below GRID.
+        np.subtract(exact, self._grid, out=distances, casting="same_kind")
+        return distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +246,24 @@ def _candidates(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.i
     return np.r_[rows[found], rest_rows], np.r_[slices[found] + width * place, 32 * width + rest]
 
 
-def _squared_lengths(embeddings: NDArray[Any]) -> NDArray[np.float32]:
-    lengths: NDArray[np.float32] = np.square(embeddings.astype(np.float64)).sum(axis=1).astype(np.float32)
-    return lengths
+def _centre(embeddings: NDArray[Any]) -> NDArray[np.float64]:
+    """Return about the mean, [D]: rounded, so that it does not depend on the order of the images."""
+    with np.errstate(over="ignore"):  # whatever float32 cannot hold is refused by `_largest_squared`
+        return np.asarray(embeddings.mean(axis=0, dtype=np.float64).astype(np.float32), np.float64)
+
+
+def _largest_squared(query: NDArray[np.float64], gallery: NDArray[np.float64]) -> float:
+    """Return a power of two that no squared distance exceeds, from the squared lengths of both sides.
+
+    Raises:
+        UserError: float32 could not hold such distances.
+    """
+    reach = sum(float(np.sqrt(squared.max(initial=0))) for squared in (query, gallery))
+    if not 1e-15 < reach < 1e19 and not reach == 0:
+        raise UserError(
+            "embeddings for squared_euclidean",
+            expected="distances from 1e-15 to 1e19, whose squares float32 can hold",
+            got=f"embeddings up to {reach:.1e} apart",
+            fix="Multiply all embeddings by one number, or use cosine.",
+        )
+    return float(2.0 ** np.ceil(2 * np.log2(reach))) if reach else 1.0

@@ -1,8 +1,8 @@
-"""Confidence intervals by resampling queries.
+"""Confidence intervals by resampling people with all their queries (a cluster bootstrap over identities).
 
-What is unusual: the interval speaks of other queries put to the same gallery by the same model, not of another gallery,
-another training run or another camera network. Queries that show one person rise and fall together; resampling whole
-people (`groups`) says so and gives a wider interval.
+What is unusual: queries are not resampled one by one. Queries of one person rise and fall together, so intervals over
+single queries are too narrow. The interval is about other people in the same gallery and with the same model, not about
+another gallery, another training run or another camera network. With fewer than about 30 people it is still too narrow.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from rewho.core.runtime import generator
 
 def bootstrap_interval(
     scores: NDArray[np.floating[Any]],
+    groups: NDArray[np.int64],
     *,
-    groups: NDArray[np.int64] | None = None,
     resamples: int = 1000,
     coverage: float = 0.95,
     seed: int = 1,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the percentile bootstrap interval of the mean of each column.
+    """Return the percentile bootstrap interval of the mean over queries of each column; NaN where all show one person.
 
     Args:
         scores: One row per query, one column per score: [Q, S], finite. All columns share their resamples.
-        groups: Group of each query, such as its person, int64 [Q]; whole groups are drawn. None draws queries.
+        groups: Person of each query, int64 [Q]; each resample draws as many people, with all their queries.
         resamples: How many resamples, >= 1.
         coverage: Share of the resampled means inside the interval, between 0 and 1.
         seed: Seed of the draws.
@@ -37,22 +37,25 @@ def bootstrap_interval(
         Lower and upper ends, float64 [S] each.
 
     Raises:
-        UserError: No query, or `resamples` below 1.
+        UserError: No query, not one person per query, or `resamples` below 1.
 
     Example:
-        >>> low, high = bootstrap_interval(np.array([[0.0], [1.0]] * 50))
+        >>> low, high = bootstrap_interval(np.array([[0.0], [1.0]] * 50), np.arange(100))
         >>> bool(0.3 < low[0] < 0.5 < high[0] < 0.7)
         True
     """
-    if len(scores) == 0 or resamples < 1:
+    if len(scores) == 0 or resamples < 1 or len(groups) != len(scores):
         raise UserError(
             "bootstrap",
-            expected="queries and resamples",
-            got=f"{len(scores)} and {resamples}",
-            fix="Pass at least one.",
+            expected="queries, one person for each, and resamples",
+            got=f"{len(scores)} queries, {len(groups)} people, {resamples} resamples",
+            fix="Pass at least one query and one resample.",
         )
-    number = np.arange(len(scores)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    units = int(number.max()) + 1
+    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    number = np.argsort(np.argsort(first))[number]  # by first query, so that other ids give the same draws
+    units = len(first)
+    if units == 1:
+        return np.full(scores.shape[1], np.nan), np.full(scores.shape[1], np.nan)
     sizes = np.bincount(number)
     sums = np.stack([np.bincount(number, weights=column) for column in scores.T], axis=1)
     random = generator(seed, "bootstrap")
@@ -66,27 +69,33 @@ def bootstrap_interval(
 
 
 def gain_interval(
-    before: NDArray[np.floating[Any]], after: NDArray[np.floating[Any]], *, resamples: int = 1000, seed: int = 1
+    before: NDArray[np.floating[Any]],
+    after: NDArray[np.floating[Any]],
+    groups: NDArray[np.int64],
+    *,
+    resamples: int = 1000,
+    seed: int = 1,
 ) -> tuple[float, float, float]:
-    """Return the mean gain of a score over the same queries, and its 95 % interval; queries are drawn in pairs.
+    """Return the mean gain of a score over the same queries, and its 95 % interval over people.
 
-    Because both scores of a query stay together, hard queries cancel out, and a gain can be told from chance although
+    Both scores of a query stay together, so that hard queries cancel out, and a gain can be told from chance although
     the two single intervals overlap.
 
     Args:
         before: Score of each query with one model, [Q]; NaN where the query has no match.
         after: Score of the same queries with another, [Q].
+        groups: Person of each query, int64 [Q].
         resamples: How many resamples, >= 1.
         seed: Seed of the draws.
 
     Returns:
-        Mean of `after - before`, and the ends of its interval.
+        Mean of `after - before`, and the ends of its interval, NaN where all queries show one person.
 
     Raises:
         UserError: The two are not of the same queries, or no query has a match.
 
     Example:
-        >>> gain, low, high = gain_interval(np.array([0.1, 0.5, 0.9]), np.array([0.2, 0.6, 1.0]))
+        >>> gain, low, high = gain_interval(np.array([0.1, 0.5, 0.9]), np.array([0.2, 0.6, 1.0]), np.arange(3))
         >>> round(gain, 3), round(low, 3), round(high, 3)
         (0.1, 0.1, 0.1)
     """
@@ -97,6 +106,7 @@ def gain_interval(
             got=f"{len(before)} and {len(after)} queries, or other ones without a match",
             fix="Evaluate both models on the same data set.",
         )
-    differences = (after - before)[~np.isnan(before)]
-    low, high = bootstrap_interval(differences[:, None], resamples=resamples, seed=seed)
+    scored = ~np.isnan(before)
+    differences = (after - before)[scored]
+    low, high = bootstrap_interval(differences[:, None], groups[scored], resamples=resamples, seed=seed)
     return float(differences.mean()), float(low[0]), float(high[0])

@@ -39,7 +39,6 @@ def evaluate(
     max_rank: int = 50,
     camera_pairs: bool = False,
     resamples: int = 1000,
-    resample_people: bool = False,
     seed: int = 1,
     threads: int | None = None,
 ) -> Scores:
@@ -49,8 +48,7 @@ def evaluate(
         ranking: What to score.
         max_rank: Length of the CMC curve.
         camera_pairs: Also score each pair of cameras, which takes about twice as long.
-        resamples: Resamples of the bootstrap interval; 0 leaves it out.
-        resample_people: Resample people with all their queries rather than single queries.
+        resamples: Resamples of the bootstrap interval over people; 0 leaves it out.
         seed: Seed of the bootstrap.
         threads: Threads; None takes one per processor.
 
@@ -71,13 +69,14 @@ def evaluate(
     over_all, *by_camera = (_join(part) for part in zip(*parts, strict=True))
     queries = len(ranking.query)
     found = group_ties(*over_all)
-    per_query = _score_queries(found, queries)
+    per_query = _score_queries(found, ranking.query.person_ids)
     valid = per_query.valid
     if not valid.any():
         raise _no_match(ranking)
     # A query without a match adds nothing to any sum.
     curve = match_within(found.first(), max_rank).sum(axis=0)
-    sums = {name: float(np.nansum(value)) for name, value in vars(per_query).items()}
+    names = ("ap_rectangular", "ap_trapezoid", "inp")
+    sums = {name: float(np.nansum(getattr(per_query, name))) for name in names}
     count = int(valid.sum())
     absent = int((ranking.same_person() == 0).sum())
     return Scores(
@@ -94,11 +93,12 @@ def evaluate(
         mAP_rectangular_all_queries=sums["ap_rectangular"] / queries,
         mAP_trapezoid_all_queries=sums["ap_trapezoid"] / queries,
         mINP_all_queries=sums["inp"] / queries,
-        intervals=_intervals(ranking, per_query, resamples, resample_people, seed) if resamples else {},
+        people=len(np.unique(per_query.person_ids[valid])),
+        intervals=_intervals(per_query, resamples, seed) if resamples else {},
         camera_pairs=tuple(
             pair
             for camera, ranks in zip(cameras.tolist(), by_camera, strict=True)
-            for pair in _camera_pairs(ranking, camera, _score_queries(group_ties(*ranks), queries))
+            for pair in _camera_pairs(ranking, camera, _score_queries(group_ties(*ranks), ranking.query.person_ids))
         ),
         per_query=per_query,
     )
@@ -158,8 +158,8 @@ def _join(parts: tuple[_MatchRanks, ...]) -> _MatchRanks:
     return _MatchRanks(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _score_queries(groups: TieGroups, queries: int) -> QueryScores:
-    first, last = groups.first(), groups.last()
+def _score_queries(groups: TieGroups, person_ids: NDArray[np.int64]) -> QueryScores:
+    first, last, queries = groups.first(), groups.last(), len(person_ids)
     matches = np.bincount(groups.query, weights=groups.matches, minlength=queries)
     valid = matches > 0
 
@@ -173,6 +173,7 @@ def _score_queries(groups: TieGroups, queries: int) -> QueryScores:
         for sums in precision_sums(groups)
     )
     return QueryScores(
+        person_ids=person_ids,
         valid=valid,
         rank_1=spread(match_within(first, 1)[:, 0]),
         ap_rectangular=rectangular,
@@ -182,19 +183,18 @@ def _score_queries(groups: TieGroups, queries: int) -> QueryScores:
     )
 
 
-def _intervals(
-    ranking: Ranking, per_query: QueryScores, resamples: int, people: bool, seed: int
-) -> dict[str, tuple[float, float]]:
+def _intervals(per_query: QueryScores, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
     valid = per_query.valid
     names = ("rank_1", "mAP_rectangular", "mAP_trapezoid")
     columns = (per_query.rank_1, per_query.ap_rectangular, per_query.ap_trapezoid)
     low, high = bootstrap_interval(
         np.stack([column[valid] for column in columns], axis=1),
-        groups=ranking.query.person_ids[valid] if people else None,
+        per_query.person_ids[valid],
         resamples=resamples,
         seed=seed,
     )
-    return {name: (float(low[place]), float(high[place])) for place, name in enumerate(names)}
+    ends = zip(names, low.tolist(), high.tolist(), strict=True)
+    return {name: (lower, upper) for name, lower, upper in ends if np.isfinite(lower)}
 
 
 def _camera_pairs(ranking: Ranking, gallery_camera: int, scores: QueryScores) -> list[CameraPair]:

@@ -152,7 +152,7 @@ def gaussian_weights(
                [0.1192, 0.8808]], dtype=float32)
     """
     row_of = np.repeat(np.arange(sets.shape[0]), np.diff(sets.indptr))
-    lengths = np.einsum("nd,nd->n", embeddings, embeddings)
+    lengths = np.einsum("nd,nd->n", embeddings, embeddings)  # float64 embeddings keep differences of large lengths
 
     def squared_distances(entries: NDArray[np.int64]) -> NDArray[np.float32]:
         left, right = row_of[entries], sets.indices[entries]

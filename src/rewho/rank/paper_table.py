@@ -27,7 +27,7 @@ class PaperCell:
     Args:
         scores: Ours, under the names of `OURS`; empty where it was not measured.
         paper: The paper's Rank-1 and mAP, 0 to 1; None where it gives none.
-        detail: More for the JSON file: folders, counts of queries.
+        detail: More for the JSON file: folders, counts of queries and people.
     """
 
     scores: Mapping[str, Score] = field(default_factory=dict)
@@ -200,7 +200,7 @@ def page(table: PaperTable) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{text(table.title)}</title>\n<style>{STYLE_SHEET}</style>\n</head>\n<body>\n<header>\n"
         f"<h1>{text(table.title)}</h1>\n"
-        '<p class="lead">In percent; ranges are 95 % intervals over queries. Columns called “paper” are quoted.</p>\n'
+        '<p class="lead">In percent; ranges are 95 % intervals over people. Columns called “paper” are quoted.</p>\n'
         f'</header>\n<main>\n{notes}<div class="card"><div class="wide"><table><thead>'
         f'<tr><th></th><th scope="colgroup" colspan="2">Size</th>{head}</tr>'
         f'<tr><th></th><th class="number">M parameters</th><th class="number">paper</th>{names}</tr></thead>'

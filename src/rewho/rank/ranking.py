@@ -256,8 +256,8 @@ class Ranking:
         return grouped, start, np.where(self.query.person_ids >= 0, stop, start)
 
     @cached_property
-    def _same_name(self) -> NDArray[np.int64]:
-        """Pairs of a query and a column of the same name, int64 [P, 2], by query."""
+    def same_image(self) -> NDArray[np.int64]:
+        """Pairs of a query and a ranked column that are one image by their name, int64 [P, 2], by query."""
         if self.query.names is None or self.gallery.names is None:
             return np.empty((0, 2), np.int64)
         columns: dict[str, list[int]] = {}
@@ -275,7 +275,7 @@ class Ranking:
         pair_columns = grouped[place]
         query_cameras = self.query.cameras[rows][pair_rows]
         left_out = (query_cameras == self.gallery.cameras[self.kept][pair_columns]) & (query_cameras != UNKNOWN_CAMERA)
-        same_rows, same_columns = self._same_name_within(rows)
+        same_rows, same_columns = self._same_image_within(rows)
         width = len(self.kept)
         left_out |= np.isin(pair_rows * width + pair_columns, same_rows * width + same_columns)
         return (
@@ -285,11 +285,11 @@ class Ranking:
             np.concatenate([pair_columns[left_out], same_columns]),
         )
 
-    def _same_name_within(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        first = np.searchsorted(self._same_name[:, 0], rows, "left")
-        counts = np.searchsorted(self._same_name[:, 0], rows, "right") - first
+    def _same_image_within(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        first = np.searchsorted(self.same_image[:, 0], rows, "left")
+        counts = np.searchsorted(self.same_image[:, 0], rows, "right") - first
         place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - first, counts)
-        return np.repeat(np.arange(len(rows)), counts), self._same_name[place, 1]
+        return np.repeat(np.arange(len(rows)), counts), self.same_image[place, 1]
 
 
 def _check_count(what: str, count: int, labels: ImageLabels) -> None:

@@ -134,6 +134,7 @@ class Section:
         scores: Headline figures, in order.
         queries: Number of queries that were scored.
         gallery: Number of gallery pictures.
+        people: Number of people that the scored queries show, over whom intervals are.
         dropped: Number of queries that could not be scored, by reason.
         cmc: Match rates [R] for the ranks 1 to R, by the name of the ranking, such as "cosine". May be empty.
         per_query: Columns of per_query.csv: Q values each, by the column's name.
@@ -152,6 +153,7 @@ class Section:
     scores: Sequence[Score]
     queries: int
     gallery: int
+    people: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     cmc: Mapping[str, Floats] = field(default_factory=dict)
     per_query: Mapping[str, Sequence[object]] = field(default_factory=dict)

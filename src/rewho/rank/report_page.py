@@ -7,7 +7,7 @@ still do nothing.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from rewho.core.artifact import flatten, plain, rewho_version
 from rewho.rank.figures import camera_matrix, cmc_plot, distance_histogram, score_matrix
@@ -56,7 +56,7 @@ def _paragraphs(notes: Iterable[str], kind: str = "soft") -> str:
 
 def _lead(report: Report) -> str:
     models, data = " · ".join(report.models), " · ".join(report.data_sets)
-    return f'<p class="lead">{text(models)} on {text(data)}. Ranges are 95 % intervals.</p>\n'
+    return f'<p class="lead">{text(models)} on {text(data)}. Ranges are 95 % intervals over people.</p>\n'
 
 
 def _contents(report: Report) -> str:
@@ -78,10 +78,16 @@ def _comparison(report: Report) -> str:
         for name in report.compared
     )
     rows = [
-        [section.model, section.data, section.queries, *(_cell(section.score(name)) for name in report.compared)]
+        [
+            section.model,
+            section.data,
+            section.queries,
+            section.people,
+            *(_cell(section.score(name)) for name in report.compared),
+        ]
         for section in report.sections
     ]
-    header = ["Model", "Data set", "Queries", *(f"{name} [95 % interval]" for name in report.compared)]
+    header = ["Model", "Data set", "Queries", "People", *(f"{name} [95 % over people]" for name in report.compared)]
     table = _table(Table("Scores in percent", header, rows))
     return f'<h2>Comparison</h2>\n<div class="pair">{plots}</div>\n<div class="card">{table}</div>\n'
 
@@ -93,7 +99,7 @@ def _cell(score: Score) -> str:
 def _section(report: Report, number: int, section: Section) -> str:
     parts = [
         f'<section id="section-{number}" aria-labelledby="title-{number}">\n',
-        f'<h2 id="title-{number}">{text(report.heading(section))}</h2>\n{_counts(section)}{_scores(section.scores)}',
+        f'<h2 id="title-{number}">{text(report.heading(section))}</h2>\n{_counts(section)}{_scores(section)}',
         _plots(section),
         "".join(f'<div class="card"><h3>{text(t.title)}</h3>{_table(t)}</div>\n' for t in section.tables),
         _cameras(section.cameras) if section.cameras is not None else "",
@@ -111,14 +117,17 @@ def _counts(section: Section) -> str:
     reasons = "; ".join(f"{count:,} {text(reason)}" for reason, count in section.dropped.items() if count)
     left_out = f"Dropped: {reasons}." if dropped else "No query was dropped."
     scored = f"{section.queries:,} valid {'query' if section.queries == 1 else 'queries'}"
-    return f'<p class="lead">{scored} against {section.gallery:,} gallery pictures. {left_out}</p>\n'
+    people = f" of {section.people:,} {'person' if section.people == 1 else 'people'}" if section.people else ""
+    alone = " There is no interval: it takes two people or more." if section.people == 1 else ""
+    return f'<p class="lead">{scored}{people} against {section.gallery:,} gallery pictures. {left_out}{alone}</p>\n'
 
 
-def _scores(scores: Sequence[Score]) -> str:
+def _scores(section: Section) -> str:
+    over = f", {section.people:,} people" if section.people else ""
     tiles = []
-    for score in scores:
+    for score in section.scores:
         unit = "" if score.missing else "<small> %</small>"
-        interval = f"{score.interval()} (95 %)" if score.interval() else "no interval"
+        interval = f"{score.interval()} (95 %{over})" if score.interval() else "no interval"
         tiles.append(
             f'<li title="{text(MEASURES.get(score.name, ""))}"><span class="name">{text(score.name)}</span>'
             f'<span class="value">{score.percent()}{unit}</span>{_bar(score)}'
@@ -212,8 +221,8 @@ def _reading() -> str:
     return (
         f'<h2>How to read the figures</h2>\n<div class="card"><dl>{terms}</dl></div>\n'
         f'<div class="card"><h3>Two conventions of mAP</h3><p class="soft">{TWO_CONVENTIONS}</p>'
-        '<h3>Intervals</h3><p class="soft">A 95 % interval says how far a figure may move with another draw of as many '
-        "queries from the same place; it says nothing about other places.</p></div>\n"
+        '<h3>Intervals</h3><p class="soft">A 95 % interval says how far a figure may move with as many other people, '
+        "each with all their queries, from the same place; it says nothing about other places.</p></div>\n"
     )
 
 

@@ -1,11 +1,11 @@
 """k-reciprocal re-ranking: a ranking in, a ranking out (Zhong et al., CVPR 2017).
 
 What is unusual: memory grows with (Q + G) k1 instead of (Q + G)^2, and the re-ranked distances are made a block of
-queries at a time like any others. All of it is float32. How close that is to the dense form is said in
-`neighbours.py`. The parameters are part of the result's description, because published figures use different ones
-without saying so.
+queries at a time like any others. An image that is query and gallery image counts once. Cosines are float32. How close
+that is to the dense form is said in `neighbours.py`. The parameters are part of the result's description, because
+published figures use different ones without saying so.
 
-Letters: Q queries, G gallery, J junk, N = Q + G (+ J), B queries of a block.
+Letters: Q queries, F of them in no gallery, G gallery, J junk, N = F + G (+ J), B queries of a block.
 """
 
 from __future__ import annotations
@@ -102,21 +102,37 @@ def rerank(
     check_range("k1", k1, 1, np.inf)
     check_range("k2", k2, 1, k1 + 1)
     check_range("lambda", lambda_, 0, 1)
-    everyone = np.concatenate([source.query, source.gallery, *([source.bystanders] if keep_junk else [])])
-    everyone = everyone.astype(np.float32, copy=False)
+    places, own = _places(ranking)
+    everyone = np.concatenate([source.query[own], source.gallery, *([source.bystanders] if keep_junk else [])])
+    if source.metric == "cosine":
+        everyone = everyone.astype(np.float32, copy=False)
     neighbours = nearest_neighbours(everyone, k1 + 1, source.metric, threads)
     farthest = np.where(neighbours.farthest > 0, neighbours.farthest, np.float32(1))
     sets = expanded_reciprocal_sets(neighbours.indices, half_size(k1))
     # The squared distance of unit vectors is twice their cosine distance.
     weights = gaussian_weights(sets, everyone, farthest * (2 if source.metric == "cosine" else 1))
     weights = local_query_expansion(weights, neighbours.indices[:, :k2])
-    queries, gallery = source.shape
-    jaccard = JaccardDistances(weights, np.arange(queries), np.arange(queries, queries + gallery))
+    jaccard = JaccardDistances(weights, places, len(own) + np.arange(source.shape[1]))
     parameters = f"k1={k1}, k2={k2}, lambda={lambda_:g}" + (", with junk" if keep_junk else "")
     original = EmbeddingDistances(source.query, source.gallery, source.metric, "float32")
     return Ranking(
         ranking.query,
         ranking.gallery,
-        RerankedDistances(original, farthest[:queries], jaccard, lambda_),
+        RerankedDistances(original, farthest[places], jaccard, lambda_),
         f"{ranking.description} + k-reciprocal({parameters})",
     )
+
+
+def _places(ranking: Ranking) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return each query's row among all images, where the F queries that are no gallery image come first, and those F.
+
+    Without this, a pool, whose images are queries and gallery, would hold every image twice: each copy would be the
+    other's nearest neighbour, and only half as many people would fit into k1.
+    """
+    column = np.full(len(ranking.query), -1)
+    pairs = ranking.same_image[::-1]
+    column[pairs[:, 0]] = pairs[:, 1]
+    own = np.flatnonzero(column < 0)
+    places = len(own) + column
+    places[own] = np.arange(len(own))
+    return places, own

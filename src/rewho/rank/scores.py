@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ class QueryScores:
     """Scores of each query; NaN where it has no match.
 
     Args:
+        person_ids: Person that each query shows, int64 [Q].
         valid: Whether the query has a match left, bool [Q].
         rank_1: Probability that the nearest image is a match: 0 or 1 but for ties, [Q].
         ap_rectangular: Average precision, mean of (i + 1) / (r + 1) over the matches, [Q].
@@ -26,6 +28,7 @@ class QueryScores:
         first_match: Rank of the first match, counted from 1, [Q].
     """
 
+    person_ids: NDArray[np.int64]
     valid: NDArray[np.bool_]
     rank_1: NDArray[np.float64]
     ap_rectangular: NDArray[np.float64]
@@ -74,7 +77,9 @@ class Scores:
         mAP_rectangular_all_queries: Mean over all queries; one without a match counts 0.
         mAP_trapezoid_all_queries: Mean over all queries; one without a match counts 0.
         mINP_all_queries: Mean over all queries; one without a match counts 0.
-        intervals: 95 % bootstrap interval over the valid queries for rank_1 and both mAPs; empty if not asked for.
+        people: People that the valid queries show.
+        intervals: 95 % bootstrap interval over people for rank_1 and both mAPs; empty if not asked for, or where there
+            is one person only.
         camera_pairs: One entry per pair of cameras with a match; empty if not asked for.
         per_query: Scores of each query.
     """
@@ -92,6 +97,7 @@ class Scores:
     mAP_rectangular_all_queries: float
     mAP_trapezoid_all_queries: float
     mINP_all_queries: float
+    people: int
     intervals: dict[str, tuple[float, float]]
     camera_pairs: tuple[CameraPair, ...]
     per_query: QueryScores
@@ -102,6 +108,21 @@ class Scores:
             f"{self.mAP_trapezoid:.4f} trapezoid, {self.valid_queries} of {self.queries} queries)"
         )
 
+    def line(self) -> str:
+        """Return the headline figures in percent, the interval over people and the counts of queries on one line."""
+        if self.people == 1:
+            interval = " (one person, so no interval)"
+        elif self.intervals:
+            low, high = self.intervals["mAP_rectangular"]
+            interval = f" (95 % over {self.people:,} people: {100 * low:.2f} – {100 * high:.2f})"
+        else:
+            interval = ""
+        return (
+            f"Rank-1 {100 * self.rank(1):.2f}, mAP {100 * self.mAP_rectangular:.2f} rectangular{interval}, "
+            f"{100 * self.mAP_trapezoid:.2f} trapezoid, mINP {100 * self.mINP:.2f}; {self.valid_queries:,} queries, "
+            f"{self.queries - self.valid_queries:,} without a match"
+        )
+
     def rank(self, k: int) -> float:
         """Return the share of the valid queries with a match among the k nearest.
 
@@ -110,16 +131,20 @@ class Scores:
         """
         return float(self.cmc[int(check_range("rank", k, 1, len(self.cmc))) - 1])
 
-    def as_dict(self, *, with_queries: bool = False) -> dict[str, Any]:
+    def as_dict(self, *, with_queries: bool = False, camera_name: Callable[[int], int | str] = int) -> dict[str, Any]:
         """Return everything as numbers, lists and dictionaries that JSON can hold; NaN becomes None.
 
         Args:
             with_queries: Add the scores of each query.
+            camera_name: Returns what the pairs of cameras call a camera; by default its id.
         """
         named = {name: value for name, value in vars(self).items() if name not in ("per_query", "camera_pairs")}
         named |= {f"rank_{k}": self.rank(k) for k in (1, 5, 10, 20) if k <= len(self.cmc)}
         named["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
-        named["camera_pairs"] = [vars(pair) for pair in self.camera_pairs]
+        named["camera_pairs"] = [
+            vars(pair) | {name: camera_name(getattr(pair, name)) for name in ("query_camera", "gallery_camera")}
+            for pair in self.camera_pairs
+        ]
         if with_queries:
             named["per_query"] = {name: _json_list(value) for name, value in vars(self.per_query).items()}
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in named.items()}

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from rewho.rank.scores import Scores
 from rewho.rank.single_shot import SingleShotScores, single_gallery_shot
 
 GAINS = {"rank_1": "Rank-1", "ap_rectangular": "mAP (rectangular)", "ap_trapezoid": "mAP (trapezoid)"}
+ONE_PERSON = "one person, so no interval"
 FREE_SETTINGS = ("out", "model", "data", "engine", "batch", "reading.root", "reading.workers", "reading.memory_gb")
 
 
@@ -78,7 +80,13 @@ def run(settings: EvaluateSettings) -> Path:
         for table, data in zip(data_sets, data_names, strict=True):
             scored = _score(model, table, settings)
             figures, tables = _more_figures(name, scored, first.setdefault(data, (name, scored[0][1])), settings)
-            metrics.append({"model": name, "data": data, "rankings": [scores.as_dict() for _, scores in scored]})
+            metrics.append(
+                {
+                    "model": name,
+                    "data": data,
+                    "rankings": [scores.as_dict(camera_name=table.camera_name) for _, scores in scored],
+                }
+            )
             metrics[-1] |= figures
             sections.append(
                 build_section(
@@ -92,7 +100,8 @@ def run(settings: EvaluateSettings) -> Path:
                     seed=settings.seed,
                 )
             )
-            _say_scores(f"{name} on {data}", [scores for _, scores in scored])
+            for _, scores in scored:
+                say(f"{name} on {data}, {scores.description}: {scores.line()}")
             if "gain" in figures:
                 say("\n".join(_gain_text(figures["gain"])))
     write_report(settings.out, _report(settings, sections, metrics))
@@ -181,23 +190,34 @@ def _more_figures(
         figures["single_gallery_shot"] = {"cmc": shot.cmc.tolist(), "repeats": shot.repeats}
         tables.append(_single_shot_table(shot))
     if first[0] != name:
-        figures["gain"] = gain = _gain(first, scores, settings.seed)
-        rows = [[label, *(f"{100 * value:+.2f}" for value in gain[key])] for key, label in GAINS.items()]
-        tables.append(Table(f"Gain over {first[0]}, in points", ["score", "gain", "95 % from", "to"], rows))
+        figures["gain"] = _gain(first, scores, settings.seed)
+        tables.append(_gain_table(figures["gain"]))
     return figures, tables
 
 
 def _gain(first: tuple[str, Scores], scores: Scores, seed: int) -> dict[str, Any]:
     before, after = vars(first[1].per_query), vars(scores.per_query)
-    return {"over": first[0]} | {key: gain_interval(before[key], after[key], seed=seed) for key in GAINS}
+    people = before["person_ids"]
+    gains = {key: gain_interval(before[key], after[key], people, seed=seed) for key in GAINS}
+    return {"over": first[0], "people": scores.people, **gains}
 
 
 def _gain_text(gain: Mapping[str, Any]) -> list[str]:
+    interval = f"95 % over {gain['people']:,} people: {{:+.2f}} to {{:+.2f}}" if gain["people"] > 1 else ONE_PERSON
     return [
         f"gain over {gain['over']}: {label} {100 * gain[key][0]:+.2f} "
-        f"(95 %: {100 * gain[key][1]:+.2f} to {100 * gain[key][2]:+.2f})"
+        f"({interval.format(*(100 * end for end in gain[key][1:]))})"
         for key, label in GAINS.items()
     ]
+
+
+def _gain_table(gain: Mapping[str, Any]) -> Table:
+    rows = [
+        [label, *("–" if isnan(value) else f"{100 * value:+.2f}" for value in gain[key])]
+        for key, label in GAINS.items()
+    ]
+    over = f"95 % over {gain['people']:,} people" if gain["people"] > 1 else ONE_PERSON
+    return Table(f"Gain over {gain['over']}, in points", ["score", "gain", f"{over}, from", "to"], rows)
 
 
 def _single_shot_table(shot: SingleShotScores) -> Table:
@@ -205,18 +225,6 @@ def _single_shot_table(shot: SingleShotScores) -> Table:
     title = f"One random gallery picture per person, mean of {shot.repeats} draws, in percent"
     row = [shot.description, *(f"{100 * shot.cmc[k - 1]:.1f}" for k in ranks)]
     return Table(title, ["ranking", *(f"Rank-{k}" for k in ranks)], [row])
-
-
-def _say_scores(what: str, all_scores: Sequence[Scores]) -> None:
-    for scores in all_scores:
-        low, high = scores.intervals["mAP_rectangular"]
-        dropped = scores.queries - scores.valid_queries
-        say(
-            f"{what}, {scores.description}: Rank-1 {100 * scores.rank(1):.2f}, "
-            f"mAP {100 * scores.mAP_rectangular:.2f} rectangular (95 %: {100 * low:.2f} – {100 * high:.2f}), "
-            f"{100 * scores.mAP_trapezoid:.2f} trapezoid, mINP {100 * scores.mINP:.2f}; "
-            f"{scores.valid_queries:,} queries, {dropped:,} without a match"
-        )
 
 
 def _report(settings: EvaluateSettings, sections: list[Any], metrics: list[Any]) -> Report:

@@ -212,7 +212,7 @@ class Runner:
             ours: Score(ours, figures[found], *figures["intervals"].get(found, (None, None)))
             for ours, found in zip(OURS, KEYS, strict=True)
         }
-        counts = {name: figures[name] for name in ("queries", "valid_queries", "mINP")}
+        counts = {name: figures[name] for name in ("queries", "valid_queries", "people", "mINP")}
         size = json.loads((model / CARD).read_text())["parameters"]
         detail = {"trained_on": trained_on, "model": model, "evaluation": report, "parameters": size, **counts}
         detail["notes"] = self.differences()
@@ -313,6 +313,10 @@ def _table(runner: Runner, rows: list[PaperRow]) -> PaperTable:
     for note, labels in said.items():
         notes.append(f"{note}." if len(labels) == len(measured) else f"{note}; in {'; '.join(labels)}.")
     notes += runner.reasons(list(measured))
+    people = {key: cell.detail["people"] for row in rows for key, cell in row.cells.items() if "people" in cell.detail}
+    if people:
+        counted = ", ".join(f"{count:,} in {runner.headings[key]}" for key, count in people.items())
+        notes.append(f"Ranges are 95 % intervals over people: {counted}.")
     facts = {"command": " ".join(sys.argv), "rewho": rewho_version(), "date": time.strftime("%Y-%m-%d")}
     return PaperTable(runner.plan.title, runner.headings, rows, notes, {**facts, "seed": str(runner.settings.seed)})
 
