@@ -237,3 +237,16 @@ def test_mistakes(tmp_path):
     ) as error:
         origin_of(wrong)
     assert error.value.fix.startswith("Pass --model.backbone resnet18")
+
+
+@pytest.mark.parametrize("kind", ["single_view", "mgn"])
+def test_an_encoder_of_stride_32_gives_its_weights_to_a_model_of_stride_16(kind, tmp_path):
+    encoder = build_model(replace(PLAIN, stride_one_at="none"), SIZE)
+    save_model(tmp_path / "encoder", encoder, ModelCard())
+    wanted = replace(PLAIN, kind=kind, embedding=48, pretrained=str(tmp_path / "encoder"))
+    model = first_model(wanted, SIZE, origin_of(wanted))
+    initialise(model)
+    assert encoder.eval().feature_map(torch.zeros(1, 3, *SIZE)).shape[2:] == (3, 1)
+    part = model.branches[2].layer4 if kind == "mgn" else model.backbone.body.layer4
+    assert same(part, encoder.state_dict(), "backbone.body.layer4.")
+    assert part[0].conv2.stride == (1, 1)

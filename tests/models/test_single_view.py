@@ -42,6 +42,13 @@ def test_total_stride_is_sixteen(backbone, stride_one_at):
     assert maps.shape[2:] == ((15, 7) if backbone.startswith("squeezenet") else (16, 8))
 
 
+def test_without_a_stride_of_one_a_resnet_keeps_torchvisions_32():
+    backbones = [build_backbone("resnet18", place).eval() for place in ("none", "layer4")]
+    assert backbones[0](torch.zeros(1, 3, 256, 128)).shape[2:] == (8, 4)
+    shapes = [{name: tensor.shape for name, tensor in backbone.state_dict().items()} for backbone in backbones]
+    assert shapes[0] == shapes[1]
+
+
 def test_the_two_readings_of_conv4_1_differ_inside():
     def strides(reading):
         body = build_backbone("resnet18", reading).body

@@ -54,7 +54,7 @@ PAPER = {  # LUPerson, sections 4.3, 5.1 and 5.2, and the methods' own papers
         --contrast.temperature 0.07 --contrast.projection 128 --contrast.head_norm no
         --optimizer.kind sgd --optimizer.learning_rate 0.3 --optimizer.momentum 0.9 --optimizer.nesterov no
         --optimizer.weight_decay 0.0001 --optimizer.schedule cosine --optimizer.warmup_epochs 0
-        --model.backbone resnet50 --model.input_size 256 128 --model.pretrained none""",
+        --model.backbone resnet50 --model.stride_one_at none --model.input_size 256 128 --model.pretrained none""",
     "ide": """
         --epochs 60 --sampler.kind shuffle --sampler.batch 32 --loss.identity 1 --loss.triplet 0
         --optimizer.kind sgd --optimizer.learning_rate 0.05 --optimizer.nesterov yes --optimizer.weight_decay 0.0005
@@ -93,7 +93,7 @@ PAPER = {  # LUPerson, sections 4.3, 5.1 and 5.2, and the methods' own papers
 @pytest.mark.parametrize("recipe", PAPER)
 def test_the_papers_constants_change_nothing_in_the_presets(recipe):
     kind = TrainSettings if recipe in METHODS else PretrainSettings
-    words = ["--recipe", str(RECIPES / f"{recipe}.yaml"), *PAPER[recipe].split()]
+    words = ["--recipe", str(RECIPES / f"{recipe}.yaml"), *PAPER[recipe].split(), "--engine.precision", "32"]
     assert parse(kind, words, "train") == settings(recipe, kind)
 
 

@@ -1,6 +1,7 @@
 """The learning rate of every step, by hand; parameter groups."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from rewho.core.check import UserError
 from rewho.core.settings import OptimizerSettings
-from rewho.training.optim import build_optimizer, gradient_norm, learning_rate, set_learning_rate
+from rewho.training.optim import build_optimizer, gradient_norm, learning_rate, restore_optimizer, set_learning_rate
 
 
 def test_paper_schedule_halves_every_twenty_epochs():
@@ -92,3 +93,37 @@ def test_momentum_begins_at_zero_also_where_fp16_leaves_the_first_step_out():
     scaler.scale(torch.ones(()))
     scaler.step(optimizer)
     assert all(not state["momentum_buffer"].any() for state in optimizer.state.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "after"),
+    [
+        ("sgd", {"weight_decay": 0.1, "momentum": 0.5, "nesterov": True, "head_factor": 3.0}),
+        ("sgd", {"momentum": 0.9}),
+        ("adam", {"weight_decay": 0.1, "head_factor": 3.0}),
+        ("adam", {"kind": "adamw"}),
+        ("adamw", {"kind": "adam"}),
+    ],
+)
+def test_a_restored_optimizer_keeps_its_moments_and_takes_the_new_options(kind, after):
+    """A step after the change is the one of an optimizer that had the new options and the same moments."""
+    start = OptimizerSettings(kind=kind, momentum=0.0 if after == {"momentum": 0.9} else 0.9, weight_decay=0.01)
+    steps = []
+    for restored in (True, False):
+        torch.manual_seed(1)
+        parts = nn.Linear(3, 3), nn.Linear(3, 2)
+        old, new = (build_optimizer(parts[0], [parts[1]], settings) for settings in (start, replace(start, **after)))
+        for optimizer in (old, new):
+            set_learning_rate(optimizer, 0.1)
+            if optimizer is new and restored:
+                restore_optimizer(new, old.state_dict())
+            elif optimizer is new:
+                for parameter, state in old.state.items():
+                    new.state[parameter] = state
+            parts[1](parts[0](torch.ones(1, 3))).square().sum().backward()
+            optimizer.step()
+        steps.append([parameter.detach().clone() for part in parts for parameter in part.parameters()])
+        options = {name: value for name, value in new.param_groups[1].items() if name in after}
+        assert options == {name: value for name, value in after.items() if name in options}
+        assert new.param_groups[1]["factor"] == after.get("head_factor", 1.0)
+    assert all(torch.equal(*pair) for pair in zip(*steps, strict=True))

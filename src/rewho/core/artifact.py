@@ -16,7 +16,8 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +29,7 @@ from rewho.core.progress import say
 MANIFEST = "manifest.json"
 STARTED = "run.json"
 CHANGED = "run-changed.json"  # the next run.json of a run that goes on with other settings, until they turn out to fit
+_END = 1 << 17  # bytes at either end of a large file that its content is told by
 ASIDE = ".aside-"  # files and folders with this prefix are unfinished; whoever writes next removes them
 
 
@@ -79,6 +81,37 @@ def hash_file(path: Path) -> str:
     """Return the sha256 of a file's bytes, read in bounded memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_digest(files: Sequence[Path]) -> str:
+    """Return the sha256 over the contents of files in their order: what counts as the same images, in every stage.
+
+    Files above 256 kB count with their length and their first and last 128 kB, so that a run over large photos does not
+    read them twice; other photos, and those saved again, differ there. A missing file counts as such.
+    """
+    with ThreadPoolExecutor() as pool:  # reading waits for the disk; a chunk at a time, because a task costs too
+        chunks = [files[start : start + 256] for start in range(0, len(files), 256)]
+        return hashlib.sha256(b"".join(pool.map(_content_of, chunks))).hexdigest()
+
+
+def _content_of(files: Iterable[Path]) -> bytes:
+    found = hashlib.sha256()
+    for path in files:
+        descriptor = -1
+        try:
+            descriptor = os.open(
+                path, os.O_RDONLY | os.O_NONBLOCK
+            )  # a pipe by the name of an image must not hold us up
+            size = os.fstat(descriptor).st_size
+            begin = os.pread(descriptor, 2 * _END if size <= 2 * _END else _END, 0)
+            end = os.pread(descriptor, _END, size - _END) if size > 2 * _END else b""
+            found.update(size.to_bytes(8, "little") + begin + end)
+        except OSError:
+            found.update(b"missing")
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+    return found.digest()
 
 
 def _sync(path: Path) -> None:
@@ -265,6 +298,8 @@ class Stage:
         ignore: Dotted names of settings that may differ between a run and its continuation.
         work: Pattern of what in the folder means that a run got somewhere; empty takes any file. A run that ended
             before that, over a mistake in its settings, does not bind the next one.
+        fixed: Dotted names of settings and inputs that may not change even where changes are allowed, because they are
+            settled when a run begins.
     """
 
     folder: Path
@@ -273,6 +308,7 @@ class Stage:
     inputs: Mapping[str, str]
     ignore: tuple[str, ...] = ()
     work: str = ""
+    fixed: tuple[str, ...] = ()
 
     def begin(self, *, allow_change: bool = False) -> Literal["new", "unfinished", "finished"]:
         """Claim the folder and say what is in it.
@@ -323,16 +359,18 @@ class Stage:
             {"stage": self.name, **self.settings, "inputs": self.inputs},
             self.ignore,
         )
-        if lines and allow_change:
+        settled = [line for line in lines if line.partition(": ")[0] in self.fixed]
+        if lines and allow_change and not settled:
             say("going on in spite of these changes:\n    " + "\n    ".join(lines))
         elif lines:
-            allowed = "allow_config_change" in self.settings and not finished
+            allowed = "allow_config_change" in self.settings and not finished and not settled
             raise UserError(
                 f"--out {self.folder}",
                 expected=f"the settings and data of the {'finished ' if finished else ''}run that is in this folder",
-                got="different ones:\n    " + "\n    ".join(lines),
+                got="different ones:\n    " + "\n    ".join(settled if allow_change and settled else lines),
                 fix="Choose another folder with --out, or undo the change"
-                + (", or pass --allow_config_change." if allowed else "."),
+                + (", or pass --allow_config_change." if allowed else ".")
+                + (" A run that has begun cannot change these, even with --allow_config_change." if settled else ""),
             )
         return bool(lines)
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import hash_file
+from rewho.core.artifact import content_digest, digest, hash_file
 from rewho.core.check import UserError, check_share, whole_share
 from rewho.core.runtime import generator
 from rewho.data.benchmarks import read, recognise_benchmark
@@ -214,18 +214,13 @@ def _open(folder: Path) -> tuple[PictureSource, dict[str, Any]]:
     if recognise_benchmark(folder):
         table = read(folder)
         table = table.select("pool" if table.in_split("pool").any() else "train")
-        about = {"name": table.name, "kind": "data set", "sha256": table.digest(), "sha256_of": "names and labels"}
+        sha256 = digest([table.digest(), table.content_digest()])
+        about = {"name": table.name, "kind": "data set", "sha256": sha256, "sha256_of": "names, labels and contents"}
         return FilePictures(table.root, table.paths), about
     names = list_pictures(folder)
-    listed = "\0".join(f"{name}\0{_size(folder / name)}" for name in names).encode("utf-8", "surrogatepass")
-    sha256 = hashlib.sha256(listed).hexdigest()
-    about = {"name": name, "kind": "folder", "sha256": sha256, "sha256_of": "file names and sizes"}
+    sha256 = digest([names, content_digest([folder / name for name in names])])
+    about = {"name": name, "kind": "folder", "sha256": sha256, "sha256_of": "file names and contents"}
     return FilePictures(folder, names), about
-
-
-def _size(file: Path) -> int:
-    """Return a file's bytes; -1 of a link that leads nowhere, which is refused by name when it is decoded."""
-    return file.stat().st_size if file.exists() else -1
 
 
 def hold_in_memory(

@@ -26,7 +26,7 @@ from rewho.data.views import View
 
 INDEX = "representations.json"
 DTYPES = ("float32", "float16")
-SIZES = "sizes of the pictures"
+IMAGES = "images"
 """Name of an input in the manifest: the digest of the pictures' sizes in bytes. Folders of older versions lack it."""
 
 
@@ -188,13 +188,13 @@ def write_index(folder: Path, rows_sha256: str, count: int, dtype: str, teachers
     )
 
 
-def open_representations(folder: Path, rows_sha256: str = "", sizes_sha256: str = "") -> Representations:
+def open_representations(folder: Path, rows_sha256: str = "", content_sha256: str = "") -> Representations:
     """Open a folder of representations, every byte of it verified.
 
     Args:
         folder: Folder that `rewho represent` wrote.
         rows_sha256: Digest of the training table that they must belong to; empty takes any.
-        sizes_sha256: Digest of the sizes of its pictures, likewise; not compared where the folder has none.
+        content_sha256: Digest of the contents of its images, likewise.
 
     Raises:
         UserError: Not there, unfinished, damaged, or of other pictures.
@@ -220,13 +220,13 @@ def open_representations(folder: Path, rows_sha256: str = "", sizes_sha256: str 
             got=f"{opened.count:,} of others (rows {opened.rows_sha256[:12]}…)",
             fix="Pass the same --data options as to `rewho represent`, or run it again for this data.",
         )
-    sizes = json.loads((folder / MANIFEST).read_text()).get("inputs", {}).get(SIZES, sizes_sha256)
-    if sizes_sha256 and sizes != sizes_sha256:
+    content = json.loads((folder / MANIFEST).read_text()).get("inputs", {}).get(IMAGES)
+    if content_sha256 and content != content_sha256:
         raise UserError(
             what,
-            expected="representations of the pictures as they are now",
-            got="those of others under the same names: files have changed their sizes",
-            fix="Put the pictures back, or run `rewho represent` again with a new --out.",
+            expected="representations of the images as they are now",
+            got="those of others under the same names",
+            fix="Put the images back, or run `rewho represent` again with a new --out.",
         )
     return opened
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rewho.core.artifact import content_digest
 from rewho.core.check import UserError, check_choice
 
 JUNK = -1
@@ -188,20 +189,15 @@ class ImageTable:
             digest.update(ids.astype("<i8").tobytes())
         return digest.hexdigest()
 
-    def sizes_digest(self) -> str:
-        """Return the sha256 over the sizes of all files in bytes, -1 for one that is not there.
-
-        Cheaper than reading them, it tells pictures that were replaced under their names, except by others of the very
-        same sizes.
+    def content_digest(self) -> str:
+        """Return the sha256 (hex) over the contents of all files, in the table's order; see `content_digest`.
 
         Example:
             >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
-            >>> table.sizes_digest() == table.rows([1, 0]).sizes_digest()  # neither file is there
+            >>> table.content_digest() == table.rows([1, 0]).content_digest()  # neither file is there
             True
         """
-        files = [self.file(row) for row in range(len(self))]
-        sizes = [file.stat().st_size if file.is_file() else -1 for file in files]
-        return hashlib.sha256(np.array(sizes, "<i8").tobytes()).hexdigest()
+        return content_digest([self.file(row) for row in range(len(self))])
 
     def counts(self) -> dict[str, SplitCounts]:
         """Return the counts of every split that has rows, in the order of SPLITS."""

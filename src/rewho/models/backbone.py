@@ -1,4 +1,4 @@
-"""Image encoders by name, with a total stride of 16, and their pre-trained weights.
+"""Image encoders by name, with a total stride of 16 or, on request, a ResNet's own 32, and their pre-trained weights.
 
 "Last stride 1" is not what timm's `output_stride=16` or torchvision's dilation flags do (both dilate the convolutions
 that follow); here the strides of one block are set by hand and nothing else changes.
@@ -21,13 +21,13 @@ from rewho.core.network import reachable
 
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-STRIDE_ONE_CHOICES = ("layer4", "layer3")
+STRIDE_ONE_CHOICES = ("layer4", "layer3", "none")
 SLOW_COPY = re.compile(r"encoder_k\.|key_encoder\.|momentum_encoder\.")
 CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.")
 
 
 class Backbone(nn.Module):
-    """A network that turns pictures [N, 3, H, W] into a feature map [N, C, H/16, W/16].
+    """A network that turns pictures [N, 3, H, W] into a feature map, usually [N, C, H/16, W/16].
 
     Args:
         body: The network; called with pictures, returns the map.
@@ -64,7 +64,8 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
     Args:
         name: squeezenet1_0, squeezenet1_1, resnet18 … resnet152, or any model name that timm knows.
         stride_one_at: ResNets: the stage whose first block keeps stride 1 ("conv4_1", FD section 4.1): layer4 is the
-            usual reading, layer3 the literal one.
+            usual reading, layer3 the literal one; none leaves torchvision's strides, 32 in total. The weights have the
+            same shapes with each.
         input_size: Height and width of the pictures; only transformers need to know.
 
     Raises:
@@ -99,7 +100,8 @@ def _build_timm(name: str, stride_one_at: str, input_size: tuple[int, int]) -> B
     network: Any
     if name in RESNETS:
         network = timm.create_model(name, num_classes=0, global_pool="")
-        _keep_stride_one(getattr(network, stride_one_at)[0])
+        if stride_one_at != "none":
+            _keep_stride_one(getattr(network, stride_one_at)[0])
         return Backbone(network, network.num_features)
     try:
         network = timm.create_model(name, num_classes=0, img_size=input_size)
@@ -271,7 +273,7 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> list[s
         Names in the file that the network has no place for, such as an old classifier.
 
     Raises:
-        UserError: Tensors are missing or have another shape; lists them.
+        UserError: Tensors are missing, have another shape, or hold NaN or infinity; lists them.
     """
     wanted = network.state_dict()
     weights = _without_prefix(weights, set(wanted))
@@ -293,6 +295,14 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> list[s
             fix="Choose the backbone that the file was made for."
             if missing
             else "Choose the backbone and, for a transformer, the --model.input_size that the file was made for.",
+        )
+    broken = [name for name in wanted if name in weights and not bool(torch.isfinite(weights[name]).all())]
+    if broken:
+        raise UserError(
+            what,
+            expected="finite numbers",
+            got=f"NaN or infinity in {len(broken)} tensors: {', '.join(broken[:3])}",
+            fix="Choose other weights: those of an earlier checkpoint, or of a training that did not diverge.",
         )
     network.load_state_dict({name: weights.get(name, tensor) for name, tensor in wanted.items()})
     return left_over

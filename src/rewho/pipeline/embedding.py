@@ -25,7 +25,7 @@ from rewho.data.view_file import read_view
 from rewho.data.views import View, box_of
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import load_model
-from rewho.training.engine import pick_device
+from rewho.training.engine import arithmetic, pick_device
 
 Picture = str | Path | NDArray[np.uint8]
 Item = TypeVar("Item")
@@ -82,26 +82,28 @@ def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
 
 
 def embed_batches(
-    model: nn.Module, batches: Iterable[NDArray[np.uint8]], device: torch.device, *, flip: bool = True
+    model: nn.Module, batches: Iterable[NDArray[np.uint8]], device: torch.device, *, flip: bool = True, threads: int = 0
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the embeddings of each batch of pictures.
+    """Yield the embeddings of each batch of pictures, in full precision whatever a training around it computes in.
 
     Args:
         model: In evaluation mode, on `device`; takes [N, 3, H, W] uint8.
         batches: uint8 [N, H, W, 3], RGB, at the model's input size.
         device: Where the model is.
         flip: Average the embeddings of a picture and its mirror image (FD section 4.1).
+        threads: CPU threads; 0 leaves torch's own choice.
 
     Yields:
         float32 [N, D], not normalised.
     """
     for batch in ahead(batches):
-        with torch.inference_mode():
+        with torch.inference_mode(), arithmetic(threads):
             images = torch.from_numpy(batch).to(device, non_blocking=True).permute(0, 3, 1, 2)
             embeddings: Tensor = model(images)
             if flip:
                 embeddings = (embeddings + model(images.flip(-1))) / 2
-            yield embeddings.float().cpu().numpy()
+            vectors: NDArray[np.float32] = embeddings.float().cpu().numpy()
+        yield vectors
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,13 @@ class Embedder:
         model: The network, in evaluation mode.
         description: Content of its `model.json`; empty for a model in training.
         device: Where it computes.
+        threads: CPU threads; 0 leaves torch's own choice.
     """
 
     model: SingleViewModel
     description: dict[str, Any]
     device: torch.device
+    threads: int = 0
 
     def embed(
         self,
@@ -160,7 +164,7 @@ class Embedder:
             for part in parts:
                 yield resize([self._pixels(image, view) for image in part], view)
 
-        yield from embed_batches(self.model, prepare(), self.device, flip=flip)
+        yield from embed_batches(self.model, prepare(), self.device, flip=flip, threads=self.threads)
 
     def _pixels(self, image: Picture, view: View) -> NDArray[np.uint8]:
         """Return a picture's pixels, masked where the view has masks; these are found by the picture's name."""
@@ -194,8 +198,6 @@ def load(path: str | Path, device: str = "auto", threads: int = 0) -> Embedder:
 
 def embedder(model: SingleViewModel, engine: DeviceSettings, description: dict[str, Any] | None = None) -> Embedder:
     """Put a model on its device, in evaluation mode and the memory format that convolutions are fastest in."""
-    if engine.threads:
-        torch.set_num_threads(engine.threads)
     device = pick_device(engine.device)
     model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Embedder(model, description or {}, device)
+    return Embedder(model, description or {}, device, engine.threads)

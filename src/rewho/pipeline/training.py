@@ -47,6 +47,11 @@ FREE_SETTINGS = (
     "engine",
     "checkpoint",
 )
+EPOCH = "length of an epoch"
+FIXED = (f"inputs.{EPOCH}",)
+"""May not change on resume even where changes are allowed: steps that were taken cannot be counted in other epochs."""
+FIXED_BY_ORIGIN = ("model.pretrained_labels", "model.pixel_mean", "model.pixel_std")
+"""Likewise, where first weights have an origin: they are settled when a run begins, so that a change had no effect."""
 
 
 class LabelledSettings(LoopSettings, Protocol):
@@ -83,6 +88,21 @@ def training_part(table: ImageTable) -> ImageTable:
             "--data.share or --data.hold_out has to leave two people.",
         )
     return part
+
+
+def plans_of(settings: LabelledSettings, part: ImageTable) -> PlanStream:
+    """Return the batches of a training on labelled pictures.
+
+    Raises:
+        UserError: The batch does not fit the data, or cannot be shared out to devices and passes.
+    """
+    check_shares(settings, settings.engine.devices)
+    return PlanStream(settings.sampler, part.labels(), settings.seed, settings.epochs, settings.steps_per_epoch)
+
+
+def inputs_of(table: ImageTable, plans: PlanStream) -> dict[str, str]:
+    """Return what a training's folder is held to of its data: rows, images, and the steps that they give an epoch."""
+    return {"data": table.digest(), "images": table.content_digest(), EPOCH: f"{plans.epoch_length()} steps"}
 
 
 class ClaimSettings(Protocol):
@@ -204,6 +224,7 @@ def build_training(
     optimizer: Callable[[], Optimizer],
     prepare: Prepare,
     table: ImageTable,
+    plans: PlanStream,
     settings: LabelledSettings,
     engine: Engine,
     keep_best: Callable[[Mapping[str, float]], object],
@@ -217,17 +238,13 @@ def build_training(
         optimizer: Makes the optimizer once the task is on its device.
         prepare: Makes the batch of a plan.
         table: The whole data set: training part and, where there is one, test part.
+        plans: The batches.
         settings: Schedule, sampler, data.
         engine: Device and processes.
         keep_best: Called with the figures of an evaluation that is better than all before.
         pretrained: The parts of the task that can be frozen in the beginning.
-
-    Raises:
-        UserError: The batch cannot be shared out to devices and passes.
     """
     fabric, part = engine.fabric, training_part(table)
-    plans = PlanStream(settings.sampler, part.labels(), settings.seed, settings.epochs, settings.steps_per_epoch)
-    check_shares(settings, fabric.world_size)
     figures: dict[str, float] = {}
 
     def batches(start: int) -> Iterable[tuple[Tensor, ...]]:

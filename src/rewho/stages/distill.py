@@ -44,7 +44,17 @@ from rewho.pipeline.distilling import DistillPreparation, DistillTask, Targets, 
 from rewho.pipeline.embedding import view_of
 from rewho.pipeline.foreign_teachers import open_teacher
 from rewho.pipeline.teachers import check_one_per_view, find_teachers
-from rewho.pipeline.training import FREE_SETTINGS, Preparation, build_training, claim, decode_part, training_part
+from rewho.pipeline.training import (
+    FIXED,
+    FREE_SETTINGS,
+    Preparation,
+    build_training,
+    claim,
+    decode_part,
+    inputs_of,
+    plans_of,
+    training_part,
+)
 from rewho.training.checkpoint import WHOLE
 from rewho.training.engine import launch
 from rewho.training.log import LOG
@@ -83,12 +93,13 @@ def run(settings: DistillSettings) -> Path:
     model, card = load_model(settings.student)
     _check_student(settings, table, model, card)
     targets = _targets(settings, part)
-    inputs = {"data": table.digest(), "student": hash_file(settings.student / TENSORS), **targets.inputs}
+    plans = plans_of(settings, part)
+    inputs = {**inputs_of(table, plans), "student": hash_file(settings.student / TENSORS), **targets.inputs}
     free = (*FREE_SETTINGS, "student", "representations", "teachers")
-    stage = Stage(settings.out, "distill", plain(settings), inputs, free, WHOLE)
+    stage = Stage(settings.out, "distill", plain(settings), inputs, free, WHOLE, (*FIXED, "classifier"))
+    engine = launch(settings.engine)
     if claim(stage, settings, table):
         return settings.out
-    engine = launch(settings.engine)
     if targets.online is not None:
         targets.online.to(engine.fabric.device)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
@@ -102,6 +113,7 @@ def run(settings: DistillSettings) -> Path:
         lambda: build_optimizer(model.backbone, [_heads(task)], settings.optimizer),
         DistillPreparation(plain_batches, targets.views, targets.stored, settings),
         table,
+        plans,
         settings,
         engine,
         keep_best=lambda figures: _save(settings.out / "best", task, table, figures, settings, inputs),
@@ -191,7 +203,7 @@ def _targets(settings: DistillSettings, part: ImageTable) -> Targets:
         teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
         check_one_per_view([teacher.view.name for teacher in teachers])
     if settings.sr == "stored":
-        stored = open_representations(settings.representations, part.digest(), part.sizes_digest())
+        stored = open_representations(settings.representations, part.digest(), part.content_digest())
         for teacher in teachers:
             stored.check_teacher(teacher.view.name, teacher.digest)
         return stored_targets(stored.select(settings.views))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rewho.core.artifact import Stage, digest, hash_file, plain, write_file
+from rewho.core.artifact import Stage, content_digest, digest, hash_file, plain, write_file
 from rewho.core.progress import Progress, say
 from rewho.core.settings import EmbedSettings
 from rewho.data.file_lists import list_pictures
@@ -36,8 +36,9 @@ def run(settings: EmbedSettings) -> Path:
     model = load(settings.model, settings.engine.device, settings.engine.threads)
     names = list_pictures(settings.folder)
     files = [settings.folder / name for name in names]
-    listing = [(name, file.stat().st_size) for name, file in zip(names, files, strict=True)]
-    inputs = {"model": hash_file(settings.model / TENSORS), "pictures": digest(listing)} | view_of(model.model).inputs()
+    inputs = {"model": hash_file(settings.model / TENSORS), "images": digest([names, content_digest(files)])} | view_of(
+        model.model
+    ).inputs()
     stage = Stage(settings.out, "embed", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
         say(f"{settings.out} is finished; nothing to do")

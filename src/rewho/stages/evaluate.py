@@ -56,7 +56,8 @@ def run(settings: EvaluateSettings) -> Path:
     }
     data_sets = [read_settings(replace(settings.reading, root=root)) for root in settings.data]
     inputs = {f"model {name}": hash_file(path / TENSORS) for name, path in zip(models, settings.model, strict=True)}
-    inputs |= {f"data {number}": table.digest() for number, table in enumerate(data_sets)}
+    for number, table in enumerate(data_sets):
+        inputs |= {f"data {number}": table.digest(), f"images {number}": table.content_digest()}
     for model in models.values():
         inputs |= view_of(model.model).inputs()
     stage = Stage(settings.out, "evaluate", plain(settings), inputs, FREE_SETTINGS)

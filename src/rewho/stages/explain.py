@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewho.core.artifact import Stage, digest, hash_file, plain, write_file
+from rewho.core.artifact import Stage, content_digest, digest, hash_file, plain, write_file
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.settings import ExplainSettings
@@ -36,7 +36,7 @@ def run(settings: ExplainSettings) -> Path:
     files = _files(settings.images)
     model = open_onlooker(settings.model, settings.engine, settings.views)
     inputs = {file.name: hash_file(file) for file in model.weights}
-    inputs["pictures"] = digest([(file.name, hash_file(file)) for file in files])
+    inputs["images"] = digest([[file.name for file in files], content_digest(files)])
     stage = Stage(settings.out, "explain", plain(settings), inputs, FREE_SETTINGS)
     first = settings.out / "sheet-1.jpg"
     if stage.begin() == "finished":

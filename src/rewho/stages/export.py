@@ -18,7 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rewho.core.artifact import ASIDE, Stage, digest, hash_file, plain, remove_unfinished, write_file, write_json
+from rewho.core.artifact import (
+    ASIDE,
+    Stage,
+    content_digest,
+    hash_file,
+    plain,
+    remove_unfinished,
+    write_file,
+    write_json,
+)
 from rewho.core.check import UserError, check_choice, check_embeddings
 from rewho.core.progress import say
 from rewho.core.runtime import generator
@@ -63,8 +72,11 @@ def run(settings: ExportSettings) -> Path:
     model, card = load_model(settings.model)
     view, source = view_of(model), hash_file(settings.model / TENSORS)
     files = [settings.check / file for file in list_pictures(settings.check)] if settings.check else []
-    listing = [(str(file), file.stat().st_size) for file in files]
-    inputs = {"model": source, "card": hash_file(settings.model / CARD), "pictures": digest(listing)} | view.inputs()
+    inputs = {
+        "model": source,
+        "card": hash_file(settings.model / CARD),
+        "images": content_digest(files),
+    } | view.inputs()
     stage = Stage(settings.out, "export", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
         say(f"{settings.out} is finished; nothing to do")

@@ -25,7 +25,16 @@ from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, save_model
 from rewho.pipeline.contrasting import ContrastPreparation, ContrastTask, watch
-from rewho.pipeline.training import FREE_SETTINGS, check_shares, claim, score, view_of_settings
+from rewho.pipeline.training import (
+    EPOCH,
+    FIXED,
+    FIXED_BY_ORIGIN,
+    FREE_SETTINGS,
+    check_shares,
+    claim,
+    score,
+    view_of_settings,
+)
 from rewho.training.checkpoint import WHOLE, has_checkpoint
 from rewho.training.engine import Engine, launch
 from rewho.training.log import LOG
@@ -52,13 +61,19 @@ def run(settings: PretrainSettings) -> Path:
     pictures = open_pictures(settings.crops).share(settings.pictures.share, settings.pictures.share_seed)
     _check(settings, pictures)
     probe = _probe(settings)
-    inputs = {"crops": pictures.digest, "model.pretrained": weights_digest(settings.model.pretrained, settings.out)}
+    plans = _plans(settings, pictures)
+    inputs = {
+        "crops": pictures.digest,
+        EPOCH: f"{plans.epoch_length()} steps",
+        "model.pretrained": weights_digest(settings.model.pretrained, settings.out),
+    }
     free = (*FREE_SETTINGS, "crops", "pictures.workers", "pictures.memory_gb", "probe", "model.pretrained")
-    stage = Stage(settings.out, "pretrain", plain(settings), inputs, free, WHOLE)
+    fixed = (*FIXED, *FIXED_BY_ORIGIN, "pictures.statistics_of")
+    stage = Stage(settings.out, "pretrain", plain(settings), inputs, free, WHOLE, fixed)
+    engine = launch(settings.engine, broadcast_buffers=False)  # all have the same queue, which is large
     if claim(stage, settings, pictures):
         return settings.out
     _warn_of_own_keys(settings, len(pictures))
-    engine = launch(settings.engine, broadcast_buffers=False)  # all have the same queue, which is large
     resumed = has_checkpoint(settings.out)
     origin = _origin(settings, pictures, engine, resumed=resumed)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
@@ -71,7 +86,7 @@ def run(settings: PretrainSettings) -> Path:
     def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
         return _save(folder, task.encoder, pictures, figures, settings, origin)
 
-    state = train(_training(task, pictures, probe, settings, engine, save), engine)
+    state = train(_training(task, pictures, probe, plans, settings, engine, save), engine)
     if engine.fabric.is_global_zero:
         files = [*save(settings.out, state.figures), settings.out / ORIGIN, settings.out / LOG]
         counts = {"steps": state.step, "pictures": len(pictures), "parameters": parameter_count(task.encoder)}
@@ -188,12 +203,12 @@ def _training(
     task: ContrastTask,
     pictures: JoinedPictures,
     probe: ImageTable | None,
+    plans: PlanStream,
     settings: PretrainSettings,
     engine: Engine,
     save: Callable[[Path, Mapping[str, float]], object],
 ) -> Training:
     fabric = engine.fabric
-    plans = _plans(settings, pictures)
     encoder = task.encoder
     mean_colour = tuple(encoder.mean.tolist())
     prepare = ContrastPreparation(pictures, encoder.input_size, settings.augment, settings.seed, mean_colour)

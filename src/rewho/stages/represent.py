@@ -6,7 +6,6 @@ image's. A view's array is written as soon as it is whole, so an interrupted run
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import STARTED, Stage, plain
+from rewho.core.artifact import Stage, plain
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest
 from rewho.core.settings import RepresentSettings
 from rewho.data.benchmarks import read_settings
-from rewho.data.representations import SIZES, TeacherRecord, array_file, write_index, write_representations
+from rewho.data.representations import IMAGES, TeacherRecord, array_file, write_index, write_representations
 from rewho.data.table import ImageTable
 from rewho.data.views import box_of
 from rewho.pipeline.foreign_teachers import Teacher, open_teacher
@@ -47,11 +46,10 @@ def run(settings: RepresentSettings) -> Path:
     teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
     records = [_record(teacher) for teacher in teachers]
     check_one_per_view([record.view for record in records])
-    inputs = {"rows": part.digest(), SIZES: part.sizes_digest()}
+    inputs = {"rows": part.digest(), IMAGES: part.content_digest()}
     for teacher, record in zip(teachers, records, strict=True):
         inputs |= {f"teacher {record.view}": record.digest} | teacher.view.inputs()
-    free = FREE_SETTINGS if _knows_sizes(settings.out) else (*FREE_SETTINGS, f"inputs.{SIZES}")
-    stage = Stage(settings.out, "represent", plain(settings), inputs, free)
+    stage = Stage(settings.out, "represent", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
         say(f"{settings.out} is finished; nothing to do")
         return settings.out
@@ -64,12 +62,6 @@ def run(settings: RepresentSettings) -> Path:
     counts = {"pictures": len(part), "views": len(records), "numbers": sum(record.width for record in records)}
     stage.finish([*files, index], counts, time.monotonic() - began)
     return settings.out
-
-
-def _knows_sizes(folder: Path) -> bool:
-    """Say whether the run in a folder wrote down how large its pictures are; those of older versions did not."""
-    started = folder / STARTED
-    return not started.is_file() or SIZES in json.loads(started.read_text()).get("inputs", {})
 
 
 def _record(teacher: Teacher) -> TeacherRecord:

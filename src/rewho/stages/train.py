@@ -41,11 +41,15 @@ from rewho.models.initial import (
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import CARD, TENSORS, ModelCard, save_classifier, save_model
 from rewho.pipeline.training import (
+    FIXED,
+    FIXED_BY_ORIGIN,
     FREE_SETTINGS,
     Preparation,
     build_training,
     claim,
     decode_part,
+    inputs_of,
+    plans_of,
     training_part,
     view_of_settings,
 )
@@ -123,16 +127,19 @@ def run(settings: TrainSettings) -> Path:
     check_backbone(settings.model)
     table = read_settings(settings.data)
     part = training_part(table)
+    _check_triplets(settings, part)
+    plans = plans_of(settings, part)
     view = view_of_settings(settings.model)
     inputs = {
-        "data": table.digest(),
+        **inputs_of(table, plans),
         "model.pretrained": weights_digest(settings.model.pretrained, settings.out),
         **view.inputs(),
     }
-    stage = Stage(settings.out, "train", plain(settings), inputs, (*FREE_SETTINGS, "model.pretrained"), WHOLE)
+    free, fixed = (*FREE_SETTINGS, "model.pretrained"), (*FIXED, *FIXED_BY_ORIGIN)
+    stage = Stage(settings.out, "train", plain(settings), inputs, free, WHOLE, fixed)
+    engine = launch(settings.engine)
     if claim(stage, settings, table):
         return settings.out
-    engine = launch(settings.engine)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
     origin, model = _model(settings, view, resumed=has_checkpoint(settings.out))
     task = IdentityTask(model, len(np.unique(part.person_ids)), settings.loss)
@@ -144,6 +151,7 @@ def run(settings: TrainSettings) -> Path:
         lambda: build_optimizer(nn.ModuleList(model.pretrained_parts().values()), task.new_parts(), settings.optimizer),
         prepare,
         table,
+        plans,
         settings,
         engine,
         keep_best=lambda figures: _save(settings.out / "best", task, table, figures, settings, origin),
@@ -154,6 +162,32 @@ def run(settings: TrainSettings) -> Path:
         _leave(stage, task, table, state, settings, origin, time.monotonic() - began)
     engine.fabric.barrier()
     return settings.out
+
+
+def _check_triplets(settings: TrainSettings, part: ImageTable) -> None:
+    """Check that batches hold positives for the triplet loss, which would be without effect otherwise.
+
+    Raises:
+        UserError: They do not.
+    """
+    if not settings.loss.triplet:
+        return
+    sampler, most = settings.sampler, int(np.bincount(part.labels()).max())
+    if sampler.kind != "identities" or sampler.images_per_identity < 2:
+        raise UserError(
+            "--loss.triplet",
+            expected="batches of several images of each identity",
+            got=f"--sampler.kind {sampler.kind}"
+            + (f" with {sampler.images_per_identity} image each" if sampler.kind == "identities" else ""),
+            fix="Pass --sampler.kind identities --sampler.images_per_identity 4, or --loss.triplet 0.",
+        )
+    if most < 2:
+        raise UserError(
+            "--loss.triplet",
+            expected="identities with two training images or more",
+            got=f"one image of each of {len(part):,} identities",
+            fix="Pass --loss.triplet 0, or data with several images of an identity.",
+        )
 
 
 def _model(settings: TrainSettings, view: View, *, resumed: bool) -> tuple[Origin, SingleViewModel]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
+import os
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,20 +20,83 @@ from torch.amp.grad_scaler import GradScaler
 from rewho.core.check import UserError, check_choice
 from rewho.core.settings import EngineSettings
 
+PRECISIONS = ("auto", "32", "tf32", "bf16", "fp16")
+
 
 @dataclass(frozen=True)
 class Engine:
-    """A launched Fabric and what the checkpoint must know of it.
+    """A launched Fabric and how the steps of a training are computed.
 
     Args:
         fabric: Moves modules and batches, wraps for several processes.
         scaler: The loss scaler of fp16; None otherwise.
-        precision: 32, bf16 or fp16.
+        precision: 32, tf32, bf16 or fp16.
+        threads: CPU threads for the network.
+        deterministic: Whether bit-identical results are asked for on CUDA too.
     """
 
     fabric: Fabric
     scaler: GradScaler | None
     precision: str
+    threads: int
+    deterministic: bool
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Hold torch's global options to this engine's while a block runs, and put them back behind it.
+
+        What glibc was told about freed memory stays: it cannot say what held before, and no result depends on it.
+        """
+        if self.fabric.device.type == "cpu":
+            _keep_memory()
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        warn_only, benchmark = torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
+        torch.backends.cudnn.benchmark = not self.deterministic
+        try:
+            with _quiet_lightning(), arithmetic(self.threads, tf32=self.precision != "32"):
+                yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            torch.backends.cudnn.benchmark = benchmark
+
+
+@contextlib.contextmanager
+def arithmetic(threads: int = 0, *, tf32: bool = False) -> Iterator[None]:
+    """Compute with so many CPU threads (0: as they are) and float32 as it is, or with TF32 on CUDA, in a block.
+
+    Example:
+        >>> with arithmetic():
+        ...     torch.get_float32_matmul_precision()
+        'highest'
+    """
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_float32_matmul_precision(before[1])
+        torch.backends.cudnn.allow_tf32 = before[2]
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Hide Lightning's advice on workers and launchers in a block; it does not concern the result."""
+    loggers = [logging.getLogger(name) for name in ("lightning.fabric", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning.*")
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def pick_device(name: str) -> torch.device:
@@ -53,7 +119,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engine:
-    """Start the processes and return this one's engine.
+    """Start the processes and return this one's engine; torch's global options change in `Engine.applied` alone.
 
     Args:
         settings: Devices and precision.
@@ -64,7 +130,7 @@ def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engin
         UserError: Unknown precision or device, or fewer devices than asked for.
     """
     device = pick_device(settings.device)
-    precision = check_choice("--engine.precision", settings.precision, ("auto", "32", "bf16", "fp16"))
+    precision = check_choice("--engine.precision", settings.precision, PRECISIONS)
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
     if device.type == "cuda" and settings.devices > torch.cuda.device_count():
@@ -74,14 +140,20 @@ def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engin
             got=str(settings.devices),
             fix="Pass a smaller number.",
         )
-    if device.type == "cpu":
-        _keep_memory()
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
-    torch.backends.cudnn.benchmark = not settings.deterministic
-    torch.set_float32_matmul_precision("high")
-    return _fabric(device, settings.devices, precision, broadcast_buffers)
+    scaler = GradScaler(device.type) if precision == "fp16" else None
+    plugin = None
+    if precision in ("bf16", "fp16"):
+        plugin = MixedPrecision("bf16-mixed" if scaler is None else "16-mixed", device.type, scaler)
+    strategy = DDPStrategy(broadcast_buffers=broadcast_buffers) if settings.devices > 1 else "auto"
+    threads, of_openmp = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    with _quiet_lightning():
+        fabric = Fabric(accelerator=device.type, devices=settings.devices, strategy=strategy, plugins=plugin)
+        fabric.launch()
+    engine = Engine(fabric, scaler, precision, settings.threads or torch.get_num_threads(), settings.deterministic)
+    torch.set_num_threads(threads)  # with several processes Lightning shares the cores out
+    if of_openmp is None:
+        os.environ.pop("OMP_NUM_THREADS", None)
+    return engine
 
 
 def _keep_memory() -> None:
@@ -93,20 +165,3 @@ def _keep_memory() -> None:
     if mallopt is not None:
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: hand back what is free above so many bytes
         mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, the largest there is: larger blocks get pages of their own
-
-
-def _fabric(device: torch.device, devices: int, precision: str, broadcast_buffers: bool) -> Engine:
-    for name in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="lightning.*")  # advice on workers and launchers, not on the result
-    scaler = None
-    plugin = None
-    if precision == "bf16":
-        plugin = MixedPrecision("bf16-mixed", device.type)
-    elif precision == "fp16":
-        scaler = GradScaler(device.type)
-        plugin = MixedPrecision("16-mixed", device.type, scaler)
-    strategy = DDPStrategy(broadcast_buffers=broadcast_buffers) if devices > 1 else "auto"
-    fabric = Fabric(accelerator=device.type, devices=devices, strategy=strategy, plugins=plugin)
-    fabric.launch()
-    return Engine(fabric, scaler, precision)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rewho.core.artifact import accept_changes
+from rewho.core.artifact import CHANGED, accept_changes
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import Interrupted, StopRequest, generator
@@ -25,7 +25,13 @@ from rewho.core.settings import LoopSettings
 from rewho.training.checkpoint import load_checkpoint, save_checkpoint
 from rewho.training.engine import Engine
 from rewho.training.log import RunLog
-from rewho.training.optim import gradient_norm, learning_rate, schedule_warnings, set_learning_rate
+from rewho.training.optim import (
+    gradient_norm,
+    learning_rate,
+    restore_optimizer,
+    schedule_warnings,
+    set_learning_rate,
+)
 
 SPIKE_WINDOW = 50  # losses that a new one is compared with
 SPIKE_NEEDS = 5  # losses that must be known before one can stand out
@@ -96,7 +102,7 @@ def train(training: Training, engine: Engine) -> State:
         Interrupted: SIGTERM or Ctrl-C; the state is saved at the end of the current step.
         UserError: The loss or a gradient is not finite, or jumps; nothing was changed by that step.
     """
-    with StopRequest() as stop:
+    with StopRequest() as stop, engine.applied():
         return _Run(training, engine, stop).run()
 
 
@@ -107,10 +113,10 @@ class _Run:
         self.training, self.engine, self.stop = training, engine, stop
         self.fabric, self.settings = engine.fabric, training.settings
         self.module, self.optimizer = training.task, training.optimizer
+        self.total = self.settings.epochs * training.epoch_length
         self.state = self._restore()
         if self.settings.engine.compile:
             self.module.compile()
-        self.total = self.settings.epochs * training.epoch_length
         self.freezable = [p for part in training.pretrained for p in part.parameters() if p.requires_grad]
         self._wrap()
 
@@ -318,11 +324,23 @@ class _Run:
         if found is not None:
             refuse_misfit(found[1], self.module, self.optimizer, self.training.folder)
             refuse_other_precision(found[1], self.engine)
+            self._refuse_changes_without_a_step(found[0])
             say(f"resuming after step {found[0]:,}")
             state = restore_parts(found[1], self.module, self.optimizer, self.engine)
         if self.fabric.is_global_zero:
             accept_changes(self.training.folder)
         return state
+
+    def _refuse_changes_without_a_step(self, step: int) -> None:
+        """Check that steps are left for changed settings, which the model would be said to be trained with."""
+        changed = (self.training.folder / CHANGED).is_file()
+        if step > self.total or (changed and step == self.total):
+            raise UserError(
+                f"--out {self.training.folder}",
+                expected="a run that has steps left to take",
+                got=f"{step // self.training.epoch_length} epochs that are done, of --epochs {self.settings.epochs}",
+                fix="Pass more --epochs, or undo the change, or choose another --out.",
+            )
 
 
 def state_parts(module: nn.Module, optimizer: Optimizer, engine: Engine, state: State) -> dict[str, Any]:
@@ -390,7 +408,7 @@ def refuse_other_precision(parts: Mapping[str, Any], engine: Engine) -> None:
 def restore_parts(parts: Mapping[str, Any], module: nn.Module, optimizer: Optimizer, engine: Engine) -> State:
     """Put the parts of a checkpoint back to where they came from; the inverse of `state_parts`."""
     module.load_state_dict({**parts["parameters"], **parts["buffers"]})
-    optimizer.load_state_dict(parts["optimizer"])
+    restore_optimizer(optimizer, parts["optimizer"])
     if engine.scaler is not None:
         engine.scaler.load_state_dict(parts["scaler"])
     return State(**{name.removeprefix("state."): value for name, value in parts.items() if name.startswith("state.")})

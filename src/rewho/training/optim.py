@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -104,11 +105,31 @@ def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: O
         weight_decay=settings.weight_decay,
         fused=fused or None,
     )
-    if fused and settings.momentum:
-        # Where fp16 overflows at the first step, torch leaves them as what the memory held, and uses them after that.
-        for parameter in of_backbone + of_heads:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    if fused:
+        _allocate_momentum(optimizer)
     return optimizer
+
+
+def restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Load an optimizer's moments, as its `state_dict` returned them, and keep its own options, such as weight decay.
+
+    `load_state_dict` alone would put the options back that the state was saved with.
+    """
+    options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)
+    _allocate_momentum(optimizer)
+
+
+def _allocate_momentum(optimizer: Optimizer) -> None:
+    """Give every weight of SGD a momentum buffer of zeros, unless it has one.
+
+    Where fp16 overflows at the first step, torch leaves them as what the memory held, and uses them after that.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group.get("momentum") else ():
+            optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:

@@ -31,7 +31,7 @@ class TeachersSettings:
         data: Which pictures.
         views: Views to train a teacher for: names of the paper's, or YAML files that describe others.
         backbone: The teachers' network, as in `rewho train --model.backbone`.
-        stride_one_at: Which ResNet stage keeps its stride at 1: layer4 or layer3.
+        stride_one_at: Which ResNet stage keeps its stride at 1: layer4, layer3 or none.
         pretrained: none, imagenet, or a file with backbone weights.
         holistic_size: Height and width of the holistic teacher's input; empty takes the view's own, 256 x 128.
         partial_size: Height and width of the others' input; empty takes the views' own, 224 x 224.

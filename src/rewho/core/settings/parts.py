@@ -80,7 +80,7 @@ class ModelSettings:
         kind: single_view, mgn (multiple granularity network) or bdb (batch drop block).
         backbone: squeezenet1_0, squeezenet1_1, resnet18 … resnet152, or any model name that timm knows.
         stride_one_at: Which ResNet stage keeps its stride at 1 for a total stride of 16: layer4 (the usual reading of
-            "conv4_1") or layer3 (the literal one).
+            "conv4_1") or layer3 (the literal one); none keeps torchvision's total stride of 32, as MoCo's code does.
         pooling: stabilized_gmp (FD equation 5), gem, gap or gmp.
         pooling_kernel: Kernel of the average pooling inside stabilized_gmp.
         head: What follows the pooling of a single-view model: fc_bn (the paper's embedding), bn (the pooled feature,
@@ -191,7 +191,7 @@ class EngineSettings(DeviceSettings):
     Args:
         device: auto, cpu or cuda.
         devices: Number of processes, one device each.
-        precision: auto (bf16 on CUDA devices that have it, else 32), 32, bf16 or fp16.
+        precision: auto (bf16 on CUDA devices that have it, else 32), 32, tf32 (32 with CUDA's TensorFloat), bf16, fp16.
         compile: Compile the network with torch.compile.
         deterministic: Ask for bit-identical results on CUDA too, which costs speed; on the CPU they always are.
         threads: CPU threads for the network; 0 leaves torch's own choice.

@@ -140,7 +140,9 @@ class PretrainSettings:
     crops: tuple[Path, ...] = ()
     pictures: PretrainPictureSettings = field(default_factory=PretrainPictureSettings)
     model: ModelSettings = field(
-        default_factory=lambda: ModelSettings(backbone="resnet50", pooling="gap", head="none", pretrained="none")
+        default_factory=lambda: ModelSettings(
+            backbone="resnet50", stride_one_at="none", pooling="gap", head="none", pretrained="none"
+        )
     )
     contrast: ContrastSettings = field(default_factory=ContrastSettings)
     augment: ContrastAugmentSettings = field(default_factory=ContrastAugmentSettings)
