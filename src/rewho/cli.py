@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewho.core.check import UserError, nearest
-from rewho.core.progress import say
-from rewho.core.runtime import EXIT_GIVEN_UP, EXIT_INTERRUPTED, GivenUp, Interrupted, is_main_process
+from rewho.core.progress import say, show
+from rewho.core.runtime import EXIT_GIVEN_UP, EXIT_INTERRUPTED, GivenUp, Interrupted
 
 USER_MISTAKE = 2
 CANCELLED = 130
@@ -100,8 +100,8 @@ def _run(arguments: list[str]) -> int:
     if settings is not None:
         run: Callable[[Any], Any] = importlib.import_module(f"rewho.stages.{name}").run
         result = run(settings)
-        if result is not None and is_main_process():
-            print(result)  # noqa: T201 - the path of what was made
+        if result is not None:
+            show(result)
     return 0
 
 
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"stopped: {saved}. To go on, run the same command again:\n  {shlex.join(['rewho', *words])}")
         return EXIT_INTERRUPTED
     except GivenUp as rest:
-        print(rest.made)  # noqa: T201 - the path of what was made
+        show(rest.made)
         say(f"finished, except for {rest.items}")
         return EXIT_GIVEN_UP
     except KeyboardInterrupt:

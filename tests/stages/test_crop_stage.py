@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,7 @@ def test_the_folder_describes_itself(whole):
     for text in ("CC0-1.0", "drawn by the test", "one test", "nobody is in it"):
         assert text in sheet
     page = (whole.folder / "index.html").read_text()
+    assert "Content-Security-Policy" in page and " on" not in "".join(re.findall(r"<[^>]*>", page.split("</style>")[1]))
     assert "data:image/jpeg;base64," in page and "<script" not in page and "http" not in page.split("</style>")[1]
 
 

@@ -129,6 +129,7 @@ def test_exports_hide_faces_unless_told_otherwise(made, tmp_path):
         assert changed_share(picture[:third], whole[row][:third]) > 0.2
         assert changed_share(picture[-third:], whole[row][-third:]) < 0.2, "only what encoding noise again changes"
     assert len(list(hidden.glob("*.jpg"))) == len(whole)
+    assert (hidden / "crops.csv").read_bytes().startswith(b"picture,name,video,")
     assert (hidden / "crops.csv").read_text().count("\n") == len(whole) + 1
     with pytest.raises(UserError, match="that is there"):
         crops.run(CropsSettings("export", (made,), out=tmp_path / "plain"))

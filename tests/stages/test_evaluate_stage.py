@@ -151,3 +151,14 @@ def test_comparing_pictures(model, people):
     assert compare.run(CompareSettings((first, first), model, engine=CPU)) == "1.0000"
     table = compare.run(CompareSettings((first, second, third), model, engine=CPU)).splitlines()
     assert len(table) == 3 and table[0].startswith(first.name) and table[1].split()[2] == "1.0000"
+
+
+def test_names_that_are_formulas_are_text_in_the_list_of_embedded_images(model, people, tmp_path):
+    folder = tmp_path / "named"
+    folder.mkdir()
+    source = next((people / "query").iterdir())
+    for name in ("=1+1.jpg", "-2.jpg", "@a.jpg", "b.jpg"):
+        shutil.copy(source, folder / name)
+    made = embed.run(EmbedSettings(folder, model, tmp_path / "embeddings", engine=CPU))
+    names = [row["picture"] for row in csv.DictReader((made / "pictures.csv").open(newline=""))]
+    assert names == ["'-2.jpg", "'=1+1.jpg", "'@a.jpg", "b.jpg"]

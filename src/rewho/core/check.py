@@ -139,7 +139,7 @@ def check_embeddings(
             got=f"{embeddings.dtype} of shape {list(embeddings.shape)}",
             fix="Pass one vector per image.",
         )
-    empty = ~embeddings.any(axis=1)
+    empty = np.asarray(~embeddings.any(axis=1))
     bad = np.flatnonzero((empty & (not zero)) | ~np.isfinite(embeddings).all(axis=1))
     if bad.size:
         row = int(bad[0])

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rewho.core.runtime import is_main_process
+from rewho.core.text import printable
 
 if TYPE_CHECKING:
     import rich.progress
@@ -52,7 +53,13 @@ def say(text: str) -> None:
     Standard output is kept for results, so this goes to standard error.
     """
     if is_main_process():
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints messages
+
+
+def show(result: object) -> None:
+    """Print what a command made on standard output, once however many processes work."""
+    if is_main_process():
+        print(printable(str(result)))  # noqa: T201 - the one place that prints results
 
 
 class Progress:
@@ -71,15 +78,15 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int, done: int = 0, unit: str = "items") -> None:
-        self.what, self.total, self.done, self.unit = what, total, done, unit
+        self.what, self.total, self.done, self.unit = printable(what), total, done, unit
         self._began, self._at_start, self._said = time.monotonic(), done, time.monotonic()
-        self._bar = _Bar(what, total, done, unit) if sys.stderr.isatty() and is_main_process() else None
+        self._bar = _Bar(self.what, total, done, unit) if sys.stderr.isatty() and is_main_process() else None
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more items; `note` is shown behind the rate."""
         self.done += count
         if self._bar is not None:
-            self._bar.show(self.done, f"{pace(self._rate(), self.unit)}  {note}")
+            self._bar.show(self.done, f"{pace(self._rate(), self.unit)}  {printable(note)}")
         elif time.monotonic() - self._said >= PLAIN_LINE_EVERY:
             self._said = time.monotonic()
             say(self.line(note))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import tarfile
@@ -15,6 +14,7 @@ import numpy as np
 from rewho.core.artifact import hash_file, plain, write_file, write_folder
 from rewho.core.check import UserError, check_choice
 from rewho.core.progress import track
+from rewho.core.text import csv_table
 from rewho.data.crop_rows import describes
 from rewho.data.near_duplicates import Shared, shared_between, stacked
 from rewho.data.pictures import decode
@@ -79,9 +79,7 @@ def _hidden(row: dict[str, Any], picture: bytes) -> bytes:
 
 def _write_folder(folder: Path, pictures: Iterator[tuple[dict[str, Any], bytes]], *, market: bool) -> None:
     people: dict[str, int] = {}
-    table = io.StringIO(newline="")
-    lines = csv.writer(table)
-    lines.writerow(["picture", *LISTED])
+    lines: list[list[object]] = [["picture", *LISTED]]
     place = folder / "bounding_box_train" if market else folder
     place.mkdir(exist_ok=True)
     for row, data in pictures:
@@ -91,8 +89,8 @@ def _write_folder(folder: Path, pictures: Iterator[tuple[dict[str, Any], bytes]]
             person = people.setdefault(row["video"], len(people) + 1)
             name = f"{person:07d}_c1s1_{row['frame']:06d}_{row['index']:02d}"
         (place / f"{name}.{ending}").write_bytes(data)
-        lines.writerow([f"{name}.{ending}", *(row[column] for column in LISTED)])
-    (folder / "crops.csv").write_text(table.getvalue(), encoding="utf-8")
+        lines.append([f"{name}.{ending}", *(row[column] for column in LISTED)])
+    (folder / "crops.csv").write_bytes(csv_table(lines))
 
 
 def _write_tar(file: BinaryIO, pictures: Iterator[tuple[dict[str, Any], bytes]]) -> None:

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from rewho.core.artifact import hash_file, plain, write_file, write_json
 from rewho.core.settings import CropSettings
+from rewho.core.text import html_head, html_text
 from rewho.data.shard_writer import ShardWriter, encode
 from rewho.data.shards import INDEX, CropSet
 from rewho.pipeline.crop_sheet import contact_sheet
 from rewho.pipeline.crop_statistics import VIDEOS, statistics, write_videos
 
 STATISTICS, DATA_SHEET, SHEET, PAGE = "statistics.json", "datasheet.md", "contact-sheet.jpg", "index.html"
+PAGE_STYLE = """
+table { border-collapse: collapse; font-size: 14px; } td, th { padding: 2px 14px 2px 0; text-align: left;
+overflow-wrap: anywhere; vertical-align: top; } .sheet { width: 100%; border-radius: 8px; }"""
 LISTED = 200  # videos on the page; the rest stand in videos.parquet
 TERM_NAMES = {
     "source": "Source",
@@ -124,14 +127,10 @@ def page(
     image = base64.b64encode(picture).decode()
     places = [(name, figures[name]) for name in ("cities", "resolutions", "licences") if figures[name]]
     extra = "".join(
-        f"<section class=card><h3>{name}</h3>{_table([*found.items()])}</section>" for name, found in places
+        f"<section class=card><h3>{html_text(name)}</h3>{_table([*found.items()])}</section>" for name, found in places
     )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(terms["name"])}</title><style>{STYLE_SHEET}
-table {{ border-collapse: collapse; font-size: 14px; }} td, th {{ padding: 2px 14px 2px 0; text-align: left;
-overflow-wrap: anywhere; vertical-align: top; }} .sheet {{ width: 100%; border-radius: 8px; }}</style></head><body>
-<header><h1>{escape(terms["name"])}</h1><p class=lead>Crops of people from video</p></header><main>
+    return f"""{html_head(terms["name"], STYLE_SHEET + PAGE_STYLE)}
+<header><h1>{html_text(terms["name"])}</h1><p class=lead>Crops of people from video</p></header><main>
 <ul class=scores>{scores}</ul>
 <figure><img class=sheet alt="crops from the whole set, faces hidden" src="data:image/jpeg;base64,{image}">
 <figcaption>Crops spread evenly over the set. Heads are hidden where key points say.</figcaption></figure>
@@ -148,6 +147,6 @@ overflow-wrap: anywhere; vertical-align: top; }} .sheet {{ width: 100%; border-r
 def _table(rows: Sequence[Sequence[Any]], head: Sequence[str] = ()) -> str:
     def line(cells: Sequence[Any], kind: str) -> str:
         texts = (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells)
-        return "<tr>" + "".join(f"<{kind}>{escape(text)}</{kind}>" for text in texts) + "</tr>"
+        return "<tr>" + "".join(f"<{kind}>{html_text(text)}</{kind}>" for text in texts) + "</tr>"
 
     return f"<table>{line(head, 'th') if head else ''}{''.join(line(row, 'td') for row in rows)}</table>"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewho.core.artifact import plain, rewho_version
+from rewho.core.text import html_head
+from rewho.core.text import html_text as text
 from rewho.rank.report_content import Score
-from rewho.rank.report_page import POLICY
-from rewho.rank.report_sheets import text
 from rewho.rank.report_style import STYLE_SHEET
 
 OURS = ("Rank-1", "mAP (rectangular)", "mAP (trapezoid)")
@@ -195,10 +195,7 @@ def page(table: PaperTable) -> str:
         f"<dt>{text(name)}</dt><dd><code>{text(value)}</code></dd>" for name, value in table.made_with.items()
     )
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(table.title)}</title>\n<style>{STYLE_SHEET}</style>\n</head>\n<body>\n<header>\n"
+        f"{html_head(table.title, STYLE_SHEET)}<header>\n"
         f"<h1>{text(table.title)}</h1>\n"
         '<p class="lead">In percent; ranges are 95 % intervals over people. Columns called “paper” are quoted.</p>\n'
         f'</header>\n<main>\n{notes}<div class="card"><div class="wide"><table><thead>'

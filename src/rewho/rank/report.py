@@ -5,17 +5,16 @@ Every file is written aside and renamed, the page last: where there is a page, a
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rewho.core.artifact import plain, write_file, write_json
+from rewho.core.text import csv_table
 from rewho.rank.attention_sheet import attention_sheet
 from rewho.rank.figures import cmc_plot
 from rewho.rank.rank_sheet import encode_jpeg, rank_sheet
@@ -54,8 +53,8 @@ def write_report(folder: Path, report: Report) -> Path:
     """
     content = page(report).encode()
     write_json(folder / "metrics.json", _storable(plain(report.metrics)))
-    _write(folder / "per_query.csv", _table(_query_rows(report)))
-    _write(folder / "cmc.csv", _table(_cmc_rows(report)))
+    _write(folder / "per_query.csv", csv_table(_query_rows(report)))
+    _write(folder / "cmc.csv", csv_table(_cmc_rows(report)))
     curves = _all_curves(report)
     if curves:
         _write(folder / "cmc.png", cmc_plot(curves))
@@ -71,7 +70,7 @@ def _write(path: Path, data: bytes) -> Path:
 def _storable(value: Any) -> Any:  # noqa: ANN401 - whatever `plain` returns
     """Return metrics as JSON can hold them: arrays as lists, null for what could not be scored, valid UTF-8."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
         return {_storable(key): _storable(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -79,13 +78,6 @@ def _storable(value: Any) -> Any:  # noqa: ANN401 - whatever `plain` returns
     if isinstance(value, np.ndarray | np.generic):
         return _storable(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _table(rows: Iterable[Sequence[object]]) -> bytes:
-    """Return rows as CSV in UTF-8; what cannot be written so, such as bytes of a broken file name, is replaced."""
-    file = io.StringIO(newline="")
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue().encode("utf-8", "replace")
 
 
 def _query_rows(report: Report) -> list[list[object]]:

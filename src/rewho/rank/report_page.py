@@ -10,12 +10,13 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from rewho.core.artifact import flatten, plain, rewho_version
+from rewho.core.text import html_head
+from rewho.core.text import html_text as text
 from rewho.rank.figures import camera_matrix, cmc_plot, distance_histogram, score_matrix
 from rewho.rank.report_content import MEASURES, CameraPairs, Report, Score, Section, Table
-from rewho.rank.report_sheets import attention_card, data_uri, sheet_card, text
+from rewho.rank.report_sheets import attention_card, data_uri, sheet_card
 from rewho.rank.report_style import STYLE_SHEET
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 TWO_CONVENTIONS = (
     "Published mAP figures mix two conventions. <em>Rectangular</em> averages the precision at each match: the mean "
     "of (i + 1) / (r<sub>i</sub> + 1), where r<sub>i</sub> is the rank of match i, both counted from 0. "
@@ -39,10 +40,7 @@ def page(report: Report) -> str:
     sections = "".join(_section(report, number, section) for number, section in enumerate(report.sections, 1))
     several = len(report.sections) > 1
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(report.title)}</title>\n<style>{STYLE_SHEET}</style>\n</head>\n<body>\n<header>\n"
+        f"{html_head(report.title, STYLE_SHEET)}<header>\n"
         f"<h1>{text(report.title)}</h1>\n{_lead(report)}{_contents(report) if several else ''}</header>\n<main>\n"
         f"{_comparison(report) if several else ''}{sections}{_reading()}{_making(report)}</main>\n"
         "<footer><p>A ranking proposes candidates; whether two pictures show the same person is for people to decide."

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Sequence
 
+from rewho.core.text import html_text as text
 from rewho.rank.attention_sheet import PLAIN, AttentionRow
 from rewho.rank.rank_sheet import MEANINGS, SheetRow, encode_jpeg, fit_picture, thumbnail
 
@@ -22,16 +22,6 @@ ATTENTION = (
     "it is silent. f is the network's own feature map; the others are what a branch of the distillation selects from "
     "it for a view. Each is scaled by its own strongest place: brightness does not compare between pictures."
 )
-
-
-def text(value: object) -> str:
-    """Return a value as text for a page: escaped, and with what cannot be written as UTF-8 replaced.
-
-    Example:
-        >>> text("<b>" + chr(0xDC80))
-        '&lt;b&gt;?'
-    """
-    return html.escape(str(value).encode("utf-8", "replace").decode())
 
 
 def data_uri(kind: str, data: bytes) -> str:

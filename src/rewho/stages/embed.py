@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 from rewho.core.artifact import Stage, content_digest, digest, hash_file, plain, write_file
 from rewho.core.progress import Progress, say
 from rewho.core.settings import EmbedSettings
+from rewho.core.text import csv_table
 from rewho.data.file_lists import list_pictures
 from rewho.models.weights import TENSORS
 from rewho.pipeline.embedding import load, view_of
@@ -46,11 +45,10 @@ def run(settings: EmbedSettings) -> Path:
     progress = Progress("embed", len(files), unit="images")
     embeddings = model.embed(files, flip=settings.flip, batch=settings.batch, done=progress.advance)
     progress.close()
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([("picture",), *((name,) for name in names)])
+    table = csv_table([("picture",), *((name,) for name in names)])
     outputs = [
         write_file(settings.out / "embeddings.npy", lambda file: np.save(file, embeddings, allow_pickle=False)),
-        write_file(settings.out / "pictures.csv", lambda file: file.write(table.getvalue().encode())),
+        write_file(settings.out / "pictures.csv", lambda file: file.write(table)),
     ]
     stage.finish(outputs, {"pictures": len(files), "dimensions": embeddings.shape[1]}, time.monotonic() - began)
     return settings.out

@@ -21,7 +21,7 @@ from rewho.core import settings as all_settings
 from rewho.core.artifact import MANIFEST, flatten, plain, rewho_version, write_file, write_json
 from rewho.core.check import UserError, check_choice
 from rewho.core.config import fill, options_of, read_recipe
-from rewho.core.progress import say
+from rewho.core.progress import say, show
 from rewho.core.runtime import StopRequest
 from rewho.core.settings import DataSettings, TableSettings
 from rewho.core.table_plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
@@ -73,7 +73,7 @@ def run(settings: TableSettings) -> Path:
                 done[row.label] = runner.row(row, {**done[row.label].cells, key: runner.cell(row, key)})
                 _write(folder, runner, list(done.values()))
     written = _write(folder, runner, list(done.values()))
-    print(markdown(_table(runner, list(done.values()))))  # noqa: T201 - the result of the command
+    show(markdown(_table(runner, list(done.values()))))
     return written
 
 
