@@ -167,7 +167,8 @@ def _probe(
     first, stream = frames[0], video.stream
     turned = round(first.rotation / 90) % 2 == 1
     metadata = {key.lower(): value for key, value in {**video.container.metadata, **stream.metadata}.items()}
-    marks = {data.type.name for data in first.side_data if is_vr_mark(data.type.name, bytes(data))}
+    kinds = [getattr(entry, "type", entry) for entry in first.side_data]  # entries are keys since PyAV 19
+    marks = {kind.name for kind in kinds if is_vr_mark(kind.name, bytes(first.side_data[kind]))}
     marks |= {key for key in TAG_MARKS if metadata.get(key, "mono").lower() not in ("mono", "false", "0", "")}
     duration = video.duration()
     channel.send(
