@@ -29,9 +29,9 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from rewho.core.runtime import generator
-from rewho.core.settings import AugmentSettings
 from rewho.data.augment import POLICIES, apply, draw, resize
 from rewho.data.views import VIEWS, View
+from rewho.settings import AugmentSettings
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MEAN_COLOUR = tuple(round(255 * value) for value in MEAN)

@@ -31,12 +31,12 @@ from torchvision.transforms import v2
 
 from pretrain_step import write_crops
 from rewho.core.runtime import generator
-from rewho.core.settings import ContrastAugmentSettings
 from rewho.data.batches import Plan
 from rewho.data.contrast_augment import CONTRAST_PRESETS, apply_view, draw_view
 from rewho.data.picture_sources import open_pictures
 from rewho.data.shards import CropSet
 from rewho.pipeline.contrasting import ContrastPreparation
+from rewho.settings import ContrastAugmentSettings
 
 MEAN, STD = (0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505)
 SIZE, BATCH = (256, 128), 64

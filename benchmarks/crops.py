@@ -26,7 +26,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rewho.core.settings import (
+from rewho.data.shards import CropSet
+from rewho.pipeline.crop_inputs import VideoTask
+from rewho.pipeline.crop_video import PartMaker
+from rewho.pipeline.video_people import VideoPeople
+from rewho.settings import (
     CropSettings,
     DetectorSettings,
     PoseSettings,
@@ -34,10 +38,6 @@ from rewho.core.settings import (
     SamplingSettings,
     TermsSettings,
 )
-from rewho.data.shards import CropSet
-from rewho.pipeline.crop_inputs import VideoTask
-from rewho.pipeline.crop_video import PartMaker
-from rewho.pipeline.video_people import VideoPeople
 from rewho.stages import crop
 
 TERMS = TermsSettings(*(["benchmark"] * 7))

@@ -23,18 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rewho.core.config import read_recipe
-from rewho.core.settings import (
-    BranchSettings,
-    DataSettings,
-    DeviceSettings,
-    DistillSettings,
-    EngineSettings,
-    LossSettings,
-    ModelSettings,
-    OptimizerSettings,
-    RepresentSettings,
-)
 from rewho.data.augment import resize
 from rewho.data.batches import Batch
 from rewho.data.benchmarks import read_settings
@@ -49,6 +37,18 @@ from rewho.pipeline.distilling import DistillBatch, DistillTask, OnlineTeachers
 from rewho.pipeline.embedding import embedder, view_of
 from rewho.pipeline.foreign_teachers import Teacher
 from rewho.pipeline.training import training_part
+from rewho.settings import (
+    BranchSettings,
+    DataSettings,
+    DeviceSettings,
+    DistillSettings,
+    EngineSettings,
+    LossSettings,
+    ModelSettings,
+    OptimizerSettings,
+    RepresentSettings,
+)
+from rewho.settings.command_line import read_recipe
 from rewho.stages import represent
 from rewho.stages.train import IdentityTask
 from rewho.training.engine import Engine, launch

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from rewho.core.settings import EngineSettings, ModelSettings
 from rewho.data.benchmarks import read
 from rewho.models.single_view import SingleViewModel
 from rewho.pipeline.embedding import Embedder, embedder
+from rewho.settings import EngineSettings, ModelSettings
 
 BATCH = 64
 

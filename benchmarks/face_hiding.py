@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from rewho.core.progress import Progress
 from rewho.core.runtime import generator
-from rewho.core.settings import DataSettings, PoseSettings
 from rewho.data.benchmarks import read_settings
 from rewho.data.faces import head_of, hide_face
 from rewho.data.pictures import decode
@@ -35,6 +34,7 @@ from rewho.rank.interval import gain_interval
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
 from rewho.rank.scores import Scores
+from rewho.settings import DataSettings, PoseSettings
 from rewho.video.onnx_pose import OnnxPose
 from rewho.video.people import Frame, Person
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.settings import DetectorSettings, PoseSettings, RuleSettings
+from rewho.settings import DetectorSettings, PoseSettings, RuleSettings
 from rewho.video.boxes import overlaps
 from rewho.video.detect import Detector, build_detector
 from rewho.video.finding import judge_frames

@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from rewho.core.settings import SamplerSettings
 from rewho.data.augment import POLICIES
 from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read
@@ -29,6 +28,7 @@ from rewho.data.pictures import Pictures
 from rewho.data.table import ImageTable
 from rewho.data.views import VIEWS
 from rewho.pipeline.training import Preparation
+from rewho.settings import SamplerSettings
 
 BATCH = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

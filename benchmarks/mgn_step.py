@@ -18,7 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rewho.core.settings import (
+from rewho.data.batches import Batch
+from rewho.data.synthetic import write_people
+from rewho.models.mgn import MultipleGranularityModel
+from rewho.pipeline import training
+from rewho.settings import (
     DataSettings,
     EngineSettings,
     LossSettings,
@@ -27,10 +31,6 @@ from rewho.core.settings import (
     SamplerSettings,
     TrainSettings,
 )
-from rewho.data.batches import Batch
-from rewho.data.synthetic import write_people
-from rewho.models.mgn import MultipleGranularityModel
-from rewho.pipeline import training
 from rewho.stages import train
 from rewho.stages.train import IdentityTask
 from rewho.training.engine import launch

@@ -26,14 +26,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewho.core.runtime import generator
-from rewho.core.settings import (
-    ContrastSettings,
-    EngineSettings,
-    ModelSettings,
-    PretrainPictureSettings,
-    PretrainSettings,
-    SamplerSettings,
-)
 from rewho.data.crop_rows import rows_table
 from rewho.data.shard_writer import ShardWriter, crop_row, encode
 from rewho.data.synthetic import Camera, Identity, render_person
@@ -41,6 +33,14 @@ from rewho.losses.contrastive import contrastive_scores, info_nce, share_found
 from rewho.models.momentum import KeyQueue, ProjectionHead
 from rewho.models.single_view import SingleViewModel
 from rewho.models.split_norm import split_batch_norm
+from rewho.settings import (
+    ContrastSettings,
+    EngineSettings,
+    ModelSettings,
+    PretrainPictureSettings,
+    PretrainSettings,
+    SamplerSettings,
+)
 from rewho.stages import pretrain
 from rewho.training.engine import launch
 from rewho.training.optim import build_optimizer

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from rewho.core.runtime import generator
-from rewho.core.settings import SamplingSettings
+from rewho.settings import SamplingSettings
 from rewho.video.frames import sample_frames
 
 

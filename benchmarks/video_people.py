@@ -18,7 +18,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from rewho.core.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings
+from rewho.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings
 from rewho.video.detect import Detector, build_detector
 from rewho.video.finding import people_in
 from rewho.video.people import Frame

@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 import rewho
-from rewho import cli
-from rewho.core import settings
-from rewho.core.config import EXTRA_OPTIONS, OTHER_NAMES, SPECIAL, options_of
+from rewho import cli, settings
+from rewho.settings.command_line import EXTRA_OPTIONS, OTHER_NAMES
+from rewho.settings.fields import options_of
+from rewho.settings.recipe import SPECIAL
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(

@@ -170,6 +170,6 @@ def test_a_planted_module_is_read_from_the_tree() -> None:
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:
-    code = f"import sys, rewho.cli, rewho.core.config, rewho.core.settings; print([*sys.modules.keys() & {{*{HEAVY}}}])"
+    code = f"import sys, rewho.cli, rewho.settings.command_line; print([*sys.modules.keys() & {{*{HEAVY}}}])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -20,7 +20,7 @@ print(len(first))
 
 
 def test_no_package_bears_the_name_of_a_public_function():
-    """Importing a sub-module `rewho.train.loop` binds `rewho.train` to the package: the function would be gone."""
+    """Importing a sub-module `rewho.training.loop` binds `rewho.train` to the package: the function would be gone."""
     modules = {path.stem for path in Path(rewho.__path__[0]).iterdir() if not path.name.startswith("__")}
     assert len(modules) >= 10
     assert modules.isdisjoint(rewho.__all__)

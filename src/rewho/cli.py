@@ -71,8 +71,8 @@ def _overview() -> str:
 
 
 def _settings(name: str, arguments: list[str]) -> Any:  # noqa: ANN401 - each command has its own class
-    from rewho.core import settings
-    from rewho.core.config import parse
+    from rewho import settings
+    from rewho.settings.command_line import parse
 
     command = COMMANDS[name]
     return parse(getattr(settings, command.settings), arguments, name, command.positional.split())

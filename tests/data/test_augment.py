@@ -10,9 +10,9 @@ import pytest
 
 from rewho.core.check import UserError
 from rewho.core.runtime import generator
-from rewho.core.settings import AugmentSettings
 from rewho.data.augment import POLICIES, apply, apply_custom, colour_maps, draw, recolour, resize
 from rewho.data.views import VIEWS, View, erased_share
+from rewho.settings import AugmentSettings
 
 MEAN = (124, 116, 104)
 HOLISTIC = VIEWS["holistic"]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewho.core.check import UserError
-from rewho.core.settings import SamplerSettings
 from rewho.data.batches import PlanStream, load_batches, part_of, plan_epoch
+from rewho.settings import SamplerSettings
 
 
 @settings(max_examples=60, deadline=None)

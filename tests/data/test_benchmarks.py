@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from rewho.core.check import UserError
-from rewho.core.settings import DataSettings
 from rewho.data.benchmarks import LAYOUTS, read, read_settings, recognise
 from rewho.data.known_counts import KNOWN, compare_counts
 from rewho.data.table import DISTRACTOR, JUNK
+from rewho.settings import DataSettings
 
 MARKET = {
     "bounding_box_train": ["0002_c1s1_000451_03.jpg", "0007_c2s3_070952_01.jpg", "0002_c6s1_000001_01.jpg"],

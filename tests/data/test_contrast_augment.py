@@ -11,10 +11,10 @@ import torch
 from torchvision.transforms.v2 import functional as TF
 
 from rewho.core.check import UserError
-from rewho.core.settings import ContrastAugmentSettings
 from rewho.data.augment import colour_maps, recolour
 from rewho.data.contrast_augment import CONTRAST_PRESETS, apply_view, crop_boxes, draw_view, turned
 from rewho.data.draws import ERASE_ATTEMPTS
+from rewho.settings import ContrastAugmentSettings
 
 OFF = ContrastAugmentSettings(grayscale=0, blur=0, flip=0, erase=0)
 WHOLE = replace(OFF, crop_area_low=1, crop_area_high=1, crop_ratio_low=0.5, crop_ratio_high=0.5)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from rewho.core.check import UserError
 from rewho.core.runtime import generator
-from rewho.core.settings import AugmentSettings
 from rewho.data.draws import POLICIES, draw, draw_rectangles
+from rewho.settings import AugmentSettings
 
 ARRAYS = ("flipped", "shift", "colour", "angle", "erased", "fill_offset", "seeds")
 N = 20_000

@@ -98,7 +98,7 @@ def test_faces_of_twenty_pixels_are_hidden_without_key_points(faces):
 
 def test_faces_of_twenty_pixels_are_hidden_with_the_key_points_of_a_small_model(faces, shared):
     pytest.importorskip("onnxruntime", reason="onnxruntime is an extra")
-    from rewho.core.settings import PoseSettings
+    from rewho.settings import PoseSettings
     from rewho.video.onnx_pose import OnnxPose
     from rewho.video.people import Frame, Person
 

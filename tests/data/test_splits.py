@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
-from rewho.core.settings import DataSettings
 from rewho.data.benchmarks import read_settings
 from rewho.data.splits import (
     even_counts,
@@ -21,6 +20,7 @@ from rewho.data.splits import (
     select_share,
 )
 from rewho.data.table import DISTRACTOR, JUNK, ImageTable
+from rewho.settings import DataSettings
 
 SETS = ["market1501", "msmt17", "cuhk03_np_labeled", "cuhk03_np_detected"]
 SHARES = ["0.10", "0.20", "0.30", "0.40", "0.50", "0.60", "0.70", "0.80", "0.90", "1.00"]

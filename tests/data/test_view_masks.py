@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
-from rewho.core.settings import AugmentSettings
 from rewho.data.augment import apply, draw
 from rewho.data.body_parts import COCO, PARTS, draw_parts
 from rewho.data.view_file import read_view
 from rewho.data.view_masks import KeyPointMask, MaskFiles
 from rewho.data.views import VIEWS
+from rewho.settings import AugmentSettings
 
 SIZE = (64, 32)
 STANDING = {

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 
 from rewho.core.check import UserError
-from rewho.core.settings import ModelSettings
 from rewho.models.backbone import build_backbone
 from rewho.models.initial import Origin, doubt, first_model, initialise, origin_of, resolve
 from rewho.models.kinds import build_model
 from rewho.models.weights import ModelCard, save_model
+from rewho.settings import ModelSettings
 
 SIZE = (96, 32)
 PLAIN = ModelSettings(backbone="resnet18", embedding=8, head="none", pretrained="none")

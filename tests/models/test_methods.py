@@ -8,13 +8,13 @@ from torch import nn
 
 from kept import kept_bytes
 from rewho.core.check import UserError
-from rewho.core.settings import ModelSettings
 from rewho.models.backbone import build_backbone
 from rewho.models.bdb import BatchDrop, BatchDropModel
 from rewho.models.kinds import KINDS, build_model
 from rewho.models.mgn import MultipleGranularityModel
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, load_model, save_model
+from rewho.settings import ModelSettings
 
 SIZE = (96, 32)
 

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rewho.core.check import UserError
-from rewho.core.settings import ModelSettings
 from rewho.models.backbone import build_backbone, load_pretrained
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, load_model, save_model
+from rewho.settings import ModelSettings
 
 # FD tables 1, 3 and 4: millions of parameters, backbone and embedding, no classifier.
 PAPER = [

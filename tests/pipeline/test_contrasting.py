@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from rewho.core.check import UserError
-from rewho.core.settings import ContrastSettings, ModelSettings, OptimizerSettings
 from rewho.models.single_view import SingleViewModel
 from rewho.pipeline.contrasting import ContrastBatch, ContrastTask, judge
+from rewho.settings import ContrastSettings, ModelSettings, OptimizerSettings
 from rewho.training.optim import build_optimizer
 
 SIZE = (64, 32)

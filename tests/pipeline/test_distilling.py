@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.multiprocessing as processes
 
-from rewho.core.settings import DistillSettings, EngineSettings, MimicSettings, ModelSettings
 from rewho.models.factorization import Factorization
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel
 from rewho.pipeline.distilling import DistillBatch, DistillTask
+from rewho.settings import DistillSettings, EngineSettings, MimicSettings, ModelSettings
 from rewho.training.engine import launch
 
 WIDTHS = {"holistic": 16, "up1": 8, "dn1": 8}

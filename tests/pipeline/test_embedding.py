@@ -7,11 +7,11 @@ import torch
 
 import rewho
 from rewho.core.check import UserError
-from rewho.core.settings import EngineSettings, ModelSettings
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import ModelCard, save_model
 from rewho.pipeline.embedding import ahead, embedder
 from rewho.pipeline.scoring import similarities
+from rewho.settings import EngineSettings, ModelSettings
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
-from rewho.core.settings import DataSettings, EngineSettings, ModelSettings, RepresentSettings
 from rewho.data.augment import resize
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import open_representations
@@ -24,6 +23,7 @@ from rewho.pipeline.embedding import load
 from rewho.pipeline.foreign_teachers import open_teacher
 from rewho.pipeline.onnx_network import hash_onnx
 from rewho.pipeline.training import training_part
+from rewho.settings import DataSettings, EngineSettings, ModelSettings, RepresentSettings
 from rewho.stages import represent
 
 CPU = EngineSettings(device="cpu")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from rewho.core.check import UserError
-from rewho.core.settings import CropSettings, TermsSettings
 from rewho.pipeline.ray_engine import work_through_ray
+from rewho.settings import CropSettings, TermsSettings
 from rewho.stages import crop
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rewho.core.settings import (
+from rewho.data.synthetic import write_people
+from rewho.settings import (
     BranchSettings,
     DataSettings,
     DistillSettings,
@@ -17,7 +18,6 @@ from rewho.core.settings import (
     TeachersSettings,
     TrainSettings,
 )
-from rewho.data.synthetic import write_people
 from rewho.stages import represent, teachers, train
 
 VIEWS = ("holistic", "up1")

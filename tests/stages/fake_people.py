@@ -17,8 +17,8 @@ import numpy as np
 
 from rewho.core.check import UserError
 from rewho.core.runtime import EXIT_GIVEN_UP, EXIT_INTERRUPTED, GivenUp, Interrupted
-from rewho.core.settings import CropSettings, SelectionSettings, TermsSettings
 from rewho.pipeline.video_people import Look
+from rewho.settings import CropSettings, SelectionSettings, TermsSettings
 from rewho.stages import crop
 from rewho.video.people import Frame, FramePeople, Judged, Person, Probe, VideoFailure
 

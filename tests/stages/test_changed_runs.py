@@ -13,7 +13,8 @@ from test_pretrain_stage import settings as pretraining
 from conftest import distilling, quick
 from rewho.core.artifact import MANIFEST, STARTED
 from rewho.core.check import UserError
-from rewho.core.settings import (
+from rewho.pipeline.embedding import load
+from rewho.settings import (
     DataSettings,
     DeviceSettings,
     EmbedSettings,
@@ -22,7 +23,6 @@ from rewho.core.settings import (
     LossSettings,
     SamplerSettings,
 )
-from rewho.pipeline.embedding import load
 from rewho.stages import distill, embed, evaluate, explain, pretrain, train
 
 TRIPLETS = LossSettings(triplet=1.0)

@@ -17,10 +17,10 @@ from fake_people import TERMS, FakePeople, settings, tree, write_videos
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.runtime import EXIT_INTERRUPTED, GivenUp
-from rewho.core.settings import SelectionSettings
 from rewho.data.shards import INDEX, CropSet
 from rewho.pipeline.crop_inputs import plan_videos
 from rewho.pipeline.crop_statistics import read_videos
+from rewho.settings import SelectionSettings
 from rewho.stages import crop
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("fake_people.py"))]

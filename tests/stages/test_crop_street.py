@@ -11,11 +11,11 @@ from fake_people import TERMS
 
 import rewho
 from rewho import cli
-from rewho.core.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings, ScreenSettings
 from rewho.data.synthetic import write_street
 from rewho.pipeline.crop_check import verify
 from rewho.pipeline.crop_statistics import read_videos
 from rewho.pipeline.crop_video import cut_of, shown
+from rewho.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings, ScreenSettings
 
 av = pytest.importorskip("av", reason="PyAV is an extra")
 SIZE = (240, 426)

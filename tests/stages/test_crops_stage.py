@@ -13,11 +13,11 @@ from fake_people import FakePeople, settings, tree, write_videos
 
 from rewho import cli
 from rewho.core.check import UserError
-from rewho.core.settings import CropsSettings
 from rewho.data.pictures import decode
 from rewho.data.shards import INDEX, CropSet
 from rewho.pipeline.crop_check import verify
 from rewho.pipeline.crop_export import export
+from rewho.settings import CropsSettings
 from rewho.stages import crop, crops
 
 

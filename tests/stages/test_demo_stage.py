@@ -5,8 +5,8 @@ import json
 import pytest
 
 from rewho.core.check import UserError
-from rewho.core.settings import DemoSettings
 from rewho.models.weights import read_card
+from rewho.settings import DemoSettings
 from rewho.stages import demo
 
 

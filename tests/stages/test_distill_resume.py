@@ -18,7 +18,8 @@ from checkpoints import DAMAGES, damage_checkpoint, same
 from conftest import CPU, distilling, quick
 from rewho.core.artifact import MANIFEST, STARTED, hashes
 from rewho.core.check import UserError
-from rewho.core.settings import (
+from rewho.data.representations import array_file
+from rewho.settings import (
     BranchSettings,
     CheckpointSettings,
     DataSettings,
@@ -28,7 +29,6 @@ from rewho.core.settings import (
     OptimizerSettings,
     RepresentSettings,
 )
-from rewho.data.representations import array_file
 from rewho.stages import distill, represent, train
 from rewho.training.log import read_log
 

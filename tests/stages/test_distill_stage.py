@@ -18,7 +18,15 @@ from safetensors.torch import load_file
 from conftest import CPU, VIEWS, distilling, quick, teacher_settings
 from rewho.core.artifact import MANIFEST, damage
 from rewho.core.check import UserError
-from rewho.core.settings import (
+from rewho.data.benchmarks import read_settings
+from rewho.data.representations import INDEX, open_representations
+from rewho.models.factorization import load_branches
+from rewho.models.heads import Classifier
+from rewho.models.single_view import parameter_count
+from rewho.models.weights import CLASSIFIER, load_classifier, load_model
+from rewho.pipeline.embedding import load
+from rewho.pipeline.training import training_part
+from rewho.settings import (
     AugmentSettings,
     BranchSettings,
     DataSettings,
@@ -28,14 +36,6 @@ from rewho.core.settings import (
     RepresentSettings,
     SamplerSettings,
 )
-from rewho.data.benchmarks import read_settings
-from rewho.data.representations import INDEX, open_representations
-from rewho.models.factorization import load_branches
-from rewho.models.heads import Classifier
-from rewho.models.single_view import parameter_count
-from rewho.models.weights import CLASSIFIER, load_classifier, load_model
-from rewho.pipeline.embedding import load
-from rewho.pipeline.training import training_part
 from rewho.stages import distill, represent, teachers, train
 from rewho.training.checkpoint import load_checkpoint
 from rewho.training.log import read_log

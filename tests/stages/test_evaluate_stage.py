@@ -13,7 +13,7 @@ import rewho
 from conftest import quick
 from rewho.core.artifact import damage
 from rewho.core.check import UserError
-from rewho.core.settings import (
+from rewho.settings import (
     CompareSettings,
     DataSettings,
     EmbedSettings,

@@ -13,7 +13,14 @@ from cut_runs import cut
 from conftest import CPU, distilling, quick
 from rewho.core.artifact import MANIFEST, STARTED, damage
 from rewho.core.check import UserError
-from rewho.core.settings import (
+from rewho.data.augment import resize
+from rewho.data.pictures import decode
+from rewho.models.factorization import BRANCH_CARD, Factorization, attention, save_branches
+from rewho.models.weights import load_model
+from rewho.pipeline.attention import open_onlooker
+from rewho.pipeline.embedding import view_of
+from rewho.pipeline.snapshot import open_snapshot
+from rewho.settings import (
     BranchSettings,
     ContrastSettings,
     EvaluateSettings,
@@ -23,13 +30,6 @@ from rewho.core.settings import (
     PretrainSettings,
     SamplerSettings,
 )
-from rewho.data.augment import resize
-from rewho.data.pictures import decode
-from rewho.models.factorization import BRANCH_CARD, Factorization, attention, save_branches
-from rewho.models.weights import load_model
-from rewho.pipeline.attention import open_onlooker
-from rewho.pipeline.embedding import view_of
-from rewho.pipeline.snapshot import open_snapshot
 from rewho.stages import distill, evaluate, explain, pretrain, train
 from rewho.training.checkpoint import STATE
 from rewho.training.log import LOG

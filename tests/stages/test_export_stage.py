@@ -15,12 +15,12 @@ import rewho
 from rewho.cli import main
 from rewho.core.artifact import damage, hash_file
 from rewho.core.check import UserError
-from rewho.core.settings import DeviceSettings, ExportSettings, ModelSettings
 from rewho.models.kinds import build_model
 from rewho.models.weights import ModelCard, save_model
 from rewho.pipeline.embedding import view_of
 from rewho.pipeline.foreign_teachers import open_teacher
 from rewho.pipeline.onnx_network import OnnxNetwork
+from rewho.settings import DeviceSettings, ExportSettings, ModelSettings
 from rewho.stages import export
 
 SIZE = (64, 32)

@@ -10,16 +10,16 @@ from safetensors.torch import save_file
 from conftest import CPU, quick
 from rewho.core.artifact import MANIFEST, damage
 from rewho.core.check import UserError
-from rewho.core.settings import (
+from rewho.models.backbone import build_backbone
+from rewho.models.kinds import build_model
+from rewho.models.weights import ModelCard, save_model
+from rewho.settings import (
     ContrastSettings,
     ModelSettings,
     PretrainPictureSettings,
     PretrainSettings,
     SamplerSettings,
 )
-from rewho.models.backbone import build_backbone
-from rewho.models.kinds import build_model
-from rewho.models.weights import ModelCard, save_model
 from rewho.stages import pretrain, train
 
 SMALL = {"backbone": "test_resnet", "embedding": 16, "input_size": (64, 32)}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from rewho import cli
-from rewho.core.config import parse
-from rewho.core.settings import PretrainSettings, TrainSettings
 from rewho.data.contrast_augment import CONTRAST_PRESETS
 from rewho.models.weights import read_card
+from rewho.settings import PretrainSettings, TrainSettings
+from rewho.settings.command_line import parse
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "luperson"
 FOLDER = {path.stem for path in RECIPES.glob("*.yaml")}

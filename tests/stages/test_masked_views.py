@@ -9,8 +9,8 @@ import pytest
 import rewho
 from conftest import quick
 from rewho.core.check import UserError
-from rewho.core.settings import EmbedSettings, EngineSettings, ModelSettings
 from rewho.data.file_lists import list_pictures
+from rewho.settings import EmbedSettings, EngineSettings, ModelSettings
 from rewho.stages import embed, train
 
 CPU = EngineSettings(device="cpu")

@@ -10,9 +10,9 @@ from cut_runs import cut
 import rewho
 from conftest import CPU, distilling, quick
 from rewho.core.check import UserError
-from rewho.core.settings import CheckpointSettings, DataSettings, ModelSettings, RepresentSettings
 from rewho.pipeline.foreign_teachers import open_teacher
 from rewho.pipeline.snapshot import open_snapshot
+from rewho.settings import CheckpointSettings, DataSettings, ModelSettings, RepresentSettings
 from rewho.stages import distill, represent, train
 
 UPPER, LOWER, WHOLE = (f"box: {{top: {top}, bottom: {bottom}}}" for top, bottom in (("0", "1/2"), ("1/2", "1"), (0, 1)))

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from test_pretrain_stage import settings
 from torch._dynamo.utils import counters
 
-from rewho.core.settings import ContrastSettings, EngineSettings
+from rewho.settings import ContrastSettings, EngineSettings
 from rewho.stages import pretrain
 from rewho.training.log import read_log
 

@@ -18,8 +18,8 @@ from checkpoints import DAMAGES, damage_checkpoint, same
 from conftest import CPU
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
-from rewho.core.settings import PretrainPictureSettings, PretrainSettings
 from rewho.pipeline.contrasting import ContrastTask
+from rewho.settings import PretrainPictureSettings, PretrainSettings
 from rewho.stages import pretrain
 from rewho.stages.pretrain import QUEUE_FILLS
 from rewho.training.checkpoint import load_checkpoint, save_checkpoint

@@ -19,7 +19,12 @@ from safetensors.torch import load_file, save_file
 from checkpoints import same
 from conftest import quick
 from rewho.core.check import UserError
-from rewho.core.settings import (
+from rewho.data.benchmarks import read
+from rewho.data.shard_writer import example_set
+from rewho.models.weights import ModelCard, load_model, read_card
+from rewho.pipeline.contrasting import judge
+from rewho.pipeline.embedding import load
+from rewho.settings import (
     CheckpointSettings,
     ContrastSettings,
     DataSettings,
@@ -31,11 +36,6 @@ from rewho.core.settings import (
     PretrainSettings,
     SamplerSettings,
 )
-from rewho.data.benchmarks import read
-from rewho.data.shard_writer import example_set
-from rewho.models.weights import ModelCard, load_model, read_card
-from rewho.pipeline.contrasting import judge
-from rewho.pipeline.embedding import load
 from rewho.stages import pretrain, train
 from rewho.training.checkpoint import load_checkpoint
 from rewho.training.log import read_log

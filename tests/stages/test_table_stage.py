@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rewho.core import settings as all_settings
+from rewho import settings as all_settings
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
-from rewho.core.config import fill, read_recipe
 from rewho.core.runtime import Interrupted
-from rewho.core.settings import DataSettings, EngineSettings, TableSettings
 from rewho.core.table_plan import GIVEN, read_plan
 from rewho.data.synthetic import write_people
 from rewho.rank.paper_table import PaperCell
 from rewho.rank.report_content import Score
+from rewho.settings import DataSettings, EngineSettings, TableSettings
+from rewho.settings.command_line import fill, read_recipe
 from rewho.stages import table, train
 
 RECIPES = Path(__file__).parents[2] / "recipes"

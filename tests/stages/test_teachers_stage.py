@@ -16,7 +16,7 @@ from conftest import teacher_settings
 from rewho.core.artifact import MANIFEST, damage
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
-from rewho.core.settings import CheckpointSettings
+from rewho.settings import CheckpointSettings
 from rewho.stages import teachers
 
 VIEWS = ("up1", "dn1")

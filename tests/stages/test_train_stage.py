@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from conftest import quick
 from rewho.core.artifact import MANIFEST, damage
 from rewho.core.check import UserError
-from rewho.core.settings import AugmentSettings, DataSettings, SamplerSettings
 from rewho.models.weights import load_model
+from rewho.settings import AugmentSettings, DataSettings, SamplerSettings
 from rewho.stages import train
 from rewho.training.log import read_log
 

@@ -38,8 +38,8 @@ def batches():
 
 def network():
     """Return a small student."""
-    from rewho.core.settings import ModelSettings
     from rewho.models.single_view import SingleViewModel
+    from rewho.settings import ModelSettings
 
     settings = ModelSettings(backbone="squeezenet1_1", embedding=16, input_size=(64, 32), pretrained="none")
     return SingleViewModel(settings, (64, 32))
@@ -47,7 +47,7 @@ def network():
 
 def identity():
     """Return the task of `rewho train` and its batches."""
-    from rewho.core.settings import LossSettings
+    from rewho.settings import LossSettings
     from rewho.stages.train import IdentityTask
 
     return IdentityTask(network(), 4, LossSettings(triplet=1.0, label_smoothing=0.1)), batches()
@@ -58,11 +58,11 @@ def distillation():
     import numpy as np
     import torch
 
-    from rewho.core.settings import DistillSettings
     from rewho.data.views import VIEWS, ignored
     from rewho.models.factorization import Factorization
     from rewho.models.heads import Classifier
     from rewho.pipeline.distilling import DistillBatch, DistillTask
+    from rewho.settings import DistillSettings
 
     views = [VIEWS[view] for view in ("holistic", "up2", "dn2")]
     widths = {view.name: width for view, width in zip(views, (16, 8, 8), strict=True)}
@@ -86,8 +86,8 @@ def contrast():
     """Return the task of `rewho pretrain` and its batches."""
     import torch
 
-    from rewho.core.settings import ContrastSettings
     from rewho.pipeline.contrasting import ContrastBatch, ContrastTask
+    from rewho.settings import ContrastSettings
 
     task = ContrastTask(network(), ContrastSettings(queue=64, projection=8, norm_group=4))
 
@@ -123,7 +123,7 @@ def losses(kind: str, dtype: str, steps: int = STEPS) -> list[float]:
     """
     import torch
 
-    from rewho.core.settings import OptimizerSettings
+    from rewho.settings import OptimizerSettings
     from rewho.training.optim import build_optimizer
 
     torch.manual_seed(1)

@@ -9,7 +9,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 from toy_training import IDENTITIES, ToyTask, run, settings
 
-from rewho.core.settings import EngineSettings
+from rewho.settings import EngineSettings
 from rewho.training.checkpoint import load_checkpoint
 from rewho.training.log import read_log
 

@@ -8,7 +8,7 @@ from toy_training import ToyTask, run, settings
 
 from checkpoints import same
 from rewho.core.check import UserError
-from rewho.core.settings import CheckpointSettings, DataSettings
+from rewho.settings import CheckpointSettings, DataSettings
 from rewho.training.checkpoint import load_checkpoint
 
 

@@ -10,14 +10,14 @@ import warnings
 import pytest
 import torch
 
-from rewho.core.settings import EngineSettings
+from rewho.settings import EngineSettings
 from rewho.training.engine import launch
 
 # In a process of its own: what other tests left in the memory of theirs decides where blocks find room.
 STEPS_OF_MEMORY = """
 import resource
 import torch
-from rewho.core.settings import EngineSettings
+from rewho.settings import EngineSettings
 from rewho.training.engine import launch
 
 def pages_taken(times):

@@ -9,7 +9,7 @@ from toy_training import STEPS, ToyTask, run, settings
 
 from checkpoints import same
 from rewho.core.check import UserError
-from rewho.core.settings import DataSettings
+from rewho.settings import DataSettings
 from rewho.training.checkpoint import STATE, load_checkpoint
 
 THAW = 15

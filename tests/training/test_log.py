@@ -2,7 +2,7 @@
 
 from toy_training import run, settings
 
-from rewho.core.settings import DataSettings
+from rewho.settings import DataSettings
 from rewho.training.log import LOG, RunLog, read_log
 
 

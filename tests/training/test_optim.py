@@ -9,7 +9,7 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
 from rewho.core.check import UserError
-from rewho.core.settings import OptimizerSettings
+from rewho.settings import OptimizerSettings
 from rewho.training.optim import build_optimizer, gradient_norm, learning_rate, restore_optimizer, set_learning_rate
 
 

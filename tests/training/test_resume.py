@@ -17,7 +17,7 @@ from checkpoints import DAMAGES, damage_checkpoint, same
 from rewho.core.artifact import write_folder
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
-from rewho.core.settings import DataSettings, EngineSettings
+from rewho.settings import DataSettings, EngineSettings
 from rewho.training.checkpoint import load_checkpoint, save_checkpoint
 from rewho.training.engine import launch
 from rewho.training.log import LOG, read_log

@@ -17,8 +17,8 @@ from toy_training import LABELS, STEPS, Prepare, make, settings
 from checkpoints import same
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
-from rewho.core.settings import DataSettings, EngineSettings, SamplerSettings
 from rewho.data.batches import PlanStream, load_batches
+from rewho.settings import DataSettings, EngineSettings, SamplerSettings
 from rewho.training.checkpoint import STATE, load_checkpoint
 from rewho.training.engine import Engine, launch
 from rewho.training.log import LOG

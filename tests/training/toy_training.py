@@ -9,14 +9,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from rewho.core.runtime import generator
-from rewho.core.settings import (
+from rewho.data.batches import Batch, PlanStream, load_batches
+from rewho.settings import (
     CheckpointSettings,
     EngineSettings,
     OptimizerSettings,
     SamplerSettings,
     TrainSettings,
 )
-from rewho.data.batches import Batch, PlanStream, load_batches
 from rewho.training.engine import Engine, launch
 from rewho.training.loop import State, Training, train
 from rewho.training.optim import build_optimizer

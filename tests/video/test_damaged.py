@@ -18,7 +18,10 @@ import numpy as np
 import pytest
 from clips import barcode, read_number, write_clip, write_sound
 
-from rewho.core.settings import (
+from rewho.data.shards import CropSet
+from rewho.pipeline.crop_statistics import read_videos
+from rewho.pipeline.video_people import VideoPeople
+from rewho.settings import (
     CropSettings,
     LimitSettings,
     PoseSettings,
@@ -27,9 +30,6 @@ from rewho.core.settings import (
     ScreenSettings,
     TermsSettings,
 )
-from rewho.data.shards import CropSet
-from rewho.pipeline.crop_statistics import read_videos
-from rewho.pipeline.video_people import VideoPeople
 from rewho.stages import crop
 from rewho.video.frames import probe, sample_frames
 from rewho.video.people import REASONS, Frame, Person, VideoFailure

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rewho.core.check import UserError
-from rewho.core.settings import DetectorSettings, PoseSettings
 from rewho.data.synthetic import street_frames
+from rewho.settings import DetectorSettings, PoseSettings
 from rewho.video.boxes import overlaps
 from rewho.video.detect import build_detector
 from rewho.video.keypoint_rcnn import KeypointRcnn, read_weights

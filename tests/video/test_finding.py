@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from clips import barcode, write_clip
 
-from rewho.core.settings import RuleSettings, SamplingSettings
 from rewho.data.synthetic import write_street
+from rewho.settings import RuleSettings, SamplingSettings
 from rewho.video.boxes import overlaps
 from rewho.video.explain import draw, write_explanation
 from rewho.video.finding import judge_frames, people_in

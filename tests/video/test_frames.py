@@ -11,7 +11,7 @@ import pytest
 from clips import barcode, read_number, write_clip, write_sound
 
 from rewho.core.check import UserError
-from rewho.core.settings import LimitSettings, SamplingSettings
+from rewho.settings import LimitSettings, SamplingSettings
 from rewho.video import decoding as decoding_module
 from rewho.video import frames as frames_module
 from rewho.video.frames import open_video, probe, sample_frames
@@ -317,7 +317,7 @@ def test_the_process_ends_with_a_killed_parent(clips: dict[str, Path]) -> None:
 
     program = f"""
 import sys
-from rewho.core.settings import LimitSettings, SamplingSettings
+from rewho.settings import LimitSettings, SamplingSettings
 from rewho.video.decoding import Decoding
 job = {{"job": "sample", "sampling": vars(SamplingSettings(every=1))}}
 with Decoding({str(clips["mp4"])!r}, LimitSettings(), job) as decoding:

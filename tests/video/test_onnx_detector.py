@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
-from rewho.core.settings import DetectorSettings
+from rewho.settings import DetectorSettings
 from rewho.video.boxes import overlaps
 from rewho.video.onnx_detector import STRIDES, OnnxDetector, decode, decode_yolox
 from rewho.video.onnx_model import Description, activate, fit, normalise, read_description

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
-from rewho.core.settings import DetectorSettings, PoseSettings
+from rewho.settings import DetectorSettings, PoseSettings
 from rewho.video.onnx_pose import (
     MEDIAPIPE_TO_COCO,
     cut_out,

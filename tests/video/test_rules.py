@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewho.core.settings import RuleSettings
+from rewho.settings import RuleSettings
 from rewho.video.people import Person
 from rewho.video.rules import failures, judge, rule_names
 

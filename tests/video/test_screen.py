@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from clips import barcode, write_clip
 
-from rewho.core.settings import ScreenSettings
+from rewho.settings import ScreenSettings
 from rewho.video.frames import probe
 from rewho.video.people import Probe
 from rewho.video.screen import SCREEN_REASONS, Seen, is_vr, refuse_video

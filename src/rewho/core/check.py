@@ -47,10 +47,14 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def choices_in_words(choices: Sequence[object]) -> str:
+    """Return choices in one line; they are quoted where one of them has a comma, as a table's rows do."""
+    names = [str(choice) for choice in choices]
+    return ", ".join(map(repr, names) if any("," in name for name in names) else names)
+
+
 def check_choice(what: str, value: str, choices: Sequence[str]) -> str:
     """Return `value` if it is one of `choices`; otherwise raise with the nearest name and the whole list.
-
-    Choices are quoted where one of them has a comma, as a table's rows do.
 
     Raises:
         UserError: `value` is not a choice.
@@ -63,9 +67,11 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> str:
         return value
     near = nearest(value, choices)
     hint = f"Did you mean {near!r}? " if near else ""
-    listed = [repr(choice) for choice in choices] if any("," in choice for choice in choices) else choices
     raise UserError(
-        what, expected=f"one of {', '.join(listed)}", got=repr(value), fix=f"{hint}Choose a name from the list."
+        what,
+        expected=f"one of {choices_in_words(choices)}",
+        got=repr(value),
+        fix=f"{hint}Choose a name from the list.",
     )
 
 

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.core.runtime import generator
-from rewho.core.settings import AugmentSettings
 from rewho.data.draws import POLICIES, Draws, draw, draw_rectangles
 from rewho.data.views import View
+from rewho.settings import AugmentSettings
 
 __all__ = [
     "POLICIES",

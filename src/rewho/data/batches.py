@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from rewho.core.check import UserError, check_choice
+from rewho.core.check import UserError
 from rewho.core.runtime import generator
-from rewho.core.settings import SamplerSettings
-
-SAMPLERS = ("shuffle", "identities")
+from rewho.settings import SamplerSettings
 
 
 class Batch(NamedTuple):
@@ -72,7 +70,6 @@ def plan_epoch(settings: SamplerSettings, labels: NDArray[np.int64], seed: int, 
         >>> plan_epoch(SamplerSettings("identities", batch=8, images_per_identity=4), labels, 1, 0).shape
         (6, 8)
     """
-    check_choice("--sampler.kind", settings.kind, SAMPLERS)
     random = generator(seed, "sampler", epoch)
     if settings.kind == "identities":
         return _plan_identities(settings, labels, random)

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rewho.core.check import UserError, check_choice
-from rewho.core.settings import DataSettings
+from rewho.core.check import UserError
 from rewho.data.cuhk03 import PROTOCOL_FILE, read_cuhk03_original
 from rewho.data.file_lists import RENDERED, check_folder, list_folder, sub_folders
 from rewho.data.known_counts import compare_counts
@@ -31,6 +30,9 @@ from rewho.data.msmt17 import VERSION_FOLDERS, has_msmt17_lists, read_msmt17
 from rewho.data.own_pictures import read_csv, read_folder
 from rewho.data.splits import hold_out, keep_listed, select_share
 from rewho.data.table import ImageTable
+from rewho.settings import DataSettings
+from rewho.settings.fields import check
+from rewho.settings.parts import CuhkBoxes, Layout
 
 LAYOUTS: dict[str, Callable[[DataSettings], ImageTable]] = {
     "market1501": read_market1501,
@@ -55,9 +57,9 @@ _NAME_STYLES = (
 
 def read(
     root: Path | str,
-    layout: str = "auto",
+    layout: Layout = "auto",
     *,
-    cuhk03_boxes: str = "detected",
+    cuhk03_boxes: CuhkBoxes = "detected",
     cuhk03_protocol: Path | None = None,
     person_pattern: str | None = None,
     train_with_val: bool = True,
@@ -85,16 +87,16 @@ def read(
         >>> table.paths, table.person_names, set(table.splits)
         (('adam/1.jpg', 'eve/1.jpg', 'eve/2.jpg'), ('adam', 'eve'), {'pool'})
     """
-    check_choice("layout", layout, ["auto", *LAYOUTS])
     root = Path(root).expanduser()
     settings = DataSettings(root, layout, cuhk03_boxes, cuhk03_protocol, person_pattern, train_with_val)
-    notes = []
+    check(settings, "")
+    notes, name = [], str(layout)
     if layout == "auto":
-        layout, reason = recognise(root)
-        notes.append(f"Taken for the layout {layout!r}: {reason}.")
+        name, reason = recognise(root)
+        notes.append(f"Taken for the layout {name!r}: {reason}.")
     elif layout not in ("csv", "folder"):
         _check_level(check_folder(root, WHICH_PATH), layout)
-    table = LAYOUTS[layout](settings)
+    table = LAYOUTS[name](settings)
     if (root / RENDERED).is_file():  # people of our own in the layout of a benchmark are not that benchmark
         table = replace(table, name="rendered-people")
     return replace(table, notes=(*notes, *table.notes, *compare_counts(table), *_doubts(table)))

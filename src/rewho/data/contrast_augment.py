@@ -19,11 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_choice
-from rewho.core.settings import AugmentSettings, ContrastAugmentSettings
-from rewho.core.settings.ranges import check_ranges
+from rewho.core.check import UserError
 from rewho.data.augment import Pictures, colour_maps, erase, fill_tile, recolour
 from rewho.data.draws import ERASE_ATTEMPTS, draw_rectangles
+from rewho.settings import AugmentSettings, ContrastAugmentSettings
 
 CROP_ATTEMPTS = 10
 """Crops tried per picture until one fits, as in torchvision; where none does, the largest allowed one in the middle."""
@@ -163,8 +162,6 @@ def check_view_settings(settings: ContrastAugmentSettings) -> None:
         rewho.core.check.UserError: augment.blur: expected a number from 0 to 1, got 2.
           Fix: Choose a value in the range.
     """
-    check_ranges(settings, "augment.")
-    check_choice("augment.erase_fill", settings.erase_fill, ("mean", "noise"))
 
 
 def turned(maps: NDArray[np.float64], turns: NDArray[np.float64]) -> NDArray[np.float64]:

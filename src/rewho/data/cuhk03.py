@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_choice
-from rewho.core.settings import DataSettings
+from rewho.core.check import UserError
 from rewho.data.file_lists import Row, check_folder, make_table, missing_files
-from rewho.data.market_layout import BOXES
 from rewho.data.table import ImageTable, first_three, leaves_root
+from rewho.settings import DataSettings
 
 PROTOCOL_FILE = "cuhk03_new_protocol_config_{boxes}.mat"
 """Name of the published protocol file."""
@@ -35,7 +34,7 @@ def read_cuhk03_original(settings: DataSettings) -> ImageTable:
     Raises:
         UserError: No pictures, no protocol file or a damaged one, or pictures of the protocol that are missing.
     """
-    boxes = check_choice("cuhk03_boxes", settings.cuhk03_boxes, BOXES)
+    boxes = settings.cuhk03_boxes
     root = check_folder(settings.root)
     protocol = settings.cuhk03_protocol or find_protocol(root, boxes)
     rows = _protocol_rows(protocol, _read_protocol(protocol))

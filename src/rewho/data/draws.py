@@ -15,9 +15,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import check_choice
-from rewho.core.settings import AugmentSettings
-from rewho.core.settings.ranges import check_ranges
+from rewho.settings import AugmentSettings
 
 PADDING = 10
 """Pixels of padding before the random crop. Ours: the usual value at 256 x 128; 4 % of the height, 8 % of the width,
@@ -143,8 +141,6 @@ def check_settings(settings: AugmentSettings) -> None:
         rewho.core.check.UserError: augment.flip: expected a number from 0 to 1, got 1.5.
           Fix: Choose a value in the range.
     """
-    check_ranges(settings, "augment.")
-    check_choice("augment.erase_fill", settings.erase_fill, ["mean", "noise"])
 
 
 def draw_rectangles(

@@ -11,10 +11,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from rewho.core.check import UserError, check_choice
-from rewho.core.settings import DataSettings
+from rewho.core.check import UserError
 from rewho.data.file_lists import Row, check_folder, left_out, make_table, require_pictures, wrong_names
 from rewho.data.table import DISTRACTOR, JUNK, ImageTable, first_three
+from rewho.settings import DataSettings
 
 FOLDERS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 """Folder of each split."""
@@ -61,7 +61,7 @@ def read_cuhk03_np(settings: DataSettings) -> ImageTable:
     Raises:
         UserError: No such folder, an empty one, or file names of another form.
     """
-    boxes = check_choice("cuhk03_boxes", settings.cuhk03_boxes, BOXES)
+    boxes: str = settings.cuhk03_boxes
     root = settings.root
     if has_market_folders(root):
         boxes = root.name if root.name in BOXES else boxes

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rewho.core.check import UserError
-from rewho.core.settings import DataSettings
 from rewho.data.file_lists import Row, check_folder, make_table, missing_files, read_text, wrong_names
 from rewho.data.market_layout import Style, has_market_folders, read_market_folders
 from rewho.data.table import SPLITS, ImageTable, first_three, leaves_root
+from rewho.settings import DataSettings
 
 TEST_OFFSET = 10_000
 """Added to the person ids of query and gallery."""

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_choice, nearest
-from rewho.core.settings import DataSettings
 from rewho.data.file_lists import (
     check_folder,
     empty_folder,
@@ -31,6 +30,7 @@ from rewho.data.file_lists import (
     wrong_names,
 )
 from rewho.data.table import DISTRACTOR, JUNK, SPLITS, UNKNOWN_CAMERA, ImageTable, first_three, leaves_root
+from rewho.settings import DataSettings
 
 SPLIT_FOLDERS = ("train", "query", "gallery")
 """Sub-folders that split a folder of one's own; without any of them all pictures are in the split "pool"."""

@@ -25,7 +25,6 @@ from rewho.core.check import UserError, check_choice
 from rewho.data.views import View
 
 INDEX = "representations.json"
-DTYPES = ("float32", "float16")
 IMAGES = "images"
 """Name of an input in the manifest: the digest of the pictures' sizes in bytes. Folders of older versions lack it."""
 
@@ -72,7 +71,6 @@ def write_representations(file: Path, rows: Iterable[NDArray[np.float32]], count
     Raises:
         UserError: A value is not finite, or does not fit into float16; the disk is full.
     """
-    check_choice("--dtype", dtype, DTYPES)
 
     def write(stream: Any) -> None:  # noqa: ANN401 - an open binary file
         kind = np.dtype(dtype).newbyteorder("<")

@@ -17,14 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import ASIDE, explain_full_disk, hash_file, write_file
-from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.check import UserError, check_range
 from rewho.data.crop_rows import arrow, picture_schema, row_schema, rows_table
 from rewho.data.shards import BATCH_ROWS, INDEX, SHARD_ROWS, CropSet, Index, Shard, read_index
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-ENCODINGS = ("jpeg", "png")
 
 
 def encode(pixels: NDArray[np.uint8], encoding: str = "jpeg", quality: int = 95) -> bytes:
@@ -45,8 +43,6 @@ def encode(pixels: NDArray[np.uint8], encoding: str = "jpeg", quality: int = 95)
         >>> encode(np.zeros((4, 2, 3), np.uint8), "png")[:4]
         b'\x89PNG'
     """
-    check_choice("--encoding", encoding, ENCODINGS)
-    check_range("--jpeg_quality", quality, 1, 100)
     options = [cv2.IMWRITE_PNG_COMPRESSION, 6]
     if encoding == "jpeg":
         full_colour = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_choice, check_share, whole_share
+from rewho.core.check import UserError, check_share, whole_share
 from rewho.core.runtime import generator
 from rewho.data.file_lists import read_text
 from rewho.data.table import ImageTable, first_three
@@ -48,7 +48,6 @@ def select_share(table: ImageTable, share: float, by: str = "identities", seed: 
         "identities": _share_of_identities,
         "images": _share_of_images,
     }
-    check_choice("--data.share_by", by, list(chosen))
     check_share("--data.share", share)
     training = training_rows(table)
     keep = np.ones(len(table), np.bool_)

@@ -27,7 +27,7 @@ class EmbeddingGraph(nn.Module):
         flip: Return the mean of the embeddings of a picture and its mirror image.
 
     Example:
-        >>> from rewho.core.settings import ModelSettings
+        >>> from rewho.settings import ModelSettings
         >>> graph = EmbeddingGraph(SingleViewModel(ModelSettings(embedding=8), (64, 32)), flip=True)
         >>> graph(torch.zeros(3, 3, 64, 32, dtype=torch.uint8)).shape
         torch.Size([3, 8])

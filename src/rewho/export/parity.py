@@ -77,7 +77,7 @@ def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
     return exact
 
 
-def check(parity: Parity, what: str) -> None:
+def check_parity(parity: Parity, what: str) -> None:
     """Raise unless a file computes what its model computes.
 
     Args:

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rewho.core.check import check_choice, check_range
-
-SMOOTHING_CONVENTIONS = ("all", "others")
+from rewho.settings.parts import SmoothingOver
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0, over: str = "all") -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0, over: SmoothingOver = "all") -> Tensor:
     """Return the mean cross-entropy of identity logits (FD equation 1 as a mean; computed in float32 or more).
 
     Args:
@@ -34,8 +32,6 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0, over: 
         >>> round(cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3])).item(), 4)
         1.3863
     """
-    check_range("--loss.label_smoothing", smoothing, 0, 1)
-    check_choice("--loss.smoothing_over", over, SMOOTHING_CONVENTIONS)
     if over == "others":  # the same target, written as PyTorch's convention with a larger share
         identities = logits.shape[1]
         smoothing = min(1.0, smoothing * identities / max(identities - 1, 1))
@@ -65,8 +61,6 @@ def circle_logits(cosine: Tensor, labels: Tensor, scale: float = 64.0, margin: f
         >>> circle_logits(torch.tensor([[0.5, 0.0]]), torch.tensor([0]), scale=10, margin=0.25)
         tensor([[-1.8750, -0.6250]])
     """
-    check_range("--loss.circle_scale", scale, 0.1, 1000)
-    check_range("--loss.circle_margin", margin, 0, 1)
     cosine = _at_least_float32(cosine)
     missed = cosine.detach()
     own = F.one_hot(labels, cosine.shape[1]).bool()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rewho.core.check import UserError, check_range
+from rewho.core.check import UserError
 
 
 class Scores(NamedTuple):
@@ -46,7 +46,6 @@ def contrastive_scores(queries: Tensor, keys: Tensor, queue: Tensor, temperature
         >>> contrastive_scores(east, east, north, temperature=0.5)
         Scores(positive=tensor([2.]), negative=tensor([[0.]]))
     """
-    check_range("--contrast.temperature", temperature, 0.001, 10)
     if queries.ndim != 2 or keys.shape != queries.shape or queue.ndim != 2 or queue.shape[1] != queries.shape[1]:
         raise UserError(
             "InfoNCE",

@@ -13,20 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rewho.core.check import UserError, check_choice, check_range
-
-DISTANCES = ("sum", "mean", "cosine")
-DIVISORS = ("batch", "kept")
-BALANCES = ("fixed", "scale", "uncertainty")
-LARGEST_WEIGHT = 1e6  # of alpha and beta; far beyond any use, it keeps infinity out
+from rewho.core.check import UserError
+from rewho.settings.distill import Balance, Divisor, MimicDistance
 
 
 def mimic_loss(
     target: Tensor,
     prediction: Tensor,
     keep: Tensor | None = None,
-    divide_by: str = "batch",
-    distance: str = "sum",
+    divide_by: Divisor = "batch",
+    distance: MimicDistance = "sum",
 ) -> Tensor:
     """Return 1/(2N) times the sum over samples of the squared distance of the two (FD equations 3, 4).
 
@@ -51,8 +47,6 @@ def mimic_loss(
         >>> mimic_loss(target, prediction, keep=torch.tensor([False, True]), divide_by="kept").item()
         0.5
     """
-    check_choice("--mimic.divide_by", divide_by, DIVISORS)
-    check_choice("--mimic.distance", distance, DISTANCES)
     _check_shapes(target, prediction, keep)
     precision = torch.promote_types(torch.promote_types(target.dtype, prediction.dtype), torch.float32)
     target, prediction = target.detach().to(precision), prediction.to(precision)
@@ -89,7 +83,7 @@ def factorized_total(
     metric_losses: Sequence[Tensor],
     alpha: float = 4.0,
     beta: float = 2.0,
-    balance: str = "fixed",
+    balance: Balance = "fixed",
     log_variances: Tensor | None = None,
 ) -> Tensor:
     """Return L_cls + alpha/K times the sum of L_attr + beta/K times the sum of L_metric (FD equation 6).
@@ -118,7 +112,6 @@ def factorized_total(
         >>> factorized_total(one, [3 * one, 5 * one], [one, one]).item()  # 1 + 4/2 * 8 + 2/2 * 2
         19.0
     """
-    check_choice("--mimic.balance", balance, BALANCES)
     if attribute_losses and metric_losses and len(attribute_losses) != len(metric_losses):
         raise UserError(
             "losses of the branches",
@@ -127,9 +120,7 @@ def factorized_total(
             fix="Pass every view's loss, or leave one kind out altogether.",
         )
     total = cross_entropy
-    kinds = (("alpha", alpha, attribute_losses), ("beta", beta, metric_losses))
-    for place, (name, weight, losses) in enumerate(kinds):
-        check_range(f"--mimic.{name}", weight, 0, LARGEST_WEIGHT)
+    for place, (weight, losses) in enumerate(((alpha, attribute_losses), (beta, metric_losses))):
         if not losses:
             continue
         mean = torch.stack(tuple(losses)).mean()

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.check import UserError
+from rewho.settings.parts import TripletDistance
 
-TRIPLET_DISTANCES = ("euclidean", "unit_euclidean", "unit_squared")
 TINY = 1e-12
 """Smallest squared distance with a gradient; below it two vectors are the same."""
 
@@ -68,7 +68,7 @@ def triplet_loss(
     features: Tensor,
     labels: Tensor,
     margin: float = 0.3,
-    distance: str = "euclidean",
+    distance: TripletDistance = "euclidean",
 ) -> Tensor:
     """Return the mean over images of how little nearer the farthest positive is than the nearest negative.
 
@@ -91,8 +91,6 @@ def triplet_loss(
         >>> triplet_loss(line, torch.tensor([0, 0, 1, 1])).item()  # the hinges are 0, 0, 4 - 2 + 0.3, 0
         0.574999988079071
     """
-    check_range("--loss.margin", margin, 0, 100)
-    check_choice("--loss.triplet_distance", distance, TRIPLET_DISTANCES)
     if features.ndim != 2 or labels.shape != features.shape[:1]:
         raise UserError(
             "triplet loss",

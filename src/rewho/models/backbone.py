@@ -16,12 +16,11 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from rewho.core.check import UserError, check_choice, nearest
+from rewho.core.check import UserError, nearest
 from rewho.core.network import reachable
 
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-STRIDE_ONE_CHOICES = ("layer4", "layer3", "none")
 SLOW_COPY = re.compile(r"encoder_k\.|key_encoder\.|momentum_encoder\.")
 CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.")
 
@@ -75,7 +74,6 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
         >>> build_backbone("squeezenet1_1")(torch.zeros(1, 3, 256, 128)).shape
         torch.Size([1, 512, 15, 7])
     """
-    check_choice("--model.stride_one_at", stride_one_at, STRIDE_ONE_CHOICES)
     if name in SQUEEZENETS:
         from torchvision import models
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewho.core.check import UserError, check_range
-from rewho.core.settings import ModelSettings
 from rewho.models.backbone import Backbone
 from rewho.models.heads import Embedding, Features
 from rewho.models.single_view import SingleViewModel, extra_normalisation
+from rewho.settings import ModelSettings
 
 HEIGHT_SHARE = 0.33
 """Share of the map's rows that are dropped; all columns are."""

@@ -27,10 +27,10 @@ from torch.nn import functional as F
 
 from rewho.core.artifact import write_file, write_json
 from rewho.core.check import UserError, check_choice
-from rewho.core.settings import BranchSettings
 from rewho.models.backbone import fill, read_weights
 from rewho.models.heads import Embedding
 from rewho.models.pooling import StabilizedMaxPool
+from rewho.settings import BranchSettings
 
 
 class Prediction(NamedTuple):

@@ -7,11 +7,6 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rewho.core.check import check_choice
-
-HEADS = ("fc_bn", "bn", "none")
-CLASSIFIERS = ("linear", "circle")
-
 
 class Features(NamedTuple):
     """What a model hands to the losses; one entry per head.
@@ -97,7 +92,6 @@ def build_classifier(kind: str, size: int, identities: int) -> nn.Module:
     Raises:
         UserError: No classifier has that name.
     """
-    check_choice("--loss.classifier", kind, CLASSIFIERS)
     return CosineClassifier(size, identities) if kind == "circle" else Classifier(size, identities)
 
 
@@ -117,7 +111,6 @@ def build_head(kind: str, channels: int, size: int) -> tuple[nn.Module, int]:
         >>> build_head("bn", 16, 8)[1], build_head("fc_bn", 16, 8)[1]
         (16, 8)
     """
-    check_choice("--model.head", kind, HEADS)
     if kind == "fc_bn":
         return Embedding(channels, size), size
     if kind == "none":

@@ -16,13 +16,13 @@ from typing import Any
 from torch import Tensor
 
 from rewho.core.artifact import hash_file
-from rewho.core.check import UserError, check_choice
+from rewho.core.check import UserError
 from rewho.core.progress import say
-from rewho.core.settings import ModelSettings
 from rewho.models.backbone import build_backbone, fill, fit_positions, load_pretrained, read_weights
 from rewho.models.kinds import build_model
 from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
 from rewho.models.weights import CARD, TENSORS, read_card, tensors_of
+from rewho.settings import ModelSettings
 
 ORIGIN = "origin.json"
 """File of a training run; who resumes it no longer needs the first weights, but must know where they came from."""
@@ -128,9 +128,7 @@ def origin_of(settings: ModelSettings) -> Origin:
     """
     check_backbone(settings)
     origin = _origin(settings.pretrained)
-    choices = ("auto",) if settings.pretrained == "none" else ("auto", "yes", "no")
-    what = f"--model.pretrained_labels with --model.pretrained {settings.pretrained}"
-    labels = check_choice(what, settings.pretrained_labels, choices)
+    labels = settings.pretrained_labels
     if labels != "auto":
         origin = replace(origin, labels=labels == "yes")
     if settings.pixel_mean:

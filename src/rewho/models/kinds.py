@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rewho.core.check import check_choice
-from rewho.core.settings import ModelSettings
 from rewho.models.bdb import BatchDropModel
 from rewho.models.mgn import MultipleGranularityModel
 from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
+from rewho.settings import ModelSettings
 
 KINDS: Mapping[str, type[SingleViewModel]] = {
     "single_view": SingleViewModel,
@@ -38,5 +37,4 @@ def build_model(
         >>> build_model(ModelSettings(kind="bdb", embedding=12), (64, 32)).settings.embedding
         12
     """
-    check_choice("--model.kind", settings.kind, tuple(KINDS))
     return KINDS[settings.kind](settings, input_size, mean, std)

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from rewho.core.check import UserError
-from rewho.core.settings import ModelSettings
 from rewho.models.backbone import SQUEEZENETS, Backbone
 from rewho.models.heads import Embedding, Features
 from rewho.models.pooling import GeneralizedMeanPool
 from rewho.models.single_view import SingleViewModel, extra_normalisation
+from rewho.settings import ModelSettings
 
 STRIPES = (1, 2, 3)
 """Into how many stripes each branch's map is cut; 1 is the whole map alone."""

@@ -17,10 +17,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from rewho.core.check import check_choice, check_range
 from rewho.models.split_norm import average_statistics
-
-MOMENTUM_SCHEDULES = ("constant", "cosine")
+from rewho.settings.pretrain import MomentumSchedule
 
 
 class ProjectionHead(nn.Module):
@@ -71,7 +69,6 @@ class KeyQueue(nn.Module):
 
     def __init__(self, length: int, size: int) -> None:
         super().__init__()
-        check_range("--contrast.queue", length, 1, 1e8)
         self.register_buffer("keys", F.normalize(torch.randn(length, size)))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
@@ -119,7 +116,7 @@ def _own(whole: Tensor, count: int) -> Tensor:
     return whole[rank * count : (rank + 1) * count]
 
 
-def key_momentum(start: float, done: float, schedule: str = "constant") -> float:
+def key_momentum(start: float, done: float, schedule: MomentumSchedule = "constant") -> float:
     """Return the key encoder's momentum after a share of the steps, a pure function of it.
 
     Args:
@@ -134,7 +131,7 @@ def key_momentum(start: float, done: float, schedule: str = "constant") -> float
         >>> [round(key_momentum(0.99, done, "cosine"), 4) for done in (0, 0.5, 1)]
         [0.99, 0.995, 1.0]
     """
-    if check_choice("--contrast.momentum_schedule", schedule, MOMENTUM_SCHEDULES) == "constant":
+    if schedule == "constant":
         return start
     return 1 - (1 - start) * 0.5 * (1 + math.cos(math.pi * done))
 
@@ -183,7 +180,7 @@ class MomentumContrast(nn.Module):
         head_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.momentum = check_range("--contrast.momentum", momentum, 0, 1)
+        self.momentum = momentum
         self.encoder, self.projection = encoder, ProjectionHead(channels, size, head_norm)
         self.key_encoder, self.key_projection = copy.deepcopy((self.encoder, self.projection))
         for parameter in (*self.key_encoder.parameters(), *self.key_projection.parameters()):

@@ -9,10 +9,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from rewho.core.check import check_choice
-
-POOLINGS = ("stabilized_gmp", "gem", "gap", "gmp")
-
 
 class StabilizedMaxPool(nn.Module):
     """Maximum over a feature map that was smoothed first: GMP(AvgPool(f, kernel, stride 1)) (FD equation 5).
@@ -118,7 +114,6 @@ def build_pooling(name: str, kernel: int = 4) -> nn.Module:
     Raises:
         UserError: No pooling has that name.
     """
-    check_choice("--model.pooling", name, POOLINGS)
     if name == "gem":
         return GeneralizedMeanPool()
     if name == "gap":

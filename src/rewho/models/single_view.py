@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rewho.core.check import check_choice
-from rewho.core.settings import ModelSettings
 from rewho.models.backbone import Backbone, build_backbone
 from rewho.models.heads import Features, build_head
 from rewho.models.pooling import build_pooling
+from rewho.settings import ModelSettings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -53,7 +52,6 @@ class SingleViewModel(nn.Module):
         std: tuple[float, ...] = IMAGENET_STD,
     ) -> None:
         super().__init__()
-        check_choice("--model.extra_bn", settings.extra_bn, ("auto", "yes", "no"))
         self.settings = settings
         self.input_size = input_size
         self.build(settings, build_backbone(settings.backbone, settings.stride_one_at, input_size))

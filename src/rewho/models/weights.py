@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from rewho.core.artifact import plain, rewho_version, write_file, write_json
 from rewho.core.check import UserError
-from rewho.core.settings import ModelSettings
 from rewho.models.backbone import fill, read_weights
 from rewho.models.kinds import build_model
 from rewho.models.single_view import SingleViewModel, parameter_count
+from rewho.settings import ModelSettings
 
 TENSORS = "model.safetensors"
 CARD = "model.json"

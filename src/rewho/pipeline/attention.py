@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from rewho.core.check import UserError, check_choice
-from rewho.core.settings import DeviceSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
 from rewho.data.table import ImageTable
@@ -20,6 +19,7 @@ from rewho.models.weights import CARD, TENSORS
 from rewho.pipeline.embedding import Embedder, embedder, load, view_of
 from rewho.pipeline.snapshot import open_snapshot
 from rewho.rank.attention_sheet import AttentionRow
+from rewho.settings import DeviceSettings
 from rewho.training.checkpoint import STATE
 
 OWN_MAP = "f"  # FD's letter for the feature map of the model itself

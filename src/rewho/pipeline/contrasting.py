@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rewho.core.check import UserError, check_choice
+from rewho.core.check import UserError
 from rewho.core.progress import say
 from rewho.core.runtime import generator
-from rewho.core.settings import ContrastAugmentSettings, ContrastSettings
 from rewho.data.batches import Part, Plan
 from rewho.data.contrast_augment import apply_view, draw_view
 from rewho.data.picture_sources import JoinedPictures
 from rewho.losses.contrastive import contrastive_scores, info_nce, share_found
-from rewho.models.momentum import MOMENTUM_SCHEDULES, MomentumContrast, key_momentum
+from rewho.models.momentum import MomentumContrast, key_momentum
 from rewho.models.single_view import SingleViewModel
 from rewho.models.split_norm import split_batch_norm
+from rewho.settings import ContrastAugmentSettings, ContrastSettings
 
 COLLAPSED = 0.02
 """Spread of the encoder's features below which they say next to nothing about their pictures.
@@ -111,7 +111,6 @@ class ContrastTask(nn.Module):
         super().__init__()
         if settings.freeze_patches:
             _freeze_patches(encoder)
-        check_choice("--contrast.momentum_schedule", settings.momentum_schedule, MOMENTUM_SCHEDULES)
         self.settings, self.passes = settings, passes
         self.contrast = MomentumContrast(
             encoder,

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rewho.core.artifact import hash_file, plain, write_file, write_folder
-from rewho.core.check import UserError, check_choice
+from rewho.core.check import UserError
 from rewho.core.progress import track
 from rewho.core.text import csv_table
 from rewho.data.crop_rows import describes
@@ -25,7 +25,6 @@ from rewho.pipeline.crop_report import describe
 from rewho.pipeline.crop_statistics import read_videos, statistics, write_videos
 from rewho.pipeline.crop_video import SHOWN_BY, shown
 
-LAYOUTS = ("market", "webdataset", "jpeg")
 QUALITY = 95
 LISTED = ("name", "video", "frame", "time", "confidence", "licence")
 
@@ -47,7 +46,6 @@ def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -
     Raises:
         UserError: Unknown layout, `out` is there already, a picture is damaged, or the disk is full.
     """
-    check_choice("--layout", layout, LAYOUTS)
     if out.exists():
         raise UserError(f"--out {out}", expected="a new name", got="one that is there", fix="Choose another.")
     pictures = track(_pictures(crops, blur_faces=blur_faces), "export", len(crops), "crops")

@@ -15,17 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_choice, check_range
+from rewho.core.check import UserError
 from rewho.core.progress import Progress
-from rewho.core.settings import ScreenSettings, SelectionSettings
-from rewho.core.settings.ranges import check_ranges
 from rewho.data.crop_rows import arrow
 from rewho.data.near_duplicates import first_of_each, stacked
 from rewho.data.shard_writer import ShardWriter
 from rewho.data.shards import INDEX, CropSet
+from rewho.settings import ScreenSettings, SelectionSettings
 from rewho.video.screen import Seen
-
-NEAR_DUPLICATES = ("keep", "video", "set")
 
 
 @dataclass
@@ -61,7 +58,6 @@ def check_failures(records: Sequence[dict[str, Any]], limit: float) -> None:
     Example:
         >>> check_failures([{"status": "failed", "reason": "empty"}, {"status": "ok", "reason": ""}], 0.5)
     """
-    check_range("--failure_limit", limit, 0, 1)
     failed = [record for record in records if record["status"] in ("failed", "given up")]
     if len(failed) <= limit * len(records):
         return
@@ -76,16 +72,6 @@ def check_failures(records: Sequence[dict[str, Any]], limit: float) -> None:
     )
 
 
-def check_selection(selection: SelectionSettings) -> None:
-    """Refuse settings that are out of range.
-
-    Raises:
-        UserError: Names them.
-    """
-    check_choice("--selection.near_duplicates", selection.near_duplicates, NEAR_DUPLICATES)
-    check_ranges(selection, "--selection.")
-
-
 def choose(videos: Sequence[Joined], selection: SelectionSettings) -> list[NDArray[np.bool_]]:
     """Return which crops of each video enter the set.
 
@@ -98,7 +84,6 @@ def choose(videos: Sequence[Joined], selection: SelectionSettings) -> list[NDArr
     Raises:
         UserError: A setting is out of range.
     """
-    check_selection(selection)
     used = [one for one in videos if one.record["status"] == "ok" and len(one.part)]
     tables = {id(one): one.part.manifest(["quality", "sha256", "fingerprint"]) for one in used}
     keep = {id(one): np.ones(len(one.part), bool) for one in used}

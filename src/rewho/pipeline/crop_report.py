@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from rewho.core.artifact import hash_file, plain, write_file, write_json
-from rewho.core.settings import CropSettings
 from rewho.core.text import html_head, html_text
 from rewho.data.shard_writer import ShardWriter, encode
 from rewho.data.shards import INDEX, CropSet
 from rewho.pipeline.crop_sheet import contact_sheet
 from rewho.pipeline.crop_statistics import VIDEOS, statistics, write_videos
+from rewho.settings import CropSettings
 
 STATISTICS, DATA_SHEET, SHEET, PAGE = "statistics.json", "datasheet.md", "contact-sheet.jpg", "index.html"
 PAGE_STYLE = """

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import digest, plain, write_folder
-from rewho.core.settings import CropSettings
 from rewho.data.crop_quality import quality
 from rewho.data.crop_rows import rows_table
 from rewho.data.faces import Head, head_of, hide_face
@@ -25,6 +24,7 @@ from rewho.data.shard_writer import ShardWriter, crop_row, encode
 from rewho.data.shards import INDEX, CropSet
 from rewho.pipeline.crop_inputs import VideoTask
 from rewho.pipeline.video_people import Look, PeopleSource
+from rewho.settings import CropSettings
 from rewho.video.explain import write_explanation
 from rewho.video.people import Frame, FramePeople, Person, Probe, VideoFailure
 

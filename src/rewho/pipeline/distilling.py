@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from rewho.core.check import UserError
 from rewho.core.runtime import generator
-from rewho.core.settings import DistillSettings
 from rewho.data.batches import Part, Plan
 from rewho.data.representations import Representations
 from rewho.data.views import View, ignored
@@ -28,6 +27,7 @@ from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel
 from rewho.pipeline.foreign_teachers import Teacher
 from rewho.pipeline.training import Preparation
+from rewho.settings import DistillSettings
 
 
 class DistillBatch(NamedTuple):

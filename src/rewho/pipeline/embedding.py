@@ -17,14 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rewho.core.check import UserError, check_range
-from rewho.core.settings import DeviceSettings
+from rewho.core.check import UserError
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
 from rewho.data.view_file import read_view
 from rewho.data.views import View, box_of
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import load_model
+from rewho.settings import DeviceSettings
+from rewho.settings.fields import Device, check
 from rewho.training.engine import arithmetic, pick_device
 
 Picture = str | Path | NDArray[np.uint8]
@@ -77,7 +78,6 @@ def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
         >>> list(in_batches("abcde", 2))
         ['ab', 'cd', 'e']
     """
-    check_range("--batch", batch, 1, 100_000)
     return (items[start : start + batch] for start in range(0, len(items), batch))
 
 
@@ -180,7 +180,7 @@ class Embedder:
         return image
 
 
-def load(path: str | Path, device: str = "auto", threads: int = 0) -> Embedder:
+def load(path: str | Path, device: Device = "auto", threads: int = 0) -> Embedder:
     """Load a model folder for embedding.
 
     Args:
@@ -191,9 +191,11 @@ def load(path: str | Path, device: str = "auto", threads: int = 0) -> Embedder:
     Raises:
         UserError: No model there, a damaged one, no such device, or its view has another box by now.
     """
+    engine = DeviceSettings(device, threads)
+    check(engine, "")
     model, description = load_model(Path(path))
     view_of(model)
-    return embedder(model, DeviceSettings(device, threads), description)
+    return embedder(model, engine, description)
 
 
 def embedder(model: SingleViewModel, engine: DeviceSettings, description: dict[str, Any] | None = None) -> Embedder:

@@ -35,7 +35,6 @@ from rewho.core.artifact import digest as digest_of
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_choice
 from rewho.core.network import hub_if_reachable
-from rewho.core.settings import DeviceSettings
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
 from rewho.data.view_file import read_view
@@ -44,6 +43,7 @@ from rewho.data.views import View
 from rewho.models.backbone import fill, read_weights
 from rewho.models.weights import CARD, TENSORS
 from rewho.pipeline.embedding import embed_batches, in_batches, load, view_of
+from rewho.settings import DeviceSettings
 from rewho.training.engine import pick_device
 
 TIMM = "timm:"

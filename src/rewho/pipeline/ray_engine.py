@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic
 
-from rewho.core.check import UserError, check_range
+from rewho.core.check import UserError
 from rewho.pipeline.workers import LOOK, Outcome, Result, Task
 
 
@@ -47,7 +47,6 @@ def work_through_ray(
         raise UserError(
             "--engine ray", expected="the library ray", got="an installation without it", fix=fix
         ) from error
-    check_gpus(gpus)
     ours = not ray.is_initialized()
     if ours:
         ray.init(address=address or None, log_to_driver=False)
@@ -65,22 +64,6 @@ def work_through_ray(
             team.end()
         if ours:
             ray.shutdown()
-
-
-def check_gpus(gpus: float) -> float:
-    """Return a number of GPUs that a worker can have.
-
-    Raises:
-        UserError: It is negative, or above one and no whole number, which Ray cannot give.
-
-    Example:
-        >>> check_gpus(0.25), check_gpus(2)
-        (0.25, 2)
-    """
-    check_range("--gpus", gpus, 0, 64)
-    if gpus > 1 and gpus != int(gpus):
-        raise UserError("--gpus", expected="a share of one GPU, or a whole number", got=f"{gpus:g}", fix="--gpus 1")
-    return gpus
 
 
 def room_for(nodes: Sequence[Mapping[str, Any]], gpus: float) -> int:

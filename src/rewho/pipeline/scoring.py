@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
-from rewho.core.settings import DataSettings
 from rewho.data.benchmarks import read_settings
 from rewho.data.file_lists import list_pictures
 from rewho.data.table import ImageTable
@@ -19,6 +18,7 @@ from rewho.rank.labels import ImageLabels
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
 from rewho.rank.scores import Scores
+from rewho.settings import DataSettings
 
 
 def labels_of(table: ImageTable) -> ImageLabels:

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from rewho.core.artifact import STARTED, flatten, hash_file
 from rewho.core.check import UserError
-from rewho.core.config import fill as fill_settings
 from rewho.core.progress import say
-from rewho.core.settings import DistillSettings, ModelSettings, PretrainSettings, TrainSettings
 from rewho.models.backbone import fill
 from rewho.models.factorization import Factorization
 from rewho.models.initial import ORIGIN, first_model, origin_of, read_origin, tensors_under
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import CARD, TENSORS, load_model
 from rewho.pipeline.training import view_of_settings
+from rewho.settings import DistillSettings, ModelSettings, PretrainSettings, TrainSettings
+from rewho.settings.command_line import fill as fill_settings
 from rewho.training.checkpoint import newest_checkpoint, read_checkpoint
 from rewho.training.log import LOG
 

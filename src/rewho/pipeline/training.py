@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +19,6 @@ from rewho.core.artifact import MANIFEST, Stage
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator, is_main_process
-from rewho.core.settings import AugmentSettings, DataSettings, LoopSettings, ModelSettings
 from rewho.data.augment import apply, draw
 from rewho.data.batches import Batch, Part, Plan, PlanStream, Prepare, load_batches
 from rewho.data.pictures import Pictures
@@ -31,6 +29,7 @@ from rewho.models.single_view import SingleViewModel
 from rewho.pipeline.embedding import Embedder
 from rewho.pipeline.scoring import rank_table
 from rewho.rank.metrics import evaluate
+from rewho.settings import AugmentSettings, LabelledTrainingSettings, ModelSettings, TrainingSettings
 from rewho.training.engine import Engine
 from rewho.training.loop import Training
 
@@ -54,23 +53,6 @@ FIXED_BY_ORIGIN = ("model.pretrained_labels", "model.pixel_mean", "model.pixel_s
 """Likewise, where first weights have an origin: they are settled when a run begins, so that a change had no effect."""
 
 
-class LabelledSettings(LoopSettings, Protocol):
-    """Settings of a training on labelled pictures."""
-
-    @property
-    def out(self) -> Path: ...  # noqa: D102
-    @property
-    def data(self) -> DataSettings: ...  # noqa: D102
-    @property
-    def augment(self) -> AugmentSettings: ...  # noqa: D102
-    @property
-    def steps_per_epoch(self) -> int: ...  # noqa: D102
-    @property
-    def resume(self) -> bool: ...  # noqa: D102
-    @property
-    def allow_config_change(self) -> bool: ...  # noqa: D102
-
-
 def training_part(table: ImageTable) -> ImageTable:
     """Return the rows that are trained on: the training split, or everything where nothing was split.
 
@@ -90,7 +72,7 @@ def training_part(table: ImageTable) -> ImageTable:
     return part
 
 
-def plans_of(settings: LabelledSettings, part: ImageTable) -> PlanStream:
+def plans_of(settings: LabelledTrainingSettings, part: ImageTable) -> PlanStream:
     """Return the batches of a training on labelled pictures.
 
     Raises:
@@ -105,24 +87,13 @@ def inputs_of(table: ImageTable, plans: PlanStream) -> dict[str, str]:
     return {"data": table.digest(), "images": table.content_digest(), EPOCH: f"{plans.epoch_length()} steps"}
 
 
-class ClaimSettings(Protocol):
-    """Settings that say what happens where the output folder is not empty."""
-
-    @property
-    def out(self) -> Path: ...  # noqa: D102
-    @property
-    def resume(self) -> bool: ...  # noqa: D102
-    @property
-    def allow_config_change(self) -> bool: ...  # noqa: D102
-
-
 class Summarised(Protocol):
     """Data that can say in a few lines what it is."""
 
     def summary(self) -> str: ...  # noqa: D102
 
 
-def claim(stage: Stage, settings: ClaimSettings, table: Summarised) -> bool:
+def claim(stage: Stage, settings: TrainingSettings, table: Summarised) -> bool:
     """Claim the output folder before other processes start; say what is there and what is read.
 
     Returns:
@@ -225,7 +196,7 @@ def build_training(
     prepare: Prepare,
     table: ImageTable,
     plans: PlanStream,
-    settings: LabelledSettings,
+    settings: LabelledTrainingSettings,
     engine: Engine,
     keep_best: Callable[[Mapping[str, float]], object],
     pretrained: Iterable[nn.Module],
@@ -277,7 +248,7 @@ def build_training(
     )
 
 
-def check_shares(settings: LoopSettings, world: int) -> None:
+def check_shares(settings: TrainingSettings, world: int) -> None:
     """Check that a batch can be shared out to devices and passes.
 
     Triplets are mined within what one device holds in one pass, so batches of P x K are cut between people, and two

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from rewho.core.settings import CropSettings
+from rewho.settings import CropSettings
 from rewho.video.detect import Detector, build_detector
 from rewho.video.finding import people_in
 from rewho.video.frames import open_video
@@ -51,7 +51,7 @@ class VideoPeople:
         settings: Sampling, screen, limits, detector, pose and rules are used.
 
     Example:
-        >>> from rewho.core.settings import DetectorSettings, PoseSettings
+        >>> from rewho.settings import DetectorSettings, PoseSettings
         >>> source = VideoPeople(CropSettings(detector=DetectorSettings(kind="hog"), pose=PoseSettings(kind="none")))
         >>> source.models()
         ('hog', 'none')

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rewho.core.check import UserError
-from rewho.core.settings import CompareSettings
 from rewho.pipeline.embedding import load
 from rewho.pipeline.scoring import similarities
+from rewho.settings import CompareSettings
+from rewho.settings.fields import check
 
 
 def run(settings: CompareSettings) -> str:
@@ -17,6 +18,7 @@ def run(settings: CompareSettings) -> str:
     Raises:
         UserError: Fewer than two pictures, no model, or a picture that cannot be read.
     """
+    check(settings)
     if len(settings.images) < 2:
         raise UserError(
             "pictures to compare",

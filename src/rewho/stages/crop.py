@@ -15,17 +15,13 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rewho.core.artifact import MANIFEST, STARTED, Stage, flatten, plain
-from rewho.core.check import UserError, check_choice
-from rewho.core.config import fill
+from rewho.core.check import UserError
 from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import GivenUp, StopRequest
-from rewho.core.settings import CropSettings, TermsSettings
-from rewho.core.settings.ranges import check_ranges
-from rewho.data.shard_writer import ENCODINGS
 from rewho.data.shards import CropSet
 from rewho.pipeline.crop_inputs import Plan, VideoTask, plan_videos, shard_of
-from rewho.pipeline.crop_joining import Joined, check_failures, check_selection, choose, in_order, write_set
+from rewho.pipeline.crop_joining import Joined, check_failures, choose, in_order, write_set
 from rewho.pipeline.crop_report import write_report
 from rewho.pipeline.crop_statistics import read_videos
 from rewho.pipeline.crop_video import (
@@ -38,16 +34,17 @@ from rewho.pipeline.crop_video import (
     read_record,
     write_lost,
 )
-from rewho.pipeline.ray_engine import check_gpus, work_through_ray
+from rewho.pipeline.ray_engine import work_through_ray
 from rewho.pipeline.video_people import PeopleSource, VideoPeople
 from rewho.pipeline.workers import Outcome, work_through
-from rewho.video.frames import check_sampling
+from rewho.settings import CropSettings, TermsSettings
+from rewho.settings.command_line import fill
+from rewho.settings.fields import check
 
 FREE_SETTINGS = (
     *("out", "videos", "workers", "shard", "engine", "address", "gpus", "failure_limit", "retry", "limits.threads"),
     *("detector.device", "detector.threads", "detector.weights", "pose.device", "pose.threads", "pose.weights"),
 )  # of the videos and the weights, the contents count
-ENGINES = ("processes", "ray")
 UNDONE = ("failed", "given up")
 
 
@@ -67,7 +64,7 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
         Interrupted: A stop was asked for; the same command goes on.
     """
     began = time.monotonic()
-    check(settings)
+    check_crop(settings)
     plan = plan_videos(settings.videos)
     source = source or VideoPeople(one_thread_each(settings))
     inputs = {"videos": plan.digest(), **dict(zip(("detector", "pose"), source.models(), strict=True))}
@@ -110,7 +107,7 @@ def crop(
         videos: A file, a folder, a list of paths (.txt), a table (.csv), or several of these.
         out: Folder of the crop set.
         terms: Name, source, licence, purpose, legal_basis, contact and retention, as `TermsSettings` or a dictionary.
-        **settings: Other fields of `rewho.core.settings.CropSettings`; groups of settings, such as `detector`, as the
+        **settings: Other fields of `rewho.settings.CropSettings`; groups of settings, such as `detector`, as the
             class of that field or as a dictionary.
 
     Raises:
@@ -138,12 +135,13 @@ legal_basis, contact, retention.
     return CropSet.open(folder)
 
 
-def check(settings: CropSettings) -> None:
+def check_crop(settings: CropSettings) -> None:
     """Refuse wrong settings before any work.
 
     Raises:
         UserError: See `run`.
     """
+    check(settings)
     missing = [entry.name for entry in fields(settings.terms) if not getattr(settings.terms, entry.name).strip()]
     if missing:
         raise UserError(
@@ -152,15 +150,6 @@ def check(settings: CropSettings) -> None:
             got=f"nothing on {', '.join(missing)}",
             fix="Pass --terms.name … for each, or write them under `terms:` in a recipe.",
         )
-    check_ranges(settings)
-    check_choice("--encoding", settings.encoding, ENCODINGS)
-    check_choice("--engine", settings.engine, ENGINES)
-    check_sampling(settings.sampling)
-    check_selection(settings.selection)
-    check_gpus(settings.gpus)
-    if settings.gpus and settings.engine != "ray":
-        fix = "Leave it out, or pass --engine ray."
-        raise UserError("--gpus", expected="--engine ray beside it", got=settings.engine, fix=fix)
 
 
 def one_thread_each(settings: CropSettings) -> CropSettings:

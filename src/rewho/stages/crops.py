@@ -7,18 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rewho.core.artifact import STARTED, flatten
-from rewho.core.check import UserError, check_choice
-from rewho.core.config import fill
+from rewho.core.check import UserError
 from rewho.core.lock import Lock
 from rewho.core.progress import say
-from rewho.core.settings import CropSettings, CropsSettings
-from rewho.core.settings.ranges import check_ranges
 from rewho.data.shards import CropSet
 from rewho.pipeline.crop_check import Damage, repair, verify
 from rewho.pipeline.crop_export import export, merge, overlap
 from rewho.pipeline.crop_statistics import read_videos, statistics
 from rewho.pipeline.crop_video import PartMaker, config_of
 from rewho.pipeline.video_people import PeopleSource, VideoPeople
+from rewho.settings import CropSettings, CropsSettings
+from rewho.settings.command_line import fill
+from rewho.settings.fields import check
 
 SHOWN = 20  # lines of a list that are printed
 
@@ -36,7 +36,8 @@ def run(settings: CropsSettings, source: PeopleSource | None = None) -> Path | s
     Raises:
         UserError: Unknown action, wrong number of sets, damage that was found and not repaired.
     """
-    action = check_choice("action", settings.action, tuple(ACTIONS))
+    check(settings)
+    action = settings.action
     least, most, work = ACTIONS[action]
     if not least <= len(settings.folders) <= most:
         raise UserError(
@@ -97,7 +98,6 @@ def _export(settings: CropsSettings, _source: PeopleSource | None) -> Path:
 
 
 def _overlap(settings: CropsSettings, _source: PeopleSource | None) -> str:
-    check_ranges(settings)
     first, second = (CropSet.open(folder) for folder in settings.folders)
     shared = overlap(first, second, settings.distance)
     lines = [f"{one} = {other} ({how.bits} of 256 bits differ)" for one, other, how in shared[:SHOWN]]

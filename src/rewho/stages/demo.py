@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rewho.core.check import check_choice
 from rewho.core.progress import Progress, say
-from rewho.core.settings import (
+from rewho.data.synthetic import write_people, write_street
+from rewho.settings import (
     AugmentSettings,
     BranchSettings,
     ContrastAugmentSettings,
@@ -40,8 +40,7 @@ from rewho.core.settings import (
     TermsSettings,
     TrainSettings,
 )
-from rewho.core.settings.ranges import check_ranges
-from rewho.data.synthetic import write_people, write_street
+from rewho.settings.fields import check
 from rewho.stages import crop, distill, evaluate, pretrain, represent, teachers, train
 
 TEST_IDENTITIES = 60
@@ -73,8 +72,8 @@ def run(settings: DemoSettings) -> Path:
         UserError: No such chapter, fewer than two people, or no pass.
     """
     chapters = {"distillation": _distillation, "few-labels": _few_labels}
-    play = chapters[check_choice("--chapter", settings.chapter, list(chapters))]
-    check_ranges(settings)
+    check(settings)
+    play = chapters[settings.chapter]
     page = play(settings)
     say("open this page in a browser:")
     return page

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import fields
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,10 @@ from rewho.core.artifact import Stage, hash_file, plain
 from rewho.core.check import UserError, check_choice
 from rewho.core.progress import say
 from rewho.core.runtime import generator
-from rewho.core.settings import DistillSettings, LossSettings
-from rewho.core.settings.ranges import check_ranges
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import open_representations
 from rewho.data.table import ImageTable
 from rewho.data.views import box_of
-from rewho.losses.mimic import BALANCES, DISTANCES, DIVISORS
 from rewho.models.factorization import Factorization, save_branches
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel, parameter_count
@@ -55,22 +50,13 @@ from rewho.pipeline.training import (
     plans_of,
     training_part,
 )
+from rewho.settings import DistillSettings
+from rewho.settings.fields import check
 from rewho.training.checkpoint import WHOLE
 from rewho.training.engine import launch
 from rewho.training.log import LOG
 from rewho.training.loop import State, train
 from rewho.training.optim import build_optimizer
-
-# What each setting may be, besides its type and, of numbers, its range.
-CHOICES = {
-    "sr": ("stored", "online"),
-    "classifier": ("student", "new"),
-    "embedding_space": ("student", "teacher"),
-    "mimic.distance": DISTANCES,
-    "mimic.divide_by": DIVISORS,
-    "mimic.balance": BALANCES,
-}
-USED_OF_LOSS = ("label_smoothing", "smoothing_over")
 
 
 def run(settings: DistillSettings) -> Path:
@@ -86,8 +72,8 @@ def run(settings: DistillSettings) -> Path:
         UserError: Student, representations and data do not belong together, or a diverged training.
         Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
+    check(settings)
     began = time.monotonic()
-    _check_settings(settings)
     table = read_settings(settings.data)
     part = training_part(table)
     model, card = load_model(settings.student)
@@ -124,33 +110,6 @@ def run(settings: DistillSettings) -> Path:
         _leave(stage, task, table, state, settings, time.monotonic() - began)
     engine.fabric.barrier()
     return settings.out
-
-
-def _check_settings(settings: DistillSettings) -> None:
-    """Refuse what is wrong by itself, before anything is read."""
-    for name, choices in CHOICES.items():
-        check_choice(f"--{name}", attrgetter(name)(settings), choices)
-    check_ranges(settings)
-    for option in fields(LossSettings):
-        value = getattr(settings.loss, option.name)
-        if option.name not in USED_OF_LOSS and value != option.default:
-            raise UserError(
-                f"--loss.{option.name}",
-                expected=f"{option.default}: a distillation has a linear classifier and no other losses than its own",
-                got=str(value),
-                fix=f"Leave it out; of --loss, {' and '.join(USED_OF_LOSS)} are free.",
-            )
-    for name in ("crop_padding", "rotation"):
-        if getattr(settings.augment, name):
-            raise UserError(
-                f"--augment.{name}",
-                expected="0: in a picture that is shifted or turned, views are not where their boxes say, so that "
-                "nobody knows how much of each was erased",
-                got=f"{getattr(settings.augment, name):g}",
-                fix="Leave it out, as the paper does for final students.",
-            )
-    if len(set(settings.views)) < len(settings.views):
-        raise UserError("--views", expected="each once", got=", ".join(settings.views), fix="Name every view once.")
 
 
 def _check_student(

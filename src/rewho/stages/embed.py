@@ -9,11 +9,12 @@ import numpy as np
 
 from rewho.core.artifact import Stage, content_digest, digest, hash_file, plain, write_file
 from rewho.core.progress import Progress, say
-from rewho.core.settings import EmbedSettings
 from rewho.core.text import csv_table
 from rewho.data.file_lists import list_pictures
 from rewho.models.weights import TENSORS
 from rewho.pipeline.embedding import load, view_of
+from rewho.settings import EmbedSettings
+from rewho.settings.fields import check
 
 FREE_SETTINGS = ("out", "folder", "model", "engine", "batch")
 
@@ -31,6 +32,7 @@ def run(settings: EmbedSettings) -> Path:
     Raises:
         UserError: No model or no pictures there, or one of them cannot be read.
     """
+    check(settings)
     began = time.monotonic()
     model = load(settings.model, settings.engine.device, settings.engine.threads)
     names = list_pictures(settings.folder)

@@ -13,7 +13,6 @@ from typing import Any
 from rewho.core.artifact import MANIFEST, Stage, hash_file, plain, rewho_version
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
-from rewho.core.settings import EvaluateSettings
 from rewho.data.benchmarks import read_settings
 from rewho.data.splits import HELD_OUT
 from rewho.data.table import ImageTable
@@ -30,6 +29,8 @@ from rewho.rank.report_content import Report, Section, Table
 from rewho.rank.rerank import rerank
 from rewho.rank.scores import Scores
 from rewho.rank.single_shot import SingleShotScores, single_gallery_shot
+from rewho.settings import EvaluateSettings
+from rewho.settings.fields import check
 
 GAINS = {"rank_1": "Rank-1", "ap_rectangular": "mAP (rectangular)", "ap_trapezoid": "mAP (trapezoid)"}
 ONE_PERSON = "one person, so no interval"
@@ -48,6 +49,7 @@ def run(settings: EvaluateSettings) -> Path:
     Raises:
         UserError: Models or data cannot be read, an embedding cannot be ranked, or no query has a match.
     """
+    check(settings)
     began = time.monotonic()
     _check(settings)
     models = {

@@ -10,11 +10,12 @@ from pathlib import Path
 from rewho.core.artifact import Stage, content_digest, digest, hash_file, plain, write_file
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
-from rewho.core.settings import ExplainSettings
 from rewho.data.file_lists import list_pictures
 from rewho.pipeline.attention import open_onlooker
 from rewho.rank.attention_sheet import AttentionRow, attention_sheet
 from rewho.rank.rank_sheet import Image, encode_jpeg
+from rewho.settings import ExplainSettings
+from rewho.settings.fields import check
 
 FREE_SETTINGS = ("out", "images", "model", "engine")
 ROWS_PER_SHEET = 20
@@ -32,6 +33,7 @@ def run(settings: ExplainSettings) -> Path:
     Raises:
         UserError: No model or no pictures there, a picture cannot be read, or a view has no branch.
     """
+    check(settings)
     began = time.monotonic()
     files = _files(settings.images)
     model = open_onlooker(settings.model, settings.engine, settings.views)

@@ -28,10 +28,9 @@ from rewho.core.artifact import (
     write_file,
     write_json,
 )
-from rewho.core.check import UserError, check_choice, check_embeddings
+from rewho.core.check import UserError, check_embeddings
 from rewho.core.progress import say
 from rewho.core.runtime import generator
-from rewho.core.settings import ExportSettings
 from rewho.data.augment import resize
 from rewho.data.file_lists import list_pictures
 from rewho.data.pictures import decode
@@ -40,11 +39,13 @@ from rewho.data.views import View
 from rewho.export.card import export_facts, readme
 from rewho.export.graph import EmbeddingGraph, program_bytes
 from rewho.export.onnx import OPSET, onnx_bytes, require_packages
-from rewho.export.parity import Parity, check, measure
+from rewho.export.parity import Parity, check_parity, measure
 from rewho.models.single_view import parameter_count
 from rewho.models.weights import CARD, TENSORS, load_model
 from rewho.pipeline.embedding import embed_batches, in_batches, view_of
 from rewho.pipeline.onnx_network import OnnxNetwork
+from rewho.settings import ExportSettings
+from rewho.settings.fields import check
 
 FREE_SETTINGS = ("out", "model", "check", "batch")
 FILES = {"onnx": "model.onnx", "pt2": "model.pt2"}
@@ -67,8 +68,9 @@ def run(settings: ExportSettings) -> Path:
         UserError: No model there, packages are missing, the network cannot be traced, too few pictures to compare on,
             or the file does not compute what the model computes.
     """
+    check(settings)
     began = time.monotonic()
-    name = FILES[check_choice("--format", settings.format, tuple(FILES))]
+    name = FILES[settings.format]
     model, card = load_model(settings.model)
     view, source = view_of(model), hash_file(settings.model / TENSORS)
     files = [settings.check / file for file in list_pictures(settings.check)] if settings.check else []
@@ -119,7 +121,7 @@ def _keep_if_same(
             np.concatenate(list(embed_batches(network, batches(), CPU, flip=False))) for network in (graph, opened)
         )
         parity = measure(check_embeddings("the model's", expected), found)
-        check(parity, f"export to {path}")
+        check_parity(parity, f"export to {path}")
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

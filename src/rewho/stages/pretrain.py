@@ -13,10 +13,9 @@ import numpy as np
 import torch
 
 from rewho.core.artifact import Stage, plain, write_json
-from rewho.core.check import UserError, check_choice
+from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator
-from rewho.core.settings import ModelSettings, PretrainSettings
 from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read_settings
 from rewho.data.picture_sources import JoinedPictures, channel_statistics, count_files_of, hold_in_memory, open_pictures
@@ -35,6 +34,8 @@ from rewho.pipeline.training import (
     score,
     view_of_settings,
 )
+from rewho.settings import ModelSettings, PretrainSettings
+from rewho.settings.fields import check
 from rewho.training.checkpoint import WHOLE, has_checkpoint
 from rewho.training.engine import Engine, launch
 from rewho.training.log import LOG
@@ -57,6 +58,7 @@ def run(settings: PretrainSettings) -> Path:
         UserError: Anything wrong with pictures or settings, or a diverged training.
         Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
+    check(settings)
     began = time.monotonic()
     pictures = open_pictures(settings.crops).share(settings.pictures.share, settings.pictures.share_seed)
     _check(settings, pictures)
@@ -97,26 +99,6 @@ def run(settings: PretrainSettings) -> Path:
 
 
 def _check(settings: PretrainSettings, pictures: JoinedPictures) -> None:
-    model = settings.model
-    if settings.sampler.kind != "shuffle":
-        raise UserError(
-            "--sampler.kind", expected="shuffle", got=settings.sampler.kind, fix="There are no labels here."
-        )
-    if model.kind != "single_view" or model.head != "none":
-        raise UserError(
-            "--model",
-            expected="a single_view encoder with head none",
-            got=f"kind {model.kind}, head {model.head}",
-            fix="Pass --model.kind single_view --model.head none; heads come with `rewho train`.",
-        )
-    if model.view != "holistic":
-        raise UserError(
-            "--model.view",
-            expected="holistic: views are cut out of whole pictures at random",
-            got=model.view,
-            fix="Leave it out, and pass the size as --model.input_size.",
-        )
-    check_choice("--model.extra_bn of an encoder, which has no head to put it before", model.extra_bn, ("auto", "no"))
     if len(pictures) < settings.sampler.batch:
         raise UserError(
             "--sampler.batch",

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from rewho.core.artifact import Stage, plain
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest
-from rewho.core.settings import RepresentSettings
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import IMAGES, TeacherRecord, array_file, write_index, write_representations
 from rewho.data.table import ImageTable
@@ -24,6 +23,8 @@ from rewho.data.views import box_of
 from rewho.pipeline.foreign_teachers import Teacher, open_teacher
 from rewho.pipeline.teachers import check_one_per_view, find_teachers
 from rewho.pipeline.training import training_part
+from rewho.settings import RepresentSettings
+from rewho.settings.fields import check
 
 FREE_SETTINGS = ("out", "teachers", "data.root", "data.share_list", "data.workers", "data.memory_gb", "batch", "engine")
 
@@ -41,6 +42,7 @@ def run(settings: RepresentSettings) -> Path:
         UserError: No teachers, two for one view, or the data cannot be read.
         Interrupted: Stopped by SIGTERM or Ctrl-C; finished views are kept, and the same command goes on.
     """
+    check(settings)
     began = time.monotonic()
     part = training_part(read_settings(settings.data))
     teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]

@@ -17,13 +17,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rewho.core import settings as all_settings
+from rewho import settings as all_settings
 from rewho.core.artifact import MANIFEST, flatten, plain, rewho_version, write_file, write_json
 from rewho.core.check import UserError, check_choice
-from rewho.core.config import fill, options_of, read_recipe
 from rewho.core.progress import say, show
 from rewho.core.runtime import StopRequest
-from rewho.core.settings import DataSettings, TableSettings
 from rewho.core.table_plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
 from rewho.data.benchmarks import read_settings
 from rewho.data.synthetic import write_people
@@ -31,6 +29,10 @@ from rewho.data.view_file import read_view
 from rewho.models.weights import CARD
 from rewho.rank.paper_table import OURS, PaperCell, PaperRow, PaperTable, from_dict, markdown, page
 from rewho.rank.report_content import Score
+from rewho.settings import DataSettings, TableSettings
+from rewho.settings.command_line import fill
+from rewho.settings.fields import check, options_of
+from rewho.settings.recipe import read_recipe
 
 KEYS = ("rank_1", "mAP_rectangular", "mAP_trapezoid")  # what `OURS` is called in metrics.json
 CLASSES = {"train": "TrainSettings", "teachers": "TeachersSettings", "represent": "RepresentSettings"}
@@ -53,6 +55,7 @@ def run(settings: TableSettings) -> Path:
         UserError: No such table, or whatever a step finds wrong.
         Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
+    check(settings)
     plan = read_plan(find_plan(settings.name, recipe_folders()))
     rows = plan.select(settings.rows)
     runner = Runner(plan, settings, _data_sets(plan, settings))

@@ -10,9 +10,10 @@ from pathlib import Path
 from rewho.core.check import UserError
 from rewho.core.progress import say
 from rewho.core.runtime import StopRequest
-from rewho.core.settings import ModelSettings, TeachersSettings, TrainSettings
 from rewho.data.view_file import read_view
 from rewho.data.views import View
+from rewho.settings import ModelSettings, TeachersSettings, TrainSettings
+from rewho.settings.fields import check
 from rewho.stages import train
 
 
@@ -29,6 +30,7 @@ def run(settings: TeachersSettings) -> Path:
         UserError: Two views of one name, or anything wrong with data or settings.
         Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
+    check(settings)
     views = [read_view(name) for name in settings.views]
     names = [view.name for view in views]
     if not names or len(set(names)) < len(names):

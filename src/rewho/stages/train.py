@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from rewho.core.artifact import Stage, plain, write_json
-from rewho.core.check import UserError, check_range
+from rewho.core.check import UserError
 from rewho.core.progress import say
 from rewho.core.runtime import generator, is_main_process
-from rewho.core.settings import LossSettings, TrainSettings
 from rewho.data.batches import Batch
 from rewho.data.benchmarks import read_settings
 from rewho.data.table import ImageTable
@@ -53,6 +52,8 @@ from rewho.pipeline.training import (
     training_part,
     view_of_settings,
 )
+from rewho.settings import LossSettings, TrainSettings
+from rewho.settings.fields import check
 from rewho.training.checkpoint import WHOLE, has_checkpoint
 from rewho.training.engine import launch
 from rewho.training.log import LOG
@@ -67,18 +68,11 @@ class IdentityTask(nn.Module):
         model: The model.
         identities: Number of training identities.
         loss: Which losses, and their weights.
-
-    Raises:
-        UserError: No loss has a weight.
     """
 
     def __init__(self, model: SingleViewModel, identities: int, loss: LossSettings) -> None:
         super().__init__()
         self.model, self.loss = model, loss
-        for name in ("identity", "triplet"):
-            check_range(f"--loss.{name}", getattr(loss, name), 0, 1000)
-        if not loss.identity and not loss.triplet:
-            raise UserError("--loss", expected="a weight above 0", got="none", fix="Pass --loss.identity 1.")
         sizes = model.classified_sizes() if loss.identity else ()
         self.classifiers = nn.ModuleList(build_classifier(loss.classifier, size, identities) for size in sizes)
 
@@ -123,6 +117,7 @@ def run(settings: TrainSettings) -> Path:
         UserError: Anything wrong with data or settings, or a diverged training.
         Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
+    check(settings)
     began = time.monotonic()
     check_backbone(settings.model)
     table = read_settings(settings.data)

@@ -17,10 +17,8 @@ from lightning.fabric.plugins.precision import MixedPrecision
 from lightning.fabric.strategies.ddp import DDPStrategy
 from torch.amp.grad_scaler import GradScaler
 
-from rewho.core.check import UserError, check_choice
-from rewho.core.settings import EngineSettings
-
-PRECISIONS = ("auto", "32", "tf32", "bf16", "fp16")
+from rewho.core.check import UserError
+from rewho.settings import EngineSettings
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,6 @@ def pick_device(name: str) -> torch.device:
         >>> pick_device("cpu")
         device(type='cpu')
     """
-    check_choice("--engine.device", name, ("auto", "cpu", "cuda"))
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise UserError(
@@ -130,7 +127,7 @@ def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engin
         UserError: Unknown precision or device, or fewer devices than asked for.
     """
     device = pick_device(settings.device)
-    precision = check_choice("--engine.precision", settings.precision, PRECISIONS)
+    precision = settings.precision
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
     if device.type == "cuda" and settings.devices > torch.cuda.device_count():

@@ -21,7 +21,7 @@ from rewho.core.artifact import CHANGED, accept_changes
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import Interrupted, StopRequest, generator
-from rewho.core.settings import LoopSettings
+from rewho.settings import TrainingSettings
 from rewho.training.checkpoint import load_checkpoint, save_checkpoint
 from rewho.training.engine import Engine
 from rewho.training.log import RunLog
@@ -85,7 +85,7 @@ class Training:
     optimizer: Optimizer
     epoch_length: int
     batches: Callable[[int], Iterable[Any]]
-    settings: LoopSettings
+    settings: TrainingSettings
     folder: Path
     evaluate: Callable[[StopRequest], Mapping[str, float] | None]
     keep_best: Callable[[], object]

@@ -10,10 +10,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from rewho.core.check import check_choice
-from rewho.core.settings import OptimizerSettings
-
-SCHEDULES = ("halve", "steps", "cosine", "constant")
+from rewho.settings import OptimizerSettings
 
 
 def learning_rate(settings: OptimizerSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -87,8 +84,6 @@ def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: O
     Raises:
         UserError: Unknown optimizer or schedule.
     """
-    check_choice("--optimizer.schedule", settings.schedule, SCHEDULES)
-    check_choice("--optimizer.kind", settings.kind, ("sgd", "adam", "adamw"))
     of_heads = [parameter for head in heads for parameter in head.parameters() if parameter.requires_grad]
     of_backbone = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     groups = [{"params": of_backbone, "factor": 1.0}, {"params": of_heads, "factor": settings.head_factor}]

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.settings import LimitSettings
+from rewho.settings import LimitSettings
 from rewho.video.people import VideoFailure
 
 HEADER_BYTES = 2**16  # most bytes of a message's header

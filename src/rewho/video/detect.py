@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from rewho.core.check import UserError, check_choice, check_range
-from rewho.core.settings import DetectorSettings
+from rewho.core.check import UserError
+from rewho.settings import DetectorSettings
 from rewho.video.people import Frame, Person
-
-KINDS = ("onnx", "keypoint_rcnn", "transformers", "hog", "replay")
 
 
 class Detector(Protocol):
@@ -46,10 +44,6 @@ def build_detector(settings: DetectorSettings | None = None) -> Detector:
         'hog'
     """
     settings = settings or DetectorSettings()
-    check_choice("detector.kind", settings.kind, KINDS)
-    check_range("detector.confidence", settings.confidence, 0, 1)
-    check_range("detector.overlap", settings.overlap, 0, 1)
-    check_range("detector.batch", settings.batch, 1, 1024)
     if settings.kind == "replay":
         from rewho.video.replay import Replay
 

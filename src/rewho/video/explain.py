@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import write_file
-from rewho.core.settings import RuleSettings
+from rewho.settings import RuleSettings
 from rewho.video.people import FramePeople, Judged
 
 GREEN, RED, BLACK, WHITE = (40, 200, 40), (235, 60, 40), (0, 0, 0), (255, 255, 255)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rewho.core.settings import LimitSettings, RuleSettings, SamplingSettings
+from rewho.settings import LimitSettings, RuleSettings, SamplingSettings
 from rewho.video.detect import Detector
 from rewho.video.frames import sample_frames
 from rewho.video.people import Frame, FramePeople, Person, VideoFailure

@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rewho.core.check import UserError, check_choice, check_range
-from rewho.core.settings import LimitSettings, SamplingSettings
+from rewho.core.check import UserError
+from rewho.settings import LimitSettings, SamplingSettings
 from rewho.video.container import first_look
 from rewho.video.decoding import Decoding
 from rewho.video.people import Frame, Probe, VideoFailure
@@ -64,7 +64,6 @@ def open_video(
     """
     require_pyav()
     sampling, limits = sampling or SamplingSettings(), limits or LimitSettings()
-    check_sampling(sampling)
     job = {"job": "probe", "still_frames": still_frames, "sampling": asdict(sampling)}
     with contextlib.ExitStack() as stack:
         known: dict[str, Any] = {}
@@ -150,20 +149,7 @@ def sample_frames(
     """
     require_pyav()
     sampling = sampling or SamplingSettings()
-    check_sampling(sampling)
     return _sampled(Path(path), sampling, limits or LimitSettings())
-
-
-def check_sampling(sampling: SamplingSettings) -> None:
-    """Refuse settings that are out of range.
-
-    Raises:
-        UserError: Names the first.
-    """
-    check_choice("sampling.by", sampling.by, ("frames", "seconds", "keyframes"))
-    check_range("sampling.every", sampling.every, 1, 10**9)
-    check_range("sampling.offset", sampling.offset, 0, 10**9)
-    check_range("sampling.seconds", sampling.seconds, 1e-3, 1e6)
 
 
 def _sampled(path: Path, sampling: SamplingSettings, limits: LimitSettings) -> Iterator[Frame]:

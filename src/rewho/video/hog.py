@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.settings import DetectorSettings
+from rewho.settings import DetectorSettings
 from rewho.video.boxes import best_first
 from rewho.video.people import Frame, Person
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rewho.core.check import UserError, check_choice
-from rewho.core.settings import DetectorSettings
+from rewho.settings import DetectorSettings
 from rewho.video.boxes import best_first
 from rewho.video.detect import weights_file
 from rewho.video.people import Frame, Person

@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_choice
-from rewho.core.settings import DetectorSettings
+from rewho.core.check import UserError
+from rewho.settings import DetectorSettings
 from rewho.video.boxes import best_first
 from rewho.video.onnx_model import Description, OnnxModel, activate, as_described, fit, normalise, read_description
 from rewho.video.people import Frame, Person
 
 STRIDES = (8, 16, 32)  # pixels of the input per cell of the grids of YOLOX and YOLOv5
-OUTPUTS = ("auto", "yolox", "yolov5", "yolov8", "detr")
 Arrays = NDArray[Any]
 Decoded = tuple[Arrays, Arrays]  # boxes [B, N, 4] in pixels of the input, class scores [B, N, C]
 
@@ -107,7 +106,6 @@ class OnnxDetector:
     """
 
     def __init__(self, settings: DetectorSettings) -> None:
-        check_choice("detector.output", settings.output, OUTPUTS)
         self._settings = settings
         self._model = OnnxModel(settings.weights, "detector.weights", settings.device, settings.threads)
         self.name, self.sha256 = f"onnx:{self._model.path.name}", self._model.sha256

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
-from rewho.core.settings import PoseSettings
+from rewho.settings import PoseSettings
 from rewho.video.onnx_model import Description, OnnxModel, activate, as_described, normalise, read_description
 from rewho.video.people import KEY_POINTS, Frame, Person
 

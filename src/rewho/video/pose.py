@@ -13,13 +13,11 @@ from typing import Protocol
 
 import numpy as np
 
-from rewho.core.check import check_choice, check_range
-from rewho.core.settings import PoseSettings
+from rewho.settings import PoseSettings
 from rewho.video.boxes import overlaps
 from rewho.video.people import Frame, Person
 from rewho.video.replay import Replay
 
-KINDS = ("onnx", "vitpose", "detector", "file", "none")
 SAME_PERSON = 0.5  # least overlap of a box with the file's box whose key points it takes
 
 
@@ -114,8 +112,6 @@ def build_pose(settings: PoseSettings | None = None) -> PoseEstimator | None:
         'detector'
     """
     settings = settings or PoseSettings()
-    check_choice("pose.kind", settings.kind, KINDS)
-    check_range("pose.batch", settings.batch, 1, 4096)
     if settings.kind == "none":
         return None
     if settings.kind == "detector":

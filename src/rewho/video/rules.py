@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.settings import RuleSettings
+from rewho.settings import RuleSettings
 from rewho.video.people import Judged, Person
 
 HEAD = (0, 1, 2, 3, 4)  # nose, eyes, ears

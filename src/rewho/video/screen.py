@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rewho.core.settings import ScreenSettings
+from rewho.settings import ScreenSettings
 from rewho.video.people import Probe
 
 SCREEN_REASONS = ("duplicate content", "duplicate key", "too few frames", "static", "VR")

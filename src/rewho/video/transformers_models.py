@@ -18,7 +18,7 @@ import torch
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.core.network import hub_if_reachable
-from rewho.core.settings import DetectorSettings, PoseSettings
+from rewho.settings import DetectorSettings, PoseSettings
 from rewho.video.boxes import best_first
 from rewho.video.keypoint_rcnn import torch_device
 from rewho.video.people import KEY_POINTS, Frame, Person

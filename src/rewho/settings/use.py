@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
-from rewho.core.settings.parts import DataSettings, DeviceSettings
+from rewho.settings.fields import Mistake, Range, Seed, Share
+from rewho.settings.parts import DataSettings, DeviceSettings
+
+ExportFormat = Literal["onnx", "pt2"]
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,24 @@ class EvaluateSettings:
     out: Path = Path("runs/evaluate")
     reading: DataSettings = field(default_factory=DataSettings)
     rerank: bool = False
-    k1: int = 20
-    k2: int = 6
-    lambda_value: float = 0.3
+    k1: Annotated[int, Range(1)] = 20
+    k2: Annotated[int, Range(1)] = 6
+    lambda_value: Share = 0.3
     flip: bool = True
     single_gallery_shot: bool = False
-    max_rank: int = 50
-    sheets: int = 10
-    attention: int = 4
-    batch: int = 64
+    max_rank: Annotated[int, Range(1)] = 50
+    sheets: Annotated[int, Range(0)] = 10
+    attention: Annotated[int, Range(0)] = 4
+    batch: Annotated[int, Range(1, 100_000)] = 64
     engine: DeviceSettings = field(default_factory=DeviceSettings)
-    seed: int = 1
+    seed: Seed = 1
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield what is wrong between fields."""
+        if self.k2 > self.k1 + 1:
+            yield Mistake(
+                "k2", f"at most one more than k1, which is {self.k1}", "Pass a smaller {at}k2, or a larger {at}k1."
+            )
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ class EmbedSettings:
     model: Path = Path("model")
     out: Path = Path("runs/embed")
     flip: bool = True
-    batch: int = 64
+    batch: Annotated[int, Range(1, 100_000)] = 64
     engine: DeviceSettings = field(default_factory=DeviceSettings)
 
 
@@ -122,10 +134,10 @@ class ExportSettings:
 
     model: Path = Path("model")
     out: Path = Path("runs/export")
-    format: str = "onnx"
+    format: ExportFormat = "onnx"
     flip: bool = False
     check: Path | None = None
-    batch: int = 64
+    batch: Annotated[int, Range(1, 100_000)] = 64
 
 
 @dataclass(frozen=True)
@@ -142,8 +154,8 @@ class DemoSettings:
         seed: Seed of the people and of the training.
     """
 
-    chapter: str = "distillation"
+    chapter: Literal["distillation", "few-labels"] = "distillation"
     out: Path = Path("runs/demo")
-    identities: int = 120
-    epochs: int = 6
-    seed: int = 1
+    identities: Annotated[int, Range(2, 100_000)] = 120
+    epochs: Annotated[int, Range(1, 10_000)] = 6
+    seed: Annotated[int, Range(0, 999_999)] = 1

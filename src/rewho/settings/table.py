@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rewho.core.settings.parts import DataSettings, EngineSettings
+from rewho.settings.fields import Seed
+from rewho.settings.parts import DataSettings, EngineSettings
 
 
 @dataclass(frozen=True)
@@ -38,4 +39,4 @@ class TableSettings:
     plan: bool = False
     smoke: bool = False
     engine: EngineSettings = field(default_factory=EngineSettings)
-    seed: int = 1
+    seed: Seed = 1

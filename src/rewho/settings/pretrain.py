@@ -5,17 +5,24 @@ The defaults are LUPerson's final setting (sections 4 and 5.1) where the paper g
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
-from rewho.core.settings.parts import (
-    CheckpointSettings,
+from rewho.settings.fields import Mistake, Processes, Range, Seed, Share, SomeShare
+from rewho.settings.parts import (
+    ERASE_NOTHING,
     DataSettings,
-    EngineSettings,
+    EraseFill,
     ModelSettings,
     OptimizerSettings,
     SamplerSettings,
+    TrainingSettings,
+    ordered,
 )
+
+MomentumSchedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -43,23 +50,29 @@ class ContrastAugmentSettings:
         erase_fill: mean (the pictures' mean colour, as the published code has it) or noise (as the paper says).
     """
 
-    crop_area_low: float = 0.2
-    crop_area_high: float = 1.0
-    crop_ratio_low: float = 0.75
-    crop_ratio_high: float = 4 / 3
-    jitter: float = 0.0
-    jitter_strength: float = 0.4
-    jitter_hue: float = 0.1
-    grayscale: float = 0.2
-    blur: float = 0.5
-    blur_sigma_low: float = 0.1
-    blur_sigma_high: float = 2.0
-    flip: float = 0.5
-    erase: float = 0.5
-    erase_area_low: float = 0.02
-    erase_area_high: float = 0.6
-    erase_aspect: float = 0.3
-    erase_fill: str = "mean"
+    crop_area_low: Annotated[float, Range(0.001, 1)] = 0.2
+    crop_area_high: Annotated[float, Range(0.001, 1)] = 1.0
+    crop_ratio_low: Annotated[float, Range(0.01, 100)] = 0.75
+    crop_ratio_high: Annotated[float, Range(0.01, 100)] = 4 / 3
+    jitter: Share = 0.0
+    jitter_strength: Share = 0.4
+    jitter_hue: Annotated[float, Range(0, 0.5)] = 0.1
+    grayscale: Share = 0.2
+    blur: Share = 0.5
+    blur_sigma_low: Annotated[float, Range(0.01, 100)] = 0.1
+    blur_sigma_high: Annotated[float, Range(0.01, 100)] = 2.0
+    flip: Share = 0.5
+    erase: Share = 0.5
+    erase_area_low: Share = 0.02
+    erase_area_high: Share = 0.6
+    erase_aspect: Annotated[float, Range(0.001, 1)] = 0.3
+    erase_fill: EraseFill = "mean"
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield what is wrong between fields."""
+        yield from ordered(self, "erase_area_low", "erase_area_high", ERASE_NOTHING)
+        for name in ("crop_area", "crop_ratio", "blur_sigma"):
+            yield from ordered(self, f"{name}_low", f"{name}_high")
 
 
 @dataclass(frozen=True)
@@ -81,13 +94,13 @@ class ContrastSettings:
             (MoCo v3).
     """
 
-    temperature: float = 0.07
-    queue: int = 65536
-    momentum: float = 0.999
-    momentum_schedule: str = "constant"
-    projection: int = 128
-    norm_group: int = 32
-    reference_batch: int = 2560
+    temperature: Annotated[float, Range(0.001, 10)] = 0.07
+    queue: Annotated[int, Range(1, 100_000_000)] = 65536
+    momentum: Share = 0.999
+    momentum_schedule: MomentumSchedule = "constant"
+    projection: Annotated[int, Range(1)] = 128
+    norm_group: Annotated[int, Range(0)] = 32
+    reference_batch: Annotated[int, Range(0)] = 2560
     head_norm: bool = False
     freeze_patches: bool = False
 
@@ -104,15 +117,15 @@ class PretrainPictureSettings:
         statistics_of: Pictures that mean and standard deviation are taken of; 0 takes all.
     """
 
-    share: float = 1.0
-    share_seed: int = 1
-    memory_gb: float = 4.0
-    workers: int = 2
-    statistics_of: int = 50_000
+    share: SomeShare = 1.0
+    share_seed: Seed = 1
+    memory_gb: Annotated[float, Range(0, 1_000_000)] = 4.0
+    workers: Processes = 2
+    statistics_of: Annotated[int, Range(0)] = 50_000
 
 
 @dataclass(frozen=True)
-class PretrainSettings:
+class PretrainSettings(TrainingSettings):
     """Everything that `rewho pretrain` does.
 
     Args:
@@ -124,16 +137,10 @@ class PretrainSettings:
         augment: What makes two views of a picture.
         sampler: Batch; only `shuffle` makes sense.
         optimizer: How the weights move; the rate is for `contrast.reference_batch`.
-        engine: Where it is computed.
-        checkpoint: When it is saved.
         probe: Labelled data set that the encoder is scored on now and then, by nearest neighbours; empty is none.
         probe_reading: How the probe is read; its `root` is replaced.
         epochs: Passes over the pictures.
-        steps_per_epoch: Stop each epoch after so many steps; 0 takes them all.
         evaluate_every: Score on the probe every so many epochs, and at the end; 0 is only at the end, -1 is never.
-        seed: Seed of every random draw.
-        resume: Continue an interrupted run found in `out`; false refuses where there is one.
-        allow_config_change: Resume although a setting or the pictures changed; the difference is logged.
     """
 
     out: Path = Path("runs/pretrain")
@@ -150,13 +157,20 @@ class PretrainSettings:
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(learning_rate=0.3, weight_decay=1e-4, schedule="cosine")
     )
-    engine: EngineSettings = field(default_factory=EngineSettings)
-    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     probe: Path | None = None
     probe_reading: DataSettings = field(default_factory=DataSettings)
-    epochs: int = 200
-    steps_per_epoch: int = 0
-    evaluate_every: int = 20
-    seed: int = 1
-    resume: bool = True
-    allow_config_change: bool = False
+    epochs: Annotated[int, Range(1)] = 200
+    evaluate_every: Annotated[int, Range(-1)] = 20
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield what is wrong between fields."""
+        if self.sampler.kind != "shuffle":
+            yield Mistake("sampler.kind", "shuffle", "There are no labels here.")
+        for name, only in (("kind", "single_view"), ("head", "none")):
+            if getattr(self.model, name) != only:
+                yield Mistake(f"model.{name}", f"{only} for an encoder", "Leave it out; heads come with `rewho train`.")
+        if self.model.extra_bn == "yes":
+            yield Mistake("model.extra_bn", "auto or no: an encoder has no head to put it before", "Leave it out.")
+        if self.model.view != "holistic":
+            fix = "Leave it out, and pass the size as {at}model.input_size."
+            yield Mistake("model.view", "holistic: views are random crops of whole images", fix)

@@ -6,8 +6,13 @@ silent the choice is ours and the reason stands beside it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from rewho.settings.fields import Device, Mistake, Processes, Range, Share
+from rewho.settings.parts import ordered
 
 
 @dataclass(frozen=True)
@@ -24,10 +29,10 @@ class SamplingSettings:
             same without it, only slower.
     """
 
-    by: str = "frames"
-    every: int = 100
-    offset: int = 0
-    seconds: float = 4.0
+    by: Literal["frames", "seconds", "keyframes"] = "frames"
+    every: Annotated[int, Range(1, 10**9)] = 100
+    offset: Annotated[int, Range(0, 10**9)] = 0
+    seconds: Annotated[float, Range(0.001, 1_000_000)] = 4.0
     seek: bool = True
 
 
@@ -45,12 +50,12 @@ class LimitSettings:
         threads: Threads of the decoder; 1 is best where several videos are worked on at once.
     """
 
-    seconds: float = 3600.0
-    silence: float = 60.0
-    memory_mb: int = 2048
-    megapixels: float = 36.0
-    hours: float = 8.0
-    threads: int = 1
+    seconds: Annotated[float, Range(0, above=True)] = 3600.0
+    silence: Annotated[float, Range(0, above=True)] = 60.0
+    memory_mb: Annotated[int, Range(1)] = 2048
+    megapixels: Annotated[float, Range(0, above=True)] = 36.0
+    hours: Annotated[float, Range(0, above=True)] = 8.0
+    threads: Processes = 1
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,12 @@ class ScreenSettings:
 
     duplicates_by_content: bool = True
     duplicates_by_key: bool = True
-    min_frames: int = 100
-    static_frames: int = 5
-    static_difference: float = 4.0
+    min_frames: Annotated[int, Range(0)] = 100
+    static_frames: Annotated[int, Range(0)] = 5
+    static_difference: Annotated[float, Range(0, 255)] = 4.0
     refuse_vr: bool = True
     vr_words: tuple[str, ...] = ("vr", "vr180", "vr360", "360vr", "360 degree", "360 degrees", "equirectangular")
-    vr_seam: float = 2.0
+    vr_seam: Annotated[float, Range(0)] = 2.0
     allow_cut: bool = False
 
 
@@ -112,19 +117,19 @@ class DetectorSettings:
         threads: Processor threads of the detector; 0 leaves it to the library.
     """
 
-    kind: str = "onnx"
+    kind: Literal["onnx", "keypoint_rcnn", "transformers", "hog", "replay"] = "onnx"
     weights: Path | None = None
     model: str = ""
     description: Path | None = None
-    output: str = "auto"
+    output: Literal["auto", "yolox", "yolov5", "yolov8", "detr"] = "auto"
     detections: Path | None = None
-    first_frame: int = 1
-    confidence: float = 0.3
-    overlap: float = 0.65
-    most: int = 300
-    batch: int = 8
-    device: str = "auto"
-    threads: int = 0
+    first_frame: Annotated[int, Range(0)] = 1
+    confidence: Share = 0.3
+    overlap: Share = 0.65
+    most: Annotated[int, Range(1)] = 300
+    batch: Annotated[int, Range(1, 1_024)] = 8
+    device: Device = "auto"
+    threads: Processes = 0
 
 
 @dataclass(frozen=True)
@@ -148,16 +153,16 @@ class PoseSettings:
         threads: Processor threads of the model; 0 leaves it to the library.
     """
 
-    kind: str = "onnx"
+    kind: Literal["onnx", "vitpose", "detector", "file", "none"] = "onnx"
     weights: Path | None = None
     model: str = ""
     description: Path | None = None
     keypoints: Path | None = None
-    first_frame: int = 1
+    first_frame: Annotated[int, Range(0)] = 1
     only_possible: bool = True
-    batch: int = 32
-    device: str = "auto"
-    threads: int = 0
+    batch: Annotated[int, Range(1, 4_096)] = 32
+    device: Device = "auto"
+    threads: Processes = 0
 
 
 @dataclass(frozen=True)
@@ -185,14 +190,18 @@ class RuleSettings:
             picture that is stored, and does not count. Not in the paper.
     """
 
-    min_ratio: float = 1.5
-    max_ratio: float = 5.0
-    min_confidence: float = 0.72
-    min_width: float = 48.0
-    side_gap: float = 0.0
+    min_ratio: Annotated[float, Range(0)] = 1.5
+    max_ratio: Annotated[float, Range(0, 1_000_000)] = 5.0
+    min_confidence: Share = 0.72
+    min_width: Annotated[float, Range(0)] = 48.0
+    side_gap: Annotated[float, Range(0, 1_000_000)] = 0.0
     clip_first: bool = True
-    keypoint_score: float = 0.3
-    head_points: int = 1
-    upper_points: int = 2
-    lower_points: int = 1
-    margin: float = 0.1
+    keypoint_score: Share = 0.3
+    head_points: Annotated[int, Range(0, 5)] = 1
+    upper_points: Annotated[int, Range(0, 6)] = 2
+    lower_points: Annotated[int, Range(0, 4)] = 1
+    margin: Annotated[float, Range(0)] = 0.1
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield what is wrong between fields."""
+        yield from ordered(self, "min_ratio", "max_ratio")

@@ -1,10 +1,10 @@
-"""The settings of every stage, as frozen dataclasses: each option with its name, type, default and explanation.
+"""The settings of every stage, as frozen dataclasses: each option with its name, type, choices or range, and default.
 
-A recipe (YAML) and the command line fill the same classes, see `core/config.py`. Nothing heavy is imported here, so
+A recipe (YAML) and the command line fill the same classes, see `command_line.py`. Nothing heavy is imported here, so
 that `rewho train --help` answers at once.
 """
 
-from rewho.core.settings.crop import (
+from rewho.settings.crop import (
     DetectorSettings,
     LimitSettings,
     PoseSettings,
@@ -12,34 +12,36 @@ from rewho.core.settings.crop import (
     SamplingSettings,
     ScreenSettings,
 )
-from rewho.core.settings.crops import CropSettings, CropsSettings, SelectionSettings, TermsSettings
-from rewho.core.settings.distill import (
+from rewho.settings.crops import CropSettings, CropsSettings, SelectionSettings, TermsSettings
+from rewho.settings.distill import (
     BranchSettings,
     DistillSettings,
     MimicSettings,
     RepresentSettings,
     TeachersSettings,
 )
-from rewho.core.settings.parts import (
+from rewho.settings.parts import (
     AugmentSettings,
     CheckpointSettings,
     DataSettings,
     DeviceSettings,
     EngineSettings,
-    LoopSettings,
+    LabelledTrainingSettings,
+    LossSettings,
     ModelSettings,
     OptimizerSettings,
     SamplerSettings,
+    TrainingSettings,
 )
-from rewho.core.settings.pretrain import (
+from rewho.settings.pretrain import (
     ContrastAugmentSettings,
     ContrastSettings,
     PretrainPictureSettings,
     PretrainSettings,
 )
-from rewho.core.settings.table import TableSettings
-from rewho.core.settings.train import LossSettings, TrainSettings
-from rewho.core.settings.use import (
+from rewho.settings.table import TableSettings
+from rewho.settings.train import TrainSettings
+from rewho.settings.use import (
     CompareSettings,
     DemoSettings,
     EmbedSettings,
@@ -67,8 +69,8 @@ __all__ = [
     "EvaluateSettings",
     "ExplainSettings",
     "ExportSettings",
+    "LabelledTrainingSettings",
     "LimitSettings",
-    "LoopSettings",
     "LossSettings",
     "MimicSettings",
     "ModelSettings",
@@ -86,4 +88,5 @@ __all__ = [
     "TeachersSettings",
     "TermsSettings",
     "TrainSettings",
+    "TrainingSettings",
 ]

@@ -5,25 +5,32 @@ The defaults are the paper preset (FD sections 3.3 to 3.6 and 4.1) where the pap
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated, Literal
 
-from rewho.core.settings.parts import (
+from rewho.settings.fields import Mistake, Range, Share
+from rewho.settings.parts import (
     AugmentSettings,
-    CheckpointSettings,
     DataSettings,
     DeviceSettings,
-    EngineSettings,
+    LabelledTrainingSettings,
+    LossSettings,
     OptimizerSettings,
-    SamplerSettings,
+    StrideOneAt,
+    TrainingSettings,
 )
-from rewho.core.settings.train import LossSettings
 
+MimicDistance = Literal["sum", "mean", "cosine"]
+Divisor = Literal["batch", "kept"]
+Balance = Literal["fixed", "scale", "uncertainty"]
+USED_OF_LOSS = ("label_smoothing", "smoothing_over")  # the options of --loss that `rewho distill` has a use for
 PAPER_VIEWS = ("holistic", "up1", "mid1", "dn1", "up2", "mid2", "dn2")
 
 
 @dataclass(frozen=True)
-class TeachersSettings:
+class TeachersSettings(TrainingSettings):
     """Everything that `rewho teachers` does: one training for each view, one after the other.
 
     Args:
@@ -39,40 +46,23 @@ class TeachersSettings:
         partial_embedding: Length of the others' embeddings.
         holistic_augment: Random changes for the holistic teacher (FD table 2).
         partial_augment: Random changes for the others (FD table 2).
-        sampler: Which images make a batch.
-        optimizer: How the weights move.
         loss: Which loss.
-        engine: Where it is computed.
-        checkpoint: When it is saved.
-        epochs: Passes over the training set.
-        steps_per_epoch: Stop each epoch after so many steps; 0 takes them all.
-        evaluate_every: Evaluate every so many epochs, and at the end; 0 is only at the end, -1 is never.
-        seed: Seed of every random draw.
-        allow_config_change: Go on with unfinished teachers although a setting or the data changed.
     """
 
     out: Path = Path("runs/teachers")
     data: DataSettings = field(default_factory=DataSettings)
     views: tuple[str, ...] = PAPER_VIEWS
     backbone: str = "resnet101"
-    stride_one_at: str = "layer4"
+    stride_one_at: StrideOneAt = "layer4"
     pretrained: str = "imagenet"
-    holistic_size: tuple[int, ...] = ()
-    partial_size: tuple[int, ...] = ()
-    holistic_embedding: int = 512
-    partial_embedding: int = 256
+    holistic_size: Annotated[tuple[int, ...], Range(1, 10_000)] = ()
+    partial_size: Annotated[tuple[int, ...], Range(1, 10_000)] = ()
+    holistic_embedding: Annotated[int, Range(1)] = 512
+    partial_embedding: Annotated[int, Range(1)] = 256
     holistic_augment: AugmentSettings = field(default_factory=AugmentSettings)
     partial_augment: AugmentSettings = field(default_factory=lambda: AugmentSettings(colour=0.2, rotation=10.0))
-    sampler: SamplerSettings = field(default_factory=SamplerSettings)
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     loss: LossSettings = field(default_factory=LossSettings)
-    engine: EngineSettings = field(default_factory=EngineSettings)
-    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
-    epochs: int = 80
-    steps_per_epoch: int = 0
-    evaluate_every: int = 0
-    seed: int = 1
-    allow_config_change: bool = False
+    evaluate_every: Annotated[int, Range(-1)] = 0
 
 
 @dataclass(frozen=True)
@@ -92,8 +82,8 @@ class RepresentSettings:
     teachers: tuple[Path, ...] = ()
     out: Path = Path("runs/representations")
     data: DataSettings = field(default_factory=DataSettings)
-    dtype: str = "float32"
-    batch: int = 64
+    dtype: Literal["float32", "float16"] = "float32"
+    batch: Annotated[int, Range(1, 100_000)] = 64
     engine: DeviceSettings = field(default_factory=DeviceSettings)
 
 
@@ -109,11 +99,11 @@ class BranchSettings:
         warmup_epochs: Whole epochs in which the branches learn while the student does not feel them.
     """
 
-    features: int = 512
-    kernel: int = 4
+    features: Annotated[int, Range(1, 1_000_000)] = 512
+    kernel: Annotated[int, Range(1, 1_000)] = 4
     from_map: bool = True
     from_representation: bool = True
-    warmup_epochs: int = 0
+    warmup_epochs: Annotated[int, Range(0, 1_000_000)] = 0
 
 
 @dataclass(frozen=True)
@@ -132,17 +122,17 @@ class MimicSettings:
             weigh less for it.
     """
 
-    alpha: float = 4.0
-    beta: float = 2.0
-    distance: str = "sum"
-    divide_by: str = "batch"
-    balance: str = "fixed"
-    ignore_above: float = 0.4
-    dropout: float = 0.0
+    alpha: Annotated[float, Range(0, 1_000_000)] = 4.0
+    beta: Annotated[float, Range(0, 1_000_000)] = 2.0
+    distance: MimicDistance = "sum"
+    divide_by: Divisor = "batch"
+    balance: Balance = "fixed"
+    ignore_above: Share = 0.4
+    dropout: Annotated[float, Range(0, 0.99)] = 0.0
 
 
 @dataclass(frozen=True)
-class DistillSettings:
+class DistillSettings(LabelledTrainingSettings):
     """Everything that `rewho distill` does.
 
     Args:
@@ -159,41 +149,37 @@ class DistillSettings:
             view would answer: the mapping that was learned is folded into the embedding, which has as many layers as
             before; ours).
         augment: Which random changes (FD table 2: flip and erasing only); pictures can be neither shifted nor turned.
-        sampler: Which images make a batch.
         optimizer: How the weights move.
         loss: The identity loss; its label smoothing can be chosen, the rest of these options is for `rewho train`.
         mimic: The regression losses.
         branches: What predicts the representations.
-        engine: Where it is computed.
-        checkpoint: When it is saved.
         epochs: Passes over the training set.
-        steps_per_epoch: Stop each epoch after so many steps; 0 takes them all.
-        evaluate_every: Evaluate every so many epochs, and at the end; 0 is only at the end, -1 is never.
-        seed: Seed of every random draw.
-        resume: Continue an interrupted run found in `out`; false refuses where there is one.
-        allow_config_change: Resume although a setting or the data changed; the difference is logged.
     """
 
     student: Path = Path("runs/student")
     representations: Path = Path("runs/representations")
     out: Path = Path("runs/distill")
-    data: DataSettings = field(default_factory=DataSettings)
     views: tuple[str, ...] = ()
-    sr: str = "stored"
+    sr: Literal["stored", "online"] = "stored"
     teachers: tuple[Path, ...] = ()
-    classifier: str = "student"
-    embedding_space: str = "student"
+    classifier: Literal["student", "new"] = "student"
+    embedding_space: Literal["student", "teacher"] = "student"
     augment: AugmentSettings = field(default_factory=lambda: AugmentSettings(crop_padding=0))
-    sampler: SamplerSettings = field(default_factory=SamplerSettings)
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(halve_every=15))
-    loss: LossSettings = field(default_factory=LossSettings)
     mimic: MimicSettings = field(default_factory=MimicSettings)
     branches: BranchSettings = field(default_factory=BranchSettings)
-    engine: EngineSettings = field(default_factory=EngineSettings)
-    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
-    epochs: int = 50
-    steps_per_epoch: int = 0
-    evaluate_every: int = 10
-    seed: int = 1
-    resume: bool = True
-    allow_config_change: bool = False
+    epochs: Annotated[int, Range(1)] = 50
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield what is wrong between fields."""
+        for option in fields(LossSettings):
+            if option.name not in USED_OF_LOSS and getattr(self.loss, option.name) != option.default:
+                expected = f"{option.default}: a distillation has a linear classifier and no other losses than its own"
+                fix = f"Leave it out; of --loss, {' and '.join(USED_OF_LOSS)} are free."
+                yield Mistake(f"loss.{option.name}", expected, fix)
+        for name in ("crop_padding", "rotation"):
+            if getattr(self.augment, name):
+                expected = "0: after a shift or a rotation, the erased share of each view is unknown"
+                yield Mistake(f"augment.{name}", expected, "Leave it out, as the paper does for final students.")
+        if len(set(self.views)) < len(self.views):
+            yield Mistake("views", "each view once", "Name every view once.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
-from rewho.core.settings.crop import (
+from rewho.settings.crop import (
     DetectorSettings,
     LimitSettings,
     PoseSettings,
@@ -13,6 +15,12 @@ from rewho.core.settings.crop import (
     SamplingSettings,
     ScreenSettings,
 )
+from rewho.settings.fields import Mistake, Only, Processes, Range, Share, SomeShare
+
+Encoding = Literal["jpeg", "png"]
+ExportLayout = Literal["market", "webdataset", "jpeg"]
+NearDuplicates = Literal["keep", "video", "set"]
+CropEngine = Literal["processes", "ray"]
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,10 @@ class SelectionSettings:
         share: Share of the crops to keep, the best by quality, above 0, at most 1.
     """
 
-    near_duplicates: str = "keep"
-    distance: int = 24
-    most_per_video: int = 0
-    share: float = 1.0
+    near_duplicates: NearDuplicates = "keep"
+    distance: Annotated[int, Range(0, 256)] = 24
+    most_per_video: Annotated[int, Range(0, 2**31)] = 0
+    share: SomeShare = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,17 +107,24 @@ class CropSettings:
     pose: PoseSettings = field(default_factory=PoseSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
-    encoding: str = "jpeg"
-    jpeg_quality: int = 95
+    encoding: Encoding = "jpeg"
+    jpeg_quality: Annotated[int, Range(1, 100)] = 95
     blur_stored: bool = False
-    workers: int = 1
+    workers: Processes = 1
     shard: str = "1/1"
-    engine: str = "processes"
+    engine: CropEngine = "processes"
     address: str = ""
-    gpus: float = 0.0
-    failure_limit: float = 0.5
+    gpus: Annotated[float, Range(0, 64)] = 0.0
+    failure_limit: Share = 0.5
     retry: bool = False
-    explain: int = 0
+    explain: Annotated[int, Range(0, 1_000)] = 0
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield what is wrong between fields."""
+        if self.gpus > 1 and self.gpus != int(self.gpus):  # which Ray cannot give
+            yield Mistake("gpus", "a share of one GPU, or a whole number", "Pass {at}gpus 1.")
+        if self.gpus and self.engine != "ray":
+            yield Mistake("gpus", f"0 with --engine {self.engine}", "Leave it out, or pass {at}engine ray.")
 
 
 @dataclass(frozen=True)
@@ -121,17 +136,17 @@ class CropsSettings:
             several sets as one), export (write a set as pictures, for other programs) or overlap (list near-duplicates
             that two sets share).
         folders: The crop sets.
-        out: Of merge and export: the folder to write, or the tar file for webdataset.
-        layout: Of export: market (one person's number per video), webdataset (a tar file) or jpeg (plain folder).
-        blur_faces: Of export: hide faces in the pictures.
-        repair: Of verify: build what is damaged again, and only that, from the videos.
-        distance: Of overlap: bits of 256 in which the fingerprints of near-duplicates may differ.
+        out: The folder to write, or the tar file for webdataset.
+        layout: Market (one person's number per video), webdataset (a tar file) or jpeg (plain folder).
+        blur_faces: Hide faces in the pictures.
+        repair: Build what is damaged again, and only that, from the videos.
+        distance: Bits of 256 in which the fingerprints of near-duplicates may differ.
     """
 
-    action: str = "stats"
+    action: Literal["verify", "stats", "merge", "export", "overlap"] = "stats"
     folders: tuple[Path, ...] = ()
-    out: Path = Path("runs/crops")
-    layout: str = "jpeg"
-    blur_faces: bool = True
-    repair: bool = False
-    distance: int = 24
+    out: Annotated[Path, Only("merge", "export")] = Path("runs/crops")
+    layout: Annotated[ExportLayout, Only("export")] = "jpeg"
+    blur_faces: Annotated[bool, Only("export")] = True
+    repair: Annotated[bool, Only("verify")] = False
+    distance: Annotated[int, Range(0, 256), Only("overlap")] = 24
