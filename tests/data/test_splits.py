@@ -220,8 +220,6 @@ def test_a_share_that_leaves_nobody():
     with pytest.raises(UserError, match=r"^--data\.share: expected enough to keep one of 10 people"):
         select_share(small(), 0.05)
     assert len(select_share(small(), 0.01, "images").select("train")) == 10
-    with pytest.raises(UserError, match=r"^--data\.share_by: expected one of identities, images"):
-        select_share(small(), 0.5, "image")
 
 
 def check_hold_out(table, identities):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from rewho.core.check import UserError
 from rewho.losses.classify import circle_logits, cross_entropy
 
 
@@ -63,12 +62,3 @@ def test_uniform_logits_by_hand():
             np.log(7), rel=1e-6
         )
         assert cross_entropy(torch.zeros(2, 1), torch.tensor([0, 0]), 0.1, over).item() == 0
-
-
-def test_mistakes():
-    with pytest.raises(UserError, match="from 0 to 1"):
-        cross_entropy(torch.zeros(1, 2), torch.tensor([0]), 1.5)
-    with pytest.raises(UserError, match="all, others"):
-        cross_entropy(torch.zeros(1, 2), torch.tensor([0]), 0.1, "other")
-    with pytest.raises(UserError, match="circle_margin"):
-        circle_logits(torch.zeros(1, 2), torch.tensor([0]), margin=2)

@@ -1,7 +1,5 @@
 """The losses of Factorized Distillation against golden values, gradients, and by hand."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -187,12 +185,5 @@ def test_mistakes():
     for keep in (torch.ones(3, 1, dtype=torch.bool), torch.ones(3)):
         with pytest.raises(UserError, match="one boolean per sample"):
             mimic_loss(zeros, zeros, keep)
-    with pytest.raises(UserError, match="batch, kept"):
-        mimic_loss(zeros, zeros, divide_by="N")
-    with pytest.raises(UserError, match="cosine"):
-        mimic_loss(zeros, zeros, distance="cosin")
     with pytest.raises(UserError, match="2 from feature maps and 1 from representations"):
         factorized_total(one, [one, one], [one])
-    for weight in (-1.0, math.inf, math.nan):
-        with pytest.raises(UserError, match="alpha"):
-            factorized_total(one, [one], [one], alpha=weight)

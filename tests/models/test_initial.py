@@ -224,10 +224,6 @@ def test_mistakes(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no model\.json"):
         origin_of(replace(PLAIN, pretrained=str(tmp_path / "empty")))
-    with pytest.raises(UserError, match=r"pretrained_labels with --model\.pretrained none: expected one of auto"):
-        origin_of(replace(PLAIN, pretrained_labels="no"))
-    with pytest.raises(UserError, match="expected one of auto, yes, no"):
-        origin_of(replace(PLAIN, pretrained="imagenet", pretrained_labels="maybe"))
     with pytest.raises(UserError, match="pixel_mean"):
         origin_of(replace(PLAIN, pixel_mean=(123.0, 1.0, 1.0)))
     save_model(tmp_path / "r18", build_model(PLAIN, SIZE), ModelCard())

@@ -179,8 +179,6 @@ def test_a_model_of_several_branches_needs_no_other_treatment():
 
 
 def test_mistakes():
-    with pytest.raises(UserError, match="one of single_view, mgn, bdb"):
-        build_model(ModelSettings(kind="nmg"), SIZE)
     with pytest.raises(UserError, match="a ResNet or a SqueezeNet"):
         MultipleGranularityModel(settings("mgn", backbone="test_resnet"), SIZE)
     with pytest.raises(UserError, match="multiple of 8"):
@@ -189,7 +187,3 @@ def test_mistakes():
         BatchDrop(1.5)
     with pytest.raises(UserError, match="multiple of 3"):
         BatchDropModel(settings("bdb", embedding=100), SIZE)
-    with pytest.raises(UserError, match="auto, yes, no"):
-        build_model(settings("single_view", extra_bn="maybe"), SIZE)
-    with pytest.raises(UserError, match="fc_bn, bn, none"):
-        build_model(settings("single_view", head="neck"), SIZE)

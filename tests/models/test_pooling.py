@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from kept import kept_bytes
-from rewho.core.check import UserError
 from rewho.models.pooling import GeneralizedMeanPool, StabilizedMaxPool, build_pooling
 
 
@@ -87,8 +86,3 @@ def test_generalized_mean_has_the_right_derivative_and_no_second_one():
 def test_generalized_mean_keeps_no_copy_of_the_map(dtype):
     maps, pool = torch.rand(2, 64, 24, 8).to(dtype).requires_grad_(), GeneralizedMeanPool()
     assert kept_bytes(lambda: pool(maps), maps) <= 2 * 64 * 4 + 4  # the pooled result in float32, and the exponent
-
-
-def test_unknown_pooling():
-    with pytest.raises(UserError, match="stabilized_gmp"):
-        build_pooling("stabilised_gmp")

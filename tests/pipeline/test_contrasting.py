@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rewho.core.check import UserError
 from rewho.models.single_view import SingleViewModel
 from rewho.pipeline.contrasting import ContrastBatch, ContrastTask, judge
 from rewho.settings import ContrastSettings, ModelSettings, OptimizerSettings
@@ -64,8 +63,6 @@ def test_the_momentum_takes_its_course_in_however_many_passes():
             task.set_progress(done)
             seen.append(task.contrast.momentum**passes)
         assert seen == pytest.approx([0.9, 0.95, 1.0])
-    with pytest.raises(UserError, match="constant, cosine"):
-        ContrastTask(encoder("test_resnet"), ContrastSettings(momentum_schedule="linear", **SMALL))
 
 
 @pytest.mark.parametrize("head_norm", [False, True])

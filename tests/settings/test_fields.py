@@ -154,8 +154,8 @@ def test_all_that_is_wrong_is_said_at_once():
         "  --epochs 0: expected a whole number from 1",
         "  --seed -1: expected a whole number from 0 to 9,223,372,036,854,775,807",
         "  --data.share 0.0: expected a number above 0, at most 1",
-        "  --model.input_size 64 0: expected each a whole number from 1 to 10,000",
-        "  --augment.erase_area_high 0.0: expected at least erase_area_low, which is 0.02.",
+        "  --augment.erase_area_high 0.0: expected at least erase_area_low, which is 0.02",
+        "  --model.input_size 64 0: expected each a whole number from 1 to 10,000.",
         "  Fix: Choose a value in the range. To erase nothing, pass --augment.erase 0; else lower "
         "--augment.erase_area_low too.",
     ]
@@ -208,3 +208,23 @@ def test_yaml_yes_and_numbers_as_names_are_understood(tmp_path):
     (tmp_path / "r.yaml").write_text("model: {extra_bn: yes}\nengine: {precision: 32}\noptimizer: {learning_rate: 1}\n")
     got = parse(TrainSettings, ["--recipe", str(tmp_path / "r.yaml")], "train")
     assert (got.model.extra_bn, got.engine.precision, got.optimizer.learning_rate) == ("yes", "32", 1.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"flip": -0.1},
+        {"crop_padding": -1},
+        {"colour": 1.1},
+        {"rotation": 181.0},
+        {"erase": float("nan")},
+        {"erase_area_low": -0.1},
+        {"erase_area_low": 0.5, "erase_area_high": 0.4},
+        {"erase_aspect": 0.0},
+        {"erase_aspect": 2.0},
+        {"erase_fill": "nois"},
+    ],
+)
+def test_settings_out_of_range_are_named(change):
+    with pytest.raises(UserError, match=rf"augment\.{list(change)[-1]}"):
+        check(AugmentSettings(**change), "augment.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -110,12 +111,11 @@ def build_pooling(name: str, kernel: int = 4) -> nn.Module:
     Args:
         name: stabilized_gmp, gem, gap or gmp.
         kernel: Averaging window of stabilized_gmp.
-
-    Raises:
-        UserError: No pooling has that name.
     """
-    if name == "gem":
-        return GeneralizedMeanPool()
-    if name == "gap":
-        return MeanPool()
-    return StabilizedMaxPool(kernel if name == "stabilized_gmp" else 1)
+    pools: dict[str, Callable[[], nn.Module]] = {
+        "stabilized_gmp": lambda: StabilizedMaxPool(kernel),
+        "gem": GeneralizedMeanPool,
+        "gap": MeanPool,
+        "gmp": lambda: StabilizedMaxPool(1),
+    }
+    return pools[name]()
