@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
-from rewho.core.check import UserError
 from rewho.settings import OptimizerSettings
 from rewho.training.optim import build_optimizer, gradient_norm, learning_rate, restore_optimizer, set_learning_rate
 
@@ -43,12 +42,8 @@ def test_steps_and_warm_up():
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
 
 
-def test_constant_and_unknown_schedules():
+def test_constant_schedule():
     assert learning_rate(OptimizerSettings(schedule="constant"), 9999, 10, 12) == 0.0025
-    with pytest.raises(UserError, match="cosine"):
-        build_optimizer(nn.Linear(2, 2), [], OptimizerSettings(schedule="cosin"))
-    with pytest.raises(UserError, match="sgd"):
-        build_optimizer(nn.Linear(2, 2), [], OptimizerSettings(kind="sdg"))
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
