@@ -145,7 +145,7 @@ def test_twenty_thousand_files_are_listed_fast(tmp_path):
     template.unlink()
     start = time.process_time()
     assert len(read(tmp_path)) == 20_000
-    assert time.process_time() - start < 2.0  # 0.3 s on an idle core
+    assert time.process_time() - start < 20  # 0.3 s on one core; each file compared with each would take minutes
 
 
 def test_known_counts_are_complete():

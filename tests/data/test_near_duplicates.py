@@ -32,9 +32,9 @@ def check_recall(pictures: list[np.ndarray], copies: int) -> None:
     near = [changed(pictures[row], CHANGES[at % 5]) for at, row in enumerate(chosen[:copies])]
     prints = [fingerprint(picture) for picture in [*pictures, *near, *(pictures[row] for row in chosen[copies:])]]
     exact = [f"{row}" for row in range(len(pictures) + copies)] + [f"{row}" for row in chosen[copies:]]
-    began = time.monotonic()
+    began = time.process_time()
     keep = first_of_each(stacked(prints), exact)
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < 60
     originals, near_kept, exact_kept = keep[: len(pictures)], keep[len(pictures) : -copies], keep[-copies:]
     assert not exact_kept.any(), "every exact copy is found"
     assert near_kept.mean() <= 0.05, f"{near_kept.sum()} of {copies} near copies were not found"

@@ -154,7 +154,7 @@ def test_image_bombs_are_refused_before_decoding(tmp_path):
         start = time.process_time()
         with pytest.raises(UserError, match=name):
             decode(tmp_path / name)
-        assert time.process_time() - start < 0.2
+        assert time.process_time() - start < 2  # a bomb that goes off takes minutes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 

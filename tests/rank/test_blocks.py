@@ -34,5 +34,5 @@ def test_an_error_in_a_thread_reaches_the_caller():
 
 
 def test_more_than_one_thread_works():
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=300)
     map_row_blocks(lambda rows: both.wait(), 1024, 10, 2)  # breaks if the blocks come one after the other
