@@ -33,7 +33,12 @@ def test_the_model_folder_is_complete(model, people):
     steps = [line for line in read_log(model) if "learning_rate" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
     assert loaded(torch.zeros(1, 3, 64, 32, dtype=torch.uint8)).shape == (1, 16)
-    assert load_model(model / "best")[1]["metrics"]["rendered-people"]["mAP"] == record["counts"]["best_mAP"]
+    best = load_model(model / "best")[1]
+    assert best["metrics"]["rendered-people"]["mAP"] == record["counts"]["best_mAP"]
+    assert best["chosen"]["last_epoch"] == record["counts"]["figures"]
+    assert best["chosen"]["epoch"] == record["counts"]["best_epoch"]
+    assert "chosen on the test part" in best["chosen"]["how"]
+    assert "chosen" not in load_model(model)[1]
 
 
 def test_a_finished_run_is_skipped(model, people, capsys):

@@ -75,7 +75,8 @@ def readme(card: Mapping[str, Any], box: Box, parameters: int) -> str:
         "Training data and licence": f"Licence of the training data: {card.get('licence') or 'not recorded'}\n\n"
         f"Trained on:\n\n{_listed(card.get('trained_on'))}\n\nWhere the weights come from:\n\n"
         f"{_listed(card.get('provenance'))}",
-        "Figures": f"Measured by rewho when the training ended:\n\n{_listed(card.get('metrics'))}",
+        "Figures": f"Measured by rewho when these weights were saved:\n\n{_listed(card.get('metrics'))}"
+        + (f"\n\nThe best epoch of its training:\n\n{_listed(card['chosen'])}" if card.get("chosen") else ""),
         "How exact the file is": _exactness(facts),
         "Limits": "A similarity is a hint and never proof: people who look alike are confused, and models are worse "
         "for those who were rare in training. Do not let one decide about anybody, and use pictures of people only "

@@ -5,8 +5,10 @@ A stage brings its task (networks and losses) and, where it needs more than pict
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rewho.core.artifact import MANIFEST, Stage
+from rewho.core.artifact import MANIFEST, Stage, write_json
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator, is_main_process
@@ -26,12 +28,13 @@ from rewho.data.table import ImageTable
 from rewho.data.view_file import read_view
 from rewho.data.views import View
 from rewho.models.single_view import SingleViewModel
+from rewho.models.weights import CARD
 from rewho.pipeline.embedding import Embedder
 from rewho.pipeline.scoring import rank_table
 from rewho.rank.metrics import evaluate
 from rewho.settings import AugmentSettings, LabelledTrainingSettings, ModelSettings, TrainingSettings
 from rewho.training.engine import Engine
-from rewho.training.loop import Training
+from rewho.training.loop import State, Training, train
 
 # May differ between a run and its continuation: they change where and how fast, not what comes out; what the data and a
 # list hold is in the digest of the data. Of the engine, each checkpoint holds the precision and refuses another.
@@ -51,6 +54,9 @@ FIXED = (f"inputs.{EPOCH}",)
 """May not change on resume even where changes are allowed: steps that were taken cannot be counted in other epochs."""
 FIXED_BY_ORIGIN = ("model.pretrained_labels", "model.pixel_mean", "model.pixel_std")
 """Likewise, where first weights have an origin: they are settled when a run begins, so that a change had no effect."""
+
+
+CHOSEN = "chosen on the test part, so that its figures there are too high"
 
 
 def training_part(table: ImageTable) -> ImageTable:
@@ -246,6 +252,38 @@ def build_training(
         names=lambda batch: [part.paths[int(row)] for row in batch.rows],
         pretrained=tuple(pretrained),
     )
+
+
+def train_marking_best(training: Training, engine: Engine, data: str) -> State:
+    """Run a training; write into `best/model.json` how its epoch was chosen, and the last epoch's figures.
+
+    Args:
+        training: Leaves the best epoch in `best/`, where there is a test part.
+        engine: Device and processes.
+        data: Name of the data set that the test part is of.
+
+    Raises:
+        Interrupted, UserError: See `train`.
+    """
+
+    def keep_best() -> None:
+        training.keep_best()
+        _mark_best(training.folder, {"data": data})
+
+    state = train(replace(training, keep_best=keep_best), engine)
+    if engine.fabric.is_global_zero and state.best[1] and (training.folder / "best" / CARD).is_file():
+        epoch = int(state.best[1])
+        _mark_best(training.folder, {"data": data, "epoch": epoch, "last_epoch": state.figures})
+        say(
+            f"best/: epoch {epoch} of {training.settings.epochs}, mAP {100 * state.best[0]:.2f}, {CHOSEN} of {data}; "
+            f"last epoch: mAP {100 * state.figures['mAP']:.2f}, Rank-1 {100 * state.figures['rank_1']:.2f}"
+        )
+    return state
+
+
+def _mark_best(folder: Path, choice: Mapping[str, object]) -> None:
+    card = folder / "best" / CARD
+    write_json(card, json.loads(card.read_text()) | {"chosen": {"how": f"highest mAP, {CHOSEN}", **choice}})
 
 
 def check_shares(settings: TrainingSettings, world: int) -> None:

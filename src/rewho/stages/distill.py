@@ -48,6 +48,7 @@ from rewho.pipeline.training import (
     decode_part,
     inputs_of,
     plans_of,
+    train_marking_best,
     training_part,
 )
 from rewho.settings import DistillSettings
@@ -55,7 +56,7 @@ from rewho.settings.fields import check
 from rewho.training.checkpoint import WHOLE
 from rewho.training.engine import launch
 from rewho.training.log import LOG
-from rewho.training.loop import State, train
+from rewho.training.loop import State
 from rewho.training.optim import build_optimizer
 
 
@@ -105,7 +106,7 @@ def run(settings: DistillSettings) -> Path:
         keep_best=lambda figures: _save(settings.out / "best", task, table, figures, settings, inputs),
         pretrained=[model.backbone],
     )
-    state = train(training, engine)
+    state = train_marking_best(training, engine, table.name)
     if engine.fabric.is_global_zero:
         _leave(stage, task, table, state, settings, time.monotonic() - began)
     engine.fabric.barrier()

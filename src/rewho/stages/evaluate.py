@@ -134,13 +134,18 @@ def _doubts(description: Mapping[str, Any], table: ImageTable) -> list[str]:
     same = description.get("trained_on", {}).get("rows_sha256") == table.digest()
     if same and table.in_split("pool").any():
         return ["was trained on these very pictures; its scores say nothing about other people"]
+    doubts = []
+    chosen = description.get("chosen", {})
+    if chosen.get("data") == table.name:
+        last = chosen.get("last_epoch", {}).get("mAP")
+        then = f"; the last epoch's mAP was {100 * last:.2f} there" if last is not None else ""
+        doubts.append(f"is the best epoch of its training, {chosen['how']}{then}")
     base, held_out, _ = table.name.partition(HELD_OUT)
     if not held_out:
-        return []
+        return doubts
     learned, before = description, []
     while learned := learned.get("provenance", {}).get("before") or {}:
         before.append(learned)
-    doubts = []
     if not same and base in _learned(description):
         doubts.append(
             f"learned from {base}, perhaps the people held out here too, which flatters its scores; that it did not is "

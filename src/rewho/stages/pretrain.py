@@ -32,6 +32,7 @@ from rewho.pipeline.training import (
     check_shares,
     claim,
     score,
+    train_marking_best,
     view_of_settings,
 )
 from rewho.settings import ModelSettings, PretrainSettings
@@ -39,7 +40,7 @@ from rewho.settings.fields import check
 from rewho.training.checkpoint import WHOLE, has_checkpoint
 from rewho.training.engine import Engine, launch
 from rewho.training.log import LOG
-from rewho.training.loop import Training, train
+from rewho.training.loop import Training
 from rewho.training.optim import build_optimizer
 
 QUEUE_FILLS = 2  # queues' worth of steps in which the loss rises by nature, as random keys give way to real ones
@@ -88,7 +89,8 @@ def run(settings: PretrainSettings) -> Path:
     def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
         return _save(folder, task.encoder, pictures, figures, settings, origin)
 
-    state = train(_training(task, pictures, probe, plans, settings, engine, save), engine)
+    training = _training(task, pictures, probe, plans, settings, engine, save)
+    state = train_marking_best(training, engine, probe.name if probe else "")
     if engine.fabric.is_global_zero:
         files = [*save(settings.out, state.figures), settings.out / ORIGIN, settings.out / LOG]
         counts = {"steps": state.step, "pictures": len(pictures), "parameters": parameter_count(task.encoder)}

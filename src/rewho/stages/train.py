@@ -49,6 +49,7 @@ from rewho.pipeline.training import (
     decode_part,
     inputs_of,
     plans_of,
+    train_marking_best,
     training_part,
     view_of_settings,
 )
@@ -57,7 +58,7 @@ from rewho.settings.fields import check
 from rewho.training.checkpoint import WHOLE, has_checkpoint
 from rewho.training.engine import launch
 from rewho.training.log import LOG
-from rewho.training.loop import State, train
+from rewho.training.loop import State
 from rewho.training.optim import build_optimizer
 
 
@@ -152,7 +153,7 @@ def run(settings: TrainSettings) -> Path:
         keep_best=lambda figures: _save(settings.out / "best", task, table, figures, settings, origin),
         pretrained=() if settings.model.pretrained == "none" else model.pretrained_parts().values(),
     )
-    state = train(training, engine)
+    state = train_marking_best(training, engine, table.name)
     if engine.fabric.is_global_zero:
         _leave(stage, task, table, state, settings, origin, time.monotonic() - began)
     engine.fabric.barrier()
