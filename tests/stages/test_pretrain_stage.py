@@ -75,7 +75,7 @@ def test_the_log_says_what_the_probe_is_and_its_scores_in_percent(people, tmp_pa
     table = read(people)
     queries, gallery = (len(table.select(split)) for split in ("query", "gallery"))
     assert said.startswith(
-        f"probe {table.name}: Rank-1 {100 * figures['rank_1']:.2f}, mAP {100 * figures['mAP']:.2f} rectangular, "
+        f"probe {table.name}: Rank-1 {100 * figures['rank_1']:.2f}, mAP {100 * figures['mAP']:.2f} rectangular (95 % "
     )
     assert said.endswith(f"; {queries} queries, 0 without a match, {gallery} in the gallery")
 
