@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewho.core.check import UserError, nearest
+from rewho.core.check import UserError, nearest, reason
 from rewho.core.progress import say, show
 from rewho.core.runtime import EXIT_GIVEN_UP, EXIT_INTERRUPTED, GivenUp, Interrupted
 
@@ -112,7 +112,8 @@ def _told(error: UserError | OSError) -> str:
     if error.errno not in UNUSABLE_PLACE:
         raise error
     fix = "Check the path, and who may write there, or choose another --out."
-    return f"{error.filename}: expected a place that can be used so, got: {error.strerror}.\n  Fix: {fix}"
+    place = error.filename if error.filename is not None else "a file"
+    return f"{place}: expected a place that can be used so, got: {error.strerror or reason(error)}.\n  Fix: {fix}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

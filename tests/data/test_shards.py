@@ -15,7 +15,7 @@ import pytest
 from rewho.core.check import UserError
 from rewho.data.crop_rows import arrow, row_schema, rows_table
 from rewho.data.shard_writer import ShardWriter, crop_row, encode
-from rewho.data.shards import INDEX, CropSet, sealed_text, unsealed
+from rewho.data.shards import INDEX, CropSet, sealed, unsealed
 
 
 def picture(number: int) -> np.ndarray:
@@ -149,11 +149,73 @@ def test_what_is_no_set_is_refused(tmp_path, crops):
         (tmp_path / INDEX).write_text(flipped)
         with pytest.raises(UserError, match="verify"):
             CropSet.open(tmp_path)
-    outside = unsealed(text)
-    outside["shards"][0]["rows"] = "../../elsewhere.parquet"
-    (tmp_path / INDEX).write_text(sealed_text(outside))
-    with pytest.raises(UserError, match="leaves it"):
+
+
+@pytest.mark.parametrize("field", ["name", "pictures", "rows"])
+@pytest.mark.parametrize(
+    "name", ["x/../../victim", "/etc/passwd", "a\\..\\b", "C:x", "a\0b", "", ".", "x" * 256, 7, None]
+)
+def test_an_index_names_nothing_outside_its_folder(tmp_path, crops, field, name):
+    content = unsealed((crops.folder / INDEX).read_bytes())
+    content["shards"][0][field] = name
+    (tmp_path / INDEX).write_bytes(sealed(content))
+    with pytest.raises(UserError, match=r"a name in .*index\.json"):
         CropSet.open(tmp_path)
+
+
+def test_a_link_out_of_the_set_is_not_followed(tmp_path):
+    crops = written(tmp_path / "set", 30, 30, 20)
+    (crops.folder / "shards").rename(tmp_path / "elsewhere")
+    (crops.folder / "shards").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="a link that leaves it"):
+        CropSet.open(crops.folder)
+
+
+def flip(file: Path, place: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    file.write_bytes(data)
+
+
+def test_damage_is_found_when_it_is_first_read(tmp_path):
+    crops = written(tmp_path / "set", 30, 30, 20)
+    first = crops.folder / crops.contents.shards[0].pictures
+    whole = first.read_bytes()
+    flip(first, whole.index(crops.bytes(3)) + 60)
+    again = CropSet.open(crops.folder)
+    assert again[2].shape == picture(2).shape
+    with pytest.raises(UserError, match="as crop 3"):
+        again[3]
+    with pytest.raises(UserError, match="crop-00003"):
+        list(again.pictures())
+    first.write_bytes(whole)
+    rows = crops.folder / crops.contents.shards[1].rows
+    flip(rows, 900)
+    with pytest.raises(UserError, match="expected the rows that were written"):
+        CropSet.open(crops.folder)[25]
+
+
+def test_swapped_shards_are_found(tmp_path):
+    crops = written(tmp_path / "set", 40, 40, 20)
+    one, other = ((crops.folder / shard.pictures) for shard in crops.contents.shards)
+    one.rename(tmp_path / "aside"), other.rename(one), (tmp_path / "aside").rename(other)
+    with pytest.raises(UserError, match="other bytes as crop 0"):
+        CropSet.open(crops.folder)[0]
+
+
+def test_no_flipped_byte_of_a_shard_goes_unnoticed_or_ends_the_process(tmp_path):
+    crops = written(tmp_path / "set", 12, 12, 20)
+    pixels = [crops[row].tobytes() for row in range(12)]
+    file = crops.folder / crops.contents.shards[0].pictures
+    whole, found = file.read_bytes(), 0
+    for place in range(0, len(whole), 41):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x81]) + whole[place + 1 :])
+        again = CropSet.open(crops.folder)
+        try:
+            assert [again[row].tobytes() for row in range(12)] == pixels, "the byte was one that nothing reads"
+        except UserError:
+            found += 1
+    assert found > 50
 
 
 def test_a_shard_that_is_cut_is_an_error_that_says_what_to_do(tmp_path):

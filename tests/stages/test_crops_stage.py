@@ -12,11 +12,14 @@ import pytest
 from fake_people import FakePeople, settings, tree, write_videos
 
 from rewho import cli
+from rewho.core.artifact import digest, json_bytes
 from rewho.core.check import UserError
 from rewho.data.pictures import decode
-from rewho.data.shards import INDEX, CropSet
+from rewho.data.shard_writer import ShardWriter, example_set
+from rewho.data.shards import INDEX, CropSet, sealed, unsealed
 from rewho.pipeline.crop_check import verify
 from rewho.pipeline.crop_export import export
+from rewho.pipeline.crop_joining import taken
 from rewho.settings import CropsSettings
 from rewho.stages import crop, crops
 
@@ -139,9 +142,69 @@ def test_a_damaged_picture_is_not_exported(copy, tmp_path):
     whole = CropSet.open(copy)
     file = copy / whole.contents.shards[0].pictures
     flip(file, file.read_bytes().index(whole.bytes(17)) + 100)
-    with pytest.raises(UserError, match="expected the picture that its row describes"):
+    with pytest.raises(UserError, match="expected the picture that its row describes, of crop"):
         export(CropSet.open(copy), tmp_path / "out", "jpeg")
     assert not (tmp_path / "out").exists()
+
+
+def renamed(folder: Path, name: str) -> Path:
+    """Return a crop set of two, one of which has this name, with every hash as it has to be."""
+    writer = ShardWriter(folder)
+    whole = CropSet.open(example_set(folder.with_name("example")))
+    rows = whole.manifest().set_column(0, "name", [[name, "b"]])
+    writer.add(rows, [whole.bytes(0), whole.bytes(1)])
+    writer.commit({"terms": {}})
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["jpeg", "market", "webdataset"])
+@pytest.mark.parametrize("name", ["../../x", "/tmp/rewho-x", "a/b", "a\\..\\b", "..", "a\0b", "\x1b[2Jx", "x" * 256])
+def test_no_row_names_a_file_elsewhere(tmp_path, name, layout):
+    made = renamed(tmp_path / "set", name)
+    before = tree(tmp_path)
+    with pytest.raises(UserError, match=r"a name in .*parquet: expected a plain file name"):
+        crops.run(CropsSettings("export", (made,), out=tmp_path / "deep" / "out", layout=layout))
+    assert tree(tmp_path) == before, "nothing was written anywhere"
+
+
+@pytest.mark.parametrize("name", ["x/../../victim", "../victim", "/victim", "victim"])
+def test_a_repair_touches_nothing_outside_the_set(copy, tmp_path, name):
+    victim = tmp_path / "victim" / "precious.txt"
+    victim.parent.mkdir()
+    victim.write_text("mine")
+    content = unsealed((copy / INDEX).read_bytes())
+    content["shards"][0]["name"] = name
+    (copy / INDEX).write_bytes(sealed(content))
+    (copy / ".repair").symlink_to(victim.parent)
+    flip(copy / content["shards"][0]["pictures"], 5000)
+    with pytest.raises(UserError):
+        crops.run(CropsSettings("verify", (copy,), repair=True), FakePeople())
+    assert victim.read_text() == "mine" and len(list(victim.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["../victim.txt", "/etc/hostname", "shards/../../victim.txt"])
+def test_a_manifest_names_nothing_outside_its_folder(copy, tmp_path, name):
+    (tmp_path / "victim.txt").write_text("mine")
+    content = json.loads((copy / "manifest.json").read_text())
+    del content["seal"]
+    content["files"][name] = content["files"].pop("statistics.json")
+    (copy / "manifest.json").write_bytes(json_bytes({**content, "seal": digest(content)}))
+    with pytest.raises(UserError, match="a plain path within its folder"):
+        crops.run(CropsSettings("verify", (copy,), repair=True), FakePeople())
+    assert (tmp_path / "victim.txt").read_text() == "mine"
+
+
+def test_neither_a_merge_nor_a_join_takes_flipped_crops(made, copy, tmp_path):
+    whole = CropSet.open(copy)
+    file = copy / whole.contents.shards[0].pictures
+    flip(file, file.read_bytes().index(whole.bytes(17)) + 100)
+    other = crop.run(settings(write_videos(tmp_path / "videos", 1, frames=2), tmp_path / "other"), FakePeople())
+    with pytest.raises(UserError, match=f"of crop {whole.name(17)}"):
+        crops.run(CropsSettings("merge", (copy, other), out=tmp_path / "merged"))
+    assert not (tmp_path / "merged" / INDEX).exists()
+    with pytest.raises(UserError, match=f"of crop {whole.name(17)}"):
+        for _ in taken(CropSet.open(copy), np.ones(len(whole), bool)):
+            pass
 
 
 def test_exports_in_other_layouts(made, tmp_path):

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import CPU, VIEWS, distilling, quick, teacher_settings
-from rewho.core.artifact import MANIFEST, damage
+from rewho.core.artifact import KEPT, MANIFEST, damage, hashes, write_json
 from rewho.core.check import UserError
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import INDEX, open_representations
@@ -99,6 +99,7 @@ def test_an_interrupted_extraction_goes_on_with_the_missing_view(people, experts
     shutil.copytree(representations, folder)
     for name in (MANIFEST, INDEX, "up1.npy"):
         (folder / name).unlink()
+    write_json(folder / KEPT, {"files": hashes(folder, [folder / "holistic.npy"])})
     represent.run(RepresentSettings((experts,), folder, DataSettings(root=people), engine=CPU, batch=16))
     assert "holistic: is there already" in capsys.readouterr().err
     assert (folder / "up1.npy").read_bytes() == (representations / "up1.npy").read_bytes()

@@ -23,13 +23,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, inside, reason
+from rewho.core.lock import LOCK, hold, release
 from rewho.core.progress import say
 
 MANIFEST = "manifest.json"
 STARTED = "run.json"
 CHANGED = "run-changed.json"  # the next run.json of a run that goes on with other settings, until they turn out to fit
 _END = 1 << 17  # bytes at either end of a large file that its content is told by
+KEPT = "run-files.json"  # what an unfinished run has finished, with hashes; part of the manifest in the end
+SEAL = "seal"  # of a manifest: the digest of all else in it
 ASIDE = ".aside-"  # files and folders with this prefix are unfinished; whoever writes next removes them
 
 
@@ -125,24 +128,33 @@ def _sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def explain_full_disk(path: Path, aside: Path) -> Iterator[None]:
-    """Remove what was half written and say in plain words that the disk is full."""
+    """Remove what was half written, whatever went wrong, and say in plain words that the disk is full."""
     try:
         yield
-    except OSError as error:
+    except BaseException as error:
         need = sum(file.stat().st_size for file in [aside, *aside.rglob("*")] if file.is_file())
-        if aside.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.unlink(missing_ok=True)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        _remove(aside)
+        if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        free = shutil.disk_usage(path.parent).free
+        disk = os.statvfs(path.parent)
+        free, full = disk.f_bavail * disk.f_frsize, os.strerror(error.errno)
+        no_files = error.errno == errno.ENOSPC and disk.f_files > 0 and disk.f_favail == 0
         raise UserError(
             f"writing {path}",
-            expected=f"room for more than {need:,} bytes",
-            got=f"{free:,} bytes free ({os.strerror(error.errno or 0)})",
+            expected=f"room for more than {need:,} bytes" if need and not no_files else "room for one more file",
+            got=f"a disk that holds as many files as it can (no inode is free; {free:,} bytes are)"
+            if no_files
+            else f"{free:,} bytes free ({full})",
             fix="Free some space, or choose another folder, and run the same command again; nothing was lost.",
         ) from error
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
@@ -167,10 +179,23 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     return path
 
 
+def json_bytes(value: Any, *, sort_keys: bool = False) -> bytes:  # noqa: ANN401 - anything `plain` takes
+    r"""Return a value as indented JSON in UTF-8.
+
+    File names that are not UTF-8 reach Python with lone surrogates, which stand in JSON as escapes.
+
+    Example:
+        >>> json.loads(json_bytes({"path": "caf\udce9.mp4"}))
+        {'path': 'caf\udce9.mp4'}
+    """
+    text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False, sort_keys=sort_keys)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
 def write_json(path: Path, value: Any) -> Path:  # noqa: ANN401 - anything `plain` takes
     """Write a value as indented JSON, whole or not at all."""
-    text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False)
-    return write_file(path, lambda file: file.write(text.encode() + b"\n"))
+    content = json_bytes(value)
+    return write_file(path, lambda file: file.write(content))
 
 
 def write_folder(path: Path, fill: Callable[[Path], object], aside_in: Path | None = None) -> Path:
@@ -195,23 +220,28 @@ def write_folder(path: Path, fill: Callable[[Path], object], aside_in: Path | No
         for file in files:
             _sync(file)
         write_json(aside / MANIFEST, {"files": hashes(aside, files)})
+        old = aside.with_name(f"{aside.name}.old")
         if path.exists():
-            shutil.rmtree(path)
+            path.replace(old)  # removing takes a while, in which a kill would leave half of it
         aside.replace(path)
         _sync(path.parent)
+        _remove(old)
     return path
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed writers of earlier runs left behind in `folder`."""
-    for entry in folder.glob(f"{ASIDE}*"):
+def remove_unfinished(folder: Path, *, ours: bool = False) -> None:
+    """Remove what killed writers of earlier runs left behind in `folder`.
+
+    Args:
+        folder: Where to look.
+        ours: Nobody else writes there, because we hold its lock: look into sub-folders too, and whatever process has
+            a leftover's number by now.
+    """
+    for entry in sorted(folder.rglob(f"{ASIDE}*") if ours else folder.glob(f"{ASIDE}*")):
         owner = entry.name.removeprefix(ASIDE).split("-")[0]
-        if owner.isdigit() and int(owner) != os.getpid() and Path(f"/proc/{owner}").exists():
-            continue
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
+        alive = owner.isdigit() and int(owner) != os.getpid() and Path(f"/proc/{owner}").exists()
+        if ours or not alive:
+            _remove(entry)
 
 
 def hashes(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
@@ -227,19 +257,79 @@ def damage(folder: Path) -> str | None:
     Every byte is read: a missing file, a changed length and a single flipped bit are found.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        recorded = manifest["files"]
-    except (OSError, ValueError, KeyError) as error:
-        return f"{MANIFEST} is missing or damaged ({type(error).__name__})"
-    for name, entry in recorded.items():
-        file = folder / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != entry["bytes"]:
-            return f"{name} has {file.stat().st_size:,} bytes, not {entry['bytes']:,}"
-        if hash_file(file) != entry["sha256"]:
-            return f"{name} does not match its sha256"
+        recorded = read_record(folder / MANIFEST)["files"]
+        for name, entry in recorded.items():
+            file, size, sha256 = inside(folder, name, MANIFEST), int(entry["bytes"]), entry["sha256"]
+            if not file.is_file():
+                return f"{name} is missing"
+            if file.stat().st_size != size:
+                return f"{name} has {file.stat().st_size:,} bytes, not {size:,}"
+            if hash_file(file) != sha256:
+                return f"{name} does not match its sha256"
+    except UserError as error:
+        return f"{error.what}: expected {error.expected}, got {error.got}"
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return f"{MANIFEST} is damaged ({reason(error)})"
     return None
+
+
+def check_sum(file: Path, *listings: str) -> bool:
+    """Compare a file with the hashes of it that stand beside it.
+
+    Args:
+        file: The file.
+        *listings: Names of JSON files in its folder that may hold its hash, as a stage's manifest does (`files`) or as
+            the description of a model does (`sha256`).
+
+    Returns:
+        Whether there is such a hash: a copy without its lists cannot be checked.
+
+    Raises:
+        UserError: It is not the file that was written.
+    """
+    wanted: dict[str, str] = {}
+    for name in listings:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            content = json.loads((file.parent / name).read_bytes())
+            hashed = content["files"][file.name]["sha256"] if "files" in content else content["sha256"][file.name]
+            wanted[name] = str(hashed)
+    try:
+        found = hash_file(file) if wanted and file.is_file() else ""
+    except OSError as error:
+        fix = "Check who may read it."
+        raise UserError(str(file), expected="a readable file", got=str(error.strerror), fix=fix) from error
+    for name, sha256 in wanted.items():
+        if found and found != sha256:
+            raise UserError(
+                str(file),
+                expected=f"the file that {name} beside it was written with",
+                got="other bytes: it is damaged, or of another run",
+                fix="Copy the whole folder again from where it was made.",
+            )
+    return bool(wanted)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the content of a `run.json` or `manifest.json`, without the seal that it may have.
+
+    Raises:
+        UserError: It is not there, is no such record, or was changed after it was written.
+    """
+    try:
+        record = json.loads(path.read_bytes())
+        if not isinstance(record, dict) or not isinstance(record.get("settings", {}), dict):
+            raise ValueError("no record of a run")
+        seal = record.pop(SEAL, None)
+        if seal is not None and seal != digest(record):
+            raise ValueError("does not match its own seal")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            str(path),
+            expected="the record that a run wrote",
+            got=error.strerror or reason(error) if isinstance(error, OSError) else reason(error),
+            fix="Restore it from a copy, or choose another --out.",
+        ) from error
+    return record
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - nested settings
@@ -300,6 +390,7 @@ class Stage:
             before that, over a mistake in its settings, does not bind the next one.
         fixed: Dotted names of settings and inputs that may not change even where changes are allowed, because they are
             settled when a run begins.
+        lock: Name of the lock file in the folder; empty where several builders share the folder and lock their parts.
     """
 
     folder: Path
@@ -309,41 +400,91 @@ class Stage:
     ignore: tuple[str, ...] = ()
     work: str = ""
     fixed: tuple[str, ...] = ()
+    lock: str = LOCK
 
     def begin(self, *, allow_change: bool = False) -> Literal["new", "unfinished", "finished"]:
-        """Claim the folder and say what is in it.
+        """Claim the folder, lock it until the run ends, and say what is in it.
 
         Changes that are allowed are written aside: whoever finds that the earlier work fits them calls
         `accept_changes`, and until then the folder is held to the settings that it had.
 
         Raises:
-            UserError: The folder holds a run with other settings or inputs; the message shows the difference.
+            UserError: Another process writes there, the folder holds a run with other settings or inputs (the message
+                shows the difference), or a finished run whose files are missing or damaged.
         """
-        started, manifest = self.folder / STARTED, self.folder / MANIFEST
+        if (self.folder / MANIFEST).is_file():
+            return self._finished()
+        if self.lock:
+            hold(self.folder / self.lock, f"--out {self.folder}")
+        try:
+            if (self.folder / MANIFEST).is_file():  # finished by whoever had the lock before
+                return self._finished()
+            return self._claim(allow_change=allow_change)
+        except BaseException:
+            release(self.folder / self.lock)
+            raise
+
+    def _finished(self) -> Literal["finished"]:
+        self._compare(read_record(self.folder / MANIFEST), finished=True)
+        if wrong := damage(self.folder):
+            raise UserError(
+                f"--out {self.folder}",
+                expected="what the finished run left there",
+                got=wrong,
+                fix="Restore it from a copy, or choose another --out to run it again.",
+            )
+        release(self.folder / self.lock)
+        return "finished"
+
+    def _claim(self, *, allow_change: bool) -> Literal["new", "unfinished"]:
+        started = self.folder / STARTED
         target = started
-        if manifest.is_file():
-            self._compare(json.loads(manifest.read_text()), finished=True)
-            return "finished"
         state: Literal["new", "unfinished"] = "new"
-        if started.is_file() and self._has_work():
-            changed = self._compare(json.loads(started.read_text()), allow_change=allow_change)
+        if self.lock:
+            remove_unfinished(self.folder, ours=True)
+        others = self._others()
+        if started.is_file() and (any(self.folder.glob(self.work)) if self.work else others):
+            changed = self._compare(read_record(started), allow_change=allow_change)
             target = self.folder / CHANGED if changed else started
             state = "unfinished"
-        elif not started.is_file() and self.folder.is_dir() and any(self.folder.iterdir()):
+        elif not started.is_file() and others:
             raise UserError(
                 f"--out {self.folder}",
                 expected="a new or empty folder, or one of an earlier run of this command",
-                got=f"a folder with other files, such as {next(self.folder.iterdir()).name!r}",
+                got=f"a folder with other files, such as {others[0].name!r}",
                 fix="Choose another folder with --out.",
             )
         (self.folder / CHANGED).unlink(missing_ok=True)
+        if state == "new":
+            (self.folder / KEPT).unlink(missing_ok=True)
         write_json(target, self._record())
         return state
 
-    def _has_work(self) -> bool:
-        if self.work:
-            return any(self.folder.glob(self.work))
-        return any(entry.name != STARTED for entry in self.folder.iterdir())
+    def _others(self) -> list[Path]:
+        """Return what is in the folder beside the records of a run, locks and what killed writers left."""
+        entries = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        own = (STARTED, CHANGED, KEPT, MANIFEST)
+        return [one for one in entries if one.name not in own and not one.name.startswith((ASIDE, LOCK))]
+
+    def files(self) -> list[Path]:
+        """Return all files that the stage made, in its folder and below, sorted."""
+        return [file for one in self._others() for file in sorted([one, *one.rglob("*")]) if file.is_file()]
+
+    def keep(self, file: Path) -> Path:
+        """Note that a file is whole, with its hash, so that a run that is resumed can trust it; see `kept`."""
+        record = read_record(self.folder / KEPT) if (self.folder / KEPT).is_file() else {"files": {}}
+        record["files"] |= hashes(self.folder, [file])
+        write_json(self.folder / KEPT, record)
+        return file
+
+    def kept(self, file: Path) -> bool:
+        """Return whether a file is there as it was when it was kept; one that is not is to be made again."""
+        record = read_record(self.folder / KEPT) if (self.folder / KEPT).is_file() else {"files": {}}
+        wanted = record["files"].get(file.relative_to(self.folder).as_posix())
+        if not file.is_file() or wanted == hashes(self.folder, [file]).popitem()[1]:
+            return file.is_file()
+        say(f"{file} is {'damaged' if wanted else 'not known to be whole'}: making it again")
+        return False
 
     def _compare(self, record: Mapping[str, Any], *, allow_change: bool = False, finished: bool = False) -> bool:
         """Return whether anything differs."""
@@ -393,7 +534,17 @@ class Stage:
             counts: Numbers worth keeping, such as images and steps.
             seconds: How long the work took.
         """
-        record = json.loads((self.folder / STARTED).read_text())
-        record |= {"files": hashes(self.folder, outputs), "counts": plain(counts), "seconds": round(seconds, 3)}
-        record["seal"] = digest(record)  # of the manifest itself, so that a changed byte in it shows
-        return write_json(self.folder / MANIFEST, record)
+        record = read_record(self.folder / STARTED)
+        files = hashes(self.folder, outputs)
+        kept = read_record(self.folder / KEPT)["files"] if (self.folder / KEPT).is_file() else {}
+        changed = [name for name, entry in kept.items() if files.get(name, entry) != entry]
+        if changed:
+            fix = "Run the same command again: what is damaged is made again."
+            got = f"{changed[0]} with other bytes"
+            raise UserError(f"--out {self.folder}", expected="the files that this run wrote", got=got, fix=fix)
+        record |= {"files": files, "counts": plain(counts), "seconds": round(seconds, 3)}
+        record[SEAL] = digest(record)  # of the manifest itself, so that a changed byte in it shows
+        written = write_json(self.folder / MANIFEST, record)
+        (self.folder / KEPT).unlink(missing_ok=True)
+        release(self.folder / self.lock)
+        return written

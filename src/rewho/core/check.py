@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,6 +74,85 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> str:
         expected=f"one of {choices_in_words(choices)}",
         got=repr(value),
         fix=f"{hint}Choose a name from the list.",
+    )
+
+
+def reason(error: BaseException) -> str:
+    """Return an error's message on one line; the name of its kind where it has none.
+
+    Example:
+        >>> reason(TimeoutError()), reason(ValueError("no picture"))
+        ('TimeoutError', 'no picture')
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+_NO_NAME = re.compile(r"[\\\x00-\x1f\x7f]|^[A-Za-z]:")  # backslash, control characters, a drive of Windows
+LONGEST_NAME = 255  # bytes of one part of a path, as file systems have it
+
+
+def check_name(what: str, name: object, *, deep: bool = True) -> str:
+    """Return a name that was read from a file, if it names something within the folder that the file speaks of.
+
+    Names in an index, a manifest or a row may be damaged or hostile. None of them may be absolute, hold `..`, a
+    backslash or a control character, or be longer than a file's name can be.
+
+    Args:
+        what: Where the name was read, for the message.
+        name: The name, with forward slashes.
+        deep: Whether it may lie in sub-folders.
+
+    Raises:
+        UserError: It leaves the folder, or cannot be a name.
+
+    Example:
+        >>> check_name("an index", "shards/00000.arrow")
+        'shards/00000.arrow'
+        >>> check_name("an index", "../victim")
+        Traceback (most recent call last):
+        rewho.core.check.UserError: a name in an index: expected a plain path within its folder, got '../victim'.
+          Fix: The file is damaged or not to be trusted; get it again from where it was made.
+    """
+    parts = name.split("/") if isinstance(name, str) and not _NO_NAME.search(name) else [""]
+    lengths = [len(part.encode(errors="surrogatepass")) for part in parts]
+    if (
+        all(part not in ("", ".", "..") for part in parts)
+        and max(lengths) <= LONGEST_NAME
+        and (deep or len(parts) == 1)
+    ):
+        return str(name)
+    raise UserError(
+        f"a name in {what}",
+        expected="a plain path within its folder" if deep else "a plain file name",
+        got=repr(name)[:200],
+        fix="The file is damaged or not to be trusted; get it again from where it was made.",
+    )
+
+
+def inside(folder: Path, name: object, what: str) -> Path:
+    """Return the path of a file that another file names, if it lies in a folder and is a plain file or not there.
+
+    Args:
+        folder: Where it has to lie; links may not lead out of it.
+        name: What it is called, relative to `folder`; see `check_name`.
+        what: Where the name was read, for the message.
+
+    Raises:
+        UserError: It leaves the folder, or is a device, a pipe or a folder.
+    """
+    path = folder / check_name(what, name)
+    try:
+        own = path.resolve().is_relative_to(folder.resolve())
+        sound = own and (path.is_file() or not path.exists())
+    except (OSError, RuntimeError):
+        own = sound = False  # links in a circle, or longer than the system takes
+    if sound:
+        return path
+    raise UserError(
+        f"{path}, named in {what}",
+        expected="a plain file within the folder",
+        got="no plain file" if own else "a link that leaves it",
+        fix="Put the file itself there, instead of a link or anything else.",
     )
 
 

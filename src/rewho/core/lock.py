@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import functools
 import os
 import socket
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import ParamSpec, TypeVar
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, reason
+from rewho.core.progress import say
+from rewho.core.runtime import is_main_process
+
+LOCK = ".lock"
+"""The lock file of a folder, in it; removed when its holder ends, ignored when it was killed."""
+_HELD: dict[Path, Lock] = {}
+_GUARD = threading.Lock()
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Lock:
     """Holds a lock file while a block runs; the file says who holds it.
 
-    The lock is the system's (flock), not the file's presence: a file that a killed process left holds nobody up.
+    The lock is the system's, not the file's presence: a file that a killed process left holds nobody up. It belongs to
+    the process alone (a record lock, not flock), so that workers that outlive a killed process do not keep it.
 
     Args:
         path: The lock file.
         what: What must not be done twice at a time, for the message.
 
     Raises:
-        UserError: Another process holds it; names its process id.
+        UserError: Another process or thread holds it, with its process id; or nothing can be written there.
 
     Example:
         >>> import tempfile
@@ -32,29 +47,51 @@ class Lock:
 
     def __init__(self, path: Path, what: str) -> None:
         self.path, self.what, self._descriptor = path, what, -1
+        self._process, self._thread = 0, threading.current_thread()
 
     def __enter__(self) -> Lock:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _GUARD:
+            self._key = self.path.absolute()
+            if self._key in _HELD and _HELD[self._key].held():
+                raise self._busy(f"{os.getpid()} (this one)")
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._take()
+            except OSError as error:
+                place = error.filename or self.path.parent
+                fix = "Check the path, and who may write there, or choose another folder."
+                got = f"{place}: {error.strerror or reason(error)}"
+                raise UserError(self.what, expected="a folder that can be written to", got=got, fix=fix) from error
+            _HELD[self._key] = self
+            self._process, self._thread = os.getpid(), threading.current_thread()
+        return self
+
+    def _take(self) -> None:
         while self._descriptor < 0:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-                os.close(descriptor)
-                raise UserError(
-                    self.what,
-                    expected="one builder at a time",
-                    got=f"one that is at work already: process {holder}",
-                    fix="Wait until it ends, or stop it, or choose another folder.",
-                ) from error
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    say(f"warning: {self.path.parent} has no locks ({error.strerror}): write there once at a time")
+                else:
+                    holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+                    os.close(descriptor)
+                    raise self._busy(holder) from error
             if self._is_there(descriptor):
                 self._descriptor = descriptor
             else:
                 os.close(descriptor)  # its holder removed the file between our opening and locking it
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode())
-        return self
+
+    def _busy(self, holder: str) -> UserError:
+        return UserError(
+            self.what,
+            expected="one writer at a time",
+            got=f"one that is at work already: process {holder}",
+            fix="Wait until it ends, or stop it, or choose another folder.",
+        )
 
     def _is_there(self, descriptor: int) -> bool:
         try:
@@ -62,7 +99,53 @@ class Lock:
         except FileNotFoundError:
             return False
 
+    def held(self, *, here: bool = False) -> bool:
+        """Return whether this process holds it; with `here`, whether the calling thread does, or one that has ended."""
+        mine = self._descriptor >= 0 and self._process == os.getpid()
+        return mine and (not here or self._thread is threading.current_thread() or not self._thread.is_alive())
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = -1
+        self.release()
+
+    def release(self) -> None:
+        """Give the lock back and remove its file."""
+        with _GUARD:
+            if self.held():
+                self.path.unlink(missing_ok=True)
+                os.close(self._descriptor)
+                _HELD.pop(self._key, None)
+            self._descriptor = -1
+
+
+def hold(path: Path, what: str) -> None:
+    """Take a lock until `release`, the end of the `frees_locks` around, or the end of the process.
+
+    Of several ranks of one run the first holds it for all. What the thread holds already it keeps.
+
+    Raises:
+        UserError: See `Lock`.
+    """
+    held = _HELD.get(path.absolute())
+    if is_main_process() and not (held and held.held(here=True)):
+        Lock(path, what).__enter__()
+
+
+def release(path: Path) -> None:
+    """Give back a lock that `hold` took, if this process has it."""
+    if held := _HELD.get(path.absolute()):
+        held.release()
+
+
+def frees_locks(run: Callable[P, R]) -> Callable[P, R]:
+    """Give back, however `run` ends, the locks that it took by `hold`."""
+
+    @functools.wraps(run)
+    def freeing(*args: P.args, **kwargs: P.kwargs) -> R:
+        before = set(_HELD)
+        try:
+            return run(*args, **kwargs)
+        finally:
+            for lock in [lock for path, lock in _HELD.items() if path not in before and lock.held(here=True)]:
+                lock.release()
+
+    return freeing

@@ -29,7 +29,7 @@ from typing import Any
 import yaml
 
 from rewho.core.artifact import flatten
-from rewho.core.check import UserError, check_choice, nearest
+from rewho.core.check import UserError, check_choice, check_name, nearest
 from rewho.core.table_grid import unrolled
 
 GIVEN = "given"
@@ -68,7 +68,8 @@ class Step:
             >>> Step("fd", "distill", settings={"student": "{initial}", "epochs": 3}).needs()
             ['initial']
         """
-        return [name.split("/")[0] for value in self.settings.values() for name in _REFERENCE.findall(str(value))]
+        found = [name for value in self.settings.values() for name in _REFERENCE.findall(str(value))]
+        return [check_name(f"step {self.name}", name).split("/")[0] for name in found]
 
     def resolved(self, folders: Mapping[str, Path]) -> dict[str, Any]:
         """Return the settings with every reference replaced by that step's folder.
@@ -224,13 +225,15 @@ def read_plan(path: Path) -> TablePlan:
     rows = tuple(_row(what, row) for row in content["rows"])
     for row in rows:
         for model in row.models.values():
-            check_choice(f"{what}, model of {row.label!r}", model.split("/")[0], list(steps))
+            check_choice(f"{what}, model of {row.label!r}", check_name(what, model).split("/")[0], list(steps))
     labels = [row.label for row in rows]
     if len(set(labels)) < len(labels):
         raise UserError(what, expected="rows with labels of their own", got=", ".join(labels), fix="Rename one.")
     data = tuple(map(str, content["data"]))
     smoke = dict(content.get("smoke") or {})
     smoke_data, people = tuple(map(str, smoke.pop("data", data[:1]))), int(smoke.pop("people", _FEW_PEOPLE))
+    for name in smoke_data:
+        check_name(what, name, deep=False)  # of a folder
     by_stage = {stage: flatten(settings) for stage, settings in smoke.items()}
     title = str(content.get("title", path.stem))
     return TablePlan(path.stem, title, data, steps, rows, by_stage, smoke_data, people)

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,6 +99,19 @@ def rows_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         0
     """
     return arrow().Table.from_pylist(list(rows), schema=row_schema())
+
+
+def check_crop_names(what: str, names: Any) -> None:  # noqa: ANN401 - pyarrow's
+    """Refuse a column of crop names if one could not be the name of a file: exports write a file for each.
+
+    Raises:
+        UserError: Names the first such.
+    """
+    import pyarrow.compute
+
+    usual = pyarrow.compute.match_substring_regex(names, r"^[0-9A-Za-z_-][0-9A-Za-z_.-]{0,199}$")
+    for name in names.filter(pyarrow.compute.invert(usual)).to_pylist():
+        check_name(what, name, deep=False)
 
 
 def describes(row: Mapping[str, Any], picture: bytes) -> bool:

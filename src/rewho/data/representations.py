@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import MANIFEST, damage, write_file, write_json
-from rewho.core.check import UserError, check_choice
+from rewho.core.artifact import MANIFEST, damage, read_record, write_file, write_json
+from rewho.core.check import UserError, check_choice, check_name, inside, reason
 from rewho.data.views import View
 
 INDEX = "representations.json"
 IMAGES = "images"
-"""Name of an input in the manifest: the digest of the pictures' sizes in bytes. Folders of older versions lack it."""
+"""Name of an input in the manifest: the digest of the images' contents."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Representations:
 
     def inputs(self) -> dict[str, str]:
         """Return what a distillation learns from: the sha256 of each view's array, and what the arrays are of."""
-        files = json.loads((self.folder / MANIFEST).read_text())["files"]
+        files = read_record(self.folder / MANIFEST)["files"]
         arrays = {f"representations {view}": files[array_file(self.folder, view).name] for view in self.widths}
         return {"representations of": self.rows_sha256} | {name: file["sha256"] for name, file in arrays.items()}
 
@@ -208,9 +208,7 @@ def open_representations(folder: Path, rows_sha256: str = "", content_sha256: st
     broken = damage(folder)
     if broken:
         raise UserError(what, expected="a whole folder", got=broken, fix="Run `rewho represent` with a new --out.")
-    found = json.loads((folder / INDEX).read_text())
-    teachers = tuple(_record(entry) for entry in found["teachers"])
-    opened = Representations(folder, found["rows_sha256"], found["count"], found["dtype"], teachers)
+    opened = _read_index(folder)
     if rows_sha256 and opened.rows_sha256 != rows_sha256:
         raise UserError(
             what,
@@ -218,14 +216,37 @@ def open_representations(folder: Path, rows_sha256: str = "", content_sha256: st
             got=f"{opened.count:,} of others (rows {opened.rows_sha256[:12]}…)",
             fix="Pass the same --data options as to `rewho represent`, or run it again for this data.",
         )
-    content = json.loads((folder / MANIFEST).read_text()).get("inputs", {}).get(IMAGES)
-    if content_sha256 and content != content_sha256:
+    if content_sha256 and read_record(folder / MANIFEST).get("inputs", {}).get(IMAGES) != content_sha256:
         raise UserError(
             what,
             expected="representations of the images as they are now",
             got="those of others under the same names",
             fix="Put the images back, or run `rewho represent` again with a new --out.",
         )
+    return opened
+
+
+def _read_index(folder: Path) -> Representations:
+    """Return what `representations.json` says, if every array is one of the folder and as it says.
+
+    Raises:
+        UserError: It is damaged, names a file elsewhere, or an array has another shape or type.
+    """
+    path = folder / INDEX
+    try:
+        found = json.loads(path.read_bytes())
+        teachers = tuple(_record(entry) for entry in found["teachers"])
+        opened = Representations(folder, found["rows_sha256"], int(found["count"]), str(found["dtype"]), teachers)
+        for record in teachers:
+            inside(folder, f"{check_name(str(path), record.view, deep=False)}.npy", str(path))
+            array = opened.array(record.view)
+            if (array.dtype, array.shape) != (np.dtype(opened.dtype), (opened.count, record.width)):
+                raise ValueError(f"{record.view} is {array.dtype} {list(array.shape)}")
+    except UserError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        fix = "Run `rewho represent` with a new --out."
+        raise UserError(str(path), expected="what `rewho represent` writes", got=reason(error), fix=fix) from error
     return opened
 
 

@@ -155,7 +155,7 @@ class ShardWriter:
             self._write_batches(whole_only=False)
             self._close_shard()
         index = Index(tuple(self._shards), {**self._about, **(about or {})})
-        write_file(self.folder / INDEX, lambda file: file.write(index.text().encode()))
+        write_file(self.folder / INDEX, lambda file: file.write(index.encoded()))
         return CropSet(self.folder, index)
 
     def abandon(self) -> None:

@@ -4,11 +4,15 @@ A crop set is a folder with `shards/00000.arrow`, … (the encoded pictures, in 
 `manifest/00000.parquet`, … (where each crop comes from, same order) and `index.json`, written last, with the hash of
 every file. Opening reads the index alone; a crop costs one look into a memory-mapped file. Whoever adds crops writes
 new files and then replaces the index, so that readers see the set before or after and never between.
+
+Nothing is read without being compared: a file of rows with its hash in the index when it is first used, and a crop
+with the hash in its row at every access, which costs a hundredth of decoding it.
 """
 
 from __future__ import annotations
 
 import bisect
+import hashlib
 import itertools
 import json
 import os
@@ -20,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import digest
-from rewho.core.check import UserError
-from rewho.data.crop_rows import arrow
+from rewho.core.artifact import digest, hash_file, json_bytes
+from rewho.core.check import UserError, check_name, inside, reason
+from rewho.data.crop_rows import arrow, check_crop_names, describes, picture_schema
 from rewho.data.pictures import decode
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ BATCH_ROWS = 1000
 """Crops per record batch; the last batch of a shard may have fewer."""
 SHARD_ROWS = 10_000
 """Crops per shard; the last shard of a set may have fewer."""
+SUM = 16  # digits of a picture's hash that are kept in memory: enough against damage, 64 MB for four million crops
 SEAL = "seal"
 Encoded = bytes
 """An encoded picture; a name of its own, because `CropSet.bytes` hides the other."""
@@ -72,32 +77,34 @@ class Index:
     shards: tuple[Shard, ...]
     about: dict[str, Any]
 
-    def text(self) -> str:
-        """Return the one text of this index: same index, same bytes; sealed, so that any changed byte shows."""
+    def encoded(self) -> bytes:
+        """Return the one form of this index: same index, same bytes; sealed, so that any changed byte shows."""
         content: dict[str, Any] = {"format": FORMAT, "crops": sum(shard.crops for shard in self.shards)}
         content |= {"about": self.about, "shards": [asdict(shard) for shard in self.shards]}
-        return sealed_text(content)
+        return sealed(content)
 
 
-def sealed_text(content: dict[str, Any]) -> str:
+def sealed(content: dict[str, Any]) -> bytes:
     """Return JSON that carries the digest of itself.
 
     Example:
-        >>> unsealed(sealed_text({"crops": 3}))
+        >>> unsealed(sealed({"crops": 3}))
         {'crops': 3}
     """
-    whole = {**content, SEAL: digest(content)}
-    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n"
+    return json_bytes({**content, SEAL: digest(content)}, sort_keys=True)
 
 
-def unsealed(text: str) -> dict[str, Any]:
-    """Return what `sealed_text` was given.
+def unsealed(data: bytes) -> dict[str, Any]:
+    """Return what `sealed` was given.
 
     Raises:
-        ValueError: Any character differs from what was written.
+        ValueError: Any byte differs from what was written.
     """
-    content = json.loads(text)
-    if not isinstance(content, dict) or content.pop(SEAL, None) != digest(content) or sealed_text(content) != text:
+    try:
+        content = json.loads(data)
+    except RecursionError:
+        content = None
+    if not isinstance(content, dict) or content.pop(SEAL, None) != digest(content) or sealed(content) != data:
         raise ValueError("does not match its own seal")
     return content
 
@@ -106,26 +113,35 @@ def read_index(folder: Path) -> Index:
     """Return the index of a crop set.
 
     Raises:
-        UserError: No crop set there, a damaged index, or one of a newer version.
+        UserError: No crop set there, a damaged index, one of a newer version, or one that names a file outside the set.
     """
     path = folder / INDEX
-    try:
-        content = unsealed(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise UserError(
             str(folder), expected=f"a crop set (a folder with {INDEX})", got="none", fix="Check the path, or build it."
-        ) from error
-    except (OSError, ValueError) as error:
-        fix = f"Run `rewho crops verify {folder} --repair`."
-        raise UserError(str(path), expected="a whole index", got=str(error), fix=fix) from error
-    if content.get("format") != FORMAT:
-        raise UserError(
-            str(path), expected=f"format {FORMAT}", got=repr(content.get("format")), fix="Install a newer rewho."
         )
-    shards = tuple(Shard(**entry) for entry in content["shards"])
-    if any(Path(name).is_absolute() or ".." in Path(name).parts for s in shards for name in (s.pictures, s.rows)):
-        raise UserError(str(path), expected="paths within the set", got="one that leaves it", fix="Get the set again.")
-    return Index(shards, content["about"])
+    try:
+        content = unsealed(path.read_bytes())
+        if content.get("format") != FORMAT:
+            fix = "Install a newer rewho."
+            raise UserError(str(path), expected=f"format {FORMAT}", got=repr(content.get("format")), fix=fix)
+        shards = tuple(Shard(**entry) for entry in content["shards"])
+        index = Index(shards, {**content["about"]})
+        numbers = [shard.crops for shard in shards]
+        if not all(type(number) is int and number > 0 for number in numbers):
+            raise ValueError(f"shards of {numbers} crops")
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        fix = f"Run `rewho crops verify {folder} --repair`."
+        raise UserError(str(path), expected="a whole index", got=reason(error), fix=fix) from error
+    for shard in shards:
+        check_name(str(path), shard.name, deep=False)
+        for name in (shard.pictures, shard.rows):
+            inside(folder, name, str(path))
+    if isinstance(videos := index.about.get("videos"), dict):
+        inside(folder, videos.get("file"), str(path))
+    return index
 
 
 class CropSet(Sequence[NDArray[np.uint8]]):
@@ -172,6 +188,8 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         self._owner = os.getpid()
         self._readers: dict[int, pa.ipc.RecordBatchFileReader] = {}
         self._batches: dict[tuple[int, int], pa.Array] = {}
+        self._whole: set[str] = set()  # files of rows that were compared with their hashes
+        self._sums: dict[int, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "contents": self.contents}
@@ -191,9 +209,21 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         return decode(self.bytes(row), f"crop {row} of {self.folder}")
 
     def bytes(self, row: int) -> Encoded:
-        """Return the encoded picture of crop `row` as it was written."""
+        """Return the encoded picture of crop `row` as it was written.
+
+        Raises:
+            UserError: It is not what was written.
+        """
         column, place = self._find(row, 1)
-        return Encoded(column[place].as_buffer())
+        data = Encoded(column[place].as_buffer())
+        number, within = self._place(row)
+        shard = self.contents.shards[number]
+        if number not in self._sums:
+            column = self.rows_of(shard, ["sha256"]).column(0).to_pylist()
+            self._sums[number] = "".join(one[:SUM].ljust(SUM) for one in column)
+        if hashlib.sha256(data).hexdigest()[:SUM] != self._sums[number][SUM * within : SUM * (within + 1)]:
+            raise self._damaged(shard.pictures, f"other bytes as crop {row}", "the pictures that were written")
+        return data
 
     def name(self, row: int) -> str:
         """Return the unique name of crop `row`."""
@@ -218,8 +248,21 @@ class CropSet(Sequence[NDArray[np.uint8]]):
             self._forget()
         key = (number * 2 + column, batch)
         if key not in self._batches:
-            self._batches[key] = self._reader(number).get_batch(batch).column(column)
+            self._batches[key] = self._batch(number, batch).column(column)
         return self._batches[key], place
+
+    def _batch(self, number: int, batch: int) -> pa.RecordBatch:
+        """Return a record batch whose offsets lie within it: a damaged one would be read beyond its end."""
+        file = self.contents.shards[number].pictures
+        try:
+            found = self._reader(number).get_batch(batch)
+            found.validate(full=True)
+        except (OSError, arrow().ArrowException) as error:
+            raise self._damaged(file, reason(error)) from error
+        wanted = min(BATCH_ROWS, self.contents.shards[number].crops - batch * BATCH_ROWS)
+        if found.schema != picture_schema() or len(found) != wanted:
+            raise self._damaged(file, f"a record batch of {len(found)} crops")
+        return found
 
     def _reader(self, number: int) -> pa.ipc.RecordBatchFileReader:
         """Return the memory-mapped shard with this number, opened on first use."""
@@ -227,18 +270,19 @@ class CropSet(Sequence[NDArray[np.uint8]]):
             shard = self.contents.shards[number]
             pa = arrow()
             try:
-                reader = pa.ipc.open_file(pa.memory_map(str(self.folder / shard.pictures)))
+                file = inside(self.folder, shard.pictures, INDEX)
+                reader = pa.ipc.open_file(pa.memory_map(os.fspath(file)))
                 sound = reader.num_record_batches == -(-shard.crops // BATCH_ROWS)
             except (OSError, pa.ArrowException) as error:
-                raise self._damaged(shard.pictures, str(error)) from error
+                raise self._damaged(shard.pictures, reason(error)) from error
             if not sound:
                 raise self._damaged(shard.pictures, f"{reader.num_record_batches} record batches")
             self._readers[number] = reader
         return self._readers[number]
 
-    def _damaged(self, file: str, got: str) -> UserError:
+    def _damaged(self, file: str, got: str, expected: str = "a whole shard") -> UserError:
         fix = f"Run `rewho crops verify {self.folder} --repair`."
-        return UserError(str(self.folder / file), expected="a whole shard", got=got, fix=fix)
+        return UserError(str(self.folder / file), expected=expected, got=got, fix=fix)
 
     def manifest(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the manifest's rows, in the order of the crops.
@@ -260,26 +304,46 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         return pa.concat_tables(tables)
 
     def rows_of(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return the manifest's rows of one shard.
+        """Return the manifest's rows of one shard, compared with the index's hash when they are first used.
 
         Raises:
-            UserError: The file is missing or damaged.
+            UserError: The file is missing, damaged or not the one that was written, or a crop's name is none.
         """
         pa = arrow()
         try:
-            with pa.parquet.ParquetFile(self.folder / shard.rows, memory_map=True) as file:
-                return file.read(columns=None if columns is None else list(columns))
+            path = inside(self.folder, shard.rows, INDEX)
+            if shard.rows not in self._whole and hash_file(path) != shard.rows_sha256:
+                raise self._damaged(shard.rows, "others", "the rows that were written")
+            self._whole.add(shard.rows)
+            with pa.parquet.ParquetFile(path, memory_map=True) as file:
+                rows = file.read(columns=None if columns is None else list(columns), use_threads=False)  # may be a fork
         except (OSError, pa.ArrowException) as error:
-            raise self._damaged(shard.rows, str(error)) from error
+            raise self._damaged(shard.rows, reason(error)) from error
+        if len(rows) != shard.crops:
+            raise self._damaged(shard.rows, f"{len(rows):,} rows", f"rows of {shard.crops:,} crops")
+        if "name" in rows.column_names:
+            check_crop_names(str(path), rows.column("name"))
+        return rows
 
-    def batches_of(self, number: int) -> Iterator[pa.RecordBatch]:
+    def batches_of(self, number: int, *, check: bool = True) -> Iterator[pa.RecordBatch]:
         """Yield the names and encoded pictures of one shard, a record batch at a time, in order.
 
+        Args:
+            number: Which shard.
+            check: Compare every name and picture with its row.
+
         Raises:
-            UserError: The file is missing or damaged.
+            UserError: The file is missing or damaged, or a crop is not the one that its row describes.
         """
-        reader = self._reader(number)
-        yield from (reader.get_batch(batch) for batch in range(reader.num_record_batches))
+        shard = self.contents.shards[number]
+        rows = self.rows_of(shard, ["name", "sha256"]).to_pylist() if check else []
+        for batch in range(self._reader(number).num_record_batches):
+            found = self._batch(number, batch)
+            for row, name, picture in zip(rows[batch * BATCH_ROWS :], *found.columns, strict=False):
+                if row["name"] != name.as_py() or not describes(row, picture.as_py()):
+                    expected = "the picture that its row describes"
+                    raise self._damaged(shard.pictures, "other bytes", f"{expected}, of crop {row['name']}")
+            yield found
 
     def pictures(self) -> Iterator[tuple[str, Encoded]]:
         """Yield name and encoded picture of every crop, in order, in bounded memory."""

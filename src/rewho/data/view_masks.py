@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_choice, check_range, nearest
+from rewho.core.check import UserError, check_choice, check_name, check_range, inside, nearest
 from rewho.data.body_parts import COCO, PARTS, THICKNESS, draw_parts
 from rewho.data.pictures import read_file
 
@@ -128,7 +128,7 @@ def read_mask(what: str, content: object, folder: Path) -> MaskFiles | KeyPointM
     """
     if not isinstance(content, dict) or "key_points" not in content:
         fields = known_fields(what, content, ("files",), ("missing",))
-        files = MaskFiles(folder / str(fields["files"]), _missing(what, fields))
+        files = MaskFiles(folder / check_name(what, fields["files"]), _missing(what, fields))
         _mask_files(files.folder)
         return files
     fields = known_fields(what, content, ("key_points", "parts"), ("thickness", "confidence", "missing"))
@@ -140,7 +140,7 @@ def read_mask(what: str, content: object, folder: Path) -> MaskFiles | KeyPointM
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UserError(f"{what}, {name}", expected="a number", got=repr(value), fix="Give a share, 0 to 1.")
         numbers[name] = check_range(f"{what}, {name}", float(value), 0, 1)
-    points = KeyPointMask(folder / str(fields["key_points"]), parts, **numbers, missing=_missing(what, fields))
+    points = KeyPointMask(inside(folder, fields["key_points"], what), parts, **numbers, missing=_missing(what, fields))
     _read_key_points(points.file)
     return points
 

@@ -16,6 +16,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
+from rewho.core.artifact import check_sum
 from rewho.core.check import UserError, nearest
 from rewho.core.network import reachable
 
@@ -183,6 +184,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             got=f"nothing at {path}",
             fix="Check the path, of --model.pretrained or in the recipe.",
         )
+    check_sum(path, "model.json", "manifest.json")  # those of our own, wherever they were copied to
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from rewho.core.artifact import plain, rewho_version, write_file, write_json
+from rewho.core.artifact import MANIFEST, check_sum, hash_file, plain, rewho_version, write_file, write_json
 from rewho.core.check import UserError
+from rewho.core.progress import say
 from rewho.models.backbone import fill, read_weights
 from rewho.models.kinds import build_model
 from rewho.models.single_view import SingleViewModel, parameter_count
@@ -22,6 +24,8 @@ from rewho.settings import ModelSettings
 TENSORS = "model.safetensors"
 CARD = "model.json"
 CLASSIFIER = "classifier.safetensors"
+SUMS = "sha256"
+"""Field of `model.json` with the hash of each file of weights beside it, so that a copied folder can be checked."""
 FORMAT = 1
 
 
@@ -44,13 +48,14 @@ class ModelCard:
     classifier: str = ""
 
 
-def save_model(folder: Path, model: SingleViewModel, card: ModelCard) -> list[Path]:
-    """Write a model folder; returns the files written.
+def save_model(folder: Path, model: SingleViewModel, card: ModelCard, beside: Iterable[Path] = ()) -> list[Path]:
+    """Write a model folder; returns the files written, the description with the hashes of the others last.
 
     Args:
         folder: Where to write; made if missing.
         model: The network, without any training-only branch.
         card: What to write beside the architecture.
+        beside: Files with more weights that lie in the folder already.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = save(tensors)
@@ -65,8 +70,10 @@ def save_model(folder: Path, model: SingleViewModel, card: ModelCard) -> list[Pa
         "std": [round(value**0.5 / 255, 6) for value in model.variance.tolist()],
         "parameters": parameter_count(model),
         **plain(card),
+        SUMS: {TENSORS: hashlib.sha256(content).hexdigest(), **{file.name: hash_file(file) for file in beside}},
     }
     return [
+        *beside,
         write_file(folder / TENSORS, lambda file: file.write(content)),
         write_json(folder / CARD, description),
     ]
@@ -93,11 +100,13 @@ def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
 
 
 def tensors_of(folder: Path) -> dict[str, Tensor]:
-    """Return the tensors of a model folder by name.
+    """Return the tensors of a model folder by name, every byte of them verified.
 
     Raises:
         UserError: The file is damaged.
     """
+    if not check_sum(folder / TENSORS, CARD, MANIFEST):
+        say(f"warning: {folder / CARD} holds no hash of {TENSORS}, which cannot be checked for damage")
     try:
         return load_file(folder / TENSORS)
     except (SafetensorError, OSError, ValueError) as error:

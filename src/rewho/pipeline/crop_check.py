@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewho.core.artifact import MANIFEST, STARTED, digest, hash_file, write_file
-from rewho.core.check import UserError
+from rewho.core.artifact import MANIFEST, STARTED, digest, hash_file, json_bytes, write_file
+from rewho.core.check import UserError, inside, reason
 from rewho.core.progress import Progress
 from rewho.data.crop_rows import arrow, describes
 from rewho.data.shard_writer import ShardWriter
@@ -24,6 +24,7 @@ from rewho.pipeline.crop_statistics import VIDEOS, read_videos, statistics
 from rewho.pipeline.crop_video import PartMaker
 
 SEAL = "seal"
+REPAIR = ".repair"  # where shards are built again
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ def verify(folder: Path) -> list[Damage]:
         raise UserError(str(folder), expected=f"a crop set (a folder with {INDEX})", got="none", fix=fix)
     found = [*_manifest(folder)]
     try:
-        unsealed((folder / INDEX).read_text(encoding="utf-8"))
+        unsealed((folder / INDEX).read_bytes())
     except (OSError, ValueError) as error:
-        return [one for one in found if one.file != INDEX] + [Damage(INDEX, f"is damaged ({error})")]
+        return [one for one in found if one.file != INDEX] + [Damage(INDEX, f"is damaged ({reason(error)})")]
     crops = CropSet.open(folder)
     progress = Progress("verify", len(crops), unit="crops")
     for number, shard in enumerate(crops.contents.shards):
@@ -80,22 +81,24 @@ def _manifest(folder: Path) -> Iterator[Damage]:
             yield Damage(MANIFEST, "is missing")
         return
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
+        written = path.read_bytes()
+        content = json.loads(written)
         seal = content.pop(SEAL)
-        canonical = json.dumps({**content, SEAL: seal}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        if seal != digest(content) or canonical != text:
+        if seal != digest(content) or json_bytes({**content, SEAL: seal}) != written:
             raise ValueError("does not match its own seal")
         for name, entry in content["files"].items():
             yield from _file(folder, name, entry["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        yield Damage(MANIFEST, f"is damaged ({error})")
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        yield Damage(MANIFEST, f"is damaged ({reason(error)})")
 
 
 def _file(folder: Path, name: str, sha256: str) -> Iterator[Damage]:
-    if not (folder / name).is_file():
+    file = inside(folder, name, f"the lists of {folder}")
+    if not file.is_file():
         yield Damage(name, "is missing")
-    elif hash_file(folder / name) != sha256:
+    elif hash_file(file) != sha256:
         yield Damage(name, "does not match its sha256")
 
 
@@ -111,7 +114,7 @@ def _damaged_crops(crops: CropSet, number: int, shard: Shard) -> Iterator[str]:
     try:
         rows = crops.rows_of(shard, ["name", "sha256"]).to_pylist()
         at = 0
-        for batch in crops.batches_of(number):
+        for batch in crops.batches_of(number, check=False):
             for row, picture in zip(rows[at : at + len(batch)], batch.column(1), strict=True):
                 if not describes(row, picture.as_py()):
                     yield row["name"]
@@ -165,8 +168,8 @@ def rebuild(crops: CropSet, shard: Shard, damaged: set[str], maker: PartMaker) -
     """
     wanted = _names(crops, shard, damaged)
     needed = {name[:16] for name in wanted}
-    place = crops.folder / f".repair-{shard.name}"
-    shutil.rmtree(place, ignore_errors=True)
+    place = crops.folder / REPAIR
+    _remove(place)
     try:
         parts = []
         for number, video in enumerate(read_videos(crops.folder)):
@@ -177,8 +180,14 @@ def rebuild(crops: CropSet, shard: Shard, damaged: set[str], maker: PartMaker) -
                 parts.append(CropSet.open(place / str(number)))
         _replace(crops, shard, wanted, parts, place / "new")
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        _remove(place)
         crops.close()
+
+
+def _remove(place: Path) -> None:
+    if place.is_symlink():
+        place.unlink()  # where it leads is no business of ours
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _names(crops: CropSet, shard: Shard, damaged: set[str]) -> list[str]:
@@ -187,7 +196,7 @@ def _names(crops: CropSet, shard: Shard, damaged: set[str]) -> list[str]:
         return [str(name) for name in crops.rows_of(shard, ["name"]).column("name").to_pylist()]
     if shard.pictures not in damaged:
         number = crops.contents.shards.index(shard)
-        return [str(name) for batch in crops.batches_of(number) for name in batch.column(0).to_pylist()]
+        return [str(name) for batch in crops.batches_of(number, check=False) for name in batch.column(0).to_pylist()]
     raise UserError(
         f"{crops.folder}, shard {shard.name}",
         expected="pictures or rows that are whole",
@@ -211,7 +220,7 @@ def _replace(crops: CropSet, shard: Shard, wanted: list[str], parts: Sequence[Cr
         made = writer.commit().contents.shards[0]
         if (made.pictures_sha256, made.rows_sha256) == (shard.pictures_sha256, shard.rows_sha256):
             for new, old in ((made.pictures, shard.pictures), (made.rows, shard.rows)):
-                _copy(place / new, crops.folder / old)
+                _copy(place / new, inside(crops.folder, old, INDEX))
             return
     raise UserError(
         f"{crops.folder}, shard {shard.name}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,11 +12,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from rewho.core.artifact import hash_file, plain, write_file, write_folder
+from rewho.core.artifact import (
+    ASIDE,
+    explain_full_disk,
+    hash_file,
+    plain,
+    remove_unfinished,
+    write_file,
+    write_folder,
+)
 from rewho.core.check import UserError
 from rewho.core.progress import track
 from rewho.core.text import csv_table
-from rewho.data.crop_rows import describes
 from rewho.data.near_duplicates import Shared, shared_between, stacked
 from rewho.data.pictures import decode
 from rewho.data.shard_writer import ShardWriter, encode
@@ -48,6 +56,7 @@ def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -
     """
     if out.exists():
         raise UserError(f"--out {out}", expected="a new name", got="one that is there", fix="Choose another.")
+    remove_unfinished(out.absolute().parent)
     pictures = track(_pictures(crops, blur_faces=blur_faces), "export", len(crops), "crops")
     if layout == "webdataset":
         return write_file(out, lambda file: _write_tar(file, pictures))
@@ -57,16 +66,9 @@ def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -
 def _pictures(crops: CropSet, *, blur_faces: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Yield each crop's row and its picture, as it may be given away."""
     for number, shard in enumerate(crops.contents.shards):
-        rows = crops.rows_of(shard, [*LISTED, "index", "sha256", *SHOWN_BY]).to_pylist()
+        rows = crops.rows_of(shard, [*LISTED, "index", *SHOWN_BY]).to_pylist()
         data = (picture.as_py() for batch in crops.batches_of(number) for picture in batch.column(1))
         for row, picture in zip(rows, data, strict=True):
-            if not describes(row, picture):
-                raise UserError(
-                    f"crop {row['name']}",
-                    expected="the picture that its row describes",
-                    got="other bytes",
-                    fix=f"Run `rewho crops verify {crops.folder} --repair`.",
-                )
             yield row, _hidden(row, picture) if blur_faces else picture
         crops.close()
 
@@ -116,6 +118,15 @@ def merge(folders: Sequence[Path], out: Path) -> CropSet:
         raise UserError("merge", expected="two or more crop sets", got=str(len(folders)), fix="Name them.")
     if out.exists() and any(out.iterdir()):
         raise UserError(f"--out {out}", expected="a new folder", got="one with files in it", fix="Choose another.")
+    aside = out.with_name(f"{ASIDE}{os.getpid()}-{out.name}")
+    remove_unfinished(out.absolute().parent)
+    with explain_full_disk(out, aside):
+        _merge_into(folders, aside)
+        aside.replace(out)
+    return CropSet.open(out)
+
+
+def _merge_into(folders: Sequence[Path], out: Path) -> None:
     sets = [CropSet.open(folder) for folder in folders]
     writer, seen = ShardWriter(out), set[str]()
     for crops in sets:
@@ -134,7 +145,6 @@ def merge(folders: Sequence[Path], out: Path) -> CropSet:
     about["videos"] = {"file": listed.name, "sha256": hash_file(listed)}
     merged = writer.commit(about)
     describe(merged, list(videos.values()), statistics(merged, list(videos.values())))
-    return merged
 
 
 def _together(abouts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rewho.core.text import html_head, html_text
 from rewho.data.shard_writer import ShardWriter, encode
 from rewho.data.shards import INDEX, CropSet
 from rewho.pipeline.crop_sheet import contact_sheet
-from rewho.pipeline.crop_statistics import VIDEOS, statistics, write_videos
+from rewho.pipeline.crop_statistics import VIDEOS, statistics, utf_8, write_videos
 from rewho.settings import CropSettings
 
 STATISTICS, DATA_SHEET, SHEET, PAGE = "statistics.json", "datasheet.md", "contact-sheet.jpg", "index.html"
@@ -62,7 +62,7 @@ def describe(crops: CropSet, records: Sequence[dict[str, Any]], figures: Mapping
     picture = encode(contact_sheet(crops), quality=85)
     sheet = data_sheet(terms, figures, crops.contents.about)
     html = page(terms, figures, records, picture)
-    texts = {DATA_SHEET: sheet.encode(), SHEET: picture, PAGE: html.encode()}
+    texts = {DATA_SHEET: utf_8(sheet).encode(), SHEET: picture, PAGE: utf_8(html).encode()}
     written = [write_json(out / STATISTICS, figures)]
     return written + [_write(out / name, data) for name, data in texts.items()]
 

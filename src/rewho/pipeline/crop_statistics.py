@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import write_file
+from rewho.core.artifact import hash_file, write_file
+from rewho.core.check import UserError, inside
 from rewho.data.crop_rows import arrow
-from rewho.data.shards import CropSet
+from rewho.data.shards import INDEX, CropSet, read_index
 
 VIDEOS = "videos.parquet"
 NEEDED = ("height", "width", "bytes", "confidence", "quality", "channel_sum", "channel_square_sum")
@@ -24,6 +26,7 @@ def write_videos(folder: Path, records: Sequence[dict[str, Any]]) -> Path:
     """Write the list of videos, one row each; what the rules dropped stands as JSON in the column `dropped`."""
     pa = arrow()
     plain = [{**record, "dropped": json.dumps(record["dropped"], sort_keys=True)} for record in records]
+    plain = [{name: utf_8(value) if isinstance(value, str) else value for name, value in one.items()} for one in plain]
     table = pa.Table.from_pylist(plain, schema=_video_schema())
     return write_file(folder / VIDEOS, lambda file: pa.parquet.write_table(table, file, compression="zstd"))
 
@@ -37,11 +40,36 @@ def _video_schema() -> Any:  # noqa: ANN401 - pyarrow's
 
 
 def read_videos(folder: Path) -> list[dict[str, Any]]:
-    """Return the list of videos of a crop set; empty where it has none."""
-    if not (folder / VIDEOS).is_file():
+    """Return the list of videos of a crop set, compared with its hash in the index; empty where it has none.
+
+    Raises:
+        UserError: There is no crop set, or the list is not the one that was written.
+    """
+    listed = read_index(folder).about.get("videos")
+    if not listed:
         return []
-    rows: list[dict[str, Any]] = arrow().parquet.read_table(folder / VIDEOS).to_pylist()
-    return [{**row, "dropped": json.loads(row["dropped"])} for row in rows]
+    path = inside(folder, listed.get("file"), INDEX)
+    if not path.is_file() or hash_file(path) != listed.get("sha256"):
+        fix = "Run the command that built the set with another --out."
+        got = "another" if path.is_file() else "none"
+        raise UserError(str(path), expected="the list of videos that was written", got=got, fix=fix)
+    rows: list[dict[str, Any]] = arrow().parquet.read_table(path).to_pylist()
+    return [{**row, "path": _as_named(row["path"]), "dropped": json.loads(row["dropped"])} for row in rows]
+
+
+def utf_8(text: str) -> str:
+    r"""Return text with the bytes of a file's name that are not UTF-8 written as escapes.
+
+    Example:
+        >>> print(utf_8("caf\udce9.mp4"))
+        caf\udce9.mp4
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _as_named(path: str) -> str:
+    """Return a path with such bytes back in it, so that the file is found again."""
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), path)
 
 
 class Channels:

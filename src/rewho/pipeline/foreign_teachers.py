@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from rewho.core.artifact import digest as digest_of
 from rewho.core.artifact import hash_file
-from rewho.core.check import UserError, check_choice
+from rewho.core.check import UserError, check_choice, inside
 from rewho.core.network import hub_if_reachable
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
@@ -170,7 +170,7 @@ def _view(what: str, fields: dict[str, Any], folder: Path, view: View | None) ->
     if not named and view is None:
         raise UserError(what, expected="a view", got="none", fix="Write `view: up1` into the description.")
     if named:
-        own = read_view(folder / named if named.endswith((".yaml", ".yml")) else named)
+        own = read_view(inside(folder, named, what) if named.endswith((".yaml", ".yml")) else named)
         if view is not None and view.name != own.name:
             raise UserError(what, expected=f"a teacher for {view.name}", got=f"one for {own.name}", fix="Choose one.")
         view = own
@@ -264,7 +264,8 @@ def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engi
             fix="Check the connection, or give a `weights` file.",
         ) from error
     if weights not in (None, "none"):
-        fill(network, read_weights(folder / str(weights)), f"{folder / str(weights)}")
+        file = inside(folder, weights, f"teacher {name}")
+        fill(network, read_weights(file), f"{file}")
     what = f"teacher {name}"
     config: Any = network.pretrained_cfg
     mean = _channels(what, fields, "mean", config.get("mean"))
@@ -286,7 +287,8 @@ def _timm_size(view: View, model_name: str) -> dict[str, Any]:
 def _open_onnx(name: str, fields: dict[str, Any], folder: Path, view: View, engine: DeviceSettings) -> Teacher:
     from rewho.pipeline.onnx_network import OnnxNetwork, hash_onnx
 
-    path, what = folder / str(fields["network"]), f"teacher {name}"
+    what = f"teacher {name}"
+    path = inside(folder, fields["network"], what)
     layout = check_choice(f"{what}, layout", str(fields.get("layout", "NCHW")), ("NCHW", "NHWC"))
     bgr = check_choice(f"{what}, colours", str(fields.get("colours", "RGB")), ("RGB", "BGR")) == "BGR"
     device = pick_device(engine.device)

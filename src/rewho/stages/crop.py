@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from rewho.core.artifact import MANIFEST, STARTED, Stage, flatten, plain
+from rewho.core.artifact import MANIFEST, STARTED, Stage, flatten, plain, remove_unfinished
 from rewho.core.check import UserError
 from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
@@ -68,13 +68,14 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
     plan = plan_videos(settings.videos)
     source = source or VideoPeople(one_thread_each(settings))
     inputs = {"videos": plan.digest(), **dict(zip(("detector", "pose"), source.models(), strict=True))}
-    stage = Stage(settings.out, "crop", plain(settings), inputs, FREE_SETTINGS, work=PARTS)
+    stage = Stage(settings.out, "crop", plain(settings), inputs, FREE_SETTINGS, work=PARTS, lock="")
     place = settings.out.absolute()
     part, parts = shard_of(settings.shard)
     with Lock(place.with_name(f".{place.name}.{part}-of-{parts}.lock"), str(settings.out)):
         if (settings.out / MANIFEST).is_file() and settings.retry:
             _reopen(settings.out, plan)
         if stage.begin() == "finished":
+            check_shards(settings.out)
             say(f"{settings.out} is finished; nothing to do")
             failed = [video["path"] for video in read_videos(settings.out) if video["status"] == "failed"]
             if failed and settings.retry:
@@ -85,6 +86,7 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
                 say(f"part {settings.shard} is done; the set is joined when all parts are")
                 return settings.out
             with Lock(place.with_name(f".{place.name}.join.lock"), str(settings.out)):
+                remove_unfinished(settings.out)
                 join(settings, plan, stage, began)
         lost = [video["path"] for video in read_videos(settings.out) if video["status"] == "given up"]
         if not lost:
@@ -236,6 +238,19 @@ def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None
         {name: figures[name] for name in ("crops", "scenes", "persons")},
         time.monotonic() - began,
     )
+
+
+def check_shards(folder: Path) -> None:
+    """Refuse a finished crop set that a file of its crops is missing from; its manifest knows the small files alone.
+
+    Raises:
+        UserError: Names the file.
+    """
+    for shard in CropSet.open(folder).contents.shards:
+        for name in (shard.pictures, shard.rows):
+            if not (folder / name).is_file():
+                fix = f"Run `rewho crops verify {folder} --repair`, or choose another --out."
+                raise UserError(f"--out {folder}", expected="a whole crop set", got=f"no {name}", fix=fix)
 
 
 def _reopen(out: Path, plan: Plan) -> None:

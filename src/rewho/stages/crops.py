@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rewho.core.artifact import STARTED, flatten
 from rewho.core.check import UserError
-from rewho.core.lock import Lock
+from rewho.core.lock import LOCK, Lock
 from rewho.core.progress import say
 from rewho.data.shards import CropSet
 from rewho.pipeline.crop_check import Damage, repair, verify
@@ -53,8 +53,7 @@ def _verify(settings: CropsSettings, source: PeopleSource | None) -> str:
     folder = settings.folders[0]
     damage = verify(folder)
     if damage and settings.repair:
-        place = folder.absolute()
-        with Lock(place.with_name(f".{place.name}.repair.lock"), str(folder)):
+        with Lock(folder / LOCK, str(folder)):
             replaced = repair(folder, damage, maker_of(folder, damage, source))
         say(f"built again: {', '.join(replaced)}")
         damage = verify(folder)
@@ -90,11 +89,20 @@ def _stats(settings: CropsSettings, _source: PeopleSource | None) -> str:
 
 
 def _merge(settings: CropsSettings, _source: PeopleSource | None) -> Path:
-    return merge(settings.folders, settings.out).folder
+    with _writer(settings.out):
+        return merge(settings.folders, settings.out).folder
 
 
 def _export(settings: CropsSettings, _source: PeopleSource | None) -> Path:
-    return export(CropSet.open(settings.folders[0]), settings.out, settings.layout, blur_faces=settings.blur_faces)
+    crops = CropSet.open(settings.folders[0])
+    with _writer(settings.out):
+        return export(crops, settings.out, settings.layout, blur_faces=settings.blur_faces)
+
+
+def _writer(out: Path) -> Lock:
+    """Return the lock of a folder or file that is about to be made; it lies beside it."""
+    place = out.absolute()
+    return Lock(place.with_name(f".{place.name}{LOCK}"), f"--out {out}")
 
 
 def _overlap(settings: CropsSettings, _source: PeopleSource | None) -> str:

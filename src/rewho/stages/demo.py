@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from rewho.core.lock import LOCK, frees_locks, hold
 from rewho.core.progress import Progress, say
 from rewho.data.synthetic import write_people, write_street
 from rewho.settings import (
@@ -59,6 +60,7 @@ TERMS = TermsSettings(
 )
 
 
+@frees_locks
 def run(settings: DemoSettings) -> Path:
     """Play a chapter.
 
@@ -74,6 +76,7 @@ def run(settings: DemoSettings) -> Path:
     chapters = {"distillation": _distillation, "few-labels": _few_labels}
     check(settings)
     play = chapters[settings.chapter]
+    hold(settings.out / LOCK, f"--out {settings.out}")
     page = play(settings)
     say("open this page in a browser:")
     return page

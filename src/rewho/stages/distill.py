@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rewho.core.artifact import Stage, hash_file, plain
+from rewho.core.artifact import Stage, hash_file, plain, write_folder
 from rewho.core.check import UserError, check_choice
+from rewho.core.lock import frees_locks
 from rewho.core.progress import say
 from rewho.core.runtime import generator
 from rewho.data.benchmarks import read_settings
@@ -60,6 +61,7 @@ from rewho.training.loop import State
 from rewho.training.optim import build_optimizer
 
 
+@frees_locks
 def run(settings: DistillSettings) -> Path:
     """Train the final student and leave a model folder.
 
@@ -103,7 +105,9 @@ def run(settings: DistillSettings) -> Path:
         plans,
         settings,
         engine,
-        keep_best=lambda figures: _save(settings.out / "best", task, table, figures, settings, inputs),
+        keep_best=lambda figures: write_folder(
+            settings.out / "best", lambda best: _save(best, task, table, figures, settings, inputs)
+        ),
         pretrained=[model.backbone],
     )
     state = train_marking_best(training, engine, table.name)
@@ -228,11 +232,10 @@ def _save(
     # The classifier belongs to the student's own representation.
     kind = "linear" if settings.embedding_space == "student" else ""
     card = ModelCard(trained_on, metrics={table.name: dict(figures)}, provenance=provenance, classifier=kind)
-    files = [
-        *save_model(folder, task.final_student(), card),
-        *save_branches(folder, task.factorization, settings.branches),
-    ]
-    return [*files, save_classifier(folder, task.classifier)] if kind else files
+    beside = save_branches(folder, task.factorization, settings.branches)
+    if kind:
+        beside.append(save_classifier(folder, task.classifier))
+    return save_model(folder, task.final_student(), card, beside)
 
 
 def _leave(

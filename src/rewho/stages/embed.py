@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rewho.core.artifact import Stage, content_digest, digest, hash_file, plain, write_file
+from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.core.text import csv_table
 from rewho.data.file_lists import list_pictures
@@ -19,6 +20,7 @@ from rewho.settings.fields import check
 FREE_SETTINGS = ("out", "folder", "model", "engine", "batch")
 
 
+@frees_locks
 def run(settings: EmbedSettings) -> Path:
     """Embed every picture of a folder.
 

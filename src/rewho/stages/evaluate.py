@@ -10,8 +10,9 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from rewho.core.artifact import MANIFEST, Stage, hash_file, plain, rewho_version
+from rewho.core.artifact import Stage, hash_file, plain, rewho_version
 from rewho.core.check import UserError
+from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.data.benchmarks import read_settings
 from rewho.data.splits import HELD_OUT
@@ -37,6 +38,7 @@ ONE_PERSON = "one person, so no interval"
 FREE_SETTINGS = ("out", "model", "data", "engine", "batch", "reading.root", "reading.workers", "reading.memory_gb")
 
 
+@frees_locks
 def run(settings: EvaluateSettings) -> Path:
     """Evaluate every model on every data set.
 
@@ -108,8 +110,7 @@ def run(settings: EvaluateSettings) -> Path:
             if "gain" in figures:
                 say("\n".join(_gain_text(figures["gain"])))
     write_report(settings.out, _report(settings, sections, metrics))
-    outputs = [file for file in settings.out.rglob("*") if file.is_file() and file.name not in (MANIFEST, "run.json")]
-    stage.finish(sorted(outputs), {"sections": len(sections)}, time.monotonic() - began)
+    stage.finish(stage.files(), {"sections": len(sections)}, time.monotonic() - began)
     return page
 
 

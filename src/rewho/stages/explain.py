@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rewho.core.artifact import Stage, content_digest, digest, hash_file, plain, write_file
 from rewho.core.check import UserError
+from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.data.file_lists import list_pictures
 from rewho.pipeline.attention import open_onlooker
@@ -21,6 +22,7 @@ FREE_SETTINGS = ("out", "images", "model", "engine")
 ROWS_PER_SHEET = 20
 
 
+@frees_locks
 def run(settings: ExplainSettings) -> Path:
     """Draw attention pictures.
 

@@ -6,6 +6,7 @@ Unusual: the file has no name of its own until its embeddings were compared with
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import time
@@ -29,6 +30,7 @@ from rewho.core.artifact import (
     write_json,
 )
 from rewho.core.check import UserError, check_embeddings
+from rewho.core.lock import frees_locks
 from rewho.core.progress import say
 from rewho.core.runtime import generator
 from rewho.data.augment import resize
@@ -41,7 +43,7 @@ from rewho.export.graph import EmbeddingGraph, program_bytes
 from rewho.export.onnx import OPSET, onnx_bytes, require_packages
 from rewho.export.parity import Parity, check_parity, measure
 from rewho.models.single_view import parameter_count
-from rewho.models.weights import CARD, TENSORS, load_model
+from rewho.models.weights import CARD, SUMS, TENSORS, load_model
 from rewho.pipeline.embedding import embed_batches, in_batches, view_of
 from rewho.pipeline.onnx_network import OnnxNetwork
 from rewho.settings import ExportSettings
@@ -55,6 +57,7 @@ RENDERED, PER_PERSON, SEED = 48, 4, 1
 FEWEST = 12  # pictures: with fewer, everybody is among everybody's ten nearest
 
 
+@frees_locks
 def run(settings: ExportSettings) -> Path:
     """Export a model.
 
@@ -90,7 +93,8 @@ def run(settings: ExportSettings) -> Path:
     content, written = _traced(settings.format, graph, card, source)
     parity = _keep_if_same(settings.out / name, content, graph, batches)
     box = (view.top, view.bottom, view.left, view.right)
-    exported = {**card, "export": export_facts(graph, written, box, view.mask is not None, source, parity)}
+    sums = {SUMS: {name: hashlib.sha256(content).hexdigest()}}
+    exported = {**card, **sums, "export": export_facts(graph, written, box, view.mask is not None, source, parity)}
     page = readme(exported, box, parameter_count(model))
     outputs = [
         settings.out / name,

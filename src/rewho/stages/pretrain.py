@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rewho.core.artifact import Stage, plain, write_json
+from rewho.core.artifact import Stage, plain, write_folder, write_json
 from rewho.core.check import UserError
+from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator
 from rewho.data.batches import PlanStream, load_batches
@@ -46,6 +47,7 @@ from rewho.training.optim import build_optimizer
 QUEUE_FILLS = 2  # queues' worth of steps in which the loss rises by nature, as random keys give way to real ones
 
 
+@frees_locks
 def run(settings: PretrainSettings) -> Path:
     """Pre-train an encoder and leave a model folder.
 
@@ -228,7 +230,7 @@ def _training(
         settings=_resolved(settings),
         folder=settings.out,
         evaluate=score_probe,
-        keep_best=lambda: save(settings.out / "best", figures),
+        keep_best=lambda: write_folder(settings.out / "best", lambda best: save(best, figures)),
         names=lambda batch: [pictures.name(int(row)) for row in batch.rows],
         watch=lambda step, means: watch(means, filled=step - plans.epoch_length() >= full),
         prepare=task.set_progress,

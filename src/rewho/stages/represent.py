@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import Stage, plain
+from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest
 from rewho.data.benchmarks import read_settings
@@ -29,6 +30,7 @@ from rewho.settings.fields import check
 FREE_SETTINGS = ("out", "teachers", "data.root", "data.share_list", "data.workers", "data.memory_gb", "batch", "engine")
 
 
+@frees_locks
 def run(settings: RepresentSettings) -> Path:
     """Write the representations of every view that there is a teacher for.
 
@@ -57,7 +59,7 @@ def run(settings: RepresentSettings) -> Path:
         return settings.out
     with StopRequest() as stop:
         files = [
-            _represent(settings, part, teacher, record, f"{number} of {len(records)}", stop)
+            _represent(stage, settings, part, teacher, record, f"{number} of {len(records)}", stop)
             for number, (teacher, record) in enumerate(zip(teachers, records, strict=True), 1)
         ]
     index = write_index(settings.out, part.digest(), len(part), settings.dtype, records)
@@ -71,6 +73,7 @@ def _record(teacher: Teacher) -> TeacherRecord:
 
 
 def _represent(
+    stage: Stage,
     settings: RepresentSettings,
     part: ImageTable,
     teacher: Teacher,
@@ -79,8 +82,8 @@ def _represent(
     stop: StopRequest,
 ) -> Path:
     """Write one view's array, unless an earlier run did."""
-    file = array_file(settings.out, record.view)
-    if file.is_file():
+    file = array_file(stage.folder, record.view)
+    if stage.kept(file):
         say(f"{record.view}: is there already")
         return file
     pictures = [part.file(row) for row in range(len(part))]
@@ -93,6 +96,6 @@ def _represent(
             progress.advance(len(batch))
 
     try:
-        return write_representations(file, rows(), len(pictures), record.width, settings.dtype)
+        return stage.keep(write_representations(file, rows(), len(pictures), record.width, settings.dtype))
     finally:
         progress.close()

@@ -20,6 +20,7 @@ from typing import Any
 from rewho import settings as all_settings
 from rewho.core.artifact import MANIFEST, flatten, plain, rewho_version, write_file, write_json
 from rewho.core.check import UserError, check_choice
+from rewho.core.lock import LOCK, frees_locks, hold
 from rewho.core.progress import say, show
 from rewho.core.runtime import StopRequest
 from rewho.core.table_plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
@@ -42,6 +43,7 @@ SHARED = "pretrained"  # folder of the runs that belong to no data set
 SMOKE_NOTE = "Small variant on rendered people: it shows that everything works, and its figures mean nothing."
 
 
+@frees_locks
 def run(settings: TableSettings) -> Path:
     """Run what is missing and write the table.
 
@@ -69,6 +71,7 @@ def run(settings: TableSettings) -> Path:
     shown = [row for row in plan.rows if row in rows or row.label in before]
     done = {row.label: runner.row(row, before.get(row.label, {})) for row in shown}
     runner.check(rows)
+    hold(folder / LOCK, f"--out {settings.out}, table {plan.name}")
     with StopRequest() as stop:
         for row, key in product(rows, runner.data):
             stop.end_if_wanted(f"the table so far is in {folder}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rewho.core.check import UserError
+from rewho.core.lock import LOCK, frees_locks, hold
 from rewho.core.progress import say
 from rewho.core.runtime import StopRequest
 from rewho.data.view_file import read_view
@@ -17,6 +18,7 @@ from rewho.settings.fields import check
 from rewho.stages import train
 
 
+@frees_locks
 def run(settings: TeachersSettings) -> Path:
     """Train the teachers of all views that were asked for.
 
@@ -40,6 +42,7 @@ def run(settings: TeachersSettings) -> Path:
             got=", ".join(names) or "none",
             fix="Leave --views out for the paper's seven.",
         )
+    hold(settings.out / LOCK, f"--out {settings.out}")
     with StopRequest() as stop:
         for number, (name, view) in enumerate(zip(settings.views, views, strict=True), 1):
             stop.end_if_wanted(f"{number - 1} of {len(views)} teachers are in {settings.out}")

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rewho.core.artifact import Stage, plain, write_json
+from rewho.core.artifact import Stage, plain, write_folder, write_json
 from rewho.core.check import UserError
+from rewho.core.lock import frees_locks
 from rewho.core.progress import say
 from rewho.core.runtime import generator, is_main_process
 from rewho.data.batches import Batch
@@ -104,6 +105,7 @@ class IdentityTask(nn.Module):
         return [*self.model.new_parts(), self.classifiers]
 
 
+@frees_locks
 def run(settings: TrainSettings) -> Path:
     """Train a model and leave a model folder.
 
@@ -150,7 +152,9 @@ def run(settings: TrainSettings) -> Path:
         plans,
         settings,
         engine,
-        keep_best=lambda figures: _save(settings.out / "best", task, table, figures, settings, origin),
+        keep_best=lambda figures: write_folder(
+            settings.out / "best", lambda best: _save(best, task, table, figures, settings, origin)
+        ),
         pretrained=() if settings.model.pretrained == "none" else model.pretrained_parts().values(),
     )
     state = train_marking_best(training, engine, table.name)
@@ -213,10 +217,7 @@ def _save(
     provenance = {**origin.provenance, "epochs": settings.epochs, "seed": settings.seed, "labels": True}
     kind = settings.loss.classifier if len(task.classifiers) == 1 else ""  # what a distillation can begin from
     card = ModelCard(trained_on, metrics={table.name: dict(figures)}, provenance=provenance, classifier=kind)
-    files = save_model(folder, task.model, card)
-    if kind:
-        files.append(save_classifier(folder, task.classifiers[0]))
-    return files
+    return save_model(folder, task.model, card, [save_classifier(folder, task.classifiers[0])] if kind else ())
 
 
 def _leave(

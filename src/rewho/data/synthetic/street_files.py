@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rewho.core.artifact import ASIDE
+from rewho.core.artifact import ASIDE, remove_unfinished
 from rewho.core.check import UserError
 from rewho.data.synthetic.street import Frame, GroundTruth, street_frames
 
@@ -64,6 +64,7 @@ def write_street(
     aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(path.parent)
         if path.suffix.lower() in VIDEO_SUFFIXES:
             truths = _encode(aside, frames, fps, size)
             detections, mot = path.with_suffix(".detections.json"), path.with_suffix(".gt.txt")
