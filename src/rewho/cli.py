@@ -25,7 +25,7 @@ class Command:
     """A sub-command.
 
     Args:
-        settings: Name of its settings class in `core.settings`.
+        settings: Name of its settings class in `settings`.
         help: One line for the list of commands.
         positional: The options that values without a name are for, in order; the last takes all that are left.
     """

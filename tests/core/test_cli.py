@@ -12,7 +12,7 @@ import sys
 from rewho.cli import COMMANDS, main
 
 codes = [main(words) for words in (["--help"], *([name, "--help"] for name in COMMANDS))]
-print(codes, sorted({"torch", "cv2", "numpy", "timm", "jsonargparse"} & set(sys.modules)))
+print(codes, sorted({"torch", "cv2", "numpy", "timm"} & set(sys.modules)))
 """
 
 
