@@ -30,7 +30,8 @@ def test_a_folder_per_person(tmp_path):
 def test_numbers_stay_numbers(tmp_path):
     table = read(plant(tmp_path, "0012/1.jpg", "0007/1.jpg"))
     assert table.person_ids.tolist() == [7, 12]
-    assert table.person_names == ()
+    assert [table.person_name(person) for person in (7, 12)] == ["0007", "0012"]
+    assert read(plant(tmp_path / "plain", "7/1.jpg", "12/1.jpg")).person_names == ()
 
 
 def test_split_folders(tmp_path):

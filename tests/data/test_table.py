@@ -128,6 +128,9 @@ def test_names_of_people():
     table = make(person_ids=[0, 1, 1, 0, DISTRACTOR, JUNK], person_names=("adam", "eve"))
     assert [table.person_name(person) for person in (0, 1, -1, -2)] == ["adam", "eve", "junk", "distractor"]
     assert make().person_name(40) == "40"
+    padded = make(person_names={7: "0007"}, camera_names=("north", "south"))
+    assert [padded.person_name(person) for person in (7, 8)] == ["0007", "8"]
+    assert [padded.camera_name(camera) for camera in (-1, 0, 1)] == ["", "north", "south"]
 
 
 def test_knows_cameras():

@@ -29,7 +29,7 @@ from rewho.data.file_lists import (
     sub_folders,
     wrong_names,
 )
-from rewho.data.table import DISTRACTOR, JUNK, SPLITS, UNKNOWN_CAMERA, ImageTable, first_three, leaves_root
+from rewho.data.table import DISTRACTOR, JUNK, SPLITS, UNKNOWN_CAMERA, ImageTable, Names, first_three, leaves_root
 from rewho.settings import DataSettings
 
 SPLIT_FOLDERS = ("train", "query", "gallery")
@@ -157,10 +157,16 @@ def _named_table(name: str, root: Path, rows: Sequence[_Named], notes: Sequence[
         person_ids=people,
         camera_ids=cameras,
         splits=tuple(row.split for row in rows),
-        person_names=person_names,
-        camera_names=camera_names,
+        person_names=person_names or _zeros_kept(people, [row.person for row in rows]),
+        camera_names=camera_names or _zeros_kept(cameras, [row.camera for row in rows]),
         notes=tuple(notes),
     )
+
+
+def _zeros_kept(ids: NDArray[np.int64], names: Sequence[str]) -> Names:
+    """Return how numbers with leading zeros were written, by id; an empty tuple where there are none."""
+    pairs = zip(ids.tolist(), names, strict=True)
+    return {number: name for number, name in pairs if name.isdecimal() and name != str(number)} or ()
 
 
 def _rows_by_folder(root: Path, place: str, split: str) -> tuple[list[_Named], list[str]]:

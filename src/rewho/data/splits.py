@@ -239,7 +239,7 @@ def keep_listed(table: ImageTable, file: Path | str) -> ImageTable:
     """
     if ";" in _lines(Path(file))[0][1]:
         kept = keep_images(table, read_image_list(file))
-    elif table.person_names:
+    elif isinstance(table.person_names, tuple) and table.person_names:
         raise UserError(
             str(file),
             expected=f"a list of pictures, as the people of {table.name} go by names of their own",

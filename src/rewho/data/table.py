@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,9 @@ SPLITS = ("train", "query", "gallery", "pool")
 """Names of the splits; "pool" is a data set of the user's own that was not split."""
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+
+
+Names = tuple[str, ...] | Mapping[int, str]
 
 
 class SplitCounts(NamedTuple):
@@ -53,7 +57,8 @@ class ImageTable:
         person_ids: int64 [N], >= 0, or JUNK or DISTRACTOR. Stored read-only.
         camera_ids: int64 [N], >= 0, or UNKNOWN_CAMERA. Stored read-only.
         splits: N names, each "train", "query", "gallery" or "pool".
-        person_names: Where people had names rather than numbers: `person_names[person_id]`; otherwise empty.
+        person_names: Where people had names rather than numbers: `person_names[person_id]`; where numbers had leading
+            zeros, how those were written, by id; otherwise empty.
         camera_names: Likewise for cameras.
         notes: What the reader of the data set has to say to the user, one sentence each.
 
@@ -73,8 +78,8 @@ class ImageTable:
     person_ids: NDArray[np.int64]
     camera_ids: NDArray[np.int64]
     splits: tuple[str, ...]
-    person_names: tuple[str, ...] = ()
-    camera_names: tuple[str, ...] = ()
+    person_names: Names = ()
+    camera_names: Names = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -167,13 +172,13 @@ class ImageTable:
         """Return what to call a person: the user's own name for them, or the number."""
         if person_id < 0:
             return {JUNK: "junk", DISTRACTOR: "distractor"}[person_id]
-        return self.person_names[person_id] if self.person_names else str(person_id)
+        return _name_of(self.person_names, person_id)
 
     def camera_name(self, camera_id: int) -> str:
         """Return what the data set calls a camera: its name there, or its number; nothing where it is unknown."""
         if camera_id == UNKNOWN_CAMERA:
             return ""
-        return self.camera_names[camera_id] if self.camera_names else str(camera_id)
+        return _name_of(self.camera_names, camera_id)
 
     def digest(self) -> str:
         """Return the sha256 (hex) over all rows; another order is another digest, another root or name is not.
@@ -236,6 +241,12 @@ class ImageTable:
     def with_notes(self, *notes: str) -> ImageTable:
         """Return the table with notes added to its own."""
         return replace(self, notes=(*self.notes, *notes))
+
+
+def _name_of(names: Names, number: int) -> str:
+    if isinstance(names, Mapping):
+        return names.get(number, str(number))
+    return names[number] if names else str(number)
 
 
 def leaves_root(path: str) -> bool:
