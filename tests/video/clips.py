@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def read_number(picture: np.ndarray) -> int:
 
 
 def write_clip(
-    path: Path,
+    path: Any,
     pictures: Iterable[np.ndarray],
     *,
     fps: int = 25,
@@ -38,13 +39,21 @@ def write_clip(
     rotation: int = 0,
     audio: bool = False,
     title: str = "",
+    late: int = 0,
+    kind: str | None = None,
+    aspect: Fraction | None = None,
+    transfer: int = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write a video; `stamps` gives each frame's place in units of 1/1000 s, for a rate that varies."""
+    """Write a video to a path or a file.
+
+    `stamps` gives each frame's place in units of 1/1000 s, for a rate that varies; `late` is the second it starts at.
+    """
     import av
 
     pictures = list(pictures)
-    with av.open(str(path), "w") as container:
+    file = str(path) if isinstance(path, Path) else path
+    with av.open(file, "w", format=kind) as container:
         if title:
             container.metadata["title"] = title
         stream = container.add_stream(codec, rate=fps)
@@ -53,6 +62,11 @@ def write_clip(
         stream.codec_context.gop_size = gop
         if stamps is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+        if transfer:  # HDR: BT.2020 with this transfer function
+            context = stream.codec_context
+            context.color_trc, context.color_primaries, context.colorspace = transfer, 9, 9
         if rotation:
             stream.set_display_rotation(rotation)
         # A keyframe at every change of picture would fall where no test expects it.
@@ -62,6 +76,8 @@ def write_clip(
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             if stamps is not None:
                 frame.pts, frame.time_base = list(stamps)[order], Fraction(1, 1000)
+            elif late:
+                frame.pts, frame.time_base = late * fps + order, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if sound:

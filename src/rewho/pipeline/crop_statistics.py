@@ -33,7 +33,7 @@ def write_videos(folder: Path, records: Sequence[dict[str, Any]]) -> Path:
 
 def _video_schema() -> Any:  # noqa: ANN401 - pyarrow's
     pa = arrow()
-    texts = ("path", "key", "city", "source", "licence", "sha256", "status", "reason", "detail", "dropped")
+    texts = ("path", "key", "city", "source", "licence", "sha256", "status", "reason", "detail", "changes", "dropped")
     whole = ("size", "frames", "width", "height", "looked", "detections", "kept", "persons", "crops")
     kinds = {**dict.fromkeys(texts, pa.string()), **dict.fromkeys(whole, pa.int64())}
     return pa.schema([*kinds.items(), ("duration", pa.float64()), ("fps", pa.float64())])

@@ -191,7 +191,7 @@ def blank_record(task: VideoTask, probe: Probe | None = None) -> dict[str, Any]:
     """Return what is known of a video before a frame is looked at; every record has these names."""
     known = asdict(probe) if probe is not None else {}
     own = {name: known.get(name, 0) for name in ("frames", "duration", "width", "height", "fps")}
-    own |= {"sha256": known.get("sha256", ""), "status": "ok", "reason": "", "detail": known.get("detail", "")}
+    own |= {name: known.get(name, "") for name in ("sha256", "detail", "changes")} | {"status": "ok", "reason": ""}
     return {**asdict(task), **own, "looked": 0, "detections": 0, "kept": 0, "persons": 0, "dropped": {}}
 
 

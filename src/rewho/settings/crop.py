@@ -79,6 +79,8 @@ class ScreenSettings:
         vr_seam: Largest ratio of the difference across the seam (first against last column) to the difference of
             neighbouring columns for which a 2:1 picture counts as equirectangular. A wrapped panorama has about 1,
             a street picture 5 and more.
+        refuse_hdr: Refuse HDR videos (PQ or HLG). Otherwise their frames are tone-mapped to standard dynamic range, and
+            the list of videos says so.
         allow_cut: Keep what can be read of videos that end before their container says; they are reported either way.
     """
 
@@ -90,6 +92,7 @@ class ScreenSettings:
     refuse_vr: bool = True
     vr_words: tuple[str, ...] = ("vr", "vr180", "vr360", "360vr", "360 degree", "360 degrees", "equirectangular")
     vr_seam: Annotated[float, Range(0)] = 2.0
+    refuse_hdr: bool = False
     allow_cut: bool = False
 
 

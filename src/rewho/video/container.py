@@ -35,6 +35,7 @@ _FOREIGN = (
 )
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
+_MP4_BOXES = (*_MP4_BEGINNINGS, *(b"moof mfra sidx ssix uuid meta udta prft emsg pdin PICT imda".split()))
 
 
 def first_look(path: Path) -> None:
@@ -80,14 +81,34 @@ def missing_bytes(path: Path) -> int:
         if head[:4] == _EBML:
             return max(0, _matroska_end(file, size) - size)
         if head[:4] == b"RIFF":
-            return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
+            return max(0, 8 + _riff_size(head) - size)
         if head[4:8] in _MP4_BEGINNINGS:
             return max(0, _boxes_end(file, size) - size)
         file.seek(0)
         start = file.read(4 * TRANSPORT_PACKET)
         if start[::TRANSPORT_PACKET] == b"\x47" * 4:
-            return -size % TRANSPORT_PACKET
+            file.seek(size - size % TRANSPORT_PACKET)
+            return -size % TRANSPORT_PACKET if file.read(1) == b"\x47" else 0  # else foreign bytes behind the end
     return 0
+
+
+def declares_length(path: Path) -> bool:
+    """Return whether the header of a file that declares its length was filled in; a pipe leaves it open.
+
+    Args:
+        path: A plain file.
+    """
+    with path.open("rb") as file:
+        head = file.read(32)
+    if head[:4] == b"DKIF":
+        return int.from_bytes(head[24:28], "little") not in (0, 2**32 - 1)
+    return head[:4] != b"RIFF" or _riff_size(head) > 0
+
+
+def _riff_size(head: bytes) -> int:
+    """Return the bytes that a RIFF header declares; 0 where the writer could not go back and fill them in."""
+    length = int.from_bytes(head[4:8], "little")
+    return 0 if length | 0x800000FF == 2**32 - 1 else length
 
 
 def _matroska_end(file: BinaryIO, size: int) -> int:
@@ -120,7 +141,7 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
     for _ in range(BOX_LIMIT):
         file.seek(place)
         head = file.read(16)
-        if len(head) < 8 or not head[4:8].isalnum():
+        if len(head) < 8 or head[4:8] not in _MP4_BOXES:  # the end, or foreign bytes behind it
             return place if place > size else 0
         length = int.from_bytes(head[:4], "big")
         if length == 1:

@@ -29,6 +29,7 @@ from rewho.video.container import missing_bytes
 from rewho.video.opened import Video, allocated
 from rewho.video.people import VideoFailure
 from rewho.video.sampling import pick, wanted_frames, wanted_numbers
+from rewho.video.shown import changes, orientation, shown, square
 
 HEADER = struct.Struct(">II")
 BEAT = 0.5  # seconds between signs of life
@@ -120,7 +121,7 @@ def _sample(video: Video, sampling: dict[str, Any], held: list[Numbered] | None,
     last = -1
     numbers = wanted_numbers(video, sampling) if video.indexed else np.zeros(0, np.int64)
     for number, frame in wanted_frames(video, sampling) if held is None else held:
-        image = upright(frame)
+        image = shown(frame, video.aspect)
         height, width = image.shape[:2]
         seconds = video.time_of(frame.pts, number)
         channel.send("frame", image.data.cast("B"), number=number, time=seconds, height=height, width=width)
@@ -133,14 +134,6 @@ def _sample(video: Video, sampling: dict[str, Any], held: list[Numbered] | None,
     if cut:
         raise VideoFailure("cut short", cut)
     channel.send("end", errors=video.errors)
-
-
-def upright(frame: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - PyAV's frame
-    """Return a decoded frame as uint8 RGB [H, W, 3], turned as its rotation flag asks."""
-    image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-    # The flag is in degrees, counter-clockwise, and so does rot90 turn.
-    quarters = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else np.ascontiguousarray(image)
 
 
 def _probe(
@@ -165,7 +158,8 @@ def _probe(
             else VideoFailure("no frames", f"{video.packets} packets, none of which can be decoded")
         )
     first, stream = frames[0], video.stream
-    turned = round(first.rotation / 90) % 2 == 1
+    size = square(first.width, first.height, video.aspect)
+    width, height = reversed(size) if orientation(first).transposed else size
     metadata = {key.lower(): value for key, value in {**video.container.metadata, **stream.metadata}.items()}
     kinds = [getattr(entry, "type", entry) for entry in first.side_data]  # entries are keys since PyAV 19
     marks = {kind.name for kind in kinds if is_vr_mark(kind.name, bytes(first.side_data[kind]))}
@@ -179,15 +173,16 @@ def _probe(
         frames=video.packets,
         duration=duration,
         claimed=video.claimed,
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
+        width=width,
+        height=height,
         fps=video.packets / duration if duration > 0 else 0.0,
         codec=stream.codec_context.name,
         rotation=int(first.rotation),
         title=metadata.get("title", ""),
         marks=sorted(marks),
         stillness=_stillness(frames) if len(frames) > 1 else None,
-        seam=_seam(first),
+        seam=_seam(first) if PANORAMA[0] <= size[0] / size[1] <= PANORAMA[1] else None,
+        changes=changes(first, video.aspect, len(video.container.streams.video), video.stream.index, video.joints),
     )
     return held
 
@@ -271,8 +266,6 @@ def _stillness(frames: list[Any]) -> float:
 
 def _seam(frame: Any) -> float | None:  # noqa: ANN401 - PyAV's frame
     """Return how much more the picture changes across its joined borders than beside them; None where unknown."""
-    if not PANORAMA[0] <= frame.width / frame.height <= PANORAMA[1]:
-        return None
     columns = frame.to_ndarray(format="gray").astype(float)[:, [0, 1, -2, -1]]
     if min(columns[:, 0].std(), columns[:, 3].std()) < TEXTURE:
         return None

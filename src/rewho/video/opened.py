@@ -2,7 +2,8 @@
 
 What is unusual: which frames to decode is planned on the packets, which are read without decoding. Their timestamps,
 sorted, number the frames; their keyframe flags say where decoding may start; their end says whether the file is
-whole. This module runs in the decoding process only (`decoder.py`) and imports PyAV when it opens something.
+whole. Where packets have no timestamps of their own, frames are counted as they are decoded. This module runs in the
+decoding process only (`decoder.py`) and imports PyAV when it opens something.
 """
 
 from __future__ import annotations
@@ -16,11 +17,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.video.container import FORMATS, first_look, missing_bytes
+from rewho.video.container import FORMATS, declares_length, first_look, missing_bytes
 from rewho.video.people import VideoFailure
+from rewho.video.shown import square
 
 FRAMES_OF_ROOM = 2  # a decoder that has less than this left, at 3 bytes a pixel, has run out of memory
 CUT_SECONDS, CUT_SHARE = 0.5, 0.01  # frames may end this much before what the container claims
+BROADCAST = ("mpegts", "mpeg")  # no duration in the file; timestamps may jump where recordings are joined
+JUMP_SECONDS = 10.0  # a gap in a broadcast container from which on it is a joint; FFmpeg's dts_delta_threshold
+BACK_SECONDS = 1.0  # decoding times of damaged files may go back by less
+
+
+class _Clock:
+    """One time line for recordings joined in one file: where timestamps restart, what follows is moved to the end."""
+
+    def __init__(self, base: float, gaps: bool) -> None:
+        self.joints = 0
+        self._back, self._ahead = -BACK_SECONDS / base, JUMP_SECONDS / base if gaps else np.inf
+        self._shift, self._latest, self._step = 0, 0, 1
+        self._last: int | None = None
+
+    def move(self, packet: Any) -> None:  # noqa: ANN401 - PyAV's packet
+        """Replace a packet's timestamps by those of the one time line."""
+        decoded = packet.pts if packet.dts is None else packet.dts
+        if decoded is None or not packet.size:
+            return
+        shown = decoded if packet.pts is None else packet.pts
+        if self._last is not None:
+            step = decoded + self._shift - self._last
+            restarts = step < 0 and packet.is_keyframe and shown + self._shift <= self._latest
+            if restarts or step < self._back or step > self._ahead:
+                self._shift, self.joints = self._latest + self._step - shown, self.joints + 1
+            elif step > 0:
+                self._step = step
+        shown += self._shift
+        self._latest = shown if self._last is None else max(self._latest, shown)
+        self._last = decoded + self._shift
+        if self._shift:
+            packet.pts = None if packet.pts is None else packet.pts + self._shift
+            packet.dts = None if packet.dts is None else packet.dts + self._shift
 
 
 class Video:
@@ -28,7 +63,7 @@ class Video:
 
     def __init__(self, path: Path, limits: dict[str, Any], beat: Callable[[], None]) -> None:
         first_look(path)
-        self.path, self.beat, self.errors = path, beat, 0
+        self.path, self.beat, self.errors, self.joints = path, beat, 0, 0
         self._limits = limits
         self.open()
 
@@ -42,66 +77,93 @@ class Video:
         lenient: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
         # An absolute path cannot be taken for an address such as concat:a|b or http://…
         self.container = av.open(str(self.path.absolute()), options=options, **lenient)
-        claimed = self.container.duration
+        self.format = self.container.format.name.split(",")[0]
+        self._declares = self.format not in BROADCAST and declares_length(self.path)
+        claimed = self.container.duration if self._declares else 0  # else FFmpeg's estimate
         self.claimed = claimed / 1e6 if claimed and claimed > 0 else 0.0
-        if self.claimed > limits["hours"] * 3600:
-            raise VideoFailure("too long", f"{self.claimed / 3600:.1f} hours claimed")
+        self._check_length(self.claimed, "claimed")
         self.stream = self._video_stream()
-        context = self.stream.codec_context
-        pixels = context.width * context.height
-        if pixels > limits["megapixels"] * 1e6:
-            raise VideoFailure("too large", f"{context.width} x {context.height} pixels")
+        context, self.aspect = self.stream.codec_context, self.stream.sample_aspect_ratio
+        width, height = square(context.width, context.height, self.aspect)
+        if width * height > limits["megapixels"] * 1e6:
+            raise VideoFailure("too large", f"{width} x {height} pixels")
         context.thread_count = limits["threads"]
         context.options = {"max_pixels": str(int(limits["megapixels"] * 1e6))}
         self.start, self.base = self.stream.start_time or 0, float(self.stream.time_base or 0)
 
+    def _check_length(self, seconds: float, how: str) -> None:
+        if seconds > self._limits["hours"] * 3600:
+            raise VideoFailure("too long", f"{seconds / 3600:.1f} hours {how}")
+
     def _video_stream(self) -> Any:  # noqa: ANN401 - PyAV has no types for its streams' attributes
+        """Return the largest video stream that is no cover, thumbnail or single image beside a video."""
         import av
 
-        pictures = av.stream.Disposition.attached_pic
-        streams = [one for one in self.container.streams.video if not one.disposition & pictures]
+        kinds = av.stream.Disposition
+        images = kinds.attached_pic | kinds.timed_thumbnails | kinds.still_image
+        streams = [one for one in self.container.streams.video if not one.disposition & images]
         if not streams:
             reason = "audio only" if self.container.streams.audio else "unreadable"
             raise VideoFailure(reason, "no video stream")
-        if streams[0].codec_context is None:
+        streams = [one for one in streams if one.codec_context is not None]
+        if not streams:
             raise VideoFailure("unreadable", "no decoder for its video stream")
-        return streams[0]
+        # Of equal ones the first, as FFmpeg numbers them.
+        return max(streams, key=lambda one: (one.frames != 1, one.codec_context.width * one.codec_context.height))
 
     def read_packets(self) -> None:
         """Read every packet without decoding it: timestamps, keyframes, and where each stream ends."""
         import av
 
-        stamps, keys, sizes, last = [], [], 0, 0.0
+        stamps, slots, keys, last = [], [], [], 0.0
+        self._read = 0
         try:
-            for packet in self.container.demux():
+            for packet in self._packets():
                 self.beat()
-                if packet.dts is None and packet.pts is None:
-                    sizes += packet.size if packet.stream_index == self.stream.index else 0
-                    continue
+                known = packet.dts is not None or packet.pts is not None
                 end = float(((packet.pts or packet.dts or 0) + (packet.duration or 0)) * (packet.time_base or 0))
                 last = max(last, end)
-                if packet.stream_index == self.stream.index and not packet.is_discard:
+                if packet.stream_index != self.stream.index or not (known or packet.size):
+                    continue
+                self._read += 1
+                if packet.size and not packet.is_discard:  # an empty one shows the frame before for longer
                     stamps.append(packet.pts)
+                    slots.append(packet.dts)
                     keys.append(packet.is_keyframe)
         except av.error.FFmpegError as error:
             self._count(error)
         zero = (self.container.start_time or 0) / 1e6
-        self.ends = last - zero
-        known = [stamp for stamp in stamps if stamp is not None]
+        # Matroska may say when it ends instead of how long it is.
+        self.ends = last if self.format == "matroska" and zero < self.claimed else last - zero
         self.packets = len(stamps)
-        # Numbers and jumps need one timestamp per frame; some containers give none, and then frames are counted.
-        self.indexed = bool(known) and len(known) == len(stamps) == len(set(known)) and not sizes
-        order = np.argsort(known, kind="stable") if self.indexed else np.zeros(0, int)
-        self.stamps: NDArray[np.int64] = np.array(known if self.indexed else [], np.int64)[order]
+        # Numbers and jumps need each frame's own timestamp. AVI has the order of decoding alone, raw streams nothing.
+        guessed = self.format == "avi" and self.stream.codec_context.has_b_frames
+        self.indexed = bool(stamps) and not guessed and None not in stamps and len(stamps) == len(set(stamps))
+        order = np.argsort(stamps, kind="stable") if self.indexed else np.zeros(0, int)
+        self.stamps: NDArray[np.int64] = np.array(stamps if self.indexed else [], np.int64)[order]
         self.keys: NDArray[np.bool_] = np.array(keys if self.indexed else [], bool)[order]
+        self._slots = np.sort(np.array(slots, np.int64)) if guessed and None not in slots else self.stamps
+        self._check_length(self.duration(), "long")
+
+    def _packets(self, *streams: Any) -> Iterator[Any]:  # noqa: ANN401 - PyAV's
+        """Yield the packets of some or of all streams; those of the video stream have one time line."""
+        clock = _Clock(self.base or 1.0, self.format in BROADCAST)
+        for packet in self.container.demux(*streams):
+            if packet.stream_index == self.stream.index:
+                clock.move(packet)
+                self.joints = max(self.joints, clock.joints)
+            yield packet
 
     def cut(self) -> str:
         """Return how the file falls short of what its container says, or an empty text."""
         lacking = missing_bytes(self.path)
         if lacking:
             return f"{lacking} bytes are missing at the end"
-        if self.stream.frames and self.packets < 0.99 * self.stream.frames - 1:
-            return f"{self.packets} of {self.stream.frames} frames"
+        declared = self.stream.frames if self._declares else 0
+        if self.format in ("mov", "avi"):  # their index leaves out what an edit list hides
+            declared = min(declared, len(self.stream.index_entries) or declared)
+        if self._read < 0.99 * declared - 1:
+            return f"{self._read} of {declared} frames"
         if self.claimed and self.ends < self.claimed - max(CUT_SECONDS, CUT_SHARE * self.claimed):
             return f"{self.ends:.2f} s of {self.claimed:.2f} s"
         return ""
@@ -110,7 +172,7 @@ class Video:
         """Yield decoded frames from the current place on; packets that cannot be decoded are counted and left out."""
         import av
 
-        packets = self.container.demux(self.stream)
+        packets = self._packets(self.stream)
         while True:
             try:
                 packet = next(packets)
@@ -143,6 +205,8 @@ class Video:
 
     def time_of(self, stamp: int | None, number: int) -> float:
         """Return a frame's seconds since the first frame."""
+        if not self.indexed and number < len(self._slots):
+            return float(self._slots[number] - self._slots[0]) * self.base
         if stamp is None or not self.base:
             rate = self.stream.average_rate or self.stream.guessed_rate
             return number / float(rate) if rate else float(number)
@@ -151,10 +215,10 @@ class Video:
 
     def duration(self) -> float:
         """Return the seconds from the first frame to the end of the last one, by the packets."""
-        if self.indexed:
-            span = float(self.stamps[-1] - self.stamps[0]) * self.base
-            return span + (span / (len(self.stamps) - 1) if len(self.stamps) > 1 else 0.0)
-        return self.time_of(None, self.packets)
+        if not len(self._slots):
+            return self.time_of(None, self.packets)
+        span = float(self._slots[-1] - self._slots[0]) * self.base
+        return span + (span / (len(self._slots) - 1) if len(self._slots) > 1 else 0.0)
 
 
 def free_memory() -> int:

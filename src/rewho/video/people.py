@@ -99,6 +99,7 @@ class Probe:
         marks: Marks of VR in the container's metadata, such as `spherical`.
         stillness: Largest difference in grey levels between the evenly spaced frames that were compared, in any of
             64 × 36 cells of the picture; NaN where they were not.
+        changes: What was done to show its frames: turned, mirrored, tone-mapped, made square, joined.
         seam: Difference across the left and right border over that between neighbouring columns; NaN where unknown.
     """
 
@@ -116,6 +117,7 @@ class Probe:
     rotation: int = 0
     title: str = ""
     marks: tuple[str, ...] = ()
+    changes: str = ""
     stillness: float = float("nan")
     seam: float = float("nan")
 

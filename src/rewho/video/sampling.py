@@ -50,7 +50,7 @@ def pick(video: Video, numbers: NDArray[np.int64], seek: bool, only_keys: bool =
     From one wanted frame to the next, decoding goes on, or starts again at the last keyframe before the wanted one
     where that leaves out enough frames.
     """
-    seek = seek and not only_keys and video.container.format.name.split(",")[0] in INDEXED
+    seek = seek and not only_keys and video.format in INDEXED and not video.joints
     keys = np.flatnonzero(video.keys)
     frames, seen = video.decode(only_keys), -1  # `seen`: number of the last frame that came out
     for wanted in map(int, numbers):

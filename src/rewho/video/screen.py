@@ -1,4 +1,4 @@
-"""Which videos are refused as a whole, and why (LUPerson section 3.1): duplicates, too short, still pictures, VR.
+"""Which videos are refused as a whole, and why (LUPerson section 3.1): duplicates, too short, still pictures, VR, HDR.
 
 What is unusual: everything is judged from a `Probe`, so that the rules are pure and a video is opened once. Only
 duplicates need to know what came before; whoever goes through videos in a fixed order keeps one `Seen`.
@@ -12,7 +12,7 @@ from pathlib import Path
 from rewho.settings import ScreenSettings
 from rewho.video.people import Probe
 
-SCREEN_REASONS = ("duplicate content", "duplicate key", "too few frames", "static", "VR")
+SCREEN_REASONS = ("duplicate content", "duplicate key", "too few frames", "static", "VR", "HDR")
 """Reasons of this module; those of unreadable videos are `REASONS` in `people.py`."""
 
 
@@ -67,6 +67,8 @@ def refuse_video(probe: Probe, settings: ScreenSettings | None = None, name: str
         return "static"
     if settings.refuse_vr and is_vr(probe, settings, name):
         return "VR"
+    if settings.refuse_hdr and "HDR" in probe.changes:
+        return "HDR"
     return ""
 
 

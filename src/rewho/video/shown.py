@@ -1,0 +1,148 @@
+"""A decoded frame as it is meant to be shown: in standard dynamic range, with square pixels, turned and mirrored.
+
+What is unusual: nothing is done to a frame that asks for nothing, so that its pixels are the decoder's. High dynamic
+range is tone-mapped in numpy because PyAV's conversion to RGB ignores the transfer function.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+PQ, HLG = 16, 18
+"""FFmpeg's numbers of the HDR transfer functions SMPTE ST 2084 and ARIB STD-B67."""
+HDR = {PQ: "PQ", HLG: "HLG"}
+BT2020 = 9  # FFmpeg's number of the wide primaries
+WHITE, PEAK = 203.0, 1000.0  # cd/m²: diffuse white of HDR (ITU-R BT.2408), and what becomes the brightest pixel
+BRIGHTEST = 65283  # to which swscale converts the white of 10-bit video, not 65535
+KNEE = 0.6  # of diffuse white; light below is kept as it is, light above is compressed
+GAMMA = 2.4  # of a display of standard dynamic range (BT.1886)
+ROWS = 64  # rows that are tone-mapped at a time, so that memory does not depend on the frame
+TO_BT709 = np.array(
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
+)  # linear BT.2020 to linear BT.709 (ITU-R BT.2087)
+
+
+class Orientation(NamedTuple):
+    """How to show a frame: first transpose it, then reverse its rows and its columns."""
+
+    transposed: bool = False
+    upside_down: bool = False
+    mirrored: bool = False
+
+
+def orientation(frame: Any) -> Orientation:  # noqa: ANN401 - PyAV's frame
+    """Return how the frame's display matrix asks to show it, to the nearest of the eight orientations."""
+    found = [bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    if not found or len(found[-1]) != 36:
+        return Orientation()
+    # x' = a·x + c·y and y' = b·x + d·y, with y pointing down.
+    (a, b), (c, d) = np.frombuffer(found[-1], np.int32).reshape(3, 3)[:2, :2].astype(float)
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return Orientation(True, bool(b < 0), bool(c < 0))
+    return Orientation(False, bool(d < 0), bool(a < 0))
+
+
+def square(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+    """Return the size at which pixels of an aspect ratio are square; the short side grows, so that nothing is lost.
+
+    Args:
+        width: Pixels.
+        height: Pixels.
+        aspect: Width over height of one pixel; None or 0 where it is not known.
+
+    Example:
+        >>> square(1440, 1080, Fraction(4, 3)), square(720, 480, Fraction(8, 9)), square(64, 48, None)
+        ((1920, 1080), (720, 540), (64, 48))
+    """
+    if not aspect or aspect <= 0:
+        return width, height
+    return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+
+
+def shown(frame: Any, aspect: Fraction | None = None) -> NDArray[np.uint8]:  # noqa: ANN401 - PyAV's frame
+    """Return a decoded frame as uint8 RGB [H, W, 3], as it is meant to be seen.
+
+    Args:
+        frame: PyAV's frame.
+        aspect: Width over height of one pixel.
+    """
+    width, height = square(frame.width, frame.height, aspect)
+    size = {} if (width, height) == (frame.width, frame.height) else {"width": width, "height": height}
+    if frame.color_trc in HDR:
+        wide = frame.to_ndarray(format="rgb48le", **size)
+        image = tone_mapped(wide, frame.color_trc, wide_gamut=frame.color_primaries == BT2020)
+    else:
+        image = frame.to_ndarray(format="rgb24", **size)
+    asked = orientation(frame)
+    image = image.transpose(1, 0, 2) if asked.transposed else image
+    image = image[:: -1 if asked.upside_down else 1, :: -1 if asked.mirrored else 1]
+    return np.ascontiguousarray(image)
+
+
+def tone_mapped(image: NDArray[np.uint16], transfer: int, wide_gamut: bool) -> NDArray[np.uint8]:
+    """Return an HDR image in standard dynamic range (BT.709, gamma 2.4), uint8 RGB [H, W, 3].
+
+    Light up to 60 % of diffuse white keeps its level. Above, the largest of R, G and B follows an extended Reinhard
+    curve that has slope 1 at this knee and reaches 1 at 1,000 cd/m²; the other two keep their ratio to it.
+
+    Args:
+        image: RGB as coded, uint16 [H, W, 3], from 0 to `BRIGHTEST`.
+        transfer: `PQ` or `HLG`.
+        wide_gamut: Whether its primaries are BT.2020's.
+    """
+    mapped = np.empty(image.shape, np.uint8)
+    for top in range(0, len(image), ROWS):
+        light = _light(transfer)[image[top : top + ROWS]]
+        if transfer == HLG:  # the display's share: gamma 1.2 on luminance, for a peak of 1,000 cd/m²
+            luminance = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)
+            light *= (luminance**0.2)[..., None] * np.float32(PEAK / WHITE)
+        if wide_gamut:
+            light = np.maximum(light @ TO_BT709.T, 0)
+        largest = np.maximum(light.max(-1, keepdims=True), 1e-6)
+        above = np.maximum(largest - KNEE, 0) / (1 - KNEE)
+        most = (PEAK / WHITE - KNEE) / (1 - KNEE)
+        target = np.where(largest > KNEE, KNEE + (1 - KNEE) * above * (1 + above / most**2) / (1 + above), largest)
+        coded = np.minimum(light * (target / largest), 1) ** np.float32(1 / GAMMA)
+        mapped[top : top + ROWS] = np.round(255 * coded)
+    return mapped
+
+
+@cache
+def _light(transfer: int) -> NDArray[np.float32]:
+    """Return linear light for every 16-bit code: of PQ in units of diffuse white, of HLG the scene's, 0 to 1."""
+    code = np.minimum(np.arange(2**16) / BRIGHTEST, 1)
+    if transfer == PQ:  # SMPTE ST 2084, equation 4.1
+        root = code ** (32 / 2523)
+        light = 10_000 / WHITE * (np.maximum(root - 107 / 128, 0) / (2413 / 128 - 2392 / 128 * root)) ** (16384 / 2610)
+    else:  # ITU-R BT.2100, table 5
+        a, b, c = 0.17883277, 0.28466892, 0.55991073
+        light = np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
+    return light.astype(np.float32)
+
+
+def changes(frame: Any, aspect: Fraction | None, streams: int, stream: int, joints: int) -> str:  # noqa: ANN401
+    """Return in words what is done to show the frames of a video; empty where nothing is.
+
+    Args:
+        frame: Its first frame.
+        aspect: Width over height of one pixel.
+        streams: Video streams in the file.
+        stream: The stream that was taken.
+        joints: Places where timestamps restart.
+    """
+    asked = orientation(frame)
+    mirrored = asked.transposed ^ asked.upside_down ^ asked.mirrored
+    texts = (
+        (streams > 1, f"stream {stream} of {streams} video streams"),
+        (joints, f"timestamps joined at {joints} places"),
+        (square(frame.width, frame.height, aspect) != (frame.width, frame.height), f"pixels of {aspect} made square"),
+        (frame.color_trc in HDR, f"tone-mapped from HDR ({HDR.get(frame.color_trc)})"),
+        (mirrored, "mirrored"),
+        (asked != Orientation() and not (mirrored and asked == Orientation(mirrored=True)), "turned"),
+    )
+    return "; ".join(text for applies, text in texts if applies)
