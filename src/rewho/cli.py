@@ -7,7 +7,7 @@ import importlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,10 +98,12 @@ def _run(arguments: list[str]) -> int:
         )
     settings = _settings(name, rest)
     if settings is not None:
-        run: Callable[[Any], Any] = importlib.import_module(f"rewho.stages.{name}").run
-        result = run(settings)
+        stage = importlib.import_module(f"rewho.stages.{name}")
+        result = stage.run(settings)
         if result is not None:
             show(result)
+        if hasattr(stage, "closing"):
+            say(stage.closing(result))
     return 0
 
 

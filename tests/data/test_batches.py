@@ -1,13 +1,19 @@
 """Samplers: every image or identity, the right numbers, the same plan from any place."""
 
+import os
+import signal
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewho.core.check import UserError
+from rewho.core.runtime import explaining_dead_workers
 from rewho.data.batches import PlanStream, load_batches, part_of, plan_epoch
 from rewho.settings import SamplerSettings
 
@@ -115,3 +121,36 @@ def test_a_mistake_in_a_worker_comes_out_as_it_went_in(workers):
     with pytest.raises(UserError) as error:
         next(load_batches(plans, _unreadable, workers=workers))
     assert str(error.value) == "3.jpg: expected a picture, got a broken file.\n  Fix: Remove it."
+
+
+def _killed(plan, part):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _slow_to_die(plan, part):
+    threading.Timer(0.3, _killed, (plan, part)).start()
+    return (torch.zeros(1),)
+
+
+def test_a_killed_worker_is_an_error_for_the_user():
+    with pytest.raises(UserError, match=r"data loading: expected workers.*\n.*resumes"):
+        next(
+            load_batches(
+                PlanStream(SamplerSettings(batch=4), np.zeros(8, np.int64), seed=1, epochs=1), _killed, workers=1
+            )
+        )
+
+
+def test_a_worker_that_dies_during_a_step_is_an_error_for_the_user():
+    """PyTorch notices it by a signal, wherever the process is."""
+    plans = PlanStream(SamplerSettings(batch=4), np.zeros(8, np.int64), seed=1, epochs=1)
+    batches = load_batches(plans, _slow_to_die, workers=1)
+    with pytest.raises(UserError, match="data loading"), explaining_dead_workers():
+        next(batches)
+        time.sleep(3)
+
+
+def test_too_few_open_files_are_refused(monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda _: (24, 24))
+    with pytest.raises(UserError, match="1 workers: expected room for 60 open files"):
+        load_batches(PlanStream(SamplerSettings(batch=4), np.zeros(8, np.int64), seed=1, epochs=1), _killed, workers=1)

@@ -12,14 +12,20 @@ def folder(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "folder.mp4" / "in.mov").write_text("in.mov")
+    (tmp_path / "._b.mp4").write_text("attributes")
     return tmp_path
 
 
-def test_folders_are_searched_for_videos(folder):
+def test_folders_are_searched_for_videos(folder, capsys):
+    """Neither a folder that is named like a video nor a hidden file is one; the latter are counted."""
     plan = plan_videos([folder])
-    assert [task.path.removeprefix(f"{folder}/") for task in plan] == ["b.mp4", "c.avi", "folder.mp4", "sub/a.MKV"]
-    assert {task.path.removeprefix(f"{folder}/"): task.size for task in plan}["folder.mp4"] == -1
+    found = ["b.mp4", "c.avi", "folder.mp4/in.mov", "sub/a.MKV"]
+    assert [task.path.removeprefix(f"{folder}/") for task in plan] == found
+    assert "1 hidden files are left out, such as ._clip.mp4" in capsys.readouterr().err
     assert plan.digest() == plan_videos([folder / "sub", folder / "b.mp4", folder]).digest()
+    assert [task.path for task in plan_videos([folder / "folder.mp4"])] == [str(folder / "folder.mp4" / "in.mov")]
+    assert len(plan_videos([folder / "._b.mp4"])) == 1
 
 
 def test_lists_and_tables_name_paths_beside_them(folder):
@@ -47,3 +53,12 @@ def test_a_folder_without_videos_and_nothing_at_all_are_refused(folder):
     for named, message in cases:
         with pytest.raises(UserError, match=message):
             plan_videos(named)
+
+
+def test_images_in_place_of_a_video_are_named(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number:06d}.jpg").write_text("image")
+    with pytest.raises(UserError, match=r"none, but 3 images.*\n.*ffmpeg.*rewho embed"):
+        plan_videos([tmp_path])
+    with pytest.raises(UserError, match=r"got an image.*\n.*rewho embed"):
+        plan_videos([tmp_path / "000000.jpg"])

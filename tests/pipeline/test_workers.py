@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -63,3 +65,28 @@ def test_tasks_are_taken_as_they_are_worked_on_and_a_stop_is_heeded():
 def test_no_worker_works_in_this_process():
     assert [outcome.result for outcome in work_through(["a", "b"], act, 0)] == ["a done", "b done"]
     assert list(work_through([], act, 2)) == []
+
+
+@pytest.mark.parametrize(("limit", "workers"), [("(24, 24)", 2), ("(24, 4096)", 2)])
+def test_too_few_open_files_are_refused_or_raised_before_anything_hangs(limit, workers):
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, {limit})\n"
+        "from rewho.core.runtime import check_open_files\n"
+        "from rewho.core.check import UserError\n"
+        f"try: check_open_files({workers})\n"
+        "except UserError as error: print(error)\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    if limit == "(24, 24)":
+        assert "2 workers: expected room for 72 open files, got a limit of 24" in done.stdout
+        assert "ulimit -n 1024" in done.stdout
+    else:
+        assert int(done.stdout) >= 72
+
+
+def test_a_run_with_workers_checks_open_files_first(monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda _: (24, 24))
+    with pytest.raises(UserError, match="2 workers: expected room for 72 open files"):
+        list(work_through(["work:1"], act, 2))
+    assert [one.result for one in work_through(["work:1"], act, 0)] == ["work done"]

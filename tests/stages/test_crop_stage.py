@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from rewho.pipeline.crop_inputs import plan_videos
 from rewho.pipeline.crop_statistics import read_videos
 from rewho.settings import SelectionSettings
 from rewho.stages import crop
+from rewho.video.people import VideoFailure
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("fake_people.py"))]
 
@@ -328,3 +330,91 @@ def test_ray_leaves_the_same_bytes(videos, whole, tmp_path):
     pytest.importorskip("ray", reason="Ray is an extra (pip install rewho[scale])")
     assert build(videos, tmp_path / "crops", "engine=ray", seconds=200) == 0
     assert tree(tmp_path / "crops") == tree(whole.folder)
+
+
+def test_the_last_line_names_every_video_that_is_not_in_the_set_and_why(tmp_path, capsys):
+    videos = write_videos(tmp_path / "in", 3)
+    (videos / "a-broken.mp4").write_text(json.dumps({"broken": True}))
+    write_videos(videos / "still", 1, static=True)
+    out = crop.run(settings(videos, tmp_path / "crops"), FakePeople())
+    for _ in range(2):  # a finished set says it again
+        line = crop.closing(out)
+        assert line.startswith("5 videos: 3 ok, 1 failed, 1 refused: ")
+        assert f"{videos / 'a-broken.mp4'} (unreadable: made so)" in line
+        assert f"{videos / 'still' / 'v000.mp4'} (static)" in line
+        crop.run(settings(videos, out), FakePeople())
+    whole = crop.run(settings(write_videos(tmp_path / "good", 1), tmp_path / "whole"), FakePeople())
+    assert crop.closing(whole) == ""
+    assert crop.closing(tmp_path / "nothing") == ""
+    many = write_videos(tmp_path / "many", 30, static=True)
+    assert "and 10 more, see" in crop.closing(crop.run(settings(many, tmp_path / "none"), FakePeople()))
+
+
+def test_the_command_line_ends_with_the_videos_that_failed(tmp_path, monkeypatch, capfd):
+    from rewho import cli
+
+    videos = write_videos(tmp_path / "in", 2)
+    (videos / "broken.mp4").write_text(json.dumps({"broken": True}))
+    monkeypatch.setattr(crop, "VideoPeople", lambda _: FakePeople())
+    terms = [
+        f"--terms.{name}=x" for name in ("name", "source", "licence", "purpose", "legal_basis", "contact", "retention")
+    ]
+    assert cli.main(["crop", "--out", str(tmp_path / "crops"), "--workers", "0", *terms, str(videos)]) == 0
+    printed = capfd.readouterr()
+    assert printed.out == f"{tmp_path / 'crops'}\n"
+    assert printed.err.splitlines()[-1] == f"3 videos: 2 ok, 1 failed: {videos / 'broken.mp4'} (unreadable: made so)"
+
+
+class DyingDecoder(FakePeople):
+    """Loses its decoder so often, at a video's first or third frame."""
+
+    def __init__(self, deaths: int, at_frame: int) -> None:
+        self.left, self.at_frame = deaths, at_frame
+
+    def look(self, path):
+        known, refusal = super().look(path)
+        if self.left and not self.at_frame:
+            self.left -= 1
+            return replace(known, status="failed", reason="decoder died", detail="SIGKILL"), "decoder died"
+        return known, refusal
+
+    def people(self, path):
+        for number, found in enumerate(super().people(path)):
+            if self.left and self.at_frame and number == self.at_frame:
+                self.left -= 1
+                raise VideoFailure("decoder died", "SIGKILL")
+            yield found
+
+
+@pytest.mark.parametrize("at_frame", [0, 3])
+def test_a_decoder_that_the_system_ended_is_started_again_once(videos, whole, tmp_path, at_frame):
+    out = crop.run(settings(videos, tmp_path / "crops"), DyingDecoder(1, at_frame))
+    assert tree(out) == tree(whole.folder)
+    out = crop.run(settings(videos, tmp_path / "twice"), DyingDecoder(2, at_frame))
+    assert [one["reason"] for one in read_videos(out) if one["status"] == "failed"] == ["decoder died"]
+
+
+def test_killed_workers_leave_the_same_bytes(tmp_path):
+    """One worker after the other is killed while it works; each video is tried again, and the set is the same."""
+    videos = write_videos(tmp_path / "in", 4, frames=6, seconds=0.1)
+    expected = tree(crop.run(settings(videos, tmp_path / "whole"), FakePeople()))
+    process = subprocess.Popen([*PROGRAM, str(videos), str(tmp_path / "crops"), "workers=2"])
+    killed = set()
+    while process.poll() is None and len(killed) < 2:
+        task = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        for child in map(int, task.read_text().split()):
+            parts = list((tmp_path / "crops").glob("unfinished/*/*"))
+            if parts and child not in killed and len(killed) < 2 and b"spawn_main" in _command(child):
+                os.kill(child, signal.SIGKILL)
+                killed.add(child)
+        time.sleep(0.02)
+    assert process.wait(60) == 0
+    assert len(killed) == 2
+    assert tree(tmp_path / "crops") == expected
+
+
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return b""

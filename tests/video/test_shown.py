@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from clips import barcode, read_number, write_clip
 
-from rewho.core.settings import LimitSettings, SamplingSettings, ScreenSettings
+from rewho.settings import LimitSettings, SamplingSettings, ScreenSettings
 from rewho.video.frames import probe, sample_frames
 from rewho.video.screen import refuse_video
 from rewho.video.shown import BRIGHTEST, HLG, PQ, tone_mapped

@@ -48,11 +48,11 @@ def pace(rate: float, unit: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print one line for the user, once however many processes work.
+    """Print one line for the user, once however many processes work; nothing for an empty text.
 
     Standard output is kept for results, so this goes to standard error.
     """
-    if is_main_process():
+    if text and is_main_process():
         print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints messages
 
 

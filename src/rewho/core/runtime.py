@@ -11,9 +11,13 @@ import signal
 import threading
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
+
+from rewho.core.check import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +49,58 @@ def is_main_process() -> bool:
     Launchers tell a process its rank by environment variables before anything else is known.
     """
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+FILES_OF_OWN, FILES_PER_WORKER = 48, 12
+"""Open files of a process with its libraries, and those that each worker adds: pipes, and batches on their way."""
+
+
+def check_open_files(workers: int) -> None:
+    """Raise the limit on open files as far as workers need it and the system lets us.
+
+    Without room for their pipes, processes wait for each other for ever.
+
+    Raises:
+        UserError: The limit is too low for so many workers.
+
+    Example:
+        >>> check_open_files(0)
+    """
+    import resource
+
+    needed = FILES_OF_OWN + FILES_PER_WORKER * workers if workers else 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if hard != unlimited and hard < needed:
+        raise UserError(
+            f"{workers} workers",
+            expected=f"room for {needed} open files",
+            got=f"a limit of {hard}",
+            fix=f"Run `ulimit -n {max(1024, needed)}` first, or pass 0 for workers.",
+        )
+    if soft != unlimited and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == unlimited else min(hard, 2 * needed), hard))
+
+
+@contextmanager
+def explaining_dead_workers() -> Iterator[None]:
+    """Turn the death of a process that prepares batches into an error for the user.
+
+    Raises:
+        UserError: A worker was ended from outside. PyTorch notices it anywhere, by a signal.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        raise UserError(
+            "data loading",
+            expected="workers that live as long as the run",
+            got=str(error).strip().splitlines()[0].split(". ")[0],
+            fix="Run the same command again, which resumes; if memory was short, with fewer --data.workers "
+            "(pretrain: --pictures.workers).",
+        ) from error
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the work was put away safely

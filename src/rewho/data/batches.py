@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rewho.core.check import UserError
-from rewho.core.runtime import generator
+from rewho.core.runtime import check_open_files, explaining_dead_workers, generator
 from rewho.settings import SamplerSettings
 
 
@@ -237,6 +237,7 @@ def load_batches(
             got=str(batch),
             fix=f"Pass --sampler.batch {batch // (world * max(passes, 1)) * world * max(passes, 1) or world}.",
         )
+    check_open_files(workers)
     loader: DataLoader[tuple[Tensor, ...] | UserError] = DataLoader(
         _Batches(prepare, part_of(rank, world, passes, batch)),
         sampler=plans,
@@ -251,7 +252,12 @@ def load_batches(
 
 
 def _raising(batches: Iterable[tuple[Tensor, ...] | UserError]) -> Iterator[tuple[Tensor, ...]]:
-    for batch in batches:
+    waiting = iter(batches)
+    while True:
+        with explaining_dead_workers():
+            batch = next(waiting, None)
+        if batch is None:
+            return
         if isinstance(batch, UserError):
             raise batch
         yield batch

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewho.core.check import UserError
+from rewho.core.progress import say
 
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp")
 )
 """Endings that folders are searched for; a file that is named is taken whatever its ending."""
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"))
 COLUMNS = ("path", "key", "city", "source", "licence")
 """Columns of a CSV file; only the first must be there."""
 
@@ -133,6 +135,9 @@ def plan_videos(named: Sequence[Path]) -> Plan:
 def _read(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     if path.is_dir():
         yield from _folder(path)
+    elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        fix = "Make a video of the images, or `rewho embed` them if each shows one person."
+        raise UserError(str(path), expected="a video, a folder, or a list", got="an image", fix=fix)
     elif path.suffix.lower() == ".csv":
         yield from _csv(path)
     elif path.suffix.lower() == ".txt":
@@ -148,17 +153,26 @@ def _says(line: str) -> bool:
 
 
 def _folder(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    found = False
+    found = images = hidden = 0
     for path in folder.rglob("*"):
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            found = True
-            yield str(path), ()
+        suffix = path.suffix.lower()
+        images += suffix in IMAGE_SUFFIXES
+        if suffix not in VIDEO_SUFFIXES or path.is_dir():  # a folder's own files are found below it
+            continue
+        if path.name.startswith("."):  # such as ._clip.mp4, in which macOS keeps attributes of clip.mp4
+            hidden += 1
+            continue
+        found += 1
+        yield str(path), ()
+    if hidden:
+        say(f"{folder}: {hidden:,} hidden files are left out, such as ._clip.mp4; name one itself to read it")
     if not found:
+        make = "Make a video of them (`ffmpeg -i %06d.jpg clip.mp4`), or `rewho embed` them if each shows one person."
         raise UserError(
             str(folder),
             expected=f"video files ({', '.join(sorted(VIDEO_SUFFIXES))})",
-            got="none",
-            fix="Name the files themselves if they have other endings.",
+            got=f"none, but {images:,} images" if images else "none",
+            fix=make if images else "Name the files themselves if they have other endings.",
         )
 
 

@@ -34,6 +34,7 @@ RECORD = "video"
 WHY = "given-up.txt"
 SHOWN_BY = ("key_points", "other_heads", "cut")
 """Columns of the manifest that say what has to be hidden in a crop."""
+DECODER_TRIES = 2  # the system may have ended the first one, where memory was short
 TOGETHER = 256  # crops handed to the writer at a time
 
 
@@ -77,20 +78,27 @@ class PartMaker:
 
     def fill(self, folder: Path, task: VideoTask) -> dict[str, Any]:
         """Write a video's part into an empty folder and return its record."""
-        with self.source.open(Path(task.path)) as look:
-            record = blank_record(task, look.probe)
-            writer = ShardWriter(folder)
-            if look.refusal:
-                failed = look.probe.status != "ok"
-                record |= {"status": "failed" if failed else "refused", "reason": look.refusal}
-            else:
-                try:
-                    record |= self._crops(writer, folder, task, look)
-                except VideoFailure as failure:
-                    writer = _emptied(writer, folder)
-                    record |= {"status": "failed", "reason": failure.reason, "detail": failure.detail}
+        writer = ShardWriter(folder)
+        for _ in range(DECODER_TRIES):
+            record = self._record(writer, folder, task)
+            if record["status"] == "failed":
+                writer = _emptied(writer, folder)
+            if record["reason"] != "decoder died":
+                break
         writer.commit({RECORD: record})
         return record
+
+    def _record(self, writer: ShardWriter, folder: Path, task: VideoTask) -> dict[str, Any]:
+        """Write a video's crops and return its record."""
+        with self.source.open(Path(task.path)) as look:
+            record = blank_record(task, look.probe)
+            if look.refusal:
+                failed = look.probe.status != "ok"
+                return record | {"status": "failed" if failed else "refused", "reason": look.refusal}
+            try:
+                return record | self._crops(writer, folder, task, look)
+            except VideoFailure as failure:
+                return record | {"status": "failed", "reason": failure.reason, "detail": failure.detail}
 
     def _crops(self, writer: ShardWriter, folder: Path, task: VideoTask, video: Look) -> dict[str, Any]:
         """Write the crops of a video and return the counts."""

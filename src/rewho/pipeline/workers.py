@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
 from rewho.core.check import UserError
+from rewho.core.runtime import check_open_files
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -90,7 +91,8 @@ def work_through(
         stop: Asked now and then; once true, all workers are ended and nothing more is yielded.
 
     Raises:
-        UserError: The function raised it: a full disk, a wrong setting. All workers are ended first.
+        UserError: The function raised it: a full disk, a wrong setting. All workers are ended first. Or the system
+            allows too few open files.
     """
     if workers == 0:
         for task in tasks:
@@ -98,6 +100,7 @@ def work_through(
                 return
             yield Outcome(task, function(task))
         return
+    check_open_files(workers)
     team = _Team(iter(tasks), function, workers, tries)
     try:
         while not stop() and team.hire():

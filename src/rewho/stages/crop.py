@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from rewho.data.shards import CropSet
 from rewho.pipeline.crop_inputs import Plan, VideoTask, plan_videos, shard_of
 from rewho.pipeline.crop_joining import Joined, check_failures, choose, in_order, write_set
 from rewho.pipeline.crop_report import write_report
-from rewho.pipeline.crop_statistics import read_videos
+from rewho.pipeline.crop_statistics import VIDEOS, read_videos
 from rewho.pipeline.crop_video import (
     PARTS,
     UNFINISHED,
@@ -46,6 +47,7 @@ FREE_SETTINGS = (
     *("detector.device", "detector.threads", "detector.weights", "pose.device", "pose.threads", "pose.weights"),
 )  # of the videos and the weights, the contents count
 UNDONE = ("failed", "given up")
+NAMED = 20  # videos that are not in the set and stand in the last line
 
 
 def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
@@ -77,9 +79,8 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
         if stage.begin() == "finished":
             check_shards(settings.out)
             say(f"{settings.out} is finished; nothing to do")
-            failed = [video["path"] for video in read_videos(settings.out) if video["status"] == "failed"]
-            if failed and settings.retry:
-                say(f"{len(failed)} videos failed and are part of it as that; to try them again choose another --out")
+            if settings.retry and any(video["status"] == "failed" for video in read_videos(settings.out)):
+                say("videos that failed are part of it as that; to try them again choose another --out")
         else:
             make_parts(settings, plan, source)
             if not all(has_part(settings.out, task) for task in plan):
@@ -92,8 +93,20 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
         if not lost:
             _clear(settings.out)
     if lost:
-        raise GivenUp(settings.out, f"{len(lost)} videos that ended their process twice: {', '.join(lost[:3])}")
+        ended = f"{len(lost)} videos that ended their process twice: {', '.join(lost[:3])}"
+        raise GivenUp(settings.out, f"{ended}; {closing(settings.out)}")
     return settings.out
+
+
+def closing(out: Path) -> str:
+    """Return the last line of the output: how many videos a finished set has, and each that is not in it, with why."""
+    videos = read_videos(out)
+    lost = [one for one in videos if one["status"] != "ok"]
+    counts = Counter(one["status"] for one in videos)
+    counted = ", ".join(f"{counts[status]:,} {status}" for status in ("ok", *UNDONE, "refused") if counts[status])
+    named = [f"{one['path']} ({': '.join(filter(None, (one['reason'], one['detail'])))})" for one in lost[:NAMED]]
+    more = [f"and {len(lost) - NAMED:,} more, see {out / VIDEOS}"] if len(lost) > NAMED else []
+    return f"{len(videos):,} videos: {counted}: {', '.join([*named, *more])}" if lost else ""
 
 
 def crop(
@@ -132,8 +145,8 @@ legal_basis, contact, retention.
     try:
         folder = run(CropSettings(videos=tuple(map(Path, named)), out=Path(out), terms=given, **settings))
     except GivenUp as rest:
-        say(f"finished, except for {rest.items}")
         folder = rest.made
+    say(closing(folder))
     return CropSet.open(folder)
 
 

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from rewho.core.artifact import CHANGED, accept_changes
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import Interrupted, StopRequest, generator
+from rewho.core.runtime import Interrupted, StopRequest, explaining_dead_workers, generator
 from rewho.settings import TrainingSettings
 from rewho.training.checkpoint import load_checkpoint, save_checkpoint
 from rewho.training.engine import Engine
@@ -100,9 +100,9 @@ def train(training: Training, engine: Engine) -> State:
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C; the state is saved at the end of the current step.
-        UserError: The loss or a gradient is not finite, or jumps; nothing was changed by that step.
+        UserError: The loss or a gradient is not finite, or jumps; nothing was changed by that step. Or a worker died.
     """
-    with StopRequest() as stop, engine.applied():
+    with StopRequest() as stop, engine.applied(), explaining_dead_workers():
         return _Run(training, engine, stop).run()
 
 

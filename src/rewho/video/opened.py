@@ -39,23 +39,22 @@ class _Clock:
 
     def move(self, packet: Any) -> None:  # noqa: ANN401 - PyAV's packet
         """Replace a packet's timestamps by those of the one time line."""
-        decoded = packet.pts if packet.dts is None else packet.dts
-        if decoded is None or not packet.size:
-            return
-        shown = decoded if packet.pts is None else packet.pts
-        if self._last is not None:
-            step = decoded + self._shift - self._last
-            restarts = step < 0 and packet.is_keyframe and shown + self._shift <= self._latest
-            if restarts or step < self._back or step > self._ahead:
-                self._shift, self.joints = self._latest + self._step - shown, self.joints + 1
-            elif step > 0:
-                self._step = step
-        shown += self._shift
-        self._latest = shown if self._last is None else max(self._latest, shown)
-        self._last = decoded + self._shift
-        if self._shift:
+        if packet.dts is None or not packet.size:  # of one that is only shown later its neighbours tell enough
             packet.pts = None if packet.pts is None else packet.pts + self._shift
-            packet.dts = None if packet.dts is None else packet.dts + self._shift
+            return
+        decoded = packet.dts + self._shift
+        shown = decoded if packet.pts is None else packet.pts + self._shift
+        if self._last is None:
+            self._last = self._latest = decoded
+        step = decoded - self._last
+        if step < self._back or step > self._ahead or (step < 0 and packet.is_keyframe and shown <= self._latest):
+            moved = self._latest + self._step - shown
+            decoded, shown, self._shift = decoded + moved, shown + moved, self._shift + moved
+            self.joints += 1
+        elif step > 0:
+            self._step = step
+        self._last, self._latest = decoded, max(self._latest, shown)
+        packet.dts, packet.pts = decoded, None if packet.pts is None else shown
 
 
 class Video:

@@ -37,7 +37,8 @@ class Orientation(NamedTuple):
 
 def orientation(frame: Any) -> Orientation:  # noqa: ANN401 - PyAV's frame
     """Return how the frame's display matrix asks to show it, to the nearest of the eight orientations."""
-    found = [bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    kinds = [getattr(entry, "type", entry) for entry in frame.side_data]  # entries are keys since PyAV 19
+    found = [bytes(frame.side_data[kind]) for kind in kinds if kind.name == "DISPLAYMATRIX"]
     if not found or len(found[-1]) != 36:
         return Orientation()
     # x' = a·x + c·y and y' = b·x + d·y, with y pointing down.
