@@ -11,6 +11,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ class Video:
         self.claimed = claimed / 1e6 if claimed and claimed > 0 else 0.0
         self._check_length(self.claimed, "claimed")
         self.stream = self._video_stream()
-        context, self.aspect = self.stream.codec_context, self.stream.sample_aspect_ratio
+        context, aspect = self.stream.codec_context, self.stream.sample_aspect_ratio
+        self.aspect = Fraction(aspect.numerator, aspect.denominator) if aspect else None
         width, height = square(context.width, context.height, self.aspect)
         if width * height > limits["megapixels"] * 1e6:
             raise VideoFailure("too large", f"{width} x {height} pixels")
