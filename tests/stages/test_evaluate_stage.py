@@ -14,6 +14,7 @@ from conftest import quick
 from rewho.core.artifact import damage
 from rewho.core.check import UserError
 from rewho.core.text import html_text
+from rewho.pipeline.scoring import similarities
 from rewho.settings import (
     CompareSettings,
     DataSettings,
@@ -171,3 +172,10 @@ def test_the_best_epoch_is_said_to_be_chosen_on_the_test_part(model, people, tmp
     said = f"chosen on the test part, so that its figures there are too high; the last epoch's mAP was {last:.2f} there"
     assert f"warning: best is the best epoch of its training, highest mAP, {said}" in capsys.readouterr().err
     assert html_text(said) in page.read_text()
+
+
+def test_similarities_of_tiny_and_huge_embeddings():
+    alike = similarities(np.array([[1e-30, 0], [1e30, 1e30]], np.float32))
+    np.testing.assert_allclose(alike, [[1, 0.5**0.5], [0.5**0.5, 1]], atol=1e-6)
+    with pytest.raises(UserError, match="zero vector"):
+        similarities(np.zeros((2, 3), np.float32))

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_embeddings
 from rewho.data.benchmarks import read_settings
 from rewho.data.file_lists import list_pictures
 from rewho.data.table import ImageTable
 from rewho.pipeline.embedding import Embedder, Picture, load
+from rewho.rank.distance import unit_vectors
 from rewho.rank.labels import ImageLabels
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
@@ -118,8 +119,8 @@ def similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         >>> similarities(np.array([[1, 0], [0, 2]], np.float32)).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    alike: NDArray[np.float32] = np.clip(unit @ unit.T, -1, 1)  # rounding may lead out
+    unit = unit_vectors(check_embeddings("image", embeddings))
+    alike: NDArray[np.float32] = np.clip(unit @ unit.T, -1, 1).astype(np.float32)  # rounding may lead out
     return alike
 
 
