@@ -87,6 +87,13 @@ def test_a_finished_training_without_its_model_is_not_finished(model, people, tm
         train.run(quick(people, folder))
 
 
+def test_a_description_that_was_changed_after_the_run_is_announced(model, tmp_path, capsys):
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    (folder / CARD).write_text((folder / CARD).read_text().replace("0.485", "0.435"))
+    load_model(folder)
+    assert "model.json is not the file that the run wrote" in capsys.readouterr().err
+
+
 def test_the_best_model_is_whole_or_absent(model):
     assert damage(model / "best") is None
 

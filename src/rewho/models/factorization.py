@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rewho.core.artifact import write_file, write_json
+from rewho.core.artifact import check_sum, write_file, write_json
 from rewho.core.check import UserError, check_choice
 from rewho.models.backbone import fill, read_weights
 from rewho.models.heads import Embedding
@@ -322,6 +322,7 @@ def load_branches(folder: Path) -> Factorization | None:
     """
     if not (folder / BRANCH_CARD).is_file():
         return None
+    check_sum(folder / BRANCH_CARD, "model.json", "manifest.json")
     try:
         description = json.loads((folder / BRANCH_CARD).read_text())
         description.pop("format")

@@ -162,4 +162,8 @@ def read_card(folder: Path) -> dict[str, Any]:
             got=f"format {description.get('format')}, missing {sorted(missing) or 'nothing'}",
             fix="Use the rewho version that wrote it, or a newer one.",
         )
+    try:
+        check_sum(path, MANIFEST)
+    except UserError as error:
+        say(f"warning: {path} is not the file that the run wrote: {error.got}")
     return description

@@ -175,6 +175,9 @@ def rebuild(crops: CropSet, shard: Shard, damaged: set[str], maker: PartMaker) -
         for number, video in enumerate(read_videos(crops.folder)):
             if video["status"] == "ok" and video["sha256"][:16] in needed:
                 task = VideoTask(**{name: video[name] for name in ("path", "size", "key", "city", "source", "licence")})
+                if not Path(task.path).is_file():  # a pipe by that name would hold us up
+                    fix = "Put the video back, or build the set again with another --out."
+                    raise UserError(task.path, expected="the video that the set was made of", got="none", fix=fix)
                 (place / str(number)).mkdir(parents=True)
                 maker.fill(place / str(number), task)
                 parts.append(CropSet.open(place / str(number)))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from rewho.core.artifact import STARTED, flatten
+from rewho.core.artifact import STARTED, flatten, read_record
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
 from rewho.core.progress import say
@@ -77,7 +77,7 @@ def maker_of(folder: Path, damage: list[Damage], source: PeopleSource | None = N
     if not started.is_file() or any(one.file == STARTED for one in damage):
         fix = "Repair the sets that it was merged from, or build it again."
         raise UserError(str(started), expected="the settings that the set was built with", got="none", fix=fix)
-    settings = fill(CropSettings, flatten(json.loads(started.read_text(encoding="utf-8"))["settings"]), "crop")
+    settings = fill(CropSettings, flatten(read_record(started)["settings"]), "crop")
     source = source or VideoPeople(settings)
     return PartMaker(folder, settings, config_of(settings, source.models()), source, folder)
 
