@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rewho.core.artifact import MANIFEST, Stage, write_json
+from rewho.core.artifact import ASIDE, MANIFEST, Stage, hashes, write_json
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator, is_main_process
@@ -282,8 +282,10 @@ def train_marking_best(training: Training, engine: Engine, data: str) -> State:
 
 
 def _mark_best(folder: Path, choice: Mapping[str, object]) -> None:
-    card = folder / "best" / CARD
+    best, card = folder / "best", folder / "best" / CARD
     write_json(card, json.loads(card.read_text()) | {"chosen": {"how": f"highest mAP, {CHOSEN}", **choice}})
+    others = [file for file in sorted(best.iterdir()) if file.name != MANIFEST and not file.name.startswith(ASIDE)]
+    write_json(best / MANIFEST, {"files": hashes(best, others)})
 
 
 def check_shares(settings: TrainingSettings, world: int) -> None:
