@@ -58,7 +58,7 @@ def test_other_files_and_hidden_files_are_left_out_and_said(tmp_path):
     plant(root, {"query": ["Thumbs.db", "readme.txt", ".DS_Store", "._0001_c1s1_001051_00.jpg"]})
     table = read(root)
     assert len(table) == 7
-    assert any(note.startswith("2 files in query/ are no pictures") for note in table.notes)
+    assert any(note.startswith("4 files in query/ were left out") for note in table.notes)
 
 
 def test_differing_counts_are_said_in_one_note(tmp_path):
@@ -98,7 +98,7 @@ def test_cuhk03_np_by_either_folder(tmp_path, boxes):
 
 def test_cuhk03_np_asks_for_the_boxes_that_are_there(tmp_path):
     plant(tmp_path / "labeled", CUHK03)
-    with pytest.raises(UserError, match="Set cuhk03_boxes to labeled"):
+    with pytest.raises(UserError, match=r"Pass --data\.cuhk03_boxes labeled"):
         read(tmp_path)
 
 

@@ -133,9 +133,16 @@ def test_cameras_for_some_pictures_only(tmp_path):
         ("path,person\n1.jpg\n", "line 2: expected 2 cells, got 1"),
         ("path,person\n1.jpg,a\n2.jpg,\n", "line 3: expected a person"),
         ("path,person\n1.jpg,a\n3.jpg,a\nx/4.jpg,b\n", "2 of 3 that are no files: '3.jpg', 'x/4.jpg'"),
-        ("path,person\n1.jpg,a\n1.jpg,a\n", "the same row more than once: '1.jpg'"),
+        ("path,person\n1.jpg,a\n1.jpg,a\n", "the same image more than once in a split: '1.jpg (pool)'"),
         ("path,person,split\n1.jpg,a,query\n1.jpg,b,gallery\n", "under two people: '1.jpg'"),
         ("path,person,split\n1.jpg,a,trian\n", "Did you mean 'train'?"),
+        ("path,person,split\n1.jpg,a,train\n2.jpg,b,\n", "1 of 2 without (blank or pool): 'line 3'"),
+        ("path,person,split\n1.jpg,a,pool\n2.jpg,b, TRAIN\n", "1 of 2 without (blank or pool): 'line 2'"),
+        ("path,person,split\n1.jpg,a,nan\n2.jpg,b,query\n", "1 of 2 without (blank or pool): 'line 2'"),
+        ("path,person\n1.jpg,nan\n", "'nan', which stands for no value"),
+        ("path,person\n./1.jpg,a\n1.jpg,a\n", "more than once in a split"),
+        ("path,person\n.//1.jpg,a\n1.jpg,b\n", "under two people: '1.jpg'"),
+        ("path,person,camera,split\n1.jpg,a,1,query\n1.jpg,a,2,gallery\n", "under two cameras: '1.jpg'"),
         ("path,person,split\n1.jpg,a,test\n", "one of train, query, gallery, pool"),
         ("path,person,camera\n1.jpg,a,north\n2.jpg,a,\n", "1 of 2 without: '2.jpg'"),
         ('path,person\n"1.jpg,a\n', "a CSV file"),
@@ -173,7 +180,7 @@ def test_csv_paths_that_leave_the_folder(tmp_path, path):
     (tmp_path / "inside" / "list.csv").write_text(f"path,person\n1.jpg,a\n{path},b\n")
     message = answer(tmp_path / "inside" / "list.csv")
     assert "line 3" in message
-    assert "a picture inside" in message
+    assert "an image inside" in message
 
 
 @pytest.mark.parametrize(

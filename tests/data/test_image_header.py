@@ -39,7 +39,7 @@ def test_sizes(kind, size):
 
 @pytest.mark.parametrize("kind", ENCODINGS)
 def test_grey_pictures(kind):
-    assert read_header(encode(kind, PIXELS[:, :, 0]))[1:] == (37, 21)
+    assert read_header(encode(kind, PIXELS[:, :, 0]))[1:3] == (37, 21)
 
 
 @pytest.mark.parametrize("kind", ENCODINGS)
@@ -53,20 +53,20 @@ def test_cut_files_are_refused(kind, left):
 
 def test_bytes_after_the_picture_do_no_harm():
     for kind in ENCODINGS:
-        assert read_header(encode(kind) + b"trailing")[1:] == (37, 21)
+        assert read_header(encode(kind) + b"trailing")[1:3] == (37, 21)
 
 
 def test_old_and_upside_down_bmp():
     old = b"BM" + struct.pack("<IHHIIHHHH", 0, 0, 0, 26, 12, 2, 3, 1, 24) + bytes(24)
-    assert read_header(old)[1:] == (3, 2)
+    assert read_header(old)[1:3] == (3, 2)
     top_down = bytearray(encode("bmp"))
     struct.pack_into("<i", top_down, 22, -37)
-    assert read_header(bytes(top_down))[1:] == (37, 21)
+    assert read_header(bytes(top_down))[1:3] == (37, 21)
 
 
 def test_jpeg_with_fill_bytes_and_comments():
     jpeg = encode("jpeg")
-    assert read_header(jpeg[:2] + b"\xff\xff\xff\xfe\x00\x05abc" + jpeg[2:])[1:] == (37, 21)
+    assert read_header(jpeg[:2] + b"\xff\xff\xff\xfe\x00\x05abc" + jpeg[2:])[1:3] == (37, 21)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_too_much_metadata():
     with pytest.raises(HeaderError, match="bytes of metadata"):
         read_header(png[:33] + chunk(b"iCCP", bytes(5 * 2**20)) + png[33:])
     segment = b"\xff\xe1\xff\xff" + bytes(0xFFFD)
-    assert read_header(jpeg[:2] + segment * 10 + jpeg[2:])[1:] == (37, 21)
+    assert read_header(jpeg[:2] + segment * 10 + jpeg[2:])[1:3] == (37, 21)
     with pytest.raises(HeaderError, match="bytes of metadata"):
         read_header(jpeg[:2] + segment * 70 + jpeg[2:])
 

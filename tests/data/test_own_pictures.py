@@ -5,7 +5,7 @@ import pytest
 from rewho.core.check import UserError
 from rewho.data.benchmarks import read
 from rewho.data.file_lists import list_pictures
-from rewho.data.own_pictures import number_names
+from rewho.data.names import number_names, spelling_notes
 from rewho.data.table import DISTRACTOR, JUNK, UNKNOWN_CAMERA
 
 
@@ -110,8 +110,126 @@ def test_number_names_keeps_apart_what_is_written_apart():
     assert (ids.tolist(), names) == ([1, 0, 1], ("01", "1"))
     ids, names = number_names(["99999999999999999999", "1"])
     assert (ids.tolist(), names) == ([1, 0], ("1", "99999999999999999999"))
-    ids, names = number_names(["-5", "2"])
-    assert (ids.tolist(), names) == ([0, 1], ("-5", "2"))
+
+
+@pytest.mark.parametrize("junk", ["-1", "-1.0", "-01", "\u22121", "-1,0", "\u20131.00"])
+@pytest.mark.parametrize("distractor", ["-2", "-2.0", "\u22122"])
+def test_every_spelling_of_junk_and_distractors_keeps_its_meaning(junk, distractor):
+    assert number_names([junk, "7.0", distractor, "+8"])[0].tolist() == [JUNK, 7, DISTRACTOR, 8]
+    assert number_names([junk, "adam", distractor])[0].tolist() == [JUNK, 0, DISTRACTOR]
+
+
+@pytest.mark.parametrize("name", ["-3", "-3.0", "\u22125", "-99999"])
+def test_other_negative_ids_are_refused(tmp_path, name):
+    plant(tmp_path, "1.jpg", "2.jpg")
+    (tmp_path / "list.csv").write_text(f"path,person\n1.jpg,5\n2.jpg,{name}\n", "utf-8")
+    with pytest.raises(UserError, match=r"'-\d+' in 1 of 2: 'line 3'"):
+        read(tmp_path / "list.csv")
+
+
+def test_cameras_have_spellings_too(tmp_path):
+    plant(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    (tmp_path / "list.csv").write_text("path,person,camera\n1.jpg,5,1.0\n2.jpg,6,-1.0\n3.jpg,6,1\n")
+    table = read(tmp_path / "list.csv")
+    assert table.camera_ids.tolist() == [1, UNKNOWN_CAMERA, 1]
+    (tmp_path / "list.csv").write_text("path,person,camera\n1.jpg,5,1\n2.jpg,6,-2\n3.jpg,6,1\n")
+    with pytest.raises(UserError, match="camera ids"):
+        read(tmp_path / "list.csv")
+
+
+def test_one_name_in_two_unicode_forms_is_one_person(tmp_path):
+    table = read(plant(tmp_path, "Zo\u00eb/1.jpg", "Zoe\u0308/2.jpg", "adam/1.jpg"))
+    assert len(set(table.person_ids.tolist())) == 2
+    assert "2 spellings of 'Zo\u00eb' count as one person." in table.notes
+
+
+@pytest.mark.parametrize("names", [("7", "07"), ("Adam", "adam"), ("a b", "a  b")])
+def test_names_that_look_alike_are_noted(names):
+    assert spelling_notes(names, "person")[0].startswith("Each is a person of its own: ")
+    assert not spelling_notes(["7", "8", "adam", "eve"], "person")
+
+
+@pytest.mark.parametrize("files", [("cam1/adam/1.jpg", "cam1/eve/1.jpg", "cam2/adam/1.jpg"),
+                                   ("adam/cam1/1.jpg", "eve/cam1/1.jpg", "adam/cam2/x/1.jpg")])  # fmt: skip
+@pytest.mark.parametrize("place", ["", "train/"])
+def test_cameras_above_and_below_people(tmp_path, files, place):
+    table = read(plant(tmp_path, *(place + file for file in files)))
+    assert table.person_names == ("adam", "eve")
+    assert table.camera_names == ("cam1", "cam2")
+    assert len(table) == 3
+    assert any("Read as" in note for note in table.notes)
+
+
+def test_sub_folders_of_a_person_are_theirs(tmp_path):
+    table = read(plant(tmp_path, "adam/1.jpg", "adam/monday/am/2.jpg", "eve/monday/1.jpg"))
+    assert table.person_ids.tolist() == [0, 0, 1]
+    assert any(note.startswith("2 images in folders within a person's") for note in table.notes)
+
+
+def test_two_levels_that_could_be_people_are_answered_with_patterns(tmp_path):
+    plant(tmp_path, "a/b/1.jpg", "a/c/1.jpg", "d/b/2.jpg")
+    with pytest.raises(UserError, match="could both be people") as caught:
+        read(tmp_path)
+    for pattern, people in (("^(?P<person>[^/]+)/", 2), ("^(?P<camera>[^/]+)/(?P<person>[^/]+)/", 2)):
+        assert f"'{pattern}'" in caught.value.fix
+        table = read(tmp_path, person_pattern=pattern)
+        assert len(set(table.person_ids.tolist())) == people
+
+
+def test_files_that_are_left_out_are_counted_by_ending(tmp_path, capsys):
+    plant(tmp_path, "adam/1.jpg", "adam/2.HEIC", "eve/1.jpg", "eve/deep/3.heic", "eve/4.tiff", "eve/.x.jpg")
+    expected = "4 files in {} were left out (2 x .heic, 1 x "
+    assert any(note.startswith(expected.format("the folder")) for note in read(tmp_path).notes)
+    assert len(list_pictures(tmp_path)) == 2
+    assert expected.format(tmp_path) in capsys.readouterr().err
+
+
+NAMES = [
+    ("-1_c1s1_1.jpg", "0002_c1s1_2.jpg", "0003_c2s1_2.jpg"),
+    ("-1_cam1_1.jpg", "2_cam2_1.jpg"),
+    ("cam1_-1_1.jpg", "cam2_5_1.jpg"),
+    ("c1_-1_1.jpg", "c2_5_1.jpg"),
+    ("p_-1_c1.jpg", "p_7_c2.jpg"),
+    ("-1-cam3-7.jpg", "12-cam3-8.jpg"),
+]
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_the_proposed_pattern_reads_the_very_files_and_keeps_the_minus(tmp_path, names):
+    plant(tmp_path, *names)
+    with pytest.raises(UserError) as caught:
+        read(tmp_path)
+    pattern = caught.value.fix.partition("--data.person_pattern '")[2].partition("'")[0]
+    table = read(tmp_path, person_pattern=pattern)
+    assert (table.person_ids == JUNK).sum() == 1
+    assert table.knows_cameras
+
+
+def test_a_pattern_that_loses_the_minus_is_refused(tmp_path):
+    plant(tmp_path, *NAMES[0])
+    with pytest.raises(UserError, match="the minus of an id"):
+        read(tmp_path, person_pattern=r"(?P<person>\d+)_c(?P<camera>\d+)")
+
+
+def test_names_that_are_too_long_are_answered(tmp_path):
+    plant(tmp_path, "1.jpg")
+    (tmp_path / "list.csv").write_text(f"path,person\n1.jpg,5\n{'x' * 300}.jpg,6\n")
+    with pytest.raises(UserError, match="1 of 2 that are no files"):
+        read(tmp_path / "list.csv")
+    with pytest.raises(UserError, match="nothing there"):
+        read(tmp_path / ("x" * 300))
+
+
+def test_folders_that_rewho_wrote_are_no_images(tmp_path):
+    for name in ("set/index.json", "set/contact-sheet.jpg", "set/shards/0.arrow", "report/run.json", "report/1.jpg"):
+        plant(tmp_path, name)
+    plant(tmp_path, "mine/1.jpg", "mine/embedded/run.json", "mine/embedded/sheet.jpg")
+    for work in (list_pictures, read):
+        with pytest.raises(UserError, match=r"a crop set[\s\S]*`rewho crops export"):
+            work(tmp_path / "set")
+        with pytest.raises(UserError, match="sheets and figures"):
+            work(tmp_path / "report")
+    assert list_pictures(tmp_path / "mine") == ("1.jpg",)
 
 
 def test_list_pictures_needs_no_people(tmp_path):

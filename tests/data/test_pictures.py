@@ -59,11 +59,11 @@ def test_jpeg_and_webp_keep_the_order_of_colours():
         assert mean[0] > 190 > 20 > mean[1:].max()
 
 
-def test_grey_alpha_and_16_bit_become_rgb_uint8():
+def test_grey_opaque_and_16_bit_become_rgb_uint8():
     grey = PIXELS[:, :, 0]
     assert (decode(encode(".png", grey)) == grey[:, :, None]).all()
-    alpha = cv2.imencode(".png", np.dstack([PIXELS[:, :, ::-1], grey]))[1].tobytes()
-    assert (decode(alpha) == PIXELS).all()
+    opaque = cv2.imencode(".png", np.dstack([PIXELS[:, :, ::-1], np.full_like(grey, 255)]))[1].tobytes()
+    assert (decode(opaque) == PIXELS).all()
     deep = cv2.imencode(".png", PIXELS[:, :, ::-1].astype(np.uint16) * 257)[1].tobytes()
     assert decode(deep).dtype == np.uint8
     assert (decode(deep) == PIXELS).all()
@@ -258,3 +258,47 @@ def test_real_pictures(shared):
     pictures = Pictures(table)
     assert {picture.shape for picture in pictures} == {(128, 64, 3)}
     assert pictures.bytes == 200 * 128 * 64 * 3
+
+
+def _with_alpha(hidden, alpha, ending=".png", dtype=np.uint8):
+    """Encode an RGBA picture whose colours under full transparency are `hidden`."""
+    scale = np.iinfo(dtype).max // 255
+    rgba = np.dstack([np.where(alpha[..., None] == 0, hidden, PIXELS[..., ::-1]), alpha]).astype(dtype) * scale
+    return cv2.imencode(ending, rgba, [cv2.IMWRITE_WEBP_QUALITY, 101] if ending == ".webp" else [])[1].tobytes()
+
+
+ALPHA = np.zeros((12, 7), np.uint8)
+ALPHA[2:9, 1:6], ALPHA[9:] = 255, 128
+
+
+@pytest.mark.parametrize(("ending", "dtype"), [(".png", np.uint8), (".png", np.uint16), (".webp", np.uint8)])
+def test_transparent_pixels_are_white_whatever_lies_under_them(ending, dtype):
+    first, second = (decode(_with_alpha(hidden, ALPHA, ending, dtype)) for hidden in (0, 200))
+    assert (first == second).all()
+    assert (first[:2] == 255).all()
+    assert np.abs(first[2:9, 1:6].astype(int) - PIXELS[2:9, 1:6]).max() <= (0 if ending == ".png" else 2)
+    assert np.abs(first[9:].astype(int) - (PIXELS[9:] / 2 + 127)).max() <= 3
+
+
+def test_grey_with_alpha_palettes_and_other_kinds_are_shown_as_viewers_do(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    grey = image.fromarray(np.dstack([PIXELS[..., 0], ALPHA]), "LA")
+    palette = image.fromarray(PIXELS).quantize(8)
+    exif = image.Exif()
+    exif[0x112] = 6  # turn by 90 degrees
+    cases = {
+        "grey": (grey, {}),
+        "palette": (palette, {"transparency": bytes([0, 128, *[255] * 6])}),
+        "colour": (image.fromarray(PIXELS), {"transparency": tuple(PIXELS[0, 0].tolist())}),
+        "turned": (image.fromarray(np.dstack([PIXELS, ALPHA]), "RGBA"), {"exif": exif}),
+        "plain grey": (image.fromarray(PIXELS[..., 0]), {}),
+    }
+    for name, (picture, options) in cases.items():
+        picture.save(tmp_path / "x.png", **options)
+        shown = image.open(tmp_path / "x.png").convert("RGBA")
+        expected = np.asarray(image.alpha_composite(image.new("RGBA", shown.size, "white"), shown))[..., :3]
+        expected = np.rot90(expected, -1) if name == "turned" else expected
+        assert np.abs(decode(tmp_path / "x.png").astype(int) - expected).max() <= 1, name
+    image.fromarray(PIXELS[..., 0]).save(tmp_path / "x.png", transparency=int(PIXELS[0, 0, 0]))
+    with pytest.raises(UserError, match="a transparent grey"):
+        decode(tmp_path / "x.png")

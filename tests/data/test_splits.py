@@ -17,7 +17,9 @@ from rewho.data.splits import (
     keep_images,
     read_identity_list,
     read_image_list,
+    scored_part,
     select_share,
+    training_rows,
 )
 from rewho.data.table import DISTRACTOR, JUNK, ImageTable
 from rewho.settings import DataSettings
@@ -268,9 +270,9 @@ def test_hold_out_and_shares_need_training_pictures():
     table = small().select("query")
     junk = ImageTable("junk", Path(), ("a.jpg",), [JUNK], [0], ("train",))
     for empty in (table, junk):
-        with pytest.raises(UserError, match="training pictures"):
+        with pytest.raises(UserError, match="training images"):
             hold_out(empty, 1)
-        with pytest.raises(UserError, match="training pictures"):
+        with pytest.raises(UserError, match="training images"):
             select_share(empty, 0.5)
 
 
@@ -278,3 +280,57 @@ def test_hold_out_on_market1501(published):
     held = hold_out(published["market1501"], 250)
     check_hold_out(held, 250)
     assert len(np.unique(held.select("train").person_ids)) == 501
+
+
+def files_of(folder, rows):
+    """Write small files of given contents, and return their table; rows are (path, content, person, camera, split)."""
+    for path, content, *_ in rows:
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(content)
+    paths, _, people, cameras, splits = zip(*rows, strict=True)
+    return ImageTable("files", folder, paths, people, cameras, splits)
+
+
+def test_a_pool_beside_other_splits_is_refused():
+    with pytest.raises(UserError, match=r"1 of 2, such as 'b\.jpg'"):
+        ImageTable("mixed", Path(), ("a.jpg", "b.jpg"), [1, 2], [0, 0], ("train", "pool"))
+
+
+def test_one_rule_for_junk_in_training_and_queries(tmp_path):
+    rows = [("1", "1", 1, 0), ("2", "2", JUNK, 0), ("3", "3", DISTRACTOR, 0), ("4", "4", 2, 0)]
+    pool = files_of(tmp_path, [(*row, "pool") for row in rows])
+    assert training_rows(pool).tolist() == [0, 3]
+    part = scored_part(pool)
+    assert (part.query.paths, part.gallery.paths, part.query_rows.tolist()) == (("1", "4"), pool.paths, [0, 3])
+    (tmp_path / "list.csv").write_text("path,person\n" + "".join(f"{path},{person}\n" for path, _, person, _ in rows))
+    table = read_settings(DataSettings(tmp_path / "list.csv"))
+    assert len(training_rows(table)) == 2
+    assert any(note.startswith("2 junk or distractor images in pool are not trained on") for note in table.notes)
+
+
+def test_copies_are_left_out_of_the_ranking(tmp_path):
+    table = files_of(tmp_path, [
+        ("t1", "one", 1, 0, "train"), ("t2", "two", 2, 0, "train"),
+        ("q1", "one", 5, 0, "query"), ("q2", "x", 5, 0, "query"), ("q3", "y", 6, 0, "query"),
+        ("g1", "x", 5, 1, "gallery"), ("g2", "z", 5, 1, "gallery"), ("g3", "two", 6, 1, "gallery"),
+        ("g4", "z", 6, 1, "gallery"),
+    ])  # fmt: skip
+    part = scored_part(table)
+    assert (part.query.paths, part.gallery.paths) == (("q2", "q3"), ("g1", "g2", "g4"))
+    assert part.query_names[0] == part.gallery_names[0] != part.query_names[1]
+    said = "\n".join(part.notes)
+    assert "1 query and 1 gallery files have the bytes of training files" in said
+    assert "1 queries have byte-identical copies in the gallery" in said
+    assert "1 gallery files are byte-identical copies of other gallery files" in said
+    assert "1 byte-identical images are of two people by their labels" in said
+    with pytest.raises(UserError, match="nobody in query and gallery may be in train"):
+        scored_part(table.rows([0, 2, 5]))
+
+
+def test_a_list_matches_whole_paths_never_base_names(tmp_path):
+    table = files_of(tmp_path, [(f"{who}/{n}.jpg", "", i, 0, "train") for i, who in enumerate("ab") for n in (1, 2)])
+    assert keep_images(table, ["a/1.jpg", "./b/2.jpg"]).paths == ("a/1.jpg", "b/2.jpg")
+    with pytest.raises(UserError, match=r"'1\.jpg', which is 'a/1\.jpg', 'b/1\.jpg'"):
+        keep_images(table, ["1.jpg"])
+    with pytest.raises(UserError, match=r"not in it: 'c/1\.jpg'"):
+        keep_images(table, ["c/1.jpg"])

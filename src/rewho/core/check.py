@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import os.path
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 
@@ -33,9 +37,48 @@ class UserError(ValueError):
         self.what, self.expected, self.got, self.fix = what, expected, got, fix
         super().__init__(f"{what}: expected {expected}, got {got}.\n  Fix: {fix}")
 
+    def renamed(self, names: Mapping[str, str]) -> UserError:
+        """Return the error with other names in its texts.
+
+        Args:
+            names: What the texts say → what they shall say; the first comes first.
+        """
+        texts = [self.what, self.expected, self.got, self.fix]
+        for old, new in names.items():
+            name = re.escape(old) + (r"(?=\w)" if old[-1] == "." else r"\b")  # not the dot that ends a sentence
+            texts = [re.sub(name, lambda _, new=new: new, text) for text in texts]  # type: ignore[misc]
+        return UserError(texts[0], expected=texts[1], got=texts[2], fix=texts[3])
+
     def __reduce__(self) -> tuple[partial[UserError], tuple[()]]:
         """Let it travel between processes."""
         return partial(UserError, self.what, expected=self.expected, got=self.got, fix=self.fix), ()
+
+
+@contextmanager
+def rename_options(names: Mapping[str, str]) -> Iterator[None]:
+    """Name the options of the command that runs in errors from within, such as --reading.layout for --data.layout.
+
+    Example:
+        >>> with rename_options({"--data.": "--reading."}):
+        ...     raise UserError("--data.layout", expected="a layout", got="none", fix="Pass --data.layout auto.")
+        Traceback (most recent call last):
+        rewho.core.check.UserError: --reading.layout: expected a layout, got none.
+          Fix: Pass --reading.layout auto.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise error.renamed(names) from None
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; unlike `Path.is_file`, False for a name that is too long or not allowed."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_dir(path: Path) -> bool:
+    """Return whether a path is a folder; unlike `Path.is_dir`, False for a name that is too long or not allowed."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

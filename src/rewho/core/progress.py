@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -60,6 +61,12 @@ def show(result: object) -> None:
     """Print what a command made on standard output, once however many processes work."""
     if is_main_process():
         print(printable(str(result)))  # noqa: T201 - the one place that prints results
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Print a warning, once per process however often the same is found."""
+    say(f"warning: {text}")
 
 
 class Progress:

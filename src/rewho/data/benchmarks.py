@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, is_file
 from rewho.data.cuhk03 import PROTOCOL_FILE, read_cuhk03_original
-from rewho.data.file_lists import RENDERED, check_folder, list_folder, sub_folders
+from rewho.data.file_lists import RENDERED, check_folder, is_crop_set, list_folder, refuse_output, sub_folders
 from rewho.data.known_counts import compare_counts
 from rewho.data.market_layout import (
     BOXES,
@@ -44,7 +44,7 @@ LAYOUTS: dict[str, Callable[[DataSettings], ImageTable]] = {
     "csv": read_csv,
 }
 """The reader of every layout."""
-WHICH_PATH = "Check the path, which is the one behind --data.root or --data."
+WHICH_PATH = "Check the path, which is the one behind --data.root."
 
 _SEARCHED_FOLDERS = 200
 _NAME_STYLES = (
@@ -91,15 +91,28 @@ def read(
     settings = DataSettings(root, layout, cuhk03_boxes, cuhk03_protocol, person_pattern, train_with_val)
     check(settings, "")
     notes, name = [], str(layout)
+    _refuse_unlabelled(root)
     if layout == "auto":
         name, reason = recognise(root)
         notes.append(f"Taken for the layout {name!r}: {reason}.")
     elif layout not in ("csv", "folder"):
         _check_level(check_folder(root, WHICH_PATH), layout)
     table = LAYOUTS[name](settings)
-    if (root / RENDERED).is_file():  # people of our own in the layout of a benchmark are not that benchmark
+    if is_file(root / RENDERED):  # people of our own in the layout of a benchmark are not that benchmark
         table = replace(table, name="rendered-people")
     return replace(table, notes=(*notes, *table.notes, *compare_counts(table), *_doubts(table)))
+
+
+def _refuse_unlabelled(root: Path) -> None:
+    if is_crop_set(root):
+        raise UserError(
+            str(root),
+            expected="images with person labels",
+            got="a crop set, whose crops have none",
+            fix=f"`rewho pretrain --crops {root}` needs no labels; `rewho crops export {root} --out FOLDER` writes "
+            "images, for you to sort into a folder per person.",
+        )
+    refuse_output(root)
 
 
 def read_settings(settings: DataSettings) -> ImageTable:
@@ -138,7 +151,7 @@ def recognise(root: Path) -> tuple[str, str]:
     Raises:
         UserError: Nothing there, a file that is no CSV file, or a data set that lies one level off.
     """
-    if root.is_file():
+    if is_file(root):
         if root.suffix.lower() in (".csv", ".tsv"):
             return "csv", f"a {root.suffix} file"
         raise UserError(
@@ -202,6 +215,13 @@ def _search_below(root: Path) -> Path | None:
 def _doubts(table: ImageTable) -> list[str]:
     people = {split: table.person_ids[table.in_split(split)] for split in table.counts()}
     notes = []
+    for split, use in (("train", "trained on"), ("query", "searched for"), ("pool", "trained on or searched for")):
+        nobody = int((people.get(split, np.empty(0)) < 0).sum())
+        if nobody:
+            notes.append(f"{nobody:,} junk or distractor images in {split} are not {use}.")
+    for split, other in (("query", "gallery"), ("gallery", "query")):
+        if split in people and other not in people:
+            notes.append(f"There is {split} without {other}: nothing can be scored.")
     if {"query", "gallery"} <= people.keys() and not np.isin(people["query"], people["gallery"]).any():
         notes.append("Nobody in query is in gallery: no query can find anything.")
     for split in ("query", "gallery"):

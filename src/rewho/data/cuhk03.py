@@ -46,7 +46,7 @@ def read_cuhk03_original(settings: DataSettings) -> ImageTable:
             str(root / folder),
             expected=f"the {len(rows):,} pictures of {protocol.name}",
             got=f"{len(missing):,} missing: {first_three(missing)}",
-            fix=f"Check that these are the {boxes} pictures (cuhk03_boxes), and that all were unpacked.",
+            fix=f"Check that these are the {boxes} pictures (--data.cuhk03_boxes), and that all were unpacked.",
         )
     return make_table(f"cuhk03-np-{boxes}", root, rows, [f"Split by {protocol.name}."])
 
@@ -65,7 +65,7 @@ def find_protocol(root: Path, boxes: str) -> Path:
         str(root),
         expected=f"the new protocol's file {name}",
         got="no such file here or one folder above",
-        fix="Put it beside the pictures, or pass its path as cuhk03_protocol.",
+        fix="Put it beside the pictures, or pass its path as --data.cuhk03_protocol.",
     )
 
 

@@ -14,12 +14,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rewho.core.check import UserError, nearest
+from rewho.core.artifact import STARTED
+from rewho.core.check import UserError, is_dir, is_file, nearest
+from rewho.core.progress import say
+from rewho.data.shards import INDEX
 from rewho.data.table import ImageTable, first_three
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-RENDERED = "synthetic.json"  # lies beside rendered people, and says which they are
 """Endings of files that are listed, compared without case."""
+RENDERED = "synthetic.json"  # lies beside rendered people, and says which they are
+CONVERTIBLE = {".heic", ".heif", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".jxl", ".raw", ".dng"}
+"""Endings of image files that are not read."""
+OWN_FILES = (STARTED, "model.json")
+"""Files in the folders that commands of ours write."""
 TEXT_LIMIT = 256 * 2**20
 """Largest list or table of file names that is read, in bytes."""
 
@@ -46,14 +53,14 @@ def check_folder(folder: Path, fix: str = "Check the path.") -> Path:
     Raises:
         UserError: It does not exist, or is a file; the message names the most similar folder beside it.
     """
-    if folder.is_dir():
+    if is_dir(folder):
         return folder
-    if folder.exists():
+    if is_file(folder):
         raise UserError(
             str(folder), expected="a folder", got="a file", fix="Give the folder; unpack an archive before."
         )
     near = None
-    if folder.parent.is_dir():
+    if is_dir(folder.parent):
         near = nearest(folder.name, sub_folders(folder.parent))
         got = f"nothing there ({str(folder.parent)!r} exists)"
     else:
@@ -68,17 +75,25 @@ def sub_folders(folder: Path) -> tuple[str, ...]:
 
 
 def list_folder(folder: Path) -> Listing:
-    """List the pictures directly in `folder`; hidden files (such as macOS's `._0001.jpg`) count as not there."""
+    """List the images directly in `folder`; hidden files (such as macOS's `._0001.jpg`) are counted as such."""
     pictures, others = [], Counter[str]()
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _hidden(entry.name) or entry.is_dir():
+            if entry.is_dir():
                 continue
-            if entry.name.lower().endswith(PICTURE_ENDINGS):
-                pictures.append(entry.name)
+            if kind := _kind(entry.name):
+                others[kind] += 1
             else:
-                others[PurePosixPath(entry.name).suffix.lower() or entry.name] += 1
+                pictures.append(entry.name)
     return Listing(tuple(sorted(pictures)), others)
+
+
+def _kind(name: str) -> str:
+    """Return the ending of a file that is no image, "hidden" for a hidden file, "" for an image."""
+    if _hidden(name):
+        return "hidden"
+    ending = PurePosixPath(name).suffix.lower()
+    return "" if ending in PICTURE_ENDINGS else ending or name
 
 
 def require_pictures(folder: Path) -> Listing:
@@ -105,8 +120,35 @@ def empty_folder(folder: Path, others: Counter[str]) -> UserError:
     )
 
 
+def list_tree(folder: Path) -> Listing:
+    """List the images in a folder and below it, without an error where there are none; see `list_pictures`."""
+    refuse_output(folder)
+    found: list[str] = []
+    others = Counter[str]()
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        with os.scandir(folder / prefix) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    if kind := _kind(entry.name):
+                        others[kind] += 1
+                    else:
+                        found.append(prefix + entry.name)
+                elif _hidden(entry.name) or entry.is_symlink():
+                    others["hidden folder" if _hidden(entry.name) else "linked folder"] += 1
+                elif any(is_file(Path(entry.path, name)) for name in OWN_FILES) and not is_crop_set(Path(entry.path)):
+                    others["folder written by rewho"] += 1
+                else:
+                    refuse_output(Path(entry.path))
+                    waiting.append(f"{prefix}{entry.name}/")
+    return Listing(tuple(sorted(found)), others)
+
+
 def list_pictures(folder: Path | str) -> tuple[str, ...]:
-    """List all pictures in a folder and below it, for uses that need no person ids, such as embedding.
+    """List all images in a folder and below it, for uses that need no person ids, such as embedding.
+
+    Files that are left out are counted in a message.
 
     Args:
         folder: Any folder; hidden files and folders are left out, and links to folders are not followed.
@@ -115,7 +157,7 @@ def list_pictures(folder: Path | str) -> tuple[str, ...]:
         Sorted paths relative to `folder`, with forward slashes.
 
     Raises:
-        UserError: The folder is missing, or holds no picture.
+        UserError: The folder is missing, holds no image, or is or contains what a command of ours wrote.
 
     Example:
         >>> import tempfile
@@ -125,25 +167,42 @@ def list_pictures(folder: Path | str) -> tuple[str, ...]:
         ('a.png', 'b.JPG')
     """
     top = check_folder(Path(folder))
-    found: list[str] = []
-    waiting = [""]
-    while waiting:
-        prefix = waiting.pop()
-        with os.scandir(top / prefix) as entries:
-            for entry in entries:
-                if _hidden(entry.name):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(f"{prefix}{entry.name}/")
-                elif entry.name.lower().endswith(PICTURE_ENDINGS) and not entry.is_dir():
-                    found.append(prefix + entry.name)
-    if not found:
-        here = empty_folder(top, list_folder(top).others)
+    listing = list_tree(top)
+    if not listing.pictures:
+        here = empty_folder(top, listing.others)
         if sub_folders(top):
             got = f"none in it or in its sub-folders ({len(sub_folders(top)):,} directly in it)"
-            raise UserError(here.what, expected=here.expected, got=got, fix="Check the path. " + here.fix)
+            raise UserError(
+                here.what, expected=here.expected, got=f"{got}; {here.got}", fix="Check the path. " + here.fix
+            )
         raise here
-    return tuple(sorted(found))
+    for note in left_out(str(top), listing.others):
+        say(f"note: {note}")
+    return listing.pictures
+
+
+def refuse_output(folder: Path) -> None:
+    """Raise for a crop set, and for a folder that another command of ours wrote: its images are sheets, not people."""
+    if is_crop_set(folder):
+        raise UserError(
+            str(folder),
+            expected="a folder of image files",
+            got="a crop set, whose crops are not files of their own",
+            fix=f"Write them as files with `rewho crops export {folder} --out FOLDER`, and pass FOLDER.",
+        )
+    written = next((name for name in OWN_FILES if is_file(folder / name)), None)
+    if written:
+        raise UserError(
+            str(folder),
+            expected="a folder of images, one person each",
+            got=f"a folder that a command of rewho wrote (it has {written}); its images are sheets and figures",
+            fix="Pass the folder of the images themselves.",
+        )
+
+
+def is_crop_set(folder: Path) -> bool:
+    """Return whether a folder is a crop set, by its index and its shards."""
+    return is_file(folder / INDEX) and is_dir(folder / "shards")
 
 
 def missing_files(root: Path, paths: Sequence[str]) -> list[str]:
@@ -154,9 +213,9 @@ def missing_files(root: Path, paths: Sequence[str]) -> list[str]:
         folder, _, name = path.rpartition("/")
         if folder not in present:
             place = root / folder
-            present[folder] = {entry.name for entry in os.scandir(place)} if place.is_dir() else set()
+            present[folder] = {entry.name for entry in os.scandir(place)} if is_dir(place) else set()
         # a name may be spelt otherwise in the listing (case, Unicode form) and be found all the same
-        if name not in present[folder] and not (root / path).is_file():
+        if name not in present[folder] and not is_file(root / path):
             missing.append(path)
     return missing
 
@@ -173,10 +232,12 @@ def wrong_names(folder: Path, bad: list[str], total: int, example: str, fix: str
 
 def left_out(folder: str, others: Counter[str]) -> list[str]:
     """Return the note about files that are no pictures, if there are any."""
-    if not others:
+    if not others.total():
         return []
-    kinds = ", ".join(f"{number:,} x {ending}" for ending, number in others.most_common(3))
-    return [f"{others.total():,} files in {folder} are no pictures and were left out ({kinds})."]
+    in_order = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    kinds = ", ".join(f"{number:,} x {ending}" for ending, number in in_order if number)
+    hint = " Convert HEIC, TIFF and others to JPEG or PNG." if CONVERTIBLE & others.keys() else ""
+    return [f"{others.total():,} files in {folder} were left out ({kinds}).{hint}"]
 
 
 def read_text(file: Path) -> str:
@@ -185,7 +246,7 @@ def read_text(file: Path) -> str:
     Raises:
         UserError: Missing, not a file, too large, or in another encoding.
     """
-    if not file.is_file():
+    if not is_file(file):
         raise UserError(str(file), expected="a text file", got="no file there", fix="Check the path.")
     if file.stat().st_size > TEXT_LIMIT:
         raise UserError(

@@ -42,11 +42,15 @@ class HeaderError(ValueError):
 
 
 class ImageHeader(NamedTuple):
-    """Format and stored size of a picture; EXIF orientation may exchange height and width when it is decoded."""
+    """Format and stored size of a picture; EXIF orientation may exchange height and width when it is decoded.
+
+    `alpha` is whether parts of it may be transparent.
+    """
 
     format: str
     height: int
     width: int
+    alpha: bool = False
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -122,8 +126,8 @@ def _check_jpeg_scans(data: bytes, place: int) -> None:
 def _read_png(data: bytes) -> ImageHeader:
     if data[12:16] != b"IHDR":
         raise HeaderError("a damaged PNG picture")
-    width, height = unpack_from(">II", data, 16)
-    place, metadata = 8, 0
+    width, height, _, colour_type = unpack_from(">IIBB", data, 16)
+    place, metadata, alpha = 8, 0, colour_type >= 4
     for _ in range(CHUNK_LIMIT):
         length, kind = unpack_from(">I4s", data, place)
         place += 12 + length
@@ -131,12 +135,13 @@ def _read_png(data: bytes) -> ImageHeader:
             raise HeaderError("a PNG picture that is cut short")
         if kind == b"acTL":
             raise HeaderError("an animated PNG picture")
+        alpha |= kind == b"tRNS"
         if kind not in _PNG_PIXELS:
             metadata += length
         if metadata > METADATA_LIMIT:
             raise HeaderError(f"a PNG picture with more than {METADATA_LIMIT:,} bytes of metadata")
         if kind == b"IEND":
-            return ImageHeader("PNG", height, width)
+            return ImageHeader("PNG", height, width, alpha)
     raise HeaderError(f"a PNG picture of more than {CHUNK_LIMIT:,} chunks")
 
 
@@ -163,10 +168,10 @@ def _read_webp(data: bytes) -> ImageHeader:
         if data[20] & 2:
             raise HeaderError("an animated WebP picture")
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
-        return ImageHeader("WebP", height, width)
+        return ImageHeader("WebP", height, width, bool(data[20] & 16))
     if kind == b"VP8L" and data[20] == 0x2F:
         (bits,) = unpack_from("<I", data, 21)
-        return ImageHeader("WebP", (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1)
+        return ImageHeader("WebP", (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, bool(bits >> 28 & 1))
     if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
         width, height = unpack_from("<HH", data, 26)
         return ImageHeader("WebP", height & 0x3FFF, width & 0x3FFF)

@@ -69,10 +69,10 @@ def read_cuhk03_np(settings: DataSettings) -> ImageTable:
         there = [name for name in BOXES if has_market_folders(root / name)]
         if there and boxes not in there:
             raise UserError(
-                "cuhk03_boxes",
+                "--data.cuhk03_boxes",
                 expected=f"a folder {boxes}/ in {root}",
                 got=f"only {there[0]}/",
-                fix=f"Set cuhk03_boxes to {there[0]}.",
+                fix=f"Pass --data.cuhk03_boxes {there[0]}.",
             )
         root = root / boxes if there else root
     return read_market_folders(f"cuhk03-np-{boxes}", root, Style("0001_c1_01.png"))
@@ -129,7 +129,9 @@ def _read_names(folder: Path, names: tuple[str, ...], split: str, style: Style) 
     matches = [_NAME.match(name) for name in names]
     bad = [name for name, match in zip(names, matches, strict=True) if match is None]
     if bad:
-        fix = "Remove or rename these files, or read your own naming with the layout 'folder' and a person_pattern."
+        fix = (
+            "Remove or rename these files; your own naming is read with --data.layout folder and --data.person_pattern."
+        )
         raise wrong_names(folder, bad, len(names), style.example, fix)
     rows = [
         Row(f"{folder.name}/{name}", _person(int(match["person"]), split, style), int(match["camera"]) - 1, split)

@@ -70,7 +70,7 @@ def read_msmt17(settings: DataSettings) -> ImageTable:
         )
     used = "list_train.txt and list_val.txt" if settings.train_with_val else "list_train.txt alone"
     notes = [
-        f"MSMT17 {version}: the training set is {used} (train_with_val).",
+        f"MSMT17 {version}: the training set is {used} (--data.train_with_val).",
         _OFFSET_NOTE,
     ]
     name = f"msmt17-{version}-{'trainval' if settings.train_with_val else 'train'}"

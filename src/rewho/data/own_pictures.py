@@ -1,8 +1,7 @@
-"""The user's own pictures: a folder per person, a file-name pattern, or a CSV file.
+"""The user's own images: a folder per person, file-name patterns, or a CSV file.
 
-What is unusual: people and cameras may have names. Where every name is a whole number it is used as it is; otherwise
-names are sorted and counted from 0, and the table remembers them. Cameras are never guessed: where they are not given
-they are UNKNOWN_CAMERA.
+What is unusual: people and cameras may have names (see `rewho.data.names`). Where cameras are not
+given they are UNKNOWN_CAMERA.
 """
 
 from __future__ import annotations
@@ -10,56 +9,63 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_choice, nearest
+from rewho.core.check import UserError, check_choice, is_file, nearest
 from rewho.data.file_lists import (
+    Listing,
     check_folder,
     empty_folder,
     left_out,
     list_folder,
-    list_pictures,
+    list_tree,
     missing_files,
     read_text,
     sub_folders,
     wrong_names,
 )
-from rewho.data.table import DISTRACTOR, JUNK, SPLITS, UNKNOWN_CAMERA, ImageTable, Names, first_three, leaves_root
+from rewho.data.name_patterns import compile_pattern, loses_minus, propose_pattern, search_name
+from rewho.data.names import CAMERA_MARKS, MISSING, canonical, number_names, spelling_notes
+from rewho.data.table import SPLITS, UNKNOWN_CAMERA, ImageTable, Names, first_three, leaves_root
 from rewho.settings import DataSettings
 
 SPLIT_FOLDERS = ("train", "query", "gallery")
-"""Sub-folders that split a folder of one's own; without any of them all pictures are in the split "pool"."""
+"""Sub-folders that split a folder of one's own; without any of them all images are in the split "pool"."""
 CSV_COLUMNS = ("path", "person", "camera", "split")
 """Columns of a CSV file; camera and split are optional."""
 
-_NUMBER = re.compile(r"-?\d{1,18}")
-_SPECIAL = {str(JUNK): JUNK, str(DISTRACTOR): DISTRACTOR}
+_LIKE_CAMERA = re.compile(
+    r"(?:c|cam|camera|kamera|view|channel)[ _-]?\d+|(?:cam|camera)[ _-]\w+|\w+[ _-]cam(?:era)?|(?-i:cam[A-Z])",
+    re.IGNORECASE,
+)
 
 
 class _Named(NamedTuple):
-    """A picture as the user named it; `camera` is empty where it is not known."""
+    """An image as the user named it; `camera` is empty where it is not known, `where` is where it was read."""
 
     path: str
     person: str
     camera: str
     split: str
+    where: str
 
 
 def read_folder(settings: DataSettings) -> ImageTable:
-    """Read a folder with one sub-folder per person, or with a pattern for file names.
+    """Read a folder with one sub-folder per person, with cameras above or below them, or with a pattern.
 
     With sub-folders `train/`, `query/` and `gallery/` (some of them) each holds such people or files; otherwise every
-    picture is in the split "pool". With `person_pattern`, its group `person`, and `camera` if it has one, are searched
-    for in each file's name, in the folder and all below it.
+    image is in the split "pool". With `person_pattern`, its group `person`, and `camera` if it has one, are searched
+    for in each file's name, in the folder and all below it; in the path, if the pattern has a slash.
 
     Raises:
-        UserError: No such folder, no pictures, a person without pictures, people one level too deep, an unknown split
-            folder, a pattern that is wrong or does not fit some names.
+        UserError: No such folder, no images, a person without images, two levels of folders that could both be people,
+            an unknown split folder, a pattern that is wrong or does not fit some names.
     """
     root = check_folder(settings.root)
     folders = sub_folders(root)
@@ -73,16 +79,13 @@ def read_folder(settings: DataSettings) -> ImageTable:
             got=f"the folder {wrong[0]!r}",
             fix=f"Did you mean {near!r}? Rename it." if near else "Rename it, or move it elsewhere.",
         )
-    pattern = _compile(settings.person_pattern) if settings.person_pattern is not None else None
-    rows: list[_Named] = []
-    notes: list[str] = []
-    for place, split in [(f"{name}/", name) for name in splits] or [("", "pool")]:
-        if pattern:
-            rows += _rows_by_pattern(root, place, split, pattern)
-        else:
-            found, said = _rows_by_folder(root, place, split)
-            rows += found
-            notes += said
+    places = [(f"{name}/", name) for name in splits] or [("", "pool")]
+    if settings.person_pattern is not None:
+        rows, notes = _rows_by_pattern(root, places, compile_pattern(settings.person_pattern))
+    else:
+        rows, notes = _rows_by_folder(root, places)
+    beside = list_folder(root) if splits else Listing((), Counter())
+    notes += left_out("the folder", beside.others + Counter({"image": len(beside.pictures)}))
     return _named_table(root.resolve().name, root, rows, notes)
 
 
@@ -110,30 +113,13 @@ def read_csv(settings: DataSettings) -> ImageTable:
             got=f"{len(missing):,} of {len(rows):,} that are no files: {first_three(missing)}",
             fix="Write the paths as seen from the CSV file's own folder.",
         )
+    _check_splits(file, rows)
     return _named_table(file.stem, file.parent, sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path)), [])
 
 
-def number_names(names: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Turn names into ids: whole numbers stay what they are, other names are sorted and counted from 0.
-
-    Returns:
-        int64 ids [N], and the names that ids stand for (empty where the names were numbers). "-1" and "-2" always
-        stay JUNK and DISTRACTOR.
-
-    Example:
-        >>> number_names(["0007", "12"])[0].tolist(), number_names(["eve", "-1", "adam"])
-        ([7, 12], (array([ 1, -1,  0]), ('adam', 'eve')))
-    """
-    ordinary = sorted(set(names) - set(_SPECIAL))
-    numeric = all(_NUMBER.fullmatch(name) and int(name) >= 0 for name in ordinary)
-    if numeric and len({int(name) for name in ordinary}) == len(ordinary):
-        return np.array([int(name) for name in names], np.int64), ()
-    ids = {name: i for i, name in enumerate(ordinary)} | _SPECIAL
-    return np.array([ids[name] for name in names], np.int64), tuple(ordinary)
-
-
 def _named_table(name: str, root: Path, rows: Sequence[_Named], notes: Sequence[str]) -> ImageTable:
-    people, person_names = number_names([row.person for row in rows])
+    where = [row.where for row in rows]
+    people, person_names = number_names([row.person for row in rows], where=where)
     without = [row.path for row in rows if not row.camera]
     if without and len(without) < len(rows):
         raise UserError(
@@ -144,7 +130,7 @@ def _named_table(name: str, root: Path, rows: Sequence[_Named], notes: Sequence[
         )
     cameras, camera_names = np.full(len(rows), UNKNOWN_CAMERA, np.int64), tuple[str, ...]()
     if not without:
-        cameras, camera_names = number_names([row.camera for row in rows])
+        cameras, camera_names = number_names([row.camera for row in rows], "camera", CAMERA_MARKS, where)
     else:
         notes = [
             *notes,
@@ -159,89 +145,163 @@ def _named_table(name: str, root: Path, rows: Sequence[_Named], notes: Sequence[
         splits=tuple(row.split for row in rows),
         person_names=person_names or _zeros_kept(people, [row.person for row in rows]),
         camera_names=camera_names or _zeros_kept(cameras, [row.camera for row in rows]),
-        notes=tuple(notes),
+        notes=(
+            *notes,
+            *spelling_notes((row.person for row in rows), "person"),
+            *spelling_notes((row.camera for row in rows if row.camera), "camera"),
+        ),
     )
 
 
 def _zeros_kept(ids: NDArray[np.int64], names: Sequence[str]) -> Names:
     """Return how numbers with leading zeros were written, by id; an empty tuple where there are none."""
-    pairs = zip(ids.tolist(), names, strict=True)
+    pairs = zip(ids.tolist(), map(canonical, names), strict=True)
     return {number: name for number, name in pairs if name.isdecimal() and name != str(number)} or ()
 
 
-def _rows_by_folder(root: Path, place: str, split: str) -> tuple[list[_Named], list[str]]:
-    people = sub_folders(root / place)
-    here = list_folder(root / place)
-    if not people and here.pictures:
-        raise UserError(
-            str(root / place),
-            expected="one sub-folder per person",
-            got=f"{len(here.pictures):,} pictures and no sub-folder",
-            fix="Pass person_pattern if the file names say who it is, such as '(?P<person>\\d+)_c(?P<camera>\\d+)'; "
-            "without people only embedding is possible.",
+class _Tree(NamedTuple):
+    """The images below one of the folders in a split; their paths are relative to it."""
+
+    place: str
+    split: str
+    folder: str
+    paths: tuple[str, ...]
+
+
+def _rows_by_folder(root: Path, places: Sequence[tuple[str, str]]) -> tuple[list[_Named], list[str]]:
+    trees: list[_Tree] = []
+    others, beside = Counter[str](), 0
+    for place, split in places:
+        people = sub_folders(root / place)
+        here = list_folder(root / place)
+        if not people and here.pictures:
+            raise UserError(
+                str(root / place),
+                expected="one sub-folder per person",
+                got=f"{len(here.pictures):,} images and no sub-folder",
+                fix=f"{propose_pattern(here.pictures)} Without people only embedding is possible.",
+            )
+        if not people:
+            raise empty_folder(root / place, here.others)
+        beside += len(here.pictures)
+        listed = {person: list_tree(root / place / person) for person in people}
+        others += sum((listing.others for listing in listed.values()), here.others)
+        empty = [person for person, listing in listed.items() if not listing.pictures]
+        if empty:
+            raise UserError(
+                str(root / place),
+                expected="images in every person's folder",
+                got=f"none in {first_three(empty)}",
+                fix="Remove the empty folders, or put the images in.",
+            )
+        trees += [_Tree(place, split, person, listing.pictures) for person, listing in listed.items()]
+    notes = left_out("the folder", others)
+    if beside:
+        notes.append(f"{beside:,} images beside the people's folders were left out.")
+    rows, more = _rows_of_trees(root, trees)
+    return rows, notes + more
+
+
+def _rows_of_trees(root: Path, trees: Sequence[_Tree]) -> tuple[list[_Named], list[str]]:
+    """Return the rows of folders of people, of people in cameras, or of cameras in people, and what was found out."""
+    deep = [path for tree in trees for path in tree.paths if "/" in path]
+    direct = sum(len(tree.paths) for tree in trees) - len(deep)
+    outer = _are_cameras(tree.folder for tree in trees)
+    inner = _are_cameras(path.partition("/")[0] for path in deep)
+    if not deep or (direct and not inner and not outer):
+        notes = (
+            [f"{len(deep):,} images in folders within a person's are that person's, such as {deep[0]!r}."]
+            if deep
+            else []
         )
-    if not people:
-        raise empty_folder(root / place, here.others)
-    rows: list[_Named] = []
-    notes: list[str] = left_out(place or "the folder", here.others)
-    if here.pictures:
-        notes.append(f"{len(here.pictures):,} pictures beside the people's folders were left out.")
-    empty = []
-    for person in people:
-        listing = list_folder(root / place / person)
-        rows += [_Named(f"{place}{person}/{name}", person, "", split) for name in listing.pictures]
-        notes += left_out(f"{place}{person}/", listing.others)
-        if not listing.pictures:
-            empty.append(person)
-    if empty:
-        raise _people_without_pictures(root / place, empty)
+        return [_row(tree, path, tree.folder, "") for tree in trees for path in tree.paths], notes
+    if inner == outer:
+        raise _two_levels(root, trees, deep)
+    rows, left = [], 0
+    for tree in trees:
+        for path in tree.paths:
+            folder, slash, _ = path.partition("/")
+            if outer and slash:
+                rows.append(_row(tree, path, folder, tree.folder))
+            elif outer:
+                left += 1
+            else:
+                rows.append(_row(tree, path, tree.folder, folder if slash else ""))
+    notes = [f"Read as {'CAMERA/PERSON/' if outer else 'PERSON/CAMERA/'}, such as {rows[0].path!r}."]
+    if left:
+        notes.append(f"{left:,} images in a camera's folder but in no person's were left out.")
     return rows, notes
 
 
-def _people_without_pictures(folder: Path, empty: list[str]) -> UserError:
-    deeper = sub_folders(folder / empty[0])
-    fix = "Remove the empty folders, or put the pictures in."
-    if deeper:
-        fix = f"People must be one level below the folder that is given: is it {folder / empty[0]}?"
+def _are_cameras(names: Iterable[str]) -> bool:
+    """Return whether all names are like cam1, c2, camera_north; False of none."""
+    found = set(names)
+    return bool(found) and all(_LIKE_CAMERA.fullmatch(name) for name in found)
+
+
+def _row(tree: _Tree, path: str, person: str, camera: str) -> _Named:
+    whole = f"{tree.place}{tree.folder}/{path}"
+    return _Named(whole, person, camera, tree.split, whole)
+
+
+def _two_levels(root: Path, trees: Sequence[_Tree], deep: Sequence[str]) -> UserError:
+    tree = next(tree for tree in trees if deep[0] in tree.paths)
+    outer, inner = "(?P<person>[^/]+)/", "(?P<camera>[^/]+)/"
+    only = f" People must be one level below the folder that is given: is it {root / tree.place / tree.folder}?"
     return UserError(
-        str(folder),
-        expected="pictures in every person's folder",
-        got=f"none in {first_three(empty)}" + (f" (but sub-folders such as {deeper[0]!r})" if deeper else ""),
-        fix=fix,
+        str(root),
+        expected="one level of folders, of people; or two, of which one has names like cam1 or camera_north",
+        got=f"two that could both be people, such as {tree.place}{tree.folder}/{deep[0]}",
+        fix=f"Pass --data.person_pattern '^{outer}' if the outer folders are people, '^{outer}{inner}' if the inner "
+        f"ones are cameras, '^{inner}{outer}' if the outer ones are." + (only if len(trees) == 1 else ""),
     )
 
 
-def _rows_by_pattern(root: Path, place: str, split: str, pattern: re.Pattern[str]) -> list[_Named]:
-    rows, bad = [], []
-    paths = list_pictures(root / place)
-    for path in paths:
-        found = pattern.search(path.rpartition("/")[2])
-        if found is None or not found["person"]:
-            bad.append(path)
-        else:
-            camera = found.groupdict().get("camera") or ""
-            rows.append(_Named(place + path, found["person"], camera, split))
-    if bad:
-        fix = "Change the pattern, or take these files away."
-        raise wrong_names(root / place, bad, len(paths), f"the pattern {pattern.pattern!r}", fix)
-    return rows
+def _rows_by_pattern(
+    root: Path, places: Sequence[tuple[str, str]], pattern: re.Pattern[str]
+) -> tuple[list[_Named], list[str]]:
+    rows: list[_Named] = []
+    others = Counter[str]()
+    for place, split in places:
+        listing = list_tree(root / place)
+        others += listing.others
+        if not listing.pictures:
+            raise empty_folder(root / place, listing.others)
+        found = {path: match for path in listing.pictures if (match := search_name(pattern, path))}
+        bad = [path for path in listing.pictures if path not in found]
+        if bad:
+            fix = f"Change the pattern, or take these files away. {propose_pattern(listing.pictures)}"
+            raise wrong_names(root / place, bad, len(listing.pictures), f"the pattern {pattern.pattern!r}", fix)
+        cut = [path for path, match in found.items() if loses_minus(match)]
+        if cut:
+            raise UserError(
+                f"--data.person_pattern {pattern.pattern!r}",
+                expected="a group `person` that takes the minus of an id, as in (?P<person>-?\\d+)",
+                got=f"one that reads {cut[0]!r} as person {found[cut[0]]['person']}; {len(cut):,} such files",
+                fix=propose_pattern(listing.pictures),
+            )
+        rows += [
+            _Named(place + path, match["person"], match.groupdict().get("camera") or "", split, place + path)
+            for path, match in found.items()
+        ]
+    return rows, left_out("the folder", others)
 
 
-def _compile(text: str) -> re.Pattern[str]:
-    example = r"Write it like '(?P<person>\d+)_c(?P<camera>\d+)'."
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
+def _check_splits(file: Path, rows: Sequence[_Named]) -> None:
+    """Raise where some rows name their split and others do not: which of them are trained on would be a guess."""
+    unsplit = [row.where for row in rows if row.split == "pool"]
+    if unsplit and len(unsplit) < len(rows):
         raise UserError(
-            "person_pattern", expected="a regular expression", got=f"{text!r} ({error})", fix=example
-        ) from None
-    if "person" not in pattern.groupindex:
-        raise UserError("person_pattern", expected="a group (?P<person>...)", got=repr(text), fix=example)
-    return pattern
+            f"{file}: split",
+            expected="train, query or gallery in every row, or in none",
+            got=f"{len(unsplit):,} of {len(rows):,} without (blank or pool): {first_three(unsplit)}",
+            fix="Fill in the missing splits, or leave the column out: then all images are one pool.",
+        )
 
 
 def _csv_rows(file: Path) -> list[_Named]:
     text = read_text(file)
+    text = re.sub(r"\Asep=(.)\s*\n", "", text)  # Excel's own first line; the header shows the delimiter too
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     try:
@@ -282,13 +342,16 @@ def _csv_row(file: Path, line: int, columns: dict[str, int], cells: list[str]) -
     if leaves_root(path):
         raise UserError(
             where,
-            expected=f"the path of a picture inside {file.parent}",
+            expected=f"the path of an image inside {file.parent}",
             got=repr(path),
-            fix="Put the CSV file into a folder above the pictures, and write paths relative to it, without '..'.",
+            fix="Put the CSV file into a folder above the images, and write paths relative to it, without '..'.",
         )
-    if not values["person"]:
-        raise UserError(where, expected="a person", got="an empty cell", fix="Fill it in, or remove the row.")
-    split = check_choice(f"{where}: split", values.get("split", "pool") or "pool", SPLITS)
-    if "\\" in path and not (file.parent / path).is_file():
+    person, camera = values["person"], values.get("camera", "")
+    if not person or person in MISSING:
+        got = f"{person!r}, which stands for no value" if person else "an empty cell"
+        raise UserError(where, expected="a person", got=got, fix="Fill it in (-1 is junk), or remove the row.")
+    split = values.get("split", "").casefold()
+    split = check_choice(f"{where}: split", "pool" if split in ("", *map(str.casefold, MISSING)) else split, SPLITS)
+    if "\\" in path and not is_file(file.parent / path):
         path = path.replace("\\", "/")
-    return _Named(path, values["person"], values.get("camera", ""), split)
+    return _Named(path, person, "" if camera in MISSING else camera, split, f"line {line}")

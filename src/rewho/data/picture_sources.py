@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, permutations
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -23,9 +23,10 @@ from rewho.core.artifact import content_digest, digest, hash_file
 from rewho.core.check import UserError, check_share, whole_share
 from rewho.core.runtime import generator
 from rewho.data.benchmarks import read, recognise_benchmark
-from rewho.data.file_lists import check_folder, list_pictures
+from rewho.data.file_lists import check_folder, is_crop_set, list_pictures
 from rewho.data.pictures import Pictures, decode
 from rewho.data.shards import INDEX, CropSet
+from rewho.data.splits import training_rows
 
 SMALLEST_DEVIATION = 1.0
 """Grey levels; pictures of one colour have none, and networks divide by it."""
@@ -183,6 +184,34 @@ def open_pictures(folders: Sequence[Path]) -> JoinedPictures:
     return JoinedPictures(tuple(source for source, _ in opened), digest, about=about)
 
 
+class Images(NamedTuple):
+    """Images of a crop set or a folder.
+
+    Attributes:
+        images: Files, or the crop set.
+        names: A name for each.
+        sha256: Digest of what they hold.
+    """
+
+    images: Sequence[Path] | CropSet
+    names: tuple[str, ...]
+    sha256: str
+
+
+def open_images(folder: Path) -> Images:
+    """Return the crops of a crop set, or the images in a folder and below it.
+
+    Raises:
+        UserError: No folder, one without images, or one that another command of ours wrote.
+    """
+    if is_crop_set(folder):
+        crops = CropSet.open(folder)
+        return Images(crops, tuple(crops.manifest(["name"]).column("name").to_pylist()), hash_file(folder / INDEX))
+    names = list_pictures(folder)
+    files = [folder / name for name in names]
+    return Images(files, names, digest([names, content_digest(files)]))
+
+
 def _refuse_twice(folders: Sequence[Path]) -> None:
     for outer, inner in permutations(folders, 2):
         if inner.expanduser().resolve().is_relative_to(outer.expanduser().resolve()):
@@ -213,12 +242,11 @@ def _open(folder: Path) -> tuple[PictureSource, dict[str, Any]]:
         return crops, {**about, "licences": licences}
     if recognise_benchmark(folder):
         table = read(folder)
-        table = table.select("pool" if table.in_split("pool").any() else "train")
+        table = table.rows(training_rows(table))
         sha256 = digest([table.digest(), table.content_digest()])
         about = {"name": table.name, "kind": "data set", "sha256": sha256, "sha256_of": "names, labels and contents"}
         return FilePictures(table.root, table.paths), about
-    names = list_pictures(folder)
-    sha256 = digest([names, content_digest([folder / name for name in names])])
+    _, names, sha256 = open_images(folder)
     about = {"name": name, "kind": "folder", "sha256": sha256, "sha256_of": "file names and contents"}
     return FilePictures(folder, names), about
 

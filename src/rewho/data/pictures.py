@@ -12,13 +12,14 @@ import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_range
+from rewho.core.progress import warn_once
 from rewho.data.image_header import HeaderError, ImageHeader, read_header
 from rewho.data.table import ImageTable
 
@@ -37,7 +38,7 @@ _Result = TypeVar("_Result")
 
 
 def decode(source: bytes | Path | str, name: str = "picture", pixel_limit: int = PIXEL_LIMIT) -> NDArray[np.uint8]:
-    """Decode a JPEG, PNG, BMP or WebP picture, turned upright as its EXIF orientation says.
+    """Decode a JPEG, PNG, BMP or WebP picture, upright as its EXIF orientation says, over white where transparent.
 
     Args:
         source: The file's bytes, or its path.
@@ -48,7 +49,8 @@ def decode(source: bytes | Path | str, name: str = "picture", pixel_limit: int =
         uint8 RGB [H, W, 3].
 
     Raises:
-        UserError: No such file, not one of these four kinds (whatever its ending), too large, animated, or damaged.
+        UserError: No such file, not one of these four kinds (whatever its ending), too large, animated, damaged, or
+            with transparency that cannot be decoded.
 
     Example:
         >>> grey = cv2.imencode(".png", np.full((4, 2, 3), 7, np.uint8))[1].tobytes()
@@ -58,8 +60,8 @@ def decode(source: bytes | Path | str, name: str = "picture", pixel_limit: int =
     data = source if isinstance(source, bytes) else read_file(Path(source))
     name = name if isinstance(source, bytes) else str(source)
     header = check_header(data, name, pixel_limit)
-    pixels = _decode_pixels(data)
-    if pixels is None or sorted(pixels.shape[:2]) != sorted(header[1:]):
+    pixels = _decode_pixels(data, name, alpha=header.alpha)
+    if pixels is None or sorted(pixels.shape[:2]) != sorted(header[1:3]):
         raise UserError(
             name, expected="a whole picture", got=f"a damaged {header.format} file", fix="Copy or make it again."
         )
@@ -185,12 +187,28 @@ class Pictures(Sequence[NDArray[np.uint8]]):
 
         results = _in_threads(store, range(len(self.files)), threads, progress)
         _raise_together([error for error in results if error is not None], len(self.files))
+        wide = np.flatnonzero(self._shapes[:, 1] > self._shapes[:, 0]).tolist()
+        warn_of_wide([str(self.files[row]) for row in wide], len(self.files))
         self._buffer.flags.writeable = False
 
     @property
     def bytes(self) -> int:
         """Memory that the decoded pictures take, in bytes; 0 where they are decoded at each access."""
         return self._buffer.nbytes
+
+
+def warn_of_wide(names: Sequence[str], total: int) -> None:
+    """Warn of images that are wider than high, as scenes with several people are.
+
+    Args:
+        names: The images that are.
+        total: How many images were looked at.
+    """
+    if names:
+        warn_once(
+            f"{len(names):,} of {total:,} images are wider than high, such as {names[0]}; each is taken for one "
+            "upright person. `rewho crop` cuts people out of videos and scenes"
+        )
 
 
 def verify(source: Source, *, threads: int = 0, progress: Progress | None = None) -> dict[int, UserError]:
@@ -283,11 +301,34 @@ def _raise_together(errors: list[UserError], total: int) -> None:
     )
 
 
-def _decode_pixels(data: bytes) -> NDArray[np.uint8] | None:
+def _decode_pixels(data: bytes, name: str, *, alpha: bool) -> NDArray[np.uint8] | None:
+    encoded = np.frombuffer(data, np.uint8)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        stored = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if alpha else None
     except cv2.error:
         return None
-    if pixels is None:
+    if pixels is None or (alpha and stored is None):
         return None
+    if stored is not None:
+        pixels = _over_white(pixels, stored, name)
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _over_white(pixels: NDArray[Any], stored: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Return an upright BGR picture composited over white, as viewers show it.
+
+    Args:
+        pixels: uint8 [H, W, 3], upright.
+        stored: [.., .., 4] with the alpha channel, as it is stored: only without alpha does OpenCV turn it upright.
+        name: What to call the picture in messages.
+    """
+    if stored.ndim != 3 or stored.shape[2] != 4:
+        fix = "Save it again as PNG with an alpha channel, or without transparency."
+        raise UserError(name, expected="an alpha channel", got="a transparent grey or colour", fix=fix)
+    turned = [np.rot90(side, turns) for side in (stored, stored[:, ::-1]) for turns in range(4)]
+    upright = [one for one in turned if one.shape[:2] == pixels.shape[:2]]
+    highest = np.iinfo(stored.dtype).max
+    differences = [np.abs(one[:, :, :3] * (255 / highest) - pixels).sum() for one in upright]
+    opacity = upright[int(np.argmin(differences))][:, :, 3:] / highest
+    return np.asarray(np.rint(pixels * opacity + 255 * (1 - opacity)), np.uint8)

@@ -1,6 +1,9 @@
-"""Smaller training sets (LUPerson section 5.3), published lists of them, and people held out for testing.
+"""Which rows are trained on, drawn from, held out and scored; shares (LUPerson section 5.3) and lists of training sets.
 
-What is unusual: shares are taken as decimal numbers (0.29 of 100 is 29, which binary fractions miss), and for one seed
+What is unusual: one rule for all stages, in `training_rows` and `scored_part`. Junk and distractors are never
+trained on and never queries. Test images that are copies of training images are not scored.
+
+Shares are taken as decimal numbers (0.29 of 100 is 29, which binary fractions miss), and for one seed
 both kinds of share are nested: what 10 % keeps, 30 % keeps too. The published few-shot lists are not nested; where
 those very pictures matter, read the lists.
 """
@@ -9,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_share, whole_share
 from rewho.core.runtime import generator
+from rewho.data.copies import content_ids
 from rewho.data.file_lists import read_text
 from rewho.data.table import ImageTable, first_three
 
@@ -149,11 +154,110 @@ def training_rows(table: ImageTable) -> NDArray[np.int64]:
     if rows.size == 0:
         raise UserError(
             table.name,
-            expected="training pictures (split train or pool)",
+            expected="training images (split train or pool)",
             got="none",
             fix="Use data that has a training part.",
         )
     return rows
+
+
+def has_test_part(table: ImageTable) -> bool:
+    """Return whether the table has queries and a gallery of their own."""
+    return {"query", "gallery"} <= set(table.splits)
+
+
+class ScoredPart(NamedTuple):
+    """The part of a table that is scored.
+
+    Attributes:
+        query: The Q queries.
+        gallery: The G gallery images.
+        query_rows: Where the gallery is the pool that the queries are part of: their rows in it, int64 [Q].
+        query_names: A file for each query: the first of the table that has the query's bytes.
+        gallery_names: The same for the gallery. A ranking leaves out what has the query's name, and so its copies.
+        notes: What was left out or counts twice, one sentence each.
+    """
+
+    query: ImageTable
+    gallery: ImageTable
+    query_rows: NDArray[np.int64] | None
+    query_names: tuple[str, ...]
+    gallery_names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def images(self) -> int:
+        """Number of images to embed."""
+        return len(self.gallery) + (len(self.query) if self.query_rows is None else 0)
+
+
+def scored_part(table: ImageTable) -> ScoredPart:
+    """Return the queries and the gallery that are scored.
+
+    A pool is its own gallery, and no image is compared with itself. Junk and distractors are no queries. Test images
+    with the very bytes of a training image are left out.
+
+    Raises:
+        UserError: The table has no queries or no gallery, or all of them are copies of training images.
+    """
+    pool = "pool" in table.splits
+    if not pool:
+        table.select("query"), table.select("gallery")
+    contents = content_ids([table.file(row) for row in range(len(table))])
+    trained = table.in_split("train")
+    copied = np.isin(contents, contents[trained]) & ~trained
+    in_gallery = table.in_split("pool" if pool else "gallery") & ~copied
+    in_query = table.in_split("pool" if pool else "query") & (table.person_ids >= 0) & ~copied
+    if not in_query.any() or not in_gallery.any():
+        raise UserError(
+            f"{table.name}: test part",
+            expected="query and gallery images of known people that are not trained on",
+            got=f"none: {int(copied.sum()):,} files have the bytes of training images, the others are junk",
+            fix="Split the people: nobody in query and gallery may be in train.",
+        )
+    query, gallery = table.rows(in_query), table.rows(in_gallery)
+    rows = np.flatnonzero(in_query[in_gallery]) if pool else None
+    notes = _copy_notes(table, contents, copied, in_query, in_gallery)
+    names = [tuple(str(table.file(row)) for row in contents[mask].tolist()) for mask in (in_query, in_gallery)]
+    return ScoredPart(query, gallery, rows, names[0], names[1], tuple(notes))
+
+
+def _copy_notes(
+    table: ImageTable,
+    contents: NDArray[np.int64],
+    copied: NDArray[np.bool_],
+    in_query: NDArray[np.bool_],
+    in_gallery: NDArray[np.bool_],
+) -> list[str]:
+    """Return a sentence on each kind of byte-identical files among training, query and gallery."""
+    notes = []
+    if copied.any():
+        queries = int((copied & table.in_split("query")).sum())
+        notes.append(
+            f"{queries:,} query and {int(copied.sum()) - queries:,} gallery files have the bytes of training files "
+            f"and are left out of the ranking, such as {table.paths[int(np.argmax(copied))]!r}."
+        )
+    rows = np.flatnonzero(in_query | in_gallery)
+    paths: dict[int, set[str]] = {}
+    people: dict[int, set[int]] = {}
+    for row, content in zip(rows.tolist(), contents[rows].tolist(), strict=True):
+        paths.setdefault(content, set()).add(table.paths[row])
+        people.setdefault(content, set()).add(int(table.person_ids[row]))
+    twice = [content for content, named in paths.items() if len(named) > 1]
+    queries = int((in_query & np.isin(contents, np.intersect1d(twice, contents[in_gallery]))).sum())
+    such = ", such as " + " and ".join(map(repr, sorted(paths[twice[0]])[:2])) if twice else ""
+    if queries:
+        notes.append(
+            f"{queries:,} queries have byte-identical copies in the gallery, left out of their rankings{such}."
+        )
+    repeated = int(in_gallery.sum()) - len(np.unique(contents[in_gallery]))
+    if repeated:
+        notes.append(f"{repeated:,} gallery files are byte-identical copies of other gallery files{such}.")
+    split = [content for content in twice if len(people[content]) > 1]
+    if split:
+        files = " and ".join(map(repr, sorted(paths[split[0]])[:2]))
+        notes.append(f"{len(split):,} byte-identical images are of two people by their labels, such as {files}.")
+    return notes
 
 
 def read_identity_list(file: Path | str) -> tuple[int, ...]:
@@ -203,19 +307,37 @@ def keep_identities(table: ImageTable, people: Collection[int]) -> ImageTable:
 
 
 def keep_images(table: ImageTable, names: Collection[str]) -> ImageTable:
-    """Keep only pictures with some file names in the training set; query and gallery stay as they are.
+    """Keep only listed images in the training set; query and gallery stay as they are.
+
+    Args:
+        table: A data set.
+        names: Paths relative to the data set's folder, or their ends from a folder on, such as the file name, where
+            only one training image has that end.
 
     Raises:
-        UserError: Some of the names are not in the training set.
+        UserError: Some of the names are not in the training set, or could be several images.
     """
     training = training_rows(table)
-    there = [PurePosixPath(table.paths[row]).name for row in training]
-    wanted = set(names)
-    unknown = sorted(wanted - set(there))
+    rows: dict[str, list[int]] = {}
+    for row in training.tolist():
+        parts = table.paths[row].split("/")
+        for start in range(len(parts)):
+            rows.setdefault("/".join(parts[start:]), []).append(row)
+    exact = {table.paths[row]: [row] for row in training.tolist()}
+    wanted = {name: exact.get(name) or rows.get(name, []) for name in {name.removeprefix("./") for name in names}}
+    unknown = sorted(name for name, found in wanted.items() if not found)
     if unknown:
-        raise _not_in_training(table, "pictures", unknown, len(wanted))
+        raise _not_in_training(table, "images", unknown, len(wanted))
+    several = sorted(name for name, found in wanted.items() if len(found) > 1)
+    if several:
+        raise UserError(
+            "--data.share_list, list of images",
+            expected="names of one training image each",
+            got=f"{first_three(several)}, which is {first_three([table.paths[row] for row in wanted[several[0]]])}",
+            fix=f"Write paths relative to {table.root}.",
+        )
     keep = np.ones(len(table), np.bool_)
-    keep[training] = [name in wanted for name in there]
+    keep[training] = np.isin(training, [found[0] for found in wanted.values()])
     return table.rows(keep)
 
 
@@ -278,7 +400,7 @@ def _people_to_hold_out(training: ImageTable) -> NDArray[np.int64]:
             f"{training.name}: cameras",
             expected="the camera of every picture, because a query must be found under another camera",
             got=f"{int((training.camera_ids < 0).sum()):,} pictures without",
-            fix="Give a camera column (CSV) or a person_pattern with a group (?P<camera>...).",
+            fix="Give a camera column (CSV), or --data.person_pattern with a group (?P<camera>...).",
         )
     pairs, counts = np.unique(np.stack([training.person_ids, training.camera_ids]), axis=1, return_counts=True)
     people, cameras = np.unique(pairs[0], return_counts=True)

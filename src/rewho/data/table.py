@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -53,18 +53,19 @@ class ImageTable:
     Args:
         name: Name of the data set, such as "market1501"; benchmarks with known counts go by fixed names.
         root: Folder that `paths` are relative to.
-        paths: N paths with forward slashes, relative to `root`; none leaves it.
+        paths: N paths with forward slashes, relative to `root`; none leaves it. Stored without "./".
         person_ids: int64 [N], >= 0, or JUNK or DISTRACTOR. Stored read-only.
         camera_ids: int64 [N], >= 0, or UNKNOWN_CAMERA. Stored read-only.
-        splits: N names, each "train", "query", "gallery" or "pool".
+        splits: N names, each "train", "query" or "gallery", or all of them "pool".
         person_names: Where people had names rather than numbers: `person_names[person_id]`; where numbers had leading
             zeros, how those were written, by id; otherwise empty.
         camera_names: Likewise for cameras.
         notes: What the reader of the data set has to say to the user, one sentence each.
 
     Raises:
-        UserError: No rows; unequal lengths; ids that are no whole numbers or out of range; an unknown split; the same
-            picture twice in a split, or under two people; a path that leaves `root`.
+        UserError: No rows; unequal lengths; ids that are no whole numbers or out of range; an unknown split; "pool"
+            beside other splits; the same image twice in a split, under two people or two cameras; a path that leaves
+            `root`.
 
     Example:
         >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
@@ -85,13 +86,14 @@ class ImageTable:
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen
         set_field(self, "root", Path(self.root))
-        set_field(self, "paths", tuple(self.paths))
+        set_field(self, "paths", tuple(map(_shortest, self.paths)))
         set_field(self, "splits", tuple(self.splits))
         set_field(self, "person_ids", _read_only_ids(f"{self.name}: person ids", self.person_ids, DISTRACTOR))
         set_field(self, "camera_ids", _read_only_ids(f"{self.name}: camera ids", self.camera_ids, UNKNOWN_CAMERA))
         _check_lengths(self)
         for split in set(self.splits):
             check_choice(f"{self.name}: split", split, SPLITS)
+        _check_pool(self)
         _check_paths(self)
         _check_duplicates(self)
 
@@ -139,7 +141,7 @@ class ImageTable:
                 f"{self.name} ({self.root})",
                 expected=f"pictures in the split {split!r}",
                 got=f"none (it has {there})",
-                fix="Use data that has this split, or hold some people out of its training part (`hold_out`).",
+                fix="Use data that has this split, or hold people out of its training part with --data.hold_out 50.",
             )
         return self.rows(mask)
 
@@ -311,6 +313,23 @@ def _check_lengths(table: ImageTable) -> None:
         )
 
 
+def _check_pool(table: ImageTable) -> None:
+    unsplit = np.flatnonzero(table.in_split("pool")).tolist()
+    if unsplit and len(unsplit) < len(table):
+        raise UserError(
+            f"{table.name} ({table.root}): splits",
+            expected="the split pool for all rows, or for none",
+            got=f"{len(unsplit):,} of {len(table):,}, such as {first_three([table.paths[row] for row in unsplit])}",
+            fix="Give these rows a split: train, query or gallery.",
+        )
+
+
+def _shortest(path: str) -> str:
+    """Return a path without `./` and doubled slashes, so that no file has two names."""
+    parts = path.split("/") if "./" in path or "//" in path or path.endswith("/.") else []
+    return "/".join(part for part in parts if part not in ("", ".")) if parts and path[0] != "/" else path
+
+
 def _check_paths(table: ImageTable) -> None:
     bad = [path for path in table.paths if leaves_root(path)]
     if bad:
@@ -323,16 +342,21 @@ def _check_paths(table: ImageTable) -> None:
 
 
 def _check_duplicates(table: ImageTable) -> None:
-    keys = set(zip(table.paths, table.splits, strict=True))
-    people = set(zip(table.paths, table.person_ids.tolist(), strict=True))
-    if len(keys) == len(table.paths) and len(people) == len(set(table.paths)):
+    if len(set(table.paths)) == len(table):
         return
-    twice = [path for (path, _), n in Counter(zip(table.paths, table.splits, strict=True)).items() if n > 1]
-    two_people = [path for path, n in Counter(path for path, _ in people).items() if n > 1]
-    problem = "the same row more than once" if twice else "the same picture under two people"
-    raise UserError(
-        f"{table.name} ({table.root})",
-        expected="each picture once in a split, and of one person",
-        got=f"{problem}: {first_three(twice or two_people)}",
-        fix="Remove the duplicate rows from the list.",
-    )
+    for problem, values in (("two people", table.person_ids), ("two cameras", table.camera_ids)):
+        pairs = set(zip(table.paths, values.tolist(), strict=True))
+        _refuse_repeated(table, f"under {problem}", (path for path, _ in pairs))
+    keys = zip(table.paths, table.splits, strict=True)
+    _refuse_repeated(table, "more than once in a split", (f"{path} ({split})" for path, split in keys))
+
+
+def _refuse_repeated(table: ImageTable, problem: str, names: Iterable[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{table.name} ({table.root})",
+            expected="each image once in a split, and of one person and camera",
+            got=f"the same image {problem}: {first_three(sorted(twice))}",
+            fix="Remove the wrong rows from the list.",
+        )

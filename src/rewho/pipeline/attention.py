@@ -11,7 +11,7 @@ import torch
 
 from rewho.core.check import UserError, check_choice
 from rewho.data.augment import resize
-from rewho.data.pictures import decode
+from rewho.data.pictures import decode, warn_of_wide
 from rewho.data.table import ImageTable
 from rewho.data.views import VIEWS
 from rewho.models.factorization import BRANCH_TENSORS, Factorization, attention, load_branches
@@ -72,6 +72,8 @@ class Onlooker:
         view = view_of(self.model.model)
         colour = self.model.model.mean.tolist()
         pictures = [view.masked(decode(file), str(file), colour) for file in files]
+        wide = [str(file) for file, one in zip(files, pictures, strict=True) if one.shape[1] > one.shape[0]]
+        warn_of_wide(wide, len(files))
         images = torch.from_numpy(resize(pictures, view)).to(self.model.device).permute(0, 3, 1, 2)
         feature_map = self.model.model.feature_map(images)
         maps = {OWN_MAP: attention(feature_map)}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from rewho.core.check import UserError
 from rewho.data.augment import resize
-from rewho.data.pictures import decode
+from rewho.data.pictures import decode, warn_of_wide
 from rewho.data.view_file import read_view
 from rewho.data.views import View, box_of
 from rewho.models.single_view import SingleViewModel
@@ -69,16 +69,17 @@ def ahead(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
 
 
 def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
-    """Return the items in order, at most `batch` at a time.
+    """Return the items in order, as lists of at most `batch`.
 
     Raises:
         UserError: `batch` is out of range; at once, not when the first items are taken.
 
     Example:
         >>> list(in_batches("abcde", 2))
-        ['ab', 'cd', 'e']
+        [['a', 'b'], ['c', 'd'], ['e']]
     """
-    return (items[start : start + batch] for start in range(0, len(items), batch))
+    starts = range(0, len(items), batch)
+    return ([items[row] for row in range(start, min(start + batch, len(items)))] for start in starts)
 
 
 def embed_batches(
@@ -159,12 +160,20 @@ class Embedder:
         if len(images) == 0:
             raise UserError("pictures to embed", expected="at least one", got="none", fix="Check the folder.")
         parts, view = in_batches(images, batch), view_of(self.model)
+        wide: list[str] = []
 
         def prepare() -> Iterator[NDArray[np.uint8]]:
+            done = 0
             for part in parts:
-                yield resize([self._pixels(image, view) for image in part], view)
+                pixels = [self._pixels(image, view) for image in part]
+                for number, (image, shown) in enumerate(zip(part, pixels, strict=True), done + 1):
+                    if shown.shape[1] > shown.shape[0]:
+                        wide.append(str(image) if isinstance(image, str | Path) else f"number {number}")
+                done += len(part)
+                yield resize(pixels, view)
 
         yield from embed_batches(self.model, prepare(), self.device, flip=flip, threads=self.threads)
+        warn_of_wide(wide, len(images))
 
     def _pixels(self, image: Picture, view: View) -> NDArray[np.uint8]:
         """Return a picture's pixels, masked where the view has masks; these are found by the picture's name."""

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_embeddings
+from rewho.core.progress import say
 from rewho.data.benchmarks import read_settings
 from rewho.data.file_lists import list_pictures
+from rewho.data.splits import scored_part
 from rewho.data.table import ImageTable
 from rewho.pipeline.embedding import Embedder, Picture, load
 from rewho.rank.distance import unit_vectors
@@ -20,24 +22,6 @@ from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
 from rewho.rank.scores import Scores
 from rewho.settings import DataSettings
-
-
-def labels_of(table: ImageTable) -> ImageLabels:
-    """Return what ranking needs to know of a table's images."""
-    names = tuple(str(table.file(row)) for row in range(len(table)))
-    return ImageLabels(table.person_ids, table.camera_ids, names)
-
-
-def query_and_gallery(table: ImageTable) -> tuple[ImageTable, ImageTable]:
-    """Return the query and the gallery part; a pool without parts is both, and no picture is compared with itself.
-
-    Raises:
-        UserError: The table has neither.
-    """
-    if table.in_split("pool").any():
-        pool = table.select("pool")
-        return pool, pool
-    return table.select("query"), table.select("gallery")
 
 
 def rank_table(
@@ -57,14 +41,18 @@ def rank_table(
         batch: Pictures at a time.
         done: Called with the number of pictures of each finished batch.
     """
-    query, gallery = query_and_gallery(table)
+    part = scored_part(table)
 
-    def embed(part: ImageTable) -> NDArray[np.float32]:
-        return model.embed([part.file(row) for row in range(len(part))], flip=flip, batch=batch, done=done)
+    def embed(images: ImageTable) -> NDArray[np.float32]:
+        return model.embed([images.file(row) for row in range(len(images))], flip=flip, batch=batch, done=done)
 
-    gallery_embeddings = embed(gallery)
-    query_embeddings = gallery_embeddings if query is gallery else embed(query)
-    return Ranking.from_embeddings(query_embeddings, labels_of(query), gallery_embeddings, labels_of(gallery))
+    gallery = embed(part.gallery)
+    query = embed(part.query) if part.query_rows is None else gallery[part.query_rows]
+    labels = [
+        ImageLabels(images.person_ids, images.camera_ids, names)
+        for images, names in ((part.query, part.query_names), (part.gallery, part.gallery_names))
+    ]
+    return Ranking.from_embeddings(query, labels[0], gallery, labels[1])
 
 
 class Found(NamedTuple):
@@ -95,6 +83,8 @@ def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, 
         UserError: No model there, or the data set cannot be read or has no query with a match.
     """
     table = data if isinstance(data, ImageTable) else read_settings(DataSettings(root=Path(data)))
+    for note in scored_part(table).notes:
+        say(f"note: {note}")
     return evaluate(rank_table(_embedder(model), table, flip=flip))
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from rewho.core.runtime import generator
 from rewho.data.pictures import decode
+from rewho.data.splits import scored_part
 from rewho.data.table import ImageTable
-from rewho.pipeline.scoring import query_and_gallery
 from rewho.rank.attention_sheet import AttentionRow
 from rewho.rank.rank_sheet import SheetCell, SheetRow, Verdict
 from rewho.rank.ranking import Ranking
@@ -46,7 +46,8 @@ def build_section(
         seed: Seed of which queries are shown.
     """
     ranking, scores = scored[0]
-    query, gallery = query_and_gallery(table)
+    part = scored_part(table)
+    query, gallery = part.query, part.gallery
     random = generator(seed, "report")
     valid = np.flatnonzero(scores.per_query.valid)
     shown = np.sort(random.permutation(valid)[:sheets])

@@ -24,6 +24,7 @@ from rewho.core.runtime import StopRequest, generator, is_main_process
 from rewho.data.augment import apply, draw
 from rewho.data.batches import Batch, Part, Plan, PlanStream, Prepare, load_batches
 from rewho.data.pictures import Pictures
+from rewho.data.splits import has_test_part, scored_part, training_rows
 from rewho.data.table import ImageTable
 from rewho.data.view_file import read_view
 from rewho.data.views import View
@@ -60,12 +61,12 @@ CHOSEN = "chosen on the test part, so that its figures there are too high"
 
 
 def training_part(table: ImageTable) -> ImageTable:
-    """Return the rows that are trained on: the training split, or everything where nothing was split.
+    """Return the rows that are trained on, of `training_rows`.
 
     Raises:
         UserError: They show fewer than two people.
     """
-    part = table.select("pool" if table.in_split("pool").any() else "train")
+    part = table.rows(training_rows(table))
     identities = len(np.unique(part.person_ids))
     if identities < 2:
         raise UserError(
@@ -122,6 +123,9 @@ def claim(stage: Stage, settings: TrainingSettings, table: Summarised) -> bool:
             fix="Leave out --resume false to go on with it, or choose another --out.",
         )
     say(table.summary())
+    if isinstance(table, ImageTable) and has_test_part(table):
+        for note in scored_part(table).notes:
+            say(f"  note: {note}")
     return False
 
 
@@ -328,10 +332,10 @@ def score(
     Raises:
         Interrupted: A stop was asked for on the way.
     """
-    if not table.in_split("query").any():
+    if not has_test_part(table):
         return None
-    queries, gallery = (int(table.in_split(split).sum()) for split in ("query", "gallery"))
-    progress = Progress(f"{what} {table.name}", queries + gallery, unit="images")
+    part = scored_part(table)
+    progress = Progress(f"{what} {table.name}", part.images, unit="images")
 
     def done(images: int) -> None:
         progress.advance(images)
@@ -342,7 +346,7 @@ def score(
         scores = evaluate(rank_table(Embedder(model, {}, device), table, done=done))
     finally:
         progress.close()
-    say(f"{what} {table.name}: {scores.line()}, {gallery:,} in the gallery")
+    say(f"{what} {table.name}: {scores.line()}, {len(part.gallery):,} in the gallery")
     return {
         "rank_1": scores.rank(1),
         "mAP": scores.mAP_rectangular,

@@ -66,7 +66,7 @@ class EmbedSettings:
     """Everything that `rewho embed` does.
 
     Args:
-        folder: Folder of pictures, one person each; sub-folders are searched.
+        folder: Folder of images, one person each; sub-folders are searched. Or a crop set.
         model: Model folder.
         out: Folder for embeddings.npy [N, D] and pictures.csv, in the same order.
         flip: Average the embeddings of a picture and its mirror image.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, is_dir
+from rewho.data.file_lists import refuse_output
 from rewho.pipeline.embedding import load
 from rewho.pipeline.scoring import similarities
 from rewho.settings import CompareSettings
@@ -26,6 +27,9 @@ def run(settings: CompareSettings) -> str:
             got=str(len(settings.images)),
             fix="Call `rewho compare A.jpg B.jpg --model FOLDER`.",
         )
+    for image in settings.images:
+        if is_dir(image):
+            refuse_output(image)
     model = load(settings.model, settings.engine.device, settings.engine.threads)
     alike = similarities(model.embed(list(settings.images), flip=settings.flip))
     if len(settings.images) == 2:

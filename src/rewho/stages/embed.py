@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rewho.core.artifact import Stage, content_digest, digest, hash_file, plain, write_file
+from rewho.core.artifact import Stage, hash_file, plain, write_file
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.core.text import csv_table
-from rewho.data.file_lists import list_pictures
+from rewho.data.picture_sources import open_images
 from rewho.models.weights import TENSORS
 from rewho.pipeline.embedding import load, view_of
 from rewho.settings import EmbedSettings
@@ -22,7 +22,7 @@ FREE_SETTINGS = ("out", "folder", "model", "engine", "batch")
 
 @frees_locks
 def run(settings: EmbedSettings) -> Path:
-    """Embed every picture of a folder.
+    """Embed every image of a folder, or every crop of a crop set.
 
     Args:
         settings: Folder, model, output.
@@ -37,22 +37,21 @@ def run(settings: EmbedSettings) -> Path:
     check(settings)
     began = time.monotonic()
     model = load(settings.model, settings.engine.device, settings.engine.threads)
-    names = list_pictures(settings.folder)
-    files = [settings.folder / name for name in names]
-    inputs = {"model": hash_file(settings.model / TENSORS), "images": digest([names, content_digest(files)])} | view_of(
-        model.model
-    ).inputs()
+    images, names, sha256 = open_images(settings.folder)
+    inputs = {"model": hash_file(settings.model / TENSORS), "images": sha256} | view_of(model.model).inputs()
     stage = Stage(settings.out, "embed", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
         say(f"{settings.out} is finished; nothing to do")
         return settings.out
-    progress = Progress("embed", len(files), unit="images")
-    embeddings = model.embed(files, flip=settings.flip, batch=settings.batch, done=progress.advance)
+    progress = Progress("embed", len(images), unit="images")
+    embeddings = model.embed(images, flip=settings.flip, batch=settings.batch, done=progress.advance)
     progress.close()
+    if any(name != name.encode(errors="replace").decode() for name in names):
+        say("note: names that are not UTF-8 are written with escapes such as \\udcff in pictures.csv")
     table = csv_table([("picture",), *((name,) for name in names)])
     outputs = [
         write_file(settings.out / "embeddings.npy", lambda file: np.save(file, embeddings, allow_pickle=False)),
         write_file(settings.out / "pictures.csv", lambda file: file.write(table)),
     ]
-    stage.finish(outputs, {"pictures": len(files), "dimensions": embeddings.shape[1]}, time.monotonic() - began)
+    stage.finish(outputs, {"pictures": len(images), "dimensions": embeddings.shape[1]}, time.monotonic() - began)
     return settings.out

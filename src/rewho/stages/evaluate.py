@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from rewho.core.artifact import Stage, hash_file, plain, rewho_version
-from rewho.core.check import UserError
+from rewho.core.check import UserError, rename_options
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.data.benchmarks import read_settings
-from rewho.data.splits import HELD_OUT
+from rewho.data.splits import HELD_OUT, scored_part
 from rewho.data.table import ImageTable
 from rewho.models.weights import TENSORS
 from rewho.pipeline.attention import onlooker
 from rewho.pipeline.embedding import Embedder, load, view_of
-from rewho.pipeline.scoring import query_and_gallery, rank_table
+from rewho.pipeline.scoring import rank_table
 from rewho.pipeline.sections import build_section
 from rewho.rank.interval import gain_interval
 from rewho.rank.metrics import evaluate
@@ -58,7 +58,9 @@ def run(settings: EvaluateSettings) -> Path:
         _name(path, settings.model): load(path, settings.engine.device, settings.engine.threads)
         for path in settings.model
     }
-    data_sets = [read_settings(replace(settings.reading, root=root)) for root in settings.data]
+    with rename_options({"--data.root": "--data", "--data.": "--reading."}):
+        data_sets = [read_settings(replace(settings.reading, root=root)) for root in settings.data]
+        data_sets = [table.with_notes(*scored_part(table).notes) for table in data_sets]
     inputs = {f"model {name}": hash_file(path / TENSORS) for name, path in zip(models, settings.model, strict=True)}
     for number, table in enumerate(data_sets):
         inputs |= {f"data {number}": table.digest(), f"images {number}": table.content_digest()}
@@ -100,7 +102,7 @@ def run(settings: EvaluateSettings) -> Path:
                     table.with_notes(*(f"This model {doubt}" for doubt in doubts[name, data])),
                     scored,
                     tables=tables,
-                    attention=looking.look_at_queries(query_and_gallery(table)[0], settings.attention),
+                    attention=looking.look_at_queries(scored_part(table).query, settings.attention),
                     sheets=settings.sheets,
                     seed=settings.seed,
                 )
@@ -172,9 +174,7 @@ def _data_names(tables: Sequence[ImageTable]) -> list[str]:
 
 def _score(model: Embedder, table: ImageTable, settings: EvaluateSettings) -> list[tuple[Ranking, Scores]]:
     """Rank and score a data set, and re-rank it where that was asked for."""
-    query, gallery = query_and_gallery(table)
-    count = len(gallery) if query is gallery else len(query) + len(gallery)
-    progress = Progress(f"embed {table.name}", count, unit="images")
+    progress = Progress(f"embed {table.name}", scored_part(table).images, unit="images")
     ranking = rank_table(model, table, flip=settings.flip, batch=settings.batch, done=progress.advance)
     progress.close()
     rankings = [ranking]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rewho.core.artifact import Stage, content_digest, digest, hash_file, plain, write_file
-from rewho.core.check import UserError
+from rewho.core.check import UserError, is_dir, is_file
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.data.file_lists import list_pictures
@@ -64,8 +64,8 @@ def _files(images: Sequence[Path]) -> list[Path]:
     """Return the pictures that were named, and those in the folders that were."""
     files: list[Path] = []
     for path in images:
-        files += [path / name for name in list_pictures(path)] if path.is_dir() else [path]
-    missing = [file for file in files if not file.is_file()]
+        files += [path / name for name in list_pictures(path)] if is_dir(path) else [path]
+    missing = [file for file in files if not is_file(file)]
     if not files or missing:
         raise UserError(
             "pictures to explain",

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from rewho.core.artifact import Stage, plain, write_folder, write_json
-from rewho.core.check import UserError
+from rewho.core.check import UserError, rename_options
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator
 from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read_settings
 from rewho.data.picture_sources import JoinedPictures, channel_statistics, count_files_of, hold_in_memory, open_pictures
+from rewho.data.splits import has_test_part
 from rewho.data.table import ImageTable
 from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin, weights_digest
 from rewho.models.single_view import SingleViewModel, parameter_count
@@ -144,8 +145,9 @@ def _probe(settings: PretrainSettings) -> ImageTable | None:
                 got=str(getattr(reading, name)),
                 fix="Leave it out. --probe_reading.hold_out 100 makes a smaller probe, of so many training people.",
             )
-    table = read_settings(replace(settings.probe_reading, root=settings.probe))
-    if not table.in_split("query").any():
+    with rename_options({"--data.root": "--probe", "--data.": "--probe_reading."}):
+        table = read_settings(replace(settings.probe_reading, root=settings.probe))
+    if not has_test_part(table):
         raise UserError(
             "--probe",
             expected="a data set with a query and a gallery",

@@ -1,0 +1,78 @@
+"""Regular expressions that read people and cameras from file names: the user's own, and proposals for given files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rewho.core.check import UserError
+
+EXAMPLE = r"Write it like '(?P<person>-?\d+)_c(?P<camera>\d+)'."
+
+_CAMERA = r"c(?:am(?:era)?)?[_-]?(?P<camera>\d+)"
+_PROPOSALS = (
+    r"^(?P<person>-?\d+)_c(?P<camera>\d+)",
+    rf"^(?P<person>-?\d+)[_-]{_CAMERA}",
+    rf"^{_CAMERA}[_-](?P<person>-?\d+)",
+    rf"^(?:p|id|pid|person)[_-]?(?P<person>-?\d+)[_-]{_CAMERA}",
+    rf"^(?P<person>[^\d_-]+)[_-]{_CAMERA}",
+    r"^(?P<person>-?\d+)[_-]",
+    r"^(?:p|id|pid|person)[_-]?(?P<person>-?\d+)[_-]",
+    r"^(?P<person>[^\d_-]+)[_-]\d",
+)
+
+
+def compile_pattern(text: str) -> re.Pattern[str]:
+    """Return the compiled pattern.
+
+    Raises:
+        UserError: Not a regular expression, or one without the group `person`.
+    """
+    what = "--data.person_pattern"
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UserError(what, expected="a regular expression", got=f"{text!r} ({error})", fix=EXAMPLE) from None
+    if "person" not in pattern.groupindex:
+        raise UserError(what, expected="a group (?P<person>...)", got=repr(text), fix=EXAMPLE)
+    return pattern
+
+
+def search_name(pattern: re.Pattern[str], path: str) -> re.Match[str] | None:
+    """Return the match of a pattern that finds a person; a pattern with a slash is searched in the path, not the name.
+
+    Example:
+        >>> search_name(re.compile("(?P<person>[a-z]+)/"), "gate/adam/1.jpg")["person"]
+        'gate'
+    """
+    found = pattern.search(path if "/" in pattern.pattern else path.rpartition("/")[2])
+    return found if found and found["person"] else None
+
+
+def loses_minus(found: re.Match[str]) -> bool:
+    r"""Return whether the person of a match is a number whose minus the pattern left out.
+
+    Example:
+        >>> [loses_minus(re.search(r"(?P<person>\d+)_", name)) for name in ("-1_c1.jpg", "a-1_c1.jpg", "1_c1.jpg")]
+        [True, False, False]
+    """
+    start = found.start("person")
+    before = found.string[max(0, start - 2) : start]
+    return found["person"][:1].isdecimal() and before[-1:] == "-" and not before[:-1].isalnum()
+
+
+def propose_pattern(paths: Sequence[str]) -> str:
+    r"""Return advice on a pattern for these files: one that reads all of them, or how to write one.
+
+    Example:
+        >>> propose_pattern(["1_c1_1.jpg", "-1_c2_7.jpg"])
+        "--data.person_pattern '^(?P<person>-?\\d+)_c(?P<camera>\\d+)' reads '1_c1_1.jpg' as person 1, camera 1."
+    """
+    for text in _PROPOSALS:
+        pattern = re.compile(text, re.ASCII)
+        matches = [found for path in paths if (found := search_name(pattern, path)) and not loses_minus(found)]
+        if len(matches) == len(paths) and len({found["person"] for found in matches}) > 1:
+            camera = f", camera {matches[0]['camera']}" if "camera" in pattern.groupindex else ""
+            person = f"{matches[0].string!r} as person {matches[0]['person']}"
+            return f"--data.person_pattern '{text}' reads {person}{camera}."
+    return f"If file names say who it is, pass --data.person_pattern. {EXAMPLE}"

@@ -1,0 +1,116 @@
+"""Names of people and cameras → ids.
+
+What is unusual: one id has many spellings. pandas writes 7.0 where a column has gaps, spreadsheets write a typographic
+minus, and one name has two Unicode forms. Spellings of one id become one id; names that differ otherwise stay apart,
+with a note where they look alike.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError
+from rewho.data.table import DISTRACTOR, JUNK, UNKNOWN_CAMERA, first_three
+
+PERSON_MARKS = {str(JUNK): JUNK, str(DISTRACTOR): DISTRACTOR}
+"""Names of people that are ids with a meaning."""
+CAMERA_MARKS = {str(UNKNOWN_CAMERA): UNKNOWN_CAMERA}
+"""Names of cameras that are ids with a meaning."""
+MISSING = {"nan", "NaN", "NAN", "<NA>", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "none", "None", "NaT"}
+"""What programs write into a CSV file's cell that has no value."""
+
+_MINUS = "-\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
+_NUMBER = re.compile(rf"([{_MINUS}+]?)(\d{{1,18}})(?:[.,]0*)?")
+
+
+def canonical(name: str) -> str:
+    """Return the one spelling of a name: Unicode form NFC; whole numbers without plus sign and decimals.
+
+    Leading zeros stay where there is no minus: people may be called 7 and 07.
+
+    Example:
+        >>> [canonical(name) for name in ("7.0", "+7", "07", "\u22121", "-01.0", "1.5", "Zoe\u0308")]
+        ['7', '7', '07', '-1', '-1', '1.5', 'Zoë']
+    """
+    name = unicodedata.normalize("NFC", name)
+    number = _NUMBER.fullmatch(name)
+    if number is None:
+        return name
+    sign, digits = number.groups()
+    return str(-int(digits)) if sign and sign in _MINUS else digits
+
+
+def number_names(
+    names: Sequence[str],
+    what: str = "person",
+    marks: Mapping[str, int] = PERSON_MARKS,
+    where: Sequence[str] = (),
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return ids of names: whole numbers stay what they are, other names are sorted and counted from 0.
+
+    Args:
+        names: N names, in any spelling.
+        what: What they name, for messages.
+        marks: Names that are ids with a meaning, such as "-1"; they are never counted.
+        where: Where each name was read, for messages; the names themselves by default.
+
+    Returns:
+        int64 ids [N], and the names that ids stand for (empty where the names were numbers).
+
+    Raises:
+        UserError: A negative number that is no mark.
+
+    Example:
+        >>> number_names(["0007", "12.0"])[0].tolist(), number_names(["eve", "-1.0", "adam"])
+        ([7, 12], (array([ 1, -1,  0]), ('adam', 'eve')))
+    """
+    spelt = [canonical(name) for name in names]
+    ordinary = sorted(set(spelt) - set(marks))
+    bad = {name for name in ordinary if name[:1] == "-" and name[1:].isdecimal()}
+    if bad:
+        places = [where[row] if where else names[row] for row, name in enumerate(spelt) if name in bad]
+        raise UserError(
+            f"{what} ids",
+            expected=f"names, numbers from 0, or {' and '.join(marks)}",
+            got=f"{first_three(sorted(bad))} in {len(places):,} of {len(names):,}: {first_three(places)}",
+            fix=f"Person {JUNK} is junk, person {DISTRACTOR} a distractor, camera {UNKNOWN_CAMERA} is unknown; "
+            "number all others from 0.",
+        )
+    numeric = all(name.isdecimal() and len(name) <= 18 for name in ordinary)
+    if numeric and len({int(name) for name in ordinary}) == len(ordinary):
+        return np.array([marks[name] if name in marks else int(name) for name in spelt], np.int64), ()
+    ids = {name: i for i, name in enumerate(ordinary)} | dict(marks)
+    return np.array([ids[name] for name in spelt], np.int64), tuple(ordinary)
+
+
+def spelling_notes(names: Iterable[str], what: str) -> list[str]:
+    """Return notes on names that are one in several spellings, and on different names that look alike.
+
+    Example:
+        >>> spelling_notes(["Adam", "adam", "7.0", "7"], "person")[0]
+        "2 spellings of '7' count as one person."
+    """
+    spellings: dict[str, set[str]] = {}
+    for name in set(names):
+        spellings.setdefault(canonical(name), set()).add(name)
+    notes = [
+        f"{len(given)} spellings of {name!r} count as one {what}."
+        for name, given in sorted(spellings.items())
+        if len(given) > 1
+    ]
+    alike: dict[str, list[str]] = {}
+    for name in sorted(spellings):
+        key = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        alike.setdefault(key.lstrip("0") or key[-1:] if key.isdecimal() else key, []).append(name)
+    groups = [" and ".join(map(repr, group[:3])) for group in alike.values() if len(group) > 1]
+    if groups:
+        more = f" and {len(groups) - 3:,} more" if len(groups) > 3 else ""
+        notes.append(
+            f"Each is a {what} of its own: {', '.join(groups[:3])}{more}. Write them alike where they mean the same."
+        )
+    return notes
