@@ -87,14 +87,8 @@ def run(settings: EvaluateSettings) -> Path:
         for table, data in zip(data_sets, data_names, strict=True):
             scored = _score(model, table, settings)
             figures, tables = _more_figures(name, scored, first.setdefault(data, (name, scored[0][1])), settings)
-            metrics.append(
-                {
-                    "model": name,
-                    "data": data,
-                    "rankings": [scores.as_dict(camera_name=table.camera_name) for _, scores in scored],
-                }
-            )
-            metrics[-1] |= figures
+            rankings = [scores.as_dict(camera_name=table.camera_name) for _, scores in scored]
+            metrics.append({"model": name, "data": data, "rankings": rankings} | figures)
             sections.append(
                 build_section(
                     name,
