@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,16 @@ from fake_people import FakePeople, settings, tree, write_videos
 from rewho import cli
 from rewho.core.artifact import digest, json_bytes
 from rewho.core.check import UserError
+from rewho.data.crop_rows import rows_table
 from rewho.data.pictures import decode
-from rewho.data.shard_writer import ShardWriter, example_set
+from rewho.data.shard_writer import ShardWriter, crop_row, encode, example_set
 from rewho.data.shards import INDEX, CropSet, sealed, unsealed
 from rewho.pipeline.crop_check import verify
 from rewho.pipeline.crop_export import export
 from rewho.pipeline.crop_joining import taken
 from rewho.settings import CropsSettings
 from rewho.stages import crop, crops
+from rewho.video.people import Judged
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +221,35 @@ def test_exports_in_other_layouts(made, tmp_path):
         note = json.loads(archive.extractfile(members[1]).read())
     assert members[:2] == [f"{whole.name(0)}.jpg", f"{whole.name(0)}.json"] and len(members) == 2 * len(whole)
     assert note["licence"] == "CC0-1.0" and note["video"][:16] == whole.name(0)[:16]
+
+
+class SameNumber(FakePeople):
+    """A source in which everybody in a frame has the number 4, as a tracker's file may have it."""
+
+    def _person(self, random, index: int, still: bool) -> Judged:
+        judged = super()._person(random, index, still)
+        return replace(judged, person=replace(judged.person, index=4))
+
+
+def test_crops_of_one_number_in_one_frame_get_names_of_their_own(tmp_path):
+    folder = crop.run(settings(write_videos(tmp_path / "videos", 1), tmp_path / "crops"), SameNumber())
+    whole = CropSet.open(folder)
+    names = [whole.name(row) for row in range(len(whole))]
+    assert len(set(names)) == len(names) == 12
+    assert [name[-3:] for name in names[:4]] == ["004", "005", "004", "005"]
+    assert verify(folder) == []
+    plain = export(whole, tmp_path / "plain", "jpeg")
+    assert len(list(plain.rglob("*.jpg"))) == 12
+
+
+def test_a_name_of_two_crops_is_damage(tmp_path):
+    writer = ShardWriter(tmp_path)
+    for grey in (60, 61):
+        pixels = np.full((8, 4, 3), grey, np.uint8)
+        data = encode(pixels)
+        writer.add(rows_table([crop_row("twice", data, pixels)]), [data])
+    writer.commit()
+    assert [str(one) for one in verify(tmp_path)] == [f"{INDEX} has 1 names of more than one crop: twice"]
 
 
 def test_sets_are_merged_and_common_crops_enter_once(made, tmp_path):

@@ -67,6 +67,8 @@ def verify(folder: Path) -> list[Damage]:
         found += _shard(crops, number, shard)
         progress.advance(shard.crops)
     progress.close()
+    if not found:
+        found += _names_twice(crops)
     videos = crops.contents.about.get("videos")
     if videos and not any(one.file == VIDEOS for one in found):
         found += _file(folder, videos["file"], videos["sha256"])
@@ -100,6 +102,14 @@ def _file(folder: Path, name: str, sha256: str) -> Iterator[Damage]:
         yield Damage(name, "is missing")
     elif hash_file(file) != sha256:
         yield Damage(name, "does not match its sha256")
+
+
+def _names_twice(crops: CropSet) -> Iterator[Damage]:
+    """Name the crops that share a name; exports would write one of them."""
+    counted = crops.manifest(["name"]).column("name").value_counts()
+    twice = [str(one["values"]) for one in counted.filter(arrow().compute.greater(counted.field(1), 1)).to_pylist()]
+    if twice:
+        yield Damage(INDEX, f"has {len(twice):,} names of more than one crop", tuple(twice))
 
 
 def _shard(crops: CropSet, number: int, shard: Shard) -> Iterator[Damage]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ class PartMaker:
         frames = found = kept = most = 0
         rows: list[dict[str, Any]] = []
         data: list[bytes] = []
+        names: set[tuple[int, int]] = set()
         about = {
             "video": video.probe.sha256,
             "licence": task.licence or self.settings.terms.licence,
@@ -118,7 +120,7 @@ class PartMaker:
             reasons.update(reason for judged in look.people for reason in judged.reasons)
             frames, found, kept = frames + 1, found + len(look.people), kept + len(people)
             most = max(most, len(people))
-            for person in people:
+            for person in numbered_apart(people, names, look.frame.number):
                 row, encoded = self._crop(look, person, about)
                 rows.append(row)
                 data.append(encoded)
@@ -137,7 +139,7 @@ class PartMaker:
         cut = cut_of(person.box, frame.image.shape[:2])
         pixels = np.ascontiguousarray(frame.image[cut[1] : cut[3], cut[0] : cut[2]])
         points = person.keypoints
-        others = heads_in(cut, [one.person for one in look.people if one.person is not person])
+        others = heads_in(cut, [one.person for one in look.people if one.person.box is not person.box])
         if self.settings.blur_stored:
             pixels = hide_face(pixels, moved(points, cut), others)
         encoded = encode(pixels, self.settings.encoding, self.settings.jpeg_quality)
@@ -168,6 +170,30 @@ class PartMaker:
         shown = FramePeople(Frame(look.frame.number, look.frame.time, hidden), look.people)
         file = folder / "explained" / f"{task.id[:12]}-{look.frame.number:07d}.jpg"
         write_explanation(file, shown, self.settings.rules)
+
+
+def numbered_apart(people: Sequence[Person], names: set[tuple[int, int]], frame: int) -> list[Person]:
+    """Return people with a number that no other of the frame has, because crops are named by it.
+
+    Args:
+        people: Detections of a frame.
+        names: Frame and number of every crop of the video so far; those of `people` are added.
+        frame: The frame's number.
+
+    Example:
+        >>> twice = Person((0, 0, 1, 2), 1.0, None, 7)
+        >>> [one.index for one in numbered_apart([twice, twice], set(), 0)]
+        [7, 8]
+    """
+    given = {(frame, person.index) for person in people}
+    apart = []
+    for person in people:
+        index = person.index
+        if (frame, index) in names:
+            index = next(free for free in count(index + 1) if (frame, free) not in names | given)
+        names.add((frame, index))
+        apart.append(person if index == person.index else replace(person, index=index))
+    return apart
 
 
 def _emptied(writer: ShardWriter, folder: Path) -> ShardWriter:
