@@ -208,3 +208,15 @@ def test_pictures_can_be_judged_without_a_video(street: Path) -> None:
     assert [one.person.index for one in found.people] == [
         one.person.index for one in looked_at(street)[10 // EVERY].people
     ]
+
+
+def test_a_video_in_which_nobody_is_found_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [Frame(number, number / 25, np.zeros((90, 160, 3), np.uint8)) for number in range(3)]
+    (tmp_path / "a.txt").write_text("100,1,0,0,50,90\n")
+    assert len(list(people_in(tmp_path / "a.mp4", Replay(None), None, frames=iter(frames)))) == 3
+    said = capsys.readouterr().err
+    assert "replay found nobody in any of 3 frames" in said
+    assert "--detector.first_frame" in said and "frames 100 to 100" in said
+    (tmp_path / "a.txt").write_text("2,1,0,0,50,90\n")
+    assert len(list(people_in(tmp_path / "a.mp4", Replay(None), None, frames=iter(frames)))) == 3
+    assert not capsys.readouterr().err

@@ -43,13 +43,69 @@ def test_golden_clip(shared: Path) -> None:
 def test_mot_ground_truth_and_detections() -> None:
     truth = parse_detections(
         b"1,4,10,20,30,60,1,1,0.9\n1,5,0,0,9,9,0,1,1\n1,6,0,0,9,9,1,7,1\n2,4,11,20,30,60,1,1,.8\n", "x"
-    )
+    ).people
     assert {number: [one.index for one in found] for number, found in truth.items()} == {1: [4], 2: [4]}
     assert truth[1][0].box == (10.0, 20.0, 40.0, 80.0)
     assert truth[1][0].confidence == 1.0
-    found = parse_detections(b"3,-1,912.8,482.9,97.6,112.6,0.97\n3,-1,1,1,5,5,-0.3\n", "x")[3]
+    found = parse_detections(b"3,-1,912.8,482.9,97.6,112.6,0.97\n3,-1,1,1,5,5,-0.3\n", "x").people[3]
     assert [(one.index, one.confidence) for one in found] == [(0, 0.97), (1, 0.0)]
     assert found[0].keypoints is None
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"1,3,10,20,30,60,0.87,-1,-1,-1\n", [(3, 0.87)]),  # a tracker's output
+        (b"1,3,10,20,30,60,0.87,-1,-1\n", [(3, 0.87)]),
+        (b"1,3,10,20,30,60,1,2.5,-0.3,0\n", [(3, 1.0)]),  # MOT15's ground truth with places in the world
+        (b"1,-1,10,20,30,60,0.87,-1,-1,-1\n", [(0, 0.87)]),  # MOT's detections
+        (b"1,3,10,20,30,60,-1,-1,-1,-1\n", [(3, 1.0)]),
+        (b"1;3;10;20;30;60;0.5\n", [(3, 0.5)]),
+        (b"1 3 10 20 30 60 0.5\r\n", [(3, 0.5)]),
+        (b"1\t3\t10\t20\t30\t60\n", [(3, 1.0)]),
+        (b"1,3.0,10,20,30,60,42.5\n", [(3, 1.0)]),
+        (b"1,7,10,20,30,60,1,1,1\n1,8,5,5,9,20,1,1,1\n1,7,0,0,9,20,1,1,1\n", [(7, 1.0), (8, 1.0), (9, 1.0)]),
+        (b"1,7,1,1,9,20\n1,7,0,0,9,20\n1,8,0,0,9,20\n1,-1,0,0,9,20\n", [(7, 1), (9, 1), (8, 1), (3, 1)]),
+        (b"", []),
+        (b"{}", []),
+        (b"1,3,10,20,30,60,1,7,1\n", []),
+    ],
+)
+def test_each_of_mots_files_is_read_for_what_it_is(content: bytes, expected: list[tuple[int, float]]) -> None:
+    parsed = parse_detections(content, "x")
+    assert [(one.index, one.confidence) for one in parsed.people.get(1, [])] == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (b"1,3,10,20,30,60,-1,-1,-1,-1\n", "not known"),
+        (b"1,3,10,20,30,60,42.5\n1,4,1,1,9,20,0.5\n", "1 of 2 confidences lie beyond 0 to 1 (from 42.5 to 42.5)"),
+        (b"1,7,1,1,9,20\n1,7,0,0,9,20\n", "1 boxes have an id that another"),
+        (b"{}", "no detections"),
+        (b"1,3,10,20,30,60,1,7,1\n", "none of 1 rows is a person (class 1, flag 1); classes 7"),
+    ],
+)
+def test_what_is_changed_or_left_out_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, note: str
+) -> None:
+    (tmp_path / "clip.txt").write_bytes(content)
+    Replay(None).begin(tmp_path / "clip.mp4")
+    assert note in capsys.readouterr().err
+
+
+def test_frames_before_the_first_are_refused_and_boxes_beyond_the_frame_counted(tmp_path: Path) -> None:
+    (tmp_path / "clip.txt").write_text("0,1,600,10,100,300\n1,1,10,10,50,100\n")
+    with pytest.raises(UserError, match="first_frame of this file: 0"):
+        Replay(None).begin(tmp_path / "clip.mp4")
+    detector = Replay(None, first_frame=0)
+    detector.begin(tmp_path / "clip.mp4")
+    detector.detect([frame(0), frame(1)])
+    assert detector.notes() == ["1 of 2 boxes reach beyond the frame and are cut at its border"]
+    late = Replay(None, first_frame=0)
+    late.begin(tmp_path / "clip.mp4")
+    late.detect([frame(7)])
+    assert late.notes() == ["the file has frames 0 to 1; the first frame of the video is 0 there"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +127,16 @@ def test_mot_ground_truth_and_detections() -> None:
         b"a,b,c,d,e,f\n",
         b"1,1,nan,0,1,1\n",
         b"\xff\xfe\x00",
+        b"1,1,inf,0,1,1\n",
+        b"inf,1,0,0,1,1\n",
+        b"1.5,1,0,0,1,1\n",
+        b"1,1,10,0,-5,9,1\n",
+        b"1,1,10,0,0,9,1\n",
+        b"1,1,0,0,5,9,1\n1,2,0,0,5,9\n",
+        b"frame,id,x,y,w,h,score\n1,1,0,0,5,9,1\n",
+        b"1,1,0,0,5,9,1,1,1,1,1,1\n",
+        b'{"1": [[0, {"bbox": [9, 0, 1, 5], "conf": 0.5}]]}',
+        b'{"1": [[0, {"bbox": [0, 0, 1, 5], "conf": ' + b"9" * 400 + b"}]]}",
     ],
 )
 def test_other_files_are_refused_with_a_reason(tmp_path: Path, content: bytes) -> None:
@@ -90,11 +156,11 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60) | st.dictionaries(st.just("1"), JSON).map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_people_or_a_refusal(content: bytes) -> None:
     try:
-        people = parse_detections(content, "any.json")
+        people = parse_detections(content, "any.json").people
     except UserError:
         return
     assert all(np.isfinite(one.box).all() for found in people.values() for one in found)

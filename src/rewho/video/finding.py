@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from rewho.core.progress import say
 from rewho.settings import LimitSettings, RuleSettings, SamplingSettings
-from rewho.video.detect import Detector
+from rewho.video.detector import Detector
 from rewho.video.frames import sample_frames
 from rewho.video.people import Frame, FramePeople, Person, VideoFailure
 from rewho.video.pose import PoseEstimator
+from rewho.video.replay import Replay
 from rewho.video.rules import failures, judge
 
 
@@ -57,7 +59,7 @@ def people_in(
     """
     rules = rules or RuleSettings()
     frames = sample_frames(path, sampling, limits) if frames is None else frames
-    begun, failure = False, None
+    begun, failure, looked, detected = False, None, 0, 0
     while True:
         waiting: list[Frame] = []
         try:
@@ -71,11 +73,29 @@ def people_in(
                 if part is not None:
                     part.begin(Path(path))
         if waiting:
-            yield from judge_frames(waiting, detector, pose, rules, only_possible)
+            for found in judge_frames(waiting, detector, pose, rules, only_possible):
+                looked, detected = looked + 1, detected + len(found.people)
+                yield found
         if failure is not None:
             raise failure
         if len(waiting) < batch:
+            _report(Path(path), detector, looked, detected)
             return
+
+
+def _report(path: Path, detector: Detector, looked: int, detected: int) -> None:
+    """Warn where no frame of a video had a person, and of what a file of detections did not fit."""
+    notes: list[str] = detector.notes() if isinstance(detector, Replay) else []
+    if looked and not detected:
+        likely = (
+            "the file may number frames otherwise (--detector.first_frame), or be for another video"
+            if isinstance(detector, Replay)
+            else "the model may want another input (range, colour) or number people otherwise (person) than described, "
+            "or --detector.confidence is too high"
+        )
+        notes.insert(0, f"{detector.name} found nobody in any of {looked:,} frames: {likely}")
+    for note in notes:
+        say(f"warning: {path}: {note}")
 
 
 def judge_frames(

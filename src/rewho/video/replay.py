@@ -7,14 +7,18 @@ LUPerson's layout, with frames as text::
 
     {frame: [[object, {"bbox": [left, top, right, bottom], "conf": …, "pose": [17][2], "prob": [17][1]}], …]}
 
-MOT's columns: frame, person, left, top, width, height, confidence or flag, class, visible share.
+MOT's columns: frame, id, left, top, width, height, then nothing, a confidence, or more: ground truth has 9 columns in
+all (flag, class, visible share), MOT15's files and trackers' output have 10 (confidence and three that are not read).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
+from rewho.core.progress import say
 from rewho.video.people import KEY_POINTS, Frame, Person
 
 ENDINGS = (".detections.json", ".json", ".gt.txt", ".det.txt", ".txt")
 """How a file of detections may end, tried in this order for a video of the same name."""
 PEDESTRIAN = 1  # MOT's class; the others are vehicles, reflections, people on vehicles and the like
-MOT_GROUND_TRUTH_COLUMNS = 8
+NO_CLASS = UNKNOWN = -1  # what trackers write for the class and for a confidence
+Box = tuple[int, int, NDArray[np.float64], float, NDArray[np.float32] | None]
+"""Frame, id (negative for none), corners, confidence and key points, as a file has them."""
 
 
 class Replay:
@@ -48,22 +55,53 @@ class Replay:
     def __init__(self, detections: Path | None, first_frame: int = 1) -> None:
         self._detections, self._first = detections, first_frame
         self._people: dict[int, list[Person]] = {}
+        self._beyond = self._seen = 0
         self.sha256 = ""
 
     def begin(self, video: Path) -> None:
         """Read the detections of a video.
 
         Raises:
-            UserError: There are none, or the file cannot be read.
+            UserError: There are none, the file cannot be read, or its first frame comes before `first_frame`.
         """
         path = self._find(video)
         data = path.read_bytes()
         self.sha256 = hashlib.sha256(data).hexdigest()
-        self._people = parse_detections(data, str(path))
+        parsed = parse_detections(data, str(path))
+        self._people, self._beyond, self._seen = parsed.people, 0, 0
+        for note in parsed.notes:
+            say(f"warning: {path}: {note}")
+        first = min(self._people, default=self._first)
+        if first < self._first:
+            raise UserError(
+                str(path),
+                expected=f"frames numbered from {self._first}",
+                got=f"frame {first}",
+                fix=f"Pass the first_frame of this file: {first} if its first frame is that of the video.",
+            )
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
         """Return the people that the file names for each frame."""
-        return [self._people.get(frame.number + self._first, []) for frame in frames]
+        found = [self._people.get(frame.number + self._first, []) for frame in frames]
+        for frame, people in zip(frames, found, strict=True):
+            height, width = frame.image.shape[:2]
+            boxes = np.array([one.box for one in people]).reshape(-1, 4)
+            self._seen += len(boxes)
+            self._beyond += int(((boxes[:, :2] < -1).any(1) | (boxes[:, 2:] > (width + 1, height + 1)).any(1)).sum())
+        return found
+
+    def notes(self) -> list[str]:
+        """Return what a user should know when the video has ended: boxes beyond the frame, frames that do not match."""
+        said = []
+        if self._beyond:
+            said.append(
+                f"{self._beyond:,} of {self._seen:,} boxes reach beyond the frame and are cut at its border"
+                + ("; are the columns left, top, width, height?" if self._beyond > self._seen / 2 else "")
+            )
+        if not self._seen and self._people:
+            first, last = min(self._people), max(self._people)
+            said.append(f"the file has frames {first} to {last}; the first frame of the video is {self._first} there")
+        return said
 
     def _find(self, video: Path) -> Path:
         given = self._detections
@@ -82,18 +120,31 @@ class Replay:
         )
 
 
-def parse_detections(data: bytes, what: str) -> dict[int, list[Person]]:
-    """Return the people of each frame, by the file's own frame numbers.
+@dataclass(frozen=True)
+class Parsed:
+    """What a file of detections holds.
+
+    Args:
+        people: The people of each frame, by the file's own frame numbers.
+        notes: What was left out, changed or assumed, for the user.
+    """
+
+    people: dict[int, list[Person]]
+    notes: tuple[str, ...] = ()
+
+
+def parse_detections(data: bytes, what: str) -> Parsed:
+    """Return the people of each frame, and what a user should know of the file.
 
     Args:
         data: The file's bytes.
         what: The file's name, for messages.
 
     Raises:
-        UserError: Pickle, or neither of the known layouts.
+        UserError: Pickle, neither of the known layouts, or boxes without sides; names the line.
 
     Example:
-        >>> people = parse_detections(b"1,7,10,20,30,60,1,1,0.9", "gt.txt")[1]
+        >>> people = parse_detections(b"1,7,10,20,30,60,1,1,0.9", "gt.txt").people[1]
         >>> people[0].box, people[0].index
         ((10.0, 20.0, 40.0, 80.0), 7)
     """
@@ -107,48 +158,117 @@ def parse_detections(data: bytes, what: str) -> dict[int, list[Person]]:
         )
     text = data.decode(errors="replace").lstrip("\ufeff \n\r\t")
     try:
-        return _luperson(json.loads(text)) if text[:1] == "{" else _mot(text)
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        boxes, notes = _luperson(json.loads(text)) if text[:1] == "{" else _mot(text)
+        return _numbered(boxes, notes)
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+        got = f"a line too short or a field missing ({error})" if isinstance(error, LookupError) else str(error)
         raise UserError(
             what,
-            expected="LUPerson's layout as JSON, or MOT's comma-separated columns",
-            got=f"{type(error).__name__}: {str(error)[:200]}",
+            expected="LUPerson's layout as JSON, or MOT's columns (frame, id, left, top, width, height, confidence)",
+            got=" ".join(got.split())[:200],
             fix="See `rewho.video.replay` for both layouts.",
         ) from error
 
 
-def _luperson(content: dict[str, Any]) -> dict[int, list[Person]]:
-    return {int(frame): [_person(int(index), fields) for index, fields in found] for frame, found in content.items()}
+def _luperson(content: dict[str, Any]) -> tuple[list[Box], list[str]]:
+    frames = {int(frame): found for frame, found in content.items()}
+    return [
+        (frame, int(index), *_fields(f"frame {frame}, object {index}", fields))
+        for frame, found in frames.items()
+        for index, fields in found
+    ], []
 
 
-def _person(index: int, fields: dict[str, Any]) -> Person:
+def _fields(where: str, fields: dict[str, Any]) -> tuple[NDArray[np.float64], float, NDArray[np.float32] | None]:
     box = np.asarray(fields["bbox"], np.float64).reshape(4)
     keypoints = None
     if fields.get("pose") is not None:
         places = np.asarray(fields["pose"], np.float32).reshape(len(KEY_POINTS), 2)
         scores = np.asarray(fields["prob"], np.float32).reshape(len(KEY_POINTS), 1)
         keypoints = np.concatenate([places, scores], axis=1)
-    return _checked(box, float(fields["conf"]), keypoints, index)
+    return _sound(box, where), float(fields["conf"]), keypoints
 
 
-def _mot(text: str) -> dict[int, list[Person]]:
+def _mot(text: str) -> tuple[list[Box], list[str]]:
+    """Return the rows of one of MOT's files: ground truth has a flag and a class, the others a confidence.
+
+    MOT16 and later write ground truth in 9 columns; MOT15's and trackers' files have 10, of which the last three are
+    places in the world, or -1.
+    """
+    rows = [(number, _row(number, line)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    widths = sorted({len(row) for _, row in rows})
+    if len(widths) > 1:
+        raise ValueError(f"lines of {widths[0]} and of {widths[-1]} columns")
+    truth = widths[:1] in ([8], [9]) and any(row[7] != NO_CLASS for _, row in rows)
+    people = [row for row in rows if row[1][6] and row[1][7] == PEDESTRIAN] if truth else rows
+    notes = []
+    if truth and not people:
+        classes = ", ".join(str(int(one)) for one in sorted({row[7] for _, row in rows})[:10])
+        notes.append(f"none of {len(rows):,} rows is a person (class {PEDESTRIAN}, flag 1); classes {classes}")
+    given = [row[6] for _, row in people] if widths and widths[0] > 6 and not truth else []
+    known = bool(given) and set(given) != {UNKNOWN}
+    if given and not known:
+        notes.append(f"the confidence of all {len(given):,} boxes is -1 (not known) and is taken as 1")
+    boxes: list[Box] = []
+    for number, row in people:
+        frame, person = _whole(row[0], number, "frame"), _whole(row[1], number, "id")
+        box = _sound(np.array([row[2], row[3], row[2] + row[4], row[3] + row[5]]), f"line {number}")
+        boxes.append((frame, person, box, row[6] if known else 1.0, None))
+    return boxes, notes
+
+
+def _row(number: int, line: str) -> list[float]:
+    """Return the numbers of a line, which are divided by commas, semicolons, tabs or spaces."""
+    parts = re.split(r"[,;]", line.strip()) if re.search("[,;]", line) else line.split()
+    try:
+        values = [float(part) for part in parts]
+    except ValueError:
+        raise ValueError(f"line {number}, which is not numbers: {line[:60]!r}") from None
+    if not 6 <= len(values) <= 10 or not np.isfinite(values).all():
+        raise ValueError(f"line {number}, not 6 to 10 finite numbers: {line[:60]!r}")
+    return values
+
+
+def _whole(value: float, line: int, name: str) -> int:
+    if value != int(value):
+        raise ValueError(f"line {line}: {name} {value:g} is not whole")
+    return int(value)
+
+
+def _sound(box: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+    left, top, right, bottom = box
+    if not (np.isfinite(box).all() and right > left and bottom > top):
+        size = f"{right - left:g} x {bottom - top:g} pixels"
+        raise ValueError(f"{where}: a box of {size}; width and height must be above 0")
+    return box
+
+
+def _numbered(boxes: Sequence[Box], notes: Sequence[str]) -> Parsed:
+    """Return people by frame, with a number of its own for each within its frame, and confidences as shares."""
     people: dict[int, list[Person]] = {}
-    for line in filter(str.strip, text.splitlines()):
-        values = [float(value) for value in line.split(",")]
-        frame, person, left, top, width, height = values[:6]
-        truth = len(values) >= MOT_GROUND_TRUTH_COLUMNS and person > 0
-        if truth and (not values[6] or int(values[7]) != PEDESTRIAN):
-            continue
-        found = people.setdefault(int(frame), [])
-        index = int(person) if person >= 0 else len(found)
-        confidence = 1.0 if truth or len(values) == 6 else min(max(values[6], 0.0), 1.0)
-        found.append(_checked(np.array([left, top, left + width, top + height]), confidence, None, index))
-    return people
-
-
-def _checked(box: NDArray[np.float64], confidence: float, keypoints: NDArray[np.float32] | None, index: int) -> Person:
-    numbers = [*box, confidence, *([] if keypoints is None else keypoints.ravel())]
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"detection {index} holds NaN or infinity")
-    left, top, right, bottom = map(float, box)
-    return Person((left, top, right, bottom), confidence, keypoints, index)
+    clipped: list[float] = []
+    again, used, ids = 0, set[tuple[int, int]](), {(frame, given) for frame, given, *_ in boxes}
+    for frame, given, box, confidence, keypoints in boxes:
+        if not np.isfinite([confidence, *([] if keypoints is None else keypoints.ravel())]).all():
+            raise ValueError(f"frame {frame}, detection {given}: NaN or infinity")
+        found = people.setdefault(frame, [])
+        if not 0 <= confidence <= 1:
+            clipped.append(confidence)
+        left, top, right, bottom = map(float, box)
+        index = given
+        if given < 0 or (frame, given) in used:
+            again += given >= 0
+            index = next(
+                n for n in count(max(given + 1, len(found))) if (frame, n) not in used and (frame, n) not in ids
+            )
+        used.add((frame, index))
+        found.append(Person((left, top, right, bottom), min(max(confidence, 0.0), 1.0), keypoints, index))
+    said = list(notes)
+    if clipped:
+        span = f"from {min(clipped):g} to {max(clipped):g}"
+        said.append(f"{len(clipped):,} of {len(boxes):,} confidences lie beyond 0 to 1 ({span}) and are clipped")
+    if again:
+        said.append(f"{again:,} boxes have an id that another box of their frame has, and get the next free number")
+    if not people and not said:
+        said.append("the file holds no detections")
+    return Parsed(people, tuple(said))
