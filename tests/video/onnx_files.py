@@ -8,14 +8,33 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def write_constant(
-    path: Path, outputs: dict[str, np.ndarray], input_shape: tuple[int | str, ...] = (1, 3, 64, 96)
+    path: Path,
+    outputs: dict[str, np.ndarray],
+    input_shape: tuple[int | str, ...] = (1, 3, 64, 96),
+    input_type: int = TensorProto.FLOAT,
+    before: tuple = (),
+    metadata: dict[str, str] | None = None,
 ) -> Path:
-    """Write a model whose outputs are these arrays, whatever its input."""
+    """Write a model whose outputs are these arrays, whatever its input; floats become float32.
+
+    Args:
+        path: The file.
+        outputs: Arrays by name.
+        input_shape: Of the input `image`.
+        input_type: Its type.
+        before: Inputs that stand before it, from `onnx.helper.make_tensor_value_info`.
+        metadata: The file's own notes.
+    """
+    arrays = {name: value.astype(np.float32) if value.dtype.kind == "f" else value for name, value in outputs.items()}
     nodes = [
-        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value.astype(np.float32)))
-        for name, value in outputs.items()
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value)) for name, value in arrays.items()
     ]
-    return _write(path, nodes, {name: list(value.shape) for name, value in outputs.items()}, input_shape)
+    infos = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), list(value.shape))
+        for name, value in arrays.items()
+    ]
+    image = helper.make_tensor_value_info("image", input_type, list(input_shape))
+    return _save(path, helper.make_graph(nodes, "test", [*before, image], infos), metadata)
 
 
 def write_mean(path: Path, input_shape: tuple[int | str, ...]) -> Path:
@@ -37,5 +56,11 @@ def _write(path: Path, nodes: list, outputs: dict[str, list[int]], input_shape: 
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, list(input_shape))],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return _save(path, graph)
+
+
+def _save(path: Path, graph: onnx.GraphProto, metadata: dict[str, str] | None = None) -> Path:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    helper.set_model_props(model, metadata or {})
+    onnx.save(model, path)
     return path

@@ -9,8 +9,10 @@ import pytest
 from rewho.core.check import UserError
 from rewho.settings import DetectorSettings
 from rewho.video.boxes import overlaps
-from rewho.video.onnx_detector import STRIDES, OnnxDetector, decode, decode_yolox
-from rewho.video.onnx_model import Description, activate, fit, normalise, read_description
+from rewho.video.onnx_detector import OnnxDetector
+from rewho.video.onnx_model import Description, activate, fit, normalise
+from rewho.video.onnx_output import STRIDES, decode_yolox
+from rewho.video.onnx_reader import OutputReader
 from rewho.video.people import Frame
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is an extra")
@@ -110,13 +112,13 @@ def test_softmax_and_the_class_for_nobody(tmp_path: Path) -> None:
 
 
 def test_colours_and_range_reach_the_model(tmp_path: Path) -> None:
-    """The model gives back the mean of its channels as a box: red 200, green 100, blue 50."""
-    picture = np.full((64, 96, 3), (200, 100, 50), np.uint8)
+    """The model gives back the mean of its channels as a box: red 80, green 60, blue 40."""
+    picture = np.full((64, 96, 3), (80, 60, 40), np.uint8)
     path = write_mean(tmp_path / "m.onnx", (1, 3, 64, 96))
     for text, expected in {
-        "output: yolov8\nrange: 255": (200, 100, 50),
-        "output: yolov8\nrange: 255\ncolour: bgr": (50, 100, 200),
-        "output: yolov8\nrange: 1\nmean: [0.5, 0.5, 0.5]\nstd: [0.1, 0.1, 0.1]": (2.843, -1.078, -3.039),
+        "output: yolov8\nrange: 255": (80, 60, 40),
+        "output: yolov8\nrange: 255\ncolour: bgr": (40, 60, 80),
+        "output: yolov8\nrange: 1\nmean: [-0.5, -0.5, -0.5]\nstd: [0.1, 0.1, 0.1]": (8.137, 7.353, 6.569),
     }.items():
         (tmp_path / "m.yaml").write_text(text)
         model = OnnxDetector(DetectorSettings(weights=path))
@@ -132,6 +134,20 @@ def test_colours_and_range_reach_the_model(tmp_path: Path) -> None:
         ("- yolox", "names and values"),
         ("output: [", "YAML"),
         ("output: heatmaps", "a detector"),
+        ("output: 5", "yolox"),
+        ("output: yolov8\nrange: wide", "above 0"),
+        ("output: yolov8\nrange: .nan", "above 0"),
+        ("output: yolov8\nmean: 0.5", "three numbers"),
+        ("output: yolov8\nstd: [1, 1, 0]", "three numbers above 0"),
+        ("output: yolov8\ncorner: 1", "true or false"),
+        ("output: yolov8\nfill: grey", "0 to 255"),
+        ("output: yolov8\nperson: -1", "number of a class"),
+        ("output: yolov8\nperson: true", "number of a class"),
+        ("output: yolov8\nperson: 3", "a class that exists"),
+        ("output: yolov8\nheight: 1e9", "whole pixels"),
+        ("output: yolov8\nheight: 32", "64, as in the file"),
+        ("1: 2", "names from"),
+        ("[" * 9000, "readable YAML"),
         ("output: yolov8\ncolour: grey", "colour"),
         ("output: detr", "the shapes of detr"),
     ],
@@ -185,9 +201,9 @@ def test_half_precision_and_extremes_stay_finite() -> None:
     assert np.isfinite(boxes).all()
     assert activate(np.array([-1e9, 1e9]), "sigmoid").tolist() == pytest.approx([0, 1])
     assert normalise([np.zeros((2, 2, 3), np.uint8)], Description("yolox")).dtype == np.float32
+    reader = OutputReader([np.zeros((1, 126, 85))], INPUT, Description("yolox"))
     with pytest.raises(UserError, match="the shapes of yolox"):
-        decode([np.zeros((1, 7, 85), np.float32)], INPUT, Description("yolox"))
-    assert read_description(None, Path("nowhere.onnx"), "yolov5", "detector.description").range == 1.0
+        reader.read([np.zeros((1, 7, 85), np.float32)], 0.3)
 
 
 def test_real_people_are_found(shared: Path) -> None:

@@ -35,6 +35,7 @@ from rewho.core.artifact import digest as digest_of
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_choice, inside
 from rewho.core.network import hub_if_reachable
+from rewho.core.onnx_session import LAYOUTS
 from rewho.data.augment import resize
 from rewho.data.pictures import decode
 from rewho.data.view_file import read_view
@@ -157,11 +158,17 @@ def _identity(weights: str, view: View) -> str:
 def _read_description(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(
             f"teacher {path}", expected="a readable YAML file", got=" ".join(str(error).split()), fix="Check the file."
         ) from error
-    return known_fields(f"teacher {path}", content, ("network",), OPTIONAL_FIELDS)
+    fields = known_fields(f"teacher {path}", content, ("network",), OPTIONAL_FIELDS)
+    for name in ("network", "view", "weights", "colours", "layout", "output"):
+        if not isinstance(fields.get(name, ""), str):
+            raise UserError(
+                f"teacher {path}, {name}", expected="a text", got=repr(fields[name])[:60], fix="Put it in quotes."
+            )
+    return fields
 
 
 def _view(what: str, fields: dict[str, Any], folder: Path, view: View | None) -> View:
@@ -285,11 +292,11 @@ def _timm_size(view: View, model_name: str) -> dict[str, Any]:
 
 
 def _open_onnx(name: str, fields: dict[str, Any], folder: Path, view: View, engine: DeviceSettings) -> Teacher:
-    from rewho.pipeline.onnx_network import OnnxNetwork, hash_onnx
+    from rewho.pipeline.onnx_network import OnnxNetwork
 
     what = f"teacher {name}"
     path = inside(folder, fields["network"], what)
-    layout = check_choice(f"{what}, layout", str(fields.get("layout", "NCHW")), ("NCHW", "NHWC"))
+    layout = check_choice(f"{what}, layout", fields["layout"], tuple(LAYOUTS)) if "layout" in fields else ""
     bgr = check_choice(f"{what}, colours", str(fields.get("colours", "RGB")), ("RGB", "BGR")) == "BGR"
     device = pick_device(engine.device)
     network = OnnxNetwork(path, layout, str(fields.get("output", "")), on_gpu=device.type == "cuda")
@@ -297,4 +304,4 @@ def _open_onnx(name: str, fields: dict[str, Any], folder: Path, view: View, engi
         view = replace(view, size=network.input_size)
     mean = _channels(what, fields, "mean", network.metadata("mean"))
     std = _channels(what, fields, "std", network.metadata("std"))
-    return _finish(name, view, _Normalised(network, mean, std, bgr), hash_onnx(path), fields, device)
+    return _finish(name, view, _Normalised(network, mean, std, bgr), network.sha256, fields, device)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from rewho.settings import CropSettings
-from rewho.video.detect import Detector, build_detector
+from rewho.video.detect import build_detector
+from rewho.video.detector import Detector
 from rewho.video.finding import people_in
 from rewho.video.frames import open_video
 from rewho.video.people import Frame, FramePeople, Probe, VideoFailure

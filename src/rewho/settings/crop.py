@@ -106,8 +106,10 @@ class DetectorSettings:
         weights: The ONNX file, or the .pth / .safetensors file for keypoint_rcnn.
         model: Folder or hub name for transformers, such as PekingU/rtdetr_v2_r18vd.
         description: YAML file that says how the ONNX model wants its input and gives its output; empty takes the file
-            beside the model with the ending .yaml, and where there is none, the shapes of input and output decide.
-        output: yolox, yolov5, yolov8 or detr; auto takes it from the description or from the shapes.
+            beside the model with the ending .yaml, and where there is none, what the model gives for a black image
+            decides.
+        output: yolox, yolox_decoded, yolov5, yolov8, yolonas, end2end, detr or labelled; auto takes it from the
+            description, or from shapes, values and class names.
         detections: File for replay: LUPerson's published layout as JSON, or MOT's gt.txt or det.txt.
         first_frame: Number that the detections file gives to the first frame: 1 in MOT's files and LUPerson's, 0 in
             LUPerson-NL's.
@@ -124,7 +126,9 @@ class DetectorSettings:
     weights: Path | None = None
     model: str = ""
     description: Path | None = None
-    output: Literal["auto", "yolox", "yolov5", "yolov8", "detr"] = "auto"
+    output: Literal["auto", "yolox", "yolox_decoded", "yolov5", "yolov8", "yolonas", "end2end", "detr", "labelled"] = (
+        "auto"
+    )
     detections: Path | None = None
     first_frame: Annotated[int, Range(0)] = 1
     confidence: Share = 0.3
@@ -146,7 +150,8 @@ class PoseSettings:
         weights: The ONNX file.
         model: Folder or hub name for vitpose, such as usyd-community/vitpose-base-simple.
         description: YAML file that says how the ONNX model wants its input and gives its output; empty takes the file
-            beside the model with the ending .yaml, and where there is none, the shapes of input and output decide.
+            beside the model with the ending .yaml, and where there is none, what the model gives for a black image
+            decides.
         keypoints: File for `kind: file`, in LUPerson's published layout as JSON.
         first_frame: Number that this file gives to the first frame.
         only_possible: Look only at boxes that pass the rules on size and confidence; saves most of the time. The

@@ -16,7 +16,7 @@ import torch
 from rewho.core.check import UserError, check_choice
 from rewho.settings import DetectorSettings
 from rewho.video.boxes import best_first
-from rewho.video.detect import weights_file
+from rewho.video.detector import weights_file
 from rewho.video.people import Frame, Person
 
 VISIBLE = 2.0  # height of the heat map that becomes a score of .5

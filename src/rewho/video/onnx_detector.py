@@ -1,15 +1,16 @@
-"""Detectors from ONNX files, as they are exported from YOLOX, YOLOv5 to v11, and the DETR family.
+"""Detectors from ONNX files, as they are exported from YOLOX, YOLO-NAS, YOLOv5 to v11 and later, and the DETR family.
 
-What is unusual: the four kinds of output are four small functions from arrays to boxes and scores, for a whole batch at
-once; what is left is the same for all. Only the detection of people is read out of many classes, and a box counts as a
-person where no other class is surer.
+What is unusual: a black image goes through the model when it is opened, so that what does not fit is known before any
+video is. Only the detection of people is read out of many classes, and a box counts as a person where no other class
+is surer.
 
-Dimensions: B frames, N candidate boxes, C classes.
+Dimensions: B frames, N candidate boxes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import multiprocessing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,89 +18,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
+from rewho.core.onnx_session import OnnxSession
+from rewho.core.progress import say
 from rewho.settings import DetectorSettings
 from rewho.video.boxes import best_first
-from rewho.video.onnx_model import Description, OnnxModel, activate, as_described, fit, normalise, read_description
+from rewho.video.detector import weights_file
+from rewho.video.onnx_model import (
+    DETECTORS,
+    Description,
+    described,
+    fit,
+    input_size,
+    named_output,
+    normalise,
+    read_description,
+    shapes,
+)
+from rewho.video.onnx_output import FileNotes, guess, read_notes
+from rewho.video.onnx_reader import OutputReader
 from rewho.video.people import Frame, Person
 
-STRIDES = (8, 16, 32)  # pixels of the input per cell of the grids of YOLOX and YOLOv5
-Arrays = NDArray[Any]
-Decoded = tuple[Arrays, Arrays]  # boxes [B, N, 4] in pixels of the input, class scores [B, N, C]
-
-
-def decode_yolox(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
-    """Decode [B, N, 5 + C] of YOLOX (section 2.1 of its paper): places relative to grid cells, sizes as logarithms.
-
-    Args:
-        outputs: The one output of the model.
-        size: Height and width of the input.
-    """
-    raw = outputs[0].astype(np.float32)
-    cells, strides = [], []
-    for stride in STRIDES:
-        rows, columns = size[0] // stride, size[1] // stride
-        grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=2).reshape(-1, 2)
-        cells.append(grid)
-        strides.append(np.full((len(grid), 1), stride))
-    cell, stride_of = np.concatenate(cells), np.concatenate(strides)
-    centre = (raw[..., :2] + cell) * stride_of
-    sides = np.exp(raw[..., 2:4].clip(max=20)) * stride_of
-    return _corners(centre, sides), raw[..., 5:] * raw[..., 4:5]
-
-
-def decode_yolov5(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
-    """Decode [B, N, 5 + C] of YOLOv5: centre and size in pixels, one score for the box and one per class.
-
-    Args:
-        outputs: The model's outputs, of which the first counts.
-        size: Height and width of the input.
-    """
-    raw = outputs[0].astype(np.float32)
-    return _corners(raw[..., :2], raw[..., 2:4]), raw[..., 5:] * raw[..., 4:5]
-
-
-def decode_yolov8(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
-    """Decode [B, 4 + C, N] of YOLOv8 and its followers: centre and size in pixels, one score per class.
-
-    Args:
-        outputs: The model's outputs, of which the first counts.
-        size: Height and width of the input.
-    """
-    raw = outputs[0].astype(np.float32).transpose(0, 2, 1)
-    return _corners(raw[..., :2], raw[..., 2:4]), raw[..., 4:]
-
-
-def decode_detr(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
-    """Decode class scores [B, N, C] and boxes [B, N, 4] of the DETR family: centre and size as shares of the picture.
-
-    Args:
-        outputs: Both outputs, in any order; the boxes are the last one whose last side is 4.
-        size: Height and width of the input.
-    """
-    three = [one.astype(np.float32) for one in outputs if one.ndim == 3]
-    at = next(at for at in reversed(range(len(three))) if three[at].shape[2] == 4)
-    boxes, scores = three[at], next(one for order, one in enumerate(three) if order != at)
-    scale = np.array([size[1], size[0]], np.float32)
-    return _corners(boxes[..., :2] * scale, boxes[..., 2:] * scale), scores
-
-
-def _corners(centre: Arrays, sides: Arrays) -> Arrays:
-    return np.concatenate([centre - sides / 2, centre + sides / 2], axis=-1)
-
-
-DECODERS: dict[str, Callable[[Sequence[Arrays], tuple[int, int]], Decoded]] = {
-    "yolox": decode_yolox,
-    "yolov5": decode_yolov5,
-    "yolov8": decode_yolov8,
-    "detr": decode_detr,
-}
+OPTION = "detector.description"
 
 
 class OnnxDetector:
     """A detector in an ONNX file.
 
     Args:
-        settings: `weights`, `description` and the thresholds.
+        settings: `weights`, `description`, `output` and the thresholds.
 
     Raises:
         UserError: No such file, one that cannot be opened, or an output that is not known.
@@ -107,15 +53,31 @@ class OnnxDetector:
 
     def __init__(self, settings: DetectorSettings) -> None:
         self._settings = settings
-        self._model = OnnxModel(settings.weights, "detector.weights", settings.device, settings.threads)
-        self.name, self.sha256 = f"onnx:{self._model.path.name}", self._model.sha256
-        guessed = guess_output(self._model) if settings.output == "auto" else settings.output
-        self._description = read_description(settings.description, self._model.path, guessed, "detector.description")
-        if self._description.output not in DECODERS:
+        path = weights_file(settings.weights, "detector.weights", (".onnx",))
+        self._model = OnnxSession(path, "detector.weights", device=settings.device, threads=settings.threads)
+        self.name, self.sha256 = f"onnx:{path.name}", self._model.sha256
+        content = read_description(settings.description, path, OPTION)
+        self._size = input_size(content, self._model)
+        seen = self._model.run(np.zeros((1, *self._size, 3), np.float32))
+        notes = read_notes(self._model.metadata)
+        self._description = self._describe(content, seen, notes)
+        self._reader = OutputReader(seen, self._size, self._description, notes)
+        self._reader.read(seen, confidence=2.0)  # scores alone: what is found in a black image need not be sound
+        if self._reader.assumed and multiprocessing.parent_process() is None:
+            say(f"warning: {path.name}: {self._reader.assumed}")
+
+    def _describe(self, content: dict[str, Any], seen: Sequence[NDArray[Any]], notes: FileNotes) -> Description:
+        """Return what the outputs mean, from description and settings, or else from what a black image gave."""
+        named = named_output(content, self._settings.output.replace("auto", ""), OPTION)
+        output = named or guess(seen, self._size, notes)
+        if output not in DETECTORS:
             raise UserError(
-                "detector.description", expected="a detector", got=self._description.output, fix="Write output: yolox."
+                f"{OPTION} of {self._model.path.name}",
+                expected=f"a detector whose output is known ({', '.join(DETECTORS)})",
+                got=named or f"outputs of the shapes {shapes(seen)}" + f" and {len(notes.names)} class names",
+                fix=f"Write `output: …` into {self._model.path.stem}.yaml beside it; see `rewho.video.onnx_model`.",
             )
-        self._size = self._model.size(self._description)
+        return described(content, output, self._model, OPTION)
 
     def begin(self, video: Path) -> None:
         """Prepare for a video: nothing to do."""
@@ -124,46 +86,10 @@ class OnnxDetector:
         """Return the people in each frame."""
         if not frames:
             return []
+        settings = self._settings
         fitted = [fit(frame.image, self._size, self._description) for frame in frames]
         outputs = self._model.run(normalise([image for image, _ in fitted], self._description))
-        boxes, scores = decode(outputs, self._size, self._description)
+        boxes, scores = self._reader.read(outputs, settings.confidence)
         back = np.stack([way for _, way in fitted])[:, None]
         boxes = (boxes - np.tile(back[..., 2:], 2)) / np.tile(back[..., :2], 2)
-        settings = self._settings
         return best_first(boxes, scores, settings.confidence, settings.overlap, settings.most)
-
-
-def decode(outputs: Sequence[Arrays], size: tuple[int, int], description: Description) -> Decoded:
-    """Return boxes [B, N, 4] in pixels of the input and how sure the model is of a person [B, N].
-
-    Args:
-        outputs: What the model gave.
-        size: Height and width of the input.
-        description: What the outputs mean.
-
-    Raises:
-        UserError: The outputs do not have the shapes that the description promises.
-    """
-    with as_described(outputs, "detector", description.output, "Name the right output in detector.description."):
-        boxes, scores = DECODERS[description.output](outputs, size)
-        scores = activate(scores, description.activation)
-        person = scores[..., description.person]
-    return boxes, np.where(person >= scores.max(-1), person, 0)
-
-
-def guess_output(model: OnnxModel) -> str:
-    """Return the kind of output that the shapes tell, or an empty text.
-
-    YOLOX has one box per cell of its three grids, YOLOv5 three; YOLOv8 has its classes first; DETR has two outputs.
-    """
-    shapes = [list(shape) for shape in model.outputs.values() if len(shape) == 3]
-    if len(shapes) >= 2 and any(shape[2] == 4 for shape in shapes):
-        return "detr"
-    if not shapes or not all(isinstance(side, int) for side in shapes[0][1:]):
-        return ""
-    rows, columns = shapes[0][1:]
-    if rows < columns:
-        return "yolov8"
-    height, width = model.size(Description("yolox"))
-    cells = sum((height // stride) * (width // stride) for stride in STRIDES)
-    return {cells: "yolox", 3 * cells: "yolov5"}.get(rows, "")

@@ -1,26 +1,29 @@
-"""ONNX files of detectors and pose models: opening them, and what they want and give.
+"""ONNX files of detectors and pose models: descriptions of them, and how pixels go in.
 
-What is unusual: an ONNX file does not say how pixels become its input nor what its output means. That stands in a
-small YAML file beside it; without one, the shapes tell the usual cases. A model that keeps its weights in a second file
-is not opened. Such a description, with the values that YOLOX takes where none is given::
+What is unusual: an ONNX file does not say how pixels become its input nor what its output means. A small YAML file
+beside it does; without one, the values that the model gives for a black image tell the usual cases. Such a description,
+with the values that YOLOX takes where none is given::
 
-    output: yolox            # yolox, yolov5, yolov8, detr; heatmaps, simcc, points, mediapipe
+    output: yolox            # yolox, yolox_decoded, yolov5, yolov8, yolonas, end2end, detr, labelled;
+                             # heatmaps, simcc, points, mediapipe
     colour: bgr              # rgb or bgr
     range: 255               # largest value of a pixel: 1 or 255
     mean: [0, 0, 0]          # taken off, in the model's colour order and range; then divided by std
     std: [1, 1, 1]
     resize: letterbox        # letterbox (keeps the proportions) or stretch
-    corner: true             # letterbox: picture in the upper left corner, not in the middle
+    corner: true             # letterbox: image in the upper left corner, not in the middle
     fill: 114                # letterbox: colour of the border, 0 to 255
-    person: 0                # class of people
-    activation: none         # what the scores still need: none, sigmoid or softmax
+    person: 0                # class of people, or a list of classes; where absent, by the file's own names
+    classes: 80              # columns that are class scores; those behind them (masks, key points) are not used
+    activation: none         # what the scores still need: none, sigmoid or softmax; where absent, DETR's values tell
+    coordinates: pixels      # of the boxes: pixels of the input, or shares of it
+    height: 416              # of the input, in pixels, where the file leaves it open; and width
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -31,16 +34,14 @@ import yaml
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_choice, nearest
-from rewho.video.detect import weights_file
+from rewho.core.onnx_session import LARGEST_SIDE, OnnxSession
 
-CHOICES = {
-    "output": ("yolox", "yolov5", "yolov8", "detr", "heatmaps", "simcc", "points", "mediapipe"),
-    "colour": ("rgb", "bgr"),
-    "resize": ("letterbox", "stretch"),
-    "activation": ("none", "sigmoid", "softmax"),
-}
+DETECTORS = ("yolox", "yolox_decoded", "yolov5", "yolov8", "yolonas", "end2end", "detr", "labelled")
+POSE_MODELS = ("heatmaps", "simcc", "points", "mediapipe")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 USUAL_SIZE = 640  # pixels; the side of a detector's input where the file leaves it open
+LARGEST_DESCRIPTION = 65_536  # bytes
+MOST_BRACKETS = 100  # of a description, or of class names
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,24 @@ class Description:
     resize: str = "letterbox"
     corner: bool = False
     fill: float = 114.0
-    person: int = 0
-    activation: str = "none"
+    person: tuple[int, ...] = ()
+    classes: int = 0
+    activation: str = ""
+    coordinates: str = "pixels"
     height: int = 0
     width: int = 0
 
 
-# The first four follow the code that exports them; the last four are what their usual training recipes take.
+# Detectors follow the code that exports them; pose models what their usual training recipes take.
 USUAL = {
     "yolox": Description("yolox", colour="bgr", range=255.0, corner=True),
+    "yolox_decoded": Description("yolox_decoded", colour="bgr", range=255.0, corner=True),
     "yolov5": Description("yolov5"),
     "yolov8": Description("yolov8"),
-    "detr": Description("detr", resize="stretch", activation="sigmoid"),
+    "yolonas": Description("yolonas"),
+    "end2end": Description("end2end"),
+    "detr": Description("detr", resize="stretch", coordinates="shares"),
+    "labelled": Description("labelled", resize="stretch"),
     "heatmaps": Description("heatmaps", mean=IMAGENET_MEAN, std=IMAGENET_STD),
     "simcc": Description("simcc", mean=IMAGENET_MEAN, std=IMAGENET_STD),
     "points": Description("points", range=255.0),
@@ -74,129 +81,139 @@ USUAL = {
 }
 
 
-class OnnxModel:
-    """An ONNX file that is ready to run.
-
-    Args:
-        path: The file.
-        option: Name of the option that gave it, for messages.
-        device: auto, cpu or cuda.
-        threads: Processor threads; 0 leaves it to the library.
-
-    Raises:
-        UserError: onnxruntime is not installed, or the file cannot be opened.
-    """
-
-    def __init__(self, path: Path | None, option: str, device: str, threads: int) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise UserError(
-                option,
-                expected="the onnxruntime library",
-                got="an installation without it",
-                fix="pip install rewho[detect]",
-            ) from error
-        self.path = weights_file(path, option, (".onnx",))
-        data = self.path.read_bytes()
-        self.sha256 = hashlib.sha256(data).hexdigest()
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = threads
-        settings.log_severity_level = 4
-        # Threads that wait in a loop take the processor from the decoder and from other workers.
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        check_choice(option.partition(".")[0] + ".device", device, ("auto", "cpu", "cuda"))
-        there = onnxruntime.get_available_providers()
-        wanted = ["CUDAExecutionProvider"] if device != "cpu" and "CUDAExecutionProvider" in there else []
-        if device == "cuda" and not wanted:
-            raise UserError(
-                f"{option} on cuda",
-                expected="onnxruntime with CUDA",
-                got=", ".join(there),
-                fix="pip install onnxruntime-gpu",
-            )
-        try:
-            # From memory, so that the file that was hashed is the one that runs, and none beside it is read.
-            self._session = onnxruntime.InferenceSession(data, settings, providers=[*wanted, "CPUExecutionProvider"])
-        except Exception as error:
-            raise UserError(
-                option,
-                expected="a sound ONNX file with its weights in it",
-                got=f"{self.path}: {str(error).splitlines()[0][:200]}",
-                fix="Export the model again, as one file.",
-            ) from error
-        first = self._session.get_inputs()[0]
-        self._input, self._half = first.name, first.type == "tensor(float16)"
-        self.input_shape = [side if isinstance(side, int) else None for side in first.shape]
-        self.outputs = {one.name: one.shape for one in self._session.get_outputs()}
-        self.channels_last = len(self.input_shape) == 4 and self.input_shape[3] == 3
-        self._batch = self.input_shape[0]
-
-    def size(self, description: Description) -> tuple[int, int]:
-        """Return height and width of the model's input."""
-        sides = self.input_shape[1:3] if self.channels_last else self.input_shape[2:4]
-        return sides[0] or description.height or USUAL_SIZE, sides[1] or description.width or USUAL_SIZE
-
-    def run(self, pixels: NDArray[np.float32]) -> list[NDArray[Any]]:
-        """Return the model's outputs for uint8-sized inputs [B, H, W, 3] that `normalise` made, as float32 arrays.
-
-        Models with a fixed batch are run as often as it takes.
-        """
-        tensor = pixels if self.channels_last else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-        tensor = tensor.astype(np.float16) if self._half else tensor
-        size = self._batch or len(tensor)
-        parts = []
-        for start in range(0, len(tensor), size):
-            part = tensor[start : start + size]
-            full = part if len(part) == size else np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
-            got = self._session.run(None, {self._input: full})
-            parts.append([np.asarray(one)[: len(part)] if np.ndim(one) else np.asarray(one) for one in got])
-        return [np.concatenate(column) if np.ndim(column[0]) else column[0] for column in zip(*parts, strict=True)]
+def _number(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda value: type(value) in (int, float) and low <= value <= high
 
 
-def read_description(given: Path | None, model: Path, guessed: str, option: str) -> Description:
-    """Return the description from a YAML file, or the usual one for what the shapes tell.
+def _whole(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _three(value: Any) -> bool:  # noqa: ANN401 - from YAML
+    return isinstance(value, list) and len(value) == 3 and all(map(_number(-1e6, 1e6), value))
+
+
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "range": ("a number above 0, at most 255", lambda value: _number(0, 255)(value) and value > 0),
+    "mean": ("three numbers", _three),
+    "std": ("three numbers above 0", lambda value: _three(value) and min(value) > 0),
+    "corner": ("true or false", lambda value: isinstance(value, bool)),
+    "fill": ("a number from 0 to 255", _number(0, 255)),
+    "person": (
+        "the number of a class, or a list of such numbers",
+        lambda value: (
+            all(map(_whole(0, 100_000), value if isinstance(value, list) else [value])) and value not in ([], {})
+        ),
+    ),
+    "classes": ("a whole number above 0", _whole(1, 100_000)),
+    "height": (f"whole pixels, 1 to {LARGEST_SIDE}", _whole(1, LARGEST_SIDE)),
+    "width": (f"whole pixels, 1 to {LARGEST_SIDE}", _whole(1, LARGEST_SIDE)),
+}
+"""What a field of a description may hold, for messages and as a check."""
+CHOICES = {
+    "output": (*DETECTORS, *POSE_MODELS),
+    "colour": ("rgb", "bgr"),
+    "resize": ("letterbox", "stretch"),
+    "activation": ("none", "sigmoid", "softmax"),
+    "coordinates": ("pixels", "shares"),
+}
+
+
+def read_description(given: Path | None, model: Path, option: str) -> dict[str, Any]:
+    """Return the fields of the YAML file that describes a model; empty where there is no such file.
 
     Args:
         given: The file that was named, or None for the one beside the model.
         model: The ONNX file.
-        guessed: Output that the settings name or the shapes tell; empty where they tell nothing.
         option: Name of the option, for messages.
 
     Raises:
-        UserError: No such file, unknown names or values, or nothing tells what the output means.
+        UserError: No such file, unknown fields, or values of the wrong kind.
     """
-    path = given or model.with_suffix(".yaml")
-    content: Any = {}
-    if given is not None or path.is_file():
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            got = str(error).replace("\n", " ")[:200]
-            raise UserError(f"{option} {path}", expected="a YAML file", got=got, fix="Check the file.") from error
+    path, what = given or model.with_suffix(".yaml"), f"{option} {given or model.with_suffix('.yaml')}"
+    if given is None and not path.exists():
+        return {}
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST_DESCRIPTION:
+            raise ValueError(f"no file of at most {LARGEST_DESCRIPTION:,} bytes")
+        content = plain_values(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        got = " ".join(str(error).split())[:200]
+        raise UserError(what, expected="a readable YAML file", got=got, fix="Check the file.") from error
     if not isinstance(content, dict):
-        raise UserError(f"{option} {path}", expected="names and values", got=repr(content)[:60], fix="output: yolox")
+        raise UserError(what, expected="names and values", got=repr(content)[:60], fix="Write `output: yolox`.")
+    for name, value in content.items():
+        _check_field(what, name, value)
+    if "person" in content:
+        content["person"] = content["person"] if isinstance(content["person"], list) else [content["person"]]
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+
+
+def plain_values(text: str) -> Any:  # noqa: ANN401 - plain values
+    """Return what YAML text holds; JSON and Python's literals are read too.
+
+    Raises:
+        ValueError: Nested so deeply that reading it would take seconds.
+        yaml.YAMLError: No YAML.
+    """
+    if sum(map(text.count, "[{")) > MOST_BRACKETS or "- - - - " in text:
+        raise ValueError("lists within lists within lists")
+    return yaml.safe_load(text)
+
+
+def _check_field(what: str, name: object, value: object) -> None:
     known = [field.name for field in fields(Description)]
-    for name in content:
-        if name not in known:
-            near = nearest(str(name), known)
-            raise UserError(
-                f"{option} {path}", expected=f"names from {', '.join(known)}", got=str(name), fix=f"Nearest: {near}."
-            )
-    output = content.get("output", guessed)
-    if not output:
+    if name not in known:
+        fix = f"Nearest: {nearest(str(name), known)}."
+        raise UserError(what, expected=f"names from {', '.join(known)}", got=str(name)[:60], fix=fix)
+    field = str(name)
+    if field in CHOICES:
+        check_choice(f"{what}: {field}", value if isinstance(value, str) else repr(value)[:60], CHOICES[field])
+    elif not KINDS[field][1](value):
+        fix = "Correct it; see `rewho.video.onnx_model`."
+        raise UserError(f"{what}: {field}", expected=KINDS[field][0], got=repr(value)[:60], fix=fix)
+
+
+def named_output(content: dict[str, Any], named: str, option: str) -> str:
+    """Return the kind of output that the description or the settings name; empty where neither does.
+
+    Raises:
+        UserError: They name two kinds.
+    """
+    described = str(content.get("output", ""))
+    if named and described and named != described:
+        fix = "Name it in one place, or the same in both."
+        raise UserError(f"{option}: output", expected=f"{named}, as the option says", got=described, fix=fix)
+    return named or described
+
+
+def described(content: dict[str, Any], output: str, session: OnnxSession, option: str) -> Description:
+    """Return the whole description: the usual one of a kind of output, and on top what the file says.
+
+    Raises:
+        UserError: The description contradicts the model's input.
+    """
+    whole = replace(USUAL[output], **{**content, "output": output})
+    for name, side in zip(("height", "width"), session.size, strict=True):
+        if side is not None and content.get(name, side) != side:
+            fix = "Delete it from the description."
+            raise UserError(f"{option}: {name}", expected=f"{side}, as in the file", got=f"{content[name]}", fix=fix)
+    if not session.takes_bytes:
+        return whole
+    if content.get("range", 255) != 255 or {"mean", "std"} & content.keys():
         raise UserError(
-            f"{option} of {model.name}",
-            expected="a description, since the shapes of its output are not known",
-            got="none",
-            fix=f"Write {path.name} beside it, beginning with `output: yolox`; see `rewho.video.onnx_model`.",
+            f"{option} of {session.path.name}",
+            expected="no mean or std, and range 255, because the model's input is of whole numbers",
+            got=", ".join(name for name in ("range", "mean", "std") if name in content),
+            fix="Delete them from the description.",
         )
-    check_choice(f"{option}: output", output, CHOICES["output"])
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
-    described = replace(USUAL[output], **values)
-    for name, choices in CHOICES.items():
-        check_choice(f"{option}: {name}", getattr(described, name), choices)
-    return described
+    return replace(whole, range=255.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+def input_size(content: dict[str, Any], session: OnnxSession) -> tuple[int, int]:
+    """Return height and width of a model's input."""
+    height, width = session.size
+    return height or content.get("height", USUAL_SIZE), width or content.get("width", USUAL_SIZE)
 
 
 @contextlib.contextmanager
@@ -222,9 +239,26 @@ def as_described(outputs: Sequence[NDArray[Any]], what: str, expected: str, fix:
     """
     try:
         yield
+    except UserError:
+        raise
     except (IndexError, ValueError, StopIteration) as error:
-        shapes = ", ".join(str(list(one.shape)) for one in outputs)
-        raise UserError(f"{what} output", expected=f"the shapes of {expected}", got=shapes, fix=fix) from error
+        raise UserError(f"{what} output", expected=f"the shapes of {expected}", got=shapes(outputs), fix=fix) from error
+
+
+def shapes(outputs: Sequence[NDArray[Any]]) -> str:
+    """Return the shapes of outputs, for messages."""
+    return ", ".join(str(list(one.shape)) for one in outputs)
+
+
+def finite(outputs: Sequence[NDArray[Any]], what: str) -> None:
+    """Check that no output holds NaN.
+
+    Raises:
+        UserError: One does.
+    """
+    if any(one.dtype.kind == "f" and np.isnan(one).any() for one in outputs):
+        fix = "Check range, mean and std in the description; a half precision model may need float32."
+        raise UserError(f"{what} output", expected="numbers", got="NaN", fix=fix)
 
 
 def normalise(images: Sequence[NDArray[np.uint8]], description: Description) -> NDArray[np.float32]:

@@ -18,14 +18,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
+from rewho.core.onnx_session import OnnxSession
 from rewho.settings import PoseSettings
-from rewho.video.onnx_model import Description, OnnxModel, activate, as_described, normalise, read_description
+from rewho.video.detector import weights_file
+from rewho.video.onnx_model import (
+    POSE_MODELS,
+    Description,
+    activate,
+    as_described,
+    described,
+    input_size,
+    named_output,
+    normalise,
+    read_description,
+    shapes,
+)
 from rewho.video.people import KEY_POINTS, Frame, Person
 
 ROOM = 1.25  # side of the picture given to the model over the side of the box: what top-down models are trained with
 MEDIAPIPE_TO_COCO = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 MEDIAPIPE_VALUES = 5  # per point: x, y, depth, visibility, presence
-HEAT_PIXELS = 4  # pixels of the input per pixel of a heat map, in all usual models
+OPTION = "pose.description"
+FURTHEST = 4.0  # sides of the input that a key point may lie from its corner; boxes are enlarged, people cut off
+HIGHEST = 2.0  # of a heat map: trained towards 1, which it may pass
 Arrays = NDArray[Any]
 Decoded = tuple[Arrays, Arrays]  # places [P, K, 2] in pixels of the input, scores [P, K]
 
@@ -49,7 +64,7 @@ def decode_heatmaps(outputs: Sequence[Arrays], size: tuple[int, int], activation
     slope_x = padded[who, which, row + 1, column + 2] - padded[who, which, row + 1, column]
     slope_y = padded[who, which, row + 2, column + 1] - padded[who, which, row, column + 1]
     places = np.stack([column + 0.25 * np.sign(slope_x), row + 0.25 * np.sign(slope_y)], axis=2) + 0.5
-    return places * [size[1] / columns, size[0] / rows], flat.max(2).clip(0, 1)
+    return places * [size[1] / columns, size[0] / rows], flat.max(2)
 
 
 def decode_simcc(outputs: Sequence[Arrays], size: tuple[int, int], activation: str) -> Decoded:
@@ -58,11 +73,13 @@ def decode_simcc(outputs: Sequence[Arrays], size: tuple[int, int], activation: s
     The score is the lower one of both maxima, as in RTMPose's own code.
 
     Args:
-        outputs: Values along x and along y.
+        outputs: Values along x and along y; the other way round where their lengths say so.
         size: Height and width of the input.
         activation: What the values still need.
     """
     along_x, along_y = (activate(one.astype(np.float32), activation) for one in outputs[:2])
+    if along_x.shape[2] * size[1] == along_y.shape[2] * size[0] and size[0] != size[1]:
+        along_x, along_y = along_y, along_x
     x = (along_x.argmax(2) + 0.5) * size[1] / along_x.shape[2]
     y = (along_y.argmax(2) + 0.5) * size[0] / along_y.shape[2]
     return np.stack([x, y], axis=2), np.minimum(along_x.max(2), along_y.max(2)).clip(0, 1)
@@ -90,9 +107,10 @@ def decode_mediapipe(outputs: Sequence[Arrays], size: tuple[int, int], activatio
         size: Height and width of the input.
         activation: What visibilities still need.
     """
-    raw = outputs[0].astype(np.float32).reshape(len(outputs[0]), -1, MEDIAPIPE_VALUES)[:, MEDIAPIPE_TO_COCO]
+    flat = next(one for one in outputs if one.shape[1:] == (39 * MEDIAPIPE_VALUES,)).astype(np.float32)
+    raw = flat.reshape(len(flat), -1, MEDIAPIPE_VALUES)[:, MEDIAPIPE_TO_COCO]
     scores = activate(raw[..., 3], activation)
-    certain = [one for one in outputs[1:] if one.ndim == 2 and one.shape[1] == 1]
+    certain = [one for one in outputs if one.ndim == 2 and one.shape[1] == 1]
     return raw[..., :2], scores * certain[0].astype(np.float32).clip(0, 1) if certain else scores
 
 
@@ -116,16 +134,23 @@ class OnnxPose:
 
     def __init__(self, settings: PoseSettings) -> None:
         self._settings = settings
-        self._model = OnnxModel(settings.weights, "pose.weights", settings.device, settings.threads)
-        self.name, self.sha256 = f"onnx:{self._model.path.name}", self._model.sha256
-        self._description = read_description(
-            settings.description, self._model.path, guess_output(self._model), "pose.description"
-        )
-        if self._description.output not in DECODERS:
+        path = weights_file(settings.weights, "pose.weights", (".onnx",))
+        self._model = OnnxSession(path, "pose.weights", device=settings.device, threads=settings.threads)
+        self.name, self.sha256 = f"onnx:{path.name}", self._model.sha256
+        content = read_description(settings.description, path, OPTION)
+        self._size = input_size(content, self._model)
+        seen = self._model.run(np.zeros((1, *self._size, 3), np.float32))
+        output = named_output(content, "", OPTION) or guess_output(seen)
+        if output not in POSE_MODELS:
             raise UserError(
-                "pose.description", expected="a pose model", got=self._description.output, fix="Write output: heatmaps."
+                f"{OPTION} of {path.name}",
+                expected=f"a pose model of one person whose output is known ({', '.join(POSE_MODELS)})",
+                got=output or f"outputs of the shapes {shapes(seen)}",
+                fix=f"Write `output: …` into {path.stem}.yaml beside it; YOLO's pose models and MoveNet for several "
+                "people are not read.",
             )
-        self._size = self._model.size(self._description)
+        self._description = described(content, output, self._model, OPTION)
+        decode(seen, self._size, self._description)
 
     def begin(self, video: Path) -> None:
         """Prepare for a video: nothing to do."""
@@ -189,23 +214,32 @@ def decode(outputs: Sequence[Arrays], size: tuple[int, int], description: Descri
         description: What the outputs mean.
 
     Raises:
-        UserError: The outputs do not have the shapes that the description promises, or not COCO's 17 points.
+        UserError: The outputs do not have the shapes that the description promises, or not COCO's 17 points; or places
+            lie far beyond the input, or scores are no shares.
     """
-    fix = "Name the right output in pose.description, or take a model trained on COCO."
-    with as_described(outputs, "pose", f"{description.output} with 17 key points in COCO's order", fix):
+    fix = f"Name the right output in {OPTION}, or take a model trained on COCO."
+    with as_described(outputs, "pose", f"{description.output} with {len(KEY_POINTS)} key points in COCO's order", fix):
         places, scores = DECODERS[description.output](outputs, size, description.activation)
         if places.shape[1:] != (len(KEY_POINTS), 2):
             raise ValueError("other key points")
-    return places, scores
+    furthest = np.abs(places / [size[1], size[0]]).max(initial=0)
+    if not (furthest <= FURTHEST and scores.min(initial=0) >= -0.5 and scores.max(initial=0) <= HIGHEST):
+        raise UserError(
+            f"pose output {description.output}",
+            expected=f"places within {FURTHEST:g} sides of the input, scores from 0 to 1",
+            got=f"places up to {furthest:.4g} sides, scores from {scores.min():.4g} to {scores.max():.4g}",
+            fix=f"Write the right output, or `activation: sigmoid` for raw scores, into {OPTION}.",
+        )
+    return places, scores.clip(0, 1)
 
 
-def guess_output(model: OnnxModel) -> str:
+def guess_output(outputs: Sequence[Arrays]) -> str:
     """Return the kind of output that the shapes tell, or an empty text."""
-    shapes = [list(shape) for shape in model.outputs.values()]
-    if any(shape[1:] == [195] for shape in shapes):
+    sides = [one.shape[1:] for one in outputs]
+    if (39 * MEDIAPIPE_VALUES,) in sides:
         return "mediapipe"
-    if shapes[0][-2:] == [17, 3]:
+    if sides[0][-2:] == (len(KEY_POINTS), 3):
         return "points"
-    if len(shapes) == 2 and all(len(shape) == 3 for shape in shapes):
+    if len(sides) == 2 and all(len(one) == 2 and one[0] == len(KEY_POINTS) for one in sides):
         return "simcc"
-    return "heatmaps" if len(shapes[0]) == 4 else ""
+    return "heatmaps" if len(sides[0]) == 3 else ""

@@ -20,10 +20,10 @@ from rewho.core.check import UserError
 from rewho.core.network import hub_if_reachable
 from rewho.settings import DetectorSettings, PoseSettings
 from rewho.video.boxes import best_first
+from rewho.video.detector import person_classes
 from rewho.video.keypoint_rcnn import torch_device
 from rewho.video.people import KEY_POINTS, Frame, Person
 
-PERSON_NAMES = ("person", "people", "pedestrian", "human")
 EXAMPLES = {"detector": "PekingU/rtdetr_v2_r18vd", "pose": "usyd-community/vitpose-base-simple"}
 
 
@@ -43,15 +43,9 @@ class TransformersDetector:
     def __init__(self, processor: Any, model: Any, settings: DetectorSettings, sha256: str = "") -> None:  # noqa: ANN401
         self._processor, self._model, self._settings = processor, model, settings
         self.name, self.sha256 = f"transformers:{settings.model}", sha256
-        classes = {number: str(name).lower() for number, name in model.config.id2label.items()}
-        self._person = [int(number) for number, name in classes.items() if name in PERSON_NAMES]
-        if not self._person:
-            raise UserError(
-                "detector.model",
-                expected="a detector with a class `person`",
-                got=", ".join(list(classes.values())[:10]),
-                fix=f"Take one that was trained on COCO, such as {EXAMPLES['detector']}.",
-            )
+        names = {int(number): str(name) for number, name in model.config.id2label.items()}
+        fix = f"Take one that was trained on COCO, such as {EXAMPLES['detector']}."
+        self._person = list(person_classes(names, "detector.model", fix))
 
     @classmethod
     def load(cls, settings: DetectorSettings) -> TransformersDetector:

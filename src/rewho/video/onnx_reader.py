@@ -1,0 +1,215 @@
+"""Reads a detector's output and refuses what cannot be one: class columns, classes of people, scores, boxes.
+
+What is unusual: every batch is checked, not the first one alone: scores are shares, boxes have sides and lie near the
+image. An output that is decoded in the wrong way shows itself there.
+
+Dimensions: B images, N candidate boxes, C classes, F values per box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from rewho.core.check import UserError
+from rewho.video.detector import person_classes
+from rewho.video.onnx_model import Description, activate, as_described, shapes
+from rewho.video.onnx_output import (
+    CHOSEN,
+    COCO,
+    DECODERS,
+    FIRST_CLASS,
+    Arrays,
+    Decoded,
+    FileNotes,
+    beside_scores,
+    boxes_first,
+    decode_two,
+    is_final,
+    is_raw,
+    labelled,
+)
+
+FIX = "Name the right `output` in detector.description"
+COCO_OWN_IDS = (
+    91,
+    92,
+)  # class columns of models that use COCO's own ids, of which 1 is a person; without and with "none"
+TASKS = ("", "detect", "segment", "pose")
+SLACK = 0.01  # scores of half precision may pass 1 by a little
+SURE = 0.05  # class numbers of boxes with a lower score are often filler
+
+
+class OutputReader:
+    """Reads a detector's output: boxes, and how sure the model is of a person in each.
+
+    Args:
+        outputs: What the model gives for one image, such as a black one.
+        size: Height and width of the input.
+        known: What the outputs mean.
+        notes: What the file says of itself.
+
+    Attributes:
+        assumed: What was assumed of the classes without a word in file or description; usually empty.
+
+    Raises:
+        UserError: Neither description nor names fit the outputs, or no class is a person.
+    """
+
+    def __init__(
+        self, outputs: Sequence[Arrays], size: tuple[int, int], known: Description, notes: FileNotes | None = None
+    ) -> None:
+        self._size, self._known, self._notes = size, known, notes or FileNotes({})
+        self._width = known.classes or len(self._notes.names) or COCO
+        self.assumed = ""
+        if self._notes.task not in TASKS:
+            fix = "Take a detector; boxes of rotated objects and classifiers are not read."
+            raise UserError("detector.weights", expected="a detector", got=f"a model for {self._notes.task}", fix=fix)
+        with as_described(outputs, "detector", known.output, f"{FIX}."):
+            self._classes = self._count(outputs)
+            self._known = known if known.activation else replace(known, activation=self._activation(outputs))
+        self._person = self._people()
+
+    def _rows(self, outputs: Sequence[Arrays]) -> Arrays:
+        """Return [B, N, F] of a model with one main output."""
+        raw = next(one for one in outputs if one.ndim == 3)
+        first = FIRST_CLASS[self._known.output]
+        return boxes_first(raw, self._size, [first + self._width + one for one in beside_scores(outputs, self._notes)])
+
+    def _count(self, outputs: Sequence[Arrays]) -> int:
+        """Return how many columns are class scores; 0 where each box has one class."""
+        known, names = self._known, len(self._notes.names)
+        if known.output in CHOSEN:
+            labelled(outputs)
+            return 0
+        first, beside = FIRST_CLASS[known.output], beside_scores(outputs, self._notes)
+        rows = self._rows(outputs) if first else decode_two(outputs, self._size)[1]
+        columns = int(rows.shape[2]) - first
+        if known.classes or names:
+            extra = columns - (known.classes or names)
+            fits = extra >= 0 if known.classes and first else extra in (beside if first else (0, 1))
+        else:
+            extra = beside[0] if first and columns > beside[0] else 0
+            raw = next(one for one in outputs if one.ndim == 3)
+            final = raw.any() and is_final(raw, self._size)
+            fits = columns > 0 and not (first and (final or columns + first == COCO + 9 - first))
+        if not fits:
+            raise UserError(
+                f"detector output {known.output}",
+                expected=f"{known.classes or names or 'some'} class scores behind the {first} values of a box",
+                got=f"{columns} columns behind them, in {shapes(outputs)}",
+                fix=f"{FIX} (4 + {COCO} columns: yolov8; 5 + {COCO}: yolov5 or yolox_decoded; corners, score and "
+                "class: end2end), or write `classes: N` where masks or key points follow N class scores.",
+            )
+        return columns - extra if first else columns
+
+    def _activation(self, outputs: Sequence[Arrays]) -> str:
+        """Return what the scores of the DETR family still need; those of others are shares."""
+        if self._known.output != "detr":
+            return "none"
+        scores = decode_two(outputs, self._size)[1]
+        if scores.size and scores.min() >= 0 and scores.max() <= 1:
+            return "none"
+        return "softmax" if self._classes == (len(self._notes.names) or COCO_OWN_IDS[0]) + 1 else "sigmoid"
+
+    def _people(self) -> tuple[int, ...]:
+        """Return the classes that are people: as described, by the file's names, or by the number of classes."""
+        known, count = self._known, self._classes
+        if known.person:
+            if count and max(known.person) >= count:
+                got, fix = f"{max(known.person)} of {count} classes", "Count classes from 0."
+                raise UserError("detector.description: person", expected="a class that exists", got=got, fix=fix)
+            return known.person
+        if self._notes.names:
+            fix = "Take a detector of people; if one of these is a person, write `person: N` into its description."
+            return person_classes(self._notes.names, "detector.weights", fix)
+        if count in COCO_OWN_IDS:
+            return (1,)
+        if count not in (1, COCO):
+            self.assumed = "the file names no classes; class 0 is taken as person (else write `person: N`)"
+        return (0,)
+
+    def read(self, outputs: Sequence[Arrays], confidence: float) -> tuple[Arrays, Arrays]:
+        """Return boxes [B, N, 4] in pixels of the input and how sure the model is of a person [B, N].
+
+        Args:
+            outputs: What the model gave.
+            confidence: Boxes of at least this score are checked.
+
+        Raises:
+            UserError: Other shapes than those described, or values that cannot be boxes and scores.
+        """
+        known, height, width = self._known, *self._size
+        with as_described(outputs, "detector", known.output, f"{FIX}."):
+            boxes, person = self._labelled(outputs) if known.output in CHOSEN else self._scored(outputs)
+        if known.coordinates == "shares":
+            boxes = boxes * np.array([width, height, width, height], np.float32)
+        self._check_boxes(boxes[person >= max(confidence, 1e-6)])
+        return boxes, person
+
+    def _scored(self, outputs: Sequence[Arrays]) -> Decoded:
+        known, first = self._known, FIRST_CLASS[self._known.output]
+        if first:
+            rows = self._rows(outputs)
+            if (known.output == "yolox") != is_raw(rows) and (known.output == "yolox" or self._negative(rows)):
+                found = "pixels" if known.output == "yolox" else "offsets and logarithms, with negative sides"
+                other = "yolox_decoded" if known.output == "yolox" else "yolox"
+                self._refuse("boxes as the description says", f"{found}{_span(rows[..., :4])}", f"output: {other}")
+            outputs = [rows]
+        boxes, scores = DECODERS[known.output](outputs, self._size)
+        if first:
+            scores = scores[..., : self._classes]
+        scores = activate(scores, known.activation)
+        self._check_scores(scores)
+        person = scores[..., list(self._person)].max(-1)
+        return boxes, np.where(person >= scores.max(-1), person, 0)
+
+    def _labelled(self, outputs: Sequence[Arrays]) -> Decoded:
+        boxes, scores, labels = labelled(outputs)
+        scores = activate(scores, self._known.activation)
+        self._check_scores(scores)
+        sure = labels[scores >= SURE]
+        count = len(self._notes.names) or (COCO if not self._known.person else 0)
+        if (sure != np.rint(sure)).any() or (count and sure.max(initial=0) >= count):
+            expected = f"class numbers from 0 to {count - 1}" if count else "whole class numbers"
+            self._refuse(expected, f"classes{_span(sure)}", "person: 1` for COCO's own ids, or `output: yolov8")
+        return boxes, np.where(np.isin(labels, self._person), scores, 0)
+
+    @staticmethod
+    def _negative(rows: Arrays) -> bool:
+        return bool(rows[..., 2:4].min(initial=0) < -0.1)
+
+    def _check_scores(self, scores: Arrays) -> None:
+        if scores.size and not (scores.min() >= -SLACK and scores.max() <= 1 + SLACK):
+            seen = "NaN" if np.isnan(scores).any() else f"values{_span(scores)}"
+            write = "activation: sigmoid` for raw scores, `classes: N` where masks or key points follow N scores"
+            self._refuse(
+                f"scores from 0 to 1, activation {self._known.activation}", seen, f"{write}, or another `output"
+            )
+
+    def _check_boxes(self, boxes: Arrays) -> None:
+        """Refuse boxes without sides, far beyond the input, or smaller than two pixels all together."""
+        if not len(boxes):
+            return
+        height, width = self._size
+        low, high = boxes[:, :2], boxes[:, 2:]
+        size = np.array([width, height])
+        inside = (low > -size).all() and (high < 2 * size).all()  # False for NaN
+        if not inside or not (high >= low).all():
+            self._refuse(f"boxes in an input of {width} x {height} pixels", f"corners{_span(boxes)}", "output: …")
+        if self._known.coordinates == "pixels" and boxes.max() <= 2 and min(self._size) > 8:
+            self._refuse("boxes in pixels of the input", f"corners{_span(boxes)}", "coordinates: shares")
+
+    def _refuse(self, expected: str, got: str, write: str) -> None:
+        raise UserError(
+            f"detector output {self._known.output}",
+            expected=expected,
+            got=got,
+            fix=f"Describe what the model gives in detector.description; try `{write}`.",
+        )
+
+
+def _span(values: Arrays) -> str:
+    return f" from {values.min():.4g} to {values.max():.4g}" if values.size else ""
