@@ -10,6 +10,7 @@ import torch
 from rewho.core.check import UserError
 from rewho.data.synthetic import street_frames
 from rewho.settings import DetectorSettings, PoseSettings
+from rewho.video import detect
 from rewho.video.boxes import overlaps
 from rewho.video.detect import build_detector
 from rewho.video.keypoint_rcnn import KeypointRcnn, read_weights
@@ -219,3 +220,8 @@ def test_vitpose_from_a_folder(tmp_path: Path) -> None:
             assert one.keypoints.shape == (17, 3)
             assert (np.abs(one.keypoints[:, 0] - (left + right) / 2) < 1.5 * (bottom - top)).all()
     assert not np.allclose(found[0][0].keypoints[:, 0], found[0][1].keypoints[:, 0], atol=5)
+
+
+def test_adapters_do_not_import_the_choice_among_them() -> None:
+    package = Path(detect.__file__).parent
+    assert not [path.name for path in package.glob("*.py") if "rewho.video.detect import" in path.read_text("utf-8")]
