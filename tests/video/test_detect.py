@@ -192,7 +192,7 @@ def test_a_detector_without_people_is_refused() -> None:
         class config:
             id2label = {0: "cat", 1: "dog"}  # noqa: RUF012
 
-    with pytest.raises(UserError, match="cat, dog"):
+    with pytest.raises(UserError, match="0: cat, 1: dog"):
         TransformersDetector(None, Model(), DetectorSettings())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rewho.settings import DetectorSettings
+from rewho.settings.fields import check
 from rewho.video.detector import Detector
 
 
@@ -17,6 +18,7 @@ def build_detector(settings: DetectorSettings | None = None) -> Detector:
         'hog'
     """
     settings = settings or DetectorSettings()
+    check(settings, "detector.")
     if settings.kind == "replay":
         from rewho.video.replay import Replay
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from rewho.settings import PoseSettings
+from rewho.settings.fields import check
 from rewho.video.boxes import overlaps
 from rewho.video.people import Frame, Person
 from rewho.video.replay import Replay
@@ -112,6 +113,7 @@ def build_pose(settings: PoseSettings | None = None) -> PoseEstimator | None:
         'detector'
     """
     settings = settings or PoseSettings()
+    check(settings, "pose.")
     if settings.kind == "none":
         return None
     if settings.kind == "detector":
