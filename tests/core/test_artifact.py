@@ -13,8 +13,6 @@ from rewho.core.artifact import (
     KEPT,
     MANIFEST,
     STARTED,
-    Stage,
-    accept_changes,
     damage,
     difference,
     hash_file,
@@ -23,6 +21,7 @@ from rewho.core.artifact import (
     write_json,
 )
 from rewho.core.check import UserError
+from rewho.core.stage import Stage, accept_changes
 
 
 def stage(folder, **settings):
@@ -177,7 +176,7 @@ def test_kept_files_are_trusted_only_while_they_are_whole(tmp_path):
 BEGIN = """
 import sys, time
 from pathlib import Path
-from rewho.core.artifact import Stage
+from rewho.core.stage import Stage
 Stage(Path(sys.argv[1]), "train", {"seed": 1}, {}).begin()
 print("begun", flush=True)
 time.sleep(60)

@@ -12,9 +12,10 @@ import pytest
 from fake_people import FakePeople, settings, write_videos
 
 from conftest import CPU, quick
-from rewho.core.artifact import MANIFEST, Stage, check_sum, damage, write_json
+from rewho.core.artifact import MANIFEST, check_sum, damage, write_json
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
+from rewho.core.stage import Stage
 from rewho.data.picture_sources import open_pictures
 from rewho.data.shards import CropSet
 from rewho.models.heads import build_classifier

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rewho.core.artifact import ASIDE, MANIFEST, Stage, hashes, write_json
+from rewho.core.artifact import ASIDE, MANIFEST, hashes, write_json
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator, is_main_process
+from rewho.core.stage import Stage
 from rewho.data.augment import apply, draw
 from rewho.data.batches import Batch, Part, Plan, PlanStream, Prepare, load_batches
 from rewho.data.pictures import Pictures

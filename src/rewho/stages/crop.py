@@ -15,11 +15,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from rewho.core.artifact import MANIFEST, STARTED, Stage, flatten, plain, remove_unfinished
+from rewho.core.artifact import MANIFEST, STARTED, flatten, plain, remove_unfinished
 from rewho.core.check import UserError
 from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import GivenUp, StopRequest
+from rewho.core.stage import Stage
 from rewho.data.shards import CropSet
 from rewho.pipeline.crop_inputs import Plan, VideoTask, plan_videos, shard_of
 from rewho.pipeline.crop_joining import Joined, check_failures, choose, in_order, write_set

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from rewho.core.artifact import Stage, hash_file, plain, write_folder
+from rewho.core.artifact import hash_file, plain, write_folder
 from rewho.core.check import UserError, check_choice
 from rewho.core.lock import frees_locks
 from rewho.core.progress import say
 from rewho.core.runtime import generator
+from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import open_representations
 from rewho.data.table import ImageTable

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rewho.core.artifact import Stage, hash_file, plain, write_file
+from rewho.core.artifact import hash_file, plain, write_file
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
+from rewho.core.stage import Stage
 from rewho.core.text import csv_table
 from rewho.data.picture_sources import open_images
 from rewho.models.weights import TENSORS

@@ -10,10 +10,11 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from rewho.core.artifact import Stage, hash_file, plain, rewho_version
+from rewho.core.artifact import hash_file, plain, rewho_version
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
+from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
 from rewho.data.splits import HELD_OUT, scored_part
 from rewho.data.table import ImageTable

@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewho.core.artifact import Stage, content_digest, digest, hash_file, plain, write_file
+from rewho.core.artifact import content_digest, digest, hash_file, plain, write_file
 from rewho.core.check import UserError, is_dir, is_file
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
+from rewho.core.stage import Stage
 from rewho.data.file_lists import list_pictures
 from rewho.pipeline.attention import open_onlooker
 from rewho.rank.attention_sheet import AttentionRow, attention_sheet

@@ -19,20 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rewho.core.artifact import (
-    ASIDE,
-    Stage,
-    content_digest,
-    hash_file,
-    plain,
-    remove_unfinished,
-    write_file,
-    write_json,
-)
+from rewho.core.artifact import ASIDE, content_digest, hash_file, plain, remove_unfinished, write_file, write_json
 from rewho.core.check import UserError, check_embeddings
 from rewho.core.lock import frees_locks
 from rewho.core.progress import say
 from rewho.core.runtime import generator
+from rewho.core.stage import Stage
 from rewho.data.augment import resize
 from rewho.data.file_lists import list_pictures
 from rewho.data.pictures import decode

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from rewho.core.artifact import Stage, plain, write_folder, write_json
+from rewho.core.artifact import plain, write_folder, write_json
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator
+from rewho.core.stage import Stage
 from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read_settings
 from rewho.data.picture_sources import JoinedPictures, channel_statistics, count_files_of, hold_in_memory, open_pictures

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import Stage, plain
+from rewho.core.artifact import plain
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest
+from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import IMAGES, TeacherRecord, array_file, write_index, write_representations
 from rewho.data.table import ImageTable

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rewho.core.artifact import Stage, plain, write_folder, write_json
+from rewho.core.artifact import plain, write_folder, write_json
 from rewho.core.check import UserError
 from rewho.core.lock import frees_locks
 from rewho.core.progress import say
 from rewho.core.runtime import generator, is_main_process
+from rewho.core.stage import Stage
 from rewho.data.batches import Batch
 from rewho.data.benchmarks import read_settings
 from rewho.data.table import ImageTable

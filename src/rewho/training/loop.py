@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rewho.core.artifact import CHANGED, accept_changes
+from rewho.core.artifact import CHANGED
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import Interrupted, StopRequest, explaining_dead_workers, generator
+from rewho.core.stage import accept_changes
 from rewho.settings import TrainingSettings
 from rewho.training.checkpoint import load_checkpoint, save_checkpoint
 from rewho.training.engine import Engine

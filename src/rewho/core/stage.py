@@ -1,0 +1,217 @@
+"""One run of a stage and the folder that it fills: claimed and locked at the start, its manifest last.
+
+The presence of `manifest.json` means that the stage is complete. A re-run with the same settings and inputs does
+nothing; with others it is an error that shows the difference, never a silent mix of two runs. `run.json` is written at
+the start, so that an interrupted run is held to the same rule when it is resumed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rewho.core.artifact import (
+    ASIDE,
+    CHANGED,
+    KEPT,
+    MANIFEST,
+    SEAL,
+    STARTED,
+    damage,
+    difference,
+    digest,
+    environment,
+    hashes,
+    plain,
+    read_record,
+    remove_unfinished,
+    rewho_version,
+    write_json,
+)
+from rewho.core.check import UserError
+from rewho.core.lock import LOCK, hold, release
+from rewho.core.progress import say
+
+
+def accept_changes(folder: Path) -> None:
+    """Hold a stage's folder to the changed settings that `Stage.begin` allowed from now on, if there are any."""
+    if (folder / CHANGED).is_file():
+        (folder / CHANGED).replace(folder / STARTED)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of a stage, and the folder that it fills.
+
+    Args:
+        folder: The stage's folder.
+        name: The stage's verb, such as "train".
+        settings: The resolved settings.
+        inputs: Digest of each input by name, such as the rows of a data set.
+        ignore: Dotted names of settings that may differ between a run and its continuation.
+        work: Pattern of what in the folder means that a run got somewhere; empty takes any file. A run that ended
+            before that, over a mistake in its settings, does not bind the next one.
+        fixed: Dotted names of settings and inputs that may not change even where changes are allowed, because they are
+            settled when a run begins.
+        lock: Name of the lock file in the folder; empty where several builders share the folder and lock their parts.
+    """
+
+    folder: Path
+    name: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    ignore: tuple[str, ...] = ()
+    work: str = ""
+    fixed: tuple[str, ...] = ()
+    lock: str = LOCK
+
+    def begin(self, *, allow_change: bool = False) -> Literal["new", "unfinished", "finished"]:
+        """Claim the folder, lock it until the run ends, and say what is in it.
+
+        Changes that are allowed are written aside: whoever finds that the earlier work fits them calls
+        `accept_changes`, and until then the folder is held to the settings that it had.
+
+        Raises:
+            UserError: Another process writes there, the folder holds a run with other settings or inputs (the message
+                shows the difference), or a finished run whose files are missing or damaged.
+        """
+        if (self.folder / MANIFEST).is_file():
+            return self._finished()
+        if self.lock:
+            hold(self.folder / self.lock, f"--out {self.folder}")
+        try:
+            if (self.folder / MANIFEST).is_file():  # finished by whoever had the lock before
+                return self._finished()
+            return self._claim(allow_change=allow_change)
+        except BaseException:
+            release(self.folder / self.lock)
+            raise
+
+    def _finished(self) -> Literal["finished"]:
+        self._compare(read_record(self.folder / MANIFEST), finished=True)
+        if wrong := damage(self.folder):
+            raise UserError(
+                f"--out {self.folder}",
+                expected="what the finished run left there",
+                got=wrong,
+                fix="Restore it from a copy, or choose another --out to run it again.",
+            )
+        release(self.folder / self.lock)
+        return "finished"
+
+    def _claim(self, *, allow_change: bool) -> Literal["new", "unfinished"]:
+        started = self.folder / STARTED
+        target = started
+        state: Literal["new", "unfinished"] = "new"
+        if self.lock:
+            remove_unfinished(self.folder, ours=True)
+        others = self._others()
+        if started.is_file() and (any(self.folder.glob(self.work)) if self.work else others):
+            changed = self._compare(read_record(started), allow_change=allow_change)
+            target = self.folder / CHANGED if changed else started
+            state = "unfinished"
+        elif not started.is_file() and others:
+            raise UserError(
+                f"--out {self.folder}",
+                expected="a new or empty folder, or one of an earlier run of this command",
+                got=f"a folder with other files, such as {others[0].name!r}",
+                fix="Choose another folder with --out.",
+            )
+        (self.folder / CHANGED).unlink(missing_ok=True)
+        if state == "new":
+            (self.folder / KEPT).unlink(missing_ok=True)
+        write_json(target, self._record())
+        return state
+
+    def _others(self) -> list[Path]:
+        """Return what is in the folder beside the records of a run, locks and what killed writers left."""
+        entries = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        own = (STARTED, CHANGED, KEPT, MANIFEST)
+        return [one for one in entries if one.name not in own and not one.name.startswith((ASIDE, LOCK))]
+
+    def files(self) -> list[Path]:
+        """Return all files that the stage made, in its folder and below, sorted."""
+        return [file for one in self._others() for file in sorted([one, *one.rglob("*")]) if file.is_file()]
+
+    def keep(self, file: Path) -> Path:
+        """Note that a file is whole, with its hash, so that a run that is resumed can trust it; see `kept`."""
+        record = read_record(self.folder / KEPT) if (self.folder / KEPT).is_file() else {"files": {}}
+        record["files"] |= hashes(self.folder, [file])
+        write_json(self.folder / KEPT, record)
+        return file
+
+    def kept(self, file: Path) -> bool:
+        """Return whether a file is there as it was when it was kept; one that is not is to be made again."""
+        record = read_record(self.folder / KEPT) if (self.folder / KEPT).is_file() else {"files": {}}
+        wanted = record["files"].get(file.relative_to(self.folder).as_posix())
+        if not file.is_file() or wanted == hashes(self.folder, [file]).popitem()[1]:
+            return file.is_file()
+        say(f"{file} is {'damaged' if wanted else 'not known to be whole'}: making it again")
+        return False
+
+    def _compare(self, record: Mapping[str, Any], *, allow_change: bool = False, finished: bool = False) -> bool:
+        """Return whether anything differs."""
+        if record.get("stage") != self.name:
+            raise UserError(
+                f"--out {self.folder}",
+                expected=f"a new or empty folder, or one of an earlier `rewho {self.name}`",
+                got=f"what `rewho {record.get('stage')}` made",
+                fix="Choose another folder with --out.",
+            )
+        lines = difference(
+            {"stage": record.get("stage"), **record.get("settings", {}), "inputs": record.get("inputs", {})},
+            {"stage": self.name, **self.settings, "inputs": self.inputs},
+            self.ignore,
+        )
+        settled = [line for line in lines if line.partition(": ")[0] in self.fixed]
+        if lines and allow_change and not settled:
+            say("going on in spite of these changes:\n    " + "\n    ".join(lines))
+        elif lines:
+            allowed = "allow_config_change" in self.settings and not finished and not settled
+            raise UserError(
+                f"--out {self.folder}",
+                expected=f"the settings and data of the {'finished ' if finished else ''}run that is in this folder",
+                got="different ones:\n    " + "\n    ".join(settled if allow_change and settled else lines),
+                fix="Choose another folder with --out, or undo the change"
+                + (", or pass --allow_config_change." if allowed else ".")
+                + (" A run that has begun cannot change these, even with --allow_config_change." if settled else ""),
+            )
+        return bool(lines)
+
+    def _record(self) -> dict[str, Any]:
+        return {
+            "stage": self.name,
+            "rewho": rewho_version(),
+            "settings": plain(self.settings),
+            "inputs": dict(self.inputs),
+            "command": sys.argv,
+            "environment": environment(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+
+    def finish(self, outputs: Iterable[Path], counts: Mapping[str, Any], seconds: float) -> Path:
+        """Write the manifest: from now on the stage is complete.
+
+        Args:
+            outputs: The files that the stage leaves; each is hashed.
+            counts: Numbers worth keeping, such as images and steps.
+            seconds: How long the work took.
+        """
+        record = read_record(self.folder / STARTED)
+        files = hashes(self.folder, outputs)
+        kept = read_record(self.folder / KEPT)["files"] if (self.folder / KEPT).is_file() else {}
+        changed = [name for name, entry in kept.items() if files.get(name, entry) != entry]
+        if changed:
+            fix = "Run the same command again: what is damaged is made again."
+            got = f"{changed[0]} with other bytes"
+            raise UserError(f"--out {self.folder}", expected="the files that this run wrote", got=got, fix=fix)
+        record |= {"files": files, "counts": plain(counts), "seconds": round(seconds, 3)}
+        record[SEAL] = digest(record)  # of the manifest itself, so that a changed byte in it shows
+        written = write_json(self.folder / MANIFEST, record)
+        (self.folder / KEPT).unlink(missing_ok=True)
+        release(self.folder / self.lock)
+        return written
