@@ -28,8 +28,9 @@ from rewho.settings import (
     ExplainSettings,
     ExportSettings,
     ModelSettings,
+    TrainSettings,
 )
-from rewho.stages import compare, embed, evaluate, explain, export
+from rewho.stages import compare, embed, evaluate, explain, export, train
 
 CPU = DeviceSettings(device="cpu")
 
@@ -152,3 +153,12 @@ def test_messages_name_the_options_of_the_command(tiny, tmp_path):
     with pytest.raises(UserError, match=r"behind --data\."):
         reading = DataSettings(layout="market1501")
         evaluate.run(EvaluateSettings((tiny,), (tmp_path / "none",), tmp_path / "out", reading=reading, engine=CPU))
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_images_are_decoded(tmp_path, monkeypatch):
+    file = labelled(tmp_path, ("1.png", 1, "1"), ("2.png", 2, "2"), header="path,person")
+    monkeypatch.setattr(train, "decode_part", lambda *_: pytest.fail("decoded"))
+    model = ModelSettings(pretrained="none")
+    with pytest.raises(UserError, match="from 2 to the 2 training images"):
+        train.run(TrainSettings(data=DataSettings(root=file), model=model, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
