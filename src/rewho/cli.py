@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rewho.core.check import UserError, nearest, reason
 from rewho.core.progress import say, show
@@ -17,7 +18,7 @@ from rewho.core.runtime import EXIT_GIVEN_UP, EXIT_INTERRUPTED, GivenUp, Interru
 
 USER_MISTAKE = 2
 CANCELLED = 130
-UNUSABLE_PLACE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -108,20 +109,70 @@ def _run(arguments: list[str]) -> int:
 
 
 def _told(error: UserError | OSError) -> str:
-    """Return what a user has to know; an error of the system that no path of theirs explains is raised again."""
+    """Return what a user has to know; an error of the system that names no place is raised again."""
     if isinstance(error, UserError):
         return str(error)
-    if error.errno not in UNUSABLE_PLACE:
+    if error.filename is None and error.errno not in FULL:
         raise error
     fix = "Check the path, and who may write there, or choose another --out."
-    place = error.filename if error.filename is not None else "a file"
+    place = "standard output" if error.filename is None else error.filename
     return f"{place}: expected a place that can be used so, got: {error.strerror or reason(error)}.\n  Fix: {fix}"
+
+
+class Outliving:
+    """A stream whose reader may leave: what is printed after that is dropped, and the work continues.
+
+    Args:
+        stream: Standard output or error.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text, unless nobody reads any more."""
+        with self._dropping():
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:  # a file name that is no text, or a terminal that knows few letters
+                encoding = self._stream.encoding
+                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what was written."""
+        with self._dropping():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _outliving_readers() -> Iterator[None]:
+    """Let the work within survive `| head -1`: it is finished, and its exit code is that of the work."""
+    before = sys.stdout, sys.stderr
+    try:
+        sys.stdout, sys.stderr = (stream and cast("TextIO", Outliving(stream)) for stream in before)
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
     0: done; 2: a user's mistake; 3: done, except for what was given up; 75: put away safely; 130: stopped at once.
+    It does not depend on whether anybody reads what is printed.
 
     Args:
         arguments: The command line behind `rewho`; the process's own by default.
@@ -134,10 +185,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # less than half the time, and on an idle one the same (docs/LOG.md). It must be said before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with _outliving_readers():
+        return _answered(words)
+
+
+def _answered(words: list[str]) -> int:
     try:
-        return _run(words)
-    except BrokenPipeError:
-        return 0
+        code = _run(words)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except (UserError, OSError) as error:
         say(f"error: {_told(error)}")
         return USER_MISTAKE

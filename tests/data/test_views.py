@@ -233,7 +233,6 @@ RIGHT = {"name": "name: legs", "box": "box: {top: 1/2, bottom: 1}", "size": "siz
         ({"name": "name: ../legs"}, "letters, digits"),
         ({"name": "name: up1"}, "a name of its own"),
         ({"name": "name: [" * 3}, "a readable YAML file"),
-        ({"name": "name: 2001-99-99"}, "a readable YAML file"),
         ({"name": "name: !!python/object/apply:os.getcwd []"}, "a readable YAML file"),
         ({"name": "", "box": "", "size": ""}, "got NoneType"),
     ],

@@ -19,7 +19,7 @@ from rewho.settings import (
     PretrainSettings,
     TrainSettings,
 )
-from rewho.settings.command_line import help_text, normalise, parse
+from rewho.settings.command_line import fill, help_text, normalise, parse
 from rewho.settings.fields import options_of
 from rewho.settings.recipe import read_recipe
 
@@ -195,8 +195,7 @@ def test_every_recipe_is_a_document_with_a_smoke_variant(recipe):
 )
 def test_words_without_a_name_may_stand_anywhere(settings, positional, words, expected):
     pairs = dict(normalise(words.split(), dict(options_of(settings)), positional))
-    given = {name: value for name, value in pairs.items() if name in expected}
-    assert given == expected
+    assert {name: value for name, value in pairs.items() if name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -212,3 +211,51 @@ def test_words_without_a_name_may_stand_anywhere(settings, positional, words, ex
 def test_words_too_many_are_refused(settings, positional, words, says):
     with pytest.raises(UserError, match=says):
         normalise(words.split(), dict(options_of(settings)), positional)
+
+
+def test_groups_keep_the_defaults_of_the_command():
+    for name in ("TrainSettings", "PretrainSettings", "DistillSettings", "TeachersSettings", "CropSettings"):
+        kind = getattr(all_settings, name)
+        assert fill(kind, {}, "command") == kind()
+    assert parse(PretrainSettings, ["--model.backbone", "resnet18"], "pretrain").model.head == "none"
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [("yes", "yes"), ("'yes'", "yes"), ("007", "007"), ("12", "12"), ("1:30", "1:30"), ("null", None)],
+)
+def test_plain_words_of_a_recipe_are_taken_as_they_stand(tmp_path, text, pattern):
+    (tmp_path / "r.yaml").write_text(f"model: {{extra_bn: yes}}\ndata: {{person_pattern: {text}}}\nresume: off\n")
+    got = parse(TrainSettings, ["--recipe", str(tmp_path / "r.yaml")], "train")
+    assert (got.model.extra_bn, got.data.person_pattern, got.resume) == ("yes", pattern, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("model: {view: true}", "--model.view: expected text, got True"),
+        ("model: {view: 1e3}", "--model.view: expected text, got 1000.0"),
+        ("out: [a]", "--out: expected a path"),
+        ("epochs: yes", "--epochs: expected a whole number from 1, got 'yes'"),
+        ("epochs: 3.0", "--epochs: expected a whole number from 1, got 3.0"),
+        ("epochs: true", "--epochs: expected a whole number from 1, got True"),
+        ("epochs: 99999999999999999999", "--epochs: expected a whole number from 1, below 2.63"),
+        ("resume: 1", "--resume: expected true or false, got 1"),
+        ("resume: maybe", "--resume: expected true or false, got 'maybe'"),
+        ("epochs:", "--epochs: expected a whole number from 1, got None"),
+        ("epochs: x\nseed: y", "(?s)2 options.*--epochs 'x'.*--seed 'y'"),
+        ("model: {input_size: [[1], 2]}", "--model.input_size: expected"),
+        ('out: ""', "--out: expected a path, got ''"),
+    ],
+)
+def test_values_of_another_kind_are_named_with_what_to_write(tmp_path, text, says):
+    (tmp_path / "r.yaml").write_text(text + "\n")
+    with pytest.raises(UserError, match=says):
+        parse(TrainSettings, ["--recipe", str(tmp_path / "r.yaml")], "train")
+
+
+@pytest.mark.parametrize("word", ["[a]", "{a: 1}", "a: b", "~", "'x'", "1e3", "- a", "!!str", "[", "{"])
+def test_words_for_paths_and_text_are_taken_literally(word):
+    got = parse(EvaluateSettings, ["--data", word, "--out", word], "evaluate")
+    assert (got.data, got.out) == ((Path(word),), Path(word))
+    assert parse(TrainSettings, ["--model.view", word], "train").model.view == word

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rewho.core.check import UserError, inside, reason
+from rewho.core.files import read_json
 
 MANIFEST = "manifest.json"
+NEEDED = {"stage": str, "settings": dict, "inputs": dict}  # fields of every record of a run, with their types
 STARTED = "run.json"
 CHANGED = "run-changed.json"  # the next run.json of a run that goes on with other settings, until they turn out to fit
 _END = 1 << 17  # bytes at either end of a large file that its content is told by
@@ -48,9 +51,13 @@ def environment() -> dict[str, str]:
 def plain(value: Any) -> Any:  # noqa: ANN401 - it takes whatever a settings class may hold
     """Return `value` as JSON can hold it: dataclasses as dictionaries, paths as text, tuples as lists.
 
+    JSON has no infinity and no NaN; they become the texts "Infinity", "-Infinity" and "NaN".
+
     Example:
         >>> plain({"root": Path("a/b"), "size": (256, 128)})
         {'root': 'a/b', 'size': [256, 128]}
+        >>> plain([1.5, float("-inf")])
+        [1.5, '-Infinity']
     """
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
@@ -58,6 +65,8 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - it takes whatever a settings cla
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value.as_posix() if isinstance(value, Path) else value
 
 
@@ -300,26 +309,21 @@ def check_sum(file: Path, *listings: str) -> bool:
     return bool(wanted)
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path, **needed: type) -> dict[str, Any]:
     """Return the content of a `run.json` or `manifest.json`, without the seal that it may have.
 
     Raises:
-        UserError: It is not there, is no such record, or was changed after it was written.
+        UserError: It is not there, is no such record, lacks a needed field, or was changed after it was written.
     """
+    expected, fix = "the record that a run wrote", "Restore it from a copy, or choose another --out."
     try:
-        record = json.loads(path.read_bytes())
-        if not isinstance(record, dict) or not isinstance(record.get("settings", {}), dict):
-            raise ValueError("no record of a run")
-        seal = record.pop(SEAL, None)
-        if seal is not None and seal != digest(record):
-            raise ValueError("does not match its own seal")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            str(path),
-            expected="the record that a run wrote",
-            got=error.strerror or reason(error) if isinstance(error, OSError) else reason(error),
-            fix="Restore it from a copy, or choose another --out.",
-        ) from error
+        record = read_json(path, "", fix, **needed)
+    except UserError as error:
+        raise UserError(error.what, expected=expected, got=error.got, fix=fix) from error
+    seal = record.pop(SEAL, None)
+    if not isinstance(record.get("settings", {}), dict) or (seal is not None and seal != digest(record)):
+        got = "one that does not match its own seal" if seal else "no record of a run"
+        raise UserError(str(path), expected=expected, got=got, fix=fix)
     return record
 
 

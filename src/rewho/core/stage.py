@@ -19,6 +19,7 @@ from rewho.core.artifact import (
     CHANGED,
     KEPT,
     MANIFEST,
+    NEEDED,
     SEAL,
     STARTED,
     damage,
@@ -92,7 +93,7 @@ class Stage:
             raise
 
     def _finished(self) -> Literal["finished"]:
-        self._compare(read_record(self.folder / MANIFEST), finished=True)
+        self._compare(read_record(self.folder / MANIFEST, **NEEDED), finished=True)
         if wrong := damage(self.folder):
             raise UserError(
                 f"--out {self.folder}",
@@ -111,7 +112,7 @@ class Stage:
             remove_unfinished(self.folder, ours=True)
         others = self._others()
         if started.is_file() and (any(self.folder.glob(self.work)) if self.work else others):
-            changed = self._compare(read_record(started), allow_change=allow_change)
+            changed = self._compare(read_record(started, **NEEDED), allow_change=allow_change)
             target = self.folder / CHANGED if changed else started
             state = "unfinished"
         elif not started.is_file() and others:

@@ -26,10 +26,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rewho.core.artifact import flatten
 from rewho.core.check import UserError, check_choice, check_name, nearest
+from rewho.core.files import check_extends, read_yaml
 from rewho.core.table_grid import unrolled
 
 GIVEN = "given"
@@ -239,16 +238,11 @@ def read_plan(path: Path) -> TablePlan:
     return TablePlan(path.stem, title, data, steps, rows, by_stage, smoke_data, people)
 
 
-def _layers(path: Path) -> dict[str, Any]:
+def _layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return a file's content on top of what it extends; steps and the small variant are merged, all else replaced."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(
-            f"table {path}", expected="a readable YAML file", got=" ".join(str(error).split()), fix="Check the file."
-        ) from error
-    content = unrolled(f"table {path}", _known(f"table {path}", content, _FIELDS))
-    below = _layers(path.parent / str(content["extends"])) if "extends" in content else {}
+    content = unrolled(f"table {path}", _known(f"table {path}", read_yaml(path, f"table {path}"), _FIELDS))
+    extended = check_extends(f"table {path}", path, content, above)
+    below = _layers(extended, (*above, path)) if extended else {}
     steps = dict(below.get("steps", {}))
     for name, step in (content.get("steps") or {}).items():
         steps[name] = _step(f"table {path}, step {name}", str(name), step, path.parent, list(steps))

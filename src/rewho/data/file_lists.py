@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rewho.core import files
 from rewho.core.artifact import STARTED
 from rewho.core.check import UserError, is_dir, is_file, nearest
 from rewho.core.progress import say
@@ -241,26 +242,8 @@ def left_out(folder: str, others: Counter[str]) -> list[str]:
 
 
 def read_text(file: Path) -> str:
-    """Return the text of a list or CSV file, UTF-8 with or without a byte-order mark.
-
-    Raises:
-        UserError: Missing, not a file, too large, or in another encoding.
-    """
-    if not is_file(file):
-        raise UserError(str(file), expected="a text file", got="no file there", fix="Check the path.")
-    if file.stat().st_size > TEXT_LIMIT:
-        raise UserError(
-            str(file), expected=f"at most {TEXT_LIMIT:,} bytes", got=f"{file.stat().st_size:,}", fix="Split the list."
-        )
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            str(file),
-            expected="text in UTF-8",
-            got=f"byte {error.start:,} that is not",
-            fix="Save the file again as UTF-8 (in a spreadsheet: 'CSV UTF-8').",
-        ) from None
+    """Return the text of a list or CSV file, see `core.files.read_text`."""
+    return files.read_text(file, TEXT_LIMIT)
 
 
 def make_table(name: str, root: Path, rows: Sequence[Row], notes: Sequence[str] = ()) -> ImageTable:

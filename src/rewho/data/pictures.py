@@ -8,7 +8,6 @@ are forked share its memory pages, because the pages are never written and hold 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_range
+from rewho.core.files import read_bytes
 from rewho.core.progress import warn_once
 from rewho.data.image_header import HeaderError, ImageHeader, read_header
 from rewho.data.table import ImageTable
@@ -96,18 +96,7 @@ def read_file(file: Path) -> bytes:
     Raises:
         UserError: No such file, not a regular file (a pipe would never end), too large, or not readable.
     """
-    try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):
-            got = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-        elif status.st_size > FILE_LIMIT:
-            got = f"{status.st_size:,} bytes"
-        else:
-            return file.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        got = getattr(error, "strerror", None) or str(error)
-    expected = f"a readable picture file of at most {FILE_LIMIT:,} bytes"
-    raise UserError(str(file), expected=expected, got=got, fix="Check path and permissions, or take the file away.")
+    return read_bytes(file, FILE_LIMIT, expected="a readable picture file")
 
 
 class Pictures(Sequence[NDArray[np.uint8]]):

@@ -9,7 +9,6 @@ Letters: N training pictures, B pictures of a batch, K views, D_k width of view 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from rewho.core.artifact import MANIFEST, damage, read_record, write_file, write_json
 from rewho.core.check import UserError, check_choice, check_name, inside, reason
+from rewho.core.files import read_json
 from rewho.data.views import View
 
 INDEX = "representations.json"
@@ -155,7 +155,11 @@ class Representations:
 
     def array(self, view: str) -> NDArray[Any]:
         """Return a view's [N, D] as a memory map, read-only."""
-        array: NDArray[Any] = np.load(array_file(self.folder, view), mmap_mode="r", allow_pickle=False)
+        path = array_file(self.folder, view)
+        try:
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(str(path), expected="a NumPy array", got=str(error), fix="Copy it again.") from error
         return array
 
     @cached_property
@@ -234,7 +238,7 @@ def _read_index(folder: Path) -> Representations:
     """
     path = folder / INDEX
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path)
         teachers = tuple(_record(entry) for entry in found["teachers"])
         opened = Representations(folder, found["rows_sha256"], int(found["count"]), str(found["dtype"]), teachers)
         for record in teachers:

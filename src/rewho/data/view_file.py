@@ -8,9 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
-import yaml
-
 from rewho.core.check import UserError, check_choice
+from rewho.core.files import read_yaml
 from rewho.data.view_masks import known_fields, read_mask
 from rewho.data.views import VIEWS, View
 
@@ -46,16 +45,7 @@ def read_view(name_or_yaml: str | Path) -> View:
     if path.suffix not in {".yaml", ".yml"}:
         return VIEWS[check_choice("view", str(name_or_yaml), list(VIEWS))]
     what = f"view file {path}"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(
-            what,
-            expected="a readable YAML file",
-            got=" ".join(str(error).split()),
-            fix="Check the path and the file.",
-        ) from error
-    fields = known_fields(what, content, ("name", "box", "size"), ("mask",))
+    fields = known_fields(what, read_yaml(path, what), ("name", "box", "size"), ("mask",))
     box = {"left": 0, "right": 1} | known_fields(f"{what}, box", fields["box"], ("top", "bottom"), ("left", "right"))
     top, bottom, left, right = (_fraction(f"{what}, {side}", box[side]) for side in ("top", "bottom", "left", "right"))
     size = fields["size"] if isinstance(fields["size"], list) else [fields["size"]]

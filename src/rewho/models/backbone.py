@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from rewho.core.artifact import check_sum
 from rewho.core.check import UserError, nearest
 from rewho.core.network import reachable
+from rewho.core.tensors import named_tensors, read_safetensors, read_torch
 
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-SLOW_COPY = re.compile(r"encoder_k\.|key_encoder\.|momentum_encoder\.")
+SLOW_COPY = re.compile(r"encoder_k\.|key_encoder\.|momentum|ema\b|teacher|average")
 CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.")
 
 
@@ -139,10 +140,12 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
     weights = _download(name) if source == "imagenet" else read_weights(Path(source))
     # Files of timm's models have timm's own names, those of our bodies one more word, which is cut off like any prefix.
     network = backbone.body.network if isinstance(backbone.body, _TimmBody) else backbone.body
+    prefix = prefix_of(weights, network.state_dict()).rstrip(".")
     weights, resampled = fit_positions(network, weights)
     left_over = fill(network, weights, f"weights of {name} from {source}")
     extra = f"; left over: {', '.join(left_over[:4])}{' …' if len(left_over) > 4 else ''}" if left_over else ""
-    return f"{name}: {len(weights) - len(left_over)} tensors from {source}{extra}{resampled}"
+    under = f", under {prefix}" if prefix else ""
+    return f"{name}: {len(weights) - len(left_over)} tensors from {source}{under}{extra}{resampled}"
 
 
 def _download(name: str) -> dict[str, Tensor]:
@@ -185,41 +188,44 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             fix="Check the path, of --model.pretrained or in the recipe.",
         )
     check_sum(path, "model.json", "manifest.json")  # those of our own, wherever they were copied to
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # readers raise many kinds for damaged or hostile files; all mean the same to a user
+    if path.suffix == ".onnx":
         raise UserError(
             f"weights file {path}",
             expected="named tensors (.safetensors, or a torch file that holds tensors only)",
-            got="an ONNX file, which is no list of tensors"
-            if path.suffix == ".onnx"
-            else f"{type(error).__name__}: {str(error).splitlines()[0][:160]}",
-            fix="Ask for a .safetensors file; files that run code when they are loaded are refused.",
-        ) from error
-    for key in ("state_dict", "model", "model_state"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping):
-        content = {}
-    return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+            got="an ONNX file, which is no list of tensors",
+            fix="Ask for a .safetensors file.",
+        )
+    tensors = read_safetensors(path) if path.suffix == ".safetensors" else named_tensors(read_torch(path))
+    if not tensors:
+        raise UserError(
+            f"weights file {path}", expected="named tensors", got="none", fix="Save the network's state_dict()."
+        )
+    return tensors
 
 
-def _without_prefix(weights: Mapping[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
-    """Cut off what stands in front of the wanted names, such as `module.features.` or `encoder_q.`."""
-    sample = max(wanted, key=len)  # long names end others by chance least often
-    candidates = {name.removesuffix(sample) for name in weights if name.endswith(sample)} | {""}
+def prefix_of(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Return what stands in front of the wanted names, such as `module.features.` or `encoder_q.`.
 
-    def hits(prefix: str) -> int:
-        return sum(name.removeprefix(prefix) in wanted for name in weights if name.startswith(prefix))
+    A file may hold several networks that fit. MoCo's checkpoints hold the encoder as encoder_q (base_encoder in MoCo
+    v3) and its slow copy as encoder_k (momentum_encoder), others student and teacher, or weights and their moving
+    average: the network that was trained is wanted, not the copy.
+    """
+    hits: dict[str, list[int]] = {"": [0, 0]}
+    for name, tensor in weights.items():
+        starts = [0, *(dot.end() for dot in re.finditer(r"\.", name))]
+        for start in starts:
+            own = wanted.get(name[start:])
+            if own is not None:
+                found = hits.setdefault(name[:start], [0, 0])
+                found[0] += own.shape == tensor.shape
+                found[1] += 1
+    return max(sorted(hits), key=lambda prefix: (hits[prefix], not SLOW_COPY.search(prefix)))
 
-    # MoCo's checkpoints hold the network twice, as encoder_q (base_encoder in MoCo v3) and as its slow copy encoder_k
-    # (momentum_encoder); the first is wanted.
-    prefix = max(sorted(candidates), key=lambda name: (hits(name), not SLOW_COPY.search(name)))
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+
+def _without_prefix(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    prefix = prefix_of(weights, wanted)
+    others = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
+    return others | {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}
 
 
 def fit_positions(
@@ -246,7 +252,7 @@ def fit_positions(
     """
     from timm.layers.pos_embed import resample_abs_pos_embed
 
-    fitted, said = _without_prefix(weights, set(network.state_dict())), ""
+    fitted, said = _without_prefix(weights, network.state_dict()), ""
     for place, module in network.named_modules():
         name = f"{place}.pos_embed".removeprefix(".")
         wanted, given = getattr(module, "pos_embed", None), fitted.get(name)
@@ -276,7 +282,22 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> list[s
         UserError: Tensors are missing, have another shape, or hold NaN or infinity; lists them.
     """
     wanted = network.state_dict()
-    weights = _without_prefix(weights, set(wanted))
+    weights = fitting(wanted, weights, what)
+    broken = [name for name in wanted if name in weights and not bool(torch.isfinite(weights[name]).all())]
+    if broken:
+        raise UserError(
+            what,
+            expected="finite numbers",
+            got=f"NaN or infinity in {len(broken)} tensors: {', '.join(broken[:3])}",
+            fix="Choose other weights: those of an earlier checkpoint, or of a training that did not diverge.",
+        )
+    network.load_state_dict({name: weights.get(name, tensor) for name, tensor in wanted.items()})
+    return [name for name in weights if name not in wanted]
+
+
+def fitting(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+    """Return the weights by the network's own names; raise as `fill` does where they are not those of the network."""
+    weights = _without_prefix(weights, wanted)
     counters = {name for name in wanted if name.endswith("num_batches_tracked")}
     missing = [name for name in wanted if name not in weights and name not in counters]
     shapes = [
@@ -296,13 +317,4 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> list[s
             if missing
             else "Choose the backbone and, for a transformer, the --model.input_size that the file was made for.",
         )
-    broken = [name for name in wanted if name in weights and not bool(torch.isfinite(weights[name]).all())]
-    if broken:
-        raise UserError(
-            what,
-            expected="finite numbers",
-            got=f"NaN or infinity in {len(broken)} tensors: {', '.join(broken[:3])}",
-            fix="Choose other weights: those of an earlier checkpoint, or of a training that did not diverge.",
-        )
-    network.load_state_dict({name: weights.get(name, tensor) for name, tensor in wanted.items()})
-    return left_over
+    return weights

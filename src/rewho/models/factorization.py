@@ -14,7 +14,6 @@ D_k width of view k's representation.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -27,6 +26,7 @@ from torch.nn import functional as F
 
 from rewho.core.artifact import check_sum, write_file, write_json
 from rewho.core.check import UserError, check_choice
+from rewho.core.files import read_json
 from rewho.models.backbone import fill, read_weights
 from rewho.models.heads import Embedding
 from rewho.models.pooling import StabilizedMaxPool
@@ -323,11 +323,11 @@ def load_branches(folder: Path) -> Factorization | None:
     if not (folder / BRANCH_CARD).is_file():
         return None
     check_sum(folder / BRANCH_CARD, "model.json", "manifest.json")
+    description = read_json(folder / BRANCH_CARD, fix="Copy the model folder again.", format=int)
     try:
-        description = json.loads((folder / BRANCH_CARD).read_text())
         description.pop("format")
         factorization = Factorization(**description)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise UserError(
             f"{folder / BRANCH_CARD}",
             expected="JSON as `rewho distill` writes it",

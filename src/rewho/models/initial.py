@@ -6,7 +6,6 @@ decides about the extra batch normalisation, LUPerson section 4.3), and enough t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
+from rewho.core.files import read_json
 from rewho.core.progress import say
 from rewho.models.backbone import build_backbone, fill, fit_positions, load_pretrained, read_weights
 from rewho.models.kinds import build_model
@@ -52,8 +52,13 @@ class Origin:
 
 def read_origin(folder: Path) -> Origin:
     """Return the origin that a training wrote into its folder as `ORIGIN`."""
-    read: dict[str, Any] = json.loads((folder / ORIGIN).read_text())
-    return Origin(tuple(read["mean"]), tuple(read["std"]), read["labels"], read["provenance"])
+    read = read_json(folder / ORIGIN, mean=list, std=list, provenance=dict)
+    return Origin(
+        _three(f"mean in {folder / ORIGIN}", tuple(read["mean"])),
+        _three(f"std in {folder / ORIGIN}", tuple(read["std"])),
+        read.get("labels"),
+        read["provenance"],
+    )
 
 
 def weights_digest(source: str, run: Path) -> str:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from rewho.core.artifact import MANIFEST, check_sum, hash_file, plain, rewho_version, write_file, write_json
 from rewho.core.check import UserError
+from rewho.core.files import read_json
 from rewho.core.progress import say
-from rewho.models.backbone import fill, read_weights
+from rewho.core.tensors import read_safetensors, tensor_shapes
+from rewho.models.backbone import fill, fitting, read_weights
 from rewho.models.kinds import build_model
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.settings import ModelSettings
+from rewho.settings.command_line import fill as fill_settings
 
 TENSORS = "model.safetensors"
 CARD = "model.json"
@@ -27,6 +30,7 @@ CLASSIFIER = "classifier.safetensors"
 SUMS = "sha256"
 """Field of `model.json` with the hash of each file of weights beside it, so that a copied folder can be checked."""
 FORMAT = 1
+COPY = "Copy the model folder again."
 
 
 @dataclass(frozen=True)
@@ -89,14 +93,62 @@ def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
         UserError: Files missing or damaged, written by a newer version, or tensors that do not fit.
     """
     description = read_card(folder)
-    known = {entry.name for entry in fields(ModelSettings)}
-    architecture = {key: value for key, value in description["architecture"].items() if key in known}
-    size = (int(description["input_size"][0]), int(description["input_size"][1]))
-    architecture["input_size"] = size
-    model = build_model(ModelSettings(**architecture), size, tuple(description["mean"]), tuple(description["std"]))
+    settings = _settings(folder / CARD, description)
+    height, width = settings.input_size
+    _check_size(folder / TENSORS, settings)
+    model = build_model(settings, (height, width), settings.pixel_mean, settings.pixel_std)
     model.box = tuple(description.get("box", ()))
     fill(model, tensors_of(folder), f"{folder / TENSORS}")
     return model.eval(), description
+
+
+def _settings(path: Path, description: Mapping[str, Any]) -> ModelSettings:
+    """Return the architecture that a `model.json` describes, with its input size, mean and deviation.
+
+    Raises:
+        UserError: A field is missing, of another type, or out of its range.
+    """
+    given = {"input_size": "input_size", "mean": "pixel_mean", "std": "pixel_std"}
+    known = {entry.name for entry in fields(ModelSettings)}
+    values = {key: value for key, value in description["architecture"].items() if key in known}
+    values |= {option: description[name] for name, option in given.items()}
+    lengths = {"input_size": 2, "mean": 3, "std": 3, "box": 4}
+    with _naming(path):
+        for name, length in lengths.items():
+            if name in description and len(description[name]) != length:
+                raise UserError(name, expected=f"{length} values", got=str(description[name]), fix=COPY)
+        if not all(isinstance(side, str) for side in description.get("box", ())):
+            raise UserError("box", expected="fractions as text", got=str(description["box"]), fix=COPY)
+        return fill_settings(ModelSettings, values, "train", prefix="")
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file in errors about what it holds."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error.what}", expected=error.expected, got=error.got, fix=COPY) from error
+
+
+def _check_size(path: Path, settings: ModelSettings) -> None:
+    """Refuse an architecture that is not the one of the weights, before it takes any memory.
+
+    Raises:
+        UserError: Its tensors have other names or shapes than those in the file.
+    """
+    height, width = settings.input_size
+    try:
+        with torch.device("meta"), _naming(path.with_name(CARD)):
+            wanted = build_model(settings, (height, width)).state_dict()
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        if "meta" in str(error):  # models of older versions of timm compute while they are built
+            return
+        got = " ".join(str(error).split())[:160]
+        raise UserError(f"{path.with_name(CARD)}", expected="a network that exists", got=got, fix=COPY) from error
+    fitting(wanted, {name: torch.empty(shape, device="meta") for name, shape in tensor_shapes(path).items()}, str(path))
 
 
 def tensors_of(folder: Path) -> dict[str, Tensor]:
@@ -107,15 +159,7 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
     """
     if not check_sum(folder / TENSORS, CARD, MANIFEST):
         say(f"warning: {folder / CARD} holds no hash of {TENSORS}, which cannot be checked for damage")
-    try:
-        return load_file(folder / TENSORS)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(
-            f"{folder / TENSORS}",
-            expected="a whole safetensors file",
-            got=f"{type(error).__name__}: {error}",
-            fix="Copy the model folder again; the file is damaged.",
-        ) from error
+    return read_safetensors(folder / TENSORS)
 
 
 def save_classifier(folder: Path, classifier: nn.Module) -> Path:
@@ -148,18 +192,17 @@ def read_card(folder: Path) -> dict[str, Any]:
                 fix="Give the folder that `rewho train --out` wrote; unfinished runs and exports are no models.",
             )
     path = folder / CARD
-    try:
-        description: dict[str, Any] = json.loads(path.read_text())
-        missing = {"architecture", "input_size", "mean", "std"} - description.keys()
-    except (ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path}", expected="JSON as rewho writes it", got=str(error), fix="Copy the model folder again."
-        ) from error
-    if missing or description.get("format", 0) > FORMAT:
+    description = read_json(path, fix=COPY, format=int, architecture=dict, input_size=list, mean=list, std=list)
+    optional = {"trained_on": dict, "metrics": dict, "provenance": dict, "licence": str, "classifier": str, "box": list}
+    for name, kind in optional.items():
+        if not isinstance(description.get(name, kind()), kind):
+            got = f"{repr(description[name])[:200]} as {name!r}"
+            raise UserError(f"{path}", expected="JSON as rewho writes it", got=got, fix=COPY)
+    if description["format"] > FORMAT:
         raise UserError(
             f"{path}",
             expected=f"a model description of format {FORMAT}",
-            got=f"format {description.get('format')}, missing {sorted(missing) or 'nothing'}",
+            got=f"format {description['format']}",
             fix="Use the rewho version that wrote it, or a newer one.",
         )
     try:

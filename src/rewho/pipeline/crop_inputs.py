@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rewho.core.check import UserError
 from rewho.core.progress import say
+from rewho.data.file_lists import read_text
 
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp")
@@ -141,7 +142,7 @@ def _read(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     elif path.suffix.lower() == ".csv":
         yield from _csv(path)
     elif path.suffix.lower() == ".txt":
-        yield from ((_beside(path, line.strip()), ()) for line in _text(path).splitlines() if _says(line))
+        yield from ((_beside(path, line.strip()), ()) for line in read_text(path).splitlines() if _says(line))
     elif not path.exists():
         raise UserError(str(path), expected="a video, a folder, or a list", got="nothing there", fix="Check the path.")
     else:
@@ -177,7 +178,7 @@ def _folder(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    lines = csv.DictReader(_text(path).splitlines())
+    lines = csv.DictReader(read_text(path).splitlines())
     columns = lines.fieldnames or ()
     unknown = [name for name in columns if name not in COLUMNS]
     if "path" not in columns or unknown:
@@ -197,11 +198,3 @@ def _csv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _beside(listing: Path, name: str) -> str:
     """Return a listed path; relative ones are as seen from the list's own folder."""
     return str(listing.parent / name)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        got = getattr(error, "strerror", None) or "text that is not UTF-8"
-        raise UserError(str(path), expected="a readable text file", got=got, fix="Check path and encoding.") from error

@@ -6,7 +6,8 @@ forward passes cost; memory holds a few batches, however many pictures there are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ from rewho.settings import DeviceSettings
 from rewho.settings.fields import Device, check
 from rewho.training.engine import arithmetic, pick_device
 
-Picture = str | Path | NDArray[np.uint8]
+Picture = str | Path | bytes | NDArray[np.uint8]
+"""A picture; PIL images are taken too, and not named, because their library is not ours."""
 Item = TypeVar("Item")
 AHEAD = 3  # batches that are prepared while one is embedded
 
@@ -125,7 +127,7 @@ class Embedder:
 
     def embed(
         self,
-        images: Sequence[Picture],
+        images: Picture | Iterable[Picture],
         *,
         flip: bool = True,
         batch: int = 64,
@@ -134,7 +136,8 @@ class Embedder:
         """Return one embedding for each picture.
 
         Args:
-            images: Files, or uint8 RGB arrays [H, W, 3] of any size; one person each.
+            images: One picture or several, one person each: files, encoded bytes, PIL images, or uint8 RGB arrays
+                [H, W, 3] of any size.
             flip: Average the embeddings of a picture and its mirror image.
             batch: Pictures at a time.
             done: Called with the number of pictures of each finished batch.
@@ -146,20 +149,21 @@ class Embedder:
             UserError: No pictures, or one that cannot be read; says which.
         """
         parts = []
-        for part in self.stream(images, flip=flip, batch=batch):
+        for part in self.stream(listed(images), flip=flip, batch=batch):
             parts.append(part)
             done(len(part))
         return np.concatenate(parts)
 
-    def stream(self, images: Sequence[Picture], *, flip: bool = True, batch: int = 64) -> Iterator[NDArray[np.float32]]:
+    def stream(
+        self, images: Picture | Iterable[Picture], *, flip: bool = True, batch: int = 64
+    ) -> Iterator[NDArray[np.float32]]:
         """Yield the embeddings [at most `batch`, D] of `embed` as they come, so that no more than a few are in memory.
 
         Raises:
             UserError: As in `embed`.
         """
-        if len(images) == 0:
-            raise UserError("pictures to embed", expected="at least one", got="none", fix="Check the folder.")
-        parts, view = in_batches(images, batch), view_of(self.model)
+        pictures = listed(images)
+        parts, view = in_batches(pictures, batch), view_of(self.model)
         wide: list[str] = []
 
         def prepare() -> Iterator[NDArray[np.uint8]]:
@@ -173,12 +177,13 @@ class Embedder:
                 yield resize(pixels, view)
 
         yield from embed_batches(self.model, prepare(), self.device, flip=flip, threads=self.threads)
-        warn_of_wide(wide, len(images))
+        warn_of_wide(wide, len(pictures))
 
     def _pixels(self, image: Picture, view: View) -> NDArray[np.uint8]:
         """Return a picture's pixels, masked where the view has masks; these are found by the picture's name."""
         if isinstance(image, str | Path):
             return view.masked(decode(Path(image)), str(image), self.model.mean.tolist())
+        pixels = pixels_of(image)
         if view.mask is not None:
             raise UserError(
                 "pictures to embed",
@@ -186,7 +191,63 @@ class Embedder:
                 got="arrays",
                 fix="Pass paths, or mask the pictures yourself and use a view without masks.",
             )
-        return image
+        return pixels
+
+
+def listed(images: object) -> list[Any]:
+    """Return one picture or several as a list.
+
+    Raises:
+        UserError: There is none, or something that holds no pictures.
+
+    Example:
+        >>> listed("a.jpg"), len(listed(np.zeros((5, 64, 32, 3), np.uint8)))
+        (['a.jpg'], 5)
+    """
+    if isinstance(images, np.ndarray) and images.ndim != 4:
+        images = [images]
+    if isinstance(images, str | Path | bytes) or _is_pil(images):
+        images = [images]
+    if images is None or isinstance(images, Mapping | Tensor) or not isinstance(images, Iterable):
+        raise _no_picture(images)
+    pictures = list(images)
+    if not pictures:
+        raise UserError("pictures to embed", expected="at least one", got="none", fix="Check the folder.")
+    return pictures
+
+
+def pixels_of(image: object) -> NDArray[np.uint8]:
+    """Return a picture that is no file as uint8 RGB [H, W, 3].
+
+    Raises:
+        UserError: It is neither encoded bytes, nor a PIL image, nor such an array.
+    """
+    if _is_pil(image):
+        content = io.BytesIO()
+        image.save(content, "PNG")  # type: ignore[attr-defined]  # and decoded like any file, with the same colours
+        image = content.getvalue()
+    if isinstance(image, bytes):
+        return decode(image)
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
+        raise _no_picture(image)
+    if image.shape[2] != 3 or not image.size:
+        raise _no_picture(image)
+    return image
+
+
+def _is_pil(image: object) -> bool:
+    return type(image).__module__.partition(".")[0] == "PIL" and hasattr(image, "save")
+
+
+def _no_picture(image: object) -> UserError:
+    shape = f" of {image.dtype}, shape {list(image.shape)}" if isinstance(image, np.ndarray | Tensor) else ""
+    return UserError(
+        "pictures to embed",
+        expected="files, encoded bytes, PIL images, or uint8 RGB arrays [height, width, 3]",
+        got=f"{type(image).__name__}{shape}",
+        fix="Pass one picture or a list of them; turn a tensor [3, H, W] of 0 to 1 into "
+        "(255 * tensor).byte().permute(1, 2, 0).numpy().",
+    )
 
 
 def load(path: str | Path, device: Device = "auto", threads: int = 0) -> Embedder:
@@ -202,6 +263,8 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0) -> Embedde
     """
     engine = DeviceSettings(device, threads)
     check(engine, "")
+    if not isinstance(path, str | Path) or not str(path):
+        raise UserError("model", expected="a model folder", got=repr(path), fix="Pass the folder of `rewho train`.")
     model, description = load_model(Path(path))
     view_of(model)
     return embedder(model, engine, description)

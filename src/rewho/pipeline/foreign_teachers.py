@@ -27,13 +27,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rewho.core.artifact import digest as digest_of
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_choice, inside
+from rewho.core.files import read_yaml
 from rewho.core.network import hub_if_reachable
 from rewho.core.onnx_session import LAYOUTS
 from rewho.data.augment import resize
@@ -156,13 +156,8 @@ def _identity(weights: str, view: View) -> str:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(
-            f"teacher {path}", expected="a readable YAML file", got=" ".join(str(error).split()), fix="Check the file."
-        ) from error
-    fields = known_fields(f"teacher {path}", content, ("network",), OPTIONAL_FIELDS)
+    what = f"teacher {path}"
+    fields = known_fields(what, read_yaml(path, what), ("network",), OPTIONAL_FIELDS)
     for name in ("network", "view", "weights", "colours", "layout", "output"):
         if not isinstance(fields.get(name, ""), str):
             raise UserError(

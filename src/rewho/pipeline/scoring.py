@@ -15,7 +15,7 @@ from rewho.data.benchmarks import read_settings
 from rewho.data.file_lists import list_pictures
 from rewho.data.splits import scored_part
 from rewho.data.table import ImageTable
-from rewho.pipeline.embedding import Embedder, Picture, load
+from rewho.pipeline.embedding import Embedder, Picture, listed, load
 from rewho.rank.distance import unit_vectors
 from rewho.rank.labels import ImageLabels
 from rewho.rank.metrics import evaluate
@@ -71,6 +71,14 @@ def _embedder(model: Embedder | str | Path) -> Embedder:
     return model if isinstance(model, Embedder) else load(model)
 
 
+def _one(image: Picture) -> list[Picture]:
+    """Return one picture as a list; two in its place would be taken for others'."""
+    pictures = listed(image)
+    if len(pictures) != 1:
+        raise UserError("picture", expected="one", got=f"{len(pictures)}", fix="Pass one picture.")
+    return pictures
+
+
 def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, *, flip: bool = True) -> Scores:
     """Score a model on a data set: CMC, mAP in both conventions, mINP, intervals.
 
@@ -82,6 +90,13 @@ def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, 
     Raises:
         UserError: No model there, or the data set cannot be read or has no query with a match.
     """
+    if not isinstance(data, ImageTable | str | Path) or not str(data):
+        raise UserError(
+            "data",
+            expected="a data set's folder, CSV file or table",
+            got=repr(data),
+            fix="Pass a path, or what rewho.data.benchmarks.read_settings returns.",
+        )
     table = data if isinstance(data, ImageTable) else read_settings(DataSettings(root=Path(data)))
     for note in scored_part(table).notes:
         say(f"note: {note}")
@@ -99,7 +114,7 @@ def compare(first: Picture, second: Picture, model: Embedder | str | Path) -> fl
     Raises:
         UserError: No model there, or a picture cannot be read.
     """
-    return float(similarities(_embedder(model).embed([first, second]))[0, 1])
+    return float(similarities(_embedder(model).embed([*_one(first), *_one(second)]))[0, 1])
 
 
 def similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -126,9 +141,11 @@ def search(folder: str | Path, image: Picture, model: Embedder | str | Path, *, 
     Raises:
         UserError: No model or no pictures there, or one of them cannot be read.
     """
-    if count < 1:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise UserError("count", expected="at least 1", got=str(count), fix="Ask for one picture or more.")
+    if not isinstance(folder, str | Path) or not str(folder):
+        raise UserError("folder", expected="a folder of pictures", got=repr(folder), fix="Pass its path.")
     files = [Path(folder, name) for name in list_pictures(folder)]
-    embeddings = _embedder(model).embed([image, *files])
+    embeddings = _embedder(model).embed([*_one(image), *files])
     alike = similarities(embeddings)[0, 1:]
     return [Found(files[row], float(alike[row])) for row in np.argsort(-alike, kind="stable")[:count]]

@@ -6,7 +6,6 @@ views in its log, and the architecture of a distillation's student in the folder
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from rewho.core.artifact import STARTED, flatten, hash_file
 from rewho.core.check import UserError
+from rewho.core.files import read_json
 from rewho.core.progress import say
 from rewho.models.backbone import fill
 from rewho.models.factorization import Factorization
@@ -25,8 +25,8 @@ from rewho.models.weights import CARD, TENSORS, load_model
 from rewho.pipeline.training import view_of_settings
 from rewho.settings import DistillSettings, ModelSettings, PretrainSettings, TrainSettings
 from rewho.settings.command_line import fill as fill_settings
-from rewho.training.checkpoint import newest_checkpoint, read_checkpoint
-from rewho.training.log import LOG
+from rewho.training.checkpoint import explain_misfit, newest_checkpoint, read_checkpoint
+from rewho.training.log import read_log
 
 NETWORK = {"train": "model", "distill": "model", "pretrain": "contrast.encoder"}
 """What the names of the network's tensors begin with, in the checkpoints of each command that trains."""
@@ -73,28 +73,27 @@ def open_snapshot(folder: Path) -> Snapshot:
     checkpoint, state = found
     if not named:
         say(f"{folder} has no finished model; taking its checkpoint {checkpoint.name}")
-    tensors = {**state["parameters"], **state["buffers"]}
-    model, branches = _build(run, record, tensors)
-    fill(model, tensors_under(tensors, NETWORK[stage]), f"network in {checkpoint}")
-    if branches is not None:
-        fill(branches, tensors_under(tensors, "factorization"), f"branches in {checkpoint}")
-        branches.eval()
+    with explain_misfit(run):
+        tensors = {**state["parameters"], **state["buffers"]}
+        model, branches = _build(run, record, tensors)
+        fill(model, tensors_under(tensors, NETWORK[stage]), f"network in {checkpoint}")
+        if branches is not None:
+            fill(branches, tensors_under(tensors, "factorization"), f"branches in {checkpoint}")
+            branches.eval()
     return Snapshot(checkpoint, model.eval(), branches)
 
 
 def _record(run: Path, folder: Path) -> dict[str, Any]:
     """Return what a run wrote down when it began, if it trains a network that can be shown."""
-    try:
-        record: dict[str, Any] = json.loads((run / STARTED).read_text())
-        stage, _ = record["stage"], record["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        there = f"no {CARD} and no readable {STARTED} in {run}" if folder.is_dir() else "no such folder"
+    if not (run / STARTED).is_file():
         raise UserError(
             f"--model {folder}",
             expected="a model folder, an unfinished run, or one checkpoint (RUN/checkpoints/step-…)",
-            got=there,
+            got=f"no {CARD} and no readable {STARTED} in {run}" if folder.is_dir() else "no such folder",
             fix="Give the folder that --out named, or a checkpoint within it.",
-        ) from error
+        )
+    record = read_json(run / STARTED, stage=str, settings=dict, inputs=dict)
+    stage = record["stage"]
     if stage not in NETWORK:
         raise UserError(
             f"--model {folder}",
@@ -151,15 +150,10 @@ def _branches(
 ) -> Factorization:
     """Return untrained feature-map branches, for the views that the log has losses of."""
     try:
-        with (run / LOG).open(encoding="utf-8") as lines:
-            terms = json.loads(next(lines, ""))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{run / LOG}",
-            expected="the log of the distillation, which names its views",
-            got=str(error),
-            fix="Copy it.",
-        ) from error
+        terms: dict[str, Any] = next(iter(read_log(run)), {})
+    except UserError as error:
+        expected = "the log of the distillation, which names its views"
+        raise UserError(error.what, expected=expected, got=error.got, fix="Copy it.") from error
     views = [term.removeprefix("attribute_") for term in terms if term.startswith("attribute_")]
     widths = {
         view: len(tensors[f"factorization.map_branches.{place}.embedding.project.weight"])

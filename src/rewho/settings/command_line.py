@@ -15,10 +15,9 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
-
 from rewho.core.artifact import plain
 from rewho.core.check import UserError, nearest
+from rewho.core.files import yaml_text
 from rewho.settings.fields import Only, bare, build, extra, kinds_of, mistakes_in, options_of, refuse, takes_several
 from rewho.settings.recipe import read_recipe, refuse_foreign
 
@@ -174,7 +173,7 @@ def parse(
     origins = {**dict.fromkeys(recipe, "in the recipe: "), **dict.fromkeys(own, "--")}
     filled = _fill(settings, {**recipe, **own}, origins)
     if "print_config" in asked:
-        print(yaml.safe_dump(plain(filled), sort_keys=False), end="")  # noqa: T201 - what was asked for
+        print(yaml_text(plain(filled)), end="")  # noqa: T201 - what was asked for
         return None
     return filled
 

@@ -160,8 +160,11 @@ def _converted(value: Any, kind: Any) -> Any:  # noqa: ANN401, PLR0911 - any val
             value = "yes" if value else "no"
         return str(value) if str(value) in get_args(kind) else value
     if kind is bool and isinstance(value, str):
-        return {"true": True, "yes": True, "false": False, "no": False}.get(value.lower(), value)
-    if kind is Path and isinstance(value, str):
+        words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+        return words.get(value.lower(), value)
+    if kind in (str, Path) and type(value) is int:  # a name such as 2024, which YAML reads as a number
+        value = str(value)
+    if kind is Path and isinstance(value, str) and value:
         return Path(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return _number(value, float)
@@ -207,12 +210,14 @@ def mismatch(value: Any, kind: Any) -> str:  # noqa: ANN401 - any value, a type 
         fits = isinstance(value, int if plain is int else (int, float)) and not isinstance(value, bool)
         number = "a whole number" if plain is int else "a number"
         words = number if allowed.low == -math.inf else allowed.words(number)
+        if fits and plain is int and allowed.holds(value) and value >= 2**63:  # more than any library counts
+            words, fits = f"{words}, below 2^63", False
         return "" if fits and allowed.holds(value) else words
     words = {bool: "true or false", str: "text", Path: "a path"}[plain]
     return "" if isinstance(value, plain) and "\0" not in str(value) else words
 
 
-def check(settings: Any, prefix: str = "--") -> None:  # noqa: ANN401 - any settings
+def check(settings: Any, prefix: str = "--", kind: type = object) -> None:  # noqa: ANN401 - any settings
     """Refuse settings with wrong values, all mistakes at once, those of the groups within them too.
 
     Reads no file and starts nothing. What depends on the data or on the machine is found where that is read.
@@ -220,6 +225,7 @@ def check(settings: Any, prefix: str = "--") -> None:  # noqa: ANN401 - any sett
     Args:
         settings: An object of a settings class.
         prefix: What stands before the options' names in messages.
+        kind: The class that they have to be of.
 
     Raises:
         UserError: Names every option that is wrong.
@@ -231,6 +237,9 @@ def check(settings: Any, prefix: str = "--") -> None:  # noqa: ANN401 - any sett
         rewho.core.check.UserError: --epochs: expected a whole number from 1, got 0.
           Fix: Choose a value in the range.
     """
+    if isinstance(settings, type) or not is_dataclass(settings) or not isinstance(settings, kind):
+        got, fix = f"{settings!r:.100}", "Pass TrainSettings(epochs=3), and so on, of rewho.settings."
+        raise UserError("settings", expected="an object of a settings class", got=got, fix=fix)
     refuse(list(mistakes_in(settings, prefix)))
 
 
@@ -272,7 +281,7 @@ def _wrong(what: str, value: Any, kind: Any, expected: str) -> UserError:  # noq
     if get_origin(bare(kind)) is Literal:
         near = nearest(str(value), map(str, get_args(bare(kind))))
         fix = f"Did you mean {near!r}? Choose a name from the list." if near else "Choose a name from the list."
-    elif bare(kind) is Path and isinstance(value, str):
+    elif bare(kind) is Path and isinstance(value, str) and value:
         fix = f"In Python, pass pathlib.Path({value!r})."
     elif not extra(kind, Range):
         fix = f"Pass {expected}."

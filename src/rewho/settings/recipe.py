@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rewho.core.artifact import flatten
 from rewho.core.check import UserError, nearest
+from rewho.core.files import check_extends, read_yaml
 
 SPECIAL = ("about", "extends", "smoke")
 
@@ -23,38 +22,36 @@ def read_recipe(path: Path, *, smoke: bool = False) -> dict[str, Any]:
     """Return a recipe's settings by dotted name: those it extends, its own, and on request its smoke variant on top.
 
     Raises:
-        UserError: No such file, not YAML, or not a mapping.
+        UserError: No such file, not YAML, not a mapping, or one that extends itself.
     """
     settings, of_smoke = _layers(path)
     return {**settings, **of_smoke} if smoke else settings
 
 
-def _layers(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _layers(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
     content = _read_yaml(path)
-    below, smoke_below = _layers(path.parent / content["extends"]) if "extends" in content else ({}, {})
+    extended = check_extends(f"--recipe {path}", path, content, above)
+    below, smoke_below = _layers(extended, (*above, path)) if extended else ({}, {})
     own = flatten({key: value for key, value in content.items() if key not in SPECIAL})
-    return {**below, **own}, {**smoke_below, **flatten(content.get("smoke") or {})}
+    smoke = _mapping(f"--recipe {path}: smoke", content.get("smoke") or {})
+    return {**below, **own}, {**smoke_below, **flatten(smoke)}
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        near = nearest(path.name, (file.name for file in path.parent.glob("*.yaml"))) if not path.exists() else None
+    if not path.exists():
+        near = nearest(path.name, (file.name for file in path.parent.glob("*.yaml")))
         raise UserError(
             "--recipe",
             expected="a YAML file",
             got=f"nothing readable at {path}",
             fix=f"Did you mean {path.with_name(near)}?" if near else "Check the path.",
-        ) from error
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"--recipe {path}", expected="YAML", got=str(error).replace("\n", " "), fix="Mend that line."
-        ) from error
-    if not isinstance(content, Mapping):
-        raise UserError(
-            f"--recipe {path}", expected="names and values", got=type(content).__name__, fix="Write `epochs: 80`."
         )
+    return _mapping(f"--recipe {path}", read_yaml(path, f"--recipe {path}"))
+
+
+def _mapping(what: str, content: object) -> Mapping[str, Any]:
+    if not isinstance(content, Mapping):
+        raise UserError(what, expected="names and values", got=f"{content!r:.100}", fix="Write `epochs: 80`.")
     return content
 
 

@@ -137,14 +137,16 @@ def crop(
 legal_basis, contact, retention.
           Fix: Pass --terms.name … for each, or write them under `terms:` in a recipe.
     """
+    if not isinstance(videos, Path | str | Iterable):
+        raise UserError("videos", expected="a path, or several", got=repr(videos), fix='Pass "street.mp4".')
     named = [videos] if isinstance(videos, Path | str) else list(videos)
-    given = terms if isinstance(terms, TermsSettings) else TermsSettings(**terms)
     kinds = get_type_hints(CropSettings)
     for name, value in settings.items():
         if isinstance(value, Mapping) and name in kinds:
             settings[name] = fill(kinds[name], flatten(value), f"crop, {name}", f"{name}.")
+    given = flatten(plain({"videos": named, "out": out, "terms": terms, **settings}))
     try:
-        folder = run(CropSettings(videos=tuple(map(Path, named)), out=Path(out), terms=given, **settings))
+        folder = run(fill(CropSettings, given, "crop", ""))
     except GivenUp as rest:
         folder = rest.made
     say(closing(folder))

@@ -8,7 +8,6 @@ while the rest still runs. Figures that an earlier call measured on other rows o
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 from rewho import settings as all_settings
 from rewho.core.artifact import MANIFEST, flatten, plain, rewho_version, write_file, write_json
 from rewho.core.check import UserError, check_choice
+from rewho.core.files import read_json
 from rewho.core.lock import LOCK, frees_locks, hold
 from rewho.core.progress import say, show
 from rewho.core.runtime import StopRequest
@@ -212,14 +212,14 @@ class Runner:
         values |= {"model": [model.as_posix()], "data": [self.data[key].root.as_posix()], "sheets": 0, "attention": 0}
         below = f"{trained_on}-smoke" if self.settings.smoke else trained_on
         report = self._run("evaluate", values, self.settings.out / below / "evaluated" / name)
-        (result,) = json.loads((report / "metrics.json").read_text())["results"]
+        (result,) = read_json(report / "metrics.json", results=list)["results"]
         figures = result["rankings"][0]
         scores = {
             ours: Score(ours, figures[found], *figures["intervals"].get(found, (None, None)))
             for ours, found in zip(OURS, KEYS, strict=True)
         }
         counts = {name: figures[name] for name in ("queries", "valid_queries", "people", "mINP")}
-        size = json.loads((model / CARD).read_text())["parameters"]
+        size = read_json(model / CARD, parameters=int)["parameters"]
         detail = {"trained_on": trained_on, "model": model, "evaluation": report, "parameters": size, **counts}
         detail["notes"] = self.differences()
         if not self.settings.crops and any(step.stage == "pretrain" for step in chain):
@@ -333,7 +333,7 @@ def _read(folder: Path) -> PaperTable | None:
     if not path.is_file():
         return None
     try:
-        return from_dict(json.loads(path.read_text()))
+        return from_dict(read_json(path))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}",

@@ -121,7 +121,7 @@ def run(settings: TrainSettings) -> Path:
         UserError: Anything wrong with data or settings, or a diverged training.
         Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
-    check(settings)
+    check(settings, kind=TrainSettings)
     began = time.monotonic()
     check_backbone(settings.model)
     table = read_settings(settings.data)

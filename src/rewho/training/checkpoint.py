@@ -6,8 +6,9 @@ and renamed. `state.pt` is read with `weights_only=True`: tensors, numbers and t
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from rewho.core.artifact import damage, remove_unfinished, write_folder
 from rewho.core.check import UserError
 from rewho.core.progress import say
+from rewho.core.tensors import read_torch
 
 STATE = "state.pt"
 WHOLE = "checkpoints/step-*"
@@ -103,8 +105,28 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _state(path: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
+    state = read_torch(path / STATE)
+    if not isinstance(state, dict):
+        raise UserError(
+            f"checkpoint {path}", expected="parts by name", got=type(state).__name__, fix="Take another checkpoint."
+        )
     return state
+
+
+@contextlib.contextmanager
+def explain_misfit(folder: Path) -> Iterator[None]:
+    """Turn errors over a checkpoint whose parts are not those of a training into one that names the run's folder."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"checkpoints in {folder}",
+            expected="the state of a training, as rewho saves it",
+            got=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}",
+            fix="Restore the folder from a copy, or choose a new --out to start again.",
+        ) from error
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:

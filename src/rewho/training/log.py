@@ -9,10 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rewho.core.artifact import plain
+from rewho.core.check import UserError
+from rewho.core.files import parse_json, read_text
+
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 LOG = "log.jsonl"
+LOG_LIMIT = 2**30  # bytes; a million steps take a quarter of it
 
 
 class RunLog:
@@ -43,7 +48,7 @@ class RunLog:
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Append one line; numbers go to TensorBoard as well."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.write(json.dumps(plain({"step": step, **values}), allow_nan=False) + "\n")
         if self._writer is not None:
             for name, value in values.items():
                 if isinstance(value, int | float):
@@ -63,11 +68,22 @@ def _tensorboard(folder: Path, step: int) -> SummaryWriter:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's log, oldest first; a last line cut by a crash is left out."""
-    lines = []
-    for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
+    """Return the lines of a run's log, oldest first; a last line cut by a crash is left out.
+
+    Raises:
+        UserError: There is none, or another line is damaged.
+    """
+    path, lines = folder / LOG, []
+    whole = read_text(path, LOG_LIMIT, expected="the log of a training").split("\n")[:-1]
+    for number, line in enumerate(whole, 1):
         try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
+            lines.append(parse_json(line))
+            if not isinstance(lines[-1], dict):
+                raise ValueError(type(lines.pop()).__name__)
+        except ValueError as error:
+            if number == len(whole):
+                break
+            raise UserError(
+                f"{path}, line {number}", expected="JSON, names and values", got=str(error), fix="Restore the log."
+            ) from error
     return lines

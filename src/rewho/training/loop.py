@@ -23,7 +23,7 @@ from rewho.core.progress import Progress, say
 from rewho.core.runtime import Interrupted, StopRequest, explaining_dead_workers, generator
 from rewho.core.stage import accept_changes
 from rewho.settings import TrainingSettings
-from rewho.training.checkpoint import load_checkpoint, save_checkpoint
+from rewho.training.checkpoint import explain_misfit, load_checkpoint, save_checkpoint
 from rewho.training.engine import Engine
 from rewho.training.log import RunLog
 from rewho.training.optim import (
@@ -323,11 +323,12 @@ class _Run:
         found = load_checkpoint(self.training.folder / "checkpoints")
         state = State()
         if found is not None:
-            refuse_misfit(found[1], self.module, self.optimizer, self.training.folder)
-            refuse_other_precision(found[1], self.engine)
-            self._refuse_changes_without_a_step(found[0])
-            say(f"resuming after step {found[0]:,}")
-            state = restore_parts(found[1], self.module, self.optimizer, self.engine)
+            with explain_misfit(self.training.folder):
+                refuse_misfit(found[1], self.module, self.optimizer, self.training.folder)
+                refuse_other_precision(found[1], self.engine)
+                self._refuse_changes_without_a_step(found[0])
+                say(f"resuming after step {found[0]:,}")
+                state = restore_parts(found[1], self.module, self.optimizer, self.engine)
         if self.fabric.is_global_zero:
             accept_changes(self.training.folder)
         return state

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from rewho.core.check import UserError, check_choice
+from rewho.core.tensors import named_tensors, read_safetensors, read_torch
 from rewho.settings import DetectorSettings
 from rewho.video.boxes import best_first
 from rewho.video.detector import weights_file
@@ -100,19 +101,8 @@ def read_weights(path: Path) -> tuple[dict[str, Any], str]:
     """
     from rewho.core.artifact import hash_file
 
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path), hash_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True), hash_file(path)
-    except Exception as error:
-        raise UserError(
-            str(path),
-            expected="a file of tensors",
-            got=f"{type(error).__name__}: {' '.join(str(error).split())[:150]}",
-            fix="Take a .safetensors file, or a .pth file that holds nothing but tensors.",
-        ) from error
+    tensors = read_safetensors(path) if path.suffix == ".safetensors" else named_tensors(read_torch(path))
+    return tensors, hash_file(path)
 
 
 def torch_device(name: str, option: str) -> torch.device:

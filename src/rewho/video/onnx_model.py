@@ -30,18 +30,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_choice, nearest
+from rewho.core.files import read_yaml
 from rewho.core.onnx_session import LARGEST_SIDE, OnnxSession
 
 DETECTORS = ("yolox", "yolox_decoded", "yolov5", "yolov8", "yolonas", "end2end", "detr", "labelled")
 POSE_MODELS = ("heatmaps", "simcc", "points", "mediapipe")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 USUAL_SIZE = 640  # pixels; the side of a detector's input where the file leaves it open
-LARGEST_DESCRIPTION = 65_536  # bytes
-MOST_BRACKETS = 100  # of a description, or of class names
 
 
 @dataclass(frozen=True)
@@ -133,13 +131,7 @@ def read_description(given: Path | None, model: Path, option: str) -> dict[str, 
     path, what = given or model.with_suffix(".yaml"), f"{option} {given or model.with_suffix('.yaml')}"
     if given is None and not path.exists():
         return {}
-    try:
-        if not path.is_file() or path.stat().st_size > LARGEST_DESCRIPTION:
-            raise ValueError(f"no file of at most {LARGEST_DESCRIPTION:,} bytes")
-        content = plain_values(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        got = " ".join(str(error).split())[:200]
-        raise UserError(what, expected="a readable YAML file", got=got, fix="Check the file.") from error
+    content = read_yaml(path, what)
     if not isinstance(content, dict):
         raise UserError(what, expected="names and values", got=repr(content)[:60], fix="Write `output: yolox`.")
     for name, value in content.items():
@@ -147,18 +139,6 @@ def read_description(given: Path | None, model: Path, option: str) -> dict[str, 
     if "person" in content:
         content["person"] = content["person"] if isinstance(content["person"], list) else [content["person"]]
     return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-
-
-def plain_values(text: str) -> Any:  # noqa: ANN401 - plain values
-    """Return what YAML text holds; JSON and Python's literals are read too.
-
-    Raises:
-        ValueError: Nested so deeply that reading it would take seconds.
-        yaml.YAMLError: No YAML.
-    """
-    if sum(map(text.count, "[{")) > MOST_BRACKETS or "- - - - " in text:
-        raise ValueError("lists within lists within lists")
-    return yaml.safe_load(text)
 
 
 def _check_field(what: str, name: object, value: object) -> None:

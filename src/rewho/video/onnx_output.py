@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from rewho.video.onnx_model import plain_values
+from rewho.core.files import parse_yaml
 
 STRIDES = (8, 16, 32)  # pixels of the input per cell of the grids of YOLOX and YOLOv5
 COCO = 80  # classes
@@ -65,7 +65,7 @@ def _plain(text: str) -> Any:  # noqa: ANN401 - plain values
     if not text or len(text) > LONGEST_NAMES:
         return None
     try:
-        return plain_values(text)
+        return parse_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         return None
 

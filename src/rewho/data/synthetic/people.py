@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from rewho.core.artifact import ASIDE, difference, plain, remove_unfinished, write_json
 from rewho.core.check import UserError, check_range
+from rewho.core.files import read_json
 from rewho.core.runtime import generator
 from rewho.data.file_lists import RENDERED
 from rewho.data.synthetic.camera import Camera
@@ -157,7 +157,7 @@ def _finished(folder: Path, people: People) -> bool:
     if not description.is_file():
         raise UserError(str(folder), expected="a new or empty folder", got="one with other files", fix=fix)
     try:
-        found = json.loads(description.read_text())
+        found = read_json(description, renderer=int, settings=dict, counts=dict)
         before, counts = {"renderer": found["renderer"], **found["settings"]}, found["counts"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(

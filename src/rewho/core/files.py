@@ -1,0 +1,276 @@
+"""Files that somebody else may have made: regular, bounded, strictly parsed; what is wrong with one is a `UserError`.
+
+A pipe never ends, a device has no size, nested brackets exhaust the stack and aliases multiply a kilobyte of YAML to
+gigabytes. Every reader of text, JSON and YAML therefore comes through here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rewho.core.check import UserError
+
+RECORD_LIMIT = 8 * 2**20
+"""Most bytes of a JSON record; Python needs about twenty times as much memory for the worst of them."""
+YAML_LIMIT = 128 * 2**10
+"""Most bytes of a YAML document; its parser reads about 100 kB a second."""
+MOST_NODES = 5_000
+"""Most values of a YAML document once its aliases are written out."""
+DEEPEST = 50
+"""Most levels of lists and mappings within each other."""
+DEEP = f"more than {DEEPEST} lists or mappings within each other"
+
+WHOLE_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*|(?=[eE])))(?:[eE][-+]?[0-9]{1,3})?")
+
+
+def read_bytes(path: Path, limit: int, what: str = "", expected: str = "a readable file") -> bytes:
+    """Return the bytes of a regular file.
+
+    Args:
+        path: The file.
+        limit: The most bytes that it may have.
+        what: What it is, for messages; its path by default.
+        expected: Likewise.
+
+    Raises:
+        UserError: No such file, not a regular one (a pipe would never end), too large, or not readable.
+    """
+    check_regular(path, limit, what, expected)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            what or str(path), expected=expected, got=error.strerror or str(error), fix="Check who may read it."
+        ) from error
+
+
+def check_regular(path: Path, limit: int = 2**62, what: str = "", expected: str = "a readable file") -> int:
+    """Return the size of a regular file; anything else is refused as in `read_bytes`, without opening it."""
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
+            return status.st_size
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        got = f"{status.st_size:,} bytes" if stat.S_ISREG(status.st_mode) else kind
+    except FileNotFoundError as error:
+        got = f"no file there ({error.strerror})"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        got = getattr(error, "strerror", None) or str(error)
+    raise UserError(
+        what or str(path),
+        expected=expected if limit == 2**62 else f"{expected} of at most {limit:,} bytes",
+        got=got,
+        fix="Check the path and who may read it.",
+    )
+
+
+def read_text(path: Path, limit: int = RECORD_LIMIT, what: str = "", expected: str = "text") -> str:
+    """Return the text of a file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        UserError: As in `read_bytes`, or in another encoding.
+    """
+    try:
+        return read_bytes(path, limit, what, expected).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            what or str(path),
+            expected=f"{expected} in UTF-8",
+            got=f"byte {error.start:,} that is not",
+            fix="Save the file again as UTF-8 (in a spreadsheet: 'CSV UTF-8').",
+        ) from None
+
+
+def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Return what strict JSON holds: no NaN, no infinity, no deep nesting.
+
+    Raises:
+        ValueError: It is something else; says what in a few words.
+
+    Example:
+        >>> parse_json('{"crops": 3}')
+        {'crops': 3}
+        >>> parse_json('{"total": Infinity}')
+        Traceback (most recent call last):
+        ValueError: Infinity, which is not JSON
+    """
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word}, which is not JSON")
+
+    try:
+        content = json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError(DEEP) from None
+    level = [content]
+    for _ in range(DEEPEST):
+        inner = [item for item in level if isinstance(item, dict | list)]
+        level = [child for item in inner for child in (item.values() if isinstance(item, dict) else item)]
+    if level:
+        raise ValueError(DEEP)
+    return content
+
+
+def read_json(path: Path, what: str = "", fix: str = "Copy it again.", **needed: type) -> dict[str, Any]:
+    """Return the JSON mapping in a file that rewho wrote.
+
+    Args:
+        path: The file.
+        what: What it is, for messages; its path by default.
+        fix: What the user can do about a damaged one.
+        **needed: Fields that have to be there, each with its type.
+
+    Raises:
+        UserError: Not there, too large, no JSON, no mapping, or a field is missing or of another type.
+    """
+    text = read_text(path, RECORD_LIMIT, what, "JSON as rewho writes it")
+    try:
+        content = parse_json(text)
+        if not isinstance(content, dict):
+            raise ValueError(f"{_kind(content)} instead of names and values")
+        for name, kind in needed.items():
+            if name not in content:
+                raise ValueError(f"no {name!r}")
+            if not isinstance(content[name], kind) or (isinstance(content[name], bool) and kind is not bool):
+                raise ValueError(f"{_kind(content[name])} as {name!r}")
+    except ValueError as error:
+        raise UserError(what or str(path), expected="JSON as rewho writes it", got=str(error), fix=fix) from error
+    return content
+
+
+def _kind(value: object) -> str:
+    names = {dict: "names and values", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
+    return names.get(type(value), "a number")
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values by the rules of YAML 1.2: `yes` is a word, 1e-3 a number, and 1:30 no number of minutes."""
+
+    depth = nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+        """Return the next node; nesting and number are counted, because parsing takes time with both."""
+        self.depth, self.nodes = self.depth + 1, self.nodes + 1
+        if self.depth > DEEPEST or self.nodes > MOST_NODES:
+            raise ValueError(DEEP if self.depth > DEEPEST else f"more than {MOST_NODES:,} values")
+        node: yaml.Node | None = super().compose_node(parent, index)  # type: ignore[arg-type]
+        self.depth -= 1
+        return node
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would read as something else."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag in ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _rule, _first in (
+    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", WHOLE_NUMBER.pattern, "-0123456789"),
+    ("float", NUMBER.pattern, "-+.0123456789"),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
+):
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_rule})$"), list(_first))
+
+
+def yaml_text(value: Any) -> str:  # noqa: ANN401 - plain values
+    """Return plain values as YAML that `read_yaml` reads back as they were.
+
+    Example:
+        >>> print(yaml_text({"epochs": 3, "name": "1e3"}), end="")
+        epochs: 3
+        name: '1e3'
+    """
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+
+
+def read_yaml(path: Path, what: str = "", expected: str = "a readable YAML file") -> Any:  # noqa: ANN401
+    """Return what a YAML document holds.
+
+    Raises:
+        UserError: As in `read_text`, or no YAML, too deep, too large with its aliases written out, or a name twice.
+    """
+    text = read_text(path, YAML_LIMIT, what, expected)
+    try:
+        return parse_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:
+        got = " ".join(str(error).split())[:300]
+        raise UserError(
+            what or str(path), expected=expected, got=got.replace("<unicode string>", path.name), fix="Mend the file."
+        ) from error
+
+
+def parse_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
+    """Return what YAML text holds; JSON and Python's literals are read too.
+
+    Raises:
+        ValueError: It is too deep, too large with its aliases written out, or a name is there twice.
+        yaml.YAMLError: It is no YAML.
+    """
+    loader = _Loader(text)
+    node = loader.get_single_node()
+    if node is None:
+        return None
+    _size(node, {})
+    return loader.construct_document(node)
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return the number of values under a node, each alias counted in full."""
+    if id(node) in known:
+        return known[id(node)]
+    size = 1
+    if isinstance(node, yaml.CollectionNode):
+        known[id(node)] = MOST_NODES + 1  # what an alias within itself adds
+        size += sum(_size(part, known) for part in _parts(node))
+    if size > MOST_NODES:
+        raise ValueError(f"more than {MOST_NODES:,} values, or an alias within itself")
+    known[id(node)] = size
+    return size
+
+
+def _parts(node: yaml.CollectionNode) -> list[yaml.Node]:
+    if not isinstance(node, yaml.MappingNode):
+        return list(node.value)
+    names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise ValueError(f"{twice!r} twice in one mapping, line {node.start_mark.line + 1}")
+    return [part for pair in node.value for part in pair]
+
+
+def check_extends(what: str, path: Path, content: Mapping[str, Any], above: tuple[Path, ...]) -> Path | None:
+    """Return the file that a document extends, or None where it extends none.
+
+    Args:
+        what: What the document is, for messages.
+        path: Its file.
+        content: What it holds.
+        above: The files that led to it, each extending the next.
+
+    Raises:
+        UserError: It extends itself, directly or through others, or does not name a file.
+    """
+    if "extends" not in content:
+        return None
+    named, fix = content["extends"], "Name another file under `extends`, or leave it out."
+    if not isinstance(named, str) or not named or "\0" in named:
+        raise UserError(f"{what}: extends", expected="the name of a file", got=repr(named), fix=fix)
+    below = path.parent / named
+    chain = [os.path.realpath(file) for file in (*above, path, below)]
+    if chain[-1] in chain[:-1]:
+        names = " -> ".join(Path(file).name for file in chain[chain.index(chain[-1]) :])
+        raise UserError(f"{what}: extends", expected="a file that does not extend this one", got=names, fix=fix)
+    return below

@@ -1,0 +1,174 @@
+"""Tensors from files that somebody else may have made: nothing in them runs or costs far more than its size.
+
+A pickle of a kilobyte can hold nested tuples that take years to hash, and the header of a safetensors file a million
+names. Both are counted before anything is built.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import pickletools
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from rewho.core.check import UserError
+from rewho.core.files import check_regular, parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HEADER_LIMIT = 4 * 2**20
+"""Most bytes of a safetensors header; a network of 1,000 tensors needs a fortieth."""
+MOST_STEPS = 400_000
+"""Most instructions of a pickle; a tensor takes about 30."""
+LARGEST_VALUE = 10_000_000
+"""Most parts of a value in a pickle, those that are shared counted each time."""
+LEGACY = 4
+"""Pickles at the beginning of files of torch before 1.6: magic number, protocol, system, content."""
+FIX = "Ask for a .safetensors file, or for a file that holds nothing but named tensors."
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of a safetensors file, read from its header.
+
+    Raises:
+        UserError: It is damaged, or its header is too large.
+    """
+    size = check_regular(path)
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length <= min(HEADER_LIMIT, size - 8):
+                raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
+            header = parse_json(file.read(length).decode())
+        shapes = {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+        if not all(
+            type(side) is int and side >= 0 and math.prod(shape) <= size for shape in shapes.values() for side in shape
+        ):
+            raise ValueError("shapes that do not fit into the file")
+        return shapes
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}", "Copy it again; the file is damaged.") from error
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file by name.
+
+    Raises:
+        UserError: As in `tensor_shapes`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    tensor_shapes(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}", "Copy it again; the file is damaged.") from error
+
+
+def read_torch(path: Path) -> Any:  # noqa: ANN401 - tensors, numbers, text, and lists and mappings of them
+    """Return what a file of `torch.save` holds, if that is tensors, numbers and text alone.
+
+    Raises:
+        UserError: It is damaged, holds anything else, or would take far more memory or time than its size.
+    """
+    import torch
+
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            if file.read(4) == b"PK\x03\x04":
+                _check_archive(path)
+            else:
+                file.seek(0)
+                for _ in range(LEGACY):
+                    _check_pickle(file)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        got = f"{named[1]}, which is none of these" if named else "something else"
+        numpy = "numpy scalars or arrays beside them: " if named and named[1].startswith("numpy") else ""
+        raise _damaged(path, numpy + got, f"Where it was made, save its weights alone. {FIX}") from error
+    except Exception as error:  # torch raises many kinds for damaged files; all mean the same to a user
+        words = re.sub(r"[^ -~]|weights_only\S*", "", str(error).partition("\n")[0])[:120]
+        raise _damaged(path, f"{type(error).__name__}: {words}", FIX) from error
+
+
+def _damaged(path: Path, got: str, fix: str) -> UserError:
+    expected = "a file of tensors, numbers and text, whole and with nothing else in it"
+    return UserError(f"weights file {path}", expected=expected, got=got, fix=fix)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that unpacks to more than its size, or whose pickle is one that `_check_pickle` refuses."""
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("compressed entries, which torch does not write")
+        if sum(entry.file_size for entry in entries) > size:
+            raise ValueError("entries that are larger than the file")
+        for entry in entries:
+            if entry.filename.endswith(".pkl"):
+                with archive.open(entry) as file:
+                    _check_pickle(file)
+
+
+def _check_pickle(file: IO[bytes]) -> None:
+    """Go through a pickle without running it, and refuse one that is long, or small but large when it is followed.
+
+    Raises:
+        ValueError: It is such a one, or none.
+    """
+    stack: list[int | None] = []  # number of parts of each value; None is a mark
+    memo: dict[int, int] = {}
+    for steps, (step, argument, _) in enumerate(pickletools.genops(file)):
+        if steps > MOST_STEPS:
+            raise ValueError(f"a pickle of more than {MOST_STEPS:,} instructions")
+        if step.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if step.name == "MEMOIZE" else int(str(argument))] = stack[-1] or 1
+            continue
+        if step.name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(memo[int(str(argument))])
+            continue
+        parts, before = 1, list(step.stack_before)
+        if pickletools.stackslice in before or step.name == "POP_MARK":
+            while stack and (top := stack.pop()) is not None:
+                parts += top
+            before = before[: before.index(pickletools.markobject)]
+        for _ in before:
+            parts += stack.pop() or 0
+        if parts > LARGEST_VALUE:
+            raise ValueError("a pickle whose values share parts to multiply without end")
+        stack += [None if kind is pickletools.markobject else parts for kind in step.stack_after]
+
+
+def named_tensors(content: object, depth: int = 0) -> dict[str, Tensor]:
+    """Return every tensor of nested mappings by its dotted name, without levels of one entry.
+
+    What optimizers and schedulers keep is left out.
+
+    Example:
+        >>> import torch
+        >>> list(named_tensors({"epoch": 3, "net": {"a.weight": torch.ones(1)}, "optimizer": {"b": torch.ones(1)}}))
+        ['a.weight']
+    """
+    from torch import Tensor
+
+    if not isinstance(content, Mapping) or depth > 4:
+        return {}
+    own = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    below = {name: named_tensors(value, depth + 1) for name, value in content.items() if not _is_of_training(name)}
+    below = {name: tensors for name, tensors in below.items() if tensors}
+    if not own and len(below) == 1:
+        return next(iter(below.values()))
+    return own | {f"{part}.{name}": value for part, tensors in below.items() for name, value in tensors.items()}
+
+
+def _is_of_training(name: object) -> bool:
+    return re.match(r"optim|.*scheduler|.*scaler", str(name)) is not None
