@@ -6,21 +6,29 @@ that the draw of batch 1,234 is the same whether the run started at batch 0 or w
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import signal
+import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rewho.core.check import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+PATIENCE = timedelta(days=1)  # how long processes wait for another one that lives: the main one may evaluate for hours
 
 
 def generator(seed: int, name: str, *counters: int) -> np.random.Generator:
@@ -103,6 +111,90 @@ def explaining_dead_workers() -> Iterator[None]:
         ) from error
 
 
+def on_main_process(work: Callable[[], Result]) -> Result:
+    """Do some work in the main process alone; return what it returns, or raise what it raises, in every process.
+
+    Raises:
+        UserError: The main process ended before it told.
+    """
+    group = _process_group()
+    if group is None:
+        return work()
+    outcome: list[Any] = [None, None]
+    if is_main_process():
+        _alone.append(work)
+        try:
+            outcome[0] = work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+            outcome[1] = error
+        finally:
+            _alone.pop()
+    own, known = outcome[1], (UserError, OSError, Interrupted, GivenUp)
+    if own is not None and not isinstance(own, known):
+        outcome[1] = RuntimeError(f"the main process failed: {type(own).__name__}: {own}")
+    with explain_lost_process():
+        group.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise own or outcome[1]
+    result: Result = outcome[0]
+    return result
+
+
+_alone: list[Any] = []  # work that the main process is doing while the others wait for it
+
+
+def _process_group() -> Any:  # noqa: ANN401 - torch.distributed, which is imported late
+    """Return torch.distributed where this process is one of several that can talk to each other, else None.
+
+    The processes that a training starts run the whole program from its beginning. What comes before that training was
+    done when they were started, so that they find it finished and need not ask.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _alone:
+        return None
+    import torch
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        if not {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+            return None
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, timeout=PATIENCE)
+    return distributed
+
+
+def in_its_processes(run: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Let a stage run in all processes where its settings ask for several devices, else in the main one alone."""
+
+    @functools.wraps(run)
+    def shared(*args: Given.args, **options: Given.kwargs) -> Result:
+        settings = [*args, *options.values()][0]
+        if getattr(getattr(settings, "engine", None), "devices", 1) > 1:
+            return run(*args, **options)
+        return on_main_process(lambda: run(*args, **options))
+
+    return shared
+
+
+@contextmanager
+def explain_lost_process() -> Iterator[None]:
+    """Turn the error of an exchange with a process that ended into words."""
+    try:
+        yield
+    except RuntimeError as error:
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2 or not re.search("gloo|nccl|peer|connection", str(error), re.I):
+            raise
+        lost = UserError(
+            "several processes",
+            expected="all of them to go on",
+            got=f"one that ended ({str(error).splitlines()[0][:100]})",
+            fix="See its own message, if it left one. Run the same command again: it goes on from the newest "
+            "checkpoint.",
+        )
+        if not is_main_process():
+            print(f"error: {lost}", file=sys.stderr, flush=True)  # noqa: T201 - the main process may be the one that ended
+        raise lost from error
+
+
 class Interrupted(Exception):  # noqa: N818 - not an error: the work was put away safely
     """The user or the machine asked to stop; the state is saved and the same command goes on from it.
 
@@ -121,7 +213,7 @@ class GivenUp(Exception):  # noqa: N818 - the work is finished, except for what 
 
     def __init__(self, made: Path, items: str) -> None:
         self.made, self.items = made, items
-        super().__init__(items)
+        super().__init__(made, items)
 
 
 EXIT_GIVEN_UP = 3
@@ -161,7 +253,7 @@ class StopRequest:
             self._whole.wanted |= self.wanted
 
     def end_if_wanted(self, saved: str) -> None:
-        """Stop here if somebody asked for it.
+        """Stop here if somebody asked for it; several processes go by what the main one was asked for.
 
         Args:
             saved: What was saved and where, in one line.
@@ -169,7 +261,7 @@ class StopRequest:
         Raises:
             Interrupted: Somebody did.
         """
-        if self.wanted:
+        if on_main_process(lambda: self.wanted):
             raise Interrupted(saved)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from rewho.core.artifact import ASIDE, MANIFEST, hashes, write_json
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import StopRequest, generator, is_main_process
+from rewho.core.runtime import StopRequest, generator, on_main_process
 from rewho.core.stage import Stage
 from rewho.data.augment import apply, draw
 from rewho.data.batches import Batch, Part, Plan, PlanStream, Prepare, load_batches
@@ -102,7 +102,7 @@ class Summarised(Protocol):
 
 
 def claim(stage: Stage, settings: TrainingSettings, table: Summarised) -> bool:
-    """Claim the output folder before other processes start; say what is there and what is read.
+    """Claim the output folder, in the main process for all; say what is there and what is read.
 
     Returns:
         Whether the folder is finished already.
@@ -110,9 +110,7 @@ def claim(stage: Stage, settings: TrainingSettings, table: Summarised) -> bool:
     Raises:
         UserError: It holds a run with other settings or data, or an interrupted one that may not be resumed.
     """
-    if not is_main_process():
-        return (settings.out / MANIFEST).is_file()
-    found = stage.begin(allow_change=settings.allow_config_change)
+    found = on_main_process(lambda: stage.begin(allow_change=settings.allow_config_change))
     if found == "finished":
         say(f"{settings.out} is finished; nothing to do")
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rewho.core.check import UserError, is_dir
+from rewho.core.runtime import in_its_processes
 from rewho.data.file_lists import refuse_output
 from rewho.pipeline.embedding import load
 from rewho.pipeline.scoring import similarities
@@ -10,6 +11,7 @@ from rewho.settings import CompareSettings
 from rewho.settings.fields import check
 
 
+@in_its_processes
 def run(settings: CompareSettings) -> str:
     """Compare pictures, each with each.
 

@@ -19,7 +19,7 @@ from rewho.core.artifact import MANIFEST, STARTED, flatten, plain, remove_unfini
 from rewho.core.check import UserError
 from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import GivenUp, StopRequest
+from rewho.core.runtime import GivenUp, StopRequest, in_its_processes
 from rewho.core.stage import Stage
 from rewho.data.shards import CropSet
 from rewho.pipeline.crop_inputs import Plan, VideoTask, plan_videos, shard_of
@@ -51,6 +51,7 @@ UNDONE = ("failed", "given up")
 NAMED = 20  # videos that are not in the set and stand in the last line
 
 
+@in_its_processes
 def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
     """Cut the people out of videos.
 

@@ -10,6 +10,7 @@ from rewho.core.artifact import STARTED, flatten, read_record
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
 from rewho.core.progress import say
+from rewho.core.runtime import in_its_processes
 from rewho.data.shards import CropSet
 from rewho.pipeline.crop_check import Damage, repair, verify
 from rewho.pipeline.crop_export import export, merge, overlap
@@ -23,6 +24,7 @@ from rewho.settings.fields import check
 SHOWN = 20  # lines of a list that are printed
 
 
+@in_its_processes
 def run(settings: CropsSettings, source: PeopleSource | None = None) -> Path | str:
     """Look after crop sets.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rewho.core.lock import LOCK, frees_locks, hold
 from rewho.core.progress import Progress, say
+from rewho.core.runtime import in_its_processes
 from rewho.data.synthetic import write_people, write_street
 from rewho.settings import (
     AugmentSettings,
@@ -60,6 +61,7 @@ TERMS = TermsSettings(
 )
 
 
+@in_its_processes
 @frees_locks
 def run(settings: DemoSettings) -> Path:
     """Play a chapter.

@@ -19,7 +19,7 @@ from rewho.core.artifact import hash_file, plain, write_folder
 from rewho.core.check import UserError, check_choice
 from rewho.core.lock import frees_locks
 from rewho.core.progress import say
-from rewho.core.runtime import generator
+from rewho.core.runtime import generator, in_its_processes, on_main_process
 from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import open_representations
@@ -62,6 +62,7 @@ from rewho.training.loop import State
 from rewho.training.optim import build_optimizer
 
 
+@in_its_processes
 @frees_locks
 def run(settings: DistillSettings) -> Path:
     """Train the final student and leave a model folder.
@@ -112,9 +113,7 @@ def run(settings: DistillSettings) -> Path:
         pretrained=[model.backbone],
     )
     state = train_marking_best(training, engine, table.name)
-    if engine.fabric.is_global_zero:
-        _leave(stage, task, table, state, settings, time.monotonic() - began)
-    engine.fabric.barrier()
+    on_main_process(lambda: _leave(stage, task, table, state, settings, time.monotonic() - began))
     return settings.out
 
 

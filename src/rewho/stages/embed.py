@@ -10,6 +10,7 @@ import numpy as np
 from rewho.core.artifact import hash_file, plain, write_file
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
+from rewho.core.runtime import in_its_processes
 from rewho.core.stage import Stage
 from rewho.core.text import csv_table
 from rewho.data.picture_sources import open_images
@@ -21,6 +22,7 @@ from rewho.settings.fields import check
 FREE_SETTINGS = ("out", "folder", "model", "engine", "batch")
 
 
+@in_its_processes
 @frees_locks
 def run(settings: EmbedSettings) -> Path:
     """Embed every image of a folder, or every crop of a crop set.

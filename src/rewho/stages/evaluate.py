@@ -14,6 +14,7 @@ from rewho.core.artifact import hash_file, plain, rewho_version
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
+from rewho.core.runtime import in_its_processes
 from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
 from rewho.data.splits import HELD_OUT, scored_part
@@ -39,6 +40,7 @@ ONE_PERSON = "one person, so no interval"
 FREE_SETTINGS = ("out", "model", "data", "engine", "batch", "reading.root", "reading.workers", "reading.memory_gb")
 
 
+@in_its_processes
 @frees_locks
 def run(settings: EvaluateSettings) -> Path:
     """Evaluate every model on every data set.

@@ -11,6 +11,7 @@ from rewho.core.artifact import content_digest, digest, hash_file, plain, write_
 from rewho.core.check import UserError, is_dir, is_file
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
+from rewho.core.runtime import in_its_processes
 from rewho.core.stage import Stage
 from rewho.data.file_lists import list_pictures
 from rewho.pipeline.attention import open_onlooker
@@ -23,6 +24,7 @@ FREE_SETTINGS = ("out", "images", "model", "engine")
 ROWS_PER_SHEET = 20
 
 
+@in_its_processes
 @frees_locks
 def run(settings: ExplainSettings) -> Path:
     """Draw attention pictures.

@@ -23,7 +23,7 @@ from rewho.core.artifact import ASIDE, content_digest, hash_file, plain, remove_
 from rewho.core.check import UserError, check_embeddings
 from rewho.core.lock import frees_locks
 from rewho.core.progress import say
-from rewho.core.runtime import generator
+from rewho.core.runtime import generator, in_its_processes
 from rewho.core.stage import Stage
 from rewho.data.augment import resize
 from rewho.data.file_lists import list_pictures
@@ -49,6 +49,7 @@ RENDERED, PER_PERSON, SEED = 48, 4, 1
 FEWEST = 12  # pictures: with fewer, everybody is among everybody's ten nearest
 
 
+@in_its_processes
 @frees_locks
 def run(settings: ExportSettings) -> Path:
     """Export a model.

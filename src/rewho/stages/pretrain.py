@@ -16,7 +16,7 @@ from rewho.core.artifact import plain, write_folder, write_json
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import StopRequest, generator
+from rewho.core.runtime import StopRequest, generator, in_its_processes, on_main_process
 from rewho.core.stage import Stage
 from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read_settings
@@ -49,6 +49,7 @@ from rewho.training.optim import build_optimizer
 QUEUE_FILLS = 2  # queues' worth of steps in which the loss rises by nature, as random keys give way to real ones
 
 
+@in_its_processes
 @frees_locks
 def run(settings: PretrainSettings) -> Path:
     """Pre-train an encoder and leave a model folder.
@@ -82,7 +83,7 @@ def run(settings: PretrainSettings) -> Path:
         return settings.out
     _warn_of_own_keys(settings, len(pictures))
     resumed = has_checkpoint(settings.out)
-    origin = _origin(settings, pictures, engine, resumed=resumed)
+    origin = _origin(settings, pictures, resumed=resumed)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
     encoder = _encoder(settings, origin, resumed=resumed)
     task = ContrastTask(encoder, settings.contrast, settings.sampler.accumulate)
@@ -95,12 +96,14 @@ def run(settings: PretrainSettings) -> Path:
 
     training = _training(task, pictures, probe, plans, settings, engine, save)
     state = train_marking_best(training, engine, probe.name if probe else "")
-    if engine.fabric.is_global_zero:
+
+    def leave() -> None:
         files = [*save(settings.out, state.figures), settings.out / ORIGIN, settings.out / LOG]
         counts = {"steps": state.step, "pictures": len(pictures), "parameters": parameter_count(task.encoder)}
         stage.finish(files, {**counts, "figures": state.figures}, time.monotonic() - began)
         say(f"encoder: {settings.out}")
-    engine.fabric.barrier()
+
+    on_main_process(leave)
     return settings.out
 
 
@@ -158,10 +161,13 @@ def _probe(settings: PretrainSettings) -> ImageTable | None:
     return table
 
 
-def _origin(settings: PretrainSettings, pictures: JoinedPictures, engine: Engine, *, resumed: bool) -> Origin:
+def _origin(settings: PretrainSettings, pictures: JoinedPictures, *, resumed: bool) -> Origin:
     """Find out, once per run, the pictures' mean and deviation and what the first weights are."""
     written = settings.out / ORIGIN
-    if engine.fabric.is_global_zero and not (resumed and written.is_file()):
+
+    def find_out() -> Origin:
+        if resumed and written.is_file():
+            return read_origin(settings.out)
         origin = origin_of(settings.model)
         if not (settings.model.pixel_mean and settings.model.pixel_std):
             count = settings.pictures.statistics_of
@@ -174,8 +180,9 @@ def _origin(settings: PretrainSettings, pictures: JoinedPictures, engine: Engine
                 std=origin.std if settings.model.pixel_std else std,
             )
         write_json(written, origin)
-    engine.fabric.barrier()
-    return read_origin(settings.out)
+        return origin
+
+    return on_main_process(find_out)
 
 
 def _encoder(settings: PretrainSettings, origin: Origin, *, resumed: bool) -> SingleViewModel:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rewho.core.artifact import plain
 from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import StopRequest
+from rewho.core.runtime import StopRequest, in_its_processes
 from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
 from rewho.data.representations import IMAGES, TeacherRecord, array_file, write_index, write_representations
@@ -31,6 +31,7 @@ from rewho.settings.fields import check
 FREE_SETTINGS = ("out", "teachers", "data.root", "data.share_list", "data.workers", "data.memory_gb", "batch", "engine")
 
 
+@in_its_processes
 @frees_locks
 def run(settings: RepresentSettings) -> Path:
     """Write the representations of every view that there is a teacher for.

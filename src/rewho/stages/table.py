@@ -22,7 +22,7 @@ from rewho.core.check import UserError, check_choice
 from rewho.core.files import read_json
 from rewho.core.lock import LOCK, frees_locks, hold
 from rewho.core.progress import say, show
-from rewho.core.runtime import StopRequest
+from rewho.core.runtime import StopRequest, is_main_process, on_main_process
 from rewho.core.table_plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
 from rewho.data.benchmarks import read_settings
 from rewho.data.synthetic import write_people
@@ -77,9 +77,10 @@ def run(settings: TableSettings) -> Path:
             stop.end_if_wanted(f"the table so far is in {folder}")
             if runner.measurable(row, key):
                 done[row.label] = runner.row(row, {**done[row.label].cells, key: runner.cell(row, key)})
-                _write(folder, runner, list(done.values()))
-    written = _write(folder, runner, list(done.values()))
-    show(markdown(_table(runner, list(done.values()))))
+                on_main_process(lambda: _write(folder, runner, list(done.values())))
+    written = on_main_process(lambda: _write(folder, runner, list(done.values())))
+    if is_main_process():
+        show(markdown(_table(runner, list(done.values()))))
     return written
 
 
@@ -111,8 +112,17 @@ def _data_sets(plan: TablePlan, settings: TableSettings) -> dict[str, DataSettin
 
 
 def _few_people(folder: Path, people: int, seed: int) -> Path:
-    return write_people(
-        folder, identities=people, test_identities=4, cameras=2, images_per_camera=2, distractors=2, junk=1, seed=seed
+    return on_main_process(
+        lambda: write_people(
+            folder,
+            identities=people,
+            test_identities=4,
+            cameras=2,
+            images_per_camera=2,
+            distractors=2,
+            junk=1,
+            seed=seed,
+        )
     )
 
 

@@ -19,7 +19,7 @@ from rewho.core.artifact import plain, write_folder, write_json
 from rewho.core.check import UserError
 from rewho.core.lock import frees_locks
 from rewho.core.progress import say
-from rewho.core.runtime import generator, is_main_process
+from rewho.core.runtime import generator, in_its_processes, is_main_process, on_main_process
 from rewho.core.stage import Stage
 from rewho.data.batches import Batch
 from rewho.data.benchmarks import read_settings
@@ -106,6 +106,7 @@ class IdentityTask(nn.Module):
         return [*self.model.new_parts(), self.classifiers]
 
 
+@in_its_processes
 @frees_locks
 def run(settings: TrainSettings) -> Path:
     """Train a model and leave a model folder.
@@ -159,9 +160,7 @@ def run(settings: TrainSettings) -> Path:
         pretrained=() if settings.model.pretrained == "none" else model.pretrained_parts().values(),
     )
     state = train_marking_best(training, engine, table.name)
-    if engine.fabric.is_global_zero:
-        _leave(stage, task, table, state, settings, origin, time.monotonic() - began)
-    engine.fabric.barrier()
+    on_main_process(lambda: _leave(stage, task, table, state, settings, origin, time.monotonic() - began))
     return settings.out
 
 

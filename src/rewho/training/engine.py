@@ -7,6 +7,8 @@ import ctypes
 import logging
 import os
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +17,21 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.precision import MixedPrecision
 from lightning.fabric.strategies.ddp import DDPStrategy
+from lightning.fabric.strategies.strategy import Strategy
 from torch.amp.grad_scaler import GradScaler
 
 from rewho.core.check import UserError
+from rewho.core.runtime import PATIENCE
 from rewho.settings import EngineSettings
+
+MAIN_PROCESS = "REWHO_MAIN_PROCESS"
+"""Environment variable by which processes that a training starts know the one that started them."""
+KILLED = {*range(-64, 0), 1}
+"""Exit codes of processes that did not end by themselves: signals, and errors that nobody expects."""
+LOST = (
+    "one of several processes ended; see its own message, if it left one. Run the same command again: it goes on from "
+    "the newest checkpoint."
+)
 
 
 @dataclass(frozen=True)
@@ -141,16 +154,41 @@ def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engin
     plugin = None
     if precision in ("bf16", "fp16"):
         plugin = MixedPrecision("bf16-mixed" if scaler is None else "16-mixed", device.type, scaler)
-    strategy = DDPStrategy(broadcast_buffers=broadcast_buffers) if settings.devices > 1 else "auto"
+    strategy = "auto"
+    if settings.devices > 1:
+        strategy = DDPStrategy(broadcast_buffers=broadcast_buffers, timeout=PATIENCE)  # type: ignore[assignment]
     threads, of_openmp = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
     with _quiet_lightning():
         fabric = Fabric(accelerator=device.type, devices=settings.devices, strategy=strategy, plugins=plugin)
+        if settings.devices > 1 and "RANK" not in os.environ:  # other launchers end all processes by themselves
+            if "LOCAL_RANK" not in os.environ:
+                os.environ[MAIN_PROCESS] = str(os.getpid())  # the others inherit it
+            _watch_others(fabric.strategy, int(os.environ[MAIN_PROCESS]))
         fabric.launch()
     engine = Engine(fabric, scaler, precision, settings.threads or torch.get_num_threads(), settings.deterministic)
     torch.set_num_threads(threads)  # with several processes Lightning shares the cores out
     if of_openmp is None:
         os.environ.pop("OMP_NUM_THREADS", None)
     return engine
+
+
+def _watch_others(strategy: Strategy, main: int) -> None:
+    """End this process within seconds of one that it works with, wherever it is: nothing would answer it any more."""
+
+    def lost() -> bool:
+        if os.getpid() != main:
+            return os.getppid() != main
+        children = getattr(strategy.launcher, "procs", [])
+        return any(child.poll() is not None and child.returncode in KILLED for child in children)
+
+    def watch() -> None:
+        while not lost():
+            time.sleep(1)
+        time.sleep(2)  # in which a process that is in an exchange ends by itself, with better words
+        print(f"error: {LOST}", file=sys.stderr, flush=True)  # noqa: T201 - whichever process is left says it
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="watch other processes").start()
 
 
 def _keep_memory() -> None:

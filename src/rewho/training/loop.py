@@ -20,7 +20,14 @@ from torch.optim import Optimizer
 from rewho.core.artifact import CHANGED
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import Interrupted, StopRequest, explaining_dead_workers, generator
+from rewho.core.runtime import (
+    Interrupted,
+    StopRequest,
+    explain_lost_process,
+    explaining_dead_workers,
+    generator,
+    on_main_process,
+)
 from rewho.core.stage import accept_changes
 from rewho.settings import TrainingSettings
 from rewho.training.checkpoint import explain_misfit, load_checkpoint, save_checkpoint
@@ -103,7 +110,7 @@ def train(training: Training, engine: Engine) -> State:
         Interrupted: SIGTERM or Ctrl-C; the state is saved at the end of the current step.
         UserError: The loss or a gradient is not finite, or jumps; nothing was changed by that step. Or a worker died.
     """
-    with StopRequest() as stop, engine.applied(), explaining_dead_workers():
+    with StopRequest() as stop, engine.applied(), explain_lost_process(), explaining_dead_workers():
         return _Run(training, engine, stop).run()
 
 
@@ -119,7 +126,8 @@ class _Run:
         if self.settings.engine.compile:
             self.module.compile()
         self.freezable = [p for part in training.pretrained for p in part.parameters() if p.requires_grad]
-        self._wrap()
+        self.agreed = False  # whether any process was asked to stop, as of the last exchange
+        self._freeze()
 
     def run(self) -> State:
         """Take the steps that are left."""
@@ -133,7 +141,7 @@ class _Run:
             if state.step // length > state.closed_epochs:  # cut between the last step and the end of an epoch
                 self._close_epoch(log, progress)
             for batch in self._batches():
-                rate = self._prepare_step()
+                rate = self._prepare_step(batch)
                 values = self._forward_backward(batch)
                 self._refuse_divergence(values, batch)
                 self.wrapped_optimizer.step()
@@ -144,9 +152,11 @@ class _Run:
                     progress.advance(1, f"loss {values['total']:.4g}")
                 if state.step % length == 0:
                     self._close_epoch(log, progress)
-                if self.stop.wanted or self._checkpoint_due():
+                stopping = self._stopping
+                if stopping or self._checkpoint_due():
                     self._save(log)
-                self.stop.end_if_wanted(f"step {state.step:,} of {self.total:,} is saved in {self.training.folder}")
+                if stopping or self._stopping:
+                    raise Interrupted(f"step {state.step:,} of {self.total:,} is saved in {self.training.folder}")
         finally:
             if log is not None and progress is not None:
                 log.__exit__(None, None, None)
@@ -181,19 +191,21 @@ class _Run:
         return next(found for found in errors if found is not None)
 
     @property
+    def _stopping(self) -> bool:
+        """Whether to stop now. Several processes go by their last exchange: a request may reach one before another."""
+        return self.stop.wanted if self.fabric.world_size == 1 else self.agreed
+
+    @property
     def _frozen_now(self) -> bool:
         return self.state.step < self.settings.optimizer.freeze_epochs * self.training.epoch_length
 
-    def _wrap(self) -> None:
-        """Freeze or thaw what was pre-trained, as the step's number says, and wrap the task for several processes.
-
-        Processes agree on the gradients that they exchange when they wrap, so that they wrap again after a thaw. The
-        optimizer meets the thawed weights for the first time then, as if the training had begun there.
+    def _freeze(self) -> None:
+        """Freeze or thaw what was pre-trained, as the step's number says; `_wrap` comes next.
 
         Raises:
             UserError: Nothing is left to train.
         """
-        self.frozen = self._frozen_now
+        self.frozen, self.is_wrapped = self._frozen_now, False
         for parameter in self.freezable:
             parameter.requires_grad_(not self.frozen)
         if not any(parameter.requires_grad for parameter in self.module.parameters()):
@@ -203,16 +215,43 @@ class _Run:
                 got="a model without one",
                 fix="Pass --optimizer.freeze_epochs 0, or a --model.head.",
             )
-        self.wrapped, self.wrapped_optimizer = self.fabric.setup(self.module, self.optimizer)
 
-    def _prepare_step(self) -> float:
+    def _wrap(self, batch: Any) -> None:  # noqa: ANN401 - batches are the stage's own
+        """Wrap the task for several processes, with the parameters that get a gradient.
+
+        Processes agree on the gradients that they exchange when they wrap, so that they wrap again after a thaw. The
+        optimizer meets the thawed weights for the first time then, as if the training had begun there. A parameter
+        that the loss does not depend on would never be exchanged, which is an error to them: a trial finds these, and
+        they stay as they are, as on one device.
+        """
+        if self.fabric.world_size > 1:
+            before = {name: tensor.clone() for name, tensor in self.module.state_dict().items()}
+            with self.fabric.autocast():
+                total = self.module.train()(self._pieces(batch)[0])["total"]
+            total.backward()
+            for parameter in self.module.parameters():
+                parameter.requires_grad_(parameter.grad is not None)
+                parameter.grad = None
+            self.module.load_state_dict(before)
+        self.wrapped, self.wrapped_optimizer = self.fabric.setup(self.module, self.optimizer)
+        self.is_wrapped = True
+
+    def _pieces(self, batch: Any) -> list[Any]:  # noqa: ANN401
+        """Return the parts of a batch that one forward pass takes each, on the device."""
+        parts, batch = self.settings.sampler.accumulate, self.fabric.to_device(batch)
+        columns = [column.chunk(parts) for column in batch]
+        return [batch] if parts == 1 else [type(batch)(*piece) for piece in zip(*columns, strict=True)]
+
+    def _prepare_step(self, batch: Any) -> float:  # noqa: ANN401
         """Set learning rate, what is frozen, the task's own course and torch's generators, from the step's number."""
         step, settings = self.state.step, self.settings
         rate = learning_rate(settings.optimizer, step, self.training.epoch_length, settings.epochs)
         set_learning_rate(self.optimizer, rate)
         self.training.prepare(step / self.total)
         if self.frozen != self._frozen_now:
-            self._wrap()
+            self._freeze()
+        if not self.is_wrapped:
+            self._wrap(batch)
         torch.manual_seed(int(generator(settings.seed, "torch", step, self.fabric.global_rank).integers(2**62)))
         return rate
 
@@ -221,11 +260,10 @@ class _Run:
         self.wrapped.train()
         for frozen in self.training.pretrained if self.frozen else ():
             frozen.eval()
-        parts = self.settings.sampler.accumulate
-        batch = self.fabric.to_device(batch)
+        pieces = self._pieces(batch)
+        parts = len(pieces)
         sums: dict[str, Tensor] = {}
-        for part in range(parts):
-            piece = batch if parts == 1 else type(batch)(*(column.chunk(parts)[part] for column in batch))
+        for part, piece in enumerate(pieces):
             with self.fabric.no_backward_sync(self.wrapped, enabled=part < parts - 1):
                 terms = self.wrapped(piece)
                 self.fabric.backward(terms["total"] / parts)
@@ -243,7 +281,7 @@ class _Run:
             torch.distributed.all_reduce(values)
             values = values / self.fabric.world_size
         *numbers, stopped = values.tolist()
-        self.stop.wanted = self.stop.wanted or stopped > 0
+        self.agreed = stopped > 0
         return dict(zip(sums, numbers, strict=True))
 
     def _refuse_divergence(self, values: Mapping[str, float], batch: Any) -> None:  # noqa: ANN401
@@ -280,23 +318,15 @@ class _Run:
         last = epoch == settings.epochs
         every = settings.evaluate_every
         due = every >= 0 and (last or (every > 0 and epoch % every == 0))
-        figures: Mapping[str, float] = {}
-        if due and progress is not None:
-            try:
-                with progress.paused():
-                    figures = self.training.evaluate(self.stop) or {}
-            except Interrupted:
-                self.stop.wanted = True
-        if self.fabric.world_size > 1:
-            figures, self.stop.wanted = self.fabric.broadcast((dict(figures), self.stop.wanted))
-        if due and not figures and self.stop.wanted:
-            return  # cut within the evaluation: the resumed run does it again
+        figures, cut = self._evaluate(progress) if due else ({}, False)
+        if cut:
+            self.agreed = True
+            return  # the resumed run does the evaluation again
         if figures:
             state.figures = dict(figures)
         if figures and figures["mAP"] > state.best[0]:
             state.best = [float(figures["mAP"]), float(epoch)]
-            if self.fabric.is_global_zero:
-                self.training.keep_best()
+            on_main_process(self.training.keep_best)
         means = {name: value / self.training.epoch_length for name, value in state.sums.items()}
         state.sums, state.closed_epochs = {}, epoch
         if log is not None:
@@ -306,6 +336,23 @@ class _Run:
             if means:
                 self.training.watch(state.step, means)
 
+    def _evaluate(self, progress: Progress | None) -> tuple[Mapping[str, float], bool]:
+        """Evaluate in the main process, for all; return the figures and whether a request to stop cut it short.
+
+        Raises:
+            UserError: The main process could not, as where an image cannot be read.
+        """
+
+        def evaluate() -> tuple[Mapping[str, float], bool]:
+            assert progress is not None  # it belongs to the main process
+            try:
+                with progress.paused():
+                    return dict(self.training.evaluate(self.stop) or {}), False
+            except Interrupted:
+                return {}, True
+
+        return on_main_process(evaluate)
+
     def _checkpoint_due(self) -> bool:
         step, checkpoint = self.state.step, self.settings.checkpoint
         epoch, within = divmod(step, self.training.epoch_length)
@@ -313,11 +360,13 @@ class _Run:
         return at_epoch or bool(checkpoint.every_steps and step % checkpoint.every_steps == 0)
 
     def _save(self, log: RunLog | None) -> None:
-        if log is not None:
+        def save() -> None:
+            assert log is not None  # it belongs to the main process
             self.state.log_bytes = log.offset()
             parts = state_parts(self.module, self.optimizer, self.engine, self.state)
             save_checkpoint(self.training.folder / "checkpoints", self.state.step, parts, self.settings.checkpoint.keep)
-        self.fabric.barrier()
+
+        on_main_process(save)
 
     def _restore(self) -> State:
         found = load_checkpoint(self.training.folder / "checkpoints")
