@@ -250,6 +250,7 @@ def test_the_gate_runs_what_the_readme_says() -> None:
     assert os.access(gate, os.X_OK)
     steps = re.findall(r"^\s*step (.+?)(?: -q.*)?$", text, re.MULTILINE)
     assert sorted(steps) == [
+        '.ci/interpreter "$python"',
         'bash -c "$command"',
         "uv run mypy --strict src",
         "uv run pytest",

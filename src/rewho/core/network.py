@@ -6,7 +6,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 PATIENCE = 5.0  # seconds; a server that is there answers in less than one
@@ -24,13 +24,11 @@ def reachable(address: str, seconds: float = PATIENCE) -> bool:
     def ask() -> None:
         try:
             urlopen(Request(address, method="HEAD"), timeout=seconds).close()  # noqa: S310 - addresses of libraries
-        except HTTPError:
-            pass
-        except URLError as error:
-            if not isinstance(error.reason, ssl.SSLError):  # the library that asks next may know the certificate
+        except OSError as error:
+            # A status that is an error is an answer; the library that asks next may know an unknown certificate.
+            there = isinstance(error, HTTPError) or isinstance(getattr(error, "reason", None), ssl.SSLError)
+            if not there:
                 return
-        except OSError:
-            return
         answered.set()
 
     # In a thread of its own, because looking up a name cannot be given a timeout.

@@ -92,7 +92,8 @@ class SingleViewModel(nn.Module):
     def feature_map(self, images: Tensor) -> Tensor:
         """Return the map f [N, C, h, w] of RGB pictures [N, 3, H, W] with values from 0 to 255."""
         # One fused pass; subtracting and dividing in two takes a third longer on the CPU.
-        normalised = F.batch_norm(images.to(self.mean.dtype), self.mean, self.variance, eps=0.0)
+        # PyTorch 2.11 refuses an epsilon of 0; this one is lost in rounding.
+        normalised = F.batch_norm(images.to(self.mean.dtype), self.mean, self.variance, eps=1e-30)
         feature_map: Tensor = self.backbone(normalised)
         return feature_map
 
