@@ -1,5 +1,6 @@
 """What a run is held to: the contents of its images, the length of its epochs, what only its beginning settles."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -11,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from test_pretrain_stage import settings as pretraining
 
 from conftest import distilling, quick
-from rewho.core.artifact import MANIFEST, STARTED
+from rewho.core.artifact import MANIFEST, STARTED, hash_file
 from rewho.core.check import UserError
+from rewho.models.weights import CARD, SUMS, TENSORS
 from rewho.pipeline.embedding import load
 from rewho.settings import (
     DataSettings,
@@ -134,11 +136,14 @@ def test_triplets_without_positives_are_refused_before_anything_is_written(peopl
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_named_where_they_are_loaded(model, people, representations, tmp_path, value):
     broken = shutil.copytree(model, tmp_path / "broken")
-    (broken / MANIFEST).unlink()  # whose hashes would show the change first
     tensors = load_file(broken / "model.safetensors")
     name = next(name for name, tensor in tensors.items() if tensor.ndim == 4)
     tensors[name].view(-1)[7] = value
     save_file(tensors, broken / "model.safetensors")
+    card = json.loads((broken / CARD).read_text())
+    card[SUMS][TENSORS] = hash_file(broken / TENSORS)  # as a training that diverged would leave it
+    (broken / CARD).write_text(json.dumps(card))
+    (broken / MANIFEST).unlink()
     torch.save({key.removeprefix("backbone."): t for key, t in tensors.items()}, tmp_path / "backbone.pth")
     said = rf"expected finite numbers, got NaN or infinity in 1 tensors: [\w.]*{name.removeprefix('backbone.body.')}"
     with pytest.raises(UserError, match=r"broken/model\.safetensors.*" + said):
