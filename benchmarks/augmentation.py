@@ -1,8 +1,8 @@
-"""Speed of the training augmentation, beside torchvision's on Pillow pictures, on one thread.
+"""Speed of the training augmentation, beside torchvision's on Pillow images, on one thread.
 
 Unusual: all sides are measured in turns within one run, round by round, so that whatever else the machine does hits
 all of them. Time is the thread's own CPU time, which a busy machine inflates less than wall time; the wall time is
-printed too. Pictures are synthetic and already decoded on both sides. Our batches end in uint8, because the network
+printed too. Images are synthetic and already decoded on both sides. Our batches end in uint8, because the network
 normalises on its device; torchvision's users mostly end in normalised float tensors. Like is compared with like twice:
 both ending in a uint8 batch, and both ending in a normalised float batch, ours normalised by torch on the same thread.
 
@@ -39,9 +39,9 @@ BATCH = 64
 CASES = (("holistic", "holistic"), ("final_student", "holistic"), ("partial_teacher", "up1"))
 
 
-def pictures(count: int) -> list[NDArray[np.uint8]]:
+def random_images(count: int) -> list[NDArray[np.uint8]]:
     """Return smooth noise in the size of most re-identification sets, 128 x 64."""
-    rng = generator(1, "benchmark pictures")
+    rng = generator(1, "benchmark images")
     return [cv2.resize(rng.integers(0, 256, (16, 8, 3), np.uint8), (64, 128)) for _ in range(count)]
 
 
@@ -50,7 +50,7 @@ def torchvision_chain(settings: AugmentSettings, view: View, normalise: bool) ->
     top, bottom, left, right = view.pixel_box(128, 64)
     steps: list[Callable[..., object]] = []
     if view.name != "holistic":
-        steps.append(v2.Lambda(lambda picture: picture.crop((left, top, right, bottom))))
+        steps.append(v2.Lambda(lambda image: image.crop((left, top, right, bottom))))
     steps += [v2.Resize(view.size), v2.RandomHorizontalFlip(settings.flip)]
     if settings.colour:
         steps.append(v2.ColorJitter(settings.colour, settings.colour, settings.colour))
@@ -69,7 +69,7 @@ def torchvision_chain(settings: AugmentSettings, view: View, normalise: bool) ->
 def contenders(policy: str, view_name: str) -> dict[str, Callable[[], object]]:
     """Return what is timed, by name; each call makes one batch."""
     settings, view = POLICIES[policy], VIEWS[view_name]
-    images = pictures(BATCH)
+    images = random_images(BATCH)
     pillow = [Image.fromarray(image) for image in images]
     to_uint8, to_float = (torchvision_chain(settings, view, normalise) for normalise in (False, True))
     rng = generator(1, "benchmark draws")
@@ -85,15 +85,15 @@ def contenders(policy: str, view_name: str) -> dict[str, Callable[[], object]]:
 
     return {
         "rewho, uint8": ours,
-        "torchvision, uint8": lambda: torch.stack([to_uint8(picture) for picture in pillow]),
+        "torchvision, uint8": lambda: torch.stack([to_uint8(image) for image in pillow]),
         "rewho, normalised float": ours_normalised,
-        "torchvision, normalised float": lambda: torch.stack([to_float(picture) for picture in pillow]),
+        "torchvision, normalised float": lambda: torch.stack([to_float(image) for image in pillow]),
         "rewho, resize only": lambda: resize(images, view),
     }
 
 
 def measure(named: dict[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
-    """Time each contender once per round, in turns; return milliseconds per picture."""
+    """Time each contender once per round, in turns; return milliseconds per image."""
     cpu: dict[str, list[float]] = {name: [] for name in named}
     wall: dict[str, list[float]] = {name: [] for name in named}
     for call in named.values():
@@ -117,7 +117,7 @@ def measure(named: dict[str, Callable[[], object]], rounds: int) -> dict[str, di
 def report(policy: str, view: str, figures: dict[str, dict[str, float]]) -> dict[str, float]:
     """Print one policy's table; return how many times faster ours is."""
     size = "{} x {}".format(*VIEWS[view].size)
-    print(f"\n{policy}, view {view}: 128 x 64 -> {size}, ms per picture, one thread, {BATCH} pictures a batch")
+    print(f"\n{policy}, view {view}: 128 x 64 -> {size}, ms per image, one thread, {BATCH} images a batch")
     print(f"  {'':30s}{'CPU median':>12s}{'CPU best':>12s}{'wall median':>13s}")
     for name, row in figures.items():
         print(f"  {name:30s}{row['cpu_ms']:12.3f}{row['cpu_ms_best']:12.3f}{row['wall_ms']:13.3f}")
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for policy, view in CASES:
         figures = measure(contenders(policy, view), options.rounds)
         ratios = report(policy, view, figures)
-        results.append({"policy": policy, "view": view, "ms_per_picture": figures, "torchvision_over": ratios})
+        results.append({"policy": policy, "view": view, "ms_per_image": figures, "torchvision_over": ratios})
     versions = {
         "python": platform.python_version(),
         "numpy": np.__version__,

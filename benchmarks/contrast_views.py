@@ -1,7 +1,7 @@
-"""Speed of making two views of a picture for contrastive learning, beside torchvision's on Pillow pictures, one thread.
+"""Speed of making two views of an image for contrastive learning, beside torchvision's on Pillow images, one thread.
 
 Unusual: as in augmentation.py all sides are timed in turns within one run, and time is the thread's own CPU time. Like
-is compared with like: from decoded pictures to a uint8 batch on both sides, to a normalised float batch on both, and
+is compared with like: from decoded images to a uint8 batch on both sides, to a normalised float batch on both, and
 from a crop set on disk, decoding included, with what really runs in the workers. Last as each is used: rewho's batches
 stay uint8, because the network normalises on its device, and torchvision's are normalised floats. torchvision appears
 twice: with its own blur, and with Pillow's, which MoCo's and LUPerson's code calls and is faster.
@@ -31,12 +31,12 @@ from torchvision.transforms import v2
 
 from pretrain_step import write_crops
 from rewho.core.runtime import generator
+from rewho.crops.shards import CropSet
 from rewho.data.batches import Plan
 from rewho.data.contrast_augment import CONTRAST_PRESETS, apply_view, draw_view
-from rewho.data.picture_sources import open_pictures
-from rewho.data.shards import CropSet
-from rewho.pipeline.contrasting import ContrastPreparation
 from rewho.settings import ContrastAugmentSettings
+from rewho.tasks.contrast import ContrastPreparation
+from rewho.tasks.unlabelled import open_images
 
 MEAN, STD = (0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505)
 SIZE, BATCH = (256, 128), 64
@@ -60,7 +60,7 @@ def torchvision_chain(settings: ContrastAugmentSettings, pillow_blur: bool, norm
     steps.append(v2.RandomGrayscale(settings.grayscale))
     blur = v2.GaussianBlur(13, (low, high))
     if pillow_blur:
-        blur = v2.Lambda(lambda picture: picture.filter(ImageFilter.GaussianBlur(random.uniform(low, high))))
+        blur = v2.Lambda(lambda image: image.filter(ImageFilter.GaussianBlur(random.uniform(low, high))))
     steps += [v2.RandomApply([blur], settings.blur), v2.RandomHorizontalFlip(settings.flip), v2.ToImage()]
     if normalise:
         steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
@@ -82,7 +82,7 @@ def contenders(settings: ContrastAugmentSettings, folder: Path) -> dict[str, dic
     colour = tuple(255 * value for value in MEAN)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     scale, offset = 1 / (255 * std), -mean / std
-    prepare, rows = ContrastPreparation(open_pictures([folder]), SIZE, settings, 1, colour), np.arange(BATCH)
+    prepare, rows = ContrastPreparation(open_images([folder]), SIZE, settings, 1, colour), np.arange(BATCH)
 
     def view() -> NDArray[np.uint8]:
         return apply_view(images, draw_view(settings, BATCH, SIZE, rng), settings, colour)
@@ -99,14 +99,14 @@ def contenders(settings: ContrastAugmentSettings, folder: Path) -> dict[str, dic
     def theirs(*, normalise: bool, source: Callable[[], list[Image.Image]] = lambda: pillow) -> dict[str, Any]:
         def both(chain: v2.Compose) -> object:
             people = source()
-            return [torch.stack([chain(picture) for picture in people]) for _ in range(2)]
+            return [torch.stack([chain(image) for image in people]) for _ in range(2)]
 
         own, pillows = (torchvision_chain(settings, pillow_blur, normalise) for pillow_blur in (False, True))
         return {"torchvision": lambda: both(own), "torchvision with Pillow's blur": lambda: both(pillows)}
 
     return {
-        "decoded pictures to uint8": {OURS: lambda: (view(), view()), **theirs(normalise=False)},
-        "decoded pictures to floats": {OURS: lambda: (normalised(), normalised()), **theirs(normalise=True)},
+        "decoded images to uint8": {OURS: lambda: (view(), view()), **theirs(normalise=False)},
+        "decoded images to floats": {OURS: lambda: (normalised(), normalised()), **theirs(normalise=True)},
         "crop set to uint8": {OURS: from_disk, **theirs(normalise=False, source=decoded)},
         "crop set, as each is used": {OURS: from_disk, **theirs(normalise=True, source=decoded)},
     }

@@ -1,8 +1,8 @@
-"""Building a crop set: what it costs beside decoder, detector and key points, and what a second process gives.
+"""Building a crop set: what it costs beside decoder, detector and keypoints, and what a second process gives.
 
 One run measures, on the same video,
 
-* bare, in processor time and in wall time: frames decoded, people found, key points found, nothing kept;
+* bare, in processor time and in wall time: frames decoded, people found, keypoints found, nothing kept;
 * whole: the same as `rewho crop` does it, with probe, screen, hash, cutting, encoding, fingerprints and the part;
 * one and two worker processes on copies of the video, from start to finished set, models loaded anew in each (that
   they are copies is found only when parts are joined);
@@ -26,10 +26,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rewho.data.shards import CropSet
-from rewho.pipeline.crop_inputs import VideoTask
-from rewho.pipeline.crop_video import PartMaker
-from rewho.pipeline.video_people import VideoPeople
+from rewho.crops.inputs import VideoTask
+from rewho.crops.one_video import PartMaker
+from rewho.crops.people_source import VideoPeople
+from rewho.crops.shards import CropSet
 from rewho.settings import (
     CropSettings,
     DetectorSettings,

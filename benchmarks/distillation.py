@@ -3,7 +3,7 @@
 python benchmarks/distillation.py [--backbones squeezenet1_1 resnet18] [--size 256 128] [--rounds 3] [--steps 3]
     [--device cpu] [--precision 32] [--threads 0] [--out FILE]
 
-Pictures are random bytes: what a step costs does not depend on them. Both kinds of steps run in turns in one process.
+Images are random bytes: what a step costs does not depend on them. Both kinds of steps run in turns in one process.
 Extraction is `rewho represent` as a user runs it, on files of rendered people; `--backbones` without a name measures it
 alone.
 """
@@ -26,17 +26,15 @@ from torch import Tensor, nn
 from rewho.data.augment import resize
 from rewho.data.batches import Batch
 from rewho.data.benchmarks import read_settings
-from rewho.data.pictures import decode
-from rewho.data.synthetic import write_people
+from rewho.data.images import decode
 from rewho.data.views import VIEWS
+from rewho.embedding.embedder import embedder, view_of
+from rewho.embedding.foreign_networks import Teacher
 from rewho.models.factorization import Factorization
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import ModelCard, save_model
-from rewho.pipeline.distilling import DistillBatch, DistillTask, OnlineTeachers
-from rewho.pipeline.embedding import embedder, view_of
-from rewho.pipeline.foreign_teachers import Teacher
-from rewho.pipeline.training import training_part
+from rewho.rendered import write_people
 from rewho.settings import (
     BranchSettings,
     DataSettings,
@@ -51,6 +49,8 @@ from rewho.settings import (
 from rewho.settings.command_line import read_recipe
 from rewho.stages import represent
 from rewho.stages.train import IdentityTask
+from rewho.tasks.distillation import DistillBatch, DistillTask, OnlineTeachers
+from rewho.tasks.labelled import training_part
 from rewho.training.engine import Engine, launch
 from rewho.training.optim import build_optimizer
 
@@ -155,7 +155,7 @@ def squeezenet_teachers(device: torch.device) -> OnlineTeachers:
 
 
 def extraction(device: torch.device, rounds: int, folder: Path) -> dict[str, float]:
-    """Return the seconds of `rewho represent`, of its forward passes alone, and of reading its pictures alone.
+    """Return the seconds of `rewho represent`, of its forward passes alone, and of reading its images alone.
 
     Args:
         device: Where the teacher, a SqueezeNet at 256 x 128, computes.
@@ -183,7 +183,7 @@ def extraction(device: torch.device, rounds: int, folder: Path) -> dict[str, flo
         for file in files:
             resize([decode(file)], view)
 
-    return seconds({"represent": stage, "bare forward passes": forward, "reading pictures": read}, rounds, 1)
+    return seconds({"represent": stage, "bare forward passes": forward, "reading images": read}, rounds, 1)
 
 
 def main() -> None:
@@ -218,7 +218,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found["extraction"] = times = extraction(engine.fabric.device, options.rounds, Path(folder))
     print(f"extraction takes {times['represent'] / times['bare forward passes']:.3f} of the bare forward passes' time")
-    print(f"reading pictures alone takes {times['reading pictures'] / times['represent']:.3f} of extraction's time")
+    print(f"reading images alone takes {times['reading images'] / times['represent']:.3f} of extraction's time")
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 

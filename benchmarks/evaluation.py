@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_like import DIMENSIONS, Task, market_like
-from rewho.rank.labels import JUNK
+from rewho.core.people import JUNK
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
 

@@ -2,11 +2,11 @@
 
 One run measures, on the same queries and gallery,
 
-* plain: the pictures as they are;
-* hidden: faces hidden by our own code in queries and gallery, with key points that a pose model finds in each picture;
-* band: the same without key points, when the upper quarter is hidden over its full width.
+* plain: the images as they are;
+* hidden: faces hidden by our own code in queries and gallery, with keypoints that a pose model finds in each image;
+* band: the same without keypoints, when the upper quarter is hidden over its full width.
 
-The model has been trained on plain pictures. Costs come with a 95 % interval over people. With
+The model has been trained on plain images. Costs come with a 95 % interval over people. With
 `--people` only some people of the test part are taken, drawn at random; scores are then higher than on the whole,
 because the gallery is smaller, so compare them within the run only.
 
@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from rewho.core.progress import Progress
 from rewho.core.runtime import generator
+from rewho.crops.faces import head_of, hide_face
 from rewho.data.benchmarks import read_settings
-from rewho.data.faces import head_of, hide_face
-from rewho.data.pictures import decode
+from rewho.data.images import decode
 from rewho.data.table import ImageTable
-from rewho.pipeline.embedding import Embedder, load
-from rewho.pipeline.scoring import labels_of
+from rewho.embedding.embedder import Embedder, load
+from rewho.embedding.scoring import labels_of
 from rewho.rank.interval import gain_interval
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
@@ -38,7 +38,7 @@ from rewho.settings import DataSettings, PoseSettings
 from rewho.video.onnx_pose import OnnxPose
 from rewho.video.people import Frame, Person
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 BATCH = 64
 ALLOWED = 1.5  # points of mean average precision
 
@@ -53,43 +53,43 @@ def some_people(table: ImageTable, count: int) -> tuple[ImageTable, ImageTable]:
     return query.rows(np.isin(query.person_ids, chosen)), gallery.rows(np.isin(gallery.person_ids, chosen))
 
 
-def key_points(pictures: Sequence[Picture], pose: OnnxPose) -> list[NDArray[np.float32] | None]:
-    """Return the key points of the person that each picture shows."""
-    frames = [Frame(0, 0.0, one) for one in pictures]
-    people = [[Person((0, 0, float(one.shape[1]), float(one.shape[0])), 1.0, None, 0)] for one in pictures]
+def keypoints(images: Sequence[Image], pose: OnnxPose) -> list[NDArray[np.float32] | None]:
+    """Return the keypoints of the person that each image shows."""
+    frames = [Frame(0, 0.0, one) for one in images]
+    people = [[Person((0, 0, float(one.shape[1]), float(one.shape[0])), 1.0, None, 0)] for one in images]
     return [found[0].keypoints for found in pose.add_keypoints(frames, people)]
 
 
 class Versions:
-    """Each picture as it is, with its face hidden by key points, and with its upper band hidden.
+    """Each image as it is, with its face hidden by keypoints, and with its upper band hidden.
 
     Args:
         model: Embeds the versions.
-        pose: Finds key points.
+        pose: Finds keypoints.
     """
 
     def __init__(self, model: Embedder, pose: OnnxPose) -> None:
         self._model, self._pose = model, pose
-        self.by_points = self.pictures = 0
+        self.by_points = self.images = 0
 
     def embed(self, table: ImageTable, advance: Callable[[int], None]) -> dict[str, NDArray[np.float32]]:
-        """Return the embeddings [N, D] of each version of a table's pictures."""
+        """Return the embeddings [N, D] of each version of a table's images."""
         parts: dict[str, list[NDArray[np.float32]]] = {"plain": [], "hidden": [], "band": []}
         for start in range(0, len(table), BATCH):
-            pictures = [decode(table.file(row)) for row in range(start, min(start + BATCH, len(table)))]
-            for name, version in self._versions(pictures):
+            images = [decode(table.file(row)) for row in range(start, min(start + BATCH, len(table)))]
+            for name, version in self._versions(images):
                 parts[name].append(self._model.embed(version))
-            advance(len(pictures))
+            advance(len(images))
         return {name: np.concatenate(part) for name, part in parts.items()}
 
-    def _versions(self, pictures: list[Picture]) -> Iterator[tuple[str, list[Picture]]]:
-        points = key_points(pictures, self._pose)
-        heads = [head_of(known, one.shape[:2]) for known, one in zip(points, pictures, strict=True)]
+    def _versions(self, images: list[Image]) -> Iterator[tuple[str, list[Image]]]:
+        points = keypoints(images, self._pose)
+        heads = [head_of(known, one.shape[:2]) for known, one in zip(points, images, strict=True)]
         self.by_points += sum(head is not None for head in heads)
-        self.pictures += len(pictures)
-        yield "plain", pictures
-        yield "hidden", [hide_face(one, known) for one, known in zip(pictures, points, strict=True)]
-        yield "band", [hide_face(one) for one in pictures]
+        self.images += len(images)
+        yield "plain", images
+        yield "hidden", [hide_face(one, known) for one, known in zip(images, points, strict=True)]
+        yield "band", [hide_face(one) for one in images]
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def main() -> None:
     given = parser.parse_args()
     query, gallery = some_people(read_settings(DataSettings(root=given.data)), given.people)
     versions = Versions(load(given.model, threads=1), OnnxPose(PoseSettings(weights=given.pose, threads=1)))
-    progress = Progress("faces", len(query) + len(gallery), unit="pictures")
+    progress = Progress("faces", len(query) + len(gallery), unit="images")
     of_query = versions.embed(query, progress.advance)
     of_gallery = versions.embed(gallery, progress.advance)
     progress.close()
@@ -110,8 +110,8 @@ def main() -> None:
         ranking = Ranking.from_embeddings(embeddings, labels_of(query), of_gallery[name], labels_of(gallery))
         scores[name] = evaluate(ranking)
     people = len(np.unique(query.person_ids))
-    print(f"{people} people, {len(query)} queries, {len(gallery)} pictures in the gallery")
-    print(f"key points show a head in {versions.by_points} of {versions.pictures} pictures")
+    print(f"{people} people, {len(query)} queries, {len(gallery)} images in the gallery")
+    print(f"keypoints show a head in {versions.by_points} of {versions.images} images")
     before, people = scores["plain"].per_query.ap_rectangular, scores["plain"].per_query.person_ids
     for name, found in scores.items():
         told = f"{name:7} mAP {100 * found.mAP_rectangular:.2f} (rectangular), rank-1 {100 * found.rank(1):.2f}"

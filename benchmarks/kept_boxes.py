@@ -1,6 +1,6 @@
 """Which boxes are kept of sequences with ground truth, and what each rule does to recall and precision.
 
-Unusual: nothing is timed here. Every frame goes through the detector and the pose model once, with key points for all
+Unusual: nothing is timed here. Every frame goes through the detector and the pose model once, with keypoints for all
 boxes; then the rules are applied as they are, and with each one left out. A person is wanted who is visible enough by
 the ground truth and whose true box passes the rules on size; a kept box is right that overlaps with somebody by half.
 
@@ -53,8 +53,8 @@ def look(sequence: Path, detector: Detector, pose: PoseEstimator) -> list[FrameP
     """Return the frames of a sequence with everybody in them."""
     frames = []
     for path in sorted((sequence / sequence.name).glob("*.jpg")):
-        picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-        frames.append(Frame(int(path.stem) - 1, 0.0, np.asarray(picture, np.uint8)))
+        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        frames.append(Frame(int(path.stem) - 1, 0.0, np.asarray(image, np.uint8)))
     detector.begin(sequence / "det" / "det.mp4")  # replay looks for det.txt there
     return list(judge_frames(frames, detector, pose, RuleSettings(), only_possible=False))
 

@@ -1,6 +1,6 @@
 """Batches for supervised training, end to end from files: rewho's loader against PIL with torchvision.v2.
 
-Both read the same pictures with the same number of worker processes and give batches for the holistic policy at
+Both read the same images with the same number of worker processes and give batches for the holistic policy at
 256 x 128 (flip, crop, erasing). rewho's time includes reading and decoding everything into memory at the start.
 
 Run: python benchmarks/loader.py --data DATA [--workers 2] [--epochs 3] [--rounds 3] [--out FILE]
@@ -24,18 +24,18 @@ from torchvision.transforms import v2
 from rewho.data.augment import POLICIES
 from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read
-from rewho.data.pictures import Pictures
+from rewho.data.images import Images
 from rewho.data.table import ImageTable
 from rewho.data.views import VIEWS
-from rewho.pipeline.training import Preparation
 from rewho.settings import SamplerSettings
+from rewho.tasks.labelled import Preparation
 
 BATCH = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Conventional(Dataset[tuple[Tensor, int]]):
-    """One picture at a time, as most repositories do it."""
+    """One image at a time, as most repositories do it."""
 
     def __init__(self, table: ImageTable) -> None:
         self.files = [table.file(row) for row in range(len(table))]
@@ -57,20 +57,20 @@ class Conventional(Dataset[tuple[Tensor, int]]):
         return len(self.files)
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        with Image.open(self.files[row]) as picture:
-            return self.change(picture.convert("RGB")), self.labels[row]
+        with Image.open(self.files[row]) as image:
+            return self.change(image.convert("RGB")), self.labels[row]
 
 
 def rewho_loader(table: ImageTable, workers: int, epochs: int) -> int:
-    """Go through the epochs with rewho's loader; returns the number of pictures."""
+    """Go through the epochs with rewho's loader; returns the number of images."""
     mean = tuple(255 * value for value in MEAN)
-    prepare = Preparation(Pictures(table), table.labels(), VIEWS["holistic"], POLICIES["holistic"], 1, mean)
+    prepare = Preparation(Images(table), table.labels(), VIEWS["holistic"], POLICIES["holistic"], 1, mean)
     plans = PlanStream(SamplerSettings(batch=BATCH), table.labels(), seed=1, epochs=epochs)
     return sum(len(batch.images) for batch in load_batches(plans, prepare, workers=workers))
 
 
 def conventional_loader(table: ImageTable, workers: int, epochs: int) -> int:
-    """Go through the epochs with PIL and torchvision; returns the number of pictures."""
+    """Go through the epochs with PIL and torchvision; returns the number of images."""
     loader = DataLoader(
         Conventional(table), BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True
     )
@@ -78,10 +78,10 @@ def conventional_loader(table: ImageTable, workers: int, epochs: int) -> int:
 
 
 def rate(loader: Callable[[ImageTable, int, int], int], table: ImageTable, workers: int, epochs: int) -> float:
-    """Return pictures per second."""
+    """Return images per second."""
     began = time.perf_counter()
-    pictures = loader(table, workers, epochs)
-    return pictures / (time.perf_counter() - began)
+    images = loader(table, workers, epochs)
+    return images / (time.perf_counter() - began)
 
 
 def main() -> None:
@@ -100,11 +100,11 @@ def main() -> None:
         rates["PIL + torchvision.v2"].append(rate(conventional_loader, table, options.workers, options.epochs))
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, value in medians.items():
-        print(f"{name:22} {value:8.0f} pictures/s")
+        print(f"{name:22} {value:8.0f} images/s")
     ratio = medians["rewho"] / medians["PIL + torchvision.v2"]
-    print(f"ratio {ratio:.1f} ({len(table):,} pictures, {options.epochs} epochs, {options.workers} workers)")
+    print(f"ratio {ratio:.1f} ({len(table):,} images, {options.epochs} epochs, {options.workers} workers)")
     if options.out:
-        options.out.write_text(json.dumps({"pictures_per_second": medians, "ratio": ratio}, indent=1) + "\n")
+        options.out.write_text(json.dumps({"images_per_second": medians, "ratio": ratio}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

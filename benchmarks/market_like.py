@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rewho.core.people import JUNK
 from rewho.core.runtime import generator
-from rewho.rank.labels import JUNK, ImageLabels
+from rewho.rank.labels import ImageLabels
 
 PEOPLE, CAMERAS, DIMENSIONS = 751, 6, 256
 QUERIES, GALLERY, JUNK_IMAGES, DISTRACTORS = 3368, 15913, 3819, 2793

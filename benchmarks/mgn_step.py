@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from rewho.data.batches import Batch
-from rewho.data.synthetic import write_people
 from rewho.models.mgn import MultipleGranularityModel
-from rewho.pipeline import training
+from rewho.rendered import write_people
 from rewho.settings import (
     DataSettings,
     EngineSettings,
@@ -33,6 +32,7 @@ from rewho.settings import (
 )
 from rewho.stages import train
 from rewho.stages.train import IdentityTask
+from rewho.tasks import labelled as training
 from rewho.training.engine import launch
 from rewho.training.optim import build_optimizer
 from timed_run import Plan, in_turns, time_command
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(192, 64))
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--embedding", type=int, default=2048)
-    parser.add_argument("--identities", type=int, default=100, help="rendered people, 16 pictures each at most")
+    parser.add_argument("--identities", type=int, default=100, help="rendered people, 16 images each at most")
     parser.add_argument("--precision", default="32", choices=("32", "bf16"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0)

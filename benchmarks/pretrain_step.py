@@ -26,18 +26,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewho.core.runtime import generator
-from rewho.data.crop_rows import rows_table
-from rewho.data.shard_writer import ShardWriter, crop_row, encode
-from rewho.data.synthetic import Camera, Identity, render_person
+from rewho.crops.rows import rows_table
+from rewho.crops.writer import ShardWriter, crop_row, encode
 from rewho.losses.contrastive import contrastive_scores, info_nce, share_found
 from rewho.models.momentum import KeyQueue, ProjectionHead
 from rewho.models.single_view import SingleViewModel
 from rewho.models.split_norm import split_batch_norm
+from rewho.rendered import Camera, Identity, render_person
 from rewho.settings import (
     ContrastSettings,
     EngineSettings,
     ModelSettings,
-    PretrainPictureSettings,
+    PretrainImageSettings,
     PretrainSettings,
     SamplerSettings,
 )
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--size", type=int, nargs=2, default=(128, 64))
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--group", type=int, default=32, help="pictures that share a batch normalisation; 0 is all")
+    parser.add_argument("--group", type=int, default=32, help="images that share a batch normalisation; 0 is all")
     parser.add_argument("--queue", type=int, default=65536)
     parser.add_argument("--precision", default="auto", choices=("auto", "32", "bf16"))
     parser.add_argument("--device", default="auto")
@@ -168,7 +168,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = PretrainSettings(
             crops=(write_crops(Path(folder), plan.batches() * options.batch),),
-            pictures=PretrainPictureSettings(workers=options.workers, statistics_of=RENDERED),
+            images=PretrainImageSettings(workers=options.workers, statistics_of=RENDERED),
             model=ModelSettings(
                 backbone=options.backbone,
                 pooling="gap",
@@ -190,7 +190,7 @@ def main() -> None:
     if device.type == "cpu":
         report(found, options.batch, "cpu")
     workers = found["command"]["workers"]
-    print(f"\nCPU time of the loader's workers: {workers:.1f} ms per batch, {workers / options.batch:.2f} per picture")
+    print(f"\nCPU time of the loader's workers: {workers:.1f} ms per batch, {workers / options.batch:.2f} per image")
 
 
 if __name__ == "__main__":

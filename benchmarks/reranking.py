@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from evaluation import peak_memory_mb, print_memory, versions
 from market_like import GALLERY, JUNK_IMAGES, QUERIES, Task, market_like
+from rewho.core.people import JUNK
 from rewho.rank.blocks import map_row_blocks
-from rewho.rank.labels import JUNK
 from rewho.rank.ranking import Ranking
 from rewho.rank.rerank import rerank
 

@@ -36,8 +36,8 @@ def write_video(path: Path, frames: int, gop: int) -> None:
         stream.codec_context.gop_size = gop
         stream.options = {"preset": "superfast"}
         for number in range(frames):
-            picture = np.ascontiguousarray(texture[:, 4 * number : 4 * number + 1280])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            image = np.ascontiguousarray(texture[:, 4 * number : 4 * number + 1280])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
 
 

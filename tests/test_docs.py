@@ -184,7 +184,7 @@ def test_every_table_is_a_document_with_a_command(capsys: pytest.CaptureFixture[
 
 
 def links(text: str) -> list[str]:
-    """Return the targets of links and pictures, code left out."""
+    """Return the targets of links and images, code left out."""
     prose = re.sub(r"^```.*?^```$|`[^`\n]+`", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.findall(r"\]\(([^)\s]+)\)", prose)
 
@@ -220,10 +220,10 @@ def test_planted_broken_link_is_found() -> None:
     assert not broken(page, "CONTRIBUTING.md#habits")
 
 
-def test_every_picture_is_there() -> None:
-    pictures = {(page.parent / target).resolve() for page, target in LINKS if target.endswith(".jpg")}
-    assert {picture.relative_to(ROOT).as_posix() for picture in pictures} == {"docs/pictures/rank-sheet.jpg"}
-    assert [picture.name for picture in pictures if not picture.is_file()] == []
+def test_every_image_is_there() -> None:
+    images = {(page.parent / target).resolve() for page, target in LINKS if target.endswith(".jpg")}
+    assert {image.relative_to(ROOT).as_posix() for image in images} == {"docs/images/rank-sheet.jpg"}
+    assert [image.name for image in images if not image.is_file()] == []
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
@@ -237,7 +237,7 @@ def test_every_package_has_an_api_page() -> None:
     assert {path.stem for path in (ROOT / "docs" / "api").glob("*.rst")} == packages
 
 
-def test_the_first_screen_has_the_picture_and_the_two_commands() -> None:
+def test_the_first_screen_has_the_image_and_the_two_commands() -> None:
     first_screen = TEXTS["README.md"].partition("\n## ")[0]
     assert blocks(first_screen, "sh")[:2] == ["pip install uv && uv run rewho demo\n", "uv run pytest\n"]
     assert links(first_screen)[0].endswith(".jpg")

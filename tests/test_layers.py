@@ -1,8 +1,8 @@
-"""The picture in docs/architecture.md is true: every module is in it, and no import takes an arrow that it lacks.
+"""The drawing in docs/architecture.md is true: every module is in it, and no import takes an arrow that it lacks.
 
-Imports are read from the source and never run. A layer is a package or a module at the top; within a package modules
-may import each other, except in `stages`, where each module stands alone. A module's name in a text counts as an import
-of it, because that is how modules are imported late.
+Imports are read from the source and never run. A layer is a package or a module at the top. Within a package modules
+may import each other, though never in a circle; in `stages` each module stands alone. A module's name in a text counts
+as an import of it, because that is how modules are imported late.
 """
 
 import ast
@@ -16,14 +16,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "rewho"
-PICTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+DRAWING = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 STANDS_ALONE = "stages"
 HEAVY = ("torch", "torchvision", "lightning", "timm", "cv2", "numpy", "scipy", "matplotlib", "tensorboard")
 FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
 MODULES = [path for path in FILES if path == "__init__.py" or not path.endswith("/__init__.py")]
 
 
-def block_under(heading: str, text: str = PICTURE) -> list[str]:
+def block_under(heading: str, text: str = DRAWING) -> list[str]:
     """Return the lines of the first fenced block under a heading."""
     found = re.search(rf"^## {heading}\n.*?^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert found, f"docs/architecture.md has no block under '## {heading}'"
@@ -114,7 +114,44 @@ def test_every_import_is_a_drawn_arrow() -> None:
     assert len(swept) > 10, "too few imports found: does the sweep still see them?"
 
 
-def test_the_picture_names_the_modules_that_exist() -> None:
+def circles(arrows: dict[str, set[str]]) -> list[str]:
+    """Return the names that reach themselves along the arrows."""
+
+    def reached(start: str) -> set[str]:
+        found, waiting = set[str](), [start]
+        while waiting:
+            for end in arrows.get(waiting.pop(), set()) - found:
+                found.add(end)
+                waiting.append(end)
+        return found
+
+    return sorted(name for name in arrows if name in reached(name))
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    arrows = dict[str, set[str]]()
+    for path in MODULES:
+        module = module_name(path)
+        targets = {existing(name) for name in imported_names((SOURCE / path).read_text(encoding="utf-8"), module)}
+        arrows["/".join(module)] = {"/".join(target) for target in targets if target and target != module}
+    assert sum(map(len, arrows.values())) > 500, "too few imports found: does the sweep still see them?"
+    assert circles(arrows) == []
+
+
+def test_no_layer_imports_itself_through_others() -> None:
+    arrows = dict[str, set[str]]()
+    for start, end in drawn_arrows(block_under("Imports")):
+        if start.partition(".")[0] != end:
+            arrows.setdefault(start, set()).add(end)
+    assert len(arrows) > 10
+    assert circles(arrows) == []
+
+
+def test_a_planted_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]
+
+
+def test_the_drawing_names_the_modules_that_exist() -> None:
     drawn = drawn_modules(block_under("Layout"))
     assert len(drawn) == len(set(drawn)), "a module is drawn twice"
     assert set(MODULES) - set(drawn) == set(), "modules that docs/architecture.md does not name"

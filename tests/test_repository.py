@@ -1,4 +1,4 @@
-"""Rules that hold for the whole repository, read from its files: nothing unsafe, nobody's picture, nothing too long.
+"""Rules that hold for the whole repository, read from its files: nothing unsafe, nobody's image, nothing too long.
 
 Each rule is a function from one file to its findings, and each is shown to find a planted example; the sweep says how
 many files it read, so that it cannot pass by reading none.
@@ -18,9 +18,9 @@ LONGEST_BODY = 60
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "yaml.load", "yaml.full_load", "yaml.unsafe_load", "os.system", "os.popen"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
-PICTURES = {"docs/pictures/rank-sheet.jpg"}
-"""Every picture in the repository; each shows rendered people, of whom there are none."""
-PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+IMAGES = {"docs/images/rank-sheet.jpg"}
+"""Every image in the repository; each shows rendered people, of whom there are none."""
+IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 HEAVY_ENDINGS = re.compile(r"\.(mp4|avi|mov|mkv|webm|np[yz]|mat|pth?|ckpt|bin|onnx|safetensors|h5|pkl)$", re.IGNORECASE)
 """Endings of videos, data and weights."""
 LARGEST_FILE = 1_000_000
@@ -147,18 +147,18 @@ def test_no_file_is_too_long_or_vaguely_named() -> None:
     assert [name for name in files if Path(name).stem in VAGUE_NAMES] == []
 
 
-def test_nothing_but_known_pictures_is_in_the_repository() -> None:
+def test_nothing_but_known_images_is_in_the_repository() -> None:
     files = repository_files()
-    pictures = {name for name in files if (ROOT / name).read_bytes()[:4].startswith(PICTURE_STARTS)}
-    pictures |= {name for name in files if re.search(r"\.(jpe?g|png|gif|bmp|webp|tiff?|heic|avif)$", name, re.I)}
-    assert pictures - PICTURES == set(), "pictures that are not known to show rendered people only"
+    images = {name for name in files if (ROOT / name).read_bytes()[:4].startswith(IMAGE_STARTS)}
+    images |= {name for name in files if re.search(r"\.(jpe?g|png|gif|bmp|webp|tiff?|heic|avif)$", name, re.I)}
+    assert images - IMAGES == set(), "images that are not known to show rendered people only"
     assert [name for name in files if HEAVY_ENDINGS.search(name)] == []
     assert [name for name in files if (ROOT / name).stat().st_size > LARGEST_FILE] == []
     assert len(files) > 40, "too few files swept"
 
 
 def test_no_text_gives_a_forbidden_address() -> None:
-    texts = [name for name in repository_files() if name not in PICTURES]
+    texts = [name for name in repository_files() if name not in IMAGES]
     found = {name: list(forbidden_addresses((ROOT / name).read_text(encoding="utf-8"))) for name in texts}
     assert {name: addresses for name, addresses in found.items() if addresses} == {}
 

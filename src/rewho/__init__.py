@@ -1,4 +1,4 @@
-"""rewho: who is this, again? Person re-identification, from labelled pictures to an evaluation one can trust.
+"""rewho: who is this, again? Person re-identification, from labelled images to an evaluation one can trust.
 
 The public names are loaded when they are first used, so that `import rewho` costs nothing.
 
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rewho.core.check import UserError
-    from rewho.pipeline.embedding import load
-    from rewho.pipeline.scoring import compare, search
-    from rewho.pipeline.scoring import evaluate_model as evaluate
+    from rewho.embedding.embedder import load
+    from rewho.embedding.scoring import compare, search
+    from rewho.embedding.scoring import evaluate_model as evaluate
     from rewho.stages.crop import crop
     from rewho.stages.train import run as train
 
@@ -25,11 +25,11 @@ __all__ = ["UserError", "compare", "crop", "evaluate", "load", "search", "train"
 
 _PLACES = {
     "UserError": ("rewho.core.check", "UserError"),
-    "compare": ("rewho.pipeline.scoring", "compare"),
+    "compare": ("rewho.embedding.scoring", "compare"),
     "crop": ("rewho.stages.crop", "crop"),
-    "evaluate": ("rewho.pipeline.scoring", "evaluate_model"),
-    "load": ("rewho.pipeline.embedding", "load"),
-    "search": ("rewho.pipeline.scoring", "search"),
+    "evaluate": ("rewho.embedding.scoring", "evaluate_model"),
+    "load": ("rewho.embedding.embedder", "load"),
+    "search": ("rewho.embedding.scoring", "search"),
     "train": ("rewho.stages.train", "run"),
 }
 

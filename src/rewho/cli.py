@@ -41,18 +41,16 @@ COMMANDS = {
     "crop": Command("CropSettings", "cut people out of videos: a crop set with provenance", "videos"),
     "crops": Command("CropsSettings", "verify, count, merge, export or compare crop sets", "action folders"),
     "train": Command("TrainSettings", "train a model on a labelled data set"),
-    "pretrain": Command("PretrainSettings", "train an encoder on pictures without labels", "crops"),
+    "pretrain": Command("PretrainSettings", "train an encoder on images without labels", "crops"),
     "teachers": Command("TeachersSettings", "train one expert per view of the body, one after the other"),
-    "represent": Command(
-        "RepresentSettings", "write down what each teacher says of every training picture", "teachers"
-    ),
+    "represent": Command("RepresentSettings", "write down what each teacher says of every training image", "teachers"),
     "distill": Command("DistillSettings", "teach a trained student what the experts of all views know"),
     "evaluate": Command("EvaluateSettings", "rank a data set's gallery and report CMC, mAP and rank sheets"),
     "table": Command("TableSettings", "run what a paper's table needs; our figures beside the paper's", "name"),
-    "embed": Command("EmbedSettings", "turn a folder of pictures into embeddings", "folder"),
-    "explain": Command("ExplainSettings", "show where a model looks, as pictures and sheets", "images"),
+    "embed": Command("EmbedSettings", "turn a folder of images into embeddings", "folder"),
+    "explain": Command("ExplainSettings", "show where a model looks, as images and sheets", "images"),
     "export": Command("ExportSettings", "write a model as an ONNX file that runs without rewho, proved to be the same"),
-    "compare": Command("CompareSettings", "tell how alike the people in two or more pictures are", "images"),
+    "compare": Command("CompareSettings", "tell how alike the people in two or more images are", "images"),
 }
 
 
@@ -60,7 +58,7 @@ def _overview() -> str:
     lines = [f"  {name:10} {command.help}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
-            "rewho: who is this, again? Person re-identification, from labelled pictures to an evaluation.",
+            "rewho: who is this, again? Person re-identification, from labelled images to an evaluation.",
             "",
             "usage: rewho COMMAND [--recipe FILE] [--option VALUE ...]",
             "",

@@ -8,10 +8,10 @@ import pytest
 from rewho.cli import main
 from rewho.core.check import UserError
 from rewho.core.files import RECORD_LIMIT, YAML_LIMIT, parse_json, read_json, read_text, read_yaml, yaml_text
-from rewho.core.table_plan import read_plan
 from rewho.data.file_lists import read_text as read_list
 from rewho.data.view_file import read_view
 from rewho.settings.recipe import read_recipe
+from rewho.tables.plan import read_plan
 from rewho.training.log import RunLog, read_log
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))

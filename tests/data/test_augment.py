@@ -1,4 +1,4 @@
-"""Augmented pictures: exact where the change is exact, and the same bytes however the batch is cut."""
+"""Augmented images: exact where the change is exact, and the same bytes however the batch is cut."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -21,8 +21,8 @@ NOTHING = AugmentSettings(flip=0, crop_padding=0, erase=0)
 
 @pytest.fixture(scope="module")
 def images():
-    """Smooth pictures of several sizes, larger and smaller than the network's input."""
-    rng = generator(1, "pictures")
+    """Smooth images of several sizes, larger and smaller than the network's input."""
+    rng = generator(1, "images")
     sizes = [(128, 64), (128, 64), (130, 51), (61, 40), (300, 140), (128, 64), (700, 300), (128, 64)]
     noise = [rng.integers(0, 256, (8, 4, 3), dtype=np.uint8) for _ in sizes]
     return [cv2.resize(small, (width, height)) for small, (height, width) in zip(noise, sizes, strict=True)]
@@ -72,7 +72,7 @@ def test_a_view_is_cropped_before_it_is_resized():
     assert not resize([image], VIEWS["mid1"]).any()
 
 
-def test_a_flip_mirrors_the_picture_and_is_reported(images):
+def test_a_flip_mirrors_the_image_and_is_reported(images):
     settings = replace(NOTHING, flip=0.5)
     draws = draws_of(settings, images)
     batch = apply(images, HOLISTIC, draws, settings, MEAN)
@@ -81,13 +81,13 @@ def test_a_flip_mirrors_the_picture_and_is_reported(images):
     np.testing.assert_array_equal(batch.images, resize(mirrored, HOLISTIC))
 
 
-def test_the_erased_rectangle_speaks_of_the_flipped_picture():
+def test_the_erased_rectangle_speaks_of_the_flipped_image():
     left_half = View("left_half", Fraction(0), Fraction(1), Fraction(0), Fraction(1, 2), (256, 128))
     image = np.full((128, 64, 3), 200, np.uint8)
-    image[:, :32] = 10  # the picture's left half is dark
+    image[:, :32] = 10  # the image's left half is dark
     settings = AugmentSettings(flip=1, crop_padding=0, erase=1, erase_area_low=0.5, erase_area_high=0.5)
     draws = draws_of(settings, [image])
-    draws.erased[:] = (0, 64, 256, 64)  # of the flipped picture: there the dark half is on the right
+    draws.erased[:] = (0, 64, 256, 64)  # of the flipped image: there the dark half is on the right
     batch = apply([image], HOLISTIC, draws, settings, (0, 0, 0))
     assert batch.flipped[0]
     assert not batch.images[0, :, 66:].any()
@@ -95,7 +95,7 @@ def test_the_erased_rectangle_speaks_of_the_flipped_picture():
     assert erased_share(batch.erased, batch.flipped, [left_half, HOLISTIC], (256, 128)).tolist() == [[1.0, 0.5]]
 
 
-def test_a_mask_turns_with_its_picture(images):
+def test_a_mask_turns_with_its_image(images):
     mask = np.zeros((128, 64), np.uint8)
     mask[30:90, 5:30] = 1
     view = replace(HOLISTIC, mask=lambda _name, _size: mask)
@@ -107,14 +107,14 @@ def test_a_mask_turns_with_its_picture(images):
     assert (flipped[70:170, 75:110] != MEAN).any(axis=2).all()
 
 
-def test_the_random_crop_moves_the_picture_and_pads_with_the_mean_colour(images):
+def test_the_random_crop_moves_the_image_and_pads_with_the_mean_colour(images):
     settings = replace(NOTHING, crop_padding=10)
     draws = draws_of(settings, images)
     batch = apply(images, HOLISTIC, draws, settings, MEAN)
-    for picture, plain, (top, left) in zip(batch.images, resize(images, HOLISTIC), draws.shift, strict=True):
+    for image, plain, (top, left) in zip(batch.images, resize(images, HOLISTIC), draws.shift, strict=True):
         padded = np.full((276, 148, 3), MEAN, np.uint8)
         padded[10:266, 10:138] = plain
-        np.testing.assert_array_equal(picture, padded[top : top + 256, left : left + 128])
+        np.testing.assert_array_equal(image, padded[top : top + 256, left : left + 128])
 
 
 def test_rotation_is_anticlockwise_about_the_middle_and_fills_with_the_mean_colour(images):
@@ -135,10 +135,10 @@ def test_rotation_and_crop_shift_add_up(images):
     draws = replace(draws_of(settings, images, square), angle=np.full(8, 90.0))
     turned = np.rot90(resize(images, square), 1, axes=(1, 2))
     batch = apply(images, square, draws, settings, MEAN)
-    for picture, plain, (top, left) in zip(batch.images, turned, draws.shift, strict=True):
+    for image, plain, (top, left) in zip(batch.images, turned, draws.shift, strict=True):
         padded = np.full((74, 74, 3), MEAN, np.uint8)
         padded[5:69, 5:69] = plain
-        np.testing.assert_array_equal(picture, padded[top : top + 64, left : left + 64])
+        np.testing.assert_array_equal(image, padded[top : top + 64, left : left + 64])
 
 
 @pytest.mark.parametrize("fill", ["mean", "noise"])
@@ -148,16 +148,16 @@ def test_pixels_differ_only_inside_the_reported_rectangle(images, fill):
     whole = apply(images, HOLISTIC, replace(draws, erased=np.zeros_like(draws.erased)), settings, MEAN).images
     batch = apply(images, HOLISTIC, draws, settings, MEAN)
     assert 0 < (batch.erased[:, 2] > 0).sum() < len(images)
-    for picture, plain, (top, left, height, width) in zip(batch.images, whole, batch.erased, strict=True):
+    for image, plain, (top, left, height, width) in zip(batch.images, whole, batch.erased, strict=True):
         inside = np.zeros((256, 128), bool)
         inside[top : top + height, left : left + width] = True
-        np.testing.assert_array_equal(picture[~inside], plain[~inside])
+        np.testing.assert_array_equal(image[~inside], plain[~inside])
         if fill == "mean":
-            assert (picture[inside] == MEAN).all()
+            assert (image[inside] == MEAN).all()
         elif height:
-            assert (picture[inside] != plain[inside]).any(axis=1).mean() > 0.99
-            assert 100 < picture[inside].mean() < 155
-            assert picture[inside].std() > 60
+            assert (image[inside] != plain[inside]).any(axis=1).mean() > 0.99
+            assert 100 < image[inside].mean() < 155
+            assert image[inside].std() > 60
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_the_bytes_do_not_depend_on_how_the_batch_is_cut(images, settings, view)
         np.testing.assert_array_equal(image, copy)
 
 
-def test_an_array_of_pictures_is_as_good_as_a_list(images):
+def test_an_array_of_images_is_as_good_as_a_list(images):
     several = np.stack([images[0], images[1], images[5]])
     draws = draws_of(POLICIES["holistic"], several)
     batch = apply(several, HOLISTIC, draws, POLICIES["holistic"], MEAN)
@@ -202,14 +202,14 @@ def test_colours_equal_the_three_changes_one_after_the_other(images):
 
 
 def test_colours_are_cut_off_and_never_wrap_around():
-    picture = np.array([[[0, 0, 0], [255, 255, 255], [200, 10, 120]]], np.uint8)
-    bright, dark = (recolour(picture, colour_maps(np.array([[factor, 1.0, 1.0]]))[0]) for factor in (2.0, 0.0))
+    image = np.array([[[0, 0, 0], [255, 255, 255], [200, 10, 120]]], np.uint8)
+    bright, dark = (recolour(image, colour_maps(np.array([[factor, 1.0, 1.0]]))[0]) for factor in (2.0, 0.0))
     np.testing.assert_array_equal(bright, [[[0, 0, 0], [255, 255, 255], [255, 20, 240]]])
     assert not dark.any()
-    vivid = recolour(picture, colour_maps(np.array([[1.0, 1.0, 3.0]]))[0])
+    vivid = recolour(image, colour_maps(np.array([[1.0, 1.0, 3.0]]))[0])
     np.testing.assert_array_equal(vivid, [[[0, 0, 0], [255, 255, 255], [255, 0, 201]]])  # grey 79.35
     stronger = colour_maps(np.array([[1.0, 5.0, 1.0]]))[0]
-    harsh, again = recolour(picture, stronger), recolour(picture, stronger)
+    harsh, again = recolour(image, stronger), recolour(image, stronger)
     np.testing.assert_array_equal(harsh, again)
     np.testing.assert_array_equal(harsh[0, :2], [[0, 0, 0], [255, 255, 255]])
 
@@ -223,9 +223,9 @@ def test_colour_does_not_touch_the_padding(images):
 
 
 def test_a_custom_change_is_reproducible_however_the_batch_is_cut(images):
-    def noisy(picture, rng):
-        picture[:] = np.clip(picture + rng.normal(0, 20, picture.shape), 0, 255).astype(np.uint8)
-        return picture
+    def noisy(image, rng):
+        image[:] = np.clip(image + rng.normal(0, 20, image.shape), 0, 255).astype(np.uint8)
+        return image
 
     draws = draws_of(NOTHING, images)
     whole = apply_custom(images, HOLISTIC, draws, noisy)
@@ -234,19 +234,19 @@ def test_a_custom_change_is_reproducible_however_the_batch_is_cut(images):
     plain = resize(images, HOLISTIC)
     differences = whole.images.astype(int) - plain
     assert (differences != 0).any(axis=(1, 2, 3)).all()
-    assert (differences[0] != differences[1]).mean() > 0.9  # a generator for each picture
+    assert (differences[0] != differences[1]).mean() > 0.9  # a generator for each image
     assert not whole.erased.any()
     assert not whole.flipped.any()
 
 
 @pytest.mark.parametrize("wrong", [lambda p, _: p / 255, lambda p, _: p[:10], lambda p, _: None])
-def test_a_custom_change_has_to_return_a_picture(images, wrong):
+def test_a_custom_change_has_to_return_a_image(images, wrong):
     with pytest.raises(UserError, match="custom augmentation"):
         apply_custom(images, HOLISTIC, draws_of(NOTHING, images), wrong)
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         np.zeros((128, 64, 3), np.float32),
         np.zeros((128, 64), np.uint8),
@@ -254,11 +254,11 @@ def test_a_custom_change_has_to_return_a_picture(images, wrong):
         np.zeros((0, 64, 3), np.uint8),
     ],
 )
-def test_what_is_no_picture_is_refused(picture):
-    with pytest.raises(UserError, match="picture"):
-        resize([picture], HOLISTIC)
-    with pytest.raises(UserError, match="picture"):
-        apply([picture], HOLISTIC, draws_of(NOTHING, [picture]), NOTHING, MEAN)
+def test_what_is_no_image_is_refused(image):
+    with pytest.raises(UserError, match="image"):
+        resize([image], HOLISTIC)
+    with pytest.raises(UserError, match="image"):
+        apply([image], HOLISTIC, draws_of(NOTHING, [image]), NOTHING, MEAN)
 
 
 def test_draws_that_do_not_belong_to_the_batch_are_refused(images):

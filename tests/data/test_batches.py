@@ -92,7 +92,7 @@ def test_mistakes():
         load_batches(PlanStream(SamplerSettings(batch=4), labels, 1, 1), lambda plan, part: None, world=3)
 
 
-def test_a_pass_holds_the_same_pictures_however_many_processes_share_it():
+def test_a_pass_holds_the_same_images_however_many_processes_share_it():
     rows = np.random.default_rng(1).permutation(24)
     alone = rows[part_of(0, world=1, passes=3, batch=24)].reshape(3, 8)
     for world in (2, 4):
@@ -112,7 +112,7 @@ def test_each_process_loads_its_part_of_every_pass():
 
 
 def _unreadable(plan, part):
-    raise UserError("3.jpg", expected="a picture", got="a broken file", fix="Remove it.")
+    raise UserError("3.jpg", expected="an image", got="a broken file", fix="Remove it.")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -120,7 +120,7 @@ def test_a_mistake_in_a_worker_comes_out_as_it_went_in(workers):
     plans = PlanStream(SamplerSettings(batch=4), np.zeros(8, np.int64), seed=1, epochs=1)
     with pytest.raises(UserError) as error:
         next(load_batches(plans, _unreadable, workers=workers))
-    assert str(error.value) == "3.jpg: expected a picture, got a broken file.\n  Fix: Remove it."
+    assert str(error.value) == "3.jpg: expected an image, got a broken file.\n  Fix: Remove it."
 
 
 def _killed(plan, part):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from rewho.core.check import UserError
+from rewho.core.people import DISTRACTOR, JUNK
 from rewho.data.benchmarks import LAYOUTS, read, read_settings, recognise
 from rewho.data.known_counts import KNOWN, compare_counts
-from rewho.data.table import DISTRACTOR, JUNK
 from rewho.settings import DataSettings
 
 MARKET = {

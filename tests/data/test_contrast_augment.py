@@ -110,7 +110,7 @@ def test_where_nothing_fits_the_largest_allowed_middle_is_taken():
     assert boxes.tolist() == [[173, 0, 53, 40], [0, 173, 40, 53]]
 
 
-def test_the_whole_picture_is_plainly_resized():
+def test_the_whole_image_is_plainly_resized():
     images = people(3)
     expected = np.stack([cv2.resize(image, (32, 64)) for image in images])
     np.testing.assert_array_equal(views(WHOLE, images), expected)
@@ -156,8 +156,8 @@ def test_a_turn_of_the_hue_is_torchvisions_but_for_the_brightness(turn):
     np.testing.assert_array_equal(recolour(grey, turned(colour_maps(np.ones((1, 3))), np.array([turn]))[0]), grey)
 
 
-def hues(picture):
-    return np.array([colorsys.rgb_to_hsv(*pixel)[0] for pixel in picture.reshape(-1, 3) / 255])
+def hues(image):
+    return np.array([colorsys.rgb_to_hsv(*pixel)[0] for pixel in image.reshape(-1, 3) / 255])
 
 
 def test_erasing_leaves_the_mean_colour_or_noise():
@@ -192,7 +192,7 @@ def test_switching_one_change_off_leaves_the_other_draws():
     np.testing.assert_array_equal(one.corner, other_draws.corner)
 
 
-def test_pictures_are_not_changed_and_may_be_tiny_or_read_only():
+def test_images_are_not_changed_and_may_be_tiny_or_read_only():
     images = [*people(3), np.full((1, 1, 3), 7, np.uint8), np.zeros((3, 200, 3), np.uint8)]
     before = [image.copy() for image in images]
     for image in images:

@@ -52,7 +52,7 @@ def test_hand_values(release):
     assert (gallery.person_ids.tolist(), gallery.camera_ids.tolist()) == ([1, 2], [0, 1])
 
 
-def test_given_the_picture_folder_or_another_protocol_path(release, tmp_path_factory):
+def test_given_the_image_folder_or_another_protocol_path(release, tmp_path_factory):
     digest = read(release).digest()
     inside = read(release / "images_detected", "cuhk03-original")
     assert inside.person_ids.tolist() == read(release).person_ids.tolist()
@@ -93,7 +93,7 @@ def test_missing_parts_are_named(release, tmp_path):
     with pytest.raises(UserError, match="images_labeled"):
         read(release, cuhk03_boxes="labeled")
     (release / "cuhk-03.mat").touch()
-    with pytest.raises(UserError, match=r"Take the pictures out of cuhk-03\.mat"):
+    with pytest.raises(UserError, match=r"Take the images out of cuhk-03\.mat"):
         read(release, cuhk03_boxes="labeled")
 
 

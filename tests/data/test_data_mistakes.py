@@ -4,7 +4,7 @@ import pytest
 
 from rewho.core.check import UserError
 from rewho.data.benchmarks import read
-from rewho.data.pictures import Pictures
+from rewho.data.images import Images
 
 MARKET = ("bounding_box_train/0002_c1s1_1_00.jpg", "query/0001_c1s1_1_00.jpg", "bounding_box_test/0001_c2s1_1_00.jpg")
 
@@ -30,10 +30,10 @@ def test_a_folder_that_is_not_there(tmp_path):
     assert "nor is there a folder" in answer(tmp_path / "a" / "b")
 
 
-def test_an_archive_or_picture_instead_of_a_folder(tmp_path):
+def test_an_archive_or_image_instead_of_a_folder(tmp_path):
     plant(tmp_path, "Market-1501.zip", "me.jpg")
     assert "Unpack" in answer(tmp_path / "Market-1501.zip")
-    assert "single picture" in answer(tmp_path / "me.jpg")
+    assert "single image" in answer(tmp_path / "me.jpg")
     assert "a file" in answer(tmp_path / "Market-1501.zip", "market1501")
 
 
@@ -79,7 +79,7 @@ def test_nobody_as_a_query(tmp_path, name):
     assert "number your own people from 1" in answer(plant(tmp_path, *MARKET, f"query/{name}"))
 
 
-def test_pictures_without_people(tmp_path):
+def test_images_without_people(tmp_path):
     message = answer(plant(tmp_path, "1.jpg", "2.jpg"))
     assert "one sub-folder per person" in message
     assert "person_pattern" in message
@@ -89,7 +89,7 @@ def test_people_one_level_too_deep(tmp_path):
     assert f"is it {tmp_path / 'crops'}?" in answer(plant(tmp_path, "crops/anna/1.jpg", "crops/bert/1.jpg"), "folder")
 
 
-def test_a_person_without_pictures(tmp_path):
+def test_a_person_without_images(tmp_path):
     plant(tmp_path, "anna/1.jpg")
     (tmp_path / "bert").mkdir()
     assert "none in 'bert'" in answer(tmp_path)
@@ -117,7 +117,7 @@ def test_wrong_patterns(tmp_path, pattern, expected):
     assert expected in answer(plant(tmp_path, "7_c1.jpg"), "folder", person_pattern=pattern)
 
 
-def test_cameras_for_some_pictures_only(tmp_path):
+def test_cameras_for_some_images_only(tmp_path):
     plant(tmp_path, "7_c1.jpg", "8.jpg")
     assert "1 of 2 without: '8.jpg'" in answer(tmp_path, "folder", person_pattern=r"(?P<person>\d+)(_c(?P<camera>\d))?")
 
@@ -190,7 +190,7 @@ def test_layout_names_are_names_only(tmp_path, layout):
     assert "one of auto, market1501" in answer(plant(tmp_path, *MARKET), layout)
 
 
-def test_files_that_are_no_pictures_are_named(tmp_path):
+def test_files_that_are_no_images_are_named(tmp_path):
     table = read(plant(tmp_path, *MARKET))
     with pytest.raises(UserError, match=r"3 of 3 that are not: .*0002_c1s1_1_00\.jpg \(an empty file\)"):
-        Pictures(table)
+        Images(table)

@@ -36,7 +36,7 @@ def test_policies_are_the_ticks_of_table_2():
     }
 
 
-def test_half_of_the_pictures_are_flipped_and_half_erased(many):
+def test_half_of_the_images_are_flipped_and_half_erased(many):
     four_sigma = 4 * 0.5 / np.sqrt(N)
     assert abs(many.flipped.mean() - 0.5) < four_sigma
     assert abs((many.erased[:, 2] > 0).mean() - 0.5) < four_sigma
@@ -117,7 +117,7 @@ def test_a_larger_batch_begins_like_a_smaller_one():
     assert [field.name for field in fields(large)] == ["size", *ARRAYS]
 
 
-def test_a_rectangle_that_cannot_fit_leaves_the_picture_whole():
+def test_a_rectangle_that_cannot_fit_leaves_the_image_whole():
     nearly_all = AugmentSettings(erase=1, erase_area_low=0.9, erase_area_high=0.9, erase_aspect=1)  # a square
     assert not draw(nearly_all, 50, (256, 128), generator(1, "test")).erased.any()
 
@@ -148,7 +148,7 @@ def test_the_first_fitting_rectangle_is_taken():
     st.floats(0.001, 1),
     st.integers(0, 2**32),
 )
-def test_rectangles_lie_inside_the_picture(height, width, areas, aspect, seed):
+def test_rectangles_lie_inside_the_image(height, width, areas, aspect, seed):
     settings = AugmentSettings(erase=1, erase_area_low=areas[0], erase_area_high=areas[1], erase_aspect=aspect)
     top, left, rows, columns = draw(settings, 20, (height, width), generator(seed, "test")).erased.T
     assert (top >= 0).all()

@@ -1,4 +1,4 @@
-"""Headers of pictures: sizes against OpenCV's own, and files that are no sound pictures."""
+"""Headers of images: sizes against OpenCV's own, and files that are no sound images."""
 
 import struct
 import zlib
@@ -38,7 +38,7 @@ def test_sizes(kind, size):
 
 
 @pytest.mark.parametrize("kind", ENCODINGS)
-def test_grey_pictures(kind):
+def test_grey_images(kind):
     assert read_header(encode(kind, PIXELS[:, :, 0]))[1:3] == (37, 21)
 
 
@@ -51,7 +51,7 @@ def test_cut_files_are_refused(kind, left):
         read_header(cut)
 
 
-def test_bytes_after_the_picture_do_no_harm():
+def test_bytes_after_the_image_do_no_harm():
     for kind in ENCODINGS:
         assert read_header(encode(kind) + b"trailing")[1:3] == (37, 21)
 
@@ -85,7 +85,7 @@ def test_jpeg_with_fill_bytes_and_comments():
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
         (b"\0" * 200, "unknown"),
         (b"BM", "unknown"),
-        (b"\xff\xd8\xff\xd9", "without a picture"),
+        (b"\xff\xd8\xff\xd9", "without an image"),
     ],
 )
 def test_other_files_are_named(data, kind):

@@ -80,7 +80,7 @@ def test_wrong_lines(tmp_path, line):
         read(tmp_path)
 
 
-def test_missing_lists_pictures_and_folders(tmp_path):
+def test_missing_lists_images_and_folders(tmp_path):
     plant(tmp_path)
     lost = tmp_path / "test" / LISTS["list_query.txt"][1][0].split()[0]
     lost.unlink()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
+from rewho.core.people import DISTRACTOR, JUNK
 from rewho.data.benchmarks import read_settings
 from rewho.data.splits import (
     even_counts,
@@ -21,7 +22,7 @@ from rewho.data.splits import (
     select_share,
     training_rows,
 )
-from rewho.data.table import DISTRACTOR, JUNK, ImageTable
+from rewho.data.table import ImageTable
 from rewho.settings import DataSettings
 
 SETS = ["market1501", "msmt17", "cuhk03_np_labeled", "cuhk03_np_detected"]
@@ -50,7 +51,7 @@ def counts(golden):
 
 
 def small(splits=None):
-    """Ten people; person p has p + 1 pictures, in two cameras by turns; a distractor and a query besides."""
+    """Ten people; person p has p + 1 images, in two cameras by turns; a distractor and a query besides."""
     people = [person for person in range(1, 11) for _ in range(person + 1)]
     cameras = [i % 2 for person in range(1, 11) for i in range(person + 1)]
     paths = tuple(f"{i:03}.jpg" for i in range(len(people) + 2))
@@ -79,7 +80,7 @@ def test_shares_are_nested_for_one_seed_and_differ_between_seeds(published, by):
     assert kept[0] != set(select_share(table, 0.1, by, seed=6).paths)
 
 
-def test_identities_keep_all_their_pictures_and_the_order(published):
+def test_identities_keep_all_their_images_and_the_order(published):
     table = published["cuhk03_np_detected"]
     kept = select_share(table, 0.3, "identities")
     assert kept.digest() == table.rows(np.isin(table.person_ids, np.unique(kept.person_ids))).digest()
@@ -178,14 +179,14 @@ def test_a_list_is_used_where_a_share_is(shared, counts, golden):
         assert len(np.unique(training.person_ids)) == expected["identities"]
         assert len(training) == expected["images"]
         assert name != "market1501" or (expected["identities"], expected["images"]) == (75, 1170)
-    pictures = golden / "few_ims" / "market1501_used_ims_0.10.txt"
-    few = read_settings(DataSettings(root=shared / "data" / "market1501", share_list=pictures)).select("train")
-    assert {PurePosixPath(path).name for path in few.paths} == set(read_image_list(pictures))
+    images = golden / "few_ims" / "market1501_used_ims_0.10.txt"
+    few = read_settings(DataSettings(root=shared / "data" / "market1501", share_list=images)).select("train")
+    assert {PurePosixPath(path).name for path in few.paths} == set(read_image_list(images))
     assert len(few) == 1293 and len(np.unique(few.person_ids)) == 751
 
 
 def own_folder(root, people=("a", "b")):
-    """A folder of people with two pictures each, and a CSV list of the same people under numbers."""
+    """A folder of people with two images each, and a CSV list of the same people under numbers."""
     rows = [f"{name}/{number}.jpg,{person}" for person, name in enumerate(people, 1) for number in (1, 2)]
     for row in rows:
         file = root / "people" / row.split(",")[0]
@@ -246,7 +247,7 @@ def test_hold_out_makes_queries_that_can_be_found():
     assert held.digest() == hold_out(table, 4, seed=7).digest() != hold_out(table, 4, seed=8).digest()
 
 
-def test_hold_out_takes_one_query_per_camera_with_two_pictures():
+def test_hold_out_takes_one_query_per_camera_with_two_images():
     """Person 1 is seen once by each of two cameras, so nothing of theirs can be query and gallery both."""
     held = hold_out(small(), 9)
     assert set(held.select("train").person_ids.tolist()) == {1}
@@ -262,11 +263,11 @@ def test_hold_out_takes_one_query_per_camera_with_two_pictures():
 def test_hold_out_needs_cameras():
     table = small()
     blind = ImageTable("blind", Path(), table.paths, table.person_ids, [-1] * len(table), table.splits)
-    with pytest.raises(UserError, match="camera of every picture"):
+    with pytest.raises(UserError, match="camera of every image"):
         hold_out(blind, 2)
 
 
-def test_hold_out_and_shares_need_training_pictures():
+def test_hold_out_and_shares_need_training_images():
     table = small().select("query")
     junk = ImageTable("junk", Path(), ("a.jpg",), [JUNK], [0], ("train",))
     for empty in (table, junk):

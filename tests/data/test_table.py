@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
-from rewho.data.table import DISTRACTOR, JUNK, UNKNOWN_CAMERA, ImageTable, first_three, leaves_root
+from rewho.core.people import DISTRACTOR, JUNK, UNKNOWN_CAMERA
+from rewho.data.table import ImageTable, first_three, leaves_root
 
 
 def make(**changes):
     fields = {
         "name": "six",
-        "root": Path("pictures"),
+        "root": Path("images"),
         "paths": ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "c/1.jpg", "x/1.jpg"),
         "person_ids": [40, 7, 12, 7, DISTRACTOR, JUNK],
         "camera_ids": [0, 1, 2, 1, 0, UNKNOWN_CAMERA],
@@ -45,7 +46,7 @@ def test_select_and_rows_keep_everything_together():
         ("query", "train"),
     )
     assert table.rows(table.camera_ids == 1).paths == ("a/2.jpg", "b/2.jpg")
-    assert picked.file(0) == Path("pictures/b/2.jpg")
+    assert picked.file(0) == Path("images/b/2.jpg")
 
 
 def test_a_missing_split_is_an_error_that_says_what_there_is():
@@ -89,11 +90,11 @@ def test_a_wrong_table_is_refused_at_birth(changes, message):
 
 
 def test_no_rows_are_refused():
-    with pytest.raises(UserError, match="at least one picture"):
+    with pytest.raises(UserError, match="at least one image"):
         make().rows([])
 
 
-def test_the_same_picture_may_be_query_and_gallery():
+def test_the_same_image_may_be_query_and_gallery():
     paths = ("a/1.jpg", "a/2.jpg", "b/1.jpg", "c/1.jpg", "c/1.jpg", "x/1.jpg")
     assert len(make(paths=paths, person_ids=[40, 7, 12, 7, 7, JUNK], camera_ids=[0, 1, 2, 1, 1, 0])) == 6
 

@@ -1,4 +1,4 @@
-"""Masks of views: found by name, drawn from key points, turned with the picture, refused where they are wrong."""
+"""Masks of views: found by name, drawn from keypoints, turned with the image, refused where they are wrong."""
 
 import json
 from dataclasses import replace
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
+from rewho.core.people import KEYPOINTS
 from rewho.data.augment import apply, draw
-from rewho.data.body_parts import COCO, PARTS, draw_parts
+from rewho.data.body_parts import PARTS, draw_parts
 from rewho.data.view_file import read_view
 from rewho.data.view_masks import KeyPointMask, MaskFiles
 from rewho.data.views import VIEWS
@@ -32,7 +33,7 @@ def write_view(folder, mask: str):
 
 def points(**changes):
     seen = STANDING | changes
-    return [[*seen[name], 0.9] if seen.get(name) else [0, 0, 0.0] for name in COCO]
+    return [[*seen[name], 0.9] if seen.get(name) else [0, 0, 0.0] for name in KEYPOINTS]
 
 
 def left_half(folder, name="a.png", size=SIZE):
@@ -62,7 +63,7 @@ def test_numpy_masks_and_masks_of_another_size_are_taken(tmp_path):
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("value", [1, 255])
-def test_any_value_but_zero_shows_whatever_the_depth_of_the_picture(tmp_path, kind, value):
+def test_any_value_but_zero_shows_whatever_the_depth_of_the_image(tmp_path, kind, value):
     cv2.imwrite(str(tmp_path / "a.png"), np.tri(8, dtype=kind) * kind(value))
     assert np.array_equal(MaskFiles(tmp_path)("a.jpg", (8, 8)), np.tri(8) * 255)
 
@@ -74,7 +75,7 @@ def test_colours_and_transparency_are_no_mask(tmp_path, channels):
         MaskFiles(tmp_path)("a.jpg", (8, 8))
 
 
-def test_a_picture_without_a_mask_is_an_error_or_whole(tmp_path):
+def test_a_image_without_a_mask_is_an_error_or_whole(tmp_path):
     left_half(tmp_path, "0001_c1.png")
     with pytest.raises(UserError, match="nearest name is '0001_c1'"):
         MaskFiles(tmp_path)("0001_c2.jpg", SIZE)
@@ -104,7 +105,7 @@ def test_what_was_not_seen_is_not_drawn(tmp_path):
 def test_json_and_csv_say_the_same(tmp_path):
     (tmp_path / "points.json").write_text(json.dumps({"train/a.jpg": points()}))
     lines = [f"train/a.jpg,{name},{x},{y},0.9" for name, (x, y) in STANDING.items()]
-    (tmp_path / "points.csv").write_text("\n".join(["picture,point,x,y,score", *lines]))
+    (tmp_path / "points.csv").write_text("\n".join(["image,point,x,y,score", *lines]))
     masks = [KeyPointMask(tmp_path / f"points.{kind}", ("arms",))("train/a.jpg", SIZE) for kind in ("json", "csv")]
     assert masks[0].any() and np.array_equal(*masks)
 
@@ -116,7 +117,7 @@ def test_a_view_file_may_have_masks(tmp_path):
     masked = view.masked(image, "x/a.jpg", (0, 0, 0))
     assert (masked[:, :16] == 200).all() and not masked[:, 16:].any()
     (tmp_path / "points.json").write_text(json.dumps({"a.jpg": points()}))
-    view = read_view(write_view(tmp_path, "{key_points: points.json, parts: [torso], thickness: 0.2}"))
+    view = read_view(write_view(tmp_path, "{keypoints: points.json, parts: [torso], thickness: 0.2}"))
     assert view.masked(image, "a.jpg", (0, 0, 0))[24, 16].tolist() == [200, 200, 200]
     assert VIEWS["holistic"].inputs() == {}
 
@@ -134,7 +135,7 @@ def test_the_digest_changes_with_what_a_mask_depends_on(tmp_path):
 
 
 @pytest.mark.parametrize("flipped", [False, True])
-def test_mask_and_picture_are_flipped_together(tmp_path, flipped):
+def test_mask_and_image_are_flipped_together(tmp_path, flipped):
     left_half(tmp_path / "masks")
     view = read_view(write_view(tmp_path, "{files: masks}"))
     settings = AugmentSettings(flip=float(flipped), crop_padding=0, erase=0)
@@ -155,14 +156,14 @@ def test_mask_and_picture_are_flipped_together(tmp_path, flipped):
         ("{files: nowhere}", "no such folder"),
         ("{file: masks}", "Did you mean 'files'"),
         ("{files: masks, missing: skip}", "one of error, whole"),
-        ("{key_points: points.json}", "the fields key_points, parts"),
-        ("{key_points: points.json, parts: [tors]}", "Did you mean 'torso'"),
-        ("{key_points: points.json, parts: [torso], thickness: wide}", "expected a number"),
-        ("{key_points: points.json, parts: [torso], confidence: 2}", "from 0 to 1"),
-        ("{key_points: none.json, parts: [torso]}", "No such file"),
-        ("{key_points: broken.json, parts: [torso]}", "expected JSON"),
-        ("{key_points: short.json, parts: [torso]}", "for each of 17 points"),
-        ("{key_points: broken.csv, parts: [torso]}", "Did you mean 'nose'"),
+        ("{keypoints: points.json}", "the fields keypoints, parts"),
+        ("{keypoints: points.json, parts: [tors]}", "Did you mean 'torso'"),
+        ("{keypoints: points.json, parts: [torso], thickness: wide}", "expected a number"),
+        ("{keypoints: points.json, parts: [torso], confidence: 2}", "from 0 to 1"),
+        ("{keypoints: none.json, parts: [torso]}", "No such file"),
+        ("{keypoints: broken.json, parts: [torso]}", "expected JSON"),
+        ("{keypoints: short.json, parts: [torso]}", "for each of 17 points"),
+        ("{keypoints: broken.csv, parts: [torso]}", "Did you mean 'nose'"),
         ("masks", "got str"),
     ],
 )
@@ -171,7 +172,7 @@ def test_mistakes_are_named_before_any_work(tmp_path, mask, message):
     (tmp_path / "points.json").write_text(json.dumps({"a.jpg": points()}))
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "short.json").write_text('{"a.jpg": [[1, 2, 3]]}')
-    (tmp_path / "broken.csv").write_text("picture,point,x,y\na.jpg,nos,1,2\n")
+    (tmp_path / "broken.csv").write_text("image,point,x,y\na.jpg,nos,1,2\n")
     with pytest.raises(UserError) as error:
         read_view(write_view(tmp_path, mask))
     assert message in str(error.value)

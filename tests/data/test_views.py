@@ -20,7 +20,7 @@ def box(name: str, top, bottom, left=0, right=1) -> View:
 
 
 def exact_share(view: View, rectangle, flipped: bool, height: int, width: int) -> Fraction:
-    """The definition, one rectangle and one view at a time, in fractions of the picture."""
+    """The definition, one rectangle and one view at a time, in fractions of the image."""
     top, left, rows, columns = (int(value) for value in rectangle)
     if flipped:
         left = width - left - columns
@@ -43,8 +43,8 @@ def test_pixel_rows_are_the_golden_nearest_rows(shared):
         view = VIEWS[entry["name"]]
         assert (view.top, view.bottom) == (Fraction(*entry["top"]), Fraction(*entry["bottom"]))
         assert list(view.size) == entry["input_size_hw"]
-        for picture, rows in entry["pixel_rows"].items():
-            height, width = map(int, picture.split("x"))
+        for image, rows in entry["pixel_rows"].items():
+            height, width = map(int, image.split("x"))
             assert view.pixel_box(height, width) == (*rows["nearest"], *rows["columns"])
             swept += 1
     assert swept == 28
@@ -105,8 +105,8 @@ def _rectangles(draw):
 
 
 @given(_boxes(), _rectangles(), st.booleans(), st.fractions(0, 1, max_denominator=100))
-def test_whole_number_arithmetic_equals_fractions_up_to_the_largest_box_and_picture(view, picture, flipped, threshold):
-    size, rectangle = picture
+def test_whole_number_arithmetic_equals_fractions_up_to_the_largest_box_and_image(view, image, flipped, threshold):
+    size, rectangle = image
     exact = exact_share(view, rectangle, flipped, *size)
     erased, flips = np.array([rectangle]), np.array([flipped])
     assert erased_share(erased, flips, [view], size)[0, 0] == pytest.approx(float(exact), rel=1e-15)
@@ -116,8 +116,8 @@ def test_whole_number_arithmetic_equals_fractions_up_to_the_largest_box_and_pict
 
 
 @given(_boxes(), _rectangles())
-def test_mirroring_the_rectangle_and_saying_so_changes_nothing(view, picture):
-    (height, width), (top, left, rows, columns) = picture
+def test_mirroring_the_rectangle_and_saying_so_changes_nothing(view, image):
+    (height, width), (top, left, rows, columns) = image
     straight = erased_share(np.array([[top, left, rows, columns]]), np.array([False]), [view], (height, width))
     mirrored = np.array([[top, width - left - columns, rows, columns]])
     np.testing.assert_array_equal(straight, erased_share(mirrored, np.array([True]), [view], (height, width)))
@@ -140,7 +140,7 @@ def test_a_threshold_given_as_float_means_the_fraction():
         ([[0, 0, 1, 1]], [False], (10_001, 128)),
     ],
 )
-def test_rectangles_outside_the_picture_or_of_other_shapes_are_refused(erased, flipped, size):
+def test_rectangles_outside_the_image_or_of_other_shapes_are_refused(erased, flipped, size):
     with pytest.raises(UserError, match="erased rectangles"):
         erased_share(np.array(erased), np.array(flipped), [VIEWS["up1"]], size)
 
@@ -166,20 +166,20 @@ def test_neighbouring_views_meet_and_rows_are_nearest(height, width):
 
 
 @pytest.mark.parametrize("height", range(1, 7))
-def test_the_smallest_pictures_still_give_a_row(height):
+def test_the_smallest_images_still_give_a_row(height):
     for view in VIEWS.values():
         first, end, _, _ = view.pixel_box(height, 1)
         assert 0 <= first < end <= height
 
 
-def test_crop_is_a_window_on_the_picture():
+def test_crop_is_a_window_on_the_image():
     image = np.arange(128 * 64 * 3, dtype=np.uint32).astype(np.uint8).reshape(128, 64, 3)
     cropped = box("corner", "3/4", 1, "1/2", 1).crop(image)
     np.testing.assert_array_equal(cropped, image[96:128, 32:64])
     assert np.shares_memory(cropped, image)
 
 
-def test_masked_out_pixels_take_the_mean_colour_and_the_picture_stays():
+def test_masked_out_pixels_take_the_mean_colour_and_the_image_stays():
     image = np.full((4, 2, 3), 7, np.uint8)
     mask = np.array([[0, 1], [255, 0], [1, 1], [1, 1]], np.uint8)
     asked = []

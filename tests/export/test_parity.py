@@ -18,7 +18,7 @@ def test_the_difference_is_relative_to_the_scale():
     found = expected.copy()
     found[3, 1] += 0.5
     parity = measure(expected, found)
-    assert parity.pictures == 24
+    assert parity.images == 24
     assert parity.largest_difference == pytest.approx(0.5, rel=1e-4)
     assert parity.scale == pytest.approx(100 / np.sqrt(2), rel=1e-6)
     assert parity.relative_difference == pytest.approx(0.5 / parity.scale, rel=1e-4)

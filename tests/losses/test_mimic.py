@@ -84,7 +84,7 @@ def balanced_total(balance, logits, from_map, from_representation, log_variances
 
 
 def tiny_batch():
-    """Logits of 3 pictures, predictions of both kinds for 2 views, and the two learned weights, in float64."""
+    """Logits of 3 images, predictions of both kinds for 2 views, and the two learned weights, in float64."""
     draw = torch.Generator().manual_seed(3)
     shapes = ((3, 4), (2, 3, 2), (2, 3, 2), (2,))
     return [torch.randn(shape, dtype=torch.float64, generator=draw).requires_grad_() for shape in shapes]

@@ -47,7 +47,7 @@ def test_gradcheck(name, margin, distance):
     assert torch.autograd.gradcheck(lambda x: triplet_loss(x, labels, margin, distance), features)
 
 
-def test_a_repeated_picture_gives_a_finite_gradient():
+def test_a_repeated_image_gives_a_finite_gradient():
     features = torch.ones(4, 3, requires_grad=True)  # every distance is exactly 0
     for distance in ("euclidean", "unit_euclidean", "unit_squared"):
         loss = triplet_loss(features, torch.tensor([0, 0, 1, 1]), 0.3, distance)

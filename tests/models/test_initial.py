@@ -90,7 +90,7 @@ def ramp(rows, columns):
 
 
 def transformer(size):
-    """Return a small transformer for pictures of a size whose position vectors say where they are."""
+    """Return a small transformer for images of a size whose position vectors say where they are."""
     encoder = build_model(replace(PLAIN, backbone="test_vit"), size)
     positions = encoder.backbone.body.network.pos_embed.data
     positions[:, :1] = -1

@@ -26,7 +26,7 @@ def settings(kind: str, **changes) -> ModelSettings:
     )
 
 
-def pictures(count=4) -> torch.Tensor:
+def images(count=4) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.randint(0, 256, (count, 3, *SIZE), dtype=torch.uint8, generator=generator)
 
@@ -36,25 +36,25 @@ def pictures(count=4) -> torch.Tensor:
 def test_a_saved_model_comes_back_whole(kind, extra_bn, tmp_path):
     torch.manual_seed(1)
     model = build_model(settings(kind, extra_bn=extra_bn), SIZE).train()
-    model(pictures())  # moves running statistics
+    model(images())  # moves running statistics
     save_model(tmp_path, model.eval(), ModelCard())
     loaded, description = load_model(tmp_path)
     assert type(loaded) is type(model)
     assert description["architecture"]["kind"] == kind
-    assert description["embedding_size"] == loaded.settings.embedding == model(pictures()).shape[1]
-    assert torch.equal(loaded(pictures()), model(pictures()))
+    assert description["embedding_size"] == loaded.settings.embedding == model(images()).shape[1]
+    assert torch.equal(loaded(images()), model(images()))
 
 
 @pytest.mark.parametrize(("head", "length"), [("fc_bn", 16), ("bn", 512), ("none", 512)])
 def test_heads_of_the_single_view_model(head, length, tmp_path):
     model = build_model(settings("single_view", head=head), SIZE).eval()
-    assert model(pictures()).shape == (4, length)
+    assert model(images()).shape == (4, length)
     assert model.settings.embedding == length == model.classified_sizes()[0]
-    found = model.features(pictures())
-    assert torch.equal(found.classified[0], model(pictures()))
+    found = model.features(images())
+    assert torch.equal(found.classified[0], model(images()))
     assert torch.equal(found.compared[0], found.classified[0]) == (head != "bn")
     save_model(tmp_path, model, ModelCard())
-    assert torch.equal(load_model(tmp_path)[0](pictures()), model(pictures()))
+    assert torch.equal(load_model(tmp_path)[0](images()), model(images()))
 
 
 def test_the_bias_of_the_neck_stays_zero():
@@ -75,10 +75,10 @@ def test_extra_batch_normalisation_stands_before_every_head(kind, layers):
 
 def test_mgn_has_eight_heads_and_five_triplets():
     model = build_model(settings("mgn"), SIZE).eval()
-    found = model.features(pictures())
+    found = model.features(images())
     assert [feature.shape[1] for feature in found.classified] == [8] * 8 == list(model.classified_sizes())
     assert [feature.shape[1] for feature in found.compared] == [8, 8, 8, 16, 24]
-    assert torch.equal(torch.cat(found.classified, dim=1), model(pictures()))
+    assert torch.equal(torch.cat(found.classified, dim=1), model(images()))
 
 
 def test_mgn_of_the_paper_is_as_large_as_its_parts():
@@ -153,10 +153,10 @@ def test_bdb_drops_in_one_branch_only():
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.eval()
-    first, second = model.features(pictures()).classified, model.features(pictures()).classified
+    first, second = model.features(images()).classified, model.features(images()).classified
     assert [feature.shape[1] for feature in first] == [16, 32]
     assert torch.equal(first[0], second[0])
-    draws = [model.features(pictures()).classified[1] for _ in range(6)]
+    draws = [model.features(images()).classified[1] for _ in range(6)]
     assert any(not torch.equal(draws[0], other) for other in draws[1:])
 
 
@@ -167,7 +167,7 @@ def test_every_part_is_either_pretrained_or_new_and_gets_a_gradient(kind):
     new = [p for part in model.new_parts() for p in part.parameters()]
     assert {id(p) for p in pretrained + new} == {id(p) for p in model.parameters()}
     assert len(pretrained) + len(new) == len(list(model.parameters()))
-    found = model.features(pictures())
+    found = model.features(images())
     sum(feature.square().sum() for feature in (*found.classified, *found.compared)).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -175,7 +175,7 @@ def test_every_part_is_either_pretrained_or_new_and_gets_a_gradient(kind):
 def test_a_model_of_several_branches_needs_no_other_treatment():
     model = copy.deepcopy(build_model(settings("mgn"), SIZE)).eval()
     assert isinstance(model, SingleViewModel)
-    assert torch.equal(model(pictures()), model(pictures().float()))
+    assert torch.equal(model(images()), model(images().float()))
 
 
 def test_mistakes():

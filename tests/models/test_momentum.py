@@ -134,7 +134,7 @@ def test_gradcheck_of_the_head(normalise):
     assert torch.autograd.gradcheck(of_all, (features, *head.parameters()))
 
 
-def test_a_normalised_head_does_not_feel_what_all_pictures_share():
+def test_a_normalised_head_does_not_feel_what_all_images_share():
     head, features = ProjectionHead(6, 4, normalise=True).train(), torch.randn(8, 6)
     torch.testing.assert_close(head(features + 5), head(features), atol=1e-4, rtol=1e-4)
     plain = ProjectionHead(6, 4)

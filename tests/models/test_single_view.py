@@ -67,27 +67,27 @@ def test_any_timm_model_gives_a_map(name):
 
 def test_bytes_and_floats_are_normalised_alike():
     model = SingleViewModel(ModelSettings(embedding=8), (64, 32)).eval()
-    pictures = torch.randint(0, 256, (2, 3, 64, 32), dtype=torch.uint8)
-    torch.testing.assert_close(model(pictures), model(pictures.float()))
+    images = torch.randint(0, 256, (2, 3, 64, 32), dtype=torch.uint8)
+    torch.testing.assert_close(model(images), model(images.float()))
 
 
 def test_embedding_does_not_depend_on_the_batch():
     model = SingleViewModel(ModelSettings(), (128, 64)).eval()
-    pictures = torch.randint(0, 256, (6, 3, 128, 64), dtype=torch.uint8)
+    images = torch.randint(0, 256, (6, 3, 128, 64), dtype=torch.uint8)
     with torch.inference_mode():
-        together, reverse = model(pictures), model(pictures.flip(0)).flip(0)
-        alone = torch.cat([model(picture[None]) for picture in pictures])
+        together, reverse = model(images), model(images.flip(0)).flip(0)
+        alone = torch.cat([model(image[None]) for image in images])
     for other in (reverse, alone):
         assert (1 - torch.cosine_similarity(together, other)).abs().max() < 1e-5
-    assert torch.equal(model(pictures), model(pictures))
+    assert torch.equal(model(images), model(images))
 
 
 def test_saved_and_loaded_models_are_equal(tmp_path):
     model = SingleViewModel(ModelSettings(embedding=32), (128, 64), mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3)).eval()
     save_model(tmp_path, model, ModelCard(trained_on={"name": "nobody"}))
     again, card = load_model(tmp_path)
-    pictures = torch.randint(0, 256, (2, 3, 128, 64), dtype=torch.uint8)
-    assert torch.equal(model(pictures), again(pictures))
+    images = torch.randint(0, 256, (2, 3, 128, 64), dtype=torch.uint8)
+    assert torch.equal(model(images), again(images))
     assert card["trained_on"] == {"name": "nobody"}
     assert card["parameters"] == parameter_count(model)
     assert not any("classifier" in name for name in load_file(tmp_path / "model.safetensors"))

@@ -18,13 +18,13 @@ def network() -> nn.Sequential:
 
 
 def test_groups_are_what_devices_would_compute():
-    whole, pictures = network(), torch.randn(12, 3, 6, 6)
+    whole, images = network(), torch.randn(12, 3, 6, 6)
     devices = [copy.deepcopy(whole) for _ in range(3)]
     assert split_batch_norm(whole, 4) == 2
-    outputs = torch.cat([device(part) for device, part in zip(devices, pictures.split(4), strict=True)])
-    torch.testing.assert_close(whole(pictures), outputs)
+    outputs = torch.cat([device(part) for device, part in zip(devices, images.split(4), strict=True)])
+    torch.testing.assert_close(whole(images), outputs)
     outputs.square().sum().backward()
-    whole(pictures).square().sum().backward()
+    whole(images).square().sum().backward()
     for name, parameter in whole.named_parameters():
         summed = sum(dict(device.named_parameters())[name].grad for device in devices)
         torch.testing.assert_close(parameter.grad, summed)
@@ -32,20 +32,20 @@ def test_groups_are_what_devices_would_compute():
 
 def test_one_group_is_plain_batch_normalisation():
     plain = network()
-    split, pictures = copy.deepcopy(plain), torch.randn(8, 3, 6, 6)
+    split, images = copy.deepcopy(plain), torch.randn(8, 3, 6, 6)
     split_batch_norm(split, 8)
-    assert torch.equal(split(pictures), plain(pictures))
+    assert torch.equal(split(images), plain(images))
     assert plain.state_dict().keys() == split.state_dict().keys()
     for name, tensor in plain.state_dict().items():
         assert torch.equal(split.state_dict()[name], tensor), name
 
 
 def test_running_statistics_move_once_per_batch_towards_the_mean_over_groups():
-    grouped, pictures = network(), torch.randn(8, 3, 6, 6)
-    pictures *= torch.arange(1, 9)[:, None, None, None]  # groups that differ: one that weighs more would show
-    maps = grouped[0](pictures).detach()
+    grouped, images = network(), torch.randn(8, 3, 6, 6)
+    images *= torch.arange(1, 9)[:, None, None, None]  # groups that differ: one that weighs more would show
+    maps = grouped[0](images).detach()
     split_batch_norm(grouped, 2)
-    grouped(pictures)
+    grouped(images)
     means, variances = ([statistic(part, (0, 2, 3)) for part in maps.split(2)] for statistic in (torch.mean, torch.var))
     layer = grouped[1]
     torch.testing.assert_close(layer.running_mean, 0.1 * torch.stack(means).mean(0), atol=1e-6, rtol=1e-5)
@@ -57,8 +57,8 @@ def test_evaluation_does_not_look_at_the_batch():
     split = network()
     split_batch_norm(split, 4)
     split.eval()
-    pictures = torch.randn(5, 3, 6, 6)
-    torch.testing.assert_close(split(pictures)[:1], split(pictures[:1]))
+    images = torch.randn(5, 3, 6, 6)
+    torch.testing.assert_close(split(images)[:1], split(images[:1]))
 
 
 def test_channels_last_stays_channels_last():
@@ -73,7 +73,7 @@ def test_mistakes():
     with pytest.raises(UserError, match="2 or more"):
         split_batch_norm(split, 1)
     split_batch_norm(split, 4)
-    with pytest.raises(UserError, match="a divisor of the 6 pictures"):
+    with pytest.raises(UserError, match="a divisor of the 6 images"):
         split(torch.randn(6, 3, 6, 6))
 
     class Fused(nn.BatchNorm2d):

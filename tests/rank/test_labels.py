@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
-from rewho.rank.labels import UNKNOWN_CAMERA, ImageLabels
+from rewho.core.people import UNKNOWN_CAMERA
+from rewho.rank.labels import ImageLabels
 
 
 def test_without_cameras_all_are_unknown():

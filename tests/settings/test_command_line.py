@@ -182,7 +182,7 @@ def test_every_recipe_is_a_document_with_a_smoke_variant(recipe):
         ),
         (CompareSettings, ["images"], "--model M a.jpg b.jpg", {"model": "M", "images": ["a.jpg", "b.jpg"]}),
         (CompareSettings, ["images"], "a.jpg --model M b.jpg", {"model": "M", "images": ["a.jpg", "b.jpg"]}),
-        (EmbedSettings, ["folder"], "--out x --model M pictures", {"out": "x", "model": "M", "folder": "pictures"}),
+        (EmbedSettings, ["folder"], "--out x --model M images", {"out": "x", "model": "M", "folder": "images"}),
         (
             PretrainSettings,
             ["crops"],
@@ -203,8 +203,8 @@ def test_words_without_a_name_may_stand_anywhere(settings, positional, words, ex
     [
         (TrainSettings, [], "--out my runs", r"--out: expected one value, got 'runs' behind it.*\n.*Quote"),
         (TrainSettings, [], "runs --out x", r"options that begin with --, got 'runs'"),
-        (EmbedSettings, ["folder"], "my pictures", r"--folder: expected one value, got also 'pictures'.*\n.*Quote"),
-        (EmbedSettings, ["folder"], "--folder my pictures", r"--folder: expected one value, got also 'pictures'"),
+        (EmbedSettings, ["folder"], "my images", r"--folder: expected one value, got also 'images'.*\n.*Quote"),
+        (EmbedSettings, ["folder"], "--folder my images", r"--folder: expected one value, got also 'images'"),
         (CropSettings, ["videos"], "a.mp4 --recipe", r"--recipe: expected a value, got none"),
     ],
 )

@@ -89,12 +89,12 @@ def test_ranges_by_hand():
 @pytest.mark.parametrize(
     ("command", "wrong"),
     [
-        ("pretrain", "--pictures.workers -1"),
+        ("pretrain", "--images.workers -1"),
         ("pretrain", "--engine.threads -1"),
         ("pretrain", "--contrast.projection 0"),
         ("pretrain", "--contrast.reference_batch -5"),
         ("pretrain", "--contrast.temperature 0"),
-        ("pretrain", "--pictures.share 0"),
+        ("pretrain", "--images.share 0"),
         ("train", "--epochs 0"),
         ("train", "--model.kind bdb --model.embedding -3"),
         ("train", "--model.kind mgn --model.embedding 12"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rewho.data.synthetic import write_people
+from rewho.rendered import write_people
 from rewho.settings import (
     BranchSettings,
     DataSettings,

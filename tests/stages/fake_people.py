@@ -17,7 +17,7 @@ import numpy as np
 
 from rewho.core.check import UserError
 from rewho.core.runtime import EXIT_GIVEN_UP, EXIT_INTERRUPTED, GivenUp, Interrupted
-from rewho.pipeline.video_people import Look
+from rewho.crops.people_source import Look
 from rewho.settings import CropSettings, SelectionSettings, TermsSettings
 from rewho.stages import crop
 from rewho.video.people import Frame, FramePeople, Judged, Person, Probe, VideoFailure
@@ -36,7 +36,7 @@ def write_videos(folder: Path, count: int, frames: int = 6, people: int = 3, **m
 
 
 class FakePeople:
-    """People of such videos: a random box per person, its picture a pattern of its own."""
+    """People of such videos: a random box per person, its image a pattern of its own."""
 
     def models(self) -> tuple[str, str]:
         return "fake sha256:aa", "fake-pose sha256:bb"

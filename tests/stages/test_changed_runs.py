@@ -14,8 +14,8 @@ from test_pretrain_stage import settings as pretraining
 from conftest import distilling, quick
 from rewho.core.artifact import MANIFEST, STARTED, hash_file
 from rewho.core.check import UserError
+from rewho.embedding.embedder import load
 from rewho.models.weights import CARD, SUMS, TENSORS
-from rewho.pipeline.embedding import load
 from rewho.settings import (
     DataSettings,
     DeviceSettings,

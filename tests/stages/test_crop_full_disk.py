@@ -14,8 +14,8 @@ import pytest
 from fake_people import FakePeople, settings, tree, write_videos
 
 from rewho.core.artifact import MANIFEST
-from rewho.data.shards import INDEX
-from rewho.pipeline.crop_check import verify
+from rewho.crops.shards import INDEX
+from rewho.crops.verify import verify
 from rewho.stages import crop
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("fake_people.py"))]

@@ -18,9 +18,9 @@ from fake_people import TERMS, FakePeople, settings, tree, write_videos
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.runtime import EXIT_INTERRUPTED, GivenUp
-from rewho.data.shards import INDEX, CropSet
-from rewho.pipeline.crop_inputs import plan_videos
-from rewho.pipeline.crop_statistics import read_videos
+from rewho.crops.inputs import plan_videos
+from rewho.crops.shards import INDEX, CropSet
+from rewho.crops.statistics import read_videos
 from rewho.settings import SelectionSettings
 from rewho.stages import crop
 from rewho.video.people import VideoFailure
@@ -53,7 +53,7 @@ def test_every_crop_has_a_history(whole, videos):
         assert row["video"] in hashes and row["time"] == row["frame"] / 25
         assert row["detector"] == "fake sha256:aa" and row["pose"] == "fake-pose sha256:bb"
         assert row["licence"] == "CC0-1.0" and len(row["config"]) == 64
-        assert len(row["key_points"]) == 51 and 0 < row["quality"] <= 1
+        assert len(row["keypoints"]) == 51 and 0 < row["quality"] <= 1
         left, top, right, bottom = row["cut"]
         assert whole[number].shape == (bottom - top, right - left, 3) == (row["height"], row["width"], 3)
     orders = [(row["video"], row["frame"], row["index"]) for row in rows]

@@ -11,10 +11,10 @@ from fake_people import TERMS
 
 import rewho
 from rewho import cli
-from rewho.data.synthetic import write_street
-from rewho.pipeline.crop_check import verify
-from rewho.pipeline.crop_statistics import read_videos
-from rewho.pipeline.crop_video import cut_of, shown
+from rewho.crops.one_video import cut_of, shown
+from rewho.crops.statistics import read_videos
+from rewho.crops.verify import verify
+from rewho.rendered import write_street
 from rewho.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings, ScreenSettings
 
 av = pytest.importorskip("av", reason="PyAV is an extra")
@@ -73,7 +73,7 @@ def test_every_crop_is_somebody_who_was_there_and_nobody_clear_is_missing(street
 
 
 def test_heads_of_other_people_in_a_crop_are_hidden_too(street, crops):
-    """Where noise is changed, a head is hidden: nose and ears of everybody whose key points are known."""
+    """Where noise is changed, a head is hidden: nose and ears of everybody whose keypoints are known."""
     known = json.loads(street.with_suffix(".detections.json").read_text())
     noise = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), np.uint8)
     heads = 0
@@ -91,7 +91,7 @@ def test_heads_of_other_people_in_a_crop_are_hidden_too(street, crops):
     assert heads, "one was not hidden by chance"
 
 
-def test_the_pictures_are_those_of_the_video(street, crops):
+def test_the_images_are_those_of_the_video(street, crops):
     from rewho.video.frames import sample_frames
 
     frames = {frame.number: frame.image for frame in sample_frames(street, SamplingSettings(every=EVERY))}
@@ -124,7 +124,7 @@ def test_what_is_there_of_a_cut_video_can_be_kept(street, crops, tmp_path):
 
 
 def test_it_is_repaired_from_the_command_line(crops, capsys):
-    file = crops.folder / crops.contents.shards[0].pictures
+    file = crops.folder / crops.contents.shards[0].images
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 4
     file.write_bytes(data)

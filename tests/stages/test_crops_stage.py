@@ -15,13 +15,13 @@ from fake_people import FakePeople, settings, tree, write_videos
 from rewho import cli
 from rewho.core.artifact import digest, json_bytes
 from rewho.core.check import UserError
-from rewho.data.crop_rows import rows_table
-from rewho.data.pictures import decode
-from rewho.data.shard_writer import ShardWriter, crop_row, encode, example_set
-from rewho.data.shards import INDEX, CropSet, sealed, unsealed
-from rewho.pipeline.crop_check import verify
-from rewho.pipeline.crop_export import export
-from rewho.pipeline.crop_joining import taken
+from rewho.crops.export import export
+from rewho.crops.joining import taken
+from rewho.crops.rows import rows_table
+from rewho.crops.shards import INDEX, CropSet, sealed, unsealed
+from rewho.crops.verify import verify
+from rewho.crops.writer import ShardWriter, crop_row, encode, example_set
+from rewho.data.images import decode
 from rewho.settings import CropsSettings
 from rewho.stages import crop, crops
 from rewho.video.people import Judged
@@ -59,20 +59,20 @@ def test_a_flipped_byte_anywhere_is_found_in_the_file_where_it_is(copy):
         if file.suffix == ".arrow":
             named += any(one.crops for one in found)
         file.write_bytes(whole)
-    assert named > 5, "a damaged picture is named, unless the byte lay between pictures"
+    assert named > 5, "a damaged image is named, unless the byte lay between images"
     assert verify(copy) == []
 
 
 def test_the_damaged_crop_is_named(copy):
     whole = CropSet.open(copy)
-    file = copy / whole.contents.shards[0].pictures
+    file = copy / whole.contents.shards[0].images
     flip(file, file.read_bytes().index(whole.bytes(17)) + 100)
     assert [one.crops for one in verify(copy)] == [(whole.name(17),)]
     with pytest.raises(UserError, match=f"{whole.name(17)}.*"):
         crops.run(CropsSettings("verify", (copy,)))
 
 
-@pytest.mark.parametrize("kind", ["pictures", "rows", "contact-sheet.jpg", "statistics.json"])
+@pytest.mark.parametrize("kind", ["images", "rows", "contact-sheet.jpg", "statistics.json"])
 def test_repair_gives_back_the_same_bytes_and_leaves_the_rest_alone(kind, copy, made):
     shard = CropSet.open(copy).contents.shards[0]
     name = getattr(shard, kind, kind)
@@ -93,7 +93,7 @@ class OtherPeople(FakePeople):
 
 def test_repair_never_gives_something_else(copy):
     shard = CropSet.open(copy).contents.shards[0]
-    flip(copy / shard.pictures, 5000)
+    flip(copy / shard.images, 5000)
     damaged = tree(copy)
     with pytest.raises(UserError, match="have changed"):
         crops.run(CropsSettings("verify", (copy,), repair=True), OtherPeople())
@@ -130,22 +130,22 @@ def test_exports_hide_faces_unless_told_otherwise(made, tmp_path):
     for row in range(0, len(whole), 7):
         name = f"{whole.name(row)}.jpg"
         assert (plain / name).read_bytes() == whole.bytes(row)
-        picture = decode(hidden / name)
-        third = picture.shape[0] // 3
-        assert changed_share(picture[:third], whole[row][:third]) > 0.2
-        assert changed_share(picture[-third:], whole[row][-third:]) < 0.2, "only what encoding noise again changes"
+        image = decode(hidden / name)
+        third = image.shape[0] // 3
+        assert changed_share(image[:third], whole[row][:third]) > 0.2
+        assert changed_share(image[-third:], whole[row][-third:]) < 0.2, "only what encoding noise again changes"
     assert len(list(hidden.glob("*.jpg"))) == len(whole)
-    assert (hidden / "crops.csv").read_bytes().startswith(b"picture,name,video,")
+    assert (hidden / "crops.csv").read_bytes().startswith(b"image,name,video,")
     assert (hidden / "crops.csv").read_text().count("\n") == len(whole) + 1
     with pytest.raises(UserError, match="that is there"):
         crops.run(CropsSettings("export", (made,), out=tmp_path / "plain"))
 
 
-def test_a_damaged_picture_is_not_exported(copy, tmp_path):
+def test_a_damaged_image_is_not_exported(copy, tmp_path):
     whole = CropSet.open(copy)
-    file = copy / whole.contents.shards[0].pictures
+    file = copy / whole.contents.shards[0].images
     flip(file, file.read_bytes().index(whole.bytes(17)) + 100)
-    with pytest.raises(UserError, match="expected the picture that its row describes, of crop"):
+    with pytest.raises(UserError, match="expected the image that its row describes, of crop"):
         export(CropSet.open(copy), tmp_path / "out", "jpeg")
     assert not (tmp_path / "out").exists()
 
@@ -179,7 +179,7 @@ def test_a_repair_touches_nothing_outside_the_set(copy, tmp_path, name):
     content["shards"][0]["name"] = name
     (copy / INDEX).write_bytes(sealed(content))
     (copy / ".repair").symlink_to(victim.parent)
-    flip(copy / content["shards"][0]["pictures"], 5000)
+    flip(copy / content["shards"][0]["images"], 5000)
     with pytest.raises(UserError):
         crops.run(CropsSettings("verify", (copy,), repair=True), FakePeople())
     assert victim.read_text() == "mine" and len(list(victim.parent.iterdir())) == 1
@@ -199,7 +199,7 @@ def test_a_manifest_names_nothing_outside_its_folder(copy, tmp_path, name):
 
 def test_neither_a_merge_nor_a_join_takes_flipped_crops(made, copy, tmp_path):
     whole = CropSet.open(copy)
-    file = copy / whole.contents.shards[0].pictures
+    file = copy / whole.contents.shards[0].images
     flip(file, file.read_bytes().index(whole.bytes(17)) + 100)
     other = crop.run(settings(write_videos(tmp_path / "videos", 1, frames=2), tmp_path / "other"), FakePeople())
     with pytest.raises(UserError, match=f"of crop {whole.name(17)}"):
@@ -263,7 +263,7 @@ def test_sets_are_merged_and_common_crops_enter_once(made, tmp_path):
     with pytest.raises(UserError, match="files in it"):
         crops.run(CropsSettings("merge", (made, larger), out=tmp_path / "merged"))
     text = str(crops.run(CropsSettings("overlap", (made, larger))))
-    assert text.startswith("48 pictures are in both sets")
+    assert text.startswith("48 images are in both sets")
 
 
 def test_the_command_line_takes_action_and_folders(made, capsys):

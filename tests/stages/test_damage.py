@@ -16,8 +16,7 @@ from rewho.core.artifact import MANIFEST, check_sum, damage, write_json
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
 from rewho.core.stage import Stage
-from rewho.data.picture_sources import open_pictures
-from rewho.data.shards import CropSet
+from rewho.crops.shards import CropSet
 from rewho.models.heads import build_classifier
 from rewho.models.initial import initialise
 from rewho.models.kinds import build_model
@@ -32,6 +31,7 @@ from rewho.settings import (
     TableSettings,
 )
 from rewho.stages import crop, embed, evaluate, explain, export, represent, table, teachers, train
+from rewho.tasks.unlabelled import open_images
 
 
 def flip(file: Path, place: int) -> None:
@@ -116,21 +116,21 @@ def test_representations_that_were_damaged_meanwhile_are_made_again(people, expe
 def test_a_pretraining_reads_no_flipped_crop(tmp_path):
     made = crop.run(settings(write_videos(tmp_path / "videos", 1), tmp_path / "crops"), FakePeople())
     crops = CropSet.open(made)
-    file = made / crops.contents.shards[0].pictures
+    file = made / crops.contents.shards[0].images
     flip(file, file.read_bytes().index(crops.bytes(5)) + 100)
-    pictures = open_pictures([made])
-    pictures[4]
+    images = open_images([made])
+    images[4]
     with pytest.raises(UserError, match="other bytes as crop 5"):
-        pictures[5]
+        images[5]
     flip(made / crops.contents.shards[0].rows, 700)
     with pytest.raises(UserError, match="the rows that were written"):
-        open_pictures([made])
+        open_images([made])
 
 
 def test_a_finished_crop_set_without_a_shard_is_not_finished(tmp_path):
     given = settings(write_videos(tmp_path / "videos", 1), tmp_path / "crops")
     crops = CropSet.open(crop.run(given, FakePeople()))
-    (crops.folder / crops.contents.shards[0].pictures).unlink()
+    (crops.folder / crops.contents.shards[0].images).unlink()
     with pytest.raises(UserError, match="expected a whole crop set"):
         crop.run(given, FakePeople())
 
@@ -159,15 +159,15 @@ def held_elsewhere(path: Path, run) -> str:
 @pytest.mark.parametrize("name", ["train", "embed", "evaluate", "export", "explain", "represent", "teachers", "table"])
 def test_every_command_that_writes_holds_the_lock_of_its_folder(name, people, model, experts, tmp_path):
     out, data = tmp_path / "out", quick(people, tmp_path).data
-    pictures = people / "query"
+    images = people / "query"
     lock, run = (
         out / LOCK,
         {
             "train": lambda: train.run(quick(people, out)),
-            "embed": lambda: embed.run(EmbedSettings(model=model, folder=pictures, out=out, engine=CPU)),
+            "embed": lambda: embed.run(EmbedSettings(model=model, folder=images, out=out, engine=CPU)),
             "evaluate": lambda: evaluate.run(EvaluateSettings(model=(model,), data=(people,), out=out, engine=CPU)),
             "export": lambda: export.run(ExportSettings(model=model, out=out)),
-            "explain": lambda: explain.run(ExplainSettings(images=(pictures,), model=model, out=out, engine=CPU)),
+            "explain": lambda: explain.run(ExplainSettings(images=(images,), model=model, out=out, engine=CPU)),
             "represent": lambda: represent.run(RepresentSettings((experts,), out, data, engine=CPU)),
             "teachers": lambda: teachers.run(replace(teachers_of(people, out))),
             "table": lambda: table.run(TableSettings(name="fd7", data=data, out=out)),
@@ -200,7 +200,7 @@ def test_a_crop_set_of_videos_whose_names_are_not_utf_8(tmp_path):
     assert len(CropSet.open(made)) == 24
     assert "caf\\udce9.mp4" in (made / "index.html").read_text(encoding="utf-8")
     shard = CropSet.open(made).contents.shards[0]
-    flip(made / shard.pictures, 3000)
+    flip(made / shard.images, 3000)
     assert "every byte" in str(crops.run(CropsSettings("verify", (made,), repair=True), FakePeople()))
     other = crop.run(settings(write_videos(tmp_path / "more", 3), tmp_path / "other"), FakePeople())
     merged = crops.run(CropsSettings("merge", (made, other), out=tmp_path / "merged"))

@@ -18,7 +18,6 @@ from checkpoints import DAMAGES, damage_checkpoint, same
 from conftest import CPU, distilling, quick
 from rewho.core.artifact import MANIFEST, STARTED, hashes
 from rewho.core.check import UserError
-from rewho.data.representations import array_file
 from rewho.settings import (
     BranchSettings,
     CheckpointSettings,
@@ -30,6 +29,7 @@ from rewho.settings import (
     RepresentSettings,
 )
 from rewho.stages import distill, represent, train
+from rewho.tasks.representations import array_file
 from rewho.training.log import read_log
 
 STEPS, MANY_STEPS = 6, 40
@@ -224,14 +224,14 @@ def test_changed_data_are_refused_with_the_difference_and_may_be_allowed(
     shutil.copytree(people, other)
     next((other / part).iterdir()).unlink()
     data = DataSettings(root=other, workers=0)
-    with pytest.raises(UserError, match="trained on these pictures"):  # the student's classifier needs the same ones
+    with pytest.raises(UserError, match="trained on these images"):  # the student's classifier needs the same ones
         distill.run(replace(start, out=interrupted, data=data))
     new = replace(start, classifier="new", steps_per_epoch=1, evaluate_every=-1)
     reference = distill.run(replace(new, out=tmp_path / "whole", checkpoint=KEEP_ALL))
     changed = replace(new, out=cut(reference, tmp_path / "cut", 1), data=data)
     lines = [r"inputs\.data: '\w{12}…' -> '\w{12}…'"]
     if part == "bounding_box_train":
-        with pytest.raises(UserError, match="representations of these training pictures"):
+        with pytest.raises(UserError, match="representations of these training images"):
             distill.run(changed)
         said = represent.run(RepresentSettings((experts,), tmp_path / "said", data, engine=CPU, batch=16))
         changed = replace(changed, representations=said)

@@ -19,13 +19,11 @@ from conftest import CPU, VIEWS, distilling, quick, teacher_settings
 from rewho.core.artifact import KEPT, MANIFEST, damage, hashes, write_json
 from rewho.core.check import UserError
 from rewho.data.benchmarks import read_settings
-from rewho.data.representations import INDEX, open_representations
+from rewho.embedding.embedder import load
 from rewho.models.factorization import load_branches
 from rewho.models.heads import Classifier
 from rewho.models.single_view import parameter_count
 from rewho.models.weights import CLASSIFIER, load_classifier, load_model
-from rewho.pipeline.embedding import load
-from rewho.pipeline.training import training_part
 from rewho.settings import (
     AugmentSettings,
     BranchSettings,
@@ -37,6 +35,8 @@ from rewho.settings import (
     SamplerSettings,
 )
 from rewho.stages import distill, represent, teachers, train
+from rewho.tasks.labelled import training_part
+from rewho.tasks.representations import INDEX, open_representations
 from rewho.training.checkpoint import load_checkpoint
 from rewho.training.log import read_log
 
@@ -57,7 +57,7 @@ def test_finished_teachers_are_skipped(people, experts, capsys):
     assert capsys.readouterr().err.count("is finished") == len(VIEWS)
 
 
-def test_representations_are_flip_averages_in_the_order_of_the_training_pictures(people, experts, representations):
+def test_representations_are_flip_averages_in_the_order_of_the_training_images(people, experts, representations):
     part = training_part(read_settings(DataSettings(root=people)))
     found = open_representations(representations, part.digest())
     assert found.widths == {"holistic": 12, "up1": 8}
@@ -116,25 +116,25 @@ def test_a_flipped_bit_is_found(representations, tmp_path):
         open_representations(folder)
 
 
-def test_other_pictures_and_other_students_are_refused(people, model, representations, tmp_path):
+def test_other_images_and_other_students_are_refused(people, model, representations, tmp_path):
     fewer = DataSettings(root=people, workers=0, share=0.5)
-    with pytest.raises(UserError, match="trained on these pictures"):
+    with pytest.raises(UserError, match="trained on these images"):
         distill.run(distilling(people, model, representations, tmp_path / "a", data=fewer))
-    with pytest.raises(UserError, match="representations of these training pictures"):
+    with pytest.raises(UserError, match="representations of these training images"):
         distill.run(distilling(people, model, representations, tmp_path / "b", data=fewer, classifier="new"))
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
 
 
-def test_pictures_replaced_under_their_names_are_refused(people, model, experts, representations, tmp_path):
+def test_images_replaced_under_their_names_are_refused(people, model, experts, representations, tmp_path):
     moved, said = tmp_path / "people", tmp_path / "said"
     shutil.copytree(people, moved)
     shutil.copytree(representations, said)
     again = RepresentSettings((experts,), said, DataSettings(root=moved), engine=CPU, batch=16)
     represent.run(again)
     settings = distilling(people, model, said, tmp_path / "out", data=DataSettings(root=moved, workers=0))
-    picture = training_part(read_settings(again.data)).file(3)
-    picture.write_bytes(picture.read_bytes() + b"\0")
+    image = training_part(read_settings(again.data)).file(3)
+    image.write_bytes(image.read_bytes() + b"\0")
     with pytest.raises(UserError, match=r"inputs\.images: '\w{12}…' -> '\w{12}…'"):
         represent.run(again)
     with pytest.raises(UserError, match="those of others under the same names"):
@@ -191,7 +191,7 @@ def test_it_begins_with_the_students_network_and_classifier(people, model, repre
     assert torch.equal(load_file(model / CLASSIFIER)["weight"], load_file(tmp_path / "out" / CLASSIFIER)["weight"])
 
 
-def test_the_branches_are_kept_for_pictures(student):
+def test_the_branches_are_kept_for_images(student):
     branches = load_branches(student)
     assert branches is not None
     assert branches.views == VIEWS
@@ -205,10 +205,10 @@ def test_a_student_in_its_teachers_space_answers_as_its_branch_would(people, mod
     (before, _), (after, card) = load_model(own), load_model(folded)
     assert type(after.embedding) is type(before.embedding)
     assert card["architecture"]["embedding"] == 12  # the holistic teacher's
-    pictures = torch.randint(0, 255, (4, 3, 64, 32), dtype=torch.uint8)
-    feature_map = before.eval().feature_map(pictures)
+    images = torch.randint(0, 255, (4, 3, 64, 32), dtype=torch.uint8)
+    feature_map = before.eval().feature_map(images)
     expected = load_branches(own)(feature_map, before.represent(feature_map))["holistic"].from_representation
-    torch.testing.assert_close(after.eval()(pictures), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.eval()(images), expected, atol=1e-4, rtol=1e-4)
     again = distilling(people, folded, representations, tmp_path / "again")
     with pytest.raises(UserError, match="--classifier new"):
         distill.run(again)
@@ -255,7 +255,7 @@ def test_a_classifier_of_cosines_is_refused(people, model, representations, tmp_
 
 
 def test_the_students_own_view_is_known_by_its_box(people, representations, tmp_path):
-    """Whatever it is called, the branch that corresponds to the whole picture selects nothing and can be folded."""
+    """Whatever it is called, the branch that corresponds to the whole image selects nothing and can be folded."""
     (tmp_path / "whole.yaml").write_text("name: whole\nbox: {top: 0, bottom: 1}\nsize: [64, 32]\n")
     short = {"epochs": 1, "steps_per_epoch": 1, "evaluate_every": -1}
     start = quick(people, tmp_path / "initial", **short)
@@ -299,10 +299,10 @@ def test_branches_that_warm_up_leave_the_student_to_the_identity_loss(people, mo
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_online_representations_of_an_unchanged_picture_equal_the_stored_ones(
+def test_online_representations_of_an_unchanged_image_equal_the_stored_ones(
     people, model, experts, representations, tmp_path
 ):
-    """Without augmentation both ways see the same pictures, up to where the picture was resized."""
+    """Without augmentation both ways see the same images, up to where the image was resized."""
     still = AugmentSettings(flip=0.0, crop_padding=0, erase=0.0)
     stored = distilling(people, model, representations, tmp_path / "stored", augment=still, epochs=1, steps_per_epoch=1)
     online = replace(stored, out=tmp_path / "online", sr="online", teachers=(experts,))

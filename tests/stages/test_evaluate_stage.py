@@ -14,7 +14,7 @@ from conftest import quick
 from rewho.core.artifact import damage
 from rewho.core.check import UserError
 from rewho.core.text import html_text
-from rewho.pipeline.scoring import similarities
+from rewho.embedding.scoring import similarities
 from rewho.settings import (
     CompareSettings,
     DataSettings,
@@ -126,7 +126,7 @@ def test_models_and_data_sets_make_a_matrix(model, people, tmp_path):
     assert "Gain over model" in page.read_text()
 
 
-def test_a_folder_without_cameras_is_ranked_leaving_each_picture_out(model, people, tmp_path):
+def test_a_folder_without_cameras_is_ranked_leaving_each_image_out(model, people, tmp_path):
     pool = tmp_path / "pool"
     for file in (people / "query").iterdir():
         person = pool / file.name[:4]
@@ -136,19 +136,19 @@ def test_a_folder_without_cameras_is_ranked_leaving_each_picture_out(model, peop
     (result,) = json.loads((page.parent / "metrics.json").read_text())["results"]
     scores = result["rankings"][0]
     assert scores["queries"] == len(list((people / "query").iterdir()))
-    assert scores["mAP_rectangular"] < 1, "no picture may find itself"
+    assert scores["mAP_rectangular"] < 1, "no image may find itself"
 
 
 def test_embeddings_can_be_read_by_anything(model, people, tmp_path):
     folder = embed.run(EmbedSettings(people / "query", model, tmp_path / "embeddings", engine=CPU))
     vectors = np.load(folder / "embeddings.npy", allow_pickle=False)
-    names = [row["picture"] for row in csv.DictReader((folder / "pictures.csv").open())]
+    names = [row["image"] for row in csv.DictReader((folder / "images.csv").open())]
     assert vectors.shape == (len(names), 16) and vectors.dtype == np.float32
     np.testing.assert_allclose(vectors[3], rewho.load(model).embed([people / "query" / names[3]])[0], atol=1e-4)
     assert damage(folder) is None
 
 
-def test_comparing_pictures(model, people):
+def test_comparing_images(model, people):
     first, second, third = sorted((people / "query").iterdir())[:3]
     assert compare.run(CompareSettings((first, first), model, engine=CPU)) == "1.0000"
     table = compare.run(CompareSettings((first, second, third), model, engine=CPU)).splitlines()
@@ -162,7 +162,7 @@ def test_names_that_are_formulas_are_text_in_the_list_of_embedded_images(model, 
     for name in ("=1+1.jpg", "-2.jpg", "@a.jpg", "b.jpg"):
         shutil.copy(source, folder / name)
     made = embed.run(EmbedSettings(folder, model, tmp_path / "embeddings", engine=CPU))
-    names = [row["picture"] for row in csv.DictReader((made / "pictures.csv").open(newline=""))]
+    names = [row["image"] for row in csv.DictReader((made / "images.csv").open(newline=""))]
     assert names == ["'-2.jpg", "'=1+1.jpg", "'@a.jpg", "b.jpg"]
 
 

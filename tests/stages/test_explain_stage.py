@@ -1,4 +1,4 @@
-"""Attention pictures of a model, of the branches that a distillation left beside it, and of both in a checkpoint."""
+"""Attention images of a model, of the branches that a distillation left beside it, and of both in a checkpoint."""
 
 import json
 import shutil
@@ -14,19 +14,19 @@ from conftest import CPU, distilling, quick
 from rewho.core.artifact import MANIFEST, STARTED, damage
 from rewho.core.check import UserError
 from rewho.data.augment import resize
-from rewho.data.pictures import decode
+from rewho.data.images import decode
+from rewho.embedding.attention import open_onlooker
+from rewho.embedding.embedder import view_of
+from rewho.embedding.snapshot import open_snapshot
 from rewho.models.factorization import BRANCH_CARD, Factorization, attention, save_branches
 from rewho.models.weights import load_model
-from rewho.pipeline.attention import open_onlooker
-from rewho.pipeline.embedding import view_of
-from rewho.pipeline.snapshot import open_snapshot
 from rewho.settings import (
     BranchSettings,
     ContrastSettings,
     EvaluateSettings,
     ExplainSettings,
     ModelSettings,
-    PretrainPictureSettings,
+    PretrainImageSettings,
     PretrainSettings,
     SamplerSettings,
 )
@@ -55,7 +55,7 @@ def finished(people, model, representations, tmp_path_factory):
 
 
 def shown(images, model, out):
-    """Explain pictures; return the bytes of every attention picture by its name."""
+    """Explain images; return the bytes of every attention image by its name."""
     explain.run(ExplainSettings(images, model, out, engine=CPU))
     return {file.name: file.read_bytes() for file in (out / "single").iterdir()}
 
@@ -90,7 +90,7 @@ def test_branches_beside_a_model_are_shown_too(distilled, images, tmp_path):
     assert open_onlooker(distilled, CPU).views == ("holistic", "up1", "dn1"), "the paper's order"
 
 
-def test_a_folder_of_pictures_is_explained_and_a_second_call_does_nothing(model, people, tmp_path, capsys):
+def test_a_folder_of_images_is_explained_and_a_second_call_does_nothing(model, people, tmp_path, capsys):
     settings = ExplainSettings((people / "query",), model, tmp_path / "out", engine=CPU)
     explain.run(settings)
     count = len(list((people / "query").iterdir()))
@@ -102,7 +102,7 @@ def test_a_folder_of_pictures_is_explained_and_a_second_call_does_nothing(model,
 
 
 def test_mistakes_are_answered(model, distilled, images, tmp_path):
-    with pytest.raises(UserError, match="expected picture files"):
+    with pytest.raises(UserError, match="expected image files"):
         explain.run(ExplainSettings((), model, tmp_path / "a", engine=CPU))
     with pytest.raises(UserError, match=r"nothing at .*none\.jpg"):
         explain.run(ExplainSettings((tmp_path / "none.jpg",), model, tmp_path / "a", engine=CPU))
@@ -124,7 +124,7 @@ def test_a_checkpoint_of_a_distillation_shows_every_branch(finished, images, tmp
     assert shown(images, finished / "checkpoints" / "step-00000006", tmp_path / "last") == whole
     early = shown(images, finished / "checkpoints" / "step-00000003", tmp_path / "early")
     assert early.keys() == whole.keys() and early != whole
-    assert json.loads((tmp_path / "last" / MANIFEST).read_text())["inputs"].keys() == {STATE, "pictures"}
+    assert json.loads((tmp_path / "last" / MANIFEST).read_text())["inputs"].keys() == {STATE, "images"}
 
 
 def test_an_unfinished_run_shows_its_newest_checkpoint_that_verifies(finished, images, tmp_path, capsys):
@@ -163,7 +163,7 @@ def test_a_checkpoint_of_a_pre_training_shows_its_encoder(people, images, tmp_pa
         out=tmp_path / "encoder",
         crops=(people,),
         model=encoder,
-        pictures=PretrainPictureSettings(workers=0),
+        images=PretrainImageSettings(workers=0),
         contrast=ContrastSettings(queue=30, norm_group=4, reference_batch=0, projection=16),
         sampler=SamplerSettings(batch=8),
         engine=CPU,
@@ -192,9 +192,9 @@ def test_folders_without_anything_to_show_are_refused(people, finished, model, i
     lone = shutil.copytree(finished / "checkpoints" / "step-00000003", tmp_path / "a" / "b" / "step-00000003")
     with pytest.raises(UserError, match=r"no readable run\.json"):
         open_snapshot(lone)
-    explain.run(ExplainSettings(images, model, tmp_path / "pictures", engine=CPU))
+    explain.run(ExplainSettings(images, model, tmp_path / "images", engine=CPU))
     with pytest.raises(UserError, match="one of `rewho explain`"):
-        open_snapshot(tmp_path / "pictures")
+        open_snapshot(tmp_path / "images")
     begun = tmp_path / "begun"
     begun.mkdir()
     shutil.copy(finished / STARTED, begun / STARTED)

@@ -15,11 +15,11 @@ import rewho
 from rewho.cli import main
 from rewho.core.artifact import damage, hash_file
 from rewho.core.check import UserError
+from rewho.embedding.embedder import view_of
+from rewho.embedding.foreign_networks import open_teacher
+from rewho.embedding.onnx_network import OnnxNetwork
 from rewho.models.kinds import build_model
 from rewho.models.weights import ModelCard, save_model
-from rewho.pipeline.embedding import view_of
-from rewho.pipeline.foreign_teachers import open_teacher
-from rewho.pipeline.onnx_network import OnnxNetwork
 from rewho.settings import DeviceSettings, ExportSettings, ModelSettings
 from rewho.stages import export
 
@@ -37,7 +37,7 @@ KINDS = {
 def save(folder, **changes):
     torch.manual_seed(1)
     model = build_model(ModelSettings(**{"pretrained": "none", **changes}), SIZE)
-    with torch.inference_mode():  # running statistics of pictures, not of nothing
+    with torch.inference_mode():  # running statistics of images, not of nothing
         model.train()(torch.randint(0, 256, (8, 3, *SIZE), dtype=torch.uint8))
     card = ModelCard(trained_on={"name": "street"}, licence="for tests only", metrics={"street": {"mAP": 0.25}})
     save_model(folder, model.eval(), card)
@@ -60,13 +60,13 @@ def program(plain, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def person(tmp_path_factory):
-    """A folder with a picture of a rendered person."""
+    """A folder with an image of a rendered person."""
     folder = tmp_path_factory.mktemp("person")
     cv2.imwrite(str(folder / "person.png"), export._rendered()[0][..., ::-1])
     return folder
 
 
-def pictures(count):
+def random_images(count):
     return np.random.default_rng(2).integers(0, 256, (count, *SIZE, 3), dtype=np.uint8)
 
 
@@ -75,8 +75,8 @@ def file_says(folder, images):
 
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     (entry,) = session.get_inputs()
-    assert (entry.name, entry.type, entry.shape) == ("pictures", "tensor(uint8)", ["batch", 3, *SIZE])
-    (embeddings,) = session.run(["embedding"], {"pictures": np.ascontiguousarray(images.transpose(0, 3, 1, 2))})
+    assert (entry.name, entry.type, entry.shape) == ("images", "tensor(uint8)", ["batch", 3, *SIZE])
+    (embeddings,) = session.run(["embedding"], {"images": np.ascontiguousarray(images.transpose(0, 3, 1, 2))})
     return embeddings
 
 
@@ -95,12 +95,12 @@ def test_every_kind_of_model_says_the_same_in_any_batch(kind, plain, tmp_path):
         model = save(tmp_path / "model", **KINDS[kind])
         made = export.run(ExportSettings(model, tmp_path / "onnx"))
     for count in (1, 5):
-        found, expected = file_says(made, pictures(count)), model_says(model, pictures(count), flip=False)
+        found, expected = file_says(made, random_images(count)), model_says(model, random_images(count), flip=False)
         assert found.dtype == np.float32 and found.shape == expected.shape
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.sqrt(np.mean(expected**2)))
     facts = json.loads((made / "model.json").read_text())["export"]
     assert facts["output"]["shape"] == ["batch", expected.shape[1]]
-    assert facts["parity"]["pictures"] == 48 and facts["parity"]["relative_difference"] <= 1e-4
+    assert facts["parity"]["images"] == 48 and facts["parity"]["relative_difference"] <= 1e-4
     assert facts["parity"]["same_neighbours"] >= 0.999
 
 
@@ -109,7 +109,7 @@ def test_the_mean_with_the_mirror_image_can_be_in_the_file(plain, tmp_path, kind
     model, onnx = plain
     made = export.run(ExportSettings(model, tmp_path / kind, kind, flip=True))
     for count in (1, 5):
-        images = pictures(count)
+        images = random_images(count)
         if kind == "onnx":
             found = file_says(made, images)
             assert not np.allclose(found, file_says(onnx, images), atol=1e-3)
@@ -155,9 +155,9 @@ def test_the_lines_of_python_on_the_page_do_what_rewho_does(plain, program, pers
     (code,) = re.findall(r"^```python\n(.*?)^```$", (folder / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(folder)
     names: dict = {}
-    picture = cv2.imread(str(person / "person.png"))
-    noise = np.random.default_rng(1).integers(0, 100, (scale * picture.shape[0], scale * picture.shape[1], 1), np.uint8)
-    cv2.imwrite(str(tmp_path / "it.png"), cv2.resize(picture, None, fx=scale, fy=scale) // 2 + noise)
+    image = cv2.imread(str(person / "person.png"))
+    noise = np.random.default_rng(1).integers(0, 100, (scale * image.shape[0], scale * image.shape[1], 1), np.uint8)
+    cv2.imwrite(str(tmp_path / "it.png"), cv2.resize(image, None, fx=scale, fy=scale) // 2 + noise)
     exec(code.replace("person.jpg", str(tmp_path / "it.png")), names)
     expected = rewho.load(model, "cpu").embed([tmp_path / "it.png"], flip=False)
     np.testing.assert_allclose(names["embeddings"], expected, atol=1e-4)
@@ -175,16 +175,16 @@ def test_an_exported_file_is_a_teacher(plain, person, tmp_path):
     np.testing.assert_allclose(found, own.embed([person / "person.png"]), atol=1e-4)
 
 
-def test_pictures_of_ones_own_are_compared_on(plain, tmp_path):
+def test_images_of_ones_own_are_compared_on(plain, tmp_path):
     model, _ = plain
     (tmp_path / "few").mkdir()
-    for number, picture in enumerate(export._rendered()[:13]):
-        cv2.imwrite(str(tmp_path / "few" / f"{number}.png"), picture)
+    for number, image in enumerate(export._rendered()[:13]):
+        cv2.imwrite(str(tmp_path / "few" / f"{number}.png"), image)
     made = export.run(ExportSettings(model, tmp_path / "pt2", "pt2", check=tmp_path / "few", batch=4))
-    assert json.loads((made / "manifest.json").read_text())["counts"]["pictures"] == 13
+    assert json.loads((made / "manifest.json").read_text())["counts"]["images"] == 13
     for file in sorted((tmp_path / "few").iterdir())[:2]:
         file.unlink()
-    with pytest.raises(UserError, match="12 pictures or more, got 11"):
+    with pytest.raises(UserError, match="12 images or more, got 11"):
         export.run(ExportSettings(model, tmp_path / "other", "pt2", check=tmp_path / "few"))
 
 

@@ -16,7 +16,7 @@ from rewho.models.weights import ModelCard, save_model
 from rewho.settings import (
     ContrastSettings,
     ModelSettings,
-    PretrainPictureSettings,
+    PretrainImageSettings,
     PretrainSettings,
     SamplerSettings,
 )
@@ -41,7 +41,7 @@ def pretraining(people, out, first):
         out=out,
         crops=(people,),
         model=ModelSettings(**SMALL, pooling="gap", head="none", pretrained=str(first)),
-        pictures=PretrainPictureSettings(workers=0),
+        images=PretrainImageSettings(workers=0),
         contrast=ContrastSettings(queue=16, norm_group=4, projection=16),
         sampler=SamplerSettings(batch=8),
         engine=CPU,

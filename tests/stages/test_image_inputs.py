@@ -10,14 +10,13 @@ import torch
 
 import rewho
 from rewho.core.check import UserError
+from rewho.crops.shards import CropSet
+from rewho.crops.writer import example_set
 from rewho.data.benchmarks import read
-from rewho.data.shard_writer import example_set
-from rewho.data.shards import CropSet
+from rewho.embedding.embedder import load
+from rewho.embedding.scoring import rank_table
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import ModelCard, save_model
-from rewho.pipeline.embedding import load
-from rewho.pipeline.scoring import rank_table
-from rewho.pipeline.training import score, training_part
 from rewho.rank.metrics import evaluate as scores_of
 from rewho.settings import (
     CompareSettings,
@@ -31,6 +30,7 @@ from rewho.settings import (
     TrainSettings,
 )
 from rewho.stages import compare, embed, evaluate, explain, export, train
+from rewho.tasks.labelled import score, training_part
 
 CPU = DeviceSettings(device="cpu")
 
@@ -52,8 +52,8 @@ def draw(file, seed, size=(40, 20)):
 
 
 def names_of(out):
-    with (out / "pictures.csv").open(encoding="utf-8") as file:
-        return [row["picture"] for row in csv.DictReader(file)]
+    with (out / "images.csv").open(encoding="utf-8") as file:
+        return [row["image"] for row in csv.DictReader(file)]
 
 
 def test_embedding_a_crop_set_embeds_its_crops(tiny, tmp_path):

@@ -112,10 +112,10 @@ def test_the_papers_encoders_differ_in_their_backbone_alone(layers):
 def test_temperatures_and_shares_of_the_tables():
     for temperature in (0.03, 0.05, 0.07, 0.1, 0.2, 0.3):
         assert settings(f"table4-temperature-{temperature}").contrast.temperature == temperature
-    assert [settings(f"table7-share-{s}").pictures.share for s in ("12.5", "25", "50", "100")] == [0.125, 0.25, 0.5, 1]
+    assert [settings(f"table7-share-{s}").images.share for s in ("12.5", "25", "50", "100")] == [0.125, 0.25, 0.5, 1]
 
 
-def test_the_papers_eight_devices_normalise_320_pictures_each():
+def test_the_papers_eight_devices_normalise_320_images_each():
     paper, small = settings("moco-r50"), settings("moco-small")
     assert (paper.sampler.batch, paper.contrast.norm_group) == (8 * 320, 320)
     assert small.sampler.batch % small.contrast.norm_group == 0
@@ -133,7 +133,7 @@ def test_the_transformer_has_the_rates_and_the_stability_of_moco_v3():
 def test_the_comparison_of_beginnings_says_what_it_takes():
     done = subprocess.run(["sh", str(RECIPES / "few-labels.sh"), "only"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: sh ") and "PICTURES DATA OUT" in done.stderr
+    assert done.stderr.startswith("usage: sh ") and "IMAGES DATA OUT" in done.stderr
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_every_method_trains_from_a_pretrained_encoder(people, tmp_path, method)
     encoder, out = tmp_path / "encoder", tmp_path / method
     common = ["--smoke", "--engine.device", "cpu"]
     words = ["pretrain", str(people), "--recipe", str(RECIPES / "moco-r50.yaml"), "--out", str(encoder), *common]
-    assert cli.main([*words, "--pictures.workers", "0"]) == 0
+    assert cli.main([*words, "--images.workers", "0"]) == 0
     words = ["train", "--recipe", str(RECIPES / f"{method}.yaml"), "--data.root", str(people), "--out", str(out)]
     words += ["--model.pretrained", str(encoder), "--data.workers", "0", "--evaluate_every", "0"]
     assert cli.main([*words, *common]) == 0
@@ -155,5 +155,5 @@ def test_every_method_trains_from_a_pretrained_encoder(people, tmp_path, method)
 @pytest.mark.parametrize("recipe", [*ENCODERS, "table2-default"])
 def test_other_encoders_are_pretrained(people, tmp_path, recipe):
     words = ["pretrain", str(people), "--recipe", str(RECIPES / f"{recipe}.yaml"), "--smoke"]
-    assert cli.main([*words, "--out", str(tmp_path / "out"), "--engine.device", "cpu", "--pictures.workers", "0"]) == 0
+    assert cli.main([*words, "--out", str(tmp_path / "out"), "--engine.device", "cpu", "--images.workers", "0"]) == 0
     assert read_card(tmp_path / "out")["provenance"]["labels"] is False

@@ -9,7 +9,7 @@ import pytest
 import rewho
 from conftest import quick
 from rewho.core.check import UserError
-from rewho.data.file_lists import list_pictures
+from rewho.data.file_lists import list_images
 from rewho.settings import EmbedSettings, EngineSettings, ModelSettings
 from rewho.stages import embed, train
 
@@ -18,9 +18,9 @@ CPU = EngineSettings(device="cpu")
 
 @pytest.fixture(scope="module")
 def masked(people, tmp_path_factory):
-    """A model of the pictures' upper halves, by masks."""
+    """A model of the images' upper halves, by masks."""
     folder = tmp_path_factory.mktemp("masked")
-    for name in list_pictures(people):
+    for name in list_images(people):
         height, width = cv2.imread(str(people / name)).shape[:2]
         mask = np.zeros((height, width), np.uint8)
         mask[: height // 2] = 255
@@ -41,11 +41,11 @@ def test_training_and_evaluation_look_masks_up_and_record_them(masked, people):
 
 def test_what_is_masked_out_does_not_change_an_embedding(masked, people, tmp_path):
     file = sorted((people / "query").iterdir())[0]
-    picture = cv2.imread(str(file))
-    height = len(picture)
+    image = cv2.imread(str(file))
+    height = len(image)
     embeddings = {}
     for name, rows in {"same": slice(0, 0), "lower": slice(height // 2, None), "upper": slice(0, height // 2)}.items():
-        changed = picture.copy()
+        changed = image.copy()
         changed[rows] = 255 - changed[rows]
         (tmp_path / name / "query").mkdir(parents=True)
         copy = tmp_path / name / "query" / f"{file.stem}.png"

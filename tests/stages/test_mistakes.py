@@ -21,7 +21,7 @@ def place(people, model, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     (tmp_path / "occupied").mkdir()
     (tmp_path / "occupied" / "thesis.txt").write_text("precious")
-    (tmp_path / "words.jpg").write_text("not a picture")
+    (tmp_path / "words.jpg").write_text("not an image")
     (tmp_path / "one" / "alice").mkdir(parents=True)
     shutil.copy(next((people / "query").iterdir()), tmp_path / "one" / "alice" / "a.jpg")
     shutil.copy(next((people / "query").iterdir()), tmp_path / "person.jpg")
@@ -46,7 +46,7 @@ MISTAKES = {
     "no query part": ("evaluate --model model --data half", "query"),
     "unknown layout": (f"{TRAIN} --data.root people --data.layout market", "market1501"),
     "wrong layout": (f"{TRAIN} --data.root people --data.layout cuhk03-original", "cuhk03"),
-    "a broken picture": (f"{TRAIN} --data.root broken", ".jpg"),
+    "a broken image": (f"{TRAIN} --data.root broken", ".jpg"),
     "one person only": (f"{TRAIN} --data.root one --sampler.batch 2", "two people"),
     "unknown option": (f"{TRAIN} --data.root people --epoch 3", "nearest: epochs"),
     "value of another kind": (f"{TRAIN} --data.root people --sampler.batch many", "a whole number"),
@@ -73,13 +73,13 @@ MISTAKES = {
     "no model given": ("evaluate --data people", "--model"),
     "no data given": ("evaluate --model model", "--data"),
     "not a model": ("evaluate --model empty --data people", "model.json"),
-    "no such picture": ("compare person.jpg nobody.jpg --model model", "nobody.jpg"),
-    "not a picture": ("compare person.jpg words.jpg --model model", "words.jpg"),
-    "a single picture": ("compare person.jpg --model model", "two or more"),
-    "no pictures": ("embed empty --model model", "empty"),
+    "no such image": ("compare person.jpg nobody.jpg --model model", "nobody.jpg"),
+    "not an image": ("compare person.jpg words.jpg --model model", "words.jpg"),
+    "a single image": ("compare person.jpg --model model", "two or more"),
+    "no images": ("embed empty --model model", "empty"),
     "a view twice": ("teachers --data.root people --views up1 up1", "each once"),
-    "representations of no pictures": ("represent model --data.root people --batch 0", "--batch"),
-    "embedding no pictures at a time": ("embed people/query --model model --batch 0", "--batch"),
+    "representations of no images": ("represent model --data.root people --batch 0", "--batch"),
+    "embedding no images at a time": ("embed people/query --model model --batch 0", "--batch"),
     "a view to mimic twice": ("distill --student model --views up1 up1", "Name every view once"),
     "every loss dropped": ("distill --student model --mimic.dropout 1", "0.99"),
     "a warm-up that ends before it begins": ("distill --student model --branches.warmup_epochs -3", "warmup_epochs"),

@@ -10,8 +10,8 @@ from cut_runs import cut
 import rewho
 from conftest import CPU, distilling, quick
 from rewho.core.check import UserError
-from rewho.pipeline.foreign_teachers import open_teacher
-from rewho.pipeline.snapshot import open_snapshot
+from rewho.embedding.foreign_networks import open_teacher
+from rewho.embedding.snapshot import open_snapshot
 from rewho.settings import CheckpointSettings, DataSettings, ModelSettings, RepresentSettings
 from rewho.stages import distill, represent, train
 
@@ -83,7 +83,7 @@ def test_a_checkpoint_is_refused_where_its_file_has_another_box(trained, rewrite
         open_snapshot(run)
 
 
-def test_a_student_whose_file_says_the_whole_picture_by_now_is_refused(
+def test_a_student_whose_file_says_the_whole_image_by_now_is_refused(
     trained, rewrite, people, representations, tmp_path
 ):
     rewrite(WHOLE)

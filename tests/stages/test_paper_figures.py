@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from rewho.core.table_plan import read_plan
+from rewho.tables.plan import read_plan
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TABLES = sorted(path for path in RECIPES.glob("luperson/tables/*.yaml") if not path.stem.startswith("steps"))

@@ -18,10 +18,10 @@ from checkpoints import DAMAGES, damage_checkpoint, same
 from conftest import CPU
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
-from rewho.pipeline.contrasting import ContrastTask
-from rewho.settings import PretrainPictureSettings, PretrainSettings
+from rewho.settings import PretrainImageSettings, PretrainSettings
 from rewho.stages import pretrain
 from rewho.stages.pretrain import QUEUE_FILLS
+from rewho.tasks.contrast import ContrastTask
 from rewho.training.checkpoint import load_checkpoint, save_checkpoint
 
 STEPS, WITHIN = 6, 4  # steps of the run, and one within its second epoch
@@ -58,7 +58,7 @@ def whole(start):
 )
 def test_a_run_cut_after_any_step_ends_with_the_same_bits(start, whole, tmp_path, step, workers):
     folder = cut(whole, tmp_path / "cut", step)
-    pretrain.run(replace(start, out=folder, pictures=PretrainPictureSettings(workers=workers)))
+    pretrain.run(replace(start, out=folder, images=PretrainImageSettings(workers=workers)))
     check_equal(folder, whole)
 
 
@@ -127,7 +127,7 @@ def test_a_stop_request_saves_at_the_end_of_the_step(start, whole, tmp_path, mon
     check_equal(quiet.out, whole)
 
 
-def test_a_loss_that_is_not_a_number_stops_before_the_step_and_names_the_pictures(start, whole, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_a_number_stops_before_the_step_and_names_the_images(start, whole, tmp_path, monkeypatch):
     quiet = replace(start, out=tmp_path / "diverged")
     _spoil(monkeypatch, WITHIN, lambda terms: {**terms, "total": terms["total"] * math.nan})
     with pytest.raises(UserError, match=rf"step {WITHIN}: .*total.* = NaN or infinity; the batch holds .*\.jpg"):

@@ -1,4 +1,4 @@
-"""Pre-training on pictures without labels: what it leaves and says, what begins from it."""
+"""Pre-training on images without labels: what it leaves and says, what begins from it."""
 
 import math
 import os
@@ -19,11 +19,10 @@ from safetensors.torch import load_file, save_file
 from checkpoints import same
 from conftest import quick
 from rewho.core.check import UserError
+from rewho.crops.writer import example_set
 from rewho.data.benchmarks import read
-from rewho.data.shard_writer import example_set
+from rewho.embedding.embedder import load
 from rewho.models.weights import ModelCard, load_model, read_card
-from rewho.pipeline.contrasting import judge
-from rewho.pipeline.embedding import load
 from rewho.settings import (
     CheckpointSettings,
     ContrastSettings,
@@ -32,11 +31,12 @@ from rewho.settings import (
     LossSettings,
     ModelSettings,
     OptimizerSettings,
-    PretrainPictureSettings,
+    PretrainImageSettings,
     PretrainSettings,
     SamplerSettings,
 )
 from rewho.stages import pretrain, train
+from rewho.tasks.contrast import judge
 from rewho.training.checkpoint import load_checkpoint
 from rewho.training.log import read_log
 
@@ -48,7 +48,7 @@ def settings(crops: Path, out: Path, **changes) -> PretrainSettings:
         out=out,
         crops=(crops,),
         model=ENCODER,
-        pictures=PretrainPictureSettings(workers=0),
+        images=PretrainImageSettings(workers=0),
         contrast=ContrastSettings(queue=30, norm_group=4, reference_batch=0, projection=16),
         sampler=SamplerSettings(batch=8),
         optimizer=OptimizerSettings(learning_rate=0.01, weight_decay=1e-4, schedule="cosine"),
@@ -111,18 +111,16 @@ def test_what_a_resume_needs_is_in_the_checkpoint(encoder):
     assert int(state["buffers"]["contrast.queue.pointer"]) == 6 * 8 % 30
 
 
-def test_the_encoder_is_a_model_folder_with_the_pictures_own_statistics(people, encoder):
+def test_the_encoder_is_a_model_folder_with_the_images_own_statistics(people, encoder):
     model, card = load_model(encoder)
     assert model(torch.zeros(2, 3, 64, 32, dtype=torch.uint8)).shape == (2, card["embedding_size"])
-    pictures = [
-        cv2.imread(str(file))[:, :, ::-1] / 255 for file in sorted((people / "bounding_box_train").glob("*.jpg"))
-    ]
-    mean = np.mean([picture.mean(axis=(0, 1)) for picture in pictures], axis=0)
-    square = np.mean([(picture**2).mean(axis=(0, 1)) for picture in pictures], axis=0)
+    images = [cv2.imread(str(file))[:, :, ::-1] / 255 for file in sorted((people / "bounding_box_train").glob("*.jpg"))]
+    mean = np.mean([image.mean(axis=(0, 1)) for image in images], axis=0)
+    square = np.mean([(image**2).mean(axis=(0, 1)) for image in images], axis=0)
     assert card["mean"] == pytest.approx(mean, abs=2e-4)
     assert card["std"] == pytest.approx(np.sqrt(square - mean**2), abs=2e-4)
     assert card["provenance"]["labels"] is False
-    assert card["trained_on"]["images"] == len(pictures)
+    assert card["trained_on"]["images"] == len(images)
     assert 0 < card["metrics"]["probe"]["mAP"] <= 1
     lines = [line for line in read_log(encoder) if "found" in line]
     assert len(lines) == 6
@@ -210,8 +208,8 @@ def test_a_queue_of_another_network_is_said():
     assert judge({**stale, "queue_similarity": -0.02}) is None
 
 
-@pytest.mark.parametrize(("queue", "said"), [(32, False), (41, True)])  # of 48 pictures, with batches of 8
-def test_a_queue_longer_than_the_pictures_is_said(people, tmp_path, capsys, queue, said):
+@pytest.mark.parametrize(("queue", "said"), [(32, False), (41, True)])  # of 48 images, with batches of 8
+def test_a_queue_longer_than_the_images_is_said(people, tmp_path, capsys, queue, said):
     contrast = ContrastSettings(queue=queue, norm_group=4, reference_batch=0, projection=16)
     pretrain.run(settings(people, tmp_path / "out", contrast=contrast, epochs=1, steps_per_epoch=1))
     assert ("their own earlier keys" in capsys.readouterr().err) == said
@@ -221,9 +219,9 @@ def test_a_probe_that_is_trained_on_is_said_and_recorded(people, encoder, tmp_pa
     changes = {"probe": people, "evaluate_every": 1, "epochs": 1, "steps_per_epoch": 1}
     out = pretrain.run(settings(people / "query", tmp_path / "out", **changes))
     count = len(list((people / "query").glob("*.jpg")))
-    assert f"warning: {count} pictures of --probe are trained on" in capsys.readouterr().err
-    assert read_card(out)["metrics"]["probe"]["pictures_trained_on"] == count
-    assert "pictures_trained_on" not in read_card(encoder)["metrics"]["probe"]
+    assert f"warning: {count} images of --probe are trained on" in capsys.readouterr().err
+    assert read_card(out)["metrics"]["probe"]["images_trained_on"] == count
+    assert "images_trained_on" not in read_card(encoder)["metrics"]["probe"]
 
 
 def test_passes_of_a_step_move_the_key_encoder_as_one_does(people, tmp_path):
@@ -253,9 +251,9 @@ def test_mistakes(people, tmp_path):
         pretrain.run(settings(people, out, sampler=SamplerSettings("identities", batch=8)))
     with pytest.raises(UserError, match="at most the"):
         pretrain.run(settings(people, out, sampler=SamplerSettings(batch=4096)))
-    few = replace(settings(people, out).pictures, share=0.1)
-    with pytest.raises(UserError, match=r"pictures that --pictures\.share 0\.1 leaves, got 8"):
-        pretrain.run(settings(people, out, pictures=few, sampler=SamplerSettings(batch=8)))
+    few = replace(settings(people, out).images, share=0.1)
+    with pytest.raises(UserError, match=r"images that --images\.share 0\.1 leaves, got 8"):
+        pretrain.run(settings(people, out, images=few, sampler=SamplerSettings(batch=8)))
     with pytest.raises(UserError, match="0 passes on 1 device"):
         pretrain.run(settings(people, out, sampler=SamplerSettings(batch=8, accumulate=0)))
     with pytest.raises(UserError, match=r"--model\.view: expected holistic"):
@@ -282,19 +280,19 @@ def test_mistakes(people, tmp_path):
 def test_groups_that_do_not_fit_a_pass_are_refused_before_anything_is_read(
     people, tmp_path, monkeypatch, group, accumulate, devices, one_pass
 ):
-    monkeypatch.setattr(pretrain, "launch", None)  # that is when processes start; pictures are read after it
+    monkeypatch.setattr(pretrain, "launch", None)  # that is when processes start; images are read after it
     contrast, sampler = ContrastSettings(norm_group=group, queue=30), SamplerSettings(batch=8, accumulate=accumulate)
     engine = EngineSettings(device="cpu", precision="32", devices=devices)
-    with pytest.raises(UserError, match=f"a divisor of the {one_pass} pictures of one pass on one device"):
+    with pytest.raises(UserError, match=f"a divisor of the {one_pass} images of one pass on one device"):
         pretrain.run(settings(people, tmp_path / "out", contrast=contrast, sampler=sampler, engine=engine))
 
 
 def test_the_card_says_what_was_learned_from_and_how(people, tmp_path):
-    pictures = PretrainPictureSettings(workers=0, share=0.9, share_seed=3)
+    images = PretrainImageSettings(workers=0, share=0.9, share_seed=3)
     sampler = SamplerSettings(batch=8, accumulate=2)
     contrast = ContrastSettings(queue=30, norm_group=4, reference_batch=80)
     crops = example_set(tmp_path / "crops", licence="CC-BY-4.0")
-    changes = {"pictures": pictures, "sampler": sampler, "contrast": contrast}
+    changes = {"images": images, "sampler": sampler, "contrast": contrast}
     out = pretrain.run(replace(settings(people, tmp_path / "out", **changes), crops=(crops, people)))
     card = read_card(out)
     learned, how = card["trained_on"], card["provenance"]
@@ -330,7 +328,7 @@ def _as_torchrun(rank: int, port: int, people: str, out: str, changes: dict) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("passes", [1, 2])
 def test_two_devices_do_what_one_does(people, tmp_path, passes):
-    # Few steps at a small rate: groups of four pictures blow the smallest differences up from step to step.
+    # Few steps at a small rate: groups of four images blow the smallest differences up from step to step.
     sampler, optimizer = SamplerSettings(batch=8 * passes, accumulate=passes), settings(people, tmp_path).optimizer
     changes = {"sampler": sampler, "optimizer": replace(optimizer, learning_rate=0.001), "steps_per_epoch": 1}
     with socket.socket() as free:
@@ -343,9 +341,9 @@ def test_two_devices_do_what_one_does(people, tmp_path, passes):
         assert one[group].keys() == two[group].keys()
         for name, tensor in one[group].items():
             torch.testing.assert_close(two[group][name], tensor, atol=2e-5, rtol=2e-5, msg=name)
-    pictures = torch.randint(0, 256, (8, 3, 64, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    images = torch.randint(0, 256, (8, 3, 64, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        one, two = (load_model(tmp_path / name)[0](pictures) for name in ("one", "two"))
+        one, two = (load_model(tmp_path / name)[0](images) for name in ("one", "two"))
     torch.testing.assert_close(two, one, atol=5e-5 * float(one.abs().max()), rtol=0)
     losses = [[line["total"] for line in read_log(tmp_path / name) if "total" in line] for name in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

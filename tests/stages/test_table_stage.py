@@ -12,13 +12,13 @@ from rewho import settings as all_settings
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
-from rewho.core.table_plan import GIVEN, read_plan
-from rewho.data.synthetic import write_people
-from rewho.rank.paper_table import PaperCell
-from rewho.rank.report_content import Score
+from rewho.rendered import write_people
+from rewho.report.content import Score
 from rewho.settings import DataSettings, EngineSettings, TableSettings
 from rewho.settings.command_line import fill, read_recipe
 from rewho.stages import table, train
+from rewho.tables.comparison import PaperCell
+from rewho.tables.plan import GIVEN, read_plan
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TABLES = sorted(path for path in RECIPES.glob("*/tables/*.yaml") if not path.stem.startswith("steps"))
@@ -239,7 +239,7 @@ def test_a_row_trained_elsewhere_needs_that_data(made, tmp_path, people):
 
 
 def test_pre_training_is_done_once_for_all_data_sets_and_steps_may_take_a_share(tmp_path):
-    other = write_people(tmp_path / "pictures", identities=4, test_identities=2, distractors=0, junk=0, workers=0)
+    other = write_people(tmp_path / "images", identities=4, test_identities=2, distractors=0, junk=0, workers=0)
     small = {"model": {"backbone": "resnet10t", "input_size": [64, 32]}, "epochs": 1, "steps_per_epoch": 2}
     small |= {"sampler": {"batch": 8}, "contrast": {"queue": 16, "norm_group": 4}, "evaluate_every": -1}
     began = {"model": SMALL["model"] | {"pretrained": "{moco}"}}
@@ -331,7 +331,7 @@ def test_every_step_of_every_table_has_settings_that_exist():
     assert checked["r50b-group1-r152"].views == ("holistic", "up1", "mid1", "dn1")
 
 
-def test_table_six_has_every_share_of_people_and_of_pictures():
+def test_table_six_has_every_share_of_people_and_of_images():
     plan = read_plan(RECIPES / "luperson" / "tables" / "luperson6.yaml")
     assert len(plan.rows) == 30
     for row in plan.rows:
@@ -343,7 +343,7 @@ def test_table_six_has_every_share_of_people_and_of_pictures():
 
 
 @pytest.mark.parametrize("method", ["IDE", "Trip", "MGN", "BDB", "BoT"])
-def test_few_people_and_few_pictures_are_there_for_every_method_and_beginning(method):
+def test_few_people_and_few_images_are_there_for_every_method_and_beginning(method):
     plans = [read_plan(RECIPES / "luperson" / "tables" / f"{name}.yaml") for name in ("luperson6", "luperson6-methods")]
     found = {
         (row.label, float(settings["data.share"]), settings["data.share_by"], settings.get("model.pretrained"))

@@ -63,7 +63,7 @@ def test_changed_settings_or_data_are_refused_with_a_diff(model, people, tmp_pat
         train.run(quick(other, folder))
     moved = tmp_path / "moved"
     shutil.copytree(people, moved)
-    train.run(quick(moved, folder))  # the same pictures in another place are the same data
+    train.run(quick(moved, folder))  # the same images in another place are the same data
 
 
 def test_another_list_is_other_data_and_the_same_list_elsewhere_is_not(people, tmp_path):

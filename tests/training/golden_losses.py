@@ -27,11 +27,11 @@ def batches():
     people = random.integers(0, 256, (4, 3, 8, 4), dtype=np.uint8)
     while True:
         rows = random.integers(0, 16, 8)
-        pictures = people[rows % 4].repeat(8, axis=2).repeat(8, axis=3) // 2 + random.integers(
+        images = people[rows % 4].repeat(8, axis=2).repeat(8, axis=3) // 2 + random.integers(
             0, 128, (8, 3, 64, 32), np.uint8
         )
         erased = np.tile(np.array([10, 5, 30, 20], np.int32), (8, 1)) * random.integers(0, 2, (8, 1), np.int32)
-        images = torch.from_numpy(pictures).contiguous(memory_format=torch.channels_last)
+        images = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
         flipped = torch.from_numpy(random.integers(0, 2, 8).astype(bool))
         yield Batch(images, torch.from_numpy(rows % 4), torch.from_numpy(rows), torch.from_numpy(erased), flipped)
 
@@ -61,8 +61,8 @@ def distillation():
     from rewho.data.views import VIEWS, ignored
     from rewho.models.factorization import Factorization
     from rewho.models.heads import Classifier
-    from rewho.pipeline.distilling import DistillBatch, DistillTask
     from rewho.settings import DistillSettings
+    from rewho.tasks.distillation import DistillBatch, DistillTask
 
     views = [VIEWS[view] for view in ("holistic", "up2", "dn2")]
     widths = {view.name: width for view, width in zip(views, (16, 8, 8), strict=True)}
@@ -86,8 +86,8 @@ def contrast():
     """Return the task of `rewho pretrain` and its batches."""
     import torch
 
-    from rewho.pipeline.contrasting import ContrastBatch, ContrastTask
     from rewho.settings import ContrastSettings
+    from rewho.tasks.contrast import ContrastBatch, ContrastTask
 
     task = ContrastTask(network(), ContrastSettings(queue=64, projection=8, norm_group=4))
 

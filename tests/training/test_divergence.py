@@ -46,7 +46,7 @@ def test_stops_before_the_optimizer_steps(tmp_path, kind, at):
     quiet = settings(tmp_path, data=DataSettings(workers=0), evaluate_every=-1)
     with pytest.raises(UserError, match=rf"step {at + 1}") as stopped:
         run(quiet, task=task, spoil=remember)
-    assert "picture-" in str(stopped.value), "the message names the pictures of the batch"
+    assert "image-" in str(stopped.value), "the message names the images of the batch"
     assert same(dict(task.named_parameters()), before), "the step changed nothing"
     step, state = load_checkpoint(tmp_path / "checkpoints")
     assert step == at

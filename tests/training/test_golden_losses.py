@@ -14,8 +14,9 @@ import pytest
 import torch
 from golden_losses import KINDS, RECORD, STEPS, losses
 
-from rewho.pipeline import contrasting, distilling
 from rewho.stages import train
+from rewho.tasks import contrast as contrasting
+from rewho.tasks import distillation as distilling
 from rewho.training import optim
 
 TOLERANCE = 1e-6  # relative

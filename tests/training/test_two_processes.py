@@ -160,22 +160,22 @@ def test_global_batches_do_not_depend_on_the_number_of_processes(workers, kind):
     assert not np.array_equal(epochs[0], epochs[1])
 
 
-def _meet_a_broken_picture(rank: int, port: int, folder: str) -> None:
+def _meet_a_broken_image(rank: int, port: int, folder: str) -> None:
     engine = _join(rank, port)
 
     def spoil(number, batch):
         if rank == 1 and number == 3:
-            raise UserError("3.jpg", expected="a picture", got="a broken file", fix="Remove it.")
+            raise UserError("3.jpg", expected="an image", got="a broken file", fix="Remove it.")
         return batch
 
     run = settings(Path(folder), data=DataSettings(workers=0))
-    with pytest.raises(UserError, match="expected a picture"):
+    with pytest.raises(UserError, match="expected an image"):
         train(make(run, engine, spoil=spoil), engine)
     Path(folder, f"told-{rank}").touch()
 
 
 def test_what_one_process_cannot_read_stops_all_of_them_with_its_name(tmp_path):
-    processes.spawn(_meet_a_broken_picture, args=(_free_port(), str(tmp_path)), nprocs=2)
+    processes.spawn(_meet_a_broken_image, args=(_free_port(), str(tmp_path)), nprocs=2)
     assert {path.name for path in tmp_path.glob("told-*")} == {"told-0", "told-1"}
 
 

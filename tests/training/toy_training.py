@@ -40,13 +40,13 @@ def settings(folder: Path, **changes) -> TrainSettings:
 
 
 class Prepare:
-    """Pictures that depend on the row, and noise that depends on the place in the training."""
+    """Images that depend on the row, and noise that depends on the place in the training."""
 
     def __call__(self, plan, part):
         noise = generator(1, "augment", plan.epoch, plan.step).integers(0, 60, (len(plan.rows), 8, 4, 3))
         rows = plan.rows[part]
-        pictures = np.stack([generator(1, "picture", int(row)).integers(0, 190, (8, 4, 3)) for row in rows])
-        images = torch.from_numpy((pictures + noise[part]).astype(np.uint8)).permute(0, 3, 1, 2)
+        images = np.stack([generator(1, "image", int(row)).integers(0, 190, (8, 4, 3)) for row in rows])
+        images = torch.from_numpy((images + noise[part]).astype(np.uint8)).permute(0, 3, 1, 2)
         count = len(rows)
         return Batch(
             images,
@@ -97,7 +97,7 @@ def make(run: TrainSettings, engine: Engine, evaluate=None, task: nn.Module | No
         folder=run.out,
         evaluate=score,
         keep_best=lambda: None,
-        names=lambda batch: [f"picture-{int(row)}.jpg" for row in batch.rows],
+        names=lambda batch: [f"image-{int(row)}.jpg" for row in batch.rows],
         pretrained=[task.backbone],
     )
 

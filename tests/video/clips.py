@@ -11,26 +11,26 @@ SIZE = (48, 64)  # height, width
 
 
 def barcode(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """Return a picture in whose upper half the frame's number stands as 10 black and white blocks."""
+    """Return an image in whose upper half the frame's number stands as 10 black and white blocks."""
     height, width = size
-    picture = np.full((height, width, 3), 128, np.uint8)
+    image = np.full((height, width, 3), 128, np.uint8)
     for bit in range(10):
         left, right = bit * width // 10, (bit + 1) * width // 10
-        picture[: height // 2, left:right] = 235 if number >> bit & 1 else 20
-    picture[height // 2 :, : width // 2, 0] = 200  # the lower left is red, so that turned pictures can be told
-    return picture
+        image[: height // 2, left:right] = 235 if number >> bit & 1 else 20
+    image[height // 2 :, : width // 2, 0] = 200  # the lower left is red, so that turned images can be told
+    return image
 
 
-def read_number(picture: np.ndarray) -> int:
-    """Return the number that stands in such a picture."""
-    height, width = picture.shape[:2]
-    bits = [picture[height // 8 : height // 3, (2 * bit + 1) * width // 20].mean() > 128 for bit in range(10)]
+def read_number(image: np.ndarray) -> int:
+    """Return the number that stands in such an image."""
+    height, width = image.shape[:2]
+    bits = [image[height // 8 : height // 3, (2 * bit + 1) * width // 20].mean() > 128 for bit in range(10)]
     return sum(1 << bit for bit, one in enumerate(bits) if one)
 
 
 def write_clip(
     path: Any,
-    pictures: Iterable[np.ndarray],
+    images: Iterable[np.ndarray],
     *,
     fps: int = 25,
     gop: int = 12,
@@ -51,13 +51,13 @@ def write_clip(
     """
     import av
 
-    pictures = list(pictures)
+    images = list(images)
     file = str(path) if isinstance(path, Path) else path
     with av.open(file, "w", format=kind) as container:
         if title:
             container.metadata["title"] = title
         stream = container.add_stream(codec, rate=fps)
-        stream.height, stream.width = pictures[0].shape[:2]
+        stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.gop_size = gop
         if stamps is not None:
@@ -69,11 +69,11 @@ def write_clip(
             context.color_trc, context.color_primaries, context.colorspace = transfer, 9, 9
         if rotation:
             stream.set_display_rotation(rotation)
-        # A keyframe at every change of picture would fall where no test expects it.
+        # A keyframe at every change of image would fall where no test expects it.
         stream.options = {**({"sc_threshold": "0"} if codec == "libx264" else {}), **(options or {})}
         sound = container.add_stream("aac", rate=16000, layout="mono") if audio else None
-        for order, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for order, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             if stamps is not None:
                 frame.pts, frame.time_base = list(stamps)[order], Fraction(1, 1000)
             elif late:
@@ -81,7 +81,7 @@ def write_clip(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if sound:
-            for place in range(0, int(16000 * len(pictures) / fps), 1024):
+            for place in range(0, int(16000 * len(images) / fps), 1024):
                 wave = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
                 wave.sample_rate, wave.pts, wave.time_base = 16000, place, Fraction(1, 16000)
                 container.mux(sound.encode(wave))

@@ -1,4 +1,4 @@
-"""Small ONNX files for tests: they give the same output for every picture, or the mean colour of their input."""
+"""Small ONNX files for tests: they give the same output for every image, or the mean colour of their input."""
 
 from pathlib import Path
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from clips import barcode, read_number, write_clip, write_sound
 
-from rewho.data.shards import CropSet
-from rewho.pipeline.crop_statistics import read_videos
-from rewho.pipeline.video_people import VideoPeople
+from rewho.crops.people_source import VideoPeople
+from rewho.crops.shards import CropSet
+from rewho.crops.statistics import read_videos
 from rewho.settings import (
     CropSettings,
     LimitSettings,
@@ -42,7 +42,7 @@ CODECS = {"mp4": "libx264", "mkv": "libx264", "avi": "mpeg4", "ts": "mpeg2video"
 
 
 def outcome(path: Path) -> tuple[str, list[tuple[int, int, float]]]:
-    """Return the reason, or ok, and the frames that came: their number, the number in the picture, and their time."""
+    """Return the reason, or ok, and the frames that came: their number, the number in the image, and their time."""
     came = []
     try:
         for frame in sample_frames(path, SamplingSettings(every=20), LIMITS):
@@ -56,13 +56,13 @@ def sound(folder: Path, rng: np.random.Generator, count: int) -> Iterator[Path]:
     """Write videos with nothing wrong, among them ones with a rotation flag, sound, and a varying rate."""
     for order in range(count):
         kind = KINDS[order % len(KINDS)]
-        pictures = [barcode(number) for number in range(int(rng.integers(45, 90)))]
+        images = [barcode(number) for number in range(int(rng.integers(45, 90)))]
         options: dict[str, object] = {"codec": CODECS[kind], "gop": int(rng.integers(2, 30))}
         if kind == "mp4":
             options["rotation"] = int(rng.choice([0, 180]))
         if kind == "mkv":
-            options["stamps"] = np.cumsum(rng.integers(10, 90, len(pictures))).tolist()
-        yield write_clip(folder / f"sound{order:03d}.{kind}", pictures, **options)
+            options["stamps"] = np.cumsum(rng.integers(10, 90, len(images))).tolist()
+        yield write_clip(folder / f"sound{order:03d}.{kind}", images, **options)
 
 
 def damaged(folder: Path, whole: list[Path], rng: np.random.Generator, count: int) -> Iterator[tuple[str, Path]]:
@@ -249,9 +249,9 @@ def check_build(tmp_path: Path, good: int, bad: int) -> Counter[str]:
             assert video["status"] == "failed", f"{name} was cut and nobody says so"
         counted[f"{kind}: {video['reason'] or 'ok'}"] += 1
     counted["directory: holds no video"] = bad - len(kinds)
-    pictures = {among.name(row): among.bytes(row) for row in range(len(among))}
+    images = {among.name(row): among.bytes(row) for row in range(len(among))}
     assert len(alone) >= 2 * good
-    assert all(pictures[alone.name(row)] == alone.bytes(row) for row in range(len(alone)))
+    assert all(images[alone.name(row)] == alone.bytes(row) for row in range(len(alone)))
     return counted
 
 
@@ -313,7 +313,7 @@ def test_playlists_open_nothing(tmp_path: Path) -> None:
 
 def test_strange_names_are_names(tmp_path: Path) -> None:
     """A file that is called like an address is opened as the file that it is."""
-    pictures = [barcode(number) for number in range(21)]
+    images = [barcode(number) for number in range(21)]
     for name in (
         "concat:a|b.mp4",
         "http:%2F%2Fx.mp4",
@@ -322,5 +322,5 @@ def test_strange_names_are_names(tmp_path: Path) -> None:
         "a'b\"c $(ls).mp4",
         "new\nline.mp4",
     ):
-        path = write_clip(tmp_path / "plain.mp4", pictures).rename(tmp_path / name)
+        path = write_clip(tmp_path / "plain.mp4", images).rename(tmp_path / name)
         assert outcome(path) == ("ok", [(0, 0, 0.0), (20, 20, 0.8)])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rewho.core.check import UserError
-from rewho.data.synthetic import street_frames
+from rewho.rendered import street_frames
 from rewho.settings import DetectorSettings, PoseSettings
 from rewho.video import detect
 from rewho.video.boxes import overlaps
@@ -48,12 +48,12 @@ def test_hog_finds_rendered_people() -> None:
     assert detector.detect([Frame(0, 0.0, np.zeros((40, 40, 3), np.uint8))]) == [[]]
 
 
-def test_keypoint_rcnn_gives_people_with_key_points() -> None:
+def test_keypoint_rcnn_gives_people_with_keypoints() -> None:
     """The network is replaced by its answer: the adapter is what is tested."""
     asked = []
 
-    def network(pictures: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        asked.extend(pictures)
+    def network(images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        asked.extend(images)
         keypoints = torch.arange(3 * 17 * 3, dtype=torch.float32).reshape(3, 17, 3)
         return [
             {
@@ -63,14 +63,14 @@ def test_keypoint_rcnn_gives_people_with_key_points() -> None:
                 "keypoints": keypoints,
                 "keypoints_scores": torch.tensor([[2.0], [9.0], [0.0]]).expand(3, 17),
             }
-            for _ in pictures
+            for _ in images
         ]
 
     white = replace(BLACK, image=np.full((96, 128, 3), 255, np.uint8))
     people = KeypointRcnn(network, DetectorSettings(device="cpu")).detect([white])[0]
     assert asked[0].shape == (3, 96, 128) and asked[0].max() == 1.0
     assert [round(one.confidence, 3) for one in people] == [0.9, 0.7]
-    assert people[0].keypoints[0, :2].tolist() == [51.0, 52.0], "each box keeps its own key points"
+    assert people[0].keypoints[0, :2].tolist() == [51.0, 52.0], "each box keeps its own keypoints"
     assert people[1].keypoints[:, 2] == pytest.approx(0.5), "a height of 2 is one half"
     assert people[0].keypoints[:, 2].min() > 0.99
     assert KeypointRcnn(network, DetectorSettings(device="cpu")).detect([]) == []
@@ -197,7 +197,7 @@ def test_a_detector_without_people_is_refused() -> None:
 
 
 def test_vitpose_from_a_folder(tmp_path: Path) -> None:
-    """Random weights, but the library's own way from boxes to key points and back."""
+    """Random weights, but the library's own way from boxes to keypoints and back."""
     transformers = pytest.importorskip("transformers", reason="transformers is an extra")
     torch.manual_seed(0)
     backbone = transformers.VitPoseBackboneConfig(

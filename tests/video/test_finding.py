@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from clips import barcode, write_clip
 
-from rewho.data.synthetic import write_street
+from rewho.rendered import write_street
 from rewho.settings import RuleSettings, SamplingSettings
 from rewho.video.boxes import overlaps
 from rewho.video.explain import draw, write_explanation
@@ -85,7 +85,7 @@ def test_the_batch_changes_nothing(street: Path, batch: int) -> None:
         assert [judged.reasons for judged in one.people] == [judged.reasons for judged in other.people]
 
 
-def test_key_points_are_looked_for_only_where_they_can_matter(street: Path) -> None:
+def test_keypoints_are_looked_for_only_where_they_can_matter(street: Path) -> None:
     class Counting(FromDetector):
         asked = 0
 
@@ -102,7 +102,7 @@ def test_key_points_are_looked_for_only_where_they_can_matter(street: Path) -> N
         everybody = [judged for one in found for judged in one.people]
         counts[only_possible] = pose.asked
         possible = [judged for judged in everybody if not set(judged.reasons) & set(names[:4])]
-        assert all(judged.reasons == ("no_key_points",) for judged in possible)
+        assert all(judged.reasons == ("no_keypoints",) for judged in possible)
         assert pose.asked == len(possible if only_possible else everybody)
     assert 0 < counts[True] < counts[False]
 
@@ -114,8 +114,8 @@ def test_without_a_pose_estimator_the_body_is_not_asked_for(street: Path) -> Non
     assert any(not judged.reasons for one in found for judged in one.people)
 
 
-def test_key_points_from_a_file_go_to_the_box_that_they_belong_to(street: Path) -> None:
-    """Boxes that are a little off still get the right person's key points."""
+def test_keypoints_from_a_file_go_to_the_box_that_they_belong_to(street: Path) -> None:
+    """Boxes that are a little off still get the right person's keypoints."""
 
     class Shaken(Replay):
         def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
@@ -188,8 +188,8 @@ def test_explanations_show_every_verdict(tmp_path: Path) -> None:
         Judged(Person((100, 20, 140, 120), 0.9, points, 0), ()),
         Judged(Person((220, -5, 260, 120), 0.4, None, 1), ("confidence_not_above_0.72",)),
     )
-    picture = draw(FramePeople(Frame(3, 0.12, image), people))
-    green, red = (picture == colour for colour in ((40, 200, 40), (235, 60, 40)))
+    image = draw(FramePeople(Frame(3, 0.12, image), people))
+    green, red = (image == colour for colour in ((40, 200, 40), (235, 60, 40)))
     assert green.all(2)[20:121, 98:143].sum() > 200
     assert red.all(2)[:121, 218:400].sum() > 200
     assert not green.all(2)[:, 218:].any()
@@ -200,7 +200,7 @@ def test_explanations_show_every_verdict(tmp_path: Path) -> None:
     assert wide.shape == (400, 1600, 3)
 
 
-def test_pictures_can_be_judged_without_a_video(street: Path) -> None:
+def test_images_can_be_judged_without_a_video(street: Path) -> None:
     detector = Replay(None)
     detector.begin(street)
     frame = Frame(10, 1.0, np.zeros((*SIZE, 3), np.uint8))

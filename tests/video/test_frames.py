@@ -48,7 +48,7 @@ def clips(folder: Path) -> dict[str, Path]:
 
 
 def sampled(path: Path, **sampling: object) -> list[tuple[int, int, float]]:
-    """Return the number that a frame claims, the one that stands in its picture, and its time."""
+    """Return the number that a frame claims, the one that stands in its image, and its time."""
     found = sample_frames(path, SamplingSettings(**sampling))
     return [(frame.number, read_number(frame.image), round(frame.time, 3)) for frame in found]
 
@@ -214,7 +214,7 @@ def test_a_look_without_frames_ends_the_process(clips: dict[str, Path]) -> None:
     assert children() <= before
 
 
-def test_sound_that_is_longer_than_the_pictures_is_no_cut(folder: Path) -> None:
+def test_sound_that_is_longer_than_the_images_is_no_cut(folder: Path) -> None:
     path = write_clip(folder / "sound.mkv", [barcode(number) for number in range(50)], audio=True)
     assert probe(path).status == "ok"
     assert len(sampled(path, every=10)) == 5
@@ -254,7 +254,7 @@ def test_limits_on_size_and_length(clips: dict[str, Path]) -> None:
         next(sample_frames(clips["mp4"], limits=LimitSettings(megapixels=0.001)))
 
 
-def test_pictures_that_are_larger_than_the_container_says(folder: Path) -> None:
+def test_images_that_are_larger_than_the_container_says(folder: Path) -> None:
     """Each JPEG of 64 x 48 says that it is 20,000 x 20,000: 1.2 GB each, if anybody believed it."""
     plain = write_clip(folder / "plain.mkv", [barcode(number) for number in range(20)], codec="mjpeg").read_bytes()
     bomb, count = re.subn(

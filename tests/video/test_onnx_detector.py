@@ -113,7 +113,7 @@ def test_softmax_and_the_class_for_nobody(tmp_path: Path) -> None:
 
 def test_colours_and_range_reach_the_model(tmp_path: Path) -> None:
     """The model gives back the mean of its channels as a box: red 80, green 60, blue 40."""
-    picture = np.full((64, 96, 3), (80, 60, 40), np.uint8)
+    image = np.full((64, 96, 3), (80, 60, 40), np.uint8)
     path = write_mean(tmp_path / "m.onnx", (1, 3, 64, 96))
     for text, expected in {
         "output: yolov8\nrange: 255": (80, 60, 40),
@@ -122,7 +122,7 @@ def test_colours_and_range_reach_the_model(tmp_path: Path) -> None:
     }.items():
         (tmp_path / "m.yaml").write_text(text)
         model = OnnxDetector(DetectorSettings(weights=path))
-        left, top, right, bottom = model.detect([Frame(0, 0.0, picture)])[0][0].box
+        left, top, right, bottom = model.detect([Frame(0, 0.0, image)])[0][0].box
         assert ((left + right) / 2, (top + bottom) / 2, right - left) == pytest.approx(expected, abs=0.01)
 
 
@@ -183,16 +183,16 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
 
 def test_fit_leads_back() -> None:
     rng = np.random.default_rng(4)
-    picture = cv2.resize(rng.integers(0, 255, (9, 15, 3), np.uint8), (150, 90))
+    image = cv2.resize(rng.integers(0, 255, (9, 15, 3), np.uint8), (150, 90))
     for description in (
         Description("yolov8"),
         Description("yolox", corner=True),
         Description("detr", resize="stretch"),
     ):
-        fitted, (scale_x, scale_y, left, top) = fit(picture, (64, 96), description)
+        fitted, (scale_x, scale_y, left, top) = fit(image, (64, 96), description)
         x, y = np.meshgrid(np.arange(10, 140, 7), np.arange(10, 80, 7))
         there = fitted[(top + (y + 0.5) * scale_y).astype(int), (left + (x + 0.5) * scale_x).astype(int)]
-        assert np.abs(there.astype(int) - picture[y, x]).mean() < 12
+        assert np.abs(there.astype(int) - image[y, x]).mean() < 12
 
 
 def test_half_precision_and_extremes_stay_finite() -> None:
@@ -207,13 +207,13 @@ def test_half_precision_and_extremes_stay_finite() -> None:
 
 
 def test_real_people_are_found(shared: Path) -> None:
-    """YOLOX-nano on photographs; boxes of two sizes of the same picture agree."""
+    """YOLOX-nano on photographs; boxes of two sizes of the same image agree."""
     weights = shared / "data" / "weights" / "yolox_nano_opencv_zoo.onnx"
     detector = OnnxDetector(DetectorSettings(weights=weights, threads=1, confidence=0.5))
     for path in sorted((shared / "data" / "images").glob("*.jpg")):
-        picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-        half = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        found, smaller = detector.detect([Frame(0, 0.0, picture), Frame(1, 0.0, half)])
+        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        found, smaller = detector.detect([Frame(0, 0.0, image), Frame(1, 0.0, half)])
         assert found, path.name
         boxes, other = np.array([one.box for one in found]), 2 * np.array([one.box for one in smaller])
         assert overlaps(boxes[:1], other).max() > 0.85, path.name

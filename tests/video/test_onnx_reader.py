@@ -64,7 +64,7 @@ READ = {
         {"output": rows((*CENTRE, 0.9, 1.0), 3 * CELLS, 117), "masks": np.zeros((1, 32, 16, 24))},
         {},
     ),
-    "key points": (
+    "keypoints": (
         {"output": rows((*CENTRE, 0.9, *([30.0] * 51))).transpose(0, 2, 1)},
         {"names": "{0: 'person'}", "task": "pose", "kpt_shape": "[17, 3]"},
     ),
@@ -100,7 +100,7 @@ REFUSED = {
     "YOLOv8 as yolov5": ({"o": EIGHT.transpose(0, 2, 1)}, "yolov5", {}, "class scores"),
     "YOLO-NAS as detr": (YOLO_NAS, "detr", {}, "boxes in an input of 96 x 64"),
     "end to end as yolov8": ({"o": rows((*BOX, 0.9, 1.0), 300)}, "yolov8", {}, "end2end"),
-    "key points without a word": (
+    "keypoints without a word": (
         {"o": rows((*CENTRE, 0.9, *([30.0] * 51))).transpose(0, 2, 1)},
         "yolov8",
         {},

@@ -1,4 +1,4 @@
-"""Key points: each kind of output against points that were put into it, and the way back to the frame."""
+"""Keypoints: each kind of output against points that were put into it, and the way back to the frame."""
 
 from itertools import chain
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
+from rewho.core.people import KEYPOINTS
 from rewho.settings import DetectorSettings, PoseSettings
 from rewho.video.onnx_pose import (
     MEDIAPIPE_TO_COCO,
@@ -19,7 +20,7 @@ from rewho.video.onnx_pose import (
     surroundings,
     to_frame,
 )
-from rewho.video.people import KEY_POINTS, Frame, Person
+from rewho.video.people import Frame, Person
 from rewho.video.pose import build_pose
 
 INPUT = (256, 192)  # height, width
@@ -28,7 +29,7 @@ POINTS = 17
 
 @pytest.fixture
 def places() -> np.ndarray:
-    """Two people's key points in pixels of the model's input, [2, 17, 2]."""
+    """Two people's keypoints in pixels of the model's input, [2, 17, 2]."""
     return np.random.default_rng(6).uniform([20, 20], [170, 230], (2, POINTS, 2))
 
 
@@ -64,7 +65,7 @@ def test_movenet_points(places: np.ndarray, scores: np.ndarray) -> None:
 
 
 def test_mediapipe_points_are_coco_points(places: np.ndarray, scores: np.ndarray) -> None:
-    assert len(MEDIAPIPE_TO_COCO) == len(set(MEDIAPIPE_TO_COCO)) == len(KEY_POINTS)
+    assert len(MEDIAPIPE_TO_COCO) == len(set(MEDIAPIPE_TO_COCO)) == len(KEYPOINTS)
     raw = np.full((2, 39, 5), -7.0)
     raw[:, MEDIAPIPE_TO_COCO, :2] = places
     raw[:, MEDIAPIPE_TO_COCO, 3] = np.log(scores / (1 - scores))
@@ -74,7 +75,7 @@ def test_mediapipe_points_are_coco_points(places: np.ndarray, scores: np.ndarray
 
 
 @pytest.mark.parametrize("box", [(10, 20, 60, 180), (0, 0, 200, 50), (-30, 100, 40, 260), (5, 5, 5, 5)])
-def test_the_cut_out_picture_and_the_way_back_agree(box: tuple[float, ...]) -> None:
+def test_the_cut_out_image_and_the_way_back_agree(box: tuple[float, ...]) -> None:
     """A bright spot in the frame is found in the model's input, and leads back to where it is."""
     around = surroundings(box, INPUT)
     assert (around[2] - around[0]) / (around[3] - around[1]) == pytest.approx(INPUT[1] / INPUT[0])
@@ -120,7 +121,7 @@ def test_models_that_are_no_pose_models_are_refused(tmp_path: Path) -> None:
 
     person = [[Person((10, 10, 30, 60), 0.9, None, 0)]]
     frames = [Frame(0, 0.0, np.zeros((100, 200, 3), np.uint8))]
-    for name, shape, message in (("three", (1, 5, 6), "description"), ("maps", (1, 33, 64, 48), "17 key points")):
+    for name, shape, message in (("three", (1, 5, 6), "description"), ("maps", (1, 33, 64, 48), "17 keypoints")):
         path = write_constant(tmp_path / f"{name}.onnx", {"output": np.zeros(shape)}, (1, 3, 256, 192))
         with pytest.raises(UserError, match=message):
             build_pose(PoseSettings(weights=path)).add_keypoints(frames, person)
@@ -141,8 +142,8 @@ def test_a_real_person_stands_upright(shared: Path) -> None:
     weights = shared / "data" / "weights"
     detector = build_detector(DetectorSettings(weights=weights / "yolox_nano_opencv_zoo.onnx", threads=1))
     pose = build_pose(PoseSettings(weights=weights / "mediapipe_pose_landmark_lite.onnx", threads=1))
-    picture = cv2.cvtColor(cv2.imread(str(shared / "data" / "images" / "bus.jpg")), cv2.COLOR_BGR2RGB)
-    frame = Frame(0, 0.0, picture)
+    image = cv2.cvtColor(cv2.imread(str(shared / "data" / "images" / "bus.jpg")), cv2.COLOR_BGR2RGB)
+    frame = Frame(0, 0.0, image)
     (people,) = pose.add_keypoints([frame], detector.detect([frame]))
     sure = [one for one in people if one.confidence > 0.7]
     assert len(sure) >= 2

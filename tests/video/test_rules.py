@@ -25,7 +25,7 @@ OURS = {
     32: (),  # the left half of a body shows head, shoulder, arm and hip
     34: ("ratio_not_above_1.5",),  # clipped at the bottom first
     35: ("width_not_above_48",),  # clipped at the right first
-    36: ("head_not_visible",),  # key points far above the box are not in the crop
+    36: ("head_not_visible",),  # keypoints far above the box are not in the crop
 }
 
 
@@ -45,7 +45,7 @@ def verdict(record: dict, settings: RuleSettings | None = None) -> tuple[str, ..
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.2, 0.3, 0.65])
-def test_golden_verdicts_hold_for_any_key_point_threshold(golden: list[dict], threshold: float) -> None:
+def test_golden_verdicts_hold_for_any_keypoint_threshold(golden: list[dict], threshold: float) -> None:
     settings, swept = RuleSettings(keypoint_score=threshold), 0
     for record in golden:
         if record["expect"] != "unspecified":
@@ -85,10 +85,10 @@ def test_names_follow_the_thresholds() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_without_key_points(golden: list[dict]) -> None:
+def test_without_keypoints(golden: list[dict]) -> None:
     good = replace(person_of(golden[0]), keypoints=None)
     small = replace(good, box=(0.0, 0.0, 40.0, 100.0))
-    assert [one.reasons for one in judge([good, small], (720, 1280))] == [("no_key_points",), ("width_not_above_48",)]
+    assert [one.reasons for one in judge([good, small], (720, 1280))] == [("no_keypoints",), ("width_not_above_48",)]
     assert judge([good], (720, 1280), body=False)[0].reasons == ()
 
 

@@ -34,7 +34,7 @@ def test_golden_videos(shared: Path) -> None:
         elif video["expect"] == "drop":
             assert verdict == next(ours for theirs, ours in GOLDEN_REASONS.items() if theirs in video["reason"])
         else:  # ours: coding noise is static, and a title that says VR is VR
-            assert verdict == {"compressed still picture": "static", "360 degree tour VR": "VR"}[video["title"]]
+            assert verdict == {"compressed still image": "static", "360 degree tour VR": "VR"}[video["title"]]
         swept += 1
     assert swept == 10
 
@@ -79,7 +79,7 @@ def test_vr_by_name(name: str, title: str, vr: bool) -> None:
 
 
 def noise(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """Return a smooth random picture that wraps around from left to right."""
+    """Return a smooth random image that wraps around from left to right."""
     import cv2
 
     coarse = rng.integers(0, 255, (rows // 16, columns // 16, 3), np.uint8)
@@ -92,19 +92,19 @@ def test_still_moving_and_panoramic_videos(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     still = noise(rng, 128, 256)
     walker = [still.copy() for _ in range(100)]
-    for number, picture in enumerate(walker):
-        picture[60:72, 2 * number : 2 * number + 5] = 255 * (picture[60:72, 2 * number : 2 * number + 5] < 128)
+    for number, image in enumerate(walker):
+        image[60:72, 2 * number : 2 * number + 5] = 255 * (image[60:72, 2 * number : 2 * number + 5] < 128)
     grainy = [np.clip(still + rng.normal(0, 3, still.shape), 0, 255).astype(np.uint8) for _ in range(100)]
     verdicts = {}
-    for name, pictures in {
+    for name, images in {
         "panorama": [np.roll(still, 2 * number, axis=1) for number in range(100)],
         "street": [noise(rng, 128, 512)[:, :256] for _ in range(100)],
         "still": [still[:, :200]] * 100,
-        "grainy": [picture[:, :200] for picture in grainy],
-        "walker": [picture[:, :200] for picture in walker],
+        "grainy": [image[:, :200] for image in grainy],
+        "walker": [image[:, :200] for image in walker],
         "short": [barcode(number) for number in range(99)],
     }.items():
-        path = write_clip(tmp_path / f"{name}.mp4", pictures, options={"crf": "23", "preset": "veryfast"})
+        path = write_clip(tmp_path / f"{name}.mp4", images, options={"crf": "23", "preset": "veryfast"})
         verdicts[name] = refuse_video(probe(path), name=path.name)
     assert verdicts == {
         "panorama": "VR",
@@ -114,7 +114,7 @@ def test_still_moving_and_panoramic_videos(tmp_path: Path) -> None:
         "walker": "",
         "short": "too few frames",
     }
-    plain = [picture[:, :200] for picture in walker]
+    plain = [image[:, :200] for image in walker]
     for name, options, marks in (("two views", {"x264-params": "frame-packing=3"}, ("STEREO3D",)), ("one", {}, ())):
         known = probe(write_clip(tmp_path / f"{name}.mkv", plain, options=options))
         assert known.marks == marks

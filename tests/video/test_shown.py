@@ -118,8 +118,8 @@ def test_hdr_videos_are_tone_mapped_and_marked_or_refused(tmp_path: Path, transf
     """A street of greys between 2 and 203 cd/m², coded as HDR, looks as the same light coded for a plain display."""
     light = np.linspace(2, 203, 64)
     grey = np.repeat([[round(255 * coded(one, transfer)) for one in light]], 48, 0)
-    pictures = [np.repeat(grey[..., None], 3, 2).astype(np.uint8)] * 3
-    path = write_clip(tmp_path / "hdr.mp4", pictures, transfer=transfer, options={"crf": "1"})
+    images = [np.repeat(grey[..., None], 3, 2).astype(np.uint8)] * 3
+    path = write_clip(tmp_path / "hdr.mp4", images, transfer=transfer, options={"crf": "1"})
     image = next(sample_frames(path)).image.astype(int)
     expected = 255 * (np.minimum(light, 0.6 * 203) / 203) ** (1 / 2.4)
     low = light < 0.6 * 203

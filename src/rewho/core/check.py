@@ -124,8 +124,8 @@ def reason(error: BaseException) -> str:
     """Return an error's message on one line; the name of its kind where it has none.
 
     Example:
-        >>> reason(TimeoutError()), reason(ValueError("no picture"))
-        ('TimeoutError', 'no picture')
+        >>> reason(TimeoutError()), reason(ValueError("no image"))
+        ('TimeoutError', 'no image')
     """
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -279,6 +279,6 @@ def check_embeddings(
             f"{what} embedding of {name}",
             expected="finite numbers, not all zero",
             got=f"{kind} ({bad.size} such image{'s' if bad.size > 1 else ''} of {len(embeddings)})",
-            fix="Look at that picture and at the model that embedded it; a diverged model gives such vectors.",
+            fix="Look at that image and at the model that embedded it; a diverged model gives such vectors.",
         )
     return embeddings

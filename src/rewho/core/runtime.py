@@ -107,7 +107,7 @@ def explaining_dead_workers() -> Iterator[None]:
             expected="workers that live as long as the run",
             got=str(error).strip().splitlines()[0].split(". ")[0],
             fix="Run the same command again, which resumes; if memory was short, with fewer --data.workers "
-            "(pretrain: --pictures.workers).",
+            "(pretrain: --images.workers).",
         ) from error
 
 

@@ -1,1 +1,1 @@
-"""From files on disk to batches of uint8 pictures."""
+"""From files on disk to batches of uint8 images."""

@@ -1,18 +1,18 @@
-"""Random changes to training pictures, on uint8 with cv2, reporting what was erased and what was flipped.
+"""Random changes to training images, on uint8 with cv2, reporting what was erased and what was flipped.
 
 Unusual: drawing and applying are apart. `draw` takes a generator and draws every random number of a whole batch at
-once, one row per picture; `apply` is a plain function of pictures and draws. A process that prepares rows a to b of a
+once, one row per image; `apply` is a plain function of images and draws. A process that prepares rows a to b of a
 global batch applies `draws[a:b]` and gets the bytes that one process alone would have made.
 
-The order is: crop to the view's box, flip, colour, resize, rotation, random crop out of a padded picture, erasing. Flip
-and colour come before resizing, where most pictures have 4 to 24 times fewer pixels; an affine colour change and
+The order is: crop to the view's box, flip, colour, resize, rotation, random crop out of a padded image, erasing. Flip
+and colour come before resizing, where most images have 4 to 24 times fewer pixels; an affine colour change and
 bilinear resizing may be swapped but for rounding and for where values are cut off at 0 and 255. Rotation and the shift
-of the random crop are one warp, so that a corner that is turned out of the picture and shifted back is not lost.
+of the random crop are one warp, so that a corner that is turned out of the image and shifted back is not lost.
 
-Pictures stay uint8, and the network normalises on its device. cv2's own threads are left as they are: a process that
+Images stay uint8, and the network normalises on its device. cv2's own threads are left as they are: a process that
 prepares batches beside others sets `cv2.setNumThreads(1)`.
 
-Letters: N pictures, H and W their own height and width, h and w those of the network's input.
+Letters: N images, H and W their own height and width, h and w those of the network's input.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
     "POLICIES",
     "AugmentedBatch",
     "Draws",
-    "Pictures",
+    "Images",
     "apply",
     "apply_custom",
     "colour_maps",
@@ -48,15 +48,15 @@ __all__ = [
     "resize",
 ]
 
-Pictures = NDArray[np.uint8]
-"""uint8 RGB: one picture [H, W, 3] or several [N, H, W, 3]."""
+Images = NDArray[np.uint8]
+"""uint8 RGB: one image [H, W, 3] or several [N, H, W, 3]."""
 
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601: the grey that saturation and contrast jitter mix with
 
 
 @dataclass(frozen=True)
 class AugmentedBatch:
-    """Pictures ready for the network, and what was done to them that a loss has to know.
+    """Images ready for the network, and what was done to them that a loss has to know.
 
     Args:
         images: uint8 [N, h, w, 3], RGB.
@@ -64,22 +64,22 @@ class AugmentedBatch:
         flipped: Boolean [N].
     """
 
-    images: Pictures
+    images: Images
     erased: NDArray[np.int32]
     flipped: NDArray[np.bool_]
 
 
 def apply(
-    images: Sequence[Pictures] | Pictures,
+    images: Sequence[Images] | Images,
     view: View,
     draws: Draws,
     settings: AugmentSettings,
     mean_colour: Sequence[float],
 ) -> AugmentedBatch:
-    """Cut a view out of each picture, change it as drawn, and resize it to the view's size.
+    """Cut a view out of each image, change it as drawn, and resize it to the view's size.
 
     Args:
-        images: N pictures, uint8 [H, W, 3], of any sizes; they are not changed.
+        images: N images, uint8 [H, W, 3], of any sizes; they are not changed.
         view: Its box and size are used; apply its mask before, see `View.masked`.
         draws: N rows, drawn with the same settings for the view's size.
         settings: The settings that the draws were drawn with.
@@ -98,103 +98,103 @@ def apply(
     """
     _check_draws(images, view, draws)
     colour = _whole_colour(mean_colour)
-    pictures = np.empty((len(draws), *view.size, 3), np.uint8)
+    images = np.empty((len(draws), *view.size, 3), np.uint8)
     sources = _sources(images, view, draws, jitter=settings.colour > 0)
     if settings.rotation > 0:
-        _turn(sources, pictures, draws, settings.crop_padding, colour)
+        _turn(sources, images, draws, settings.crop_padding, colour)
     elif settings.crop_padding > 0:
-        _shift(sources, pictures, draws, settings.crop_padding, colour)
+        _shift(sources, images, draws, settings.crop_padding, colour)
     else:
-        _fit(sources, pictures)
-    erase(pictures, draws.erased, fill_tile(settings.erase_fill, view.size, mean_colour), draws.fill_offset)
-    return AugmentedBatch(pictures, draws.erased, draws.flipped)
+        _fit(sources, images)
+    erase(images, draws.erased, fill_tile(settings.erase_fill, view.size, mean_colour), draws.fill_offset)
+    return AugmentedBatch(images, draws.erased, draws.flipped)
 
 
-def resize(images: Sequence[Pictures] | Pictures, view: View) -> Pictures:
-    """Cut a view out of each picture and resize it, with nothing random: for evaluation.
+def resize(images: Sequence[Images] | Images, view: View) -> Images:
+    """Cut a view out of each image and resize it, with nothing random: for evaluation.
 
     Bilinear; the mean over each output pixel's area where the box is more than twice as high or as wide as the output,
     because bilinear interpolation would skip pixels there. (cv2 interpolates bilinearly if the other side grows.)
 
     Args:
-        images: N pictures, uint8 [H, W, 3], of any sizes.
+        images: N images, uint8 [H, W, 3], of any sizes.
         view: Its box and size are used.
 
     Returns:
         uint8 [N, h, w, 3].
 
     Raises:
-        UserError: A picture is not uint8 RGB.
+        UserError: An image is not uint8 RGB.
 
     Example:
         >>> from rewho.data.views import VIEWS
         >>> resize([np.zeros((128, 64, 3), np.uint8)], VIEWS["up1"]).shape
         (1, 224, 224, 3)
     """
-    pictures = np.empty((len(images), *view.size, 3), np.uint8)
-    _fit((view.crop(_checked(image)) for image in images), pictures)
-    return pictures
+    images = np.empty((len(images), *view.size, 3), np.uint8)
+    _fit((view.crop(_checked(image)) for image in images), images)
+    return images
 
 
 def apply_custom(
-    images: Sequence[Pictures] | Pictures,
+    images: Sequence[Images] | Images,
     view: View,
     draws: Draws,
-    change: Callable[[Pictures, np.random.Generator], Pictures],
+    change: Callable[[Images, np.random.Generator], Images],
 ) -> AugmentedBatch:
     """Use a change of the user's own in place of ours: an albumentations pipeline, a torchvision transform, a function.
 
-    It is called once per picture with the resized view, uint8 [h, w, 3], which it may overwrite, and a generator of
-    that picture alone, from which all its randomness should come; it returns a picture of the same shape and type.
+    It is called once per image with the resized view, uint8 [h, w, 3], which it may overwrite, and a generator of
+    that image alone, from which all its randomness should come; it returns an image of the same shape and type.
     Nothing is reported as erased or flipped. Where a loss needs to know (distillation masks erased views), use `apply`,
-    or change the pictures that `apply` returned.
+    or change the images that `apply` returned.
 
     Args:
-        images: N pictures, uint8 [H, W, 3], of any sizes.
+        images: N images, uint8 [H, W, 3], of any sizes.
         view: Its box and size are used.
         draws: N rows; only their seeds are used.
         change: The callable.
 
     Raises:
-        UserError: The callable returned something else than a picture of the same shape and type.
+        UserError: The callable returned something else than an image of the same shape and type.
 
     Example:
         >>> from rewho.data.views import VIEWS
-        >>> def darker(picture, rng):
-        ...     return (picture * rng.uniform(0.5, 1)).astype(np.uint8)
+        >>> def darker(image, rng):
+        ...     return (image * rng.uniform(0.5, 1)).astype(np.uint8)
         >>> draws = draw(POLICIES["holistic"], 1, (256, 128), np.random.default_rng(1))
         >>> batch = apply_custom([np.full((128, 64, 3), 200, np.uint8)], VIEWS["holistic"], draws, darker)
         >>> bool(100 <= batch.images.max() < 200)
         True
     """
     _check_draws(images, view, draws)
-    pictures = resize(images, view)
-    for picture, seed in zip(pictures, draws.seeds.tolist(), strict=True):
-        changed = change(picture, generator(seed, "custom augmentation"))
-        if getattr(changed, "dtype", None) != np.uint8 or changed.shape != picture.shape:
+    images = resize(images, view)
+    for image, seed in zip(images, draws.seeds.tolist(), strict=True):
+        changed = change(image, generator(seed, "custom augmentation"))
+        if getattr(changed, "dtype", None) != np.uint8 or changed.shape != image.shape:
             raise UserError(
                 "custom augmentation",
-                expected=f"a uint8 array of shape {list(picture.shape)} in return",
+                expected=f"a uint8 array of shape {list(image.shape)} in return",
                 got=f"{type(changed).__name__} {getattr(changed, 'dtype', '')} {getattr(changed, 'shape', '')}",
-                fix="Return the changed picture; the network normalises it later.",
+                fix="Return the changed image; the network normalises it later.",
             )
-        picture[...] = changed
-    return AugmentedBatch(pictures, np.zeros((len(draws), 4), np.int32), np.zeros(len(draws), np.bool_))
+        image[...] = changed
+    return AugmentedBatch(images, np.zeros((len(draws), 4), np.int32), np.zeros(len(draws), np.bool_))
 
 
-def erase(pictures: Pictures, erased: NDArray[np.int32], tile: Pictures, fill_offset: NDArray[np.int32]) -> None:
-    """Overwrite a rectangle of each picture, in place, with a piece of the tile.
+def erase(images: Images, erased: NDArray[np.int32], tile: Images, fill_offset: NDArray[np.int32]) -> None:
+    """Overwrite a rectangle of each image, in place, with a piece of the tile.
 
     Args:
-        pictures: uint8 [N, h, w, 3].
-        erased: int32 [N, 4]: top, left, height, width; zeros leave the picture whole.
+        images: uint8 [N, h, w, 3].
+        erased: int32 [N, 4]: top, left, height, width; zeros leave the image whole.
         tile: uint8 [2h, 2w, 3]: what to fill with.
         fill_offset: int32 [N, 2]: row and column in the tile, at most h and w.
 
     Example:
-        >>> pictures = np.zeros((1, 4, 4, 3), np.uint8)
-        >>> erase(pictures, np.array([[1, 1, 2, 2]]), np.ones((8, 8, 3), np.uint8), np.array([[0, 0]]))
-        >>> int(pictures.sum())
+        >>> images = np.zeros((1, 4, 4, 3), np.uint8)
+        >>> erase(images, np.array([[1, 1, 2, 2]]), np.ones((8, 8, 3), np.uint8), np.array([[0, 0]]))
+        >>> int(images.sum())
         12
     """
     some = np.flatnonzero(erased[:, 2])
@@ -202,11 +202,11 @@ def erase(pictures: Pictures, erased: NDArray[np.int32], tile: Pictures, fill_of
         some.tolist(), erased[some].tolist(), fill_offset[some].tolist(), strict=True
     ):
         piece = tile[tile_top : tile_top + height, tile_left : tile_left + width]
-        pictures[row, top : top + height, left : left + width] = piece
+        images[row, top : top + height, left : left + width] = piece
 
 
-def fill_tile(fill: str, size: tuple[int, int], mean_colour: Sequence[float]) -> Pictures:
-    """Return what `erase` fills pictures of a size with, [2h, 2w, 3]: noise, or the mean colour.
+def fill_tile(fill: str, size: tuple[int, int], mean_colour: Sequence[float]) -> Images:
+    """Return what `erase` fills images of a size with, [2h, 2w, 3]: noise, or the mean colour.
 
     Example:
         >>> fill_tile("mean", (1, 1), (90, 80, 70))[0, 0].tolist()
@@ -217,9 +217,9 @@ def fill_tile(fill: str, size: tuple[int, int], mean_colour: Sequence[float]) ->
 
 
 def colour_maps(factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one affine map of RGB per picture: saturation, then contrast, then brightness.
+    """Return one affine map of RGB per image: saturation, then contrast, then brightness.
 
-    Contrast is around the picture's mean grey, which saturation does not move; so the last column is to be multiplied
+    Contrast is around the image's mean grey, which saturation does not move; so the last column is to be multiplied
     with it. Doing the three at once cuts values off at 0 and 255 once, where doing one after the other does it thrice.
 
     Args:
@@ -240,63 +240,61 @@ def colour_maps(factors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([mix, offset], axis=2)
 
 
-def recolour(picture: Pictures, colour_map: NDArray[np.float64]) -> Pictures:
-    """Apply one of `colour_maps` to a picture [H, W, 3]; values are rounded and cut off at 0 and 255.
+def recolour(image: Images, colour_map: NDArray[np.float64]) -> Images:
+    """Apply one of `colour_maps` to an image [H, W, 3]; values are rounded and cut off at 0 and 255.
 
     Example:
         >>> brighter = colour_maps(np.array([[1.5, 1.0, 1.0]]))[0]
         >>> recolour(np.array([[[0, 100, 200]]], np.uint8), brighter)
         array([[[  0, 150, 255]]], dtype=uint8)
     """
-    red, green, blue, _ = cv2.mean(picture)
+    red, green, blue, _ = cv2.mean(image)
     matrix = colour_map.copy()
     matrix[:, 3] *= _GREY[0] * red + _GREY[1] * green + _GREY[2] * blue
-    return cast("Pictures", cv2.transform(picture, matrix))
+    return cast("Images", cv2.transform(image, matrix))
 
 
-def _sources(images: Sequence[Pictures] | Pictures, view: View, draws: Draws, jitter: bool) -> Iterator[Pictures]:
-    """Yield each picture's view, flipped and recoloured as drawn, in its own resolution."""
+def _sources(images: Sequence[Images] | Images, view: View, draws: Draws, jitter: bool) -> Iterator[Images]:
+    """Yield each image's view, flipped and recoloured as drawn, in its own resolution."""
     maps = colour_maps(draws.colour) if jitter else [None] * len(draws)
     for image, flip, colour_map in zip(images, draws.flipped.tolist(), maps, strict=True):
         source = view.crop(_checked(image))
         if flip:
-            source = cast("Pictures", cv2.flip(source, 1))
+            source = cast("Images", cv2.flip(source, 1))
         yield source if colour_map is None else recolour(source, colour_map)
 
 
-def _fit(sources: Iterator[Pictures], pictures: Pictures) -> None:
-    """Resize each source into its picture."""
-    for picture, source in zip(pictures, sources, strict=True):
-        _resize_into(picture, source)
+def _fit(sources: Iterator[Images], images: Images) -> None:
+    """Resize each source into its image."""
+    for image, source in zip(images, sources, strict=True):
+        _resize_into(image, source)
 
 
-def _shift(
-    sources: Iterator[Pictures], pictures: Pictures, draws: Draws, padding: int, colour: tuple[int, ...]
-) -> None:
+def _shift(sources: Iterator[Images], images: Images, draws: Draws, padding: int, colour: tuple[int, ...]) -> None:
     """Resize each source into the middle of a padded canvas and take the drawn crop out of it."""
     height, width = draws.size
     canvas = _plain_tile(height + 2 * padding, width + 2 * padding, colour).copy()
     inside = canvas[padding : padding + height, padding : padding + width]
-    for picture, source, (top, left) in zip(pictures, sources, draws.shift.tolist(), strict=True):
+    for image, source, (top, left) in zip(images, sources, draws.shift.tolist(), strict=True):
         _resize_into(inside, source)
-        picture[...] = canvas[top : top + height, left : left + width]
+        image[...] = canvas[top : top + height, left : left + width]
 
 
-def _turn(sources: Iterator[Pictures], pictures: Pictures, draws: Draws, padding: int, colour: tuple[int, ...]) -> None:
+def _turn(sources: Iterator[Images], images: Images, draws: Draws, padding: int, colour: tuple[int, ...]) -> None:
     """Resize each source, then rotate it about its middle and shift it to the drawn crop in one warp."""
     height, width = draws.size
     middle = ((width - 1) / 2, (height - 1) / 2)
     resized = np.empty((height, width, 3), np.uint8)
-    for picture, source, (top, left), angle in zip(
-        pictures, sources, draws.shift.tolist(), draws.angle.tolist(), strict=True
+    for image, source, (top, left), angle in zip(
+        images, sources, draws.shift.tolist(), draws.angle.tolist(), strict=True
     ):
         _resize_into(resized, source)
         matrix = cv2.getRotationMatrix2D(middle, angle, 1)
         matrix[:, 2] += (padding - left, padding - top)
-        cv2.warpAffine(resized, matrix, (width, height), dst=picture, flags=cv2.INTER_LINEAR, borderValue=colour)
+        cv2.warpAffine(resized, matrix, (width, height), dst=image, flags=cv2.INTER_LINEAR, borderValue=colour)
 
 
-def _resize_into(target: Pictures, source: Pictures) -> None:
+def _resize_into(target: Images, source: Images) -> None:
     """Fill the target with the resized source; cv2 writes in place, because type and size are right."""
     height, width = target.shape[:2]
     shrinks = source.shape[0] > 2 * height or source.shape[1] > 2 * width
@@ -304,34 +302,34 @@ def _resize_into(target: Pictures, source: Pictures) -> None:
 
 
 @lru_cache(maxsize=4)
-def _noise_tile(height: int, width: int) -> Pictures:
+def _noise_tile(height: int, width: int) -> Images:
     """Return fixed noise [height, width, 3], the same in every process; erased places take a drawn part of it."""
     return generator(0, "erase noise").integers(0, 256, (height, width, 3), np.uint8)
 
 
 @lru_cache(maxsize=8)
-def _plain_tile(height: int, width: int, colour: tuple[int, ...]) -> Pictures:
+def _plain_tile(height: int, width: int, colour: tuple[int, ...]) -> Images:
     """Return [height, width, 3] of one colour: copying its rows is twenty times faster than repeating a colour."""
     return np.broadcast_to(np.array(colour, np.uint8), (height, width, 3)).copy()
 
 
-def _checked(image: Pictures) -> Pictures:
-    """Return the picture if it is uint8 RGB; cv2 would otherwise write elsewhere without a word."""
+def _checked(image: Images) -> Images:
+    """Return the image if it is uint8 RGB; cv2 would otherwise write elsewhere without a word."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(
-            "picture",
+            "image",
             expected="a uint8 array of shape [height, width, 3]",
             got=f"{image.dtype} of shape {list(image.shape)}",
-            fix="Decode pictures to RGB with 8 bits per channel.",
+            fix="Decode images to RGB with 8 bits per channel.",
         )
     return image
 
 
-def _check_draws(images: Sequence[Pictures] | Pictures, view: View, draws: Draws) -> None:
+def _check_draws(images: Sequence[Images] | Images, view: View, draws: Draws) -> None:
     if len(images) != len(draws) or draws.size != view.size:
         raise UserError(
             "draws",
-            expected=f"{len(images)} rows for pictures of {view.size[0]} x {view.size[1]}",
+            expected=f"{len(images)} rows for images of {view.size[0]} x {view.size[1]}",
             got=f"{len(draws)} rows for {draws.size[0]} x {draws.size[1]}",
             fix="Draw with the batch's length and the view's size.",
         )

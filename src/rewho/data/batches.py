@@ -1,4 +1,4 @@
-"""Which pictures make which batch, and the processes that prepare them.
+"""Which images make which batch, and the processes that prepare them.
 
 The plan of an epoch is a pure function of (seed, epoch): a global batch is the same for any number of processes and
 workers, and a run resumed at step 1,233 makes the very batch that an uninterrupted one makes. Each process takes its
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
         images: uint8 [N, 3, H, W] RGB, channels last in memory.
         labels: int64 [N], class labels from 0.
         rows: int64 [N], rows of the training table.
-        erased: int32 [N, 4], erased rectangle (top, left, height, width) in the picture as it is now; zeros for none.
+        erased: int32 [N, 4], erased rectangle (top, left, height, width) in the image as it is now; zeros for none.
         flipped: bool [N].
     """
 
@@ -166,16 +166,16 @@ class PlanStream(Sampler[Plan]):
 
 
 Part = slice | NDArray[np.int64]
-"""Which pictures of a planned batch are a process's own."""
+"""Which images of a planned batch are a process's own."""
 
 Prepare = Callable[[Plan, Part], tuple[Tensor, ...]]
 """Makes one process's part of a planned batch: a `Batch`, or a named tuple of a stage's own."""
 
 
 def part_of(rank: int, world: int, passes: int, batch: int) -> NDArray[np.int64]:
-    """Return the places of a process's pictures within a batch, one forward pass behind the other.
+    """Return the places of a process's images within a batch, one forward pass behind the other.
 
-    Each pass takes the next pictures of the batch over all processes, so it holds the same ones however many share it.
+    Each pass takes the next images of the batch over all processes, so it holds the same ones however many share it.
 
     Example:
         >>> part_of(1, world=2, passes=2, batch=8)

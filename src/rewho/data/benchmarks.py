@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from rewho.core.check import UserError, is_file
+from rewho.core.people import RENDERED
 from rewho.data.cuhk03 import PROTOCOL_FILE, read_cuhk03_original
-from rewho.data.file_lists import RENDERED, check_folder, is_crop_set, list_folder, refuse_output, sub_folders
+from rewho.data.file_lists import check_folder, is_crop_set, list_folder, refuse_output, sub_folders
 from rewho.data.known_counts import compare_counts
 from rewho.data.market_layout import (
     BOXES,
@@ -27,7 +28,7 @@ from rewho.data.market_layout import (
     read_market1501,
 )
 from rewho.data.msmt17 import VERSION_FOLDERS, has_msmt17_lists, read_msmt17
-from rewho.data.own_pictures import read_csv, read_folder
+from rewho.data.own_images import read_csv, read_folder
 from rewho.data.splits import hold_out, keep_listed, select_share
 from rewho.data.table import ImageTable
 from rewho.settings import DataSettings
@@ -70,7 +71,7 @@ def read(
         root: Folder of the data set, or a CSV file.
         layout: A name in LAYOUTS, or "auto" to recognise it.
         cuhk03_boxes: CUHK03: "detected" or "labeled".
-        cuhk03_protocol: Original CUHK03 release: the new protocol's .mat file, if it is not beside the pictures.
+        cuhk03_protocol: Original CUHK03 release: the new protocol's .mat file, if it is not beside the images.
         person_pattern: Plain folders: regular expression with a group `person` and optionally a group `camera`.
         train_with_val: MSMT17: train on train+val rather than on train alone.
 
@@ -158,7 +159,7 @@ def recognise(root: Path) -> tuple[str, str]:
             str(root),
             expected="a folder or a .csv file",
             got=f"a {root.suffix or 'nameless'} file",
-            fix="Unpack an archive and give its folder; a single picture is no data set.",
+            fix="Unpack an archive and give its folder; a single image is no data set.",
         )
     check_folder(root, WHICH_PATH)
     found = recognise_benchmark(root)
@@ -184,7 +185,7 @@ def recognise_benchmark(root: Path) -> tuple[str, str] | None:
 
 def _recognise_market_style(root: Path) -> tuple[str, str]:
     folder = next(name for name in FOLDERS if (root / name).is_dir())
-    names = list_folder(root / folder).pictures
+    names = list_folder(root / folder).images
     for style, layout in _NAME_STYLES:
         if names and style.match(names[-1]):
             return layout, f"it has {folder}/ with names like {names[-1]}"

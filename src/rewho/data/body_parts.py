@@ -1,6 +1,6 @@
-"""From key points to the pixels of body parts: limbs as thick lines, the torso as a polygon, the head as a disc.
+"""From keypoints to the pixels of body parts: limbs as thick lines, the torso as a polygon, the head as a disc.
 
-Unusual: nothing is measured in pixels. A limb is as thick as a share of the picture's height, because pictures are cut
+Unusual: nothing is measured in pixels. A limb is as thick as a share of the image's height, because images are cut
 to the person.
 
 Letters: H and W height and width in pixels.
@@ -15,12 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-COCO = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
-    "right_ankle",
-)  # fmt: skip
-"""The 17 key points of COCO, in its order."""
+from rewho.core.people import KEYPOINTS
 
 LIMBS = {
     "left_arm": ("left_shoulder", "left_elbow", "left_wrist"),
@@ -29,12 +24,12 @@ LIMBS = {
     "right_leg": ("right_hip", "right_knee", "right_ankle"),
 }
 GROUPS = {"arms": ("left_arm", "right_arm"), "legs": ("left_leg", "right_leg")}
-FACE, TRUNK = COCO[:5], ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
+FACE, TRUNK = KEYPOINTS[:5], ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
 PARTS = ("head", "torso", *LIMBS, *GROUPS)
 """Body parts that a mask can be made of."""
 
 THICKNESS = 0.1
-"""Thickness of a limb as a share of the picture's height. Ours: with loose clothes, in pictures cut to the person."""
+"""Thickness of a limb as a share of the image's height. Ours: with loose clothes, in images cut to the person."""
 
 HEAD = 0.8
 """Radius of the head in thicknesses: a head with hair is about a sixth of a person's height."""
@@ -43,15 +38,15 @@ HEAD = 0.8
 def draw_parts(
     seen: Mapping[str, tuple[float, float]], parts: Sequence[str], size: tuple[int, int], thickness: float = THICKNESS
 ) -> NDArray[np.uint8]:
-    """Draw body parts from the key points that were seen.
+    """Draw body parts from the keypoints that were seen.
 
     A limb is drawn between neighbouring points that were both seen, the torso from three of its four corners or more,
     the head around the middle of what was seen of the face.
 
     Args:
-        seen: x and y in pixels, by the names of `COCO`.
+        seen: x and y in pixels, by the names of `KEYPOINTS`.
         parts: Names of `PARTS`.
-        size: Height and width of the picture.
+        size: Height and width of the image.
         thickness: Thickness of a limb as a share of the height.
 
     Returns:

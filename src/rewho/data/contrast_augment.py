@@ -1,11 +1,11 @@
-"""Views of a picture for contrastive learning: crops, colours, blur, flips and erasing, on uint8 with cv2.
+"""Views of an image for contrastive learning: crops, colours, blur, flips and erasing, on uint8 with cv2.
 
 Unusual: as in `augment.py`, drawing and applying are apart; a process applies its rows of what was drawn for the whole
 batch. Everything that only mixes colours of one pixel (jitter, hue, grayscale) and the flip happen before resizing, on
 the cropped part, which mostly has a fraction of the view's pixels; they are linear, so only rounding differs. A turn of
 the hue is a rotation about the grey axis (YIQ), so that all of the colour jitter is one affine map of RGB.
 
-Letters: N pictures, H and W their own height and width, h and w those of a view.
+Letters: N images, H and W their own height and width, h and w those of a view.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
-from rewho.data.augment import Pictures, colour_maps, erase, fill_tile, recolour
+from rewho.data.augment import Images, colour_maps, erase, fill_tile, recolour
 from rewho.data.draws import ERASE_ATTEMPTS, draw_rectangles
 from rewho.settings import AugmentSettings, ContrastAugmentSettings
 
 CROP_ATTEMPTS = 10
-"""Crops tried per picture until one fits, as in torchvision; where none does, the largest allowed one in the middle."""
+"""Crops tried per image until one fits, as in torchvision; where none does, the largest allowed one in the middle."""
 
 _FINAL = ContrastAugmentSettings()
 _PLAIN = replace(_FINAL, jitter=0.8, erase=0.0)
@@ -67,7 +67,7 @@ _RGB = np.linalg.inv(_YIQ)
 
 @dataclass(frozen=True)
 class ContrastDraws:
-    """Everything random about one view of each picture; `draws[a:b]` are the draws of pictures a to b.
+    """Everything random about one view of each image; `draws[a:b]` are the draws of images a to b.
 
     Args:
         size: Height and width of a view.
@@ -105,11 +105,11 @@ class ContrastDraws:
 def draw_view(
     settings: ContrastAugmentSettings, count: int, size: tuple[int, int], rng: np.random.Generator
 ) -> ContrastDraws:
-    """Draw everything random about one view of `count` pictures; call it twice for two views.
+    """Draw everything random about one view of `count` images; call it twice for two views.
 
     Args:
         settings: Which changes, and how strong.
-        count: N, the pictures of the whole batch over all processes.
+        count: N, the images of the whole batch over all processes.
         size: Height and width of a view.
         rng: Generator, such as `generator(seed, "query view", epoch, step)`.
 
@@ -182,14 +182,14 @@ def turned(maps: NDArray[np.float64], turns: NDArray[np.float64]) -> NDArray[np.
 
 
 def crop_boxes(settings: ContrastAugmentSettings, draws: ContrastDraws, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the part of each picture that a view shows (torchvision's RandomResizedCrop).
+    """Return the part of each image that a view shows (torchvision's RandomResizedCrop).
 
     The share of the area is uniform, width/height uniform in its logarithm; the first of ten tries that fits is taken.
 
     Args:
         settings: The four crop settings are used.
         draws: N rows.
-        sizes: int64 [N, 2], height and width of each picture.
+        sizes: int64 [N, 2], height and width of each image.
 
     Returns:
         int64 [N, 4]: top, left, height, width.
@@ -220,12 +220,12 @@ def crop_boxes(settings: ContrastAugmentSettings, draws: ContrastDraws, sizes: N
 
 
 def apply_view(
-    images: Sequence[Pictures], draws: ContrastDraws, settings: ContrastAugmentSettings, mean_colour: Sequence[float]
-) -> Pictures:
-    """Make the drawn view of each picture.
+    images: Sequence[Images], draws: ContrastDraws, settings: ContrastAugmentSettings, mean_colour: Sequence[float]
+) -> Images:
+    """Make the drawn view of each image.
 
     Args:
-        images: N pictures, uint8 RGB [H, W, 3], of any sizes; they are not changed.
+        images: N images, uint8 RGB [H, W, 3], of any sizes; they are not changed.
         draws: N rows, drawn with the same settings.
         settings: The settings that the draws were drawn with.
         mean_colour: Red, green, blue, 0 to 255: colour of the mean fill.
@@ -249,10 +249,10 @@ def apply_view(
     for image in images:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise UserError(
-                "picture",
+                "image",
                 expected="a uint8 array of shape [height, width, 3]",
                 got=f"{image.dtype} of shape {list(image.shape)}",
-                fix="Decode pictures to RGB with 8 bits per channel.",
+                fix="Decode images to RGB with 8 bits per channel.",
             )
     boxes = crop_boxes(settings, draws, np.array([image.shape[:2] for image in images]))
     views = np.empty((len(images), *draws.size, 3), np.uint8)
@@ -260,7 +260,7 @@ def apply_view(
     for row, (image, view, (top, left, height, width), flip, jitter) in enumerate(rows):
         source = image[top : top + height, left : left + width]
         if flip:
-            source = cast("Pictures", cv2.flip(source, 1))
+            source = cast("Images", cv2.flip(source, 1))
         if jitter:
             source = recolour(np.ascontiguousarray(source), draws.colour_map[row])
         _finish(source, view, bool(draws.grey[row]), float(draws.sigma[row]))
@@ -269,8 +269,8 @@ def apply_view(
     return views
 
 
-def _finish(source: Pictures, view: Pictures, grey: bool, sigma: float) -> None:
-    """Resize into the view, blurred and without colour where wanted; a grey picture is worked on as one channel."""
+def _finish(source: Images, view: Images, grey: bool, sigma: float) -> None:
+    """Resize into the view, blurred and without colour where wanted; a grey image is worked on as one channel."""
     height, width = view.shape[:2]
     shrinks = source.shape[0] > 2 * height or source.shape[1] > 2 * width
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -286,7 +286,7 @@ def _finish(source: Pictures, view: Pictures, grey: bool, sigma: float) -> None:
         cv2.resize(source, (width, height), dst=view, interpolation=interpolation)
 
 
-def _blurred(picture: Pictures, sigma: float, into: Pictures | None = None) -> Pictures:
+def _blurred(image: Images, sigma: float, into: Images | None = None) -> Images:
     """Blur; the window reaches three standard deviations."""
     side = 2 * math.ceil(3 * sigma) + 1
-    return cast("Pictures", cv2.GaussianBlur(picture, (side, side), sigma, dst=into, borderType=cv2.BORDER_REPLICATE))
+    return cast("Images", cv2.GaussianBlur(image, (side, side), sigma, dst=into, borderType=cv2.BORDER_REPLICATE))

@@ -1,6 +1,6 @@
-"""CUHK03 from the pictures of the original release, split by the .mat file of the new protocol.
+"""CUHK03 from the images of the original release, split by the .mat file of the new protocol.
 
-What is unusual: the .mat file counts from 1, and names the pictures as they are called once they are taken out of the
+What is unusual: the .mat file counts from 1, and names the images as they are called once they are taken out of the
 release's own container: pair of cameras, person within the pair, view, number (`1_001_1_01.png`). A person's number in
 the whole data set, and the camera (1 or 2), are in the .mat file only.
 """
@@ -29,24 +29,24 @@ _INDEXES = {"train_idx": "train", "query_idx": "query", "gallery_idx": "gallery"
 def read_cuhk03_original(settings: DataSettings) -> ImageTable:
     """Read `images_detected/` or `images_labeled/` (or `detected/`, `labeled/`), split by the new protocol.
 
-    Source: Li et al., DeepReID, CVPR 2014 (pictures); Zhong et al., CVPR 2017 (protocol).
+    Source: Li et al., DeepReID, CVPR 2014 (images); Zhong et al., CVPR 2017 (protocol).
 
     Raises:
-        UserError: No pictures, no protocol file or a damaged one, or pictures of the protocol that are missing.
+        UserError: No images, no protocol file or a damaged one, or images of the protocol that are missing.
     """
     boxes = settings.cuhk03_boxes
     root = check_folder(settings.root)
     protocol = settings.cuhk03_protocol or find_protocol(root, boxes)
     rows = _protocol_rows(protocol, _read_protocol(protocol))
-    folder = _picture_folder(root, boxes)
+    folder = _image_folder(root, boxes)
     rows = [row._replace(path=folder + row.path) for row in rows]
     missing = missing_files(root, [row.path for row in rows])
     if missing:
         raise UserError(
             str(root / folder),
-            expected=f"the {len(rows):,} pictures of {protocol.name}",
+            expected=f"the {len(rows):,} images of {protocol.name}",
             got=f"{len(missing):,} missing: {first_three(missing)}",
-            fix=f"Check that these are the {boxes} pictures (--data.cuhk03_boxes), and that all were unpacked.",
+            fix=f"Check that these are the {boxes} images (--data.cuhk03_boxes), and that all were unpacked.",
         )
     return make_table(f"cuhk03-np-{boxes}", root, rows, [f"Split by {protocol.name}."])
 
@@ -65,11 +65,11 @@ def find_protocol(root: Path, boxes: str) -> Path:
         str(root),
         expected=f"the new protocol's file {name}",
         got="no such file here or one folder above",
-        fix="Put it beside the pictures, or pass its path as --data.cuhk03_protocol.",
+        fix="Put it beside the images, or pass its path as --data.cuhk03_protocol.",
     )
 
 
-def _picture_folder(root: Path, boxes: str) -> str:
+def _image_folder(root: Path, boxes: str) -> str:
     for folder in (f"images_{boxes}/", f"{boxes}/"):
         if (root / folder).is_dir():
             return folder
@@ -78,9 +78,9 @@ def _picture_folder(root: Path, boxes: str) -> str:
     packed = [name for name in ("cuhk-03.mat", "cuhk03_release/cuhk-03.mat") if (root / name).is_file()]
     raise UserError(
         str(root),
-        expected=f"a folder images_{boxes}/ with pictures like 1_001_1_01.png",
+        expected=f"a folder images_{boxes}/ with images like 1_001_1_01.png",
         got=f"the packed release {packed[0]}" if packed else "no such folder",
-        fix="Take the pictures out of cuhk-03.mat first (most re-ID projects write them to images_detected/ and "
+        fix="Take the images out of cuhk-03.mat first (most re-ID projects write them to images_detected/ and "
         "images_labeled/).",
     )
 
@@ -116,7 +116,7 @@ def _protocol_rows(file: Path, content: Mapping[str, Any]) -> list[Row]:
     if not len(names) == len(people) == len(cameras) or any(leaves_root(name) for name in names):
         raise UserError(
             str(file),
-            expected="a file name, a label and a camera per picture",
+            expected="a file name, a label and a camera per image",
             got=f"{len(names)} names, {len(people)} labels, {len(cameras)} cameras, or names that are no file names",
             fix="Get the file again.",
         )

@@ -1,10 +1,10 @@
-"""What is random about augmented pictures: the paper's policies, and draws of a whole batch at once.
+"""What is random about augmented images: the paper's policies, and draws of a whole batch at once.
 
-Unusual: drawing and applying are apart (see `augment.py`). Every picture uses up the same count of random numbers
-whatever the settings, so switching one change on does not move the draws of another, and the first pictures of a
+Unusual: drawing and applying are apart (see `augment.py`). Every image uses up the same count of random numbers
+whatever the settings, so switching one change on does not move the draws of another, and the first images of a
 larger batch are drawn like those of a smaller one.
 
-Letters: N pictures.
+Letters: N images.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ COLOUR = 0.2
 make clothes of different colours alike, and colour is most of what tells people apart."""
 
 ROTATION = 10.0
-"""Largest rotation in degrees. Ours: about how far people lean in pictures of wide-angle or tilted cameras."""
+"""Largest rotation in degrees. Ours: about how far people lean in images of wide-angle or tilted cameras."""
 
 ERASE_PROBABILITY, ERASE_AREA_LOW, ERASE_AREA_HIGH, ERASE_ASPECT = 0.5, 0.02, 0.4, 0.3
 """Random erasing (Zhong et al., arXiv 1708.04896) as public re-identification code commonly sets it. Ours, because FD
 cites the method and gives no values."""
 
 ERASE_ATTEMPTS = 100
-"""Rectangles tried per picture until one fits, as in public code. At 256 x 128 and a fixed area of 0.8 three in ten
-fit; at 0.99 one in fifty, and one picture in eight stays whole by mischance."""
+"""Rectangles tried per image until one fits, as in public code. At 256 x 128 and a fixed area of 0.8 three in ten
+fit; at 0.99 one in fifty, and one image in eight stays whole by mischance."""
 
 _HOLISTIC = AugmentSettings(
     flip=0.5,
@@ -61,17 +61,17 @@ _COLUMNS = {"flip": 1, "shift": 2, "colour": 3, "angle": 1, "fill": 2, "seed": 1
 
 @dataclass(frozen=True)
 class Draws:
-    """Everything random about a batch; `draws[a:b]` are the draws of pictures a to b.
+    """Everything random about a batch; `draws[a:b]` are the draws of images a to b.
 
     Args:
         size: Height and width of the network's input that the rectangles were drawn for.
         flipped: Boolean [N].
-        shift: int32 [N, 2]: first row and column of the crop in the padded picture, 0 to twice the padding.
+        shift: int32 [N, 2]: first row and column of the crop in the padded image, 0 to twice the padding.
         colour: float64 [N, 3]: factors of brightness, contrast, saturation.
         angle: float64 [N]: rotation in degrees, anticlockwise.
-        erased: int32 [N, 4]: top, left, height, width in pixels of the final picture; zeros where nothing is erased.
+        erased: int32 [N, 4]: top, left, height, width in pixels of the final image; zeros where nothing is erased.
         fill_offset: int32 [N, 2]: where in the tile of noise the fill is taken from.
-        seeds: int64 [N]: one seed per picture, for `apply_custom`.
+        seeds: int64 [N]: one seed per image, for `apply_custom`.
 
     Example:
         >>> draws = draw(AugmentSettings(), 8, (256, 128), np.random.default_rng(1))
@@ -96,11 +96,11 @@ class Draws:
 
 
 def draw(settings: AugmentSettings, count: int, size: tuple[int, int], rng: np.random.Generator) -> Draws:
-    """Draw everything random about `count` pictures.
+    """Draw everything random about `count` images.
 
     Args:
         settings: Which changes, and how strong.
-        count: N, the pictures of the whole batch over all processes.
+        count: N, the images of the whole batch over all processes.
         size: Height and width of the network's input.
         rng: Generator, such as `generator(seed, "augment", epoch, step)`.
 
@@ -149,13 +149,13 @@ def draw_rectangles(
     """Turn uniform numbers into erased rectangles by rejection (Random Erasing, arXiv 1708.04896, algorithm 1).
 
     The area share is uniform between its bounds, and height/width between the aspect and its inverse, so that most
-    rectangles stand upright. The first of `ERASE_ATTEMPTS` that fits into the picture is taken; where none does,
+    rectangles stand upright. The first of `ERASE_ATTEMPTS` that fits into the image is taken; where none does,
     nothing is erased.
 
     Args:
         settings: The four erasing settings are used. Areas keep their bounds up to rounding to whole pixels.
         uniform: [N, 3 + 2 * attempts] numbers from 0 to 1 (1 excluded): whether, where (2), then areas, then aspects.
-        size: Height and width of the picture.
+        size: Height and width of the image.
 
     Returns:
         int32 [N, 4]: top, left, height, width; zeros where nothing is erased.

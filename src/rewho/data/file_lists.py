@@ -1,7 +1,7 @@
-"""Listing the pictures of a folder: sorted, fast, and with a clear word where something is not as it should be.
+"""Listing the images of a folder: sorted, fast, and with a clear word where something is not as it should be.
 
 What is unusual: files are listed with `os.scandir` and never opened, so that a hundred thousand take about a second;
-whether they really are pictures is for `rewho.data.pictures.verify` to find out.
+whether they really are images is for `rewho.data.images.verify` to find out.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from rewho.core import files
 from rewho.core.artifact import STARTED
 from rewho.core.check import UserError, is_dir, is_file, nearest
 from rewho.core.progress import say
-from rewho.data.shards import INDEX
 from rewho.data.table import ImageTable, first_three
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 """Endings of files that are listed, compared without case."""
-RENDERED = "synthetic.json"  # lies beside rendered people, and says which they are
 CONVERTIBLE = {".heic", ".heif", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".jxl", ".raw", ".dng"}
 """Endings of image files that are not read."""
 OWN_FILES = (STARTED, "model.json")
 """Files in the folders that commands of ours write."""
+CROP_SET_INDEX = "index.json"
+"""File that marks a folder as a crop set."""
 TEXT_LIMIT = 256 * 2**20
 """Largest list or table of file names that is read, in bytes."""
 
 
 class Row(NamedTuple):
-    """One picture while a table is being put together; see ImageTable for the fields."""
+    """One image while a table is being put together; see ImageTable for the fields."""
 
     path: str
     person: int
@@ -42,9 +42,9 @@ class Row(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """Pictures in one folder, sorted by name, and how many other files there are of each ending."""
+    """Images in one folder, sorted by name, and how many other files there are of each ending."""
 
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     others: Counter[str]
 
 
@@ -77,7 +77,7 @@ def sub_folders(folder: Path) -> tuple[str, ...]:
 
 def list_folder(folder: Path) -> Listing:
     """List the images directly in `folder`; hidden files (such as macOS's `._0001.jpg`) are counted as such."""
-    pictures, others = [], Counter[str]()
+    images, others = [], Counter[str]()
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
@@ -85,8 +85,8 @@ def list_folder(folder: Path) -> Listing:
             if kind := _kind(entry.name):
                 others[kind] += 1
             else:
-                pictures.append(entry.name)
-    return Listing(tuple(sorted(pictures)), others)
+                images.append(entry.name)
+    return Listing(tuple(sorted(images)), others)
 
 
 def _kind(name: str) -> str:
@@ -94,35 +94,35 @@ def _kind(name: str) -> str:
     if _hidden(name):
         return "hidden"
     ending = PurePosixPath(name).suffix.lower()
-    return "" if ending in PICTURE_ENDINGS else ending or name
+    return "" if ending in IMAGE_ENDINGS else ending or name
 
 
-def require_pictures(folder: Path) -> Listing:
-    """List the pictures directly in `folder`, of which there must be one at least.
+def require_images(folder: Path) -> Listing:
+    """List the images directly in `folder`, of which there must be one at least.
 
     Raises:
-        UserError: The folder is missing, or holds no picture.
+        UserError: The folder is missing, or holds no image.
     """
     listing = list_folder(check_folder(folder))
-    if not listing.pictures:
+    if not listing.images:
         raise empty_folder(folder, listing.others)
     return listing
 
 
 def empty_folder(folder: Path, others: Counter[str]) -> UserError:
-    """Return the error for a folder without pictures, which says what lies there instead."""
+    """Return the error for a folder without images, which says what lies there instead."""
     inside = [f"{number:,} x {ending}" for ending, number in others.most_common(3)]
     inside += [f"{len(sub_folders(folder)):,} sub-folders"] if sub_folders(folder) else []
     return UserError(
         str(folder),
-        expected=f"pictures ({', '.join(PICTURE_ENDINGS)})",
+        expected=f"images ({', '.join(IMAGE_ENDINGS)})",
         got=", ".join(inside) or "an empty folder",
-        fix="Check that the data set was unpacked completely; convert pictures of other kinds to PNG or JPEG.",
+        fix="Check that the data set was unpacked completely; convert images of other kinds to PNG or JPEG.",
     )
 
 
 def list_tree(folder: Path) -> Listing:
-    """List the images in a folder and below it, without an error where there are none; see `list_pictures`."""
+    """List the images in a folder and below it, without an error where there are none; see `list_images`."""
     refuse_output(folder)
     found: list[str] = []
     others = Counter[str]()
@@ -146,7 +146,7 @@ def list_tree(folder: Path) -> Listing:
     return Listing(tuple(sorted(found)), others)
 
 
-def list_pictures(folder: Path | str) -> tuple[str, ...]:
+def list_images(folder: Path | str) -> tuple[str, ...]:
     """List all images in a folder and below it, for uses that need no person ids, such as embedding.
 
     Files that are left out are counted in a message.
@@ -164,12 +164,12 @@ def list_pictures(folder: Path | str) -> tuple[str, ...]:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = Path(folder, "b.JPG").write_bytes(b""), Path(folder, "a.png").write_bytes(b"")
-        ...     list_pictures(folder)
+        ...     list_images(folder)
         ('a.png', 'b.JPG')
     """
     top = check_folder(Path(folder))
     listing = list_tree(top)
-    if not listing.pictures:
+    if not listing.images:
         here = empty_folder(top, listing.others)
         if sub_folders(top):
             got = f"none in it or in its sub-folders ({len(sub_folders(top)):,} directly in it)"
@@ -179,7 +179,7 @@ def list_pictures(folder: Path | str) -> tuple[str, ...]:
         raise here
     for note in left_out(str(top), listing.others):
         say(f"note: {note}")
-    return listing.pictures
+    return listing.images
 
 
 def refuse_output(folder: Path) -> None:
@@ -203,7 +203,7 @@ def refuse_output(folder: Path) -> None:
 
 def is_crop_set(folder: Path) -> bool:
     """Return whether a folder is a crop set, by its index and its shards."""
-    return is_file(folder / INDEX) and is_dir(folder / "shards")
+    return is_file(folder / CROP_SET_INDEX) and is_dir(folder / "shards")
 
 
 def missing_files(root: Path, paths: Sequence[str]) -> list[str]:
@@ -232,7 +232,7 @@ def wrong_names(folder: Path, bad: list[str], total: int, example: str, fix: str
 
 
 def left_out(folder: str, others: Counter[str]) -> list[str]:
-    """Return the note about files that are no pictures, if there are any."""
+    """Return the note about files that are no images, if there are any."""
     if not others.total():
         return []
     in_order = sorted(others.items(), key=lambda item: (-item[1], item[0]))

@@ -1,4 +1,4 @@
-"""Reading size and soundness of a JPEG, PNG, BMP or WebP picture from its header, before anything is decoded.
+"""Reading size and soundness of a JPEG, PNG, BMP or WebP image from its header, before anything is decoded.
 
 What is unusual: a decoder allocates what a header claims, so a 48 kB file can ask for a gigabyte. Everything here looks
 at a few bytes per chunk and allocates nothing. Files of other kinds are named for what they are, whatever their ending.
@@ -11,9 +11,9 @@ from struct import unpack_from
 from typing import NamedTuple
 
 METADATA_LIMIT = 4 * 2**20
-"""Most bytes that a picture may carry besides its pixels (EXIF, colour profiles, comments)."""
+"""Most bytes that an image may carry besides its pixels (EXIF, colour profiles, comments)."""
 SCAN_LIMIT = 100
-"""Most passes of a progressive JPEG; usual ones have ten, and each costs as much time as a whole picture."""
+"""Most passes of a progressive JPEG; usual ones have ten, and each costs as much time as a whole image."""
 CHUNK_LIMIT = 100_000
 """Most chunks of a PNG and segments of a JPEG header; a 25-megapixel PNG has about ten thousand."""
 
@@ -22,27 +22,27 @@ _PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
 _JPEG_SIZES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 _FOREIGN = (
-    (b"GIF8", "a GIF picture"),
+    (b"GIF8", "a GIF image"),
     (b"%PDF", "a PDF document"),
     (b"8BPS", "a Photoshop file"),
     (b"%!PS", "a PostScript file"),
     (b"\xc5\xd0\xd3\xc6", "an EPS file"),
     (b"SIMPLE  =", "a FITS file"),
-    (b"II*\0", "a TIFF picture"),
-    (b"MM\0*", "a TIFF picture"),
+    (b"II*\0", "a TIFF image"),
+    (b"MM\0*", "a TIFF image"),
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "a gzip archive"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the picture itself"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the image itself"),
     (b"<", "a web page or other marked-up text"),
 )
 
 
 class HeaderError(ValueError):
-    """Why a file is not taken for a picture, as the end of the sentence "got ..."."""
+    """Why a file is not taken for an image, as the end of the sentence "got ..."."""
 
 
 class ImageHeader(NamedTuple):
-    """Format and stored size of a picture; EXIF orientation may exchange height and width when it is decoded.
+    """Format and stored size of an image; EXIF orientation may exchange height and width when it is decoded.
 
     `alpha` is whether parts of it may be transparent.
     """
@@ -72,7 +72,7 @@ def read_header(data: bytes) -> ImageHeader:
     except (StructError, IndexError):
         raise HeaderError("a file that is cut short") from None
     if header.height <= 0 or header.width <= 0:
-        raise HeaderError(f"a {header.format} picture of {header.width} x {header.height} pixels")
+        raise HeaderError(f"a {header.format} image of {header.width} x {header.height} pixels")
     return header
 
 
@@ -88,7 +88,7 @@ def _read_any(data: bytes) -> ImageHeader:
     if not data:
         raise HeaderError("an empty file")
     if data[4:8] == b"ftyp":
-        raise HeaderError("a video, or a HEIC or AVIF picture")
+        raise HeaderError("a video, or a HEIC or AVIF image")
     stripped = data[:64].lstrip()
     raise HeaderError(next((kind for magic, kind in _FOREIGN if stripped.startswith(magic)), "a file of unknown kind"))
 
@@ -97,7 +97,7 @@ def _read_jpeg(data: bytes) -> ImageHeader:
     place, size = 2, None
     for _ in range(CHUNK_LIMIT):
         if data[place] != 0xFF:
-            raise HeaderError("a damaged JPEG picture")
+            raise HeaderError("a damaged JPEG image")
         marker = data[place + 1]
         if marker == 0xFF or marker in _JPEG_BARE:
             place += 1 if marker == 0xFF else 2
@@ -111,38 +111,38 @@ def _read_jpeg(data: bytes) -> ImageHeader:
             break
         place += 2 + int(unpack_from(">H", data, place + 2)[0])
         if place > METADATA_LIMIT:
-            raise HeaderError(f"a JPEG picture with more than {METADATA_LIMIT:,} bytes of metadata")
-    raise HeaderError("a JPEG file without a picture")
+            raise HeaderError(f"a JPEG image with more than {METADATA_LIMIT:,} bytes of metadata")
+    raise HeaderError("a JPEG file without an image")
 
 
 def _check_jpeg_scans(data: bytes, place: int) -> None:
     scans = data.count(b"\xff\xda", place)
     if scans > SCAN_LIMIT:
-        raise HeaderError(f"a JPEG picture of {scans:,} passes")
+        raise HeaderError(f"a JPEG image of {scans:,} passes")
     if data.find(b"\xff\xd9", place) < 0:
-        raise HeaderError("a JPEG picture that is cut short")
+        raise HeaderError("a JPEG image that is cut short")
 
 
 def _read_png(data: bytes) -> ImageHeader:
     if data[12:16] != b"IHDR":
-        raise HeaderError("a damaged PNG picture")
+        raise HeaderError("a damaged PNG image")
     width, height, _, colour_type = unpack_from(">IIBB", data, 16)
     place, metadata, alpha = 8, 0, colour_type >= 4
     for _ in range(CHUNK_LIMIT):
         length, kind = unpack_from(">I4s", data, place)
         place += 12 + length
         if place > len(data):
-            raise HeaderError("a PNG picture that is cut short")
+            raise HeaderError("a PNG image that is cut short")
         if kind == b"acTL":
-            raise HeaderError("an animated PNG picture")
+            raise HeaderError("an animated PNG image")
         alpha |= kind == b"tRNS"
         if kind not in _PNG_PIXELS:
             metadata += length
         if metadata > METADATA_LIMIT:
-            raise HeaderError(f"a PNG picture with more than {METADATA_LIMIT:,} bytes of metadata")
+            raise HeaderError(f"a PNG image with more than {METADATA_LIMIT:,} bytes of metadata")
         if kind == b"IEND":
             return ImageHeader("PNG", height, width, alpha)
-    raise HeaderError(f"a PNG picture of more than {CHUNK_LIMIT:,} chunks")
+    raise HeaderError(f"a PNG image of more than {CHUNK_LIMIT:,} chunks")
 
 
 def _read_bmp(data: bytes) -> ImageHeader:
@@ -155,18 +155,18 @@ def _read_bmp(data: bytes) -> ImageHeader:
     height = abs(height)  # negative: rows are stored from the top
     row_bytes = (width * bits + 31) // 32 * 4
     if compression in (0, 3) and first_pixel + row_bytes * height > len(data):
-        raise HeaderError("a BMP picture that is cut short")
+        raise HeaderError("a BMP image that is cut short")
     return ImageHeader("BMP", height, width)
 
 
 def _read_webp(data: bytes) -> ImageHeader:
     (riff_size,) = unpack_from("<I", data, 4)
     if riff_size + 8 > len(data):
-        raise HeaderError("a WebP picture that is cut short")
+        raise HeaderError("a WebP image that is cut short")
     kind = data[12:16]
     if kind == b"VP8X":
         if data[20] & 2:
-            raise HeaderError("an animated WebP picture")
+            raise HeaderError("an animated WebP image")
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
         return ImageHeader("WebP", height, width, bool(data[20] & 16))
     if kind == b"VP8L" and data[20] == 0x2F:
@@ -175,4 +175,4 @@ def _read_webp(data: bytes) -> ImageHeader:
     if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
         width, height = unpack_from("<HH", data, 26)
         return ImageHeader("WebP", height & 0x3FFF, width & 0x3FFF)
-    raise HeaderError("a damaged WebP picture")
+    raise HeaderError("a damaged WebP image")

@@ -1,7 +1,7 @@
-"""How many pictures and people the published data sets have, and whether what was read agrees.
+"""How many images and people the published data sets have, and whether what was read agrees.
 
 What is unusual: agreement is said as well as difference, because a number that was checked is worth more than one
-that was not. Junk is not counted in the gallery (Market-1501: 15,913 pictures, 19,732 with junk).
+that was not. Junk is not counted in the gallery (Market-1501: 15,913 images, 19,732 with junk).
 """
 
 from __future__ import annotations

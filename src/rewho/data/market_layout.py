@@ -1,6 +1,6 @@
 """Market-1501, and the data sets that came in its folders: CUHK03-NP and DukeMTMC-reID.
 
-What is unusual: junk pictures (person -1) stay in the table as JUNK rather than being dropped here, and person 0
+What is unusual: junk images (person -1) stay in the table as JUNK rather than being dropped here, and person 0
 becomes DISTRACTOR only in the gallery, where Market-1501 put its background boxes. Camera ids are the printed numbers
 minus 1. A part that is not there (many people have the training part only) is noted, not refused.
 """
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rewho.core.check import UserError
-from rewho.data.file_lists import Row, check_folder, left_out, make_table, require_pictures, wrong_names
-from rewho.data.table import DISTRACTOR, JUNK, ImageTable, first_three
+from rewho.core.people import DISTRACTOR, JUNK
+from rewho.data.file_lists import Row, check_folder, left_out, make_table, require_images, wrong_names
+from rewho.data.table import ImageTable, first_three
 from rewho.settings import DataSettings
 
 FOLDERS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
@@ -116,8 +117,8 @@ def read_market_folders(name: str, root: Path, style: Style) -> ImageTable:
     rows: list[Row] = []
     notes: list[str] = []
     for folder in there:
-        listing = require_pictures(root / folder)
-        rows += _read_names(root / folder, listing.pictures, FOLDERS[folder], style)
+        listing = require_images(root / folder)
+        rows += _read_names(root / folder, listing.images, FOLDERS[folder], style)
         notes += left_out(f"{folder}/", listing.others)
     notes += [
         f"No {folder}/ here, so there is no {FOLDERS[folder]} split." for folder in FOLDERS if folder not in there
@@ -156,7 +157,7 @@ def _check_known(folder: Path, rows: list[Row], style: Style) -> None:
     if nobody:
         raise UserError(
             str(folder),
-            expected="pictures of known people",
+            expected="images of known people",
             got=f"person -1 or 0: {first_three(nobody)}",
             fix=f"In this layout ({style.example}) -1 is junk and 0 a distractor, which only the gallery may hold; "
             "number your own people from 1.",

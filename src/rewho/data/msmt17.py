@@ -3,7 +3,7 @@
 What is unusual: the lists number people from 0 twice, once for training and once for testing, and person 0 is a real
 person. So that one id means one person in the whole table, the people of the test part are counted on from
 TEST_OFFSET. There are two training sets in use, and results differ: the notes say which one was read. Version 2 has the
-same pictures with blurred faces.
+same images with blurred faces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rewho.settings import DataSettings
 TEST_OFFSET = 10_000
 """Added to the person ids of query and gallery."""
 VERSIONS = {"v1": ("train", "test"), "v2": ("mask_train_v2", "mask_test_v2")}
-"""Picture folders of the two versions."""
+"""Image folders of the two versions."""
 VERSION_FOLDERS = ("MSMT17_V1", "MSMT17_V2")
 
 _OFFSET_NOTE = (
@@ -44,7 +44,7 @@ def read_msmt17(settings: DataSettings) -> ImageTable:
     Source: Wei et al., Person Transfer GAN to Bridge Domain Gap for Person Re-Identification, CVPR 2018.
 
     Raises:
-        UserError: Lists or pictures missing, lines or names of another form, or both versions in one folder.
+        UserError: Lists or images missing, lines or names of another form, or both versions in one folder.
     """
     root = check_folder(settings.root)
     if has_market_folders(root):
@@ -64,7 +64,7 @@ def read_msmt17(settings: DataSettings) -> ImageTable:
     if missing:
         raise UserError(
             str(root),
-            expected="every picture of the lists",
+            expected="every image of the lists",
             got=f"{len(missing):,} of {len(rows):,} missing: {first_three(missing)}",
             fix="Unpack the data set again, completely.",
         )

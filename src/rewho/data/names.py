@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
-from rewho.data.table import DISTRACTOR, JUNK, UNKNOWN_CAMERA, first_three
+from rewho.core.people import DISTRACTOR, JUNK, UNKNOWN_CAMERA
+from rewho.data.table import first_three
 
 PERSON_MARKS = {str(JUNK): JUNK, str(DISTRACTOR): DISTRACTOR}
 """Names of people that are ids with a meaning."""

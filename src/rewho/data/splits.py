@@ -5,7 +5,7 @@ trained on and never queries. Test images that are copies of training images are
 
 Shares are taken as decimal numbers (0.29 of 100 is 29, which binary fractions miss), and for one seed
 both kinds of share are nested: what 10 % keeps, 30 % keeps too. The published few-shot lists are not nested; where
-those very pictures matter, read the lists.
+those very images matter, read the lists.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def select_share(table: ImageTable, share: float, by: str = "identities", seed: 
     Args:
         table: A data set; its training set is the split "train", or "pool" where there is none.
         share: Above 0, at most 1.
-        by: "identities" (small-scale: `int(people * share)` people with all their pictures) or "images" (few-shot:
-            every person, `int(images * share)` pictures in all but at least one each, spread as evenly as they go).
+        by: "identities" (small-scale: `int(people * share)` people with all their images) or "images" (few-shot:
+            every person, `int(images * share)` images in all but at least one each, spread as evenly as they go).
         seed: Decides who and what is kept; for one seed a larger share contains a smaller one.
 
     Raises:
@@ -71,14 +71,14 @@ def select_share(table: ImageTable, share: float, by: str = "identities", seed: 
 
 
 def even_counts(available: NDArray[np.int64], total: int, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Spread `total` pictures evenly over people: `count_i = min(available_i, L or L - 1)`.
+    """Spread `total` images evenly over people: `count_i = min(available_i, L or L - 1)`.
 
     Source: LUPerson section 5.3.
 
     Args:
-        available: Pictures of each person, int64 [people].
+        available: Images of each person, int64 [people].
         total: How many to keep, at most their sum.
-        order: A permutation of the people: the first in it get the L-th picture where it is not enough for all.
+        order: A permutation of the people: the first in it get the L-th image where it is not enough for all.
 
     Returns:
         How many to keep of each person, int64 [people], with the sum `total`.
@@ -99,7 +99,7 @@ def even_counts(available: NDArray[np.int64], total: int, order: NDArray[np.int6
 def hold_out(table: ImageTable, identities: int, seed: int = 1) -> ImageTable:
     """Make a test part of some training people, for data that has none, or none to spare.
 
-    Each held-out person gives one query picture per camera that saw them at least twice; all their other pictures are
+    Each held-out person gives one query image per camera that saw them at least twice; all their other images are
     the gallery, so that every query can be found under another camera. Query and gallery that the table had are
     dropped. Not a benchmark's test: results compare only with the same table, number and seed, and the table's name
     says so.
@@ -107,10 +107,10 @@ def hold_out(table: ImageTable, identities: int, seed: int = 1) -> ImageTable:
     Args:
         table: A data set; its training set is the split "train", or "pool" where there is none.
         identities: People to hold out; each is seen by two cameras or more, and twice or more by one of them.
-        seed: Decides who and which pictures; for one seed a larger number contains a smaller one.
+        seed: Decides who and which images; for one seed a larger number contains a smaller one.
 
     Returns:
-        The training pictures in their order, with the splits "train", "query" and "gallery".
+        The training images in their order, with the splits "train", "query" and "gallery".
 
     Raises:
         UserError: Cameras unknown, or too few people that can be held out, or nobody left to train on.
@@ -342,7 +342,7 @@ def keep_images(table: ImageTable, names: Collection[str]) -> ImageTable:
 
 
 def keep_listed(table: ImageTable, file: Path | str) -> ImageTable:
-    """Keep what a published list names in the training set, some people or some pictures; the rest stays as it is.
+    """Keep what a published list names in the training set, some people or some images; the rest stays as it is.
 
     Args:
         table: A data set.
@@ -364,7 +364,7 @@ def keep_listed(table: ImageTable, file: Path | str) -> ImageTable:
     elif isinstance(table.person_names, tuple) and table.person_names:
         raise UserError(
             str(file),
-            expected=f"a list of pictures, as the people of {table.name} go by names of their own",
+            expected=f"a list of images, as the people of {table.name} go by names of their own",
             got="a list of numbers of people",
             fix="Write lines like 'FILE NAME; 0; 0'.",
         )
@@ -386,7 +386,7 @@ def _share_of_images(person_ids: NDArray[np.int64], share: float, seed: int) -> 
     total = max(whole_share(len(person_ids), share), len(people))
     counts = even_counts(available, total, generator(seed, "few-shot people").permutation(len(people)))
     shuffled = generator(seed, "few-shot images").permutation(len(person_ids))
-    by_person = shuffled[np.argsort(who[shuffled], kind="stable")]  # each person's pictures together, in random order
+    by_person = shuffled[np.argsort(who[shuffled], kind="stable")]  # each person's images together, in random order
     first = np.cumsum(available) - available
     place = np.empty(len(person_ids), np.int64)
     place[by_person] = np.arange(len(person_ids)) - np.repeat(first, available)
@@ -398,8 +398,8 @@ def _people_to_hold_out(training: ImageTable) -> NDArray[np.int64]:
     if not training.knows_cameras:
         raise UserError(
             f"{training.name}: cameras",
-            expected="the camera of every picture, because a query must be found under another camera",
-            got=f"{int((training.camera_ids < 0).sum()):,} pictures without",
+            expected="the camera of every image, because a query must be found under another camera",
+            got=f"{int((training.camera_ids < 0).sum()):,} images without",
             fix="Give a camera column (CSV), or --data.person_pattern with a group (?P<camera>...).",
         )
     pairs, counts = np.unique(np.stack([training.person_ids, training.camera_ids]), axis=1, return_counts=True)

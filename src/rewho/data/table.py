@@ -1,6 +1,6 @@
-"""The one form that every labelled data set takes: an immutable table of pictures, checked when it is made.
+"""The one form that every labelled data set takes: an immutable table of images, checked when it is made.
 
-What is unusual: nothing downstream knows of data-set layouts. A table carries where each picture lies, who is in it,
+What is unusual: nothing downstream knows of data-set layouts. A table carries where each image lies, who is in it,
 which camera saw it and to which split it belongs; the special person ids JUNK and DISTRACTOR follow Market-1501's
 convention, but as negative numbers, because person 0 is a real person elsewhere (MSMT17).
 """
@@ -20,13 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from rewho.core.artifact import content_digest
 from rewho.core.check import UserError, check_choice
+from rewho.core.people import DISTRACTOR, JUNK, UNKNOWN_CAMERA
 
-JUNK = -1
-"""Person id of a picture that is dropped from every ranking (Market-1501's -1)."""
-DISTRACTOR = -2
-"""Person id of a picture that stays in the gallery and never matches (Market-1501's 0)."""
-UNKNOWN_CAMERA = -1
-"""Camera id of a picture whose camera is not known."""
 SPLITS = ("train", "query", "gallery", "pool")
 """Names of the splits; "pool" is a data set of the user's own that was not split."""
 
@@ -48,7 +43,7 @@ class SplitCounts(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ImageTable:
-    """A whole data set: one row per picture.
+    """A whole data set: one row per image.
 
     Args:
         name: Name of the data set, such as "market1501"; benchmarks with known counts go by fixed names.
@@ -101,7 +96,7 @@ class ImageTable:
         return len(self.paths)
 
     def file(self, row: int) -> Path:
-        """Return where the picture of `row` lies."""
+        """Return where the image of `row` lies."""
         return self.root / self.paths[row]
 
     def rows(self, which: ArrayLike) -> ImageTable:
@@ -139,7 +134,7 @@ class ImageTable:
             there = ", ".join(name for name in SPLITS if name in set(self.splits))
             raise UserError(
                 f"{self.name} ({self.root})",
-                expected=f"pictures in the split {split!r}",
+                expected=f"images in the split {split!r}",
                 got=f"none (it has {there})",
                 fix="Use data that has this split, or hold people out of its training part with --data.hold_out 50.",
             )
@@ -159,15 +154,15 @@ class ImageTable:
         if nobody:
             raise UserError(
                 f"class labels of {self.name}",
-                expected="pictures of known people only",
-                got=f"{nobody} junk or distractor pictures",
+                expected="images of known people only",
+                got=f"{nobody} junk or distractor images",
                 fix="Take the labels of the training split: `table.select('train').labels()`.",
             )
         return np.unique(self.person_ids, return_inverse=True)[1].astype(np.int64)
 
     @property
     def knows_cameras(self) -> bool:
-        """Whether the camera of every picture is known."""
+        """Whether the camera of every image is known."""
         return bool((self.camera_ids != UNKNOWN_CAMERA).all())
 
     def person_name(self, person_id: int) -> str:
@@ -279,7 +274,7 @@ def _read_only_ids(what: str, ids: ArrayLike, lowest: int) -> NDArray[np.int64]:
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise UserError(
             what,
-            expected="one whole number per picture",
+            expected="one whole number per image",
             got=f"{array.dtype} of shape {list(array.shape)}",
             fix="Number people and cameras with integers.",
         )
@@ -300,7 +295,7 @@ def _check_lengths(table: ImageTable) -> None:
     if min(lengths) == 0 and max(lengths) == 0:
         raise UserError(
             f"{table.name} ({table.root})",
-            expected="at least one picture",
+            expected="at least one image",
             got="none",
             fix="Check the folder, and what was selected from it.",
         )
@@ -309,7 +304,7 @@ def _check_lengths(table: ImageTable) -> None:
             f"{table.name}",
             expected="as many paths as person ids, camera ids and splits",
             got=", ".join(str(length) for length in lengths),
-            fix="Give one of each for every picture.",
+            fix="Give one of each for every image.",
         )
 
 
@@ -337,7 +332,7 @@ def _check_paths(table: ImageTable) -> None:
             f"{table.name}: paths",
             expected=f"paths inside {table.root}",
             got=first_three(bad),
-            fix="Give every picture's path relative to the data set's folder, without '..'.",
+            fix="Give every image's path relative to the data set's folder, without '..'.",
         )
 
 

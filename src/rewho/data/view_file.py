@@ -12,6 +12,7 @@ from rewho.core.check import UserError, check_choice
 from rewho.core.files import read_yaml
 from rewho.data.view_masks import known_fields, read_mask
 from rewho.data.views import VIEWS, View
+from rewho.settings import ModelSettings
 
 _NUMBER = re.compile(r"[0-9]{1,5}/[1-9][0-9]{0,4}|[0-9](\.[0-9]{1,4})?")
 
@@ -26,10 +27,10 @@ def read_view(name_or_yaml: str | Path) -> View:
         box: {top: 1/4, bottom: 3/4, left: 0, right: 1/2}
         size: [224, 224]
 
-    and optionally `mask`, either a folder of masks or a file of key points, see `view_masks.read_mask`::
+    and optionally `mask`, either a folder of masks or a file of keypoints, see `view_masks.read_mask`::
 
         mask: {files: masks}
-        mask: {key_points: points.json, parts: [torso, arms]}
+        mask: {keypoints: points.json, parts: [torso, arms]}
 
     Args:
         name_or_yaml: A key of `VIEWS`, or the path of a file that ends in .yaml or .yml.
@@ -67,6 +68,27 @@ def _fraction(what: str, value: object) -> Fraction:
             what,
             expected="a fraction such as 1/4, or a decimal with up to four digits",
             got=repr(value),
-            fix="Give a share of the picture, 0 to 1.",
+            fix="Give a share of the image, 0 to 1.",
         )
     return Fraction(text)
+
+
+def view_of_settings(settings: ModelSettings) -> View:
+    """Return the view that a model is to be trained on, at the size that was asked for.
+
+    Raises:
+        UserError: No such view, or a size that is none.
+
+    Example:
+        >>> view_of_settings(ModelSettings(view="up1", input_size=(112, 112))).size
+        (112, 112)
+    """
+    view = read_view(settings.view)
+    size = settings.input_size
+    if not size:
+        return view
+    if len(size) != 2 or min(size) < 32:
+        raise UserError(
+            "--model.input_size", expected="height and width, 32 or more", got=f"{size}", fix="Pass 256 128."
+        )
+    return replace(view, size=(size[0], size[1]))

@@ -1,6 +1,6 @@
-"""Masks for views: a file per picture, or drawn from key points as the body parts that a view shall show.
+"""Masks for views: a file per image, or drawn from keypoints as the body parts that a view shall show.
 
-A picture is known by the end of its path: the mask of `data/query/0001.jpg` is `query/0001.png` in the folder of masks,
+An image is known by the end of its path: the mask of `data/query/0001.jpg` is `query/0001.png` in the folder of masks,
 or `0001.png`. The longer match wins, so a flat folder is enough where file names are unique, as in the benchmarks.
 
 Letters: H and W height and width in pixels.
@@ -21,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_choice, check_name, check_range, inside, nearest
-from rewho.data.body_parts import COCO, PARTS, THICKNESS, draw_parts
-from rewho.data.pictures import read_file
+from rewho.core.people import KEYPOINTS
+from rewho.data.body_parts import PARTS, THICKNESS, draw_parts
+from rewho.data.images import read_file
 
 CONFIDENCE = 0.3
-"""Key points that the estimator is less sure of are taken as not seen. Ours: what HRNet-like estimators give to points
-that lie outside the picture is mostly below."""
+"""Keypoints that the estimator is less sure of are taken as not seen. Ours: what HRNet-like estimators give to points
+that lie outside the image is mostly below."""
 
 _ENDINGS = (".png", ".npy")
 
@@ -43,14 +44,14 @@ class MaskFiles:
 
     Args:
         folder: Searched with its sub-folders.
-        missing: What a picture without a mask is: `error`, or `whole`, shown as it is.
+        missing: What an image without a mask is: `error`, or `whole`, shown as it is.
     """
 
     folder: Path
     missing: str = "error"
 
     def __call__(self, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return the mask of a picture; one of another size, such as a network's output, is resized to the nearest.
+        """Return the mask of an image; one of another size, such as a network's output, is resized to the nearest.
 
         Raises:
             UserError: There is none, or it is not a mask.
@@ -74,15 +75,15 @@ class MaskFiles:
 
 @dataclass(frozen=True)
 class KeyPointMask:
-    """Masks drawn from key points: the chosen body parts are shown, everything else is masked out.
+    """Masks drawn from keypoints: the chosen body parts are shown, everything else is masked out.
 
     Args:
-        file: JSON: `{"0001.jpg": [[x, y, score], …]}`, the 17 points of `COCO` in pixels; or CSV with the columns
-            `picture,point,x,y` and optionally `score`.
+        file: JSON: `{"0001.jpg": [[x, y, score], …]}`, the 17 points of `KEYPOINTS` in pixels; or CSV with the columns
+            `image,point,x,y` and optionally `score`.
         parts: Names of `PARTS`.
-        thickness: Thickness of a limb as a share of the picture's height.
+        thickness: Thickness of a limb as a share of the image's height.
         confidence: Points with a lower score count as not seen.
-        missing: What a picture without key points is: `error`, or `whole`, shown as it is.
+        missing: What an image without keypoints is: `error`, or `whole`, shown as it is.
     """
 
     file: Path
@@ -92,18 +93,18 @@ class KeyPointMask:
     missing: str = "error"
 
     def __call__(self, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return the mask of a picture; all zeros where none of the parts was seen.
+        """Return the mask of an image; all zeros where none of the parts was seen.
 
         Raises:
-            UserError: The file has no such picture.
+            UserError: The file has no such image.
         """
-        pictures = _read_key_points(self.file)
-        points = next((pictures[key] for key in _keys(name) if key in pictures), None)
+        images = _read_keypoints(self.file)
+        points = next((images[key] for key in _keys(name) if key in images), None)
         if points is None:
-            return _without_mask(name, size, self.missing, f"key points in {self.file}", pictures)
+            return _without_mask(name, size, self.missing, f"keypoints in {self.file}", images)
         seen = {
             point: (float(x), float(y))
-            for point, (x, y, score) in zip(COCO, points.tolist(), strict=True)
+            for point, (x, y, score) in zip(KEYPOINTS, points.tolist(), strict=True)
             if score >= self.confidence
         }
         return draw_parts(seen, self.parts, size, self.thickness)
@@ -119,19 +120,19 @@ def read_mask(what: str, content: object, folder: Path) -> MaskFiles | KeyPointM
 
     Args:
         what: For messages.
-        content: `{files: FOLDER}` or `{key_points: FILE, parts: [torso, …]}`, with `missing`, and for key points
+        content: `{files: FOLDER}` or `{keypoints: FILE, parts: [torso, …]}`, with `missing`, and for keypoints
             `thickness` and `confidence`, where wanted.
         folder: Where the YAML file lies; paths are relative to it.
 
     Raises:
         UserError: Other fields, no such folder or file, or values out of range.
     """
-    if not isinstance(content, dict) or "key_points" not in content:
+    if not isinstance(content, dict) or "keypoints" not in content:
         fields = known_fields(what, content, ("files",), ("missing",))
         files = MaskFiles(folder / check_name(what, fields["files"]), _missing(what, fields))
         _mask_files(files.folder)
         return files
-    fields = known_fields(what, content, ("key_points", "parts"), ("thickness", "confidence", "missing"))
+    fields = known_fields(what, content, ("keypoints", "parts"), ("thickness", "confidence", "missing"))
     named = fields["parts"] if isinstance(fields["parts"], list) else [fields["parts"]]
     parts = tuple(check_choice(f"{what}, parts", str(part), PARTS) for part in named)
     numbers = {"thickness": THICKNESS, "confidence": CONFIDENCE}
@@ -140,8 +141,8 @@ def read_mask(what: str, content: object, folder: Path) -> MaskFiles | KeyPointM
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UserError(f"{what}, {name}", expected="a number", got=repr(value), fix="Give a share, 0 to 1.")
         numbers[name] = check_range(f"{what}, {name}", float(value), 0, 1)
-    points = KeyPointMask(inside(folder, fields["key_points"], what), parts, **numbers, missing=_missing(what, fields))
-    _read_key_points(points.file)
+    points = KeyPointMask(inside(folder, fields["keypoints"], what), parts, **numbers, missing=_missing(what, fields))
+    _read_keypoints(points.file)
     return points
 
 
@@ -188,10 +189,10 @@ def _without_mask(
         return np.full(size, 255, np.uint8)
     near = nearest(PurePath(name).stem, there)
     raise UserError(
-        f"picture {name}",
+        f"image {name}",
         expected=wanted,
         got=f"none (the nearest name is {near!r})" if near else "none",
-        fix="Name masks as pictures are named, or set `missing: whole` in the view's file.",
+        fix="Name masks as images are named, or set `missing: whole` in the view's file.",
     )
 
 
@@ -216,56 +217,56 @@ def _read_mask_file(file: Path) -> NDArray[np.uint8]:
         if file.suffix.lower() == ".npy":
             mask = np.load(file, allow_pickle=False)
         else:
-            picture = cv2.imdecode(np.frombuffer(read_file(file), np.uint8), cv2.IMREAD_UNCHANGED)
+            image = cv2.imdecode(np.frombuffer(read_file(file), np.uint8), cv2.IMREAD_UNCHANGED)
             # Told apart before it is narrowed: the values of 16-bit masks are often small.
-            mask = picture if picture is None or picture.ndim != 2 else picture != 0
+            mask = image if image is None or image.ndim != 2 else image != 0
     except (ValueError, OSError, EOFError, cv2.error) as error:
         got = f"{type(error).__name__}: {error}"
     else:
         if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.size and mask.dtype in (np.uint8, np.bool_):
             return np.where(mask, np.uint8(255), np.uint8(0))
-        got = f"{mask.dtype} of shape {list(mask.shape)}" if isinstance(mask, np.ndarray) else "no picture"
+        got = f"{mask.dtype} of shape {list(mask.shape)}" if isinstance(mask, np.ndarray) else "no image"
     raise UserError(
         f"mask {file}",
-        expected="a grey PNG picture without transparency, or an NPY array of uint8 or booleans [height, width]",
+        expected="a grey PNG image without transparency, or an NPY array of uint8 or booleans [height, width]",
         got=got,
         fix="Write one value per pixel, without colours, palette or transparency: 0 is masked out.",
     )
 
 
 @lru_cache(maxsize=16)
-def _read_key_points(file: Path) -> Mapping[str, NDArray[np.float64]]:
-    """Return x, y and score [17, 3] of each picture, by its name without the ending; absent points score 0."""
+def _read_keypoints(file: Path) -> Mapping[str, NDArray[np.float64]]:
+    """Return x, y and score [17, 3] of each image, by its name without the ending; absent points score 0."""
     text = read_file(file).decode("utf-8", "replace")
     try:
         if file.suffix.lower() == ".csv":
             return _from_csv(text)
         content = json.loads(text)
-        pictures = {next(iter(_keys(name))): np.array(points, np.float64) for name, points in content.items()}
+        images = {next(iter(_keys(name))): np.array(points, np.float64) for name, points in content.items()}
     except UserError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"key points {file}",
-            expected="JSON {picture: [[x, y, score], …]}, or CSV with picture,point,x,y",
+            f"keypoints {file}",
+            expected="JSON {image: [[x, y, score], …]}, or CSV with image,point,x,y",
             got=f"{type(error).__name__}: {error}",
             fix="See the guide on views of your own.",
         ) from error
-    for name, points in pictures.items():
-        if points.shape != (len(COCO), 3) or not np.isfinite(points).all():
+    for name, points in images.items():
+        if points.shape != (len(KEYPOINTS), 3) or not np.isfinite(points).all():
             raise UserError(
-                f"key points of {name} in {file}",
-                expected=f"[x, y, score] for each of {len(COCO)} points, finite",
+                f"keypoints of {name} in {file}",
+                expected=f"[x, y, score] for each of {len(KEYPOINTS)} points, finite",
                 got=f"an array of shape {list(points.shape)}",
                 fix="Write the points in COCO's order, with a score of 0 for those that were not found.",
             )
-    return pictures
+    return images
 
 
 def _from_csv(text: str) -> dict[str, NDArray[np.float64]]:
-    pictures: dict[str, NDArray[np.float64]] = {}
+    images: dict[str, NDArray[np.float64]] = {}
     for row in csv.DictReader(text.splitlines()):
-        points = pictures.setdefault(next(iter(_keys(row["picture"]))), np.zeros((len(COCO), 3)))
-        number = COCO.index(check_choice("key point", row["point"], COCO))
+        points = images.setdefault(next(iter(_keys(row["image"]))), np.zeros((len(KEYPOINTS), 3)))
+        number = KEYPOINTS.index(check_choice("keypoint", row["point"], KEYPOINTS))
         points[number] = float(row["x"]), float(row["y"]), float(row.get("score") or 1)
-    return pictures
+    return images

@@ -1,6 +1,6 @@
-"""Views: named boxes of a picture with the size they are resized to; a view is data, never a class of its own.
+"""Views: named boxes of an image with the size they are resized to; a view is data, never a class of its own.
 
-Unusual: a box is held as exact fractions of the picture, because sevenths never fall on a pixel border. Two rules
+Unusual: a box is held as exact fractions of the image, because sevenths never fall on a pixel border. Two rules
 follow. Cutting a view out needs whole pixels, so borders are rounded to the nearest one, halves up; two views that
 share a border therefore neither overlap nor leave a gap. How much of a view was erased is *not* rounded: it is the
 share of the exact box, in whole-number arithmetic, so that "more than 40%" (FD section 4.1) has one answer, which no
@@ -30,16 +30,16 @@ LARGEST_DENOMINATOR = 10_000
 """Bound on a box's common denominators: with it, and `LARGEST_SIDE`, all products below stay within 64 bits."""
 
 LARGEST_SIDE = 10_000
-"""Bound on a picture's sides, in pixels; see `LARGEST_DENOMINATOR`."""
+"""Bound on an image's sides, in pixels; see `LARGEST_DENOMINATOR`."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Mask(Protocol):
-    """Says which pixels of a picture a view shows; importable by name, because other processes use it."""
+    """Says which pixels of an image a view shows; importable by name, because other processes use it."""
 
     def __call__(self, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return uint8 [H, W] for the picture of that name and size, 0 where it is masked out."""
+        """Return uint8 [H, W] for the image of that name and size, 0 where it is masked out."""
 
     def digest(self) -> str:
         """Return a sha256 that changes where masks do."""
@@ -47,13 +47,13 @@ class Mask(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """A box of the picture and the size its content is resized to (FD section 3.1, figure 1).
+    """A box of the image and the size its content is resized to (FD section 3.1, figure 1).
 
     Args:
         name: Letters, digits, `-` and `_`: files are named after it.
-        top: Upper border as a fraction of the picture's height, 0 to 1.
+        top: Upper border as a fraction of the image's height, 0 to 1.
         bottom: Lower border, larger than `top`.
-        left: Left border as a fraction of the picture's width, 0 to 1.
+        left: Left border as a fraction of the image's width, 0 to 1.
         right: Right border, larger than `left`.
         size: Height and width of the network's input, in pixels.
         mask: Optional provider of pixel masks, such as those of `view_masks`.
@@ -87,7 +87,7 @@ class View:
                     f"{what}, {axis}",
                     expected=f"0 <= first < second <= 1 with a common denominator of at most {LARGEST_DENOMINATOR}",
                     got=f"{low} and {high}",
-                    fix="Give fractions of the picture, such as 1/4 and 3/4, not pixels.",
+                    fix="Give fractions of the image, such as 1/4 and 3/4, not pixels.",
                 )
         if len(self.size) != 2 or not all(isinstance(side, int) and 1 <= side <= LARGEST_SIDE for side in self.size):
             raise UserError(
@@ -116,13 +116,13 @@ class View:
         return found
 
     def pixel_box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Return the view's rows and columns in a picture: (first row, end row, first column, end column), half-open.
+        """Return the view's rows and columns in an image: (first row, end row, first column, end column), half-open.
 
         Borders are rounded to the nearest pixel border, halves up (32.5 is 33); one row and column remain at least.
 
         Args:
-            height: The picture's height in pixels.
-            width: The picture's width in pixels.
+            height: The image's height in pixels.
+            width: The image's width in pixels.
 
         Example:
             >>> VIEWS["mid2"].pixel_box(128, 64)
@@ -131,7 +131,7 @@ class View:
         return (*_pixel_range(self.top, self.bottom, height), *_pixel_range(self.left, self.right, width))
 
     def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the view's part of a picture [H, W, ...] as a window on the same memory, not a copy.
+        """Return the view's part of an image [H, W, ...] as a window on the same memory, not a copy.
 
         Example:
             >>> VIEWS["dn1"].crop(np.zeros((128, 64, 3), np.uint8)).shape
@@ -141,17 +141,17 @@ class View:
         return image[first_row:end_row, first_column:end_column]
 
     def masked(self, image: NDArray[np.uint8], name: str, mean_colour: Sequence[float]) -> NDArray[np.uint8]:
-        """Return the whole picture with masked-out pixels in the mean colour; the picture itself where no mask is set.
+        """Return the whole image with masked-out pixels in the mean colour; the image itself where no mask is set.
 
-        Call it before cropping and flipping: mask and picture are then turned together (FD section 3.1 names masks).
+        Call it before cropping and flipping: mask and image are then turned together (FD section 3.1 names masks).
 
         Args:
             image: uint8 [H, W, 3].
-            name: The picture's name, as the mask provider knows it.
+            name: The image's name, as the mask provider knows it.
             mean_colour: Red, green, blue, 0 to 255.
 
         Raises:
-            UserError: The mask's shape or type does not fit the picture.
+            UserError: The mask's shape or type does not fit the image.
 
         Example:
             >>> VIEWS["up1"].masked(np.ones((2, 2, 3), np.uint8), "a.jpg", (9, 9, 9)).max()
@@ -165,7 +165,7 @@ class View:
                 f"mask of {name} for view {self.name!r}",
                 expected=f"uint8 of shape {list(image.shape[:2])}",
                 got=f"{mask.dtype} of shape {list(mask.shape)}",
-                fix="Return one value per pixel of the picture: 0 is masked out.",
+                fix="Return one value per pixel of the image: 0 is masked out.",
             )
         fill = np.rint(np.asarray(mean_colour, np.float64)).astype(np.uint8)
         return np.where(mask[:, :, None] == 0, fill, image)
@@ -213,21 +213,21 @@ def erased_share(
 ) -> NDArray[np.float64]:
     """Return the share of each view's exact box that the erased rectangle covers, 0 to 1.
 
-    The rectangle is in pixels of the picture that goes into the network, after the flip; boxes are relative to the
-    unflipped picture. So for flipped pictures the rectangle is mirrored back first, which matters only for views that
+    The rectangle is in pixels of the image that goes into the network, after the flip; boxes are relative to the
+    unflipped image. So for flipped images the rectangle is mirrored back first, which matters only for views that
     do not span the width.
 
     Args:
         erased: Integers [N, 4]: top, left, height, width in pixels; all zeros is nothing erased.
         flipped: Boolean [N].
         views: V views; their boxes are used, their sizes are not.
-        image_size: Height and width in pixels of the picture that `erased` refers to.
+        image_size: Height and width in pixels of the image that `erased` refers to.
 
     Returns:
         float64 [N, V].
 
     Raises:
-        UserError: Shapes do not fit, or a rectangle lies outside the picture.
+        UserError: Shapes do not fit, or a rectangle lies outside the image.
 
     Example:
         >>> lower_half = np.array([[128, 0, 128, 128]])
@@ -253,7 +253,7 @@ def ignored(
         erased: As in `erased_share`.
         flipped: As in `erased_share`.
         views: V views.
-        image_size: Height and width in pixels of the picture that `erased` refers to.
+        image_size: Height and width in pixels of the image that `erased` refers to.
         threshold: Share, 0 to 1; a float is taken as the nearest fraction with a denominator up to 100 (0.4 is 2/5).
 
     Returns:
@@ -295,8 +295,8 @@ def _areas(
     if not inside or max(height, width) > LARGEST_SIDE:
         raise UserError(
             "erased rectangles",
-            expected=f"(top, left, height, width) inside a picture of at most {LARGEST_SIDE} pixels a side",
-            got=f"a rectangle outside the {height} x {width} picture" if not inside else f"{height} x {width}",
+            expected=f"(top, left, height, width) inside an image of at most {LARGEST_SIDE} pixels a side",
+            got=f"a rectangle outside the {height} x {width} image" if not inside else f"{height} x {width}",
             fix="Pass the size of the network's input, which the rectangles refer to.",
         )
     left = np.where(flipped, width - left - columns, left)

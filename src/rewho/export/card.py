@@ -24,8 +24,8 @@ def export_facts(
     Args:
         graph: What was exported.
         written: What only its kind of file has: format, file, version of what it was written with.
-        box: Top, bottom, left and right of the view, as shares of the picture.
-        masked: Whether the model was trained on pictures with pixels masked out.
+        box: Top, bottom, left and right of the view, as shares of the image.
+        masked: Whether the model was trained on images with pixels masked out.
         source: sha256 of the model's weights.
         parity: How well file and model agree.
     """
@@ -79,13 +79,13 @@ def readme(card: Mapping[str, Any], box: Box, parameters: int) -> str:
         + (f"\n\nThe best epoch of its training:\n\n{_listed(card['chosen'])}" if card.get("chosen") else ""),
         "How exact the file is": _exactness(facts),
         "Limits": "A similarity is a hint and never proof: people who look alike are confused, and models are worse "
-        "for those who were rare in training. Do not let one decide about anybody, and use pictures of people only "
+        "for those who were rare in training. Do not let one decide about anybody, and use images of people only "
         "with their agreement or another lawful reason.",
     }
     architecture = card["architecture"]
     title = (
         f"# Person re-identification: {architecture['kind']}, {architecture['backbone']}\n\nA network that turns the "
-        "picture of one person, cut out around them, into a vector; pictures of the same person have vectors of a "
+        "image of one person, cut out around them, into a vector; images of the same person have vectors of a "
         f"similar direction. {parameters:,} parameters, exported by rewho {rewho_version()}."
     )
     body = "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items())
@@ -100,10 +100,10 @@ def _listed(values: Mapping[str, Any] | None) -> str:
 def _contract(facts: Mapping[str, Any], box: Box) -> str:
     (_, _, height, width), (_, length) = facts["input"]["shape"], facts["output"]["shape"]
     view = facts["input"]["view"]
-    seen = "the whole picture"
+    seen = "the whole image"
     if box != WHOLE:
         seen = (
-            f"the part of the picture that the view `{view['name']}` names: rows from {box[0]} to {box[1]} of the "
+            f"the part of the image that the view `{view['name']}` names: rows from {box[0]} to {box[1]} of the "
             f"height, columns from {box[2]} to {box[3]} of the width"
         )
     lines = [
@@ -116,12 +116,12 @@ def _contract(facts: Mapping[str, Any], box: Box) -> str:
     if view["masked"]:
         lines.append("* In training, pixels of other things were masked out with the mean colour: mask yours so.")
     if facts["mean_with_mirror_image"]:
-        lines.append("* The embedding is the mean of those of the picture and its mirror image, as `rewho` embeds.")
+        lines.append("* The embedding is the mean of those of the image and its mirror image, as `rewho` embeds.")
     else:
         lines.append(
-            "* The embedding is that of the picture alone. `rewho embed`, `evaluate` and `rewho.load(...).embed` take "
-            "the mean of the embeddings of a picture and its mirror image unless told not to; for the same numbers, "
-            "run the file on `pictures[..., ::-1].copy()` too and take the mean."
+            "* The embedding is that of the image alone. `rewho embed`, `evaluate` and `rewho.load(...).embed` take "
+            "the mean of the embeddings of an image and its mirror image unless told not to; for the same numbers, "
+            "run the file on `images[..., ::-1].copy()` too and take the mean."
         )
     return "\n".join(lines)
 
@@ -134,7 +134,7 @@ def _use(facts: Mapping[str, Any], box: Box) -> str:
             f"int({side} * {first} + 0.5) : int({side} * {last} + 0.5)"
             for side, first, last in (("height", *box[:2]), ("width", *box[2:]))
         )
-        cut = f"height, width = picture.shape[:2]\npicture = picture[{rows}, {columns}]\n"
+        cut = f"height, width = image.shape[:2]\nimage = image[{rows}, {columns}]\n"
     onnx = facts["format"] == "onnx"
     opened = (
         'onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])'
@@ -142,17 +142,17 @@ def _use(facts: Mapping[str, Any], box: Box) -> str:
         else 'torch.export.load("model.pt2").module()'
     )
     called = (
-        f'(embeddings,) = network.run(None, {{"{INPUT}": pictures}})'
+        f'(embeddings,) = network.run(None, {{"{INPUT}": images}})'
         if onnx
-        else "with torch.inference_mode():\n    embeddings = network(torch.from_numpy(pictures)).numpy()"
+        else "with torch.inference_mode():\n    embeddings = network(torch.from_numpy(images)).numpy()"
     )
     warning = "" if onnx else "\n\nOpening such a file lets torch unpickle what it asks for: open only your own."
     return (
         f"```python\nimport cv2\nimport {'onnxruntime' if onnx else 'torch'}\n\nnetwork = {opened}\n"
-        f'picture = cv2.cvtColor(cv2.imread("person.jpg"), cv2.COLOR_BGR2RGB)\n{cut}'
-        f"shrinks = picture.shape[0] > {2 * height} or picture.shape[1] > {2 * width}\n"
+        f'image = cv2.cvtColor(cv2.imread("person.jpg"), cv2.COLOR_BGR2RGB)\n{cut}'
+        f"shrinks = image.shape[0] > {2 * height} or image.shape[1] > {2 * width}\n"
         f"by = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR\n"
-        f"pictures = cv2.resize(picture, ({width}, {height}), interpolation=by).transpose(2, 0, 1)[None].copy()\n"
+        f"images = cv2.resize(image, ({width}, {height}), interpolation=by).transpose(2, 0, 1)[None].copy()\n"
         f"{called}\n```{warning}"
     )
 
@@ -160,7 +160,7 @@ def _use(facts: Mapping[str, Any], box: Box) -> str:
 def _exactness(facts: Mapping[str, Any]) -> str:
     parity = facts["parity"]
     return (
-        f"Compared with the model in torch on {parity['pictures']} pictures when it was exported: the largest "
+        f"Compared with the model in torch on {parity['images']} images when it was exported: the largest "
         f"difference is {parity['largest_difference']:.2g}, which is {parity['relative_difference']:.2g} of the "
         f"embeddings' root mean square, and {parity['same_neighbours']:.2%} of the ten nearest neighbours are the same."
         f" The weights have the sha256 `{facts['source_sha256']}`."

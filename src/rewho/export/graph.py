@@ -3,7 +3,7 @@
 The file of `torch.export` stands here for TorchScript, which torch has deprecated. Whoever opens one lets torch
 unpickle what the file asks for, so it is for one's own use; an ONNX file runs no code of its maker.
 
-Letters: N pictures, H and W height and width of the input, D embedding.
+Letters: N images, H and W height and width of the input, D embedding.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from rewho.core.check import UserError
 from rewho.models.single_view import SingleViewModel
 
-INPUT, OUTPUT = "pictures", "embedding"
+INPUT, OUTPUT = "images", "embedding"
 
 
 class EmbeddingGraph(nn.Module):
-    """Pictures, uint8 [N, 3, H, W] in RGB, to embeddings, float32 [N, D], not normalised; in evaluation mode.
+    """Images, uint8 [N, 3, H, W] in RGB, to embeddings, float32 [N, D], not normalised; in evaluation mode.
 
     Args:
         model: The trained network; it normalises its input itself.
-        flip: Return the mean of the embeddings of a picture and its mirror image.
+        flip: Return the mean of the embeddings of an image and its mirror image.
 
     Example:
         >>> from rewho.settings import ModelSettings
@@ -38,16 +38,16 @@ class EmbeddingGraph(nn.Module):
         self.model, self.flip = model, flip
         self.eval()
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Map [N, 3, H, W] to [N, D]."""
         if not self.flip:
-            embedding: Tensor = self.model(pictures)
+            embedding: Tensor = self.model(images)
             return embedding
-        both: Tensor = self.model(torch.cat([pictures, pictures.flip(-1)]))  # one pass, so that it is traced once
+        both: Tensor = self.model(torch.cat([images, images.flip(-1)]))  # one pass, so that it is traced once
         return both.reshape(2, -1, both.shape[1]).mean(dim=0)
 
     def example(self) -> tuple[Tensor]:
-        """Return an input to trace with: two black pictures, because torch takes a batch of one for a fixed size."""
+        """Return an input to trace with: two black images, because torch takes a batch of one for a fixed size."""
         return (torch.zeros(2, 3, *self.model.input_size, dtype=torch.uint8),)
 
 

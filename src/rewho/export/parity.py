@@ -1,6 +1,6 @@
-"""Whether an exported file computes what the model computes, measured on pictures.
+"""Whether an exported file computes what the model computes, measured on images.
 
-Letters: N pictures, D embedding.
+Letters: N images, D embedding.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Parity:
     """How much an exported file's embeddings differ from the model's.
 
     Args:
-        pictures: Number N of pictures compared.
+        images: Number N of images compared.
         largest_difference: Largest absolute difference between two numbers.
         scale: Root mean square of the model's numbers; embeddings are not of unit length.
         relative_difference: The largest difference divided by the scale: what is held against the limit.
-        same_neighbours: Share of each picture's ten nearest by the file's embeddings that the model has among its ten
+        same_neighbours: Share of each image's ten nearest by the file's embeddings that the model has among its ten
             nearest too, by the cosine; where the model's tenth is a tie, any of the tied counts.
     """
 
-    pictures: int
+    images: int
     largest_difference: float
     scale: float
     relative_difference: float
@@ -44,7 +44,7 @@ def measure(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Parity
 
     Args:
         expected: The model's, [N, D], N >= 2, finite and no row zero.
-        found: The file's, [N, D], of the same pictures.
+        found: The file's, [N, D], of the same images.
 
     Example:
         >>> measure(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)).same_neighbours
@@ -94,6 +94,6 @@ def check_parity(parity: Parity, what: str) -> None:
         expected=f"embeddings within {LARGEST_DIFFERENCE:g} of the model's, relative to their root mean square, and "
         f"{SMALLEST_SHARE:.1%} of the ten nearest neighbours the same",
         got=f"a difference of {parity.relative_difference:.3g} and {parity.same_neighbours:.2%}, on "
-        f"{parity.pictures} pictures",
+        f"{parity.images} images",
         fix="Try the other --format, or other versions of torch, onnxscript and onnxruntime; no model was kept.",
     )

@@ -1,4 +1,4 @@
-"""InfoNCE: tell the other view of the same picture from a queue of other pictures (LUPerson equation 1).
+"""InfoNCE: tell the other view of the same image from a queue of other images (LUPerson equation 1).
 
 Unusual: the positive's column is never concatenated with the queue's, because that copies the largest tensor of the
 whole training, [N, K]; two logarithms of sums are added instead. Everything is computed in float32 or more: with a
@@ -34,8 +34,8 @@ def contrastive_scores(queries: Tensor, keys: Tensor, queue: Tensor, temperature
 
     Args:
         queries: [N, D], of length 1; gradients flow into them only.
-        keys: [N, D], of length 1: the other view of each query's picture.
-        queue: [K, D], of length 1: views of other pictures.
+        keys: [N, D], of length 1: the other view of each query's image.
+        queue: [K, D], of length 1: views of other images.
         temperature: 0.001 to 10; 0.07 in the paper.
 
     Raises:

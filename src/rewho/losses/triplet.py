@@ -2,8 +2,8 @@
 
 Unusual: mining and measuring are apart. The hardest pairs are found without gradients, and only their distances, 2N of
 N x N, are computed again with them. That costs less, is exact where two vectors nearly coincide (a squared distance
-written as a sum of products loses its digits there), and gives a zero gradient, never NaN, where two pictures are the
-same, as samplers repeat pictures of people who have few.
+written as a sum of products loses its digits there), and gives a zero gradient, never NaN, where two images are the
+same, as samplers repeat images of people who have few.
 
 Letters: N images, D embedding.
 """

@@ -28,10 +28,10 @@ CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.")
 
 
 class Backbone(nn.Module):
-    """A network that turns pictures [N, 3, H, W] into a feature map, usually [N, C, H/16, W/16].
+    """A network that turns images [N, 3, H, W] into a feature map, usually [N, C, H/16, W/16].
 
     Args:
-        body: The network; called with pictures, returns the map.
+        body: The network; called with images, returns the map.
         channels: Number C of channels of the map.
     """
 
@@ -41,13 +41,13 @@ class Backbone(nn.Module):
         self.channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the feature map [N, C, h, w] of normalised pictures [N, 3, H, W]."""
+        """Return the feature map [N, C, h, w] of normalised images [N, 3, H, W]."""
         feature_map: Tensor = self.body(images)
         return feature_map
 
 
 class _TimmBody(nn.Module):
-    """Any timm model as a function from pictures to its last feature map, tokens put back into their places."""
+    """Any timm model as a function from images to its last feature map, tokens put back into their places."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
         stride_one_at: ResNets: the stage whose first block keeps stride 1 ("conv4_1", FD section 4.1): layer4 is the
             usual reading, layer3 the literal one; none leaves torchvision's strides, 32 in total. The weights have the
             same shapes with each.
-        input_size: Height and width of the pictures; only transformers need to know.
+        input_size: Height and width of the images; only transformers need to know.
 
     Raises:
         UserError: No such model; names the nearest.
@@ -105,7 +105,7 @@ def _build_timm(name: str, stride_one_at: str, input_size: tuple[int, int]) -> B
         return Backbone(network, network.num_features)
     try:
         network = timm.create_model(name, num_classes=0, img_size=input_size)
-    except TypeError:  # convolutional networks take pictures of any size and no such argument
+    except TypeError:  # convolutional networks take images of any size and no such argument
         network = timm.create_model(name, num_classes=0)
     if not hasattr(network, "forward_intermediates"):
         raise UserError(
@@ -239,7 +239,7 @@ def fit_positions(
     Args:
         network: What the weights are for; may have no position embedding.
         weights: Named tensors of a file.
-        made_at: Height and width of the pictures that they were made for; where that is not known, a number of patches
+        made_at: Height and width of the images that they were made for; where that is not known, a number of patches
             that differs from the network's is taken for a square.
 
     Returns:

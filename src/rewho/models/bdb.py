@@ -1,6 +1,6 @@
 """BDB, the batch drop block network (Dai et al., ICCV 2019): a global branch, and one that must do with a part.
 
-While training, the second branch loses the same band of rows in every picture of the batch, so that it cannot rely on
+While training, the second branch loses the same band of rows in every image of the batch, so that it cannot rely on
 what was there and the triplet loss compares like with like. When embedding, nothing is dropped.
 
 Letters: N images, C channels, h and w height and width of the map, D embedding of both branches together.
@@ -64,8 +64,8 @@ class BatchDropModel(SingleViewModel):
         settings: `embedding` is the length of both together, a multiple of 3: one third global, two thirds of the
             dropped branch; 512 + 1024 = 1536 in the paper. Pooling and head are BDB's own, whatever the settings say.
         input_size: Height and width of the input in pixels; 384 x 128 in the paper.
-        mean: Channel means of the pictures, RGB in 0 to 1.
-        std: Channel standard deviations of the pictures.
+        mean: Channel means of the images, RGB in 0 to 1.
+        std: Channel standard deviations of the images.
 
     Raises:
         UserError: The embedding does not divide by 3.
@@ -113,6 +113,6 @@ class BatchDropModel(SingleViewModel):
         return torch.cat(self._embeddings(feature_map), dim=1)
 
     def features(self, images: Tensor) -> Features:
-        """Return what the losses see of pictures [N, 3, H, W]: both embeddings, for classifiers and triplets alike."""
+        """Return what the losses see of images [N, 3, H, W]: both embeddings, for classifiers and triplets alike."""
         both = self._embeddings(self.feature_map(images))
         return Features(both, both)

@@ -5,7 +5,7 @@ They are there while training only; a saved student has none of them.
 Unusual: the 1 x 1 convolution is written as a matrix product over the map's positions: the same numbers, and faster on
 the CPU, however the map lies in memory. Every view has layers of its own; one wide layer for all views would be the
 same function, but no faster, because its output is too large for the cache. The products of seven views are more
-arithmetic than a whole SqueezeNet (193 to 167 million products per picture): `features` decides how long a step takes.
+arithmetic than a whole SqueezeNet (193 to 167 million products per image): `features` decides how long a step takes.
 
 Letters: N images, C channels of the student's map, h and w its height and width, F selected features, K views,
 D_k width of view k's representation.

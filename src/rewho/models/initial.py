@@ -1,6 +1,6 @@
 """Where a model's first weights come from: nothing, ImageNet, an encoder or model of ours, a published checkpoint.
 
-What is known about the origin goes with the weights: the pictures' mean and deviation, whether labels were used (which
+What is known about the origin goes with the weights: the images' mean and deviation, whether labels were used (which
 decides about the extra batch normalisation, LUPerson section 4.3), and enough to write the provenance down.
 """
 
@@ -187,7 +187,7 @@ def resolve(settings: ModelSettings, origin: Origin) -> ModelSettings:
 def doubt(settings: ModelSettings, origin: Origin) -> str | None:
     """Say what is taken for granted about a file of weights that does not tell it; None where nothing is.
 
-    Two things may be unknown: whether the weights were learned with labels, and the statistics of their pictures. A
+    Two things may be unknown: whether the weights were learned with labels, and the statistics of their images. A
     file that has the usual name of ImageNet's weights is taken for what it says.
 
     Example:
@@ -215,7 +215,7 @@ def doubt(settings: ModelSettings, origin: Origin) -> str | None:
         )
     if taken:
         said.append(
-            f"{source}: unknown pixel statistics: ImageNet's {taken}; pass those of its pictures, such as LUPerson's: "
+            f"{source}: unknown pixel statistics: ImageNet's {taken}; pass those of its images, such as LUPerson's: "
             "--model.pixel_mean 0.3525 0.3106 0.3140 --model.pixel_std 0.2660 0.2522 0.2505"
         )
     return "; ".join(said) or None

@@ -27,8 +27,8 @@ def build_model(
     Args:
         settings: Architecture.
         input_size: Height and width of the input in pixels.
-        mean: Channel means of the pictures, RGB in 0 to 1.
-        std: Channel standard deviations of the pictures.
+        mean: Channel means of the images, RGB in 0 to 1.
+        std: Channel standard deviations of the images.
 
     Raises:
         UserError: No such kind, or settings that do not fit it.

@@ -91,8 +91,8 @@ class MultipleGranularityModel(SingleViewModel):
         settings: `embedding` is the length of all heads together, a multiple of 8; 8 x 256 = 2048 in the paper. Pooling
             and head are MGN's own, whatever the settings say.
         input_size: Height and width of the input in pixels; 384 x 128 in the paper.
-        mean: Channel means of the pictures, RGB in 0 to 1.
-        std: Channel standard deviations of the pictures.
+        mean: Channel means of the images, RGB in 0 to 1.
+        std: Channel standard deviations of the images.
 
     Raises:
         UserError: The backbone is neither ResNet nor SqueezeNet, or the embedding does not divide by 8.

@@ -1,10 +1,10 @@
 """Momentum contrast: an encoder, a copy that slowly follows it, a queue of what the copy said (LUPerson section 4.1).
 
-Unusual: the batch is shuffled for the key encoder by numbers that came with the pictures, not by a draw of its own.
-So any number of processes shuffle alike, a resumed run shuffles as the uninterrupted one did, and the pictures that
+Unusual: the batch is shuffled for the key encoder by numbers that came with the images, not by a draw of its own.
+So any number of processes shuffle alike, a resumed run shuffles as the uninterrupted one did, and the images that
 share a batch normalisation are others for a query than for its key, on one device (`split_norm`) as on many.
 
-Letters: N pictures of all processes, n of this one, K keys in the queue, D embedding, C channels.
+Letters: N images of all processes, n of this one, K keys in the queue, D embedding, C channels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ProjectionHead(nn.Module):
     Args:
         channels: Length C of the encoder's feature; also the width of the layer between.
         size: Length D of the projection; 128 in the paper.
-        normalise: Follow both FC by batch normalisation, the second without weights (MoCo v3). What all pictures of a
+        normalise: Follow both FC by batch normalisation, the second without weights (MoCo v3). What all images of a
             batch have in common is gone then, so that neither it nor its drift over time tells keys apart.
 
     Example:
@@ -86,7 +86,7 @@ class KeyQueue(nn.Module):
 def follow(follower: nn.Module, leader: nn.Module, momentum: float) -> None:
     """Move every parameter of the follower a little towards the leader's: m * own + (1 - m) * leader's (equation 2).
 
-    Buffers, such as running statistics, are left alone: the follower's own pictures make them.
+    Buffers, such as running statistics, are left alone: the follower's own images make them.
 
     Example:
         >>> leader, follower = nn.BatchNorm1d(2), nn.BatchNorm1d(2)  # weights of 1
@@ -141,9 +141,9 @@ class Contrast(NamedTuple):
 
     Attributes:
         queries: [n, D] of length 1, with gradients.
-        keys: [n, D] of length 1: the other view of each query's picture.
+        keys: [n, D] of length 1: the other view of each query's image.
         queue: [K, D] of length 1: the queue before these keys went in.
-        features: [n, C]: what the encoder said of the queries' pictures, before the projection; without gradients.
+        features: [n, C]: what the encoder said of the queries' images, before the projection; without gradients.
     """
 
     queries: Tensor
@@ -156,7 +156,7 @@ class MomentumContrast(nn.Module):
     """Query encoder, key encoder and queue (MoCo v2 as LUPerson uses it).
 
     Args:
-        encoder: From pictures to features [N, C]; trained, and copied for the keys.
+        encoder: From images to features [N, C]; trained, and copied for the keys.
         channels: Length C of a feature.
         size: Length D of the projection.
         queue: Keys in the queue, K.
@@ -188,15 +188,15 @@ class MomentumContrast(nn.Module):
         self.queue = KeyQueue(queue, size)
 
     def forward(self, first: Tensor, second: Tensor, order: Tensor) -> Contrast:
-        """Encode two views of this process's pictures; the keys of all processes go into the queue.
+        """Encode two views of this process's images; the keys of all processes go into the queue.
 
         While training the key encoder first takes its step towards the query encoder, the queue takes the keys, and
         the processes agree on the running statistics of both encoders.
 
         Args:
-            first: n pictures: the queries.
-            second: Other views of the same n pictures: the keys.
-            order: [n] random numbers that came with the pictures; all processes' together, sorted, are the shuffle.
+            first: n images: the queries.
+            second: Other views of the same n images: the keys.
+            order: [n] random numbers that came with the images; all processes' together, sorted, are the shuffle.
         """
         features: Tensor = self.encoder(first)
         queries: Tensor = self.projection(features)
@@ -211,10 +211,10 @@ class MomentumContrast(nn.Module):
                 average_statistics(self)
         return Contrast(queries, _own(everyones, len(first)), before, features.detach())
 
-    def _keys(self, pictures: Tensor, order: Tensor) -> Tensor:
-        """Return the keys [N, D] of all processes' pictures, each process encoding a shuffled part."""
+    def _keys(self, images: Tensor, order: Tensor) -> Tensor:
+        """Return the keys [N, D] of all processes' images, each process encoding a shuffled part."""
         shuffle = _gathered(order).argsort()
-        shuffled = _own(_gathered(pictures)[shuffle], len(pictures))
+        shuffled = _own(_gathered(images)[shuffle], len(images))
         if shuffled.ndim == 4:  # gathering lays the channels apart
             shuffled = shuffled.contiguous(memory_format=torch.channels_last)
         keys = _gathered(self.key_projection(self.key_encoder(shuffled)))

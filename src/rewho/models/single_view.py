@@ -1,6 +1,6 @@
 """The single-view model: backbone, pooling, embedding (FD section 3.1, figure 2). Teachers and students are this.
 
-It takes the picture's bytes, not prepared floats: uint8 in, normalised on the device. Nobody who loads a model can
+It takes the image's bytes, not prepared floats: uint8 in, normalised on the device. Nobody who loads a model can
 forget its mean and standard deviation, and a quarter of the bytes travels to the device.
 """
 
@@ -23,16 +23,16 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class SingleViewModel(nn.Module):
-    """One picture of one view in, one embedding out; models with several branches are special cases of it.
+    """One image of one view in, one embedding out; models with several branches are special cases of it.
 
     `settings` are the resolved ones: their `embedding` is the length of what comes out. `box` is the part of the
-    picture that it was trained on, top, bottom, left and right as fractions; empty where that is not known.
+    image that it was trained on, top, bottom, left and right as fractions; empty where that is not known.
 
     Args:
         settings: Architecture; `pretrained` is not acted on here, see `models.backbone.load_pretrained`.
         input_size: Height and width of the input in pixels.
-        mean: Channel means of the pictures, RGB in 0 to 1.
-        std: Channel standard deviations of the pictures.
+        mean: Channel means of the images, RGB in 0 to 1.
+        std: Channel standard deviations of the images.
 
     Example:
         >>> model = SingleViewModel(ModelSettings(backbone="squeezenet1_1"), (256, 128)).eval()
@@ -84,13 +84,13 @@ class SingleViewModel(nn.Module):
         return (self.settings.embedding,)
 
     def features(self, images: Tensor) -> Features:
-        """Return what the losses see of pictures [N, 3, H, W]."""
+        """Return what the losses see of images [N, 3, H, W]."""
         pooled = self.pooling(self.recalibration(self.feature_map(images)))
         embedding = self.embedding(pooled)
         return Features((embedding,), (pooled if self.settings.head == "bn" else embedding,))
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Return the map f [N, C, h, w] of RGB pictures [N, 3, H, W] with values from 0 to 255."""
+        """Return the map f [N, C, h, w] of RGB images [N, 3, H, W] with values from 0 to 255."""
         # One fused pass; subtracting and dividing in two takes a third longer on the CPU.
         # PyTorch 2.11 refuses an epsilon of 0; this one is lost in rounding.
         normalised = F.batch_norm(images.to(self.mean.dtype), self.mean, self.variance, eps=1e-30)
@@ -103,7 +103,7 @@ class SingleViewModel(nn.Module):
         return embedding
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the embeddings [N, D] of RGB pictures [N, 3, H, W] with values from 0 to 255, uint8 or float."""
+        """Return the embeddings [N, D] of RGB images [N, 3, H, W] with values from 0 to 255, uint8 or float."""
         return self.represent(self.feature_map(images))
 
 

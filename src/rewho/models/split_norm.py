@@ -1,9 +1,9 @@
 """Batch normalisation over groups of a batch, so that one device does what several would do.
 
-Batch statistics tell which pictures were in a batch together: contrastive learning can read the answer off them instead
-of looking at the picture (MoCo, section 3.3). Several devices hide it by normalising each its own part. Here one
-device normalises its batch in groups of a fixed number of pictures, so results do not depend on how many devices there
-are: groups of 32 on one device are what eight devices with 32 pictures each do.
+Batch statistics tell which images were in a batch together: contrastive learning can read the answer off them instead
+of looking at the image (MoCo, section 3.3). Several devices hide it by normalising each its own part. Here one
+device normalises its batch in groups of a fixed number of images, so results do not depend on how many devices there
+are: groups of 32 on one device are what eight devices with 32 images each do.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from rewho.core.check import UserError
 
 
 class _SplitBatchNorm(nn.Module):
-    """Normalises each group of `group` consecutive pictures by its own statistics while training.
+    """Normalises each group of `group` consecutive images by its own statistics while training.
 
     It takes over the parameters and buffers of the layer that it replaces, under the same names, so that saved weights
     fit with and without it. Running statistics move once per batch, towards the mean over the groups.
 
     Args:
         layer: The layer that it replaces.
-        group: Pictures per group.
+        group: Images per group.
     """
 
     running_mean: Tensor
@@ -51,7 +51,7 @@ class _SplitBatchNorm(nn.Module):
         if len(features) % self.group:
             raise UserError(
                 "--contrast.norm_group",
-                expected=f"a divisor of the {len(features)} pictures of one pass on one device",
+                expected=f"a divisor of the {len(features)} images of one pass on one device",
                 got=str(self.group),
                 fix="Choose a batch that is a multiple of devices x accumulate x norm_group.",
             )
@@ -78,11 +78,11 @@ class _SplitBatchNorm(nn.Module):
 
 
 def split_batch_norm(network: nn.Module, group: int) -> int:
-    """Let every batch normalisation of a network work on groups of `group` pictures; returns how many layers there are.
+    """Let every batch normalisation of a network work on groups of `group` images; returns how many layers there are.
 
     Args:
         network: Changed in place; its parameters and their names stay.
-        group: Pictures per group, 2 or more.
+        group: Images per group, 2 or more.
 
     Raises:
         UserError: A group of fewer than 2, or a layer of another kind of batch normalisation, which is not known how
@@ -96,7 +96,7 @@ def split_batch_norm(network: nn.Module, group: int) -> int:
         torch.Size([6, 4, 6, 6])
     """
     if group < 2:
-        raise UserError("--contrast.norm_group", expected="2 or more pictures", got=str(group), fix="Pass 32.")
+        raise UserError("--contrast.norm_group", expected="2 or more images", got=str(group), fix="Pass 32.")
     found = 0
     for parent in network.modules():
         for name, layer in parent.named_children():

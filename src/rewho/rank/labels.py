@@ -9,12 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
-
-JUNK = -1
-"""Person id of a gallery image that is dropped from every ranking."""
-
-UNKNOWN_CAMERA = -1
-"""Camera id of an image whose camera is not known; such an image is never left out for its camera."""
+from rewho.core.people import UNKNOWN_CAMERA
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
+from rewho.core.people import JUNK, UNKNOWN_CAMERA
 from rewho.rank.blocks import map_row_blocks, row_blocks
 from rewho.rank.distance import DistanceSource, EmbeddingDistances, GivenDistances, smallest
-from rewho.rank.labels import JUNK, UNKNOWN_CAMERA, ImageLabels
+from rewho.rank.labels import ImageLabels
 
 T = TypeVar("T")
 

@@ -36,7 +36,7 @@ from rewho.settings.parts import (
 from rewho.settings.pretrain import (
     ContrastAugmentSettings,
     ContrastSettings,
-    PretrainPictureSettings,
+    PretrainImageSettings,
     PretrainSettings,
 )
 from rewho.settings.table import TableSettings
@@ -76,7 +76,7 @@ __all__ = [
     "ModelSettings",
     "OptimizerSettings",
     "PoseSettings",
-    "PretrainPictureSettings",
+    "PretrainImageSettings",
     "PretrainSettings",
     "RepresentSettings",
     "RuleSettings",

@@ -69,16 +69,16 @@ class ScreenSettings:
         min_frames: Refuse videos with fewer frames; the paper takes 100.
         static_frames: How many evenly spaced frames are compared; the paper takes 5. 0 compares none.
         static_difference: Frames that differ by at most this many grey levels (0 to 255) in each of 64 × 36 cells count
-            as the same. The paper says "the same", but coding noise makes one or two levels of a still picture; one
+            as the same. The paper says "the same", but coding noise makes one or two levels of a still image; one
             distant person who crosses an empty street makes ten and more in a few cells, and nothing on average.
         refuse_vr: Refuse VR and 360-degree videos. How the paper tells is not given; ours: the container says so
-            (spherical or stereo metadata), or the name says so (`vr_words`), or the picture is twice as wide as high
+            (spherical or stereo metadata), or the name says so (`vr_words`), or the image is twice as wide as high
             and its left border continues at its right one.
         vr_words: Words in a file name or title that mark VR videos, in any case; `360°` is read as `360 degree`. A bare
             360 is not among them: it is often the height in pixels.
         vr_seam: Largest ratio of the difference across the seam (first against last column) to the difference of
-            neighbouring columns for which a 2:1 picture counts as equirectangular. A wrapped panorama has about 1,
-            a street picture 5 and more.
+            neighbouring columns for which a 2:1 image counts as equirectangular. A wrapped panorama has about 1,
+            a street image 5 and more.
         refuse_hdr: Refuse HDR videos (PQ or HLG). Otherwise their frames are tone-mapped to standard dynamic range, and
             the list of videos says so.
         allow_cut: Keep what can be read of videos that end before their container says; they are reported either way.
@@ -141,7 +141,7 @@ class DetectorSettings:
 
 @dataclass(frozen=True)
 class PoseSettings:
-    """What finds the 17 key points of a person.
+    """What finds the 17 keypoints of a person.
 
     Args:
         kind: onnx (a file, one person at a time), vitpose (transformers), detector (what the detector or the replayed
@@ -155,7 +155,7 @@ class PoseSettings:
         keypoints: File for `kind: file`, in LUPerson's published layout as JSON.
         first_frame: Number that this file gives to the first frame.
         only_possible: Look only at boxes that pass the rules on size and confidence; saves most of the time. The
-            others are then listed without key points and without reasons from them.
+            others are then listed without keypoints and without reasons from them.
         batch: People that go through the model at once.
         device: auto, cpu or cuda.
         threads: Processor threads of the model; 0 leaves it to the library.
@@ -186,16 +186,16 @@ class RuleSettings:
             in the paper. A person whom that border cuts lengthwise is half a person, and pose models complete the
             rest, so that the rules on the body do not tell; 2 takes those whose box ends at the border.
         clip_first: Test the box as cut off at the frame's border, not as the detector gave it. Not in the paper; this
-            is the picture that is stored.
-        keypoint_score: From this score on a key point is visible, 0 to 1. Not in the paper; 0.3 is what HRNet's own
+            is the image that is stored.
+        keypoint_score: From this score on a keypoint is visible, 0 to 1. Not in the paper; 0.3 is what HRNet's own
             tools take, and lies in the middle of the gap between seen (above 0.5) and guessed (below 0.1).
         head_points: How many of nose, eyes and ears must be visible. Not in the paper; 1, because from behind and from
             the side often one ear is all that a head shows.
         upper_points: How many of shoulders, elbows and wrists must be visible, one shoulder among them. Not in the
             paper; 2, because one point alone is often a hand behind somebody else.
         lower_points: How many of hips and knees must be visible; the paper asks for either.
-        margin: A key point that lies outside of the box by more than this share of its side is not visible in the
-            picture that is stored, and does not count. Not in the paper.
+        margin: A keypoint that lies outside of the box by more than this share of its side is not visible in the
+            image that is stored, and does not count. Not in the paper.
     """
 
     min_ratio: Annotated[float, Range(0)] = 1.5

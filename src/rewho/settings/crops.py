@@ -32,7 +32,7 @@ class TermsSettings:
         source: Where the videos come from.
         licence: Identifier of their licence, such as CC-BY-4.0; a CSV file's column `licence` goes before it.
         purpose: What the crops will be used for.
-        legal_basis: On what legal ground people's pictures are processed, such as consent or research.
+        legal_basis: On what legal ground people's images are processed, such as consent or research.
         contact: Who answers for the set, and whom people in it can write to.
         retention: How long the crops will be kept, and what happens then.
     """
@@ -76,11 +76,11 @@ class CropSettings:
         screen: Which videos are refused as a whole.
         limits: What one video may cost.
         detector: What finds people.
-        pose: What finds their key points.
+        pose: What finds their keypoints.
         rules: Which boxes are kept.
         selection: Which of the kept crops enter the set.
         encoding: jpeg (without chroma subsampling) or png (without loss).
-        jpeg_quality: Quality of the JPEG pictures, 1 to 100.
+        jpeg_quality: Quality of the JPEG images, 1 to 100.
         blur_stored: Hide faces in the stored crops too. What is shown or exported hides them in any case.
         workers: Processes that work on one video each, with one thread unless --detector.threads and --pose.threads say
             otherwise; 0 works in the main process, without protection from crashes.
@@ -89,7 +89,7 @@ class CropSettings:
         engine: processes (this machine) or ray (a cluster, all of whose machines see the videos and `out`).
         address: Address of the Ray cluster; empty starts one on this machine.
         gpus: With `engine: ray`, what each worker has of GPUs: 0, a share of one such as 0.25 (four workers on each),
-            or a whole number. Detector and key-point model run there where their device is auto or cuda.
+            or a whole number. Detector and keypoint model run there where their device is auto or cuda.
         failure_limit: Largest share of videos that may fail; beyond, the run ends with an error, by reason. Videos that
             the screen refuses are no failures.
         retry: Work again on videos that ended their process in an earlier run, and in an unfinished set on those that
@@ -133,12 +133,12 @@ class CropsSettings:
 
     Args:
         action: verify (read every byte and name what is damaged), stats (print the figures of a set), merge (write
-            several sets as one), export (write a set as pictures, for other programs) or overlap (list near-duplicates
+            several sets as one), export (write a set as images, for other programs) or overlap (list near-duplicates
             that two sets share).
         folders: The crop sets.
         out: The folder to write, or the tar file for webdataset.
         layout: Market (one person's number per video), webdataset (a tar file) or jpeg (plain folder).
-        blur_faces: Hide faces in the pictures.
+        blur_faces: Hide faces in the images.
         repair: Build what is damaged again, and only that, from the videos.
         distance: Bits of 256 in which the fingerprints of near-duplicates may differ.
     """

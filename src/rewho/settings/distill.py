@@ -35,7 +35,7 @@ class TeachersSettings(TrainingSettings):
 
     Args:
         out: Folder of the teachers; each gets a model folder in it, called after its view.
-        data: Which pictures.
+        data: Which images.
         views: Views to train a teacher for: names of the paper's, or YAML files that describe others.
         backbone: The teachers' network, as in `rewho train --model.backbone`.
         stride_one_at: Which ResNet stage keeps its stride at 1: layer4, layer3 or none.
@@ -73,9 +73,9 @@ class RepresentSettings:
         teachers: Teachers' model folders, one per view; a folder of such folders stands for all in it, and a YAML file
             describes a network that is not ours (timm's, or an ONNX file).
         out: Folder for one [N, D] array per view and representations.json.
-        data: Which pictures; the same settings as the distillation will have.
+        data: Which images; the same settings as the distillation will have.
         dtype: float32 or float16.
-        batch: Pictures at a time.
+        batch: Images at a time.
         engine: Where it is computed.
     """
 
@@ -139,16 +139,16 @@ class DistillSettings(LabelledTrainingSettings):
         student: Model folder of the trained initial student; its network and its classifier are where it begins.
         representations: Folder that `rewho represent` made for the same data.
         out: Folder of the run; it becomes the model folder.
-        data: Which pictures; the same settings as the student and the representations were made with.
+        data: Which images; the same settings as the student and the representations were made with.
         views: Views whose representations are used; empty takes all that are there.
-        sr: stored (read back, the paper's) or online (computed from the augmented picture at every step).
+        sr: stored (read back, the paper's) or online (computed from the augmented image at every step).
         teachers: The teachers' model folders, or one folder that holds them: those that compute, with `--sr online`;
             else, if named at all, those that must have made the stored representations.
-        classifier: student (go on with the student's) or new (begin a new one, for other training pictures).
+        classifier: student (go on with the student's) or new (begin a new one, for other training images).
         embedding_space: student (its own representation, the paper's) or teacher (as the teacher of the student's own
             view would answer: the mapping that was learned is folded into the embedding, which has as many layers as
             before; ours).
-        augment: Which random changes (FD table 2: flip and erasing only); pictures can be neither shifted nor turned.
+        augment: Which random changes (FD table 2: flip and erasing only); images can be neither shifted nor turned.
         optimizer: How the weights move.
         loss: The identity loss; its label smoothing can be chosen, the rest of these options is for `rewho train`.
         mimic: The regression losses.

@@ -35,7 +35,7 @@ ERASE_NOTHING = "To erase nothing, pass {at}erase 0; else lower {at}erase_area_l
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which pictures, and how they are held.
+    """Which images, and how they are held.
 
     Args:
         root: Folder of the data set, or a CSV file.
@@ -48,11 +48,11 @@ class DataSettings:
         share: Share of the training set to keep, above 0, at most 1.
         share_by: identities (small-scale: some people, all their images) or images (few-shot: all people, few images).
         share_list: File that lists what to keep instead of a share: LUPerson's published lists of people (a number per
-            line) or of pictures (`name; label; camera`).
+            line) or of images (`name; label; camera`).
         split_seed: Seed that draws the share.
         hold_out: Hold this many training identities out as a query and gallery of their own, for data without a test
             part; 0 uses the data set's own test part.
-        memory_gb: Decoded pictures are kept in memory up to this many gigabytes, and decoded again each time beyond.
+        memory_gb: Decoded images are kept in memory up to this many gigabytes, and decoded again each time beyond.
         workers: Processes that prepare batches; 0 prepares them in the main process.
     """
 
@@ -73,16 +73,16 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """Random changes to a training picture (FD table 2). The paper gives no strengths; these are ours.
+    """Random changes to a training image (FD table 2). The paper gives no strengths; these are ours.
 
     Args:
         flip: Probability of a horizontal flip.
-        crop_padding: Pixels of padding around the resized picture before a random crop of the input size; 0 is off.
+        crop_padding: Pixels of padding around the resized image before a random crop of the input size; 0 is off.
         colour: Strength of brightness, contrast and saturation jitter: factors from 1 - colour to 1 + colour.
         rotation: Largest rotation in degrees, either way; 0 is off.
         erase: Probability that a rectangle is erased.
-        erase_area_low: Smallest erased share of the picture's area.
-        erase_area_high: Largest erased share of the picture's area.
+        erase_area_low: Smallest erased share of the image's area.
+        erase_area_high: Largest erased share of the image's area.
         erase_aspect: Smallest height/width of the rectangle; the largest is its inverse.
         erase_fill: mean (the data set's mean colour) or noise (random pixels).
     """

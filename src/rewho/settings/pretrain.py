@@ -27,10 +27,10 @@ MomentumSchedule = Literal["constant", "cosine"]
 
 @dataclass(frozen=True)
 class ContrastAugmentSettings:
-    """Random changes that make a view of a picture (LUPerson section 4.2); the defaults are its -CJ+RE, area 0.6.
+    """Random changes that make a view of an image (LUPerson section 4.2); the defaults are its -CJ+RE, area 0.6.
 
     Args:
-        crop_area_low: Smallest share of the picture's area that a view shows.
+        crop_area_low: Smallest share of the image's area that a view shows.
         crop_area_high: Largest share.
         crop_ratio_low: Smallest width/height of what a view shows.
         crop_ratio_high: Largest width/height. People are 0.375 to 0.667 wide; the paper's 0.75 to 1.333 show 44 percent
@@ -47,7 +47,7 @@ class ContrastAugmentSettings:
         erase_area_low: Smallest erased share of the view's area.
         erase_area_high: Largest erased share.
         erase_aspect: Smallest height/width of the rectangle; the largest is its inverse.
-        erase_fill: mean (the pictures' mean colour, as the published code has it) or noise (as the paper says).
+        erase_fill: mean (the images' mean colour, as the published code has it) or noise (as the paper says).
     """
 
     crop_area_low: Annotated[float, Range(0.001, 1)] = 0.2
@@ -81,11 +81,11 @@ class ContrastSettings:
 
     Args:
         temperature: What similarities are divided by; 0.07 in the paper, 0.1 in its published script.
-        queue: Keys to tell a picture from; any number.
+        queue: Keys to tell an image from; any number.
         momentum: Share of its own weights that the key encoder keeps at a step.
         momentum_schedule: constant, or cosine, which lets the momentum rise to 1 by half a cosine (MoCo v3).
         projection: Length of the vectors that are compared.
-        norm_group: Pictures that share a batch normalisation while training, on however many devices; 0 normalises
+        norm_group: Images that share a batch normalisation while training, on however many devices; 0 normalises
             each device's part of a batch as a whole, which lets a single device cheat.
         reference_batch: Batch that the learning rate is given for; another batch scales it. 0 takes the rate as it is.
         head_norm: Batch normalisation in the projection head (MoCo v3); for backbones that have none of their own, and
@@ -106,15 +106,15 @@ class ContrastSettings:
 
 
 @dataclass(frozen=True)
-class PretrainPictureSettings:
-    """How the pictures are held, and how many of them.
+class PretrainImageSettings:
+    """How the images are held, and how many of them.
 
     Args:
-        share: Share of the pictures to keep, above 0, at most 1; a smaller share is part of a larger one.
+        share: Share of the images to keep, above 0, at most 1; a smaller share is part of a larger one.
         share_seed: Seed that draws the share.
-        memory_gb: Decoded pictures are kept in memory up to this many gigabytes, and decoded again each time beyond.
+        memory_gb: Decoded images are kept in memory up to this many gigabytes, and decoded again each time beyond.
         workers: Processes that prepare batches; 0 prepares them in the main process.
-        statistics_of: Pictures that mean and standard deviation are taken of; 0 takes all.
+        statistics_of: Images that mean and standard deviation are taken of; 0 takes all.
     """
 
     share: SomeShare = 1.0
@@ -130,22 +130,22 @@ class PretrainSettings(TrainingSettings):
 
     Args:
         out: Folder of the run; it becomes the encoder's model folder.
-        crops: Folders of pictures, data sets (their training part is taken, without its labels), crop sets.
-        pictures: How they are held, and how many of them.
-        model: Which encoder; its head is left out, and its mean and deviation are those of the pictures.
+        crops: Folders of images, data sets (their training part is taken, without its labels), crop sets.
+        images: How they are held, and how many of them.
+        model: Which encoder; its head is left out, and its mean and deviation are those of the images.
         contrast: Queue, temperature, momentum.
-        augment: What makes two views of a picture.
+        augment: What makes two views of an image.
         sampler: Batch; only `shuffle` makes sense.
         optimizer: How the weights move; the rate is for `contrast.reference_batch`.
         probe: Labelled data set that the encoder is scored on now and then, by nearest neighbours; empty is none.
         probe_reading: How the probe is read; its `root` is replaced.
-        epochs: Passes over the pictures.
+        epochs: Passes over the images.
         evaluate_every: Score on the probe every so many epochs, and at the end; 0 is only at the end, -1 is never.
     """
 
     out: Path = Path("runs/pretrain")
     crops: tuple[Path, ...] = ()
-    pictures: PretrainPictureSettings = field(default_factory=PretrainPictureSettings)
+    images: PretrainImageSettings = field(default_factory=PretrainImageSettings)
     model: ModelSettings = field(
         default_factory=lambda: ModelSettings(
             backbone="resnet50", stride_one_at="none", pooling="gap", head="none", pretrained="none"

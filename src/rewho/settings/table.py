@@ -15,9 +15,9 @@ class TableSettings:
 
     Args:
         name: A table's name, such as fd7, or a YAML file that describes one.
-        data: Which pictures. `root` is the first data set; the other options hold for all data sets.
+        data: Which images. `root` is the first data set; the other options hold for all data sets.
         others: Folders of further data sets: more columns of the table.
-        crops: For tables with pre-training: folders of pictures without labels.
+        crops: For tables with pre-training: folders of images without labels.
         out: Folder for the runs, a sub-folder per data set, and for the tables. Tables that share it share runs.
         rows: Labels of the rows to run; empty runs all.
         override: Settings for all steps of a stage, such as distill.epochs=10: the result is no longer the paper's.

@@ -26,12 +26,12 @@ class EvaluateSettings:
         k1: Neighbours in the k-reciprocal sets.
         k2: Neighbours that are averaged in the local query expansion.
         lambda_value: Share of the original distance in the re-ranked one.
-        flip: Average the embeddings of a picture and its mirror image.
-        single_gallery_shot: Also score the classic CUHK03 protocol: one random gallery picture per identity, 100 times.
+        flip: Average the embeddings of an image and its mirror image.
+        single_gallery_shot: Also score the classic CUHK03 protocol: one random gallery image per identity, 100 times.
         max_rank: Longest rank of the CMC.
         sheets: Queries shown with their top ten, and worst queries shown beside them; 0 draws none.
         attention: Queries, spread over the data set, that are shown with where the model looks; 0 draws none.
-        batch: Pictures embedded at a time.
+        batch: Images embedded at a time.
         engine: Where it is computed.
         seed: Seed of the bootstrap interval and of which queries are shown.
     """
@@ -68,13 +68,13 @@ class EmbedSettings:
     Args:
         folder: Folder of images, one person each; sub-folders are searched. Or a crop set.
         model: Model folder.
-        out: Folder for embeddings.npy [N, D] and pictures.csv, in the same order.
-        flip: Average the embeddings of a picture and its mirror image.
-        batch: Pictures embedded at a time.
+        out: Folder for embeddings.npy [N, D] and images.csv, in the same order.
+        flip: Average the embeddings of an image and its mirror image.
+        batch: Images embedded at a time.
         engine: Where it is computed.
     """
 
-    folder: Path = Path("pictures")
+    folder: Path = Path("images")
     model: Path = Path("model")
     out: Path = Path("runs/embed")
     flip: bool = True
@@ -87,9 +87,9 @@ class CompareSettings:
     """Everything that `rewho compare` does.
 
     Args:
-        images: Two or more pictures of one person each.
+        images: Two or more images of one person each.
         model: Model folder.
-        flip: Average the embeddings of a picture and its mirror image.
+        flip: Average the embeddings of an image and its mirror image.
         engine: Where it is computed.
     """
 
@@ -104,10 +104,10 @@ class ExplainSettings:
     """Everything that `rewho explain` does.
 
     Args:
-        images: Pictures of one person each, or folders of them.
+        images: Images of one person each, or folders of them.
         model: Model folder, the folder of an unfinished run (its newest checkpoint is taken), or one checkpoint,
             RUN/checkpoints/step-…; the branches of a distillation are shown too.
-        out: Folder for the sheets, and for the attention pictures as single files.
+        out: Folder for the sheets, and for the attention images as single files.
         views: Views whose branch is shown; empty shows all that there are.
         engine: Where it is computed.
     """
@@ -128,8 +128,8 @@ class ExportSettings:
         out: Folder for the exported file, its card (model.json) and its page (README.md).
         format: onnx, or pt2, a program of torch.export, which has taken the place of TorchScript.
         flip: Put the mean with the mirror image's embedding into the file, as `rewho embed` takes it; half as fast.
-        check: Folder of pictures on which file and model are compared; left out, on rendered people.
-        batch: Pictures compared at a time.
+        check: Folder of images on which file and model are compared; left out, on rendered people.
+        batch: Images compared at a time.
     """
 
     model: Path = Path("model")
@@ -146,10 +146,10 @@ class DemoSettings:
 
     Args:
         chapter: distillation (a student learns from experts for parts of the body), or few-labels (whether
-            pictures without labels, cut out of street videos, make up for labels that are missing).
+            images without labels, cut out of street videos, make up for labels that are missing).
         out: Folder of the demo: what is rendered, models, report; few-labels has a folder of its own in it.
-        identities: Rendered people to train on; with few-labels only every tenth of them has a label, or a picture.
-        epochs: Passes over them; with few-labels three times as many over the pictures without labels, and five times
+        identities: Rendered people to train on; with few-labels only every tenth of them has a label, or an image.
+        epochs: Passes over them; with few-labels three times as many over the images without labels, and five times
             as many over the labelled ones.
         seed: Seed of the people and of the training.
     """

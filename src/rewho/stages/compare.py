@@ -1,30 +1,30 @@
-"""Tell how alike the people in two or more pictures look."""
+"""Tell how alike the people in two or more images look."""
 
 from __future__ import annotations
 
 from rewho.core.check import UserError, is_dir
 from rewho.core.runtime import in_its_processes
 from rewho.data.file_lists import refuse_output
-from rewho.pipeline.embedding import load
-from rewho.pipeline.scoring import similarities
+from rewho.embedding.embedder import load
+from rewho.embedding.scoring import similarities
 from rewho.settings import CompareSettings
 from rewho.settings.fields import check
 
 
 @in_its_processes
 def run(settings: CompareSettings) -> str:
-    """Compare pictures, each with each.
+    """Compare images, each with each.
 
     Returns:
-        The cosine similarity of two pictures, or a table for more: 1 is alike, 0 has nothing in common.
+        The cosine similarity of two images, or a table for more: 1 is alike, 0 has nothing in common.
 
     Raises:
-        UserError: Fewer than two pictures, no model, or a picture that cannot be read.
+        UserError: Fewer than two images, no model, or an image that cannot be read.
     """
     check(settings)
     if len(settings.images) < 2:
         raise UserError(
-            "pictures to compare",
+            "images to compare",
             expected="two or more",
             got=str(len(settings.images)),
             fix="Call `rewho compare A.jpg B.jpg --model FOLDER`.",

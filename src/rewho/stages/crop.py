@@ -21,12 +21,9 @@ from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import GivenUp, StopRequest, in_its_processes
 from rewho.core.stage import Stage
-from rewho.data.shards import CropSet
-from rewho.pipeline.crop_inputs import Plan, VideoTask, plan_videos, shard_of
-from rewho.pipeline.crop_joining import Joined, check_failures, choose, in_order, write_set
-from rewho.pipeline.crop_report import write_report
-from rewho.pipeline.crop_statistics import VIDEOS, read_videos
-from rewho.pipeline.crop_video import (
+from rewho.crops.inputs import Plan, VideoTask, plan_videos, shard_of
+from rewho.crops.joining import Joined, check_failures, choose, in_order, write_set
+from rewho.crops.one_video import (
     PARTS,
     UNFINISHED,
     PartMaker,
@@ -36,9 +33,12 @@ from rewho.pipeline.crop_video import (
     read_record,
     write_lost,
 )
-from rewho.pipeline.ray_engine import work_through_ray
-from rewho.pipeline.video_people import PeopleSource, VideoPeople
-from rewho.pipeline.workers import Outcome, work_through
+from rewho.crops.page import write_report
+from rewho.crops.people_source import PeopleSource, VideoPeople
+from rewho.crops.ray_engine import work_through_ray
+from rewho.crops.shards import CropSet
+from rewho.crops.statistics import VIDEOS, read_videos
+from rewho.crops.workers import Outcome, work_through
 from rewho.settings import CropSettings, TermsSettings
 from rewho.settings.command_line import fill
 from rewho.settings.fields import check
@@ -244,9 +244,9 @@ def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None
     chosen = choose(videos, settings.selection)
     writer = write_set(out, videos, chosen)
     for video in videos:
-        for picture in sorted((video.part.folder / "explained").glob("*.jpg")):
+        for image in sorted((video.part.folder / "explained").glob("*.jpg")):
             (out / "explained").mkdir(exist_ok=True)
-            shutil.copyfile(picture, out / "explained" / picture.name)
+            shutil.copyfile(image, out / "explained" / image.name)
     if not any(crops.any() for crops in chosen):
         say("warning: the set has no crop; look at the rules' counts on its page, and whose detections these are")
     outputs, figures = write_report(out, writer, [video.record for video in videos], settings)
@@ -264,7 +264,7 @@ def check_shards(folder: Path) -> None:
         UserError: Names the file.
     """
     for shard in CropSet.open(folder).contents.shards:
-        for name in (shard.pictures, shard.rows):
+        for name in (shard.images, shard.rows):
             if not (folder / name).is_file():
                 fix = f"Run `rewho crops verify {folder} --repair`, or choose another --out."
                 raise UserError(f"--out {folder}", expected="a whole crop set", got=f"no {name}", fix=fix)

@@ -1,4 +1,4 @@
-"""Looking after crop sets that are there: verify and repair, figures, several into one, pictures for other programs."""
+"""Looking after crop sets that are there: verify and repair, figures, several into one, images for other programs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
 from rewho.core.progress import say
 from rewho.core.runtime import in_its_processes
-from rewho.data.shards import CropSet
-from rewho.pipeline.crop_check import Damage, repair, verify
-from rewho.pipeline.crop_export import export, merge, overlap
-from rewho.pipeline.crop_statistics import read_videos, statistics
-from rewho.pipeline.crop_video import PartMaker, config_of
-from rewho.pipeline.video_people import PeopleSource, VideoPeople
+from rewho.crops.export import export, merge, overlap
+from rewho.crops.one_video import PartMaker, config_of
+from rewho.crops.people_source import PeopleSource, VideoPeople
+from rewho.crops.shards import CropSet
+from rewho.crops.statistics import read_videos, statistics
+from rewho.crops.verify import Damage, repair, verify
 from rewho.settings import CropSettings, CropsSettings
 from rewho.settings.command_line import fill
 from rewho.settings.fields import check
@@ -112,7 +112,7 @@ def _overlap(settings: CropsSettings, _source: PeopleSource | None) -> str:
     shared = overlap(first, second, settings.distance)
     lines = [f"{one} = {other} ({how.bits} of 256 bits differ)" for one, other, how in shared[:SHOWN]]
     more = [f"and {len(shared) - SHOWN:,} more"] if len(shared) > SHOWN else []
-    return "\n".join([f"{len(shared):,} pictures are in both sets, or nearly", *lines, *more])
+    return "\n".join([f"{len(shared):,} images are in both sets, or nearly", *lines, *more])
 
 
 MANY = 10_000

@@ -1,7 +1,7 @@
 """The whole path on people that do not exist, in two chapters: experts teach a student; does street video save labels?
 
 Runs other stages, as only `teachers` and `table` do beside it: each leaves its own folder, and finished ones are
-skipped. In the first chapter the student sees small pictures; its teachers see larger ones, each another part of the
+skipped. In the first chapter the student sees small images; its teachers see larger ones, each another part of the
 body. In the second a network learns from crops of rendered streets without labels, and then, beside one that did not,
 from a few labelled people; the ground truth of the streets stands in for a detector.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from rewho.core.lock import LOCK, frees_locks, hold
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import in_its_processes
-from rewho.data.synthetic import write_people, write_street
+from rewho.rendered import write_people, write_street
 from rewho.settings import (
     AugmentSettings,
     BranchSettings,
@@ -31,7 +31,7 @@ from rewho.settings import (
     ModelSettings,
     OptimizerSettings,
     PoseSettings,
-    PretrainPictureSettings,
+    PretrainImageSettings,
     PretrainSettings,
     RepresentSettings,
     RuleSettings,
@@ -114,7 +114,7 @@ def _few_labels(settings: DemoSettings) -> Path:
 
 
 def _render(settings: DemoSettings) -> Path:
-    progress = Progress("render people", 0, unit="pictures")
+    progress = Progress("render people", 0, unit="images")
 
     def show(done: int, total: int) -> None:
         progress.total = total
@@ -133,7 +133,7 @@ def _render(settings: DemoSettings) -> Path:
 
 
 def _data(people: Path) -> DataSettings:
-    return DataSettings(root=people, workers=0)  # small pictures: a worker would only be in the network's way
+    return DataSettings(root=people, workers=0)  # small images: a worker would only be in the network's way
 
 
 def initial_student(people: Path, settings: DemoSettings) -> TrainSettings:
@@ -157,7 +157,7 @@ def initial_student(people: Path, settings: DemoSettings) -> TrainSettings:
 
 
 def experts_of(people: Path, settings: DemoSettings) -> TeachersSettings:
-    """Return settings of three teachers: the whole body, its upper and its lower part, in larger pictures."""
+    """Return settings of three teachers: the whole body, its upper and its lower part, in larger images."""
     return TeachersSettings(
         out=settings.out / "teachers",
         data=_data(people),
@@ -236,7 +236,7 @@ def encoder_of(crops: Path, settings: DemoSettings) -> PretrainSettings:
     return PretrainSettings(
         out=settings.out / "encoder",
         crops=(crops,),
-        pictures=PretrainPictureSettings(workers=0),
+        images=PretrainImageSettings(workers=0),
         model=replace(SMALL, head="none"),
         contrast=ContrastSettings(temperature=0.1, queue=256, momentum=0.9, head_norm=True, reference_batch=0),
         augment=ContrastAugmentSettings(

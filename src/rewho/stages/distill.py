@@ -1,7 +1,7 @@
 """Distil the representations of all views into one student (FD sections 3.3 to 3.6).
 
 The branches and the classifier are there while training only: the model folder holds backbone, pooling and embedding,
-and has the size of the student that it began with. The branches' weights are kept in a file of their own, for pictures
+and has the size of the student that it began with. The branches' weights are kept in a file of their own, for images
 of where each of them looks.
 """
 
@@ -22,9 +22,10 @@ from rewho.core.progress import say
 from rewho.core.runtime import generator, in_its_processes, on_main_process
 from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
-from rewho.data.representations import open_representations
 from rewho.data.table import ImageTable
 from rewho.data.views import box_of
+from rewho.embedding.embedder import view_of
+from rewho.embedding.foreign_networks import open_teacher
 from rewho.models.factorization import Factorization, save_branches
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel, parameter_count
@@ -37,11 +38,10 @@ from rewho.models.weights import (
     save_classifier,
     save_model,
 )
-from rewho.pipeline.distilling import DistillPreparation, DistillTask, Targets, online_targets, stored_targets
-from rewho.pipeline.embedding import view_of
-from rewho.pipeline.foreign_teachers import open_teacher
-from rewho.pipeline.teachers import check_one_per_view, find_teachers
-from rewho.pipeline.training import (
+from rewho.settings import DistillSettings
+from rewho.settings.fields import check
+from rewho.tasks.distillation import DistillPreparation, DistillTask, Targets, online_targets, stored_targets
+from rewho.tasks.labelled import (
     FIXED,
     FREE_SETTINGS,
     Preparation,
@@ -53,8 +53,8 @@ from rewho.pipeline.training import (
     train_marking_best,
     training_part,
 )
-from rewho.settings import DistillSettings
-from rewho.settings.fields import check
+from rewho.tasks.representations import open_representations
+from rewho.tasks.teachers import check_one_per_view, find_teachers
 from rewho.training.checkpoint import WHOLE
 from rewho.training.engine import launch
 from rewho.training.log import LOG
@@ -95,9 +95,9 @@ def run(settings: DistillSettings) -> Path:
         targets.online.to(engine.fabric.device)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
     task = _task(settings, model, len(np.unique(part.person_ids)), targets)
-    pictures = decode_part(part, settings.data.memory_gb)
+    images = decode_part(part, settings.data.memory_gb)
     mean_colour = tuple(model.mean.tolist())
-    plain_batches = Preparation(pictures, part.labels(), view_of(model), settings.augment, settings.seed, mean_colour)
+    plain_batches = Preparation(images, part.labels(), view_of(model), settings.augment, settings.seed, mean_colour)
     training = build_training(
         task,
         task.final_student,
@@ -132,7 +132,7 @@ def _check_student(
     if box_of(view) != ("0", "1", "0", "1") or view.mask is not None:
         raise UserError(
             f"--student {settings.student}",
-            expected="a student that sees the whole picture, as the views of its teachers are parts of that",
+            expected="a student that sees the whole image, as the views of its teachers are parts of that",
             got=f"one for the view {view.name}",
             fix="Train the student with --model.view holistic.",
         )
@@ -154,8 +154,8 @@ def _check_student(
     if settings.classifier == "student" and learned != table.digest():
         raise UserError(
             f"--student {settings.student}",
-            expected="a student that was trained on these pictures, so that its classifier knows these people",
-            got=f"one trained on {card.get('trained_on', {}).get('name', 'unknown pictures')} (other rows)",
+            expected="a student that was trained on these images, so that its classifier knows these people",
+            got=f"one trained on {card.get('trained_on', {}).get('name', 'unknown images')} (other rows)",
             fix="Pass the same --data options as for the student, or --classifier new.",
         )
 

@@ -1,4 +1,4 @@
-"""Turn a folder of pictures into embeddings that any other program can read."""
+"""Turn a folder of images into embeddings that any other program can read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rewho.core.progress import Progress, say
 from rewho.core.runtime import in_its_processes
 from rewho.core.stage import Stage
 from rewho.core.text import csv_table
-from rewho.data.picture_sources import open_images
+from rewho.embedding.embedder import load, view_of
 from rewho.models.weights import TENSORS
-from rewho.pipeline.embedding import load, view_of
 from rewho.settings import EmbedSettings
 from rewho.settings.fields import check
+from rewho.tasks.unlabelled import read_images
 
 FREE_SETTINGS = ("out", "folder", "model", "engine", "batch")
 
@@ -31,16 +31,16 @@ def run(settings: EmbedSettings) -> Path:
         settings: Folder, model, output.
 
     Returns:
-        The output folder, with embeddings.npy (float32 [N, D], not normalised) and pictures.csv (the N paths, in the
+        The output folder, with embeddings.npy (float32 [N, D], not normalised) and images.csv (the N paths, in the
         same order).
 
     Raises:
-        UserError: No model or no pictures there, or one of them cannot be read.
+        UserError: No model or no images there, or one of them cannot be read.
     """
     check(settings)
     began = time.monotonic()
     model = load(settings.model, settings.engine.device, settings.engine.threads)
-    images, names, sha256 = open_images(settings.folder)
+    images, names, sha256 = read_images(settings.folder)
     inputs = {"model": hash_file(settings.model / TENSORS), "images": sha256} | view_of(model.model).inputs()
     stage = Stage(settings.out, "embed", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
@@ -50,11 +50,11 @@ def run(settings: EmbedSettings) -> Path:
     embeddings = model.embed(images, flip=settings.flip, batch=settings.batch, done=progress.advance)
     progress.close()
     if any(name != name.encode(errors="replace").decode() for name in names):
-        say("note: names that are not UTF-8 are written with escapes such as \\udcff in pictures.csv")
-    table = csv_table([("picture",), *((name,) for name in names)])
+        say("note: names that are not UTF-8 are written with escapes such as \\udcff in images.csv")
+    table = csv_table([("image",), *((name,) for name in names)])
     outputs = [
         write_file(settings.out / "embeddings.npy", lambda file: np.save(file, embeddings, allow_pickle=False)),
-        write_file(settings.out / "pictures.csv", lambda file: file.write(table)),
+        write_file(settings.out / "images.csv", lambda file: file.write(table)),
     ]
-    stage.finish(outputs, {"pictures": len(images), "dimensions": embeddings.shape[1]}, time.monotonic() - began)
+    stage.finish(outputs, {"images": len(images), "dimensions": embeddings.shape[1]}, time.monotonic() - began)
     return settings.out

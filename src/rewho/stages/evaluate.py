@@ -19,19 +19,19 @@ from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
 from rewho.data.splits import HELD_OUT, scored_part
 from rewho.data.table import ImageTable
+from rewho.embedding.attention import onlooker
+from rewho.embedding.embedder import Embedder, load, view_of
+from rewho.embedding.scoring import rank_table
 from rewho.models.weights import TENSORS
-from rewho.pipeline.attention import onlooker
-from rewho.pipeline.embedding import Embedder, load, view_of
-from rewho.pipeline.scoring import rank_table
-from rewho.pipeline.sections import build_section
 from rewho.rank.interval import gain_interval
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
-from rewho.rank.report import write_report
-from rewho.rank.report_content import Report, Section, Table
 from rewho.rank.rerank import rerank
 from rewho.rank.scores import Scores
 from rewho.rank.single_shot import SingleShotScores, single_gallery_shot
+from rewho.report.content import Report, Section, Table
+from rewho.report.folder import write_report
+from rewho.report.sections import build_section
 from rewho.settings import EvaluateSettings
 from rewho.settings.fields import check
 
@@ -49,7 +49,7 @@ def run(settings: EvaluateSettings) -> Path:
         settings: Models, data sets, options, output folder.
 
     Returns:
-        The report's page, index.html; metrics.json, CSV files and pictures lie beside it.
+        The report's page, index.html; metrics.json, CSV files and images lie beside it.
 
     Raises:
         UserError: Models or data cannot be read, an embedding cannot be ranked, or no query has a match.
@@ -126,14 +126,14 @@ def _name(path: Path, all_paths: Sequence[Path]) -> str:
 
 
 def _doubts(description: Mapping[str, Any], table: ImageTable) -> list[str]:
-    """Return what speaks against a model's scores: that it may have learned the pictures that it is scored on.
+    """Return what speaks against a model's scores: that it may have learned the images that it is scored on.
 
     A model knows the data sets by name that it and the models before it learned, and of its own the digest too. Where
     people are held out for the test, only the same digest shows that they were held out of its training.
     """
     same = description.get("trained_on", {}).get("rows_sha256") == table.digest()
     if same and table.in_split("pool").any():
-        return ["was trained on these very pictures; its scores say nothing about other people"]
+        return ["was trained on these very images; its scores say nothing about other people"]
     doubts = []
     chosen = description.get("chosen", {})
     if chosen.get("data") == table.name:
@@ -228,7 +228,7 @@ def _gain_table(gain: Mapping[str, Any]) -> Table:
 
 def _single_shot_table(shot: SingleShotScores) -> Table:
     ranks = [k for k in (1, 5, 10, 20) if k <= len(shot.cmc)]
-    title = f"One random gallery picture per person, mean of {shot.repeats} draws, in percent"
+    title = f"One random gallery image per person, mean of {shot.repeats} draws, in percent"
     row = [shot.description, *(f"{100 * shot.cmc[k - 1]:.1f}" for k in ranks)]
     return Table(title, ["ranking", *(f"Rank-{k}" for k in ranks)], [row])
 
@@ -243,7 +243,7 @@ def _report(settings: EvaluateSettings, sections: list[Any], metrics: list[Any])
             "rewho": rewho_version(),
             "date": time.strftime("%Y-%m-%d"),
             "seed": str(settings.seed),
-            "embedding": "mean of picture and mirror image" if settings.flip else "picture alone",
+            "embedding": "mean of image and mirror image" if settings.flip else "image alone",
         },
         settings=plain(settings),
     )

@@ -1,4 +1,4 @@
-"""Show where a model looks: pictures multiplied with its attention (FD figure 4), singly and on sheets."""
+"""Show where a model looks: images multiplied with its attention (FD figure 4), singly and on sheets."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rewho.core.lock import frees_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import in_its_processes
 from rewho.core.stage import Stage
-from rewho.data.file_lists import list_pictures
-from rewho.pipeline.attention import open_onlooker
-from rewho.rank.attention_sheet import AttentionRow, attention_sheet
-from rewho.rank.rank_sheet import Image, encode_jpeg
+from rewho.data.file_lists import list_images
+from rewho.embedding.attention import open_onlooker
+from rewho.report.attention_sheet import AttentionRow, attention_sheet
+from rewho.report.rank_sheet import Image, encode_jpeg
 from rewho.settings import ExplainSettings
 from rewho.settings.fields import check
 
@@ -27,16 +27,16 @@ ROWS_PER_SHEET = 20
 @in_its_processes
 @frees_locks
 def run(settings: ExplainSettings) -> Path:
-    """Draw attention pictures.
+    """Draw attention images.
 
     Args:
-        settings: Pictures, model, views, output folder.
+        settings: Images, model, views, output folder.
 
     Returns:
-        The first sheet; `single/` beside it has each attention picture as a file of its own.
+        The first sheet; `single/` beside it has each attention image as a file of its own.
 
     Raises:
-        UserError: No model or no pictures there, a picture cannot be read, or a view has no branch.
+        UserError: No model or no images there, an image cannot be read, or a view has no branch.
     """
     check(settings)
     began = time.monotonic()
@@ -59,20 +59,20 @@ def run(settings: ExplainSettings) -> Path:
         outputs.append(_write_jpeg(settings.out / f"sheet-{number}.jpg", attention_sheet(rows)))
         outputs += _write_single(settings.out / "single", rows, start)
     progress.close()
-    stage.finish(outputs, {"pictures": len(files), "maps": ["f", *model.views]}, time.monotonic() - began)
+    stage.finish(outputs, {"images": len(files), "maps": ["f", *model.views]}, time.monotonic() - began)
     return first
 
 
 def _files(images: Sequence[Path]) -> list[Path]:
-    """Return the pictures that were named, and those in the folders that were."""
+    """Return the images that were named, and those in the folders that were."""
     files: list[Path] = []
     for path in images:
-        files += [path / name for name in list_pictures(path)] if is_dir(path) else [path]
+        files += [path / name for name in list_images(path)] if is_dir(path) else [path]
     missing = [file for file in files if not is_file(file)]
     if not files or missing:
         raise UserError(
-            "pictures to explain",
-            expected="picture files, or folders of them",
+            "images to explain",
+            expected="image files, or folders of them",
             got=f"nothing at {missing[0]}" if missing else "none",
             fix="Check the path."
             if missing
@@ -82,7 +82,7 @@ def _files(images: Sequence[Path]) -> list[Path]:
 
 
 def _write_single(folder: Path, rows: Sequence[AttentionRow], start: int) -> list[Path]:
-    """Write each attention picture as a file; numbered, because names of two folders may be the same."""
+    """Write each attention image as a file; numbered, because names of two folders may be the same."""
     written = []
     for number, row in enumerate(rows, start + 1):
         stem = re.sub(r"[^\w-]+", "_", Path(row.name).stem)[:80]
@@ -91,6 +91,6 @@ def _write_single(folder: Path, rows: Sequence[AttentionRow], start: int) -> lis
     return written
 
 
-def _write_jpeg(path: Path, picture: Image, quality: int = 85) -> Path:
-    content = encode_jpeg(picture, quality)
+def _write_jpeg(path: Path, image: Image, quality: int = 85) -> Path:
+    content = encode_jpeg(image, quality)
     return write_file(path, lambda file: file.write(content))

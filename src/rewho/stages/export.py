@@ -26,18 +26,18 @@ from rewho.core.progress import say
 from rewho.core.runtime import generator, in_its_processes
 from rewho.core.stage import Stage
 from rewho.data.augment import resize
-from rewho.data.file_lists import list_pictures
-from rewho.data.pictures import decode
-from rewho.data.synthetic import Camera, Identity, render_person
+from rewho.data.file_lists import list_images
+from rewho.data.images import decode
 from rewho.data.views import View
+from rewho.embedding.embedder import embed_batches, in_batches, view_of
+from rewho.embedding.onnx_network import OnnxNetwork
 from rewho.export.card import export_facts, readme
 from rewho.export.graph import EmbeddingGraph, program_bytes
 from rewho.export.onnx import OPSET, onnx_bytes, require_packages
 from rewho.export.parity import Parity, check_parity, measure
 from rewho.models.single_view import parameter_count
 from rewho.models.weights import CARD, SUMS, TENSORS, load_model
-from rewho.pipeline.embedding import embed_batches, in_batches, view_of
-from rewho.pipeline.onnx_network import OnnxNetwork
+from rewho.rendered import Camera, Identity, render_person
 from rewho.settings import ExportSettings
 from rewho.settings.fields import check
 
@@ -46,7 +46,7 @@ FILES = {"onnx": "model.onnx", "pt2": "model.pt2"}
 PAGE = "README.md"
 CPU = torch.device("cpu")
 RENDERED, PER_PERSON, SEED = 48, 4, 1
-FEWEST = 12  # pictures: with fewer, everybody is among everybody's ten nearest
+FEWEST = 12  # images: with fewer, everybody is among everybody's ten nearest
 
 
 @in_its_processes
@@ -61,7 +61,7 @@ def run(settings: ExportSettings) -> Path:
         The folder, with the file, model.json, README.md and manifest.json.
 
     Raises:
-        UserError: No model there, packages are missing, the network cannot be traced, too few pictures to compare on,
+        UserError: No model there, packages are missing, the network cannot be traced, too few images to compare on,
             or the file does not compute what the model computes.
     """
     check(settings)
@@ -69,7 +69,7 @@ def run(settings: ExportSettings) -> Path:
     name = FILES[settings.format]
     model, card = load_model(settings.model)
     view, source = view_of(model), hash_file(settings.model / TENSORS)
-    files = [settings.check / file for file in list_pictures(settings.check)] if settings.check else []
+    files = [settings.check / file for file in list_images(settings.check)] if settings.check else []
     inputs = {
         "model": source,
         "card": hash_file(settings.model / CARD),
@@ -122,7 +122,7 @@ def _keep_if_same(
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-    say(f"on {parity.pictures} pictures the file differs from the model by at most {parity.relative_difference:.1e}")
+    say(f"on {parity.images} images the file differs from the model by at most {parity.relative_difference:.1e}")
     return parity
 
 
@@ -132,7 +132,7 @@ def _program(content: bytes) -> nn.Module:
 
 
 def _batches(files: Sequence[Path], view: View, batch: int) -> Callable[[], Iterator[NDArray[np.uint8]]]:
-    """Return what yields the pictures to compare on, uint8 [at most `batch`, H, W, 3], as often as it is called.
+    """Return what yields the images to compare on, uint8 [at most `batch`, H, W, 3], as often as it is called.
 
     Raises:
         UserError: Too few, or `batch` is out of range.
@@ -140,20 +140,20 @@ def _batches(files: Sequence[Path], view: View, batch: int) -> Callable[[], Iter
     if files and len(files) < FEWEST:
         raise UserError(
             "--check",
-            expected=f"a folder of {FEWEST} pictures or more",
+            expected=f"a folder of {FEWEST} images or more",
             got=f"{len(files)}",
             fix="Give more, or leave --check out: rendered people are taken then.",
         )
-    pictures: Sequence[Path | NDArray[np.uint8]] = files or _rendered()
-    in_batches(pictures, batch)
+    images: Sequence[Path | NDArray[np.uint8]] = files or _rendered()
+    in_batches(images, batch)
     return lambda: (
         resize([decode(one) if isinstance(one, Path) else one for one in part], view)
-        for part in in_batches(pictures, batch)
+        for part in in_batches(images, batch)
     )
 
 
 def _rendered() -> list[NDArray[np.uint8]]:
-    """Return pictures of people who do not exist, a few of each."""
+    """Return images of people who do not exist, a few of each."""
     return [
         render_person(
             Identity.draw(SEED, number // PER_PERSON),

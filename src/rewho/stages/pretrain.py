@@ -1,4 +1,4 @@
-"""Pre-train an encoder on pictures without labels by momentum contrast (LUPerson sections 4 and 5.1)."""
+"""Pre-train an encoder on images without labels by momentum contrast (LUPerson sections 4 and 5.1)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from rewho.core.runtime import StopRequest, generator, in_its_processes, on_main
 from rewho.core.stage import Stage
 from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read_settings
-from rewho.data.picture_sources import JoinedPictures, channel_statistics, count_files_of, hold_in_memory, open_pictures
 from rewho.data.splits import has_test_part
 from rewho.data.table import ImageTable
+from rewho.data.view_file import view_of_settings
 from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin, weights_digest
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, save_model
-from rewho.pipeline.contrasting import ContrastPreparation, ContrastTask, watch
-from rewho.pipeline.training import (
+from rewho.settings import ModelSettings, PretrainSettings
+from rewho.settings.fields import check
+from rewho.tasks.contrast import ContrastPreparation, ContrastTask, watch
+from rewho.tasks.labelled import (
     EPOCH,
     FIXED,
     FIXED_BY_ORIGIN,
@@ -36,10 +38,8 @@ from rewho.pipeline.training import (
     claim,
     score,
     train_marking_best,
-    view_of_settings,
 )
-from rewho.settings import ModelSettings, PretrainSettings
-from rewho.settings.fields import check
+from rewho.tasks.unlabelled import JoinedImages, channel_statistics, count_files_of, hold_in_memory, open_images
 from rewho.training.checkpoint import WHOLE, has_checkpoint
 from rewho.training.engine import Engine, launch
 from rewho.training.log import LOG
@@ -55,51 +55,51 @@ def run(settings: PretrainSettings) -> Path:
     """Pre-train an encoder and leave a model folder.
 
     Args:
-        settings: Pictures, encoder, contrast, schedule, output folder.
+        settings: Images, encoder, contrast, schedule, output folder.
 
     Returns:
         The folder, with model.safetensors, model.json, log.jsonl, checkpoints and, last, manifest.json.
 
     Raises:
-        UserError: Anything wrong with pictures or settings, or a diverged training.
+        UserError: Anything wrong with images or settings, or a diverged training.
         Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
     check(settings)
     began = time.monotonic()
-    pictures = open_pictures(settings.crops).share(settings.pictures.share, settings.pictures.share_seed)
-    _check(settings, pictures)
+    images = open_images(settings.crops).share(settings.images.share, settings.images.share_seed)
+    _check(settings, images)
     probe = _probe(settings)
-    plans = _plans(settings, pictures)
+    plans = _plans(settings, images)
     inputs = {
-        "crops": pictures.digest,
+        "crops": images.digest,
         EPOCH: f"{plans.epoch_length()} steps",
         "model.pretrained": weights_digest(settings.model.pretrained, settings.out),
     }
-    free = (*FREE_SETTINGS, "crops", "pictures.workers", "pictures.memory_gb", "probe", "model.pretrained")
-    fixed = (*FIXED, *FIXED_BY_ORIGIN, "pictures.statistics_of")
+    free = (*FREE_SETTINGS, "crops", "images.workers", "images.memory_gb", "probe", "model.pretrained")
+    fixed = (*FIXED, *FIXED_BY_ORIGIN, "images.statistics_of")
     stage = Stage(settings.out, "pretrain", plain(settings), inputs, free, WHOLE, fixed)
     engine = launch(settings.engine, broadcast_buffers=False)  # all have the same queue, which is large
-    if claim(stage, settings, pictures):
+    if claim(stage, settings, images):
         return settings.out
-    _warn_of_own_keys(settings, len(pictures))
+    _warn_of_own_keys(settings, len(images))
     resumed = has_checkpoint(settings.out)
-    origin = _origin(settings, pictures, resumed=resumed)
+    origin = _origin(settings, images, resumed=resumed)
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
     encoder = _encoder(settings, origin, resumed=resumed)
     task = ContrastTask(encoder, settings.contrast, settings.sampler.accumulate)
-    progress = Progress("read pictures", len(pictures), unit="images")
-    hold_in_memory(pictures, settings.pictures.memory_gb, lambda done, _all: progress.advance(done - progress.done))
+    progress = Progress("read images", len(images), unit="images")
+    hold_in_memory(images, settings.images.memory_gb, lambda done, _all: progress.advance(done - progress.done))
     progress.close()
 
     def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
-        return _save(folder, task.encoder, pictures, figures, settings, origin)
+        return _save(folder, task.encoder, images, figures, settings, origin)
 
-    training = _training(task, pictures, probe, plans, settings, engine, save)
+    training = _training(task, images, probe, plans, settings, engine, save)
     state = train_marking_best(training, engine, probe.name if probe else "")
 
     def leave() -> None:
         files = [*save(settings.out, state.figures), settings.out / ORIGIN, settings.out / LOG]
-        counts = {"steps": state.step, "pictures": len(pictures), "parameters": parameter_count(task.encoder)}
+        counts = {"steps": state.step, "images": len(images), "parameters": parameter_count(task.encoder)}
         stage.finish(files, {**counts, "figures": state.figures}, time.monotonic() - began)
         say(f"encoder: {settings.out}")
 
@@ -107,33 +107,33 @@ def run(settings: PretrainSettings) -> Path:
     return settings.out
 
 
-def _check(settings: PretrainSettings, pictures: JoinedPictures) -> None:
-    if len(pictures) < settings.sampler.batch:
+def _check(settings: PretrainSettings, images: JoinedImages) -> None:
+    if len(images) < settings.sampler.batch:
         raise UserError(
             "--sampler.batch",
-            expected=f"at most the {len(pictures)} pictures"
-            + (f" that --pictures.share {settings.pictures.share:g} leaves" if settings.pictures.share < 1 else ""),
+            expected=f"at most the {len(images)} images"
+            + (f" that --images.share {settings.images.share:g} leaves" if settings.images.share < 1 else ""),
             got=str(settings.sampler.batch),
-            fix="Pass a smaller batch, or more pictures.",
+            fix="Pass a smaller batch, or more images.",
         )
     check_shares(settings, settings.engine.devices)
     one_pass = settings.sampler.batch // (settings.engine.devices * settings.sampler.accumulate)
     if settings.contrast.norm_group and one_pass % settings.contrast.norm_group:
         raise UserError(
             "--contrast.norm_group",
-            expected=f"a divisor of the {one_pass} pictures of one pass on one device",
+            expected=f"a divisor of the {one_pass} images of one pass on one device",
             got=str(settings.contrast.norm_group),
             fix="Choose a batch that is a multiple of devices x accumulate x norm_group, or another group; "
             "0 where the network has no batch normalisation.",
         )
 
 
-def _warn_of_own_keys(settings: PretrainSettings, pictures: int) -> None:
+def _warn_of_own_keys(settings: PretrainSettings, images: int) -> None:
     queue, batch = settings.contrast.queue, settings.sampler.batch
-    if queue + batch > pictures:
+    if queue + batch > images:
         say(
-            f"warning: a queue of {queue:,} and a batch of {batch:,} are more than the {pictures:,} pictures, so that "
-            "pictures meet their own earlier keys as those of others; pass a shorter --contrast.queue"
+            f"warning: a queue of {queue:,} and a batch of {batch:,} are more than the {images:,} images, so that "
+            "images meet their own earlier keys as those of others; pass a shorter --contrast.queue"
         )
 
 
@@ -145,7 +145,7 @@ def _probe(settings: PretrainSettings) -> ImageTable | None:
         if given:
             raise UserError(
                 f"--probe_reading.{name}",
-                expected="no share of a probe: it is one of training pictures, of which a probe uses none",
+                expected="no share of a probe: it is one of training images, of which a probe uses none",
                 got=str(getattr(reading, name)),
                 fix="Leave it out. --probe_reading.hold_out 100 makes a smaller probe, of so many training people.",
             )
@@ -161,8 +161,8 @@ def _probe(settings: PretrainSettings) -> ImageTable | None:
     return table
 
 
-def _origin(settings: PretrainSettings, pictures: JoinedPictures, *, resumed: bool) -> Origin:
-    """Find out, once per run, the pictures' mean and deviation and what the first weights are."""
+def _origin(settings: PretrainSettings, images: JoinedImages, *, resumed: bool) -> Origin:
+    """Find out, once per run, the images' mean and deviation and what the first weights are."""
     written = settings.out / ORIGIN
 
     def find_out() -> Origin:
@@ -170,9 +170,9 @@ def _origin(settings: PretrainSettings, pictures: JoinedPictures, *, resumed: bo
             return read_origin(settings.out)
         origin = origin_of(settings.model)
         if not (settings.model.pixel_mean and settings.model.pixel_std):
-            count = settings.pictures.statistics_of
-            progress = Progress("pixel statistics", min(count or len(pictures), len(pictures)), unit="images")
-            mean, std = channel_statistics(pictures, count, progress.advance)
+            count = settings.images.statistics_of
+            progress = Progress("pixel statistics", min(count or len(images), len(images)), unit="images")
+            mean, std = channel_statistics(images, count, progress.advance)
             progress.close()
             origin = replace(
                 origin,
@@ -197,7 +197,7 @@ def _encoder(settings: PretrainSettings, origin: Origin, *, resumed: bool) -> Si
 
 def _training(
     task: ContrastTask,
-    pictures: JoinedPictures,
+    images: JoinedImages,
     probe: ImageTable | None,
     plans: PlanStream,
     settings: PretrainSettings,
@@ -207,18 +207,18 @@ def _training(
     fabric = engine.fabric
     encoder = task.encoder
     mean_colour = tuple(encoder.mean.tolist())
-    prepare = ContrastPreparation(pictures, encoder.input_size, settings.augment, settings.seed, mean_colour)
+    prepare = ContrastPreparation(images, encoder.input_size, settings.augment, settings.seed, mean_colour)
     figures: dict[str, float] = {}
     full = math.ceil(settings.contrast.queue / settings.sampler.batch)
-    seen = _probed_pictures(pictures, probe)
+    seen = _probed_images(images, probe)
     if seen:
-        say(f"warning: {seen:,} pictures of --probe are trained on, so that its figures flatter the encoder")
+        say(f"warning: {seen:,} images of --probe are trained on, so that its figures flatter the encoder")
 
     def batches(start: int) -> Iterable[tuple[torch.Tensor, ...]]:
         return load_batches(
             replace(plans, start=start),
             prepare,
-            workers=settings.pictures.workers,
+            workers=settings.images.workers,
             rank=fabric.global_rank,
             world=fabric.world_size,
             pin=fabric.device.type == "cuda",
@@ -228,7 +228,7 @@ def _training(
         figures.clear()
         figures.update((score(encoder, probe, fabric.device, stop, "probe") if probe else None) or {})
         if figures and seen:
-            figures["pictures_trained_on"] = seen
+            figures["images_trained_on"] = seen
         return figures
 
     task = task.to(fabric.device)
@@ -241,23 +241,23 @@ def _training(
         folder=settings.out,
         evaluate=score_probe,
         keep_best=lambda: write_folder(settings.out / "best", lambda best: save(best, figures)),
-        names=lambda batch: [pictures.name(int(row)) for row in batch.rows],
+        names=lambda batch: [images.name(int(row)) for row in batch.rows],
         watch=lambda step, means: watch(means, filled=step - plans.epoch_length() >= full),
         prepare=task.set_progress,
         pretrained=[encoder.backbone],
     )
 
 
-def _probed_pictures(pictures: JoinedPictures, probe: ImageTable | None) -> int:
-    """Return how many pictures of the probe's test part are trained on."""
+def _probed_images(images: JoinedImages, probe: ImageTable | None) -> int:
+    """Return how many images of the probe's test part are trained on."""
     if probe is None:
         return 0
     tested = probe.in_split("query") | probe.in_split("gallery")
-    return count_files_of(pictures, probe.root, [probe.paths[row] for row in np.flatnonzero(tested)])
+    return count_files_of(images, probe.root, [probe.paths[row] for row in np.flatnonzero(tested)])
 
 
-def _plans(settings: PretrainSettings, pictures: JoinedPictures) -> PlanStream:
-    labels = np.zeros(len(pictures), np.int64)  # there are none; the plan wants to know how many pictures there are
+def _plans(settings: PretrainSettings, images: JoinedImages) -> PlanStream:
+    labels = np.zeros(len(images), np.int64)  # there are none; the plan wants to know how many images there are
     return PlanStream(settings.sampler, labels, settings.seed, settings.epochs, settings.steps_per_epoch)
 
 
@@ -276,7 +276,7 @@ def _resolved(settings: PretrainSettings) -> PretrainSettings:
 def _save(
     folder: Path,
     encoder: SingleViewModel,
-    pictures: JoinedPictures,
+    images: JoinedImages,
     figures: Mapping[str, Any],
     settings: PretrainSettings,
     origin: Origin,
@@ -291,13 +291,13 @@ def _save(
         "batch": settings.sampler.batch,
         "accumulate": settings.sampler.accumulate,
         "epochs": settings.epochs,
-        "steps": len(_plans(settings, pictures)),
+        "steps": len(_plans(settings, images)),
         "seed": settings.seed,
     }
-    trained_on = {"name": "pictures without labels", "images": len(pictures), "sha256": pictures.digest}
-    trained_on |= {"share": settings.pictures.share, "share_seed": settings.pictures.share_seed}
-    trained_on |= {"sources": pictures.about}
-    licences = {name or ModelCard.licence for source in pictures.about for name in source.get("licences", [""])}
+    trained_on = {"name": "images without labels", "images": len(images), "sha256": images.digest}
+    trained_on |= {"share": settings.images.share, "share_seed": settings.images.share_seed}
+    trained_on |= {"sources": images.about}
+    licences = {name or ModelCard.licence for source in images.about for name in source.get("licences", [""])}
     metrics = {"probe": dict(figures)} if figures else {}
     card = ModelCard(trained_on=trained_on, licence=", ".join(sorted(licences)), metrics=metrics, provenance=provenance)
     return save_model(folder, encoder, card)

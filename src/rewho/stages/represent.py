@@ -1,6 +1,6 @@
-"""Write down, once, what each teacher says of every training picture (FD section 3.2, equation 2).
+"""Write down, once, what each teacher says of every training image (FD section 3.2, equation 2).
 
-Pictures are not augmented, teachers are in evaluation mode, and each vector is the mean of a picture's and its mirror
+Images are not augmented, teachers are in evaluation mode, and each vector is the mean of an image's and its mirror
 image's. A view's array is written as soon as it is whole, so an interrupted run goes on with the next view.
 """
 
@@ -19,14 +19,14 @@ from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, in_its_processes
 from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
-from rewho.data.representations import IMAGES, TeacherRecord, array_file, write_index, write_representations
 from rewho.data.table import ImageTable
 from rewho.data.views import box_of
-from rewho.pipeline.foreign_teachers import Teacher, open_teacher
-from rewho.pipeline.teachers import check_one_per_view, find_teachers
-from rewho.pipeline.training import training_part
+from rewho.embedding.foreign_networks import Teacher, open_teacher
 from rewho.settings import RepresentSettings
 from rewho.settings.fields import check
+from rewho.tasks.labelled import training_part
+from rewho.tasks.representations import IMAGES, TeacherRecord, array_file, write_index, write_representations
+from rewho.tasks.teachers import check_one_per_view, find_teachers
 
 FREE_SETTINGS = ("out", "teachers", "data.root", "data.share_list", "data.workers", "data.memory_gb", "batch", "engine")
 
@@ -65,7 +65,7 @@ def run(settings: RepresentSettings) -> Path:
             for number, (teacher, record) in enumerate(zip(teachers, records, strict=True), 1)
         ]
     index = write_index(settings.out, part.digest(), len(part), settings.dtype, records)
-    counts = {"pictures": len(part), "views": len(records), "numbers": sum(record.width for record in records)}
+    counts = {"images": len(part), "views": len(records), "numbers": sum(record.width for record in records)}
     stage.finish([*files, index], counts, time.monotonic() - began)
     return settings.out
 
@@ -88,16 +88,16 @@ def _represent(
     if stage.kept(file):
         say(f"{record.view}: is there already")
         return file
-    pictures = [part.file(row) for row in range(len(part))]
-    progress = Progress(f"{record.view} ({place})", len(pictures), unit="images")
+    images = [part.file(row) for row in range(len(part))]
+    progress = Progress(f"{record.view} ({place})", len(images), unit="images")
 
     def rows() -> Iterator[NDArray[np.float32]]:
-        for batch in teacher.stream(pictures, batch=settings.batch):
+        for batch in teacher.stream(images, batch=settings.batch):
             stop.end_if_wanted(f"the views before {record.view} are in {settings.out}")
             yield batch
             progress.advance(len(batch))
 
     try:
-        return stage.keep(write_representations(file, rows(), len(pictures), record.width, settings.dtype))
+        return stage.keep(write_representations(file, rows(), len(images), record.width, settings.dtype))
     finally:
         progress.close()

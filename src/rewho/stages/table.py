@@ -23,17 +23,17 @@ from rewho.core.files import read_json
 from rewho.core.lock import LOCK, frees_locks, hold
 from rewho.core.progress import say, show
 from rewho.core.runtime import StopRequest, is_main_process, on_main_process
-from rewho.core.table_plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
 from rewho.data.benchmarks import read_settings
-from rewho.data.synthetic import write_people
 from rewho.data.view_file import read_view
 from rewho.models.weights import CARD
-from rewho.rank.paper_table import OURS, PaperCell, PaperRow, PaperTable, from_dict, markdown, page
-from rewho.rank.report_content import Score
+from rewho.rendered import write_people
+from rewho.report.content import Score
 from rewho.settings import DataSettings, TableSettings
 from rewho.settings.command_line import fill
 from rewho.settings.fields import check, options_of
 from rewho.settings.recipe import read_recipe
+from rewho.tables.comparison import OURS, PaperCell, PaperRow, PaperTable, from_dict, markdown, page
+from rewho.tables.plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
 
 KEYS = ("rank_1", "mAP_rectangular", "mAP_trapezoid")  # what `OURS` is called in metrics.json
 CLASSES = {"train": "TrainSettings", "teachers": "TeachersSettings", "represent": "RepresentSettings"}
@@ -233,7 +233,7 @@ class Runner:
         detail = {"trained_on": trained_on, "model": model, "evaluation": report, "parameters": size, **counts}
         detail["notes"] = self.differences()
         if not self.settings.crops and any(step.stage == "pretrain" for step in chain):
-            detail["notes"].append("Pre-trained on the data set's own training pictures, for want of --crops")
+            detail["notes"].append("Pre-trained on the data set's own training images, for want of --crops")
         return PaperCell(scores, self._paper(row, key), detail)
 
     def check(self, rows: Sequence[PlanRow]) -> None:

@@ -1,4 +1,4 @@
-"""Train a model on labelled pictures: a teacher, a student, or one of the methods that pre-training improves.
+"""Train a model on labelled images: a teacher, a student, or one of the methods that pre-training improves.
 
 Every method is a kind of model and two weights: of the identity loss of each head, and of the triplet loss of each head
 (FD section 3.1; LUPerson section 5.2: IDE, Trip, MGN, BDB).
@@ -24,6 +24,7 @@ from rewho.core.stage import Stage
 from rewho.data.batches import Batch
 from rewho.data.benchmarks import read_settings
 from rewho.data.table import ImageTable
+from rewho.data.view_file import view_of_settings
 from rewho.data.views import View, box_of
 from rewho.losses.classify import circle_logits, cross_entropy
 from rewho.losses.triplet import triplet_loss
@@ -41,7 +42,9 @@ from rewho.models.initial import (
 )
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import CARD, TENSORS, ModelCard, save_classifier, save_model
-from rewho.pipeline.training import (
+from rewho.settings import LossSettings, TrainSettings
+from rewho.settings.fields import check
+from rewho.tasks.labelled import (
     FIXED,
     FIXED_BY_ORIGIN,
     FREE_SETTINGS,
@@ -53,10 +56,7 @@ from rewho.pipeline.training import (
     plans_of,
     train_marking_best,
     training_part,
-    view_of_settings,
 )
-from rewho.settings import LossSettings, TrainSettings
-from rewho.settings.fields import check
 from rewho.training.checkpoint import WHOLE, has_checkpoint
 from rewho.training.engine import launch
 from rewho.training.log import LOG
@@ -143,8 +143,8 @@ def run(settings: TrainSettings) -> Path:
     torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
     origin, model = _model(settings, view, resumed=has_checkpoint(settings.out))
     task = IdentityTask(model, len(np.unique(part.person_ids)), settings.loss)
-    pictures = decode_part(part, settings.data.memory_gb)
-    prepare = Preparation(pictures, part.labels(), view, settings.augment, settings.seed, tuple(model.mean.tolist()))
+    images = decode_part(part, settings.data.memory_gb)
+    prepare = Preparation(images, part.labels(), view, settings.augment, settings.seed, tuple(model.mean.tolist()))
     training = build_training(
         task,
         lambda: model,

@@ -83,7 +83,7 @@ class Training:
         folder: Folder of the run.
         evaluate: Called with the stop request; says and returns figures, `mAP` among them, or None without a test part.
         keep_best: Called when `mAP` is higher than ever before.
-        names: Names the pictures of a batch, for messages.
+        names: Names the images of a batch, for messages.
         watch: Called with the steps taken and the mean loss terms of the epoch, in the process that speaks.
         prepare: Called before each step with the share of all steps that were taken.
         pretrained: Parts of the task that `optimizer.freeze_epochs` freezes: no gradients, layers as in evaluation.
@@ -303,7 +303,7 @@ class _Run:
                 f"step {self.state.step + 1}",
                 expected="a finite loss and gradient, and no jump",
                 got=f"{what}; the batch holds {', '.join(self.training.names(batch))}",
-                fix="Look at these pictures; lower --optimizer.learning_rate or add --optimizer.warmup_epochs; run the "
+                fix="Look at these images; lower --optimizer.learning_rate or add --optimizer.warmup_epochs; run the "
                 "same command to go on from the last checkpoint, which is untouched. "
                 "--checkpoint.spike_factor 0 lets jumps pass.",
             )

@@ -1,1 +1,1 @@
-"""Frames to boxes of people: reading videos safely, screening, detectors, key points, and rules on what to keep."""
+"""Frames to boxes of people: reading videos safely, screening, detectors, keypoints, and rules on what to keep."""

@@ -36,7 +36,7 @@ BEAT = 0.5  # seconds between signs of life
 COMPLAINT_BYTES = 2**20  # the only file that is written is the standard error
 HELD_SHARE = 16  # frames that are held may take this part of the memory that the process may allocate
 CELLS, LEAST_CELL = (64, 36), 8  # columns and rows in which still frames are compared; least pixels of a cell
-PANORAMA = (1.95, 2.05)  # width over height of an equirectangular picture
+PANORAMA = (1.95, 2.05)  # width over height of an equirectangular image
 TEXTURE = 4.0  # grey levels; a border column with less variation says nothing about a seam
 FLAT = {"SPHERICAL": 4, "STEREO3D": 0}  # FFmpeg's numbers for a plain projection and for a single view
 TAG_MARKS = ("spherical-video", "spherical", "stereo_mode")
@@ -265,7 +265,7 @@ def _stillness(frames: list[Any]) -> float:
 
 
 def _seam(frame: Any) -> float | None:  # noqa: ANN401 - PyAV's frame
-    """Return how much more the picture changes across its joined borders than beside them; None where unknown."""
+    """Return how much more the image changes across its joined borders than beside them; None where unknown."""
     columns = frame.to_ndarray(format="gray").astype(float)[:, [0, 1, -2, -1]]
     if min(columns[:, 0].std(), columns[:, 3].std()) < TEXTURE:
         return None

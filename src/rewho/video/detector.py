@@ -31,7 +31,7 @@ class Detector(Protocol):
         """Prepare for the frames of a video; most detectors have nothing to do."""
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
-        """Return the people in each frame, most confident first, with key points where the detector knows them."""
+        """Return the people in each frame, most confident first, with keypoints where the detector knows them."""
 
 
 def person_classes(names: Mapping[int, str], option: str, fix: str) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
-"""Pictures of what the rules decided: kept boxes in green, refused ones in red with every reason.
+"""Images of what the rules decided: kept boxes in green, refused ones in red with every reason.
 
-What is unusual: these pictures show people; whoever publishes them blurs faces first (the crop stage does).
+What is unusual: these images show people; whoever publishes them blurs faces first (the crop stage does).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from rewho.settings import RuleSettings
 from rewho.video.people import FramePeople, Judged
 
 GREEN, RED, BLACK, WHITE = (40, 200, 40), (235, 60, 40), (0, 0, 0), (255, 255, 255)
-WIDEST = 1600  # pixels of a picture; larger frames are reduced
+WIDEST = 1600  # pixels of an image; larger frames are reduced
 LINE = 14  # pixels of a line of text
 
 
 def draw(found: FramePeople, rules: RuleSettings | None = None) -> NDArray[np.uint8]:
-    """Return a frame with all boxes, key points and reasons, uint8 RGB.
+    """Return a frame with all boxes, keypoints and reasons, uint8 RGB.
 
     Args:
         found: A frame and everybody in it.
-        rules: Gives the score from which a key point is drawn as visible.
+        rules: Gives the score from which a keypoint is drawn as visible.
 
     Example:
         >>> from rewho.video.people import Frame
@@ -48,7 +48,7 @@ def draw(found: FramePeople, rules: RuleSettings | None = None) -> NDArray[np.ui
 
 
 def write_explanation(path: Path, found: FramePeople, rules: RuleSettings | None = None) -> None:
-    """Write such a picture as a JPEG file.
+    """Write such an image as a JPEG file.
 
     Args:
         path: Where to.
@@ -56,7 +56,7 @@ def write_explanation(path: Path, found: FramePeople, rules: RuleSettings | None
         rules: See `draw`.
     """
     done, data = cv2.imencode(".jpg", cv2.cvtColor(draw(found, rules), cv2.COLOR_RGB2BGR))
-    assert done, "a uint8 picture can always be encoded"
+    assert done, "a uint8 image can always be encoded"
     write_file(path, lambda file: file.write(data.tobytes()))
 
 

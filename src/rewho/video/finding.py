@@ -1,4 +1,4 @@
-"""From a video to its people: frames, detector, key points and rules in one stream.
+"""From a video to its people: frames, detector, keypoints and rules in one stream.
 
 What is unusual: frames are worked on in batches, yet only one batch is ever held, and frames that came before a failure
 are judged and handed out before the failure is.
@@ -38,12 +38,12 @@ def people_in(
     Args:
         path: The video.
         detector: Finds people.
-        pose: Finds key points; None leaves out the rules on the body.
+        pose: Finds keypoints; None leaves out the rules on the body.
         sampling: Which frames.
         limits: What the video may cost.
         rules: Which boxes are kept.
         batch: Frames that go through the detector at once; so many are held in memory.
-        only_possible: Look for key points only of boxes that pass the rules on size and confidence.
+        only_possible: Look for keypoints only of boxes that pass the rules on size and confidence.
         frames: The sampled frames, where the video is open already (`open_video`).
 
     Raises:
@@ -105,7 +105,7 @@ def judge_frames(
     rules: RuleSettings | None = None,
     only_possible: bool = True,
 ) -> Iterator[FramePeople]:
-    """Yield frames that were decoded elsewhere, such as pictures, with everybody found in them and the verdicts.
+    """Yield frames that were decoded elsewhere, such as images, with everybody found in them and the verdicts.
 
     Args:
         frames: Frames of one video.
@@ -131,7 +131,7 @@ def judge_frames(
 def _with_keypoints(
     frames: Sequence[Frame], people: list[list[Person]], pose: PoseEstimator, rules: RuleSettings, only_possible: bool
 ) -> list[list[Person]]:
-    """Return all people, with key points of those that they are looked for."""
+    """Return all people, with keypoints of those that they are looked for."""
     if not only_possible:
         return pose.add_keypoints(frames, people)
     possible = [

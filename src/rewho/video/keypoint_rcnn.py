@@ -1,6 +1,6 @@
-"""torchvision's Keypoint R-CNN: people and their 17 key points from one network.
+"""torchvision's Keypoint R-CNN: people and their 17 keypoints from one network.
 
-What is unusual: it scores key points by the height of a heat map without bounds. A logistic curve brings that to 0 to
+What is unusual: it scores keypoints by the height of a heat map without bounds. A logistic curve brings that to 0 to
 1, such that 2, the value usually taken for "visible", becomes one half.
 """
 
@@ -72,7 +72,7 @@ class KeypointRcnn:
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
-        """Return the people in each frame with their key points."""
+        """Return the people in each frame with their keypoints."""
         tensors = [torch.from_numpy(frame.image).to(self._device).permute(2, 0, 1).float() / 255 for frame in frames]
         return [self._people(found) for found in self._model(tensors)] if tensors else []
 

@@ -14,7 +14,7 @@ with the values that YOLOX takes where none is given::
     corner: true             # letterbox: image in the upper left corner, not in the middle
     fill: 114                # letterbox: colour of the border, 0 to 255
     person: 0                # class of people, or a list of classes; where absent, by the file's own names
-    classes: 80              # columns that are class scores; those behind them (masks, key points) are not used
+    classes: 80              # columns that are class scores; those behind them (masks, keypoints) are not used
     activation: none         # what the scores still need: none, sigmoid or softmax; where absent, DETR's values tell
     coordinates: pixels      # of the boxes: pixels of the input, or shares of it
     height: 416              # of the input, in pixels, where the file leaves it open; and width
@@ -242,11 +242,11 @@ def finite(outputs: Sequence[NDArray[Any]], what: str) -> None:
 
 
 def normalise(images: Sequence[NDArray[np.uint8]], description: Description) -> NDArray[np.float32]:
-    """Return uint8 RGB pictures of one size as the model's float32 input [B, H, W, 3].
+    """Return uint8 RGB images of one size as the model's float32 input [B, H, W, 3].
 
     Example:
-        >>> picture = np.full((1, 1, 3), 255, np.uint8)
-        >>> normalise([picture], Description("yolov8")).tolist()
+        >>> image = np.full((1, 1, 3), 255, np.uint8)
+        >>> normalise([image], Description("yolov8")).tolist()
         [[[[1.0, 1.0, 1.0]]]]
     """
     pixels: NDArray[np.float32] = np.stack(images).astype(np.float32)
@@ -263,7 +263,7 @@ def normalise(images: Sequence[NDArray[np.uint8]], description: Description) -> 
 def fit(
     image: NDArray[np.uint8], size: tuple[int, int], description: Description
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return a picture in the model's size, and what leads back: (scale x, scale y, left, top).
+    """Return an image in the model's size, and what leads back: (scale x, scale y, left, top).
 
     A place in the frame is (place in the input − (left, top)) / scale.
 

@@ -20,7 +20,7 @@ from rewho.core.files import parse_yaml
 
 STRIDES = (8, 16, 32)  # pixels of the input per cell of the grids of YOLOX and YOLOv5
 COCO = 80  # classes
-FINAL = (6, 6 + 32, 6 + 51)  # values of a final box: corners, score, class; masks or key points
+FINAL = (6, 6 + 32, 6 + 51)  # values of a final box: corners, score, class; masks or keypoints
 LARGEST_LOGARITHM = 10.0  # of a side over the stride: boxes of 176,000 pixels
 LARGEST_OFFSET = 32.0  # cells between a box's centre and the cell that finds it
 NAME_KEYS = ("names", "class_names", "classes", "labels", "categories", "id2label")
@@ -36,7 +36,7 @@ class FileNotes:
     Args:
         names: Class names by number; empty where there are none.
         task: Such as detect, segment, pose, obb; empty where unknown.
-        beside: Values per box behind the class scores: key points of a pose model.
+        beside: Values per box behind the class scores: keypoints of a pose model.
         end2end: Whether boxes come out final.
     """
 
@@ -267,6 +267,6 @@ def _with_objectness(rows: Arrays, per_cell: int) -> str:
 
 
 def beside_scores(outputs: Sequence[Arrays], notes: FileNotes) -> list[int]:
-    """Return how many values may follow a box's class scores: none, mask coefficients, key points."""
+    """Return how many values may follow a box's class scores: none, mask coefficients, keypoints."""
     masks = [one.shape[1] for one in outputs if one.ndim == 4]
     return [*(masks[:1] or [notes.beside] if notes.beside else masks[:1]), 0]

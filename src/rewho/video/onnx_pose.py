@@ -3,7 +3,7 @@
 What is unusual: each kind of output is one small function from arrays to places and scores; MediaPipe's 33 points are
 mapped to COCO's 17, which are among them.
 
-Dimensions: P people, K key points.
+Dimensions: P people, K keypoints.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.core.onnx_session import OnnxSession
+from rewho.core.people import KEYPOINTS
 from rewho.settings import PoseSettings
 from rewho.video.detector import weights_file
 from rewho.video.onnx_model import (
@@ -33,13 +34,13 @@ from rewho.video.onnx_model import (
     read_description,
     shapes,
 )
-from rewho.video.people import KEY_POINTS, Frame, Person
+from rewho.video.people import Frame, Person
 
-ROOM = 1.25  # side of the picture given to the model over the side of the box: what top-down models are trained with
+ROOM = 1.25  # side of the image given to the model over the side of the box: what top-down models are trained with
 MEDIAPIPE_TO_COCO = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 MEDIAPIPE_VALUES = 5  # per point: x, y, depth, visibility, presence
 OPTION = "pose.description"
-FURTHEST = 4.0  # sides of the input that a key point may lie from its corner; boxes are enlarged, people cut off
+FURTHEST = 4.0  # sides of the input that a keypoint may lie from its corner; boxes are enlarged, people cut off
 HIGHEST = 2.0  # of a heat map: trained towards 1, which it may pass
 Arrays = NDArray[Any]
 Decoded = tuple[Arrays, Arrays]  # places [P, K, 2] in pixels of the input, scores [P, K]
@@ -68,7 +69,7 @@ def decode_heatmaps(outputs: Sequence[Arrays], size: tuple[int, int], activation
 
 
 def decode_simcc(outputs: Sequence[Arrays], size: tuple[int, int], activation: str) -> Decoded:
-    """Decode SimCC: one row of values per key point along x [P, K, n·W] and along y [P, K, n·H].
+    """Decode SimCC: one row of values per keypoint along x [P, K, n·W] and along y [P, K, n·H].
 
     The score is the lower one of both maxima, as in RTMPose's own code.
 
@@ -93,7 +94,7 @@ def decode_points(outputs: Sequence[Arrays], size: tuple[int, int], activation: 
         size: Height and width of the input.
         activation: What the scores still need.
     """
-    raw = outputs[0].astype(np.float32).reshape(len(outputs[0]), len(KEY_POINTS), 3)
+    raw = outputs[0].astype(np.float32).reshape(len(outputs[0]), len(KEYPOINTS), 3)
     return raw[..., 1::-1] * [size[1], size[0]], activate(raw[..., 2], activation)
 
 
@@ -156,7 +157,7 @@ class OnnxPose:
         """Prepare for a video: nothing to do."""
 
     def add_keypoints(self, frames: Sequence[Frame], people: Sequence[Sequence[Person]]) -> list[list[Person]]:
-        """Return the people of each frame with their key points; people of several frames go through together."""
+        """Return the people of each frame with their keypoints; people of several frames go through together."""
         found = [list(some) for some in people]
         flat = [(row, at) for row, some in enumerate(people) for at in range(len(some))]
         for start in range(0, len(flat), self._settings.batch):
@@ -190,7 +191,7 @@ def surroundings(box: Sequence[float], size: tuple[int, int]) -> NDArray[np.floa
 
 
 def cut_out(image: NDArray[np.uint8], place: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a rectangle of a picture, in the given height and width; black beyond the picture."""
+    """Return a rectangle of an image, in the given height and width; black beyond the image."""
     left, top, right, bottom = place
     scale_x, scale_y = size[1] / (right - left), size[0] / (bottom - top)
     # warpAffine counts from the middle of the first pixel, boxes from its outer corner: hence the halves.
@@ -199,7 +200,7 @@ def cut_out(image: NDArray[np.uint8], place: NDArray[np.float64], size: tuple[in
 
 
 def to_frame(places: Arrays, scores: Arrays, around: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return key points [P, 17, 3] in pixels of the frame from places in the model's input."""
+    """Return keypoints [P, 17, 3] in pixels of the frame from places in the model's input."""
     scale = (around[:, 2:] - around[:, :2]) / [size[1], size[0]]
     moved = places * scale[:, None] + around[:, None, :2]
     return np.concatenate([moved, scores[..., None]], axis=2).astype(np.float32)
@@ -218,10 +219,10 @@ def decode(outputs: Sequence[Arrays], size: tuple[int, int], description: Descri
             lie far beyond the input, or scores are no shares.
     """
     fix = f"Name the right output in {OPTION}, or take a model trained on COCO."
-    with as_described(outputs, "pose", f"{description.output} with {len(KEY_POINTS)} key points in COCO's order", fix):
+    with as_described(outputs, "pose", f"{description.output} with {len(KEYPOINTS)} keypoints in COCO's order", fix):
         places, scores = DECODERS[description.output](outputs, size, description.activation)
-        if places.shape[1:] != (len(KEY_POINTS), 2):
-            raise ValueError("other key points")
+        if places.shape[1:] != (len(KEYPOINTS), 2):
+            raise ValueError("other keypoints")
     furthest = np.abs(places / [size[1], size[0]]).max(initial=0)
     if not (furthest <= FURTHEST and scores.min(initial=0) >= -0.5 and scores.max(initial=0) <= HIGHEST):
         raise UserError(
@@ -238,8 +239,8 @@ def guess_output(outputs: Sequence[Arrays]) -> str:
     sides = [one.shape[1:] for one in outputs]
     if (39 * MEDIAPIPE_VALUES,) in sides:
         return "mediapipe"
-    if sides[0][-2:] == (len(KEY_POINTS), 3):
+    if sides[0][-2:] == (len(KEYPOINTS), 3):
         return "points"
-    if len(sides) == 2 and all(len(one) == 2 and one[0] == len(KEY_POINTS) for one in sides):
+    if len(sides) == 2 and all(len(one) == 2 and one[0] == len(KEYPOINTS) for one in sides):
         return "simcc"
     return "heatmaps" if len(sides[0]) == 3 else ""

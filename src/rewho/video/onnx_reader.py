@@ -101,7 +101,7 @@ class OutputReader:
                 expected=f"{known.classes or names or 'some'} class scores behind the {first} values of a box",
                 got=f"{columns} columns behind them, in {shapes(outputs)}",
                 fix=f"{FIX} (4 + {COCO} columns: yolov8; 5 + {COCO}: yolov5 or yolox_decoded; corners, score and "
-                "class: end2end), or write `classes: N` where masks or key points follow N class scores.",
+                "class: end2end), or write `classes: N` where masks or keypoints follow N class scores.",
             )
         return columns - extra if first else columns
 
@@ -184,7 +184,7 @@ class OutputReader:
     def _check_scores(self, scores: Arrays) -> None:
         if scores.size and not (scores.min() >= -SLACK and scores.max() <= 1 + SLACK):
             seen = "NaN" if np.isnan(scores).any() else f"values{_span(scores)}"
-            write = "activation: sigmoid` for raw scores, `classes: N` where masks or key points follow N scores"
+            write = "activation: sigmoid` for raw scores, `classes: N` where masks or keypoints follow N scores"
             self._refuse(
                 f"scores from 0 to 1, activation {self._known.activation}", seen, f"{write}, or another `output"
             )

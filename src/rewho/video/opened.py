@@ -1,4 +1,4 @@
-"""An open video file: its stream of pictures, the plan of its packets, and how to reach a frame.
+"""An open video file: its stream of images, the plan of its packets, and how to reach a frame.
 
 What is unusual: which frames to decode is planned on the packets, which are read without decoding. Their timestamps,
 sorted, number the frames; their keyframe flags say where decoding may start; their end says whether the file is

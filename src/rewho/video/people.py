@@ -11,13 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-KEY_POINTS = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
-    "right_ankle",
-)  # fmt: skip
-"""COCO's 17 key points in COCO's order; left and right are the person's own."""
-
 
 @dataclass(frozen=True)
 class Person:
@@ -26,8 +19,8 @@ class Person:
     Args:
         box: Left, top, right and bottom in pixels of the frame; may reach beyond the frame.
         confidence: How sure the detector is, 0 to 1.
-        keypoints: float32 [17, 3]: x and y in pixels and score from 0 to 1, in the order of `KEY_POINTS`; None where
-            no key points are known.
+        keypoints: float32 [17, 3]: x and y in pixels and score from 0 to 1, in the order of `KEYPOINTS`; None where
+            no keypoints are known.
         index: Number of the detection within the frame, before any filter; gaps are normal afterwards.
     """
 
@@ -98,7 +91,7 @@ class Probe:
         title: Title in the container's metadata.
         marks: Marks of VR in the container's metadata, such as `spherical`.
         stillness: Largest difference in grey levels between the evenly spaced frames that were compared, in any of
-            64 × 36 cells of the picture; NaN where they were not.
+            64 × 36 cells of the image; NaN where they were not.
         changes: What was done to show its frames: turned, mirrored, tone-mapped, made square, joined.
         seam: Difference across the left and right border over that between neighbouring columns; NaN where unknown.
     """
@@ -125,7 +118,7 @@ class Probe:
 REASONS = {
     "not a file": "a folder, a pipe, a device, or nothing at all",
     "empty": "a file of 0 bytes",
-    "not a video": "a web page, a playlist, a picture, an archive, or another kind of file by its first bytes",
+    "not a video": "a web page, a playlist, an image, an archive, or another kind of file by its first bytes",
     "unreadable": "no allowed kind of container, or one that is broken",
     "audio only": "a container without a video stream",
     "no frames": "a video stream without a single frame that can be decoded",

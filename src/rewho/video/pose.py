@@ -1,6 +1,6 @@
-"""What finds key points: the protocol that every pose model fits behind, and the choice of one by its settings.
+"""What finds keypoints: the protocol that every pose model fits behind, and the choice of one by its settings.
 
-What is unusual: key points that a detector or a file has already given come through the same protocol, so that the
+What is unusual: keypoints that a detector or a file has already given come through the same protocol, so that the
 rules need not know where they are from.
 """
 
@@ -19,11 +19,11 @@ from rewho.video.boxes import overlaps
 from rewho.video.people import Frame, Person
 from rewho.video.replay import Replay
 
-SAME_PERSON = 0.5  # least overlap of a box with the file's box whose key points it takes
+SAME_PERSON = 0.5  # least overlap of a box with the file's box whose keypoints it takes
 
 
 class PoseEstimator(Protocol):
-    """Finds the 17 key points of people.
+    """Finds the 17 keypoints of people.
 
     Attributes:
         name: Kind of estimator and model, for the provenance of each crop.
@@ -37,11 +37,11 @@ class PoseEstimator(Protocol):
         """Prepare for the frames of a video; most estimators have nothing to do."""
 
     def add_keypoints(self, frames: Sequence[Frame], people: Sequence[Sequence[Person]]) -> list[list[Person]]:
-        """Return the people of each frame, in the same order, with their key points where they are found."""
+        """Return the people of each frame, in the same order, with their keypoints where they are found."""
 
 
 class FromDetector:
-    """The key points that the detector gave, or None where it gave none.
+    """The keypoints that the detector gave, or None where it gave none.
 
     Example:
         >>> FromDetector().name
@@ -59,7 +59,7 @@ class FromDetector:
 
 
 class FromFile:
-    """Key points from a file in LUPerson's layout, each given to the box that overlaps most with the file's.
+    """Keypoints from a file in LUPerson's layout, each given to the box that overlaps most with the file's.
 
     Args:
         keypoints: One file, a folder with a file for each video, or None for files beside the videos.
@@ -86,7 +86,7 @@ class FromFile:
         self.sha256 = self._replay.sha256
 
     def add_keypoints(self, frames: Sequence[Frame], people: Sequence[Sequence[Person]]) -> list[list[Person]]:
-        """Return the people with the key points of the box that is most like theirs."""
+        """Return the people with the keypoints of the box that is most like theirs."""
         known = self._replay.detect(frames)
         return [_matched(found, given) for found, given in zip(people, known, strict=True)]
 

@@ -26,19 +26,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
+from rewho.core.people import KEYPOINTS
 from rewho.core.progress import say
-from rewho.video.people import KEY_POINTS, Frame, Person
+from rewho.video.people import Frame, Person
 
 ENDINGS = (".detections.json", ".json", ".gt.txt", ".det.txt", ".txt")
 """How a file of detections may end, tried in this order for a video of the same name."""
 PEDESTRIAN = 1  # MOT's class; the others are vehicles, reflections, people on vehicles and the like
 NO_CLASS = UNKNOWN = -1  # what trackers write for the class and for a confidence
 Box = tuple[int, int, NDArray[np.float64], float, NDArray[np.float32] | None]
-"""Frame, id (negative for none), corners, confidence and key points, as a file has them."""
+"""Frame, id (negative for none), corners, confidence and keypoints, as a file has them."""
 
 
 class Replay:
-    """A detector that gives what stands in a file; key points too, where the file has them.
+    """A detector that gives what stands in a file; keypoints too, where the file has them.
 
     Args:
         detections: One file, a folder with a file for each video (`NAME.detections.json`, `NAME.json`, `NAME.gt.txt`,
@@ -183,8 +184,8 @@ def _fields(where: str, fields: dict[str, Any]) -> tuple[NDArray[np.float64], fl
     box = np.asarray(fields["bbox"], np.float64).reshape(4)
     keypoints = None
     if fields.get("pose") is not None:
-        places = np.asarray(fields["pose"], np.float32).reshape(len(KEY_POINTS), 2)
-        scores = np.asarray(fields["prob"], np.float32).reshape(len(KEY_POINTS), 1)
+        places = np.asarray(fields["pose"], np.float32).reshape(len(KEYPOINTS), 2)
+        scores = np.asarray(fields["prob"], np.float32).reshape(len(KEYPOINTS), 1)
         keypoints = np.concatenate([places, scores], axis=1)
     return _sound(box, where), float(fields["conf"]), keypoints
 

@@ -20,7 +20,7 @@ HEAD = (0, 1, 2, 3, 4)  # nose, eyes, ears
 SHOULDERS = (5, 6)
 UPPER_BODY = (5, 6, 7, 8, 9, 10)  # shoulders, elbows, wrists
 LOWER_BODY = (11, 12, 13, 14)  # hips, knees; the paper does not count ankles
-NO_KEYPOINTS = "no_key_points"
+NO_KEYPOINTS = "no_keypoints"
 
 
 def rule_names(settings: RuleSettings | None = None) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ def body_failures(
 ) -> NDArray[np.bool_]:
     """Return which parts of the body cannot be seen, bool [N, 3]: head, upper body, lower body.
 
-    A key point counts if its score reaches the threshold and it lies in the box, or near it.
+    A keypoint counts if its score reaches the threshold and it lies in the box, or near it.
 
     Args:
         keypoints: float32 [N, 17, 3], x, y in pixels and score, in COCO's order.
@@ -144,7 +144,7 @@ def failures(
         people: Detections of one frame.
         size: Height and width of the frame.
         settings: The thresholds.
-        body: Whether to ask for visible parts of the body; people without key points then fail `no_key_points`.
+        body: Whether to ask for visible parts of the body; people without keypoints then fail `no_keypoints`.
     """
     found = np.zeros((len(people), 9), bool)
     if not people:
@@ -171,8 +171,8 @@ def judge(
         people: Detections of one frame.
         size: Height and width of the frame.
         settings: The thresholds.
-        body: Whether to ask for visible parts of the body. `no_key_points` is given only where nothing else speaks
-            against a box: key points are often not looked for where the box has failed already.
+        body: Whether to ask for visible parts of the body. `no_keypoints` is given only where nothing else speaks
+            against a box: keypoints are often not looked for where the box has failed already.
 
     Example:
         >>> judge([Person((0, 0, 40, 100), 0.9, None, 0)], (360, 640))[0].reasons

@@ -1,4 +1,4 @@
-"""Which videos are refused as a whole, and why (LUPerson section 3.1): duplicates, too short, still pictures, VR, HDR.
+"""Which videos are refused as a whole, and why (LUPerson section 3.1): duplicates, too short, still images, VR, HDR.
 
 What is unusual: everything is judged from a `Probe`, so that the rules are pure and a video is opened once. Only
 duplicates need to know what came before; whoever goes through videos in a fixed order keeps one `Seen`.

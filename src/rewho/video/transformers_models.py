@@ -18,11 +18,12 @@ import torch
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.core.network import hub_if_reachable
+from rewho.core.people import KEYPOINTS
 from rewho.settings import DetectorSettings, PoseSettings
 from rewho.video.boxes import best_first
 from rewho.video.detector import person_classes
 from rewho.video.keypoint_rcnn import torch_device
-from rewho.video.people import KEY_POINTS, Frame, Person
+from rewho.video.people import Frame, Person
 
 EXAMPLES = {"detector": "PekingU/rtdetr_v2_r18vd", "pose": "usyd-community/vitpose-base-simple"}
 
@@ -83,7 +84,7 @@ class TransformersDetector:
 
 
 class VitPose:
-    """ViTPose, a top-down pose model with COCO's 17 key points.
+    """ViTPose, a top-down pose model with COCO's 17 keypoints.
 
     Args:
         processor: Its image processor.
@@ -110,7 +111,7 @@ class VitPose:
         """Prepare for a video: nothing to do."""
 
     def add_keypoints(self, frames: Sequence[Frame], people: Sequence[Sequence[Person]]) -> list[list[Person]]:
-        """Return the people of each frame with their key points."""
+        """Return the people of each frame with their keypoints."""
         found = [list(some) for some in people]
         flat = [(row, at) for row, some in enumerate(people) for at in range(len(some))]
         for start in range(0, len(flat), self._settings.batch):
@@ -149,7 +150,7 @@ def _sides(person: Person) -> list[float]:
 
 def _keypoints(found: dict[str, torch.Tensor]) -> np.ndarray[Any, Any]:
     points = torch.cat([found["keypoints"], found["scores"][:, None].clamp(0, 1)], dim=1)
-    assert points.shape == (len(KEY_POINTS), 3), "ViTPose's head for COCO"
+    assert points.shape == (len(KEYPOINTS), 3), "ViTPose's head for COCO"
     return points.cpu().numpy().astype(np.float32)
 
 

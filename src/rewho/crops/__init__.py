@@ -1,0 +1,1 @@
+"""Crop sets: people cut out of video, on disk, with the provenance of every crop."""

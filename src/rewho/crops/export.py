@@ -1,0 +1,176 @@
+"""Crop sets as plain images for other programs, faces hidden unless told otherwise; and several sets as one."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from rewho.core.artifact import (
+    ASIDE,
+    explain_full_disk,
+    hash_file,
+    plain,
+    remove_unfinished,
+    write_file,
+    write_folder,
+)
+from rewho.core.check import UserError
+from rewho.core.progress import track
+from rewho.core.text import csv_table
+from rewho.crops.joining import taken
+from rewho.crops.near_duplicates import Shared, shared_between, stacked
+from rewho.crops.one_video import SHOWN_BY, shown
+from rewho.crops.page import describe
+from rewho.crops.shards import CropSet
+from rewho.crops.statistics import read_videos, statistics, write_videos
+from rewho.crops.writer import ShardWriter, encode
+from rewho.data.images import decode
+
+QUALITY = 95
+LISTED = ("name", "video", "frame", "time", "confidence", "licence")
+
+
+def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -> Path:
+    """Write the crops of a set as images.
+
+    * jpeg: a folder of `NAME.jpg`, and `crops.csv` with where each comes from;
+    * market: the same under names as Market-1501 has them, `PPPPPPP_c1s1_FFFFFF_II.jpg` in `bounding_box_train/`. A
+      crop set knows no people: each video counts as one, so these are labels for tools that need some, not identities;
+    * webdataset: a tar file of pairs `NAME.jpg`, `NAME.json`.
+
+    Args:
+        crops: The set.
+        out: A folder, or for webdataset a tar file, that is not there yet.
+        layout: One of `LAYOUTS`.
+        blur_faces: Hide faces; the images are then encoded again.
+
+    Raises:
+        UserError: Unknown layout, `out` is there already, an image is damaged, or the disk is full.
+    """
+    if out.exists():
+        raise UserError(f"--out {out}", expected="a new name", got="one that is there", fix="Choose another.")
+    remove_unfinished(out.absolute().parent)
+    images = track(_images(crops, blur_faces=blur_faces), "export", len(crops), "crops")
+    if layout == "webdataset":
+        return write_file(out, lambda file: _write_tar(file, images))
+    return write_folder(out, lambda folder: _write_folder(folder, images, market=layout == "market"))
+
+
+def _images(crops: CropSet, *, blur_faces: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield each crop's row and its image, as it may be given away."""
+    for number, shard in enumerate(crops.contents.shards):
+        rows = crops.rows_of(shard, [*LISTED, "index", *SHOWN_BY]).to_pylist()
+        data = (image.as_py() for batch in crops.batches_of(number) for image in batch.column(1))
+        for row, image in zip(rows, data, strict=True):
+            yield row, _hidden(row, image) if blur_faces else image
+        crops.close()
+
+
+def _hidden(row: dict[str, Any], image: bytes) -> bytes:
+    return encode(shown(decode(image, row["name"]), row), quality=QUALITY)
+
+
+def _write_folder(folder: Path, images: Iterator[tuple[dict[str, Any], bytes]], *, market: bool) -> None:
+    people: dict[str, int] = {}
+    lines: list[list[object]] = [["image", *LISTED]]
+    place = folder / "bounding_box_train" if market else folder
+    place.mkdir(exist_ok=True)
+    for row, data in images:
+        ending = "jpg" if data[:2] == b"\xff\xd8" else "png"
+        name = row["name"]
+        if market:
+            person = people.setdefault(row["video"], len(people) + 1)
+            name = f"{person:07d}_c1s1_{row['frame']:06d}_{row['index']:02d}"
+        (place / f"{name}.{ending}").write_bytes(data)
+        lines.append([f"{name}.{ending}", *(row[column] for column in LISTED)])
+    (folder / "crops.csv").write_bytes(csv_table(lines))
+
+
+def _write_tar(file: BinaryIO, images: Iterator[tuple[dict[str, Any], bytes]]) -> None:
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for row, data in images:
+            ending = "jpg" if data[:2] == b"\xff\xd8" else "png"
+            note = json.dumps({name: row[name] for name in LISTED}, sort_keys=True).encode()
+            for name, content in ((f"{row['name']}.{ending}", data), (f"{row['name']}.json", note)):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+
+
+def merge(folders: Sequence[Path], out: Path) -> CropSet:
+    """Write several crop sets as one; a crop that is in two of them by name enters once.
+
+    Args:
+        folders: The sets.
+        out: The new set's folder.
+
+    Raises:
+        UserError: Fewer than two sets, `out` has something in it, or the disk is full.
+    """
+    if len(folders) < 2:
+        raise UserError("merge", expected="two or more crop sets", got=str(len(folders)), fix="Name them.")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"--out {out}", expected="a new folder", got="one with files in it", fix="Choose another.")
+    aside = out.with_name(f"{ASIDE}{os.getpid()}-{out.name}")
+    remove_unfinished(out.absolute().parent)
+    with explain_full_disk(out, aside):
+        _merge_into(folders, aside)
+        aside.replace(out)
+    return CropSet.open(out)
+
+
+def _merge_into(folders: Sequence[Path], out: Path) -> None:
+    sets = [CropSet.open(folder) for folder in folders]
+    writer, seen = ShardWriter(out), set[str]()
+    for crops in sets:
+        names = crops.manifest(["name"]).column("name").to_pylist()
+        new = np.array([name not in seen for name in names], bool)
+        seen.update(names)
+        for rows, images in taken(crops, new):
+            writer.add(rows, images)
+        crops.close()
+    about = _together([crops.contents.about for crops in sets])
+    videos: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        for video in read_videos(folder):
+            videos.setdefault(video["sha256"] or video["path"], video)
+    listed = write_videos(out, list(videos.values()))
+    about["videos"] = {"file": listed.name, "sha256": hash_file(listed)}
+    merged = writer.commit(about)
+    describe(merged, list(videos.values()), statistics(merged, list(videos.values())))
+
+
+def _together(abouts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is said of several sets: what they agree on, and the terms of all."""
+    first = dict(abouts[0])
+    terms = [about.get("terms", {}) for about in abouts]
+    names = terms[0]
+    first["terms"] = {
+        name: " | ".join(dict.fromkeys(str(one.get(name, "not stated")) for one in terms)) for name in names
+    }
+    first["merged_from"] = plain([about.get("settings", {}) for about in abouts])
+    first["faces_hidden"] = all(about.get("faces_hidden", False) for about in abouts)
+    first["encoding"] = " | ".join(dict.fromkeys(str(about.get("encoding", "unknown")) for about in abouts))
+    return first
+
+
+def overlap(first: CropSet, second: CropSet, distance: int) -> list[tuple[str, str, Shared]]:
+    """Return the images that two sets share or nearly share, by the names of both.
+
+    Args:
+        first: One set, such as the one to train on.
+        second: Another, such as the one to test on.
+        distance: Bits of 256 in which the fingerprints of near-duplicates may differ.
+    """
+    tables = [crops.manifest(["name", "fingerprint"]) for crops in (first, second)]
+    names = [table.column("name").to_pylist() for table in tables]
+    prints = [stacked(table.column("fingerprint").to_pylist()) for table in tables]
+    shared = shared_between(prints[0], prints[1], distance)
+    return [(names[0][one.first], names[1][one.second], one) for one in shared]

@@ -1,0 +1,152 @@
+"""What a finished crop set says of itself: index, statistics, data sheet, contact sheet, and one page with all of it.
+
+What is unusual: no dates, so that the same crops leave the same bytes; `manifest.json` has them.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewho.core.artifact import hash_file, plain, write_file, write_json
+from rewho.core.text import html_head, html_text
+from rewho.crops.shards import INDEX, CropSet
+from rewho.crops.sheet import contact_sheet
+from rewho.crops.statistics import VIDEOS, statistics, utf_8, write_videos
+from rewho.crops.writer import ShardWriter, encode
+from rewho.settings import CropSettings
+
+STATISTICS, DATA_SHEET, SHEET, PAGE = "statistics.json", "datasheet.md", "contact-sheet.jpg", "index.html"
+PAGE_STYLE = """
+table { border-collapse: collapse; font-size: 14px; } td, th { padding: 2px 14px 2px 0; text-align: left;
+overflow-wrap: anywhere; vertical-align: top; } .sheet { width: 100%; border-radius: 8px; }"""
+LISTED = 200  # videos on the page; the rest stand in videos.parquet
+TERM_NAMES = {
+    "source": "Source",
+    "licence": "Licence",
+    "purpose": "Purpose",
+    "legal_basis": "Legal basis",
+    "contact": "Contact",
+    "retention": "Retention",
+}
+
+
+def write_report(
+    out: Path, writer: ShardWriter, records: Sequence[dict[str, Any]], settings: CropSettings
+) -> tuple[list[Path], dict[str, Any]]:
+    """Commit a set's shards and write what describes it.
+
+    Returns:
+        The files but for the shards, which the index names with their hashes; and the statistics.
+    """
+    videos = write_videos(out, records)
+    deciding = {name: plain(getattr(settings, name)) for name in ("sampling", "screen", "rules", "selection")}
+    about = {
+        "made_by": "rewho crop",
+        "encoding": f"jpeg, quality {settings.jpeg_quality}, 4:4:4" if settings.encoding == "jpeg" else "png",
+        "faces_hidden": settings.blur_stored,
+        "terms": plain(settings.terms),
+        "settings": deciding,
+        "videos": {"file": VIDEOS, "sha256": hash_file(videos)},
+    }
+    crops = writer.commit(about)
+    figures = statistics(crops, records)
+    return [videos, out / INDEX, *describe(crops, records, figures)], figures
+
+
+def describe(crops: CropSet, records: Sequence[dict[str, Any]], figures: Mapping[str, Any]) -> list[Path]:
+    """Write statistics, data sheet, contact sheet and page of a set, from what is in it."""
+    out, terms = crops.folder, crops.contents.about["terms"]
+    sheet_bytes = encode(contact_sheet(crops), quality=85)
+    sheet = data_sheet(terms, figures, crops.contents.about)
+    html = page(terms, figures, records, sheet_bytes)
+    texts = {DATA_SHEET: utf_8(sheet).encode(), SHEET: sheet_bytes, PAGE: utf_8(html).encode()}
+    written = [write_json(out / STATISTICS, figures)]
+    return written + [_write(out / name, data) for name, data in texts.items()]
+
+
+def _write(path: Path, data: bytes) -> Path:
+    return write_file(path, lambda file: file.write(data))
+
+
+def data_sheet(terms: Mapping[str, str], figures: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """Return the data sheet as Markdown, after "Datasheets for Datasets" (Gebru et al., 2021), every section filled.
+
+    Args:
+        terms: The fields of `TermsSettings`.
+        figures: The statistics.
+        about: What the index says: encoding, settings, whether faces are hidden.
+    """
+    persons = f"{figures['crops']:,} crops from {figures['scenes']:,} videos, by estimate {figures['persons']:,} people"
+    rules = ", ".join(f"{name} {value}" for name, value in sorted(about["settings"]["rules"].items()))
+    faces = (
+        "are hidden" if about["faces_hidden"] else "are not hidden in the stored crops; exports hide them by default"
+    )
+    states = ", ".join(f"{count:,} {status}" for status, count in figures["videos"].items())
+    licences = ", ".join(f"{name} ({count:,} videos)" for name, count in figures["licences"].items())
+    sections = {
+        "Motivation": f"Purpose: {terms['purpose']}.",
+        "Composition": f"Images of people, cut out of video: {persons}. No names, no identity labels. Faces {faces}.",
+        "Source": f"{terms['source']}. Videos: {states}.",
+        "Collection": f"The manifest has a row for every crop, {VIDEOS} the refusals of every video. Rules: {rules}.",
+        "Preprocessing": f"Encoded as {about['encoding']}; near-duplicates: "
+        f"{about['settings']['selection']['near_duplicates']}.",
+        "Uses": f"For: {terms['purpose']}. Not for identifying people in life, nor for judging what they are like.",
+        "Licence": f"{terms['licence']}. By video: {licences or terms['licence']}.",
+        "Legal basis": f"{terms['legal_basis']}.",
+        "Retention": f"{terms['retention']}.",
+        "Maintenance and contact": f"{terms['contact']}. Whoever is in these images can write there.",
+    }
+    body = "\n".join(f"\n## {title}\n\n{text}" for title, text in sections.items())
+    return f"# {terms['name']}\n{body}\n"
+
+
+def page(
+    terms: Mapping[str, str], figures: Mapping[str, Any], records: Sequence[dict[str, Any]], sheet_bytes: bytes
+) -> str:
+    """Return one HTML page that needs no network and runs no script."""
+    from rewho.report.style import STYLE_SHEET  # here, because it brings matplotlib, which no worker needs
+
+    head = [("crops", "crops"), ("scenes", "videos"), ("persons", "people, by estimate"), ("hours", "hours")]
+    scores = "".join(f"<li><b>{figures[name]:,}</b> {label}</li>" for name, label in head)
+    about = _table([(label, terms[name]) for name, label in TERM_NAMES.items()])
+    mean, std = (" ".join(f"{value:.4f}" for value in figures[name]) for name in ("mean", "std"))
+    sizes = [
+        (name, " · ".join(f"{share} {value:g}" for share, value in figures[name].items()))
+        for name in ("height", "width", "confidence", "quality", "crops_per_video")
+    ]
+    counts = [("channel mean (RGB)", mean), ("channel standard deviation", std), *sizes]
+    path = [(name.replace("_", " "), figures[name]) for name in ("frames_looked_at", "detections", "kept_by_the_rules")]
+    refused = [*figures["dropped_by_rule"].items()]
+    videos = [*figures["videos"].items(), *((f"— {name}", count) for name, count in figures["reasons"].items())]
+    rows = [(v["path"], v["status"], v["reason"], v["looked"], v["kept"], v["crops"], v["persons"]) for v in records]
+    listed = _table(rows[:LISTED], ("video", "status", "reason", "frames", "kept", "crops", "people"))
+    more = f"<p class=soft>and {len(rows) - LISTED:,} more in {VIDEOS}</p>" if len(rows) > LISTED else ""
+    image = base64.b64encode(sheet_bytes).decode()
+    places = [(name, figures[name]) for name in ("cities", "resolutions", "licences") if figures[name]]
+    extra = "".join(
+        f"<section class=card><h3>{html_text(name)}</h3>{_table([*found.items()])}</section>" for name, found in places
+    )
+    return f"""{html_head(terms["name"], STYLE_SHEET + PAGE_STYLE)}
+<header><h1>{html_text(terms["name"])}</h1><p class=lead>Crops of people from video</p></header><main>
+<ul class=scores>{scores}</ul>
+<figure><img class=sheet alt="crops from the whole set, faces hidden" src="data:image/jpeg;base64,{image}">
+<figcaption>Crops spread evenly over the set. Heads are hidden where keypoints say.</figcaption></figure>
+<section class=card><h3>Terms</h3>{about}</section>
+<div class=pair><section class=card><h3>From frames to crops</h3>{_table(path)}<h3>Refused boxes, by rule</h3>
+<p>A box counts under every rule that refused it.</p>
+{_table(refused)}</section><section class=card><h3>Videos</h3>{_table(videos)}</section>{extra}</div>
+<section class=card><h3>Measures</h3>{_table(counts)}</section>
+<section class=card><h3>Videos, one by one</h3>{listed}{more}</section>
+</main></body></html>
+"""
+
+
+def _table(rows: Sequence[Sequence[Any]], head: Sequence[str] = ()) -> str:
+    def line(cells: Sequence[Any], kind: str) -> str:
+        texts = (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells)
+        return "<tr>" + "".join(f"<{kind}>{html_text(text)}</{kind}>" for text in texts) + "</tr>"
+
+    return f"<table>{line(head, 'th') if head else ''}{''.join(line(row, 'td') for row in rows)}</table>"

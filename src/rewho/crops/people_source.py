@@ -1,0 +1,120 @@
+"""Where the people of a video come from: probe, screen, detector and keypoints, loaded once per process.
+
+What is unusual: the object is sent to worker processes as settings alone; models are loaded where they are first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from rewho.settings import CropSettings
+from rewho.video.detect import build_detector
+from rewho.video.detector import Detector
+from rewho.video.finding import people_in
+from rewho.video.frames import open_video
+from rewho.video.people import Frame, FramePeople, Probe, VideoFailure
+from rewho.video.pose import PoseEstimator, build_pose
+from rewho.video.screen import refuse_video
+
+
+class Look(NamedTuple):
+    """A video that is open.
+
+    Args:
+        probe: What is known of it.
+        refusal: Why it is refused as a whole, or an empty text.
+        people: The sampled frames with everybody in them; may raise VideoFailure. Nothing is done before it is asked.
+    """
+
+    probe: Probe
+    refusal: str
+    people: Iterator[FramePeople]
+
+
+class PeopleSource(Protocol):
+    """Gives what is in a video."""
+
+    def models(self) -> tuple[str, str]:
+        """Return the ids of the detector and of the keypoint model, each with the hash of its file."""
+
+    def open(self, path: Path) -> AbstractContextManager[Look]:
+        """Give what is in a video, while the block lasts."""
+
+
+class VideoPeople:
+    """The people of videos, as the settings of `crop` say.
+
+    Args:
+        settings: Sampling, screen, limits, detector, pose and rules are used.
+
+    Example:
+        >>> from rewho.settings import DetectorSettings, PoseSettings
+        >>> source = VideoPeople(CropSettings(detector=DetectorSettings(kind="hog"), pose=PoseSettings(kind="none")))
+        >>> source.models()
+        ('hog', 'none')
+    """
+
+    def __init__(self, settings: CropSettings) -> None:
+        self.settings = settings
+
+    def __getstate__(self) -> dict[str, CropSettings]:
+        return {"settings": self.settings}
+
+    @cached_property
+    def _detector(self) -> Detector:
+        return build_detector(self.settings.detector)
+
+    @cached_property
+    def _pose(self) -> PoseEstimator | None:
+        return build_pose(self.settings.pose)
+
+    def models(self) -> tuple[str, str]:
+        """Return the ids of detector and keypoint model, such as `onnx yolox_nano sha256:…`."""
+        return _id(self._detector), _id(self._pose) if self._pose is not None else "none"
+
+    @contextmanager
+    def open(self, path: Path) -> Iterator[Look]:
+        """Give what is known of a video and its people, from one decoding process."""
+        given, screen = self.settings, self.settings.screen
+        with open_video(path, given.sampling, given.limits, screen.static_frames) as video:
+            refusal = refuse_video(video.probe, screen, path.name)
+            yield Look(video.probe, refusal, self._allowed(self.people(path, video.frames)))
+
+    def people(self, path: Path, frames: Iterator[Frame] | None = None) -> Iterator[FramePeople]:
+        """Yield the sampled frames with everybody in them, without a look at the video as a whole.
+
+        Args:
+            path: The video.
+            frames: Its sampled frames, where it is open already.
+
+        Raises:
+            VideoFailure: The video cannot be read to its end.
+        """
+        given = self.settings
+        return people_in(
+            path,
+            self._detector,
+            self._pose,
+            given.sampling,
+            given.limits,
+            given.rules,
+            batch=given.detector.batch,
+            only_possible=given.pose.only_possible,
+            frames=frames,
+        )
+
+    def _allowed(self, people: Iterator[FramePeople]) -> Iterator[FramePeople]:
+        """Yield the same, and end where the video was cut off if such videos are allowed."""
+        try:
+            yield from people
+        except VideoFailure as failure:
+            if not (self.settings.screen.allow_cut and failure.reason == "cut short"):
+                raise
+
+
+def _id(model: Detector | PoseEstimator) -> str:
+    return f"{model.name} sha256:{model.sha256}" if model.sha256 else model.name

@@ -1,0 +1,53 @@
+"""Many crops on one image, faces hidden: the quickest way to see what a crop set is worth."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.crops.one_video import SHOWN_BY, shown
+from rewho.crops.shards import CropSet
+
+CELL = (160, 80)  # height and width in pixels
+ACROSS = 14
+GAP = 4
+PAPER = 244  # grey level
+
+
+def contact_sheet(crops: CropSet, most: int = 70) -> NDArray[np.uint8]:
+    """Return up to `most` crops, spread evenly over the set, in rows; uint8 RGB.
+
+    Args:
+        crops: The set.
+        most: How many are shown.
+    """
+    chosen = np.unique(np.linspace(0, len(crops) - 1, min(most, len(crops))).round().astype(np.int64))
+    down = max(1, -(-len(chosen) // ACROSS))
+    sheet = np.full((GAP + down * (CELL[0] + GAP), GAP + ACROSS * (CELL[1] + GAP), 3), PAPER, np.uint8)
+    for place, row in enumerate(chosen):
+        top, left = (GAP + step * (size + GAP) for step, size in zip(divmod(place, ACROSS), CELL, strict=True))
+        sheet[top : top + CELL[0], left : left + CELL[1]] = fitted(hidden(crops, int(row)))
+    return sheet
+
+
+def hidden(crops: CropSet, row: int) -> NDArray[np.uint8]:
+    """Return a crop with all faces hidden, uint8 RGB."""
+    shard, at = crops.place(row)
+    return shown(crops[row], crops.rows_of(shard, list(SHOWN_BY)).slice(at, 1).to_pylist()[0])
+
+
+def fitted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image scaled into a cell, with paper around it.
+
+    Example:
+        >>> fitted(np.zeros((100, 100, 3), np.uint8)).shape
+        (160, 80, 3)
+    """
+    scale = min(CELL[0] / pixels.shape[0], CELL[1] / pixels.shape[1])
+    size = (max(1, int(pixels.shape[1] * scale)), max(1, int(pixels.shape[0] * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    cell = np.full((*CELL, 3), PAPER, np.uint8)
+    top, left = (CELL[0] - size[1]) // 2, (CELL[1] - size[0]) // 2
+    cell[top : top + size[1], left : left + size[0]] = small
+    return cell

@@ -1,0 +1,236 @@
+"""Writes the shards of a crop set: same crops in, same bytes out; the index last.
+
+What is unusual: batches and shards are cut by number alone, wherever the crops come from, so that a set does not depend
+on how its rows were handed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.artifact import ASIDE, explain_full_disk, hash_file, write_file
+from rewho.core.check import UserError, check_range
+from rewho.crops.rows import arrow, image_schema, row_schema, rows_table
+from rewho.crops.shards import BATCH_ROWS, INDEX, SHARD_ROWS, CropSet, Index, Shard, read_index
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def encode(pixels: NDArray[np.uint8], encoding: str = "jpeg", quality: int = 95) -> bytes:
+    r"""Return an image's encoded bytes.
+
+    JPEG is written without chroma subsampling: colours of clothes are what tells people apart, and at half resolution
+    a crop 48 pixels wide has 24 of them.
+
+    Args:
+        pixels: uint8 RGB [H, W, 3].
+        encoding: jpeg, or png (without loss, about three times the size).
+        quality: Of JPEG, 1 to 100.
+
+    Raises:
+        UserError: Unknown encoding, or quality out of range.
+
+    Example:
+        >>> encode(np.zeros((4, 2, 3), np.uint8), "png")[:4]
+        b'\x89PNG'
+    """
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 6]
+    if encoding == "jpeg":
+        full_colour = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, full_colour]
+    done, data = cv2.imencode(".jpg" if encoding == "jpeg" else ".png", pixels[..., ::-1], options)
+    assert done, "a uint8 image can always be encoded"
+    return data.tobytes()
+
+
+def crop_row(name: str, data: bytes, pixels: NDArray[np.uint8], **known: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return a manifest row: what follows from the image, and what else is known of it.
+
+    Args:
+        name: The crop's unique name.
+        data: Its encoded image.
+        pixels: The image, uint8 RGB [H, W, 3], before encoding.
+        **known: The other columns; those left out are empty or zero, a crop without provenance.
+    """
+    whole = [0, 0, pixels.shape[1], pixels.shape[0]]
+    counts = [np.bincount(pixels[..., channel].reshape(-1), minlength=256) for channel in range(3)]
+    sums, squares = ([int(count @ np.arange(256) ** power) for count in counts] for power in (1, 2))
+    empty = {"video": "", "frame": 0, "time": 0.0, "index": 0, "box": whole, "cut": whole, "confidence": 0.0}
+    empty |= {"keypoints": None, "other_heads": [], "quality": 0.0, "fingerprint": bytes(32)}
+    empty |= {"detector": "", "pose": "", "licence": "", "config": ""}
+    own = {"name": name, "height": pixels.shape[0], "width": pixels.shape[1], "bytes": len(data)}
+    own |= {"sha256": hashlib.sha256(data).hexdigest(), "channel_sum": sums}
+    return {**empty, **own, "channel_square_sum": squares, **known}
+
+
+class ShardWriter:
+    """Writes crops into a folder, shard by shard; `commit` makes them a crop set, or adds them to the one there.
+
+    Args:
+        folder: The folder; made where it is not there.
+        append: Add to the crop set in the folder, instead of starting one. Adding begins a new shard.
+        shard_rows: Crops per shard.
+
+    Raises:
+        UserError: There is a crop set already and `append` is false.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     len(CropSet.open(example_set(Path(place))))
+        2
+    """
+
+    def __init__(self, folder: Path, *, append: bool = False, shard_rows: int = SHARD_ROWS) -> None:
+        check_range("shard_rows", shard_rows, 1, 10_000_000)
+        self.folder, self._shard_rows = folder, shard_rows
+        there = (folder / INDEX).is_file()
+        if there and not append:
+            raise UserError(
+                str(folder), expected="a folder without a crop set", got="one that has it", fix="Choose another."
+            )
+        self._shards = list(read_index(folder).shards) if there else []
+        self._about = read_index(folder).about if there else {}
+        self._rows: list[pa.Table] = []
+        self._pending: list[pa.Table] = []
+        self._in_shard = 0
+        self._open: _OpenShard | None = None
+
+    def add(self, rows: pa.Table, images: pa.Array | Sequence[bytes]) -> None:
+        """Add crops.
+
+        Args:
+            rows: Their manifest rows.
+            images: Their encoded images, in the same order.
+        """
+        pa = arrow()
+        names = rows.column("name").combine_chunks()
+        table = pa.Table.from_arrays([names, pa.array(images, pa.binary())], schema=image_schema())
+        start = 0
+        while start < len(rows):
+            step = min(len(rows) - start, self._shard_rows - self._in_shard)
+            self._rows.append(rows.slice(start, step))
+            self._pending.append(table.slice(start, step))
+            self._in_shard += step
+            start += step
+            self._write_batches(whole_only=self._in_shard < self._shard_rows)
+            if self._in_shard == self._shard_rows:
+                self._close_shard()
+
+    def _write_batches(self, *, whole_only: bool) -> None:
+        """Write what waits as record batches; the last, partial one only where the shard ends."""
+        waiting = sum(len(table) for table in self._pending)
+        if waiting == 0 or (whole_only and waiting < BATCH_ROWS):
+            return
+        table = arrow().concat_tables(self._pending).combine_chunks()
+        count = waiting - waiting % BATCH_ROWS if whole_only else waiting
+        self._open = self._open or _OpenShard(self.folder, f"{len(self._shards):05d}")
+        for start in range(0, count, BATCH_ROWS):
+            # Taking copies: a slice would carry bits of its neighbours into the file's padding.
+            self._open.write(table.take(np.arange(start, min(start + BATCH_ROWS, count))))
+        self._pending = [table.slice(count)] if count < waiting else []
+
+    def _close_shard(self) -> None:
+        assert self._open is not None
+        table = arrow().concat_tables(self._rows).cast(row_schema()).combine_chunks()
+        self._shards.append(self._open.close(table))
+        self._rows, self._in_shard, self._open = [], 0, None
+
+    def commit(self, about: dict[str, Any] | None = None) -> CropSet:
+        """Write the last shard and the index: from now on the crops are in the set.
+
+        Args:
+            about: What else the index shall say; plain values. What it said before is kept beside it.
+        """
+        if self._in_shard:
+            self._write_batches(whole_only=False)
+            self._close_shard()
+        index = Index(tuple(self._shards), {**self._about, **(about or {})})
+        write_file(self.folder / INDEX, lambda file: file.write(index.encoded()))
+        return CropSet(self.folder, index)
+
+    def abandon(self) -> None:
+        """Remove the shard that is half written; finished shards stay until the next writer replaces them."""
+        if self._open is not None:
+            self._open.remove()
+            self._open = None
+
+
+class _OpenShard:
+    """A shard while it is written: aside, and renamed when it is whole."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._path = folder / "shards" / f"{name}.arrow"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._aside = self._path.with_name(f"{ASIDE}{os.getpid()}-{self._path.name}")
+        pa = arrow()
+        self._file = self._aside.open("wb")
+        self._writer = pa.ipc.new_file(self._file, image_schema())
+        self._crops = 0
+
+    def write(self, table: pa.Table) -> None:
+        self._attempt(lambda: self._writer.write_table(table))
+        self._crops += len(table)
+
+    def close(self, rows: pa.Table) -> Shard:
+        """Finish both files and return what the index says of them."""
+        assert len(rows) == self._crops
+        self._attempt(self._finish)
+        self._aside.replace(self._path)
+        place = self._folder / "manifest" / f"{self._name}.parquet"
+        parquet = arrow().parquet
+        write_file(place, lambda file: parquet.write_table(rows, file, compression="zstd", row_group_size=1 << 20))
+        return Shard(
+            self._name,
+            self._crops,
+            self._path.relative_to(self._folder).as_posix(),
+            place.relative_to(self._folder).as_posix(),
+            hash_file(self._path),
+            hash_file(place),
+        )
+
+    def _finish(self) -> None:
+        self._writer.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def _attempt(self, step: Callable[[], object]) -> None:
+        """Do one step of writing; where the disk is full nothing half written is left behind."""
+        with explain_full_disk(self._path, self._aside):
+            step()
+
+    def remove(self) -> None:
+        self._file.close()
+        self._aside.unlink(missing_ok=True)
+
+
+def example_set(folder: Path, licence: str = "") -> Path:
+    """Write a crop set of two grey images, for examples.
+
+    Args:
+        folder: Where.
+        licence: Id of their licence.
+
+    Returns:
+        The folder.
+    """
+    writer = ShardWriter(folder)
+    for number in range(2):
+        pixels = np.full((8, 4, 3), 60 + number, np.uint8)
+        data = encode(pixels)
+        writer.add(
+            rows_table([crop_row(f"example-{number}", data, pixels, frame=100 * number, licence=licence)]), [data]
+        )
+    writer.commit()
+    return folder

@@ -1,0 +1,323 @@
+"""From image files to uint8 RGB arrays: refused before decoding where unsound, and held in memory where they fit.
+
+What is unusual: the size is read from the header first (see `rewho.data.image_header`), so that no file can make the
+decoder allocate more than PIXEL_LIMIT pixels. The store keeps all images in one flat buffer: worker processes that
+are forked share its memory pages, because the pages are never written and hold no Python objects.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError, check_range
+from rewho.core.files import read_bytes
+from rewho.core.progress import warn_once
+from rewho.data.image_header import HeaderError, ImageHeader, read_header
+from rewho.data.table import ImageTable
+
+PIXEL_LIMIT = 25_000_000
+"""Most pixels of an image: 75 MB decoded; crops of people have some ten thousand."""
+FILE_LIMIT = 64 * 2**20
+"""Largest image file, in bytes."""
+
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all) now and then."""
+Source = ImageTable | Sequence[Path]
+"""Where images come from: a table, or plain files."""
+
+_STEP = 64
+_Result = TypeVar("_Result")
+
+
+def decode(source: bytes | Path | str, name: str = "image", pixel_limit: int = PIXEL_LIMIT) -> NDArray[np.uint8]:
+    """Decode a JPEG, PNG, BMP or WebP image, upright as its EXIF orientation says, over white where transparent.
+
+    Args:
+        source: The file's bytes, or its path.
+        name: What to call the image in messages, where `source` is bytes.
+        pixel_limit: Most pixels, height times width; more are refused before decoding.
+
+    Returns:
+        uint8 RGB [H, W, 3].
+
+    Raises:
+        UserError: No such file, not one of these four kinds (whatever its ending), too large, animated, damaged, or
+            with transparency that cannot be decoded.
+
+    Example:
+        >>> grey = cv2.imencode(".png", np.full((4, 2, 3), 7, np.uint8))[1].tobytes()
+        >>> decode(grey).shape
+        (4, 2, 3)
+    """
+    data = source if isinstance(source, bytes) else read_file(Path(source))
+    name = name if isinstance(source, bytes) else str(source)
+    header = check_header(data, name, pixel_limit)
+    pixels = _decode_pixels(data, name, alpha=header.alpha)
+    if pixels is None or sorted(pixels.shape[:2]) != sorted(header[1:3]):
+        raise UserError(
+            name, expected="a whole image", got=f"a damaged {header.format} file", fix="Copy or make it again."
+        )
+    return pixels
+
+
+def check_header(data: bytes, name: str, pixel_limit: int = PIXEL_LIMIT) -> ImageHeader:
+    """Return format and size of an image that is fit to be decoded.
+
+    Raises:
+        UserError: Not an image of the four kinds, too large, animated, or cut short.
+    """
+    try:
+        header = read_header(data)
+    except HeaderError as error:
+        raise UserError(
+            name, expected="a JPEG, PNG, BMP or WebP image", got=str(error), fix="Convert it, or take it away."
+        ) from None
+    if header.height * header.width > pixel_limit:
+        raise UserError(
+            name,
+            expected=f"at most {pixel_limit:,} pixels",
+            got=f"{header.width:,} x {header.height:,}",
+            fix="Crop or reduce the image.",
+        )
+    return header
+
+
+def read_file(file: Path) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises:
+        UserError: No such file, not a regular file (a pipe would never end), too large, or not readable.
+    """
+    return read_bytes(file, FILE_LIMIT, expected="a readable image file")
+
+
+class Images(Sequence[NDArray[np.uint8]]):
+    """The images of a table, decoded once into memory where they fit, otherwise at every access.
+
+    Args:
+        source: A table, or files.
+        memory_gb: Most memory for decoded images, in gigabytes (10^9 bytes); 0 never keeps any.
+        threads: Threads that decode; 0 takes one per processor.
+        progress: Called with (done, total) while images are decoded into memory.
+        pixel_limit: Most pixels per image.
+
+    Attributes:
+        files: Where each image lies.
+        in_memory: Whether all images are held decoded.
+
+    Raises:
+        UserError: While filling the memory: every bad file is counted, and the first three are named.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "a.png")
+        ...     _ = file.write_bytes(cv2.imencode(".png", np.zeros((4, 2, 3), np.uint8))[1].tobytes())
+        ...     images = Images([file])
+        >>> len(images), images[0].shape, images.bytes, images.in_memory
+        (1, (4, 2, 3), 24, True)
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        memory_gb: float = 4.0,
+        *,
+        threads: int = 0,
+        progress: Progress | None = None,
+        pixel_limit: int = PIXEL_LIMIT,
+    ) -> None:
+        check_range("memory_gb", memory_gb, 0, 1e6)
+        self.files = _files(source)
+        self._pixel_limit = pixel_limit
+        self._buffer = np.empty(0, np.uint8)
+        self._offsets = _plan(self.files, int(memory_gb * 1e9), threads, pixel_limit)
+        self._shapes = np.zeros((len(self.files), 2), np.int32)
+        self.in_memory = self._offsets is not None
+        if self.in_memory:
+            self._fill(threads, progress)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:  # type: ignore[override]  # rows, not slices
+        """Return image `row`, uint8 RGB [H, W, 3]: a read-only view where it is in memory.
+
+        Raises:
+            UserError: The file cannot be decoded (only where images are not in memory).
+        """
+        if self._offsets is None:
+            return decode(self.files[row], pixel_limit=self._pixel_limit)
+        row = range(len(self.files))[row]
+        flat = self._buffer[self._offsets[row] : self._offsets[row + 1]]
+        return flat.reshape(int(self._shapes[row, 0]), int(self._shapes[row, 1]), 3)
+
+    def _fill(self, threads: int, progress: Progress | None) -> None:
+        assert self._offsets is not None
+        offsets = self._offsets
+        self._buffer = np.empty(int(offsets[-1]), np.uint8)
+
+        def store(row: int) -> UserError | None:
+            try:
+                pixels = decode(self.files[row], pixel_limit=self._pixel_limit)
+            except UserError as error:
+                return error
+            self._shapes[row] = pixels.shape[:2]
+            self._buffer[offsets[row] : offsets[row + 1]] = pixels.reshape(-1)
+            return None
+
+        results = _in_threads(store, range(len(self.files)), threads, progress)
+        _raise_together([error for error in results if error is not None], len(self.files))
+        wide = np.flatnonzero(self._shapes[:, 1] > self._shapes[:, 0]).tolist()
+        warn_of_wide([str(self.files[row]) for row in wide], len(self.files))
+        self._buffer.flags.writeable = False
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the decoded images take, in bytes; 0 where they are decoded at each access."""
+        return self._buffer.nbytes
+
+
+def warn_of_wide(names: Sequence[str], total: int) -> None:
+    """Warn of images that are wider than high, as scenes with several people are.
+
+    Args:
+        names: The images that are.
+        total: How many images were looked at.
+    """
+    if names:
+        warn_once(
+            f"{len(names):,} of {total:,} images are wider than high, such as {names[0]}; each is taken for one "
+            "upright person. `rewho crop` cuts people out of videos and scenes"
+        )
+
+
+def verify(source: Source, *, threads: int = 0, progress: Progress | None = None) -> dict[int, UserError]:
+    """Decode every image once and keep none, to find those that are no whole images.
+
+    Returns:
+        Row -> what is wrong with it, in the order of rows; empty where all are sound.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "a.jpg").write_bytes(b"<html>")
+        ...     [problem.got for problem in verify([Path(folder, "a.jpg")]).values()]
+        ['a web page or other marked-up text']
+    """
+    files = _files(source)
+
+    def attempt(row: int) -> UserError | None:
+        try:
+            decode(files[row])
+        except UserError as error:
+            return error
+        return None
+
+    results = _in_threads(attempt, range(len(files)), threads, progress)
+    return {row: error for row, error in enumerate(results) if error}
+
+
+def _files(source: Source) -> list[Path]:
+    if isinstance(source, ImageTable):
+        return [source.file(row) for row in range(len(source))]
+    return [Path(file) for file in source]
+
+
+def _plan(files: list[Path], memory: int, threads: int, pixel_limit: int) -> NDArray[np.int64] | None:
+    """Return where each image begins in one buffer, int64 [N + 1], or None as soon as they do not fit in `memory`."""
+    errors: list[UserError] = []
+    sizes: list[int] = []
+    total = 0
+
+    def size(row: int) -> int | UserError:
+        try:
+            header = check_header(read_file(files[row]), str(files[row]), pixel_limit)
+        except UserError as error:
+            return error
+        return header.height * header.width * 3
+
+    for start in range(0, len(files), _STEP * 16):
+        for result in _in_threads(size, range(start, min(start + _STEP * 16, len(files))), threads, None):
+            if isinstance(result, UserError):
+                errors.append(result)
+            else:
+                sizes.append(result)
+                total += result
+        if total > memory:
+            return None
+    _raise_together(errors, len(files))
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+
+def _in_threads(work: Callable[[int], _Result], rows: range, threads: int, progress: Progress | None) -> list[_Result]:
+    def do_step(start: int) -> list[_Result]:
+        return [work(row) for row in rows[start : start + _STEP]]
+
+    results: list[_Result] = []
+    with ThreadPoolExecutor(threads or _processors()) as pool:
+        for part in pool.map(do_step, range(0, len(rows), _STEP)):
+            results += part
+            if progress:
+                progress(len(results), len(rows))
+    return results
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _raise_together(errors: list[UserError], total: int) -> None:
+    if not errors:
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    named = "; ".join(f"{error.what} ({error.got})" for error in errors[:3])
+    more = f"; and {len(errors) - 3:,} more" if len(errors) > 3 else ""
+    raise UserError(
+        "images",
+        expected="whole JPEG, PNG, BMP or WebP images",
+        got=f"{len(errors):,} of {total:,} that are not: {named}{more}",
+        fix="Replace these files, or take them out of the data set.",
+    )
+
+
+def _decode_pixels(data: bytes, name: str, *, alpha: bool) -> NDArray[np.uint8] | None:
+    encoded = np.frombuffer(data, np.uint8)
+    try:
+        pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        stored = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if alpha else None
+    except cv2.error:
+        return None
+    if pixels is None or (alpha and stored is None):
+        return None
+    if stored is not None:
+        pixels = _over_white(pixels, stored, name)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _over_white(pixels: NDArray[Any], stored: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Return an upright BGR image composited over white, as viewers show it.
+
+    Args:
+        pixels: uint8 [H, W, 3], upright.
+        stored: [.., .., 4] with the alpha channel, as it is stored: only without alpha does OpenCV turn it upright.
+        name: What to call the image in messages.
+    """
+    if stored.ndim != 3 or stored.shape[2] != 4:
+        fix = "Save it again as PNG with an alpha channel, or without transparency."
+        raise UserError(name, expected="an alpha channel", got="a transparent grey or colour", fix=fix)
+    turned = [np.rot90(side, turns) for side in (stored, stored[:, ::-1]) for turns in range(4)]
+    upright = [one for one in turned if one.shape[:2] == pixels.shape[:2]]
+    highest = np.iinfo(stored.dtype).max
+    differences = [np.abs(one[:, :, :3] * (255 / highest) - pixels).sum() for one in upright]
+    opacity = upright[int(np.argmin(differences))][:, :, 3:] / highest
+    return np.asarray(np.rint(pixels * opacity + 255 * (1 - opacity)), np.uint8)

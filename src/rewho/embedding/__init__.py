@@ -1,0 +1,1 @@
+"""Images and any model to embeddings, and what is computed from them."""

@@ -1,0 +1,277 @@
+"""Images → embeddings, with any model folder.
+
+Images are decoded and resized by a thread of its own while the network works, so that embedding costs what the
+forward passes cost; memory holds a few batches, however many images there are.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rewho.core.check import UserError
+from rewho.data.augment import resize
+from rewho.data.images import decode, warn_of_wide
+from rewho.data.view_file import read_view
+from rewho.data.views import View, box_of
+from rewho.models.single_view import SingleViewModel
+from rewho.models.weights import load_model
+from rewho.settings import DeviceSettings
+from rewho.settings.fields import Device, check
+from rewho.training.engine import arithmetic, pick_device
+
+Image = str | Path | bytes | NDArray[np.uint8]
+"""An image; PIL images are taken too, and not named, because their library is not ours."""
+Item = TypeVar("Item")
+AHEAD = 3  # batches that are prepared while one is embedded
+
+
+def view_of(model: SingleViewModel) -> View:
+    """Return the view that a model looks at, at the model's own input size.
+
+    Raises:
+        UserError: Its file is not there, or its box is no longer the one that the model was trained with.
+    """
+    view = read_view(model.settings.view)
+    if model.box and model.box != box_of(view):
+        raise UserError(
+            f"view {model.settings.view}",
+            expected=f"the box that the model was trained with: {', '.join(model.box)} (top, bottom, left, right)",
+            got=", ".join(box_of(view)),
+            fix="Put the view's file back as it was, or train a model for the new box.",
+        )
+    return View(view.name, view.top, view.bottom, view.left, view.right, model.input_size, view.mask)
+
+
+def ahead(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
+    """Yield `items` while a thread makes the next `count` of them.
+
+    Example:
+        >>> list(ahead(range(5)))
+        [0, 1, 2, 3, 4]
+    """
+    source = iter(items)
+    end: Any = object()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = [thread.submit(next, source, end) for _ in range(count)]
+        while (item := waiting.pop(0).result()) is not end:
+            waiting.append(thread.submit(next, source, end))
+            yield item
+        for rest in waiting:
+            rest.cancel()
+
+
+def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
+    """Return the items in order, as lists of at most `batch`.
+
+    Raises:
+        UserError: `batch` is out of range; at once, not when the first items are taken.
+
+    Example:
+        >>> list(in_batches("abcde", 2))
+        [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    starts = range(0, len(items), batch)
+    return ([items[row] for row in range(start, min(start + batch, len(items)))] for start in starts)
+
+
+def embed_batches(
+    model: nn.Module, batches: Iterable[NDArray[np.uint8]], device: torch.device, *, flip: bool = True, threads: int = 0
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the embeddings of each batch of images, in full precision whatever a training around it computes in.
+
+    Args:
+        model: In evaluation mode, on `device`; takes [N, 3, H, W] uint8.
+        batches: uint8 [N, H, W, 3], RGB, at the model's input size.
+        device: Where the model is.
+        flip: Average the embeddings of an image and its mirror image (FD section 4.1).
+        threads: CPU threads; 0 leaves torch's own choice.
+
+    Yields:
+        float32 [N, D], not normalised.
+    """
+    for batch in ahead(batches):
+        with torch.inference_mode(), arithmetic(threads):
+            images = torch.from_numpy(batch).to(device, non_blocking=True).permute(0, 3, 1, 2)
+            embeddings: Tensor = model(images)
+            if flip:
+                embeddings = (embeddings + model(images.flip(-1))) / 2
+            vectors: NDArray[np.float32] = embeddings.float().cpu().numpy()
+        yield vectors
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A loaded model, ready to embed images.
+
+    Args:
+        model: The network, in evaluation mode.
+        description: Content of its `model.json`; empty for a model in training.
+        device: Where it computes.
+        threads: CPU threads; 0 leaves torch's own choice.
+    """
+
+    model: SingleViewModel
+    description: dict[str, Any]
+    device: torch.device
+    threads: int = 0
+
+    def embed(
+        self,
+        images: Image | Iterable[Image],
+        *,
+        flip: bool = True,
+        batch: int = 64,
+        done: Callable[[int], None] = lambda count: None,
+    ) -> NDArray[np.float32]:
+        """Return one embedding for each image.
+
+        Args:
+            images: One image or several, one person each: files, encoded bytes, PIL images, or uint8 RGB arrays
+                [H, W, 3] of any size.
+            flip: Average the embeddings of an image and its mirror image.
+            batch: Images at a time.
+            done: Called with the number of images of each finished batch.
+
+        Returns:
+            float32 [N, D], not normalised; compare with the cosine.
+
+        Raises:
+            UserError: No images, or one that cannot be read; says which.
+        """
+        parts = []
+        for part in self.stream(listed(images), flip=flip, batch=batch):
+            parts.append(part)
+            done(len(part))
+        return np.concatenate(parts)
+
+    def stream(
+        self, images: Image | Iterable[Image], *, flip: bool = True, batch: int = 64
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the embeddings [at most `batch`, D] of `embed` as they come, so that no more than a few are in memory.
+
+        Raises:
+            UserError: As in `embed`.
+        """
+        images = listed(images)
+        parts, view = in_batches(images, batch), view_of(self.model)
+        wide: list[str] = []
+
+        def prepare() -> Iterator[NDArray[np.uint8]]:
+            done = 0
+            for part in parts:
+                pixels = [self._pixels(image, view) for image in part]
+                for number, (image, shown) in enumerate(zip(part, pixels, strict=True), done + 1):
+                    if shown.shape[1] > shown.shape[0]:
+                        wide.append(str(image) if isinstance(image, str | Path) else f"number {number}")
+                done += len(part)
+                yield resize(pixels, view)
+
+        yield from embed_batches(self.model, prepare(), self.device, flip=flip, threads=self.threads)
+        warn_of_wide(wide, len(images))
+
+    def _pixels(self, image: Image, view: View) -> NDArray[np.uint8]:
+        """Return an image's pixels, masked where the view has masks; these are found by the image's name."""
+        if isinstance(image, str | Path):
+            return view.masked(decode(Path(image)), str(image), self.model.mean.tolist())
+        pixels = pixels_of(image)
+        if view.mask is not None:
+            raise UserError(
+                "images to embed",
+                expected=f"files, because the view {view.name!r} looks up masks by their names",
+                got="arrays",
+                fix="Pass paths, or mask the images yourself and use a view without masks.",
+            )
+        return pixels
+
+
+def listed(images: object) -> list[Any]:
+    """Return one image or several as a list.
+
+    Raises:
+        UserError: There is none, or something that holds no images.
+
+    Example:
+        >>> listed("a.jpg"), len(listed(np.zeros((5, 64, 32, 3), np.uint8)))
+        (['a.jpg'], 5)
+    """
+    if isinstance(images, np.ndarray) and images.ndim != 4:
+        images = [images]
+    if isinstance(images, str | Path | bytes) or _is_pil(images):
+        images = [images]
+    if images is None or isinstance(images, Mapping | Tensor) or not isinstance(images, Iterable):
+        raise _no_image(images)
+    images = list(images)
+    if not images:
+        raise UserError("images to embed", expected="at least one", got="none", fix="Check the folder.")
+    return images
+
+
+def pixels_of(image: object) -> NDArray[np.uint8]:
+    """Return an image that is no file as uint8 RGB [H, W, 3].
+
+    Raises:
+        UserError: It is neither encoded bytes, nor a PIL image, nor such an array.
+    """
+    if _is_pil(image):
+        content = io.BytesIO()
+        image.save(content, "PNG")  # type: ignore[attr-defined]  # and decoded like any file, with the same colours
+        image = content.getvalue()
+    if isinstance(image, bytes):
+        return decode(image)
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
+        raise _no_image(image)
+    if image.shape[2] != 3 or not image.size:
+        raise _no_image(image)
+    return image
+
+
+def _is_pil(image: object) -> bool:
+    return type(image).__module__.partition(".")[0] == "PIL" and hasattr(image, "save")
+
+
+def _no_image(image: object) -> UserError:
+    shape = f" of {image.dtype}, shape {list(image.shape)}" if isinstance(image, np.ndarray | Tensor) else ""
+    return UserError(
+        "images to embed",
+        expected="files, encoded bytes, PIL images, or uint8 RGB arrays [height, width, 3]",
+        got=f"{type(image).__name__}{shape}",
+        fix="Pass one image or a list of them; turn a tensor [3, H, W] of 0 to 1 into "
+        "(255 * tensor).byte().permute(1, 2, 0).numpy().",
+    )
+
+
+def load(path: str | Path, device: Device = "auto", threads: int = 0) -> Embedder:
+    """Load a model folder for embedding.
+
+    Args:
+        path: Folder with model.safetensors and model.json.
+        device: auto, cpu or cuda.
+        threads: CPU threads; 0 leaves torch's own choice.
+
+    Raises:
+        UserError: No model there, a damaged one, no such device, or its view has another box by now.
+    """
+    engine = DeviceSettings(device, threads)
+    check(engine, "")
+    if not isinstance(path, str | Path) or not str(path):
+        raise UserError("model", expected="a model folder", got=repr(path), fix="Pass the folder of `rewho train`.")
+    model, description = load_model(Path(path))
+    view_of(model)
+    return embedder(model, engine, description)
+
+
+def embedder(model: SingleViewModel, engine: DeviceSettings, description: dict[str, Any] | None = None) -> Embedder:
+    """Put a model on its device, in evaluation mode and the memory format that convolutions are fastest in."""
+    device = pick_device(engine.device)
+    model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return Embedder(model, description or {}, device, engine.threads)

@@ -1,0 +1,151 @@
+"""Embeddings of a data set → its ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError, check_embeddings
+from rewho.core.progress import say
+from rewho.data.benchmarks import read_settings
+from rewho.data.file_lists import list_images
+from rewho.data.splits import scored_part
+from rewho.data.table import ImageTable
+from rewho.embedding.embedder import Embedder, Image, listed, load
+from rewho.rank.distance import unit_vectors
+from rewho.rank.labels import ImageLabels
+from rewho.rank.metrics import evaluate
+from rewho.rank.ranking import Ranking
+from rewho.rank.scores import Scores
+from rewho.settings import DataSettings
+
+
+def rank_table(
+    model: Embedder,
+    table: ImageTable,
+    *,
+    flip: bool = True,
+    batch: int = 64,
+    done: Callable[[int], None] = lambda count: None,
+) -> Ranking:
+    """Embed a table's queries and gallery and rank them.
+
+    Args:
+        model: Embeds the images.
+        table: With the parts query and gallery, or pool.
+        flip: Average the embeddings of an image and its mirror image.
+        batch: Images at a time.
+        done: Called with the number of images of each finished batch.
+    """
+    part = scored_part(table)
+
+    def embed(images: ImageTable) -> NDArray[np.float32]:
+        return model.embed([images.file(row) for row in range(len(images))], flip=flip, batch=batch, done=done)
+
+    gallery = embed(part.gallery)
+    query = embed(part.query) if part.query_rows is None else gallery[part.query_rows]
+    labels = [
+        ImageLabels(images.person_ids, images.camera_ids, names)
+        for images, names in ((part.query, part.query_names), (part.gallery, part.gallery_names))
+    ]
+    return Ranking.from_embeddings(query, labels[0], gallery, labels[1])
+
+
+class Found(NamedTuple):
+    """An image that a search found.
+
+    Attributes:
+        path: The image.
+        similarity: Cosine of the two embeddings, -1 to 1; larger is more alike.
+    """
+
+    path: Path
+    similarity: float
+
+
+def _embedder(model: Embedder | str | Path) -> Embedder:
+    return model if isinstance(model, Embedder) else load(model)
+
+
+def _one(image: Image) -> list[Image]:
+    """Return one image as a list; two in its place would be taken for others'."""
+    images = listed(image)
+    if len(images) != 1:
+        raise UserError("image", expected="one", got=f"{len(images)}", fix="Pass one image.")
+    return images
+
+
+def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, *, flip: bool = True) -> Scores:
+    """Score a model on a data set: CMC, mAP in both conventions, mINP, intervals.
+
+    Args:
+        model: A loaded model, or its folder.
+        data: A data set's folder or CSV file, or a table that was read before.
+        flip: Average the embeddings of an image and its mirror image.
+
+    Raises:
+        UserError: No model there, or the data set cannot be read or has no query with a match.
+    """
+    if not isinstance(data, ImageTable | str | Path) or not str(data):
+        raise UserError(
+            "data",
+            expected="a data set's folder, CSV file or table",
+            got=repr(data),
+            fix="Pass a path, or what rewho.data.benchmarks.read_settings returns.",
+        )
+    table = data if isinstance(data, ImageTable) else read_settings(DataSettings(root=Path(data)))
+    for note in scored_part(table).notes:
+        say(f"note: {note}")
+    return evaluate(rank_table(_embedder(model), table, flip=flip))
+
+
+def compare(first: Image, second: Image, model: Embedder | str | Path) -> float:
+    """Return how alike the people in two images look: the cosine of their embeddings, -1 to 1.
+
+    Args:
+        first: A file, or a uint8 RGB array [H, W, 3].
+        second: Another.
+        model: A loaded model, or its folder.
+
+    Raises:
+        UserError: No model there, or an image cannot be read.
+    """
+    return float(similarities(_embedder(model).embed([*_one(first), *_one(second)]))[0, 1])
+
+
+def similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cosine between every two of N embeddings, float32 [N, N].
+
+    Example:
+        >>> similarities(np.array([[1, 0], [0, 2]], np.float32)).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    unit = unit_vectors(check_embeddings("image", embeddings))
+    alike: NDArray[np.float32] = np.clip(unit @ unit.T, -1, 1).astype(np.float32)  # rounding may lead out
+    return alike
+
+
+def search(folder: str | Path, image: Image, model: Embedder | str | Path, *, count: int = 10) -> list[Found]:
+    """Find the images of a folder that look most like the person in an image.
+
+    Args:
+        folder: Searched with its sub-folders; the image itself comes first where it lies there.
+        image: Whom to look for.
+        model: A loaded model, or its folder.
+        count: How many to return, the most alike first.
+
+    Raises:
+        UserError: No model or no images there, or one of them cannot be read.
+    """
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise UserError("count", expected="at least 1", got=str(count), fix="Ask for one image or more.")
+    if not isinstance(folder, str | Path) or not str(folder):
+        raise UserError("folder", expected="a folder of images", got=repr(folder), fix="Pass its path.")
+    files = [Path(folder, name) for name in list_images(folder)]
+    embeddings = _embedder(model).embed([*_one(image), *files])
+    alike = similarities(embeddings)[0, 1:]
+    return [Found(files[row], float(alike[row])) for row in np.argsort(-alike, kind="stable")[:count]]

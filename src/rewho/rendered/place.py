@@ -1,0 +1,107 @@
+"""Painted places: a wall and the ground in front of it, for people to walk along."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from rewho.rendered.clothes import smooth_noise
+from rewho.rendered.paint import Floats
+
+WALLS = ("windows", "bricks", "hedge", "panels", "shop")
+GROUNDS = ("paving", "asphalt", "grass", "planks")
+
+
+def paint_place(
+    rng: np.random.Generator, size: tuple[int, int], horizon: float, grain: float, wall: str, ground: str
+) -> Floats:
+    """Paint a wall and a ground in front of it.
+
+    Args:
+        rng: Draws colours and details.
+        size: Height and width in pixels.
+        horizon: Row at which the ground begins, as a share of the height.
+        grain: Pixels per metre at the wall.
+        wall: A name of `WALLS`.
+        ground: A name of `GROUNDS`.
+
+    Returns:
+        RGB 0 to 255, float32 of shape ``[*size, 3]``.
+    """
+    edge = round(size[0] * horizon)
+    upper = _paint_wall(rng, (edge, size[1]), grain, wall)
+    lower = _paint_ground(rng, (size[0] - edge, size[1]), grain, ground)
+    place = np.concatenate([upper, lower])
+    slow = 1 + 0.16 * smooth_noise(rng, size, (3, 9)) + 0.05 * smooth_noise(rng, size, (24, 80))
+    fine = 1 + 0.04 * rng.standard_normal(size, np.float32)
+    foot = 1 - 0.3 * np.exp(-np.abs(np.arange(size[0]) - edge) / (0.05 * size[0]))[:, None]
+    return np.asarray(np.clip(place * (slow * fine * foot)[..., None], 0, 255), np.float32)
+
+
+def _colour(rng: np.random.Generator, low: float, high: float, tint: float) -> Floats:
+    """Return a muted colour between two brightnesses."""
+    return np.asarray(rng.uniform(low, high) * (1 + rng.normal(0, tint, 3)), np.float32)
+
+
+def _paint_wall(rng: np.random.Generator, size: tuple[int, int], grain: float, kind: str) -> Floats:
+    height, width = size
+    wall = np.broadcast_to(_colour(rng, 115, 170, 0.04), (height, width, 3)).copy()
+    y = (np.arange(height, dtype=np.float32) / grain)[:, None]
+    x = (np.arange(width, dtype=np.float32) / grain)[None, :]
+    if kind == "bricks":
+        row = np.floor(y / 0.16)
+        joint = (y % 0.16 < 0.025) | ((x + 0.2 * (row % 2)) % 0.4 < 0.03)
+        wall *= np.array([1.0, 0.82, 0.75], np.float32)
+        wall[joint] = wall[0, 0] * 1.35 + 12
+    elif kind == "hedge":
+        leaves = smooth_noise(rng, size, (max(2, height // 5), max(2, width // 5)))[..., None]
+        wall[:] = np.array([78, 96, 66], np.float32) * (1 + 0.5 * leaves)
+        wall[y < 0.5 + 0.2 * np.sin(x * 2.1)] = (188, 200, 212)  # sky above it
+    elif kind == "panels":
+        step = rng.uniform(0.8, 1.6)
+        wall *= (1 + 0.08 * np.sign(np.sin(x * 2 * np.pi / step)))[..., None]
+        wall[np.broadcast_to(x % step < 0.04, (height, width))] *= 0.6
+    else:
+        _cut_openings(rng, wall, grain, shop=kind == "shop")
+    return wall
+
+
+def _cut_openings(rng: np.random.Generator, wall: Floats, grain: float, *, shop: bool) -> None:
+    """Paint windows or shop fronts into a wall."""
+    height, width = wall.shape[:2]
+    step = rng.uniform(2.2, 3.2) if shop else rng.uniform(1.3, 2.0)
+    glass, frame = _colour(rng, 40, 110, 0.12), _colour(rng, 60, 220, 0.05)
+    for index in range(int(width / grain / step) + 1):
+        left, right = round((index + 0.12) * step * grain), round((index + 0.82) * step * grain)
+        top, bottom = (0.3, 0.93) if shop else (0.15 + 0.05 * rng.random(), 0.62)
+        corner, other = (left, round(top * height)), (right, round(bottom * height))
+        shade = glass * np.float32(rng.uniform(0.7, 1.5))
+        cv2.rectangle(wall, corner, other, tuple(map(float, shade)), -1)
+        reflection = np.array([corner, (right, corner[1]), (left, other[1])], np.int32)
+        cv2.fillPoly(wall, [reflection], tuple(map(float, np.minimum(shade * 1.35 + 10, 255))), cv2.LINE_AA)
+        cv2.rectangle(wall, corner, other, tuple(map(float, frame)), max(1, round(0.06 * grain)))
+
+
+def _paint_ground(rng: np.random.Generator, size: tuple[int, int], grain: float, kind: str) -> Floats:
+    height, width = size
+    away = np.linspace(1.0, 0.4, height, dtype=np.float32)[:, None]  # lines draw together towards the wall
+    x = (np.arange(width, dtype=np.float32)[None, :] - width / 2) / grain * away
+    y = 2.2 * away**2 * np.ones_like(x)
+    base = _colour(rng, 110, 155, 0.03)
+    if kind == "grass":
+        base = np.array([100, 120, 80], np.float32) * rng.uniform(0.85, 1.15)
+    elif kind == "planks":
+        base = base * np.array([1.07, 0.97, 0.87], np.float32)
+    ground = np.broadcast_to(np.asarray(base, np.float32), (height, width, 3)).copy()
+    if kind == "paving":
+        side = rng.uniform(0.4, 0.8)
+        ground[((x % side) < 0.04) | ((y % side) < 0.05)] *= 0.72
+        ground *= (1 + 0.08 * np.sin(np.floor(x / side) * 12.9 + np.floor(y / side) * 78.2))[..., None]
+    elif kind == "planks":
+        ground[(y % 0.25) < 0.035] *= 0.65
+    elif kind == "grass":
+        ground *= (1 + 0.35 * smooth_noise(rng, size, (max(2, height // 3), max(2, width // 3))))[..., None]
+    else:
+        ground[np.abs(y - 1.2) < 0.1] = (214, 212, 200)  # a painted line
+        ground *= (1 + 0.08 * rng.standard_normal((height, width), np.float32))[..., None]
+    return ground

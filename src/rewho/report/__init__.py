@@ -1,0 +1,1 @@
+"""Figures, sheets and the HTML pages that show results."""

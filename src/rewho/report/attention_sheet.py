@@ -1,0 +1,123 @@
+"""Attention images: an image multiplied with where a network looks, dark where it does not (FD figure 4).
+
+A map covers what the network saw, so the image here is the network's view of the original, uncut only for a model of
+the whole person.
+
+Letters: H and W height and width of an image, h and w those of a map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.report.figures import shorten
+from rewho.report.rank_sheet import (
+    CELL_HEIGHT,
+    CELL_WIDTH,
+    FRAME,
+    GAP,
+    IMAGE_HEIGHT,
+    IMAGE_WIDTH,
+    LETTER_WIDTH,
+    MARGIN,
+    TITLE_HEIGHT,
+    Image,
+    fit_image,
+)
+from rewho.report.sheet_text import SheetText, write_texts
+
+HEADER_HEIGHT = 26  # pixels, for the columns' names
+ATTENTION_ROW_HEIGHT = TITLE_HEIGHT + CELL_HEIGHT + GAP
+PLAIN = "image"  # name of the column that shows the image itself
+LONGEST_NAME = 10  # letters of a column's name that fit above an image
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionRow:
+    """An image, and where each branch of a network looks at it.
+
+    Args:
+        image: What the network saw, uint8 RGB [H, W, 3], at its own size.
+        name: The image's name.
+        maps: Attention [h, w], 0 to 1, by name: `f` for the network's own map, a view's name for that view's branch.
+    """
+
+    image: Image
+    name: str
+    maps: Mapping[str, NDArray[np.floating[Any]]]
+
+    def shaded(self, name: str) -> Image:
+        """Return the image multiplied with one of the maps."""
+        return shade(self.image, self.maps[name])
+
+
+def shade(image: Image, attention: NDArray[np.floating[Any]]) -> Image:
+    """Return an image multiplied with an attention map, which is resized to it bilinearly (FD figure 4).
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        attention: [h, w], 0 to 1.
+
+    Returns:
+        uint8 RGB [H, W, 3].
+
+    Raises:
+        ValueError: The map is not two-dimensional, or has values outside 0 to 1.
+
+    Example:
+        >>> shade(np.full((2, 2, 3), 200, np.uint8), np.array([[0.0, 0.5]]))[:, :, 0]
+        array([[  0, 100],
+               [  0, 100]], dtype=uint8)
+    """
+    if attention.ndim != 2 or not (np.min(attention) >= 0 and np.max(attention) <= 1):
+        raise ValueError(f"an attention map of shape {attention.shape}; expected [h, w] with values from 0 to 1")
+    height, width = image.shape[:2]
+    resized = cv2.resize(attention.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    shaded: Image = np.rint(image * resized[:, :, None]).astype(np.uint8)
+    return shaded
+
+
+def attention_sheet(rows: Sequence[AttentionRow]) -> Image:
+    """Draw a sheet: one row per image, the image itself at the left, then each of its attention images.
+
+    Args:
+        rows: At least one; all with maps of the same names.
+
+    Returns:
+        uint8 RGB [H, W, 3] on white.
+
+    Raises:
+        ValueError: There is no row, or rows differ in what they show.
+
+    Example:
+        >>> row = AttentionRow(np.zeros((128, 64, 3), np.uint8), "a.jpg", {"f": np.ones((16, 8))})
+        >>> attention_sheet([row]).shape
+        (202, 320, 3)
+    """
+    names = [PLAIN, *(rows[0].maps if rows else ())]
+    if not rows or any([PLAIN, *row.maps] != names for row in rows):
+        raise ValueError("attention_sheet takes at least one row, and rows with maps of the same names")
+    width = max(320, 2 * MARGIN + len(names) * (CELL_WIDTH + GAP) - GAP)
+    height = HEADER_HEIGHT + len(rows) * ATTENTION_ROW_HEIGHT + GAP
+    sheet: Image = np.full((height, width, 3), 255, np.uint8)
+    columns = [MARGIN + number * (CELL_WIDTH + GAP) for number in range(len(names))]
+    texts = [
+        SheetText(shorten(name, LONGEST_NAME), x + CELL_WIDTH / 2, HEADER_HEIGHT / 2, "center", weight="bold")
+        for name, x in zip(names, columns, strict=True)
+    ]
+    for number, row in enumerate(rows):
+        top = HEADER_HEIGHT + number * ATTENTION_ROW_HEIGHT
+        title = shorten(row.name, (width - 2 * MARGIN) // LETTER_WIDTH)
+        texts.append(SheetText(title, MARGIN, top + TITLE_HEIGHT / 2 + 1, pixels=11))
+        images = [row.image, *(row.shaded(name) for name in row.maps)]
+        for image, x in zip(images, columns, strict=True):
+            y = top + TITLE_HEIGHT
+            inside = np.s_[y + FRAME : y + FRAME + IMAGE_HEIGHT, x + FRAME : x + FRAME + IMAGE_WIDTH]
+            sheet[inside] = fit_image(image)
+    return write_texts(sheet, texts)

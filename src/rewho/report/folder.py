@@ -1,0 +1,124 @@
+"""Write an evaluation's report: one HTML page, and its figures as JSON, CSV, plot and images beside it.
+
+Every file is written aside and renamed, the page last: where there is a page, all that it links to is there.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rewho.core.artifact import plain, write_file, write_json
+from rewho.core.text import csv_table
+from rewho.report.attention_sheet import attention_sheet
+from rewho.report.content import COMPARED, MEASURES, CameraPairs, Floats, Report, Score, Section, Table
+from rewho.report.figures import cmc_plot
+from rewho.report.page import page
+from rewho.report.rank_sheet import encode_jpeg, rank_sheet
+
+__all__ = ["COMPARED", "MEASURES", "CameraPairs", "Report", "Score", "Section", "Table", "write_report"]
+
+ROWS_PER_SHEET = 20
+
+
+def write_report(folder: Path, report: Report) -> Path:
+    """Write a report into a folder.
+
+    It leaves index.html, metrics.json, per_query.csv, cmc.csv, cmc.png (where there is a curve),
+    ``rank_sheets/*.jpg`` and ``attention/*.jpg`` (where there are such images). The same report gives the same bytes.
+
+    Args:
+        folder: Where to; it is made.
+        report: What to say.
+
+    Returns:
+        The path of index.html, which opens without a network.
+
+    Raises:
+        UserError: The disk is full.
+        ValueError: The columns of a table have unequal lengths.
+
+    Example:
+        >>> import tempfile
+        >>> section = Section("student", "street", [Score("Rank-1", 0.5)], queries=2, gallery=9)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = write_report(Path(folder), Report("Evaluation", [section], metrics={"Rank-1": 0.5}))
+        ...     sorted(file.name for file in path.parent.iterdir())
+        ['cmc.csv', 'index.html', 'metrics.json', 'per_query.csv']
+    """
+    content = page(report).encode()
+    write_json(folder / "metrics.json", _storable(plain(report.metrics)))
+    _write(folder / "per_query.csv", csv_table(_query_rows(report)))
+    _write(folder / "cmc.csv", csv_table(_cmc_rows(report)))
+    curves = _all_curves(report)
+    if curves:
+        _write(folder / "cmc.png", cmc_plot(curves))
+    for number, section in enumerate(report.sections, 1):
+        _write_sheets(folder, number, section)
+    return _write(folder / "index.html", content)
+
+
+def _write(path: Path, data: bytes) -> Path:
+    return write_file(path, lambda file: file.write(data))
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401 - whatever `plain` returns
+    """Return metrics as JSON can hold them: arrays as lists, null for what could not be scored, valid UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _storable(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _query_rows(report: Report) -> list[list[object]]:
+    """Return the lines of all sections under one header; a section leaves a column that it lacks empty."""
+    names = list(dict.fromkeys(name for section in report.sections for name in section.per_query))
+    rows: list[list[object]] = [["model", "data", *names]]
+    for section in report.sections:
+        columns = section.per_query
+        lines = zip(*columns.values(), strict=True)
+        for line in lines:
+            values = dict(zip(columns, line, strict=True))
+            rows.append([section.model, section.data, *(values.get(name, "") for name in names)])
+    return rows
+
+
+def _cmc_rows(report: Report) -> list[list[object]]:
+    rows: list[list[object]] = [["model", "data", "ranking", "rank", "match_rate"]]
+    for section in report.sections:
+        for name, curve in section.curves.items():
+            rows += [[section.model, section.data, name, rank, float(rate)] for rank, rate in enumerate(curve, 1)]
+    return rows
+
+
+def _all_curves(report: Report) -> dict[str, Floats]:
+    """Return the curves of all sections, named by whatever differs between them."""
+    several = len(report.sections) > 1
+    lone = all(len(section.curves) <= 1 for section in report.sections)
+    return {
+        " · ".join(([report.heading(section)] if several else []) + ([] if several and lone else [name])): curve
+        for section in report.sections
+        for name, curve in section.curves.items()
+    }
+
+
+def _write_sheets(folder: Path, number: int, section: Section) -> None:
+    """Write a section's sheets as JPEG; a file's name is made of letters and digits of the data set's and model's."""
+    stem = "-".join([str(number), *re.findall(r"[a-z0-9]+", f"{section.data} {section.model}".lower())])[:80]
+    for kind, rows in (("queries", section.sheet), ("worst", section.worst)):
+        for start in range(0, len(rows), ROWS_PER_SHEET):
+            part = f"-{start // ROWS_PER_SHEET + 1}" if len(rows) > ROWS_PER_SHEET else ""
+            image = encode_jpeg(rank_sheet(rows[start : start + ROWS_PER_SHEET]))
+            _write(folder / "rank_sheets" / f"{stem}-{kind}{part}.jpg", image)
+    if section.attention:
+        _write(folder / "attention" / f"{stem}.jpg", encode_jpeg(attention_sheet(section.attention)))

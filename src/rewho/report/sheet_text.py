@@ -1,0 +1,68 @@
+"""Words on a sheet of images, set by matplotlib, whose font knows more than ASCII, unlike OpenCV's."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rewho.report.figures import INK, STYLE
+
+DOTS_PER_INCH = 128  # a power of two: pixels turn into inches and back without rounding
+
+
+@dataclass(frozen=True)
+class SheetText:
+    """Words at a place on a sheet.
+
+    Args:
+        words: The words.
+        x: Pixels from the left to the anchor.
+        y: Pixels from the top to the middle of the line.
+        anchor: Whether `x` is the left end or the centre of the words.
+        pixels: Height of the letters.
+        weight: normal or bold.
+    """
+
+    words: str
+    x: float
+    y: float
+    anchor: Literal["left", "center"] = "left"
+    pixels: float = 10.5
+    weight: str = "normal"
+
+
+def write_texts(sheet: NDArray[np.uint8], texts: Sequence[SheetText]) -> NDArray[np.uint8]:
+    """Return the sheet with texts on it.
+
+    All texts stand on white, so the darker of sheet and text at each pixel is both.
+
+    Args:
+        sheet: uint8 RGB [H, W, 3].
+        texts: What to write, and where.
+
+    Example:
+        >>> white = np.full((40, 80, 3), 255, np.uint8)
+        >>> bool((write_texts(white, [SheetText("up1", 4, 20)]) < 128).any())
+        True
+    """
+    height, width = sheet.shape[:2]
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = Figure((width / DOTS_PER_INCH, height / DOTS_PER_INCH), DOTS_PER_INCH, facecolor="white")
+        for text in texts:
+            figure.text(
+                text.x / width, 1 - text.y / height, text.words, ha=text.anchor, va="center_baseline", color=INK,
+                fontsize=text.pixels * 72 / DOTS_PER_INCH, fontweight=text.weight,
+            )  # fmt: skip
+        file = io.BytesIO()
+        figure.savefig(file, format="raw", dpi=DOTS_PER_INCH)
+    drawn = np.frombuffer(file.getvalue(), np.uint8).reshape(height, width, 4)
+    return np.minimum(sheet, drawn[:, :, :3])

@@ -1,0 +1,1 @@
+"""The papers' tables: which runs they need, and our figures beside the paper's."""

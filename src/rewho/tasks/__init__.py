@@ -1,0 +1,1 @@
+"""What is learned with the training loop: identity, distillation, contrast."""

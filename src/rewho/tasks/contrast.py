@@ -1,0 +1,213 @@
+"""What pre-training by contrast is made of: batches of two views, the task, and what its figures tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rewho.core.check import UserError
+from rewho.core.progress import say
+from rewho.core.runtime import generator
+from rewho.data.batches import Part, Plan
+from rewho.data.contrast_augment import apply_view, draw_view
+from rewho.losses.contrastive import contrastive_scores, info_nce, share_found
+from rewho.models.momentum import MomentumContrast, key_momentum
+from rewho.models.single_view import SingleViewModel
+from rewho.models.split_norm import split_batch_norm
+from rewho.settings import ContrastAugmentSettings, ContrastSettings
+from rewho.tasks.unlabelled import JoinedImages
+
+COLLAPSED = 0.02
+"""Spread of the encoder's features below which they say next to nothing about their images.
+
+Features of a pooled ReLU have much in common, so that a sound encoder's are far from evenly spread: with random weights
+and augmented images of people, batch by batch, 0.10 to 0.16 was measured of a SqueezeNet, 0.43 to 0.75 of ResNets,
+0.73 to 0.88 of a small transformer. What rounding to bfloat16 makes of equal features is spread by 0.002 at most.
+"""
+COLLAPSED_QUERIES = 0.1
+"""The same of what the projection makes of them, which without common parts is about 1.
+
+It does not tell that features collapse where batch normalisation in the projection blows their differences up again.
+"""
+SOLVED = 0.995
+"""Share of own keys found that no honest contrast with a long queue reaches: something else gives the answer away."""
+STALE = -0.1
+"""Mean similarity of queries to the queue below which the queue is of another network.
+
+Where one network makes both, it is the squared length of their mean, and never below 0.
+"""
+
+
+class ContrastBatch(NamedTuple):
+    """One process's part of a batch.
+
+    Attributes:
+        first: uint8 [N, 3, h, w] RGB, channels last in memory: the queries.
+        second: uint8 [N, 3, h, w]: other views of the same images.
+        order: float64 [N], random numbers; those of all processes, sorted, shuffle the keys.
+        rows: int64 [N], rows of the source.
+    """
+
+    first: Tensor
+    second: Tensor
+    order: Tensor
+    rows: Tensor
+
+
+class ContrastPreparation:
+    """Makes batches of two views from plans; lives in the workers.
+
+    Args:
+        images: The images.
+        size: Height and width of a view.
+        augment: The random changes.
+        seed: The run's seed.
+        mean_colour: Colour of erased rectangles, RGB 0 to 255.
+    """
+
+    def __init__(
+        self,
+        images: JoinedImages,
+        size: tuple[int, int],
+        augment: ContrastAugmentSettings,
+        seed: int,
+        mean_colour: tuple[float, ...],
+    ) -> None:
+        self.images, self.size, self.augment = images, size, augment
+        self.seed, self.mean_colour = seed, mean_colour
+
+    def __call__(self, plan: Plan, part: Part) -> ContrastBatch:
+        """Return one process's part of a planned batch; everything random is drawn for all of it."""
+        rows, count = plan.rows[part], len(plan.rows)
+        images = [self.images[int(row)] for row in rows]
+        views = []
+        for name in ("query view", "key view"):
+            draws = draw_view(self.augment, count, self.size, generator(self.seed, name, plan.epoch, plan.step))
+            views.append(torch.from_numpy(apply_view(images, draws[part], self.augment, self.mean_colour)))
+        order = generator(self.seed, "key order", plan.epoch, plan.step).random(count)[part]
+        first, second = (view.permute(0, 3, 1, 2) for view in views)
+        return ContrastBatch(first, second, torch.from_numpy(order), torch.from_numpy(np.ascontiguousarray(rows)))
+
+
+class ContrastTask(nn.Module):
+    """Momentum contrast and its loss: what the training loop calls.
+
+    Args:
+        encoder: The encoder to be trained, without a head.
+        settings: Queue, temperature, momentum, groups of batch normalisation.
+        passes: Forward passes per step. The key encoder follows a little at each of them, so that a step's passes
+            together move it as far as the one pass of a larger device would.
+
+    Raises:
+        UserError: A setting is out of its range, or does not fit the encoder.
+    """
+
+    def __init__(self, encoder: SingleViewModel, settings: ContrastSettings, passes: int = 1) -> None:
+        super().__init__()
+        if settings.freeze_patches:
+            _freeze_patches(encoder)
+        self.settings, self.passes = settings, passes
+        self.contrast = MomentumContrast(
+            encoder,
+            encoder.settings.embedding,
+            settings.projection,
+            settings.queue,
+            settings.momentum,
+            settings.head_norm,
+        )
+        self.set_progress(0.0)
+        self.temperature = settings.temperature
+        if settings.norm_group:
+            split_batch_norm(self.contrast, settings.norm_group)
+
+    def set_progress(self, done: float) -> None:
+        """Set the key encoder's momentum to that of a share of the training, 0 to 1."""
+        momentum = key_momentum(self.settings.momentum, done, self.settings.momentum_schedule)
+        self.contrast.momentum = momentum ** (1 / self.passes)
+
+    @property
+    def encoder(self) -> SingleViewModel:
+        """The query encoder: what is kept."""
+        encoder = self.contrast.encoder
+        assert isinstance(encoder, SingleViewModel)
+        return encoder
+
+    def forward(self, batch: ContrastBatch) -> dict[str, Tensor]:
+        """Return the loss of a batch, and figures that tell whether the contrast is a real one.
+
+        Returns:
+            `total`, the loss; `found`, the share of queries whose own key is the nearest; `own_similarity` and
+            `queue_similarity`, mean cosines; `spread` of the encoder's features, made length 1, and `query_spread`
+            of the projected ones, each about 1 where they are evenly spread, 0 where they are all the same.
+        """
+        queries, keys, queue, features = self.contrast(batch.first, batch.second, batch.order)
+        scores = contrastive_scores(queries, keys, queue, self.temperature)
+        with torch.no_grad():
+            figures = {
+                "found": share_found(scores),
+                "own_similarity": scores.positive.mean() * self.temperature,
+                "queue_similarity": scores.negative.mean() * self.temperature,
+                "spread": F.normalize(features.float()).var(dim=0).sum().sqrt(),
+                "query_spread": queries.var(dim=0).sum().sqrt(),
+            }
+        return {"total": info_nce(scores), **figures}
+
+
+def _freeze_patches(encoder: SingleViewModel) -> None:
+    patches = [parameter for name, parameter in encoder.named_parameters() if "patch_embed" in name]
+    if not patches:
+        raise UserError(
+            "--contrast.freeze_patches",
+            expected="a transformer",
+            got=f"{encoder.settings.backbone}, which has no patches",
+            fix="Leave it out.",
+        )
+    for parameter in patches:
+        parameter.requires_grad_(False)
+
+
+def judge(means: Mapping[str, float], *, filled: bool = True) -> str | None:
+    """Say what an epoch's mean figures tell of a contrast that fails; None where it does not.
+
+    Args:
+        means: The figures of `ContrastTask.forward`, as means over an epoch.
+        filled: Whether the queue held real keys all the time; from the random ones of the beginning everything is told.
+
+    Example:
+        >>> sound = {"spread": 0.4, "query_spread": 0.9, "found": 0.6, "queue_similarity": 0.1}
+        >>> judge(sound)
+        >>> judge({**sound, "spread": 0.001})[:13]
+        'collapsed: th'
+        >>> judge({**sound, "queue_similarity": -0.3})[:5]
+        'stale'
+    """
+    if means["spread"] < COLLAPSED or means["query_spread"] < COLLAPSED_QUERIES:
+        return (
+            f"collapsed: the encoder says nearly the same of every image (spread {means['spread']:.4f}, of the "
+            f"queries {means['query_spread']:.3f}). Lower --optimizer.learning_rate or add "
+            "--optimizer.warmup_epochs, and look at --contrast.temperature."
+        )
+    if filled and means["found"] > SOLVED:
+        return (
+            f"too easy: {means['found']:.1%} of the own keys are found, so something gives the answer away. Use a "
+            "longer --contrast.queue, stronger --augment, and --contrast.norm_group of 32 or less."
+        )
+    if filled and means["queue_similarity"] < STALE:
+        return (
+            "stale: the encoder runs away from the keys in the queue, which are told from fresh ones by their age "
+            f"(mean similarity {means['queue_similarity']:.2f}). Raise --contrast.momentum, shorten --contrast.queue, "
+            "or lower --optimizer.learning_rate."
+        )
+    return None
+
+
+def watch(means: Mapping[str, float], *, filled: bool) -> None:
+    """Warn if an epoch's mean figures show a contrast that fails; see `judge`."""
+    problem = judge(means, filled=filled)
+    if problem:
+        say(f"warning: {problem}")

@@ -1,0 +1,332 @@
+"""Images without labels, from wherever they are: folders, crop sets, training parts of data sets, all of them joined.
+
+A source is anything with a length, images by row, a name for each row, and a digest of what it holds.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, permutations
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.artifact import content_digest, digest, hash_file
+from rewho.core.check import UserError, check_share, whole_share
+from rewho.core.runtime import generator
+from rewho.crops.shards import INDEX, CropSet
+from rewho.data.benchmarks import read, recognise_benchmark
+from rewho.data.file_lists import check_folder, is_crop_set, list_images
+from rewho.data.images import Images, decode
+from rewho.data.splits import training_rows
+
+SMALLEST_DEVIATION = 1.0
+"""Grey levels; images of one colour have none, and networks divide by it."""
+
+
+class ImageSource(Protocol):
+    """Images by row."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        """Return image `row`, uint8 RGB [H, W, 3]."""
+
+    def name(self, row: int) -> str:
+        """Return what to call image `row` in messages."""
+
+
+class FileImages:
+    """Image files, decoded at every access or, after `hold`, kept in memory.
+
+    Args:
+        root: Folder that the names are relative to.
+        names: Paths of the files within it.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self.root, self.names = root, tuple(names)
+        self._held, self._held_rows = Images([]), np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        place = int(np.searchsorted(self._held_rows, row))
+        if place < len(self._held_rows) and self._held_rows[place] == row:
+            return self._held[place]
+        return decode(self.root / self.names[row])
+
+    def name(self, row: int) -> str:
+        """Return the file's path."""
+        return str(self.root / self.names[row])
+
+    def hold(
+        self, rows: NDArray[np.int64], memory_gb: float, progress: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Decode images into memory if they fit; returns the bytes that they take, 0 where they do not fit.
+
+        Args:
+            rows: Which images, ascending.
+            memory_gb: Most memory for them, in gigabytes.
+            progress: Called with (done, total) while they are decoded.
+        """
+        held = Images([self.root / self.names[row] for row in rows], memory_gb, progress=progress)
+        if held.in_memory:
+            self._held, self._held_rows = held, rows
+        return held.bytes
+
+
+@dataclass(frozen=True)
+class JoinedImages:
+    """Several sources as one, or a share of them.
+
+    Args:
+        sources: The sources, one after the other.
+        digest: sha256 over what they hold.
+        rows: int64, the rows of all sources together that are kept, ascending; None keeps all.
+        about: What is known of each source, as plain values: name, kind, images, sha256 and what it is of, and of
+            crop sets the ids of their licences; an empty id where somebody gave none.
+    """
+
+    sources: tuple[ImageSource, ...]
+    digest: str
+    rows: NDArray[np.int64] | None = None
+    about: tuple[Mapping[str, Any], ...] = ()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sources)) if self.rows is None else len(self.rows)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(map(len, self.sources)))
+
+    def _place(self, row: int) -> tuple[ImageSource, int]:
+        row = int(self.rows[row]) if self.rows is not None else row
+        number = bisect.bisect_right(self._ends, row)
+        return self.sources[number], row - (self._ends[number - 1] if number else 0)
+
+    def kept(self) -> Iterator[tuple[ImageSource, NDArray[np.int64]]]:
+        """Yield each source with those of its rows that are kept, ascending."""
+        begin = 0
+        for source in self.sources:
+            rows = np.arange(len(source))
+            if self.rows is not None:
+                first, last = np.searchsorted(self.rows, [begin, begin + len(source)])
+                rows = self.rows[first:last] - begin
+            yield source, rows
+            begin += len(source)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        source, within = self._place(row)
+        return source[within]
+
+    def name(self, row: int) -> str:
+        """Return what to call image `row` in messages."""
+        source, within = self._place(row)
+        return source.name(within)
+
+    def summary(self) -> str:
+        """Return one line that says how many images there are."""
+        total = sum(map(len, self.sources))
+        kept = "" if self.rows is None else f", {len(self.rows):,} of them kept"
+        return f"{total:,} images without labels from {len(self.sources)} source(s){kept}"
+
+    def share(self, share: float, seed: int) -> JoinedImages:
+        """Return a random share; with one seed a smaller share is part of a larger one.
+
+        Raises:
+            UserError: The share is not above 0 and at most 1.
+        """
+        check_share("--images.share", share)
+        if share == 1:
+            return self
+        order = generator(seed, "share of crops").permutation(len(self))
+        rows = np.sort(order[: max(1, whole_share(len(self), share))])
+        return replace(self, digest=f"{self.digest}, share {share} of seed {seed}", rows=rows)
+
+
+def open_images(folders: Sequence[Path]) -> JoinedImages:
+    """Open folders of images as one source.
+
+    Args:
+        folders: Each a crop set, a data set of a known layout, whose training part is taken and nothing else, or a
+            folder of images, searched with its sub-folders.
+
+    Raises:
+        UserError: No folder, a missing one, one without images, or one that lies in another or is another.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "a.png").write_bytes(cv2.imencode(".png", np.zeros((4, 2, 3), np.uint8))[1].tobytes())
+        ...     images = open_images([Path(folder)])
+        ...     len(images), images[0].shape
+        (1, (4, 2, 3))
+    """
+    if not folders:
+        raise UserError(
+            "--crops", expected="one or more folders", got="none", fix="Pass --crops FOLDER, a folder of images."
+        )
+    _refuse_twice(folders)
+    opened = [_open(Path(folder).expanduser()) for folder in folders]
+    digest = hashlib.sha256("\0".join(about["sha256"] for _, about in opened).encode()).hexdigest()
+    about = tuple({"images": len(source), **known} for source, known in opened)
+    return JoinedImages(tuple(source for source, _ in opened), digest, about=about)
+
+
+class ImageSet(NamedTuple):
+    """Images of a crop set or a folder.
+
+    Attributes:
+        images: Files, or the crop set.
+        names: A name for each.
+        sha256: Digest of what they hold.
+    """
+
+    images: Sequence[Path] | CropSet
+    names: tuple[str, ...]
+    sha256: str
+
+
+def read_images(folder: Path) -> ImageSet:
+    """Return the crops of a crop set, or the images in a folder and below it.
+
+    Raises:
+        UserError: No folder, one without images, or one that another command of ours wrote.
+    """
+    if is_crop_set(folder):
+        crops = CropSet.open(folder)
+        return ImageSet(crops, tuple(crops.manifest(["name"]).column("name").to_pylist()), hash_file(folder / INDEX))
+    names = list_images(folder)
+    files = [folder / name for name in names]
+    return ImageSet(files, names, digest([names, content_digest(files)]))
+
+
+def _refuse_twice(folders: Sequence[Path]) -> None:
+    for outer, inner in permutations(folders, 2):
+        if inner.expanduser().resolve().is_relative_to(outer.expanduser().resolve()):
+            raise UserError(
+                "--crops",
+                expected="every folder once, and none within another",
+                got=f"{inner}, which is the same as {outer} or lies in it",
+                fix=f"Leave out {inner}, whose images are taken with {outer}.",
+            )
+
+
+def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
+    """Return a source and what is known of it, the digest of what it holds above all."""
+    check_folder(folder, "Check the path, which is one of --crops.")
+    name = folder.resolve().name
+    if (folder / INDEX).is_file():
+        crops = CropSet.open(folder)
+        if not len(crops):
+            raise UserError(
+                f"--crops {folder}",
+                expected="a crop set with images",
+                got="an empty one",
+                fix="Leave it out, or make it again.",
+            )
+        columns = [crops.rows_of(shard, ["licence"]).column(0) for shard in crops.contents.shards]
+        licences = sorted({licence for column in columns for licence in column.unique().to_pylist()})
+        about = {"name": name, "kind": "crop set", "sha256": hash_file(folder / INDEX), "sha256_of": INDEX}
+        return crops, {**about, "licences": licences}
+    if recognise_benchmark(folder):
+        table = read(folder)
+        table = table.rows(training_rows(table))
+        sha256 = digest([table.digest(), table.content_digest()])
+        about = {"name": table.name, "kind": "data set", "sha256": sha256, "sha256_of": "names, labels and contents"}
+        return FileImages(table.root, table.paths), about
+    _, names, sha256 = read_images(folder)
+    about = {"name": name, "kind": "folder", "sha256": sha256, "sha256_of": "file names and contents"}
+    return FileImages(folder, names), about
+
+
+def hold_in_memory(images: JoinedImages, memory_gb: float, progress: Callable[[int, int], None] | None = None) -> int:
+    """Decode the kept files of all sources into memory, those of a source if they all fit; returns the bytes taken.
+
+    Crop sets are mapped into memory anyway.
+
+    Args:
+        images: The sources.
+        memory_gb: Most memory for decoded images, in gigabytes.
+        progress: Called with (done, total) of each source while it is decoded.
+    """
+    taken = 0
+    for source, rows in images.kept():
+        if isinstance(source, FileImages):
+            taken += source.hold(rows, max(0.0, memory_gb - taken / 1e9), progress)
+    return taken
+
+
+def count_files_of(images: JoinedImages, root: Path, names: Iterable[str]) -> int:
+    """Return how many kept image files are among others, by their places; copies and crops are not looked for.
+
+    Args:
+        images: The sources.
+        root: Folder that the names are relative to.
+        names: Paths of the other files within it.
+
+    Example:
+        >>> images = JoinedImages((FileImages(Path("all"), ("query/a.jpg", "b.jpg")),), "")
+        >>> count_files_of(images, Path("all/query"), ["a.jpg", "b.jpg"])
+        1
+    """
+    root = root.expanduser().resolve()
+    others = {f"{root.as_posix()}/{name}" for name in names}
+    count = 0
+    for source, rows in images.kept():
+        if isinstance(source, FileImages):
+            own = source.root.expanduser().resolve()
+            if own.is_relative_to(root) or root.is_relative_to(own):
+                count += sum(f"{own.as_posix()}/{source.names[row]}" in others for row in rows)
+    return count
+
+
+def channel_statistics(
+    images: JoinedImages, count: int, done: Callable[[int], None] = lambda count: None
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return mean and standard deviation of red, green, blue, 0 to 1; every image weighs the same, whatever its size.
+
+    Args:
+        images: What to look at, one at a time.
+        count: Images to take, drawn at random but always the same; 0 takes all.
+        done: Called with the number of images of each finished step.
+
+    Raises:
+        UserError: An image cannot be read.
+
+    Example:
+        >>> black, white = np.zeros((2, 2, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)
+        >>> class Two(FileImages):
+        ...     def __getitem__(self, row): return (black, white)[row]
+        >>> channel_statistics(JoinedImages((Two(Path("."), ("a", "b")),), ""), 0)
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    """
+    rows = np.arange(len(images))
+    if 0 < count < len(rows):
+        rows = np.sort(generator(0, "statistics").permutation(len(rows))[:count])
+
+    def moments(row: int) -> NDArray[np.float64]:
+        mean, deviation = cv2.meanStdDev(images[row])
+        return np.concatenate([mean, mean**2 + deviation**2], axis=1)
+
+    total = np.zeros((3, 2))
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(rows), 256):
+            step = rows[start : start + 256].tolist()
+            total += sum(pool.map(moments, step))
+            done(len(step))
+    mean, square = total.T / len(rows)
+    deviation = np.maximum(np.sqrt(np.maximum(square - mean**2, 0.0)), SMALLEST_DEVIATION)
+    first, second = ((values / 255).round(4).tolist() for values in (mean, deviation))
+    return (first[0], first[1], first[2]), (second[0], second[1], second[2])

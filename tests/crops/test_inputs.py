@@ -1,0 +1,64 @@
+"""What a user may name: files, folders, lists and tables, in any order."""
+
+import pytest
+
+from rewho.core.check import UserError
+from rewho.crops.inputs import plan_videos
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.mp4", "sub/a.MKV", "sub/notes.txt", "c.avi"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "folder.mp4" / "in.mov").write_text("in.mov")
+    (tmp_path / "._b.mp4").write_text("attributes")
+    return tmp_path
+
+
+def test_folders_are_searched_for_videos(folder, capsys):
+    """Neither a folder that is named like a video nor a hidden file is one; the latter are counted."""
+    plan = plan_videos([folder])
+    found = ["b.mp4", "c.avi", "folder.mp4/in.mov", "sub/a.MKV"]
+    assert [task.path.removeprefix(f"{folder}/") for task in plan] == found
+    assert "1 hidden files are left out, such as ._clip.mp4" in capsys.readouterr().err
+    assert plan.digest() == plan_videos([folder / "sub", folder / "b.mp4", folder]).digest()
+    assert [task.path for task in plan_videos([folder / "folder.mp4"])] == [str(folder / "folder.mp4" / "in.mov")]
+    assert len(plan_videos([folder / "._b.mp4"])) == 1
+
+
+def test_lists_and_tables_name_paths_beside_them(folder):
+    (folder / "list.txt").write_text("b.mp4\n\nsub/a.MKV\nmissing.mp4\n")
+    assert [task.size for task in plan_videos([folder / "list.txt"])] == [5, -1, 9]
+    (folder / "table.csv").write_text("path,key,city\nb.mp4,k1,Oslo\nc.avi,k2,\n")
+    tasks = list(plan_videos([folder / "table.csv", folder / "b.mp4"]))
+    assert [(task.key, task.city, task.licence) for task in tasks] == [("k1", "Oslo", ""), ("k2", "", "")]
+    assert len({task.id for task in plan_videos([folder])}) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("key\nk\n", "no column 'path'"), ("path,town\nb.mp4,k\n", "'town'"), ("path,key\n,k\n", "line 2")],
+)
+def test_wrong_tables_are_refused(content, message, folder):
+    (folder / "table.csv").write_text(content)
+    with pytest.raises(UserError, match=message):
+        plan_videos([folder / "table.csv"])
+
+
+def test_a_folder_without_videos_and_nothing_at_all_are_refused(folder):
+    (folder / "empty").mkdir()
+    cases = (([], "none"), ([folder / "empty"], "Name the files"), ([folder / "no.mp4"], "nothing there"))
+    for named, message in cases:
+        with pytest.raises(UserError, match=message):
+            plan_videos(named)
+
+
+def test_images_in_place_of_a_video_are_named(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number:06d}.jpg").write_text("image")
+    with pytest.raises(UserError, match=r"none, but 3 images.*\n.*ffmpeg.*rewho embed"):
+        plan_videos([tmp_path])
+    with pytest.raises(UserError, match=r"got an image.*\n.*rewho embed"):
+        plan_videos([tmp_path / "000000.jpg"])

@@ -1,0 +1,47 @@
+"""Finding teachers: what is finished is found, what is not is named and refused."""
+
+import pytest
+
+from rewho.core.artifact import MANIFEST, STARTED
+from rewho.core.check import UserError
+from rewho.models.weights import CARD
+from rewho.tasks.teachers import find_teachers
+
+
+def run(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    return folder
+
+
+def test_a_folder_stands_for_the_finished_models_in_it_and_for_models_without_a_run(tmp_path):
+    finished = run(tmp_path / "up1", STARTED, MANIFEST, CARD, f"best/{CARD}")
+    copied = run(tmp_path / "dn1", CARD)
+    assert find_teachers([tmp_path]) == [copied, finished]
+    assert find_teachers([finished, finished / "best"]) == [finished, finished / "best"]
+
+
+@pytest.mark.parametrize("left", [(), ("checkpoints/step-00000001/state.pt",), (CARD, f"best/{CARD}")])
+def test_an_unfinished_teacher_is_named_and_not_left_out(tmp_path, left):
+    run(tmp_path / "holistic", STARTED, MANIFEST, CARD)
+    unfinished = run(tmp_path / "up1", STARTED, *left)
+    for path in (tmp_path, unfinished):
+        with pytest.raises(UserError, match=rf"unfinished runs: {unfinished}\.\n.*goes on where it was"):
+            find_teachers([path])
+
+
+def test_the_best_model_so_far_does_not_stand_for_a_run(tmp_path):
+    unfinished = run(tmp_path / "up1", STARTED, f"best/{CARD}")
+    with pytest.raises(UserError, match="unfinished runs"):
+        find_teachers([unfinished])
+    other = run(tmp_path / "other", STARTED, MANIFEST, f"best/{CARD}")
+    with pytest.raises(UserError, match="got neither"):
+        find_teachers([other])
+
+
+def test_what_is_no_teacher_is_named(tmp_path):
+    with pytest.raises(UserError, match="at least one model folder"):
+        find_teachers([])
+    with pytest.raises(UserError, match="no such folder"):
+        find_teachers([tmp_path / "none"])
