@@ -98,16 +98,16 @@ def apply(
     """
     _check_draws(images, view, draws)
     colour = _whole_colour(mean_colour)
-    images = np.empty((len(draws), *view.size, 3), np.uint8)
+    changed = np.empty((len(draws), *view.size, 3), np.uint8)
     sources = _sources(images, view, draws, jitter=settings.colour > 0)
     if settings.rotation > 0:
-        _turn(sources, images, draws, settings.crop_padding, colour)
+        _turn(sources, changed, draws, settings.crop_padding, colour)
     elif settings.crop_padding > 0:
-        _shift(sources, images, draws, settings.crop_padding, colour)
+        _shift(sources, changed, draws, settings.crop_padding, colour)
     else:
-        _fit(sources, images)
-    erase(images, draws.erased, fill_tile(settings.erase_fill, view.size, mean_colour), draws.fill_offset)
-    return AugmentedBatch(images, draws.erased, draws.flipped)
+        _fit(sources, changed)
+    erase(changed, draws.erased, fill_tile(settings.erase_fill, view.size, mean_colour), draws.fill_offset)
+    return AugmentedBatch(changed, draws.erased, draws.flipped)
 
 
 def resize(images: Sequence[Images] | Images, view: View) -> Images:
@@ -131,9 +131,9 @@ def resize(images: Sequence[Images] | Images, view: View) -> Images:
         >>> resize([np.zeros((128, 64, 3), np.uint8)], VIEWS["up1"]).shape
         (1, 224, 224, 3)
     """
-    images = np.empty((len(images), *view.size, 3), np.uint8)
-    _fit((view.crop(_checked(image)) for image in images), images)
-    return images
+    resized = np.empty((len(images), *view.size, 3), np.uint8)
+    _fit((view.crop(_checked(image)) for image in images), resized)
+    return resized
 
 
 def apply_custom(
