@@ -289,8 +289,8 @@ def check_sum(file: Path, *listings: str) -> bool:
     """
     wanted: dict[str, str] = {}
     for name in listings:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            content = json.loads((file.parent / name).read_bytes())
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # a UserError is a ValueError
+            content = read_json(file.parent / name)
             hashed = content["files"][file.name]["sha256"] if "files" in content else content["sha256"][file.name]
             wanted[name] = str(hashed)
     try:

@@ -90,7 +90,7 @@ def read_text(path: Path, limit: int = RECORD_LIMIT, what: str = "", expected: s
         ) from None
 
 
-def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
     """Return what strict JSON holds: no NaN, no infinity, no deep nesting.
 
     Raises:

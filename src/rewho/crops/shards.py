@@ -14,7 +14,6 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from rewho.core.artifact import digest, hash_file, json_bytes
 from rewho.core.check import UserError, check_name, inside, reason
+from rewho.core.files import parse_json
 from rewho.crops.rows import arrow, check_crop_names, describes, image_schema
 from rewho.data.file_lists import CROP_SET_INDEX
 from rewho.data.images import decode
@@ -102,10 +102,7 @@ def unsealed(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: Any byte differs from what was written.
     """
-    try:
-        content = json.loads(data)
-    except RecursionError:
-        content = None
+    content = parse_json(data)
     if not isinstance(content, dict) or content.pop(SEAL, None) != digest(content) or sealed(content) != data:
         raise ValueError("does not match its own seal")
     return content

@@ -6,7 +6,6 @@ was there. Images and rows of a shard each name its crops; where both are damage
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from rewho.core.artifact import MANIFEST, STARTED, digest, hash_file, json_bytes, write_file
 from rewho.core.check import UserError, inside, reason
+from rewho.core.files import parse_json
 from rewho.core.progress import Progress
 from rewho.crops.inputs import VideoTask
 from rewho.crops.one_video import PartMaker
@@ -84,7 +84,7 @@ def _manifest(folder: Path) -> Iterator[Damage]:
         return
     try:
         written = path.read_bytes()
-        content = json.loads(written)
+        content = parse_json(written)
         seal = content.pop(SEAL)
         if seal != digest(content) or json_bytes({**content, SEAL: seal}) != written:
             raise ValueError("does not match its own seal")
@@ -92,7 +92,7 @@ def _manifest(folder: Path) -> Iterator[Damage]:
             yield from _file(folder, name, entry["sha256"])
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         yield Damage(MANIFEST, f"is damaged ({reason(error)})")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_choice, check_name, check_range, inside, nearest
+from rewho.core.files import parse_json
 from rewho.core.people import KEYPOINTS
 from rewho.data.body_parts import PARTS, THICKNESS, draw_parts
 from rewho.data.images import read_file
@@ -241,7 +241,7 @@ def _read_keypoints(file: Path) -> Mapping[str, NDArray[np.float64]]:
     try:
         if file.suffix.lower() == ".csv":
             return _from_csv(text)
-        content = json.loads(text)
+        content = parse_json(text)
         images = {next(iter(_keys(name))): np.array(points, np.float64) for name, points in content.items()}
     except UserError:
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rewho.core.check import check_choice
+from rewho.core.files import parse_json
 from rewho.core.onnx_session import OnnxSession
 
 
@@ -44,7 +44,7 @@ class OnnxNetwork(nn.Module):
     def metadata(self, name: str) -> list[float] | None:
         """Return a list of numbers from the file's own metadata, such as `mean`; None where it has none."""
         try:
-            value = json.loads(self._session.metadata.get(name, "null"))
+            value = parse_json(self._session.metadata.get(name, "null"))
         except (ValueError, RecursionError):
             return None
         return value if isinstance(value, list) else None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from rewho.core.artifact import STARTED, flatten, read_record
+from rewho.core.artifact import STARTED, flatten, plain, read_record
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
 from rewho.core.progress import say
@@ -87,7 +87,7 @@ def maker_of(folder: Path, damage: list[Damage], source: PeopleSource | None = N
 def _stats(settings: CropsSettings, _source: PeopleSource | None) -> str:
     figures = [statistics(CropSet.open(folder), read_videos(folder)) for folder in settings.folders]
     shown = figures[0] if len(figures) == 1 else dict(zip(map(str, settings.folders), figures, strict=True))
-    return json.dumps(shown, indent=1, ensure_ascii=False)
+    return json.dumps(plain(shown), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _merge(settings: CropsSettings, _source: PeopleSource | None) -> Path:

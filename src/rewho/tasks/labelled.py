@@ -5,7 +5,6 @@ A stage brings its task (networks and losses) and, where it needs more than imag
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.optim import Optimizer
 
 from rewho.core.artifact import ASIDE, MANIFEST, hashes, write_json
 from rewho.core.check import UserError
+from rewho.core.files import read_json
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator, on_main_process
 from rewho.core.stage import Stage
@@ -264,7 +264,7 @@ def train_marking_best(training: Training, engine: Engine, data: str) -> State:
 
 def _mark_best(folder: Path, choice: Mapping[str, object]) -> None:
     best, card = folder / "best", folder / "best" / CARD
-    write_json(card, json.loads(card.read_text()) | {"chosen": {"how": f"highest mAP, {CHOSEN}", **choice}})
+    write_json(card, read_json(card) | {"chosen": {"how": f"highest mAP, {CHOSEN}", **choice}})
     others = [file for file in sorted(best.iterdir()) if file.name != MANIFEST and not file.name.startswith(ASIDE)]
     write_json(best / MANIFEST, {"files": hashes(best, others)})
 

@@ -14,7 +14,6 @@ all (flag, class, visible share), MOT15's files and trackers' output have 10 (co
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
+from rewho.core.files import parse_json
 from rewho.core.people import KEYPOINTS
 from rewho.core.progress import say
 from rewho.video.people import Frame, Person
@@ -159,7 +159,7 @@ def parse_detections(data: bytes, what: str) -> Parsed:
         )
     text = data.decode(errors="replace").lstrip("\ufeff \n\r\t")
     try:
-        boxes, notes = _luperson(json.loads(text)) if text[:1] == "{" else _mot(text)
+        boxes, notes = _luperson(parse_json(text)) if text[:1] == "{" else _mot(text)
         return _numbered(boxes, notes)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
         got = f"a line too short or a field missing ({error})" if isinstance(error, LookupError) else str(error)
