@@ -282,4 +282,4 @@ def test_the_table_of_data_sets_is_the_code() -> None:
 def test_the_exit_codes_are_the_code() -> None:
     runtime = importlib.import_module("rewho.core.runtime")
     codes = [int(code) for code in re.findall(r"^\| (\d+) \|", TEXTS["README.md"], re.MULTILINE)]
-    assert codes == [0, cli.USER_MISTAKE, runtime.EXIT_GIVEN_UP, runtime.EXIT_INTERRUPTED, cli.CANCELLED]
+    assert codes == [0, cli.USER_MISTAKE, runtime.EXIT_PARTLY_FAILED, runtime.EXIT_INTERRUPTED, cli.CANCELLED]

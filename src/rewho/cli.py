@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO, cast
 
-from rewho.core.check import UserError, nearest, reason
+from rewho.core.check import UserError, describe_error, nearest
 from rewho.core.progress import say, show
-from rewho.core.runtime import EXIT_GIVEN_UP, EXIT_INTERRUPTED, GivenUp, Interrupted
+from rewho.core.runtime import EXIT_INTERRUPTED, EXIT_PARTLY_FAILED, Interrupted, PartlyFailed
 
 USER_MISTAKE = 2
 CANCELLED = 130
@@ -114,7 +114,9 @@ def _told(error: UserError | OSError) -> str:
         raise error
     fix = "Check the path, and who may write there, or choose another --out."
     place = "standard output" if error.filename is None else error.filename
-    return f"{place}: expected a place that can be used so, got: {error.strerror or reason(error)}.\n  Fix: {fix}"
+    return (
+        f"{place}: expected a place that can be used so, got: {error.strerror or describe_error(error)}.\n  Fix: {fix}"
+    )
 
 
 class Outliving:
@@ -199,10 +201,10 @@ def _answered(words: list[str]) -> int:
     except Interrupted as saved:
         say(f"stopped: {saved}. To go on, run the same command again:\n  {shlex.join(['rewho', *words])}")
         return EXIT_INTERRUPTED
-    except GivenUp as rest:
+    except PartlyFailed as rest:
         show(rest.made)
         say(f"finished, except for {rest.items}")
-        return EXIT_GIVEN_UP
+        return EXIT_PARTLY_FAILED
     except KeyboardInterrupt:
         say("stopped at once; finished parts are kept, and the same command goes on from them")
         return CANCELLED

@@ -13,9 +13,9 @@ from rewho.core.artifact import (
     KEPT,
     MANIFEST,
     STARTED,
-    damage,
-    difference,
+    find_damage,
     hash_file,
+    list_differences,
     write_file,
     write_folder,
     write_json,
@@ -159,13 +159,13 @@ def test_kept_files_are_trusted_only_while_they_are_whole(tmp_path):
     begun.begin()
     for file in (one, other):
         file.write_bytes(b"whole")
-    begun.keep(one)
-    assert begun.kept(one) and not begun.kept(other), (
+    begun.record_file(one)
+    assert begun.is_recorded(one) and not begun.is_recorded(other), (
         "the second may be from a killed run: nobody noted that it is whole"
     )
-    begun.keep(other)
+    begun.record_file(other)
     one.write_bytes(b"wrong")
-    assert not begun.kept(one) and begun.kept(other)
+    assert not begun.is_recorded(one) and begun.is_recorded(other)
     with pytest.raises(UserError, match=r"one\.npy with other bytes"):
         begun.finish([one, other], {}, 1)
     one.write_bytes(b"whole")
@@ -202,7 +202,7 @@ def test_a_manifest_that_names_something_else_is_damaged(tmp_path, name):
     (folder / "link").symlink_to(tmp_path / "victim")
     record = json.loads((folder / MANIFEST).read_text())
     write_json(folder / MANIFEST, {"files": {name: record["files"]["state"]}})
-    assert "expected a plain" in damage(folder)
+    assert "expected a plain" in find_damage(folder)
 
 
 def test_a_disk_without_inodes_is_named(tmp_path, monkeypatch):
@@ -234,12 +234,12 @@ def test_names_that_are_not_utf_8_are_written_and_read(tmp_path):
 
 def test_every_flipped_bit_is_found(tmp_path):
     folder = write_folder(tmp_path / "thing", lambda aside: (aside / "state").write_bytes(bytes(range(200))))
-    assert damage(folder) is None
+    assert find_damage(folder) is None
     for place in range(0, 200, 7):
         content = bytearray(bytes(range(200)))
         content[place] ^= 1 << (place % 8)
         (folder / "state").write_bytes(content)
-        assert damage(folder) == "state does not match its sha256"
+        assert find_damage(folder) == "state does not match its sha256"
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
@@ -256,4 +256,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 
 
 def test_differences_are_named():
-    assert difference({"a": {"b": 1}, "c": 2}, {"a": {"b": 2}, "d": 3}, ignore=["c"]) == ["a.b: 1 -> 2", "d: None -> 3"]
+    assert list_differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 2}, "d": 3}, ignore=["c"]) == [
+        "a.b: 1 -> 2",
+        "d: None -> 3",
+    ]

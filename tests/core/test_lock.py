@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from rewho.core.check import UserError
-from rewho.core.lock import Lock, frees_locks, hold, release
+from rewho.core.lock import Lock, hold, release, release_locks
 
 HOLD = "import sys, time; from pathlib import Path; from rewho.core.lock import Lock\n\
 with Lock(Path(sys.argv[1]), 'it'): print('held', flush=True); time.sleep(60)"
@@ -59,7 +59,7 @@ def test_a_held_lock_is_kept_by_its_thread_refused_to_others_and_freed_with_the_
         except UserError as error:
             refused.append(str(error))
 
-    @frees_locks
+    @release_locks
     def run():
         hold(path, "it")
         hold(path, "it")  # the same thread again: a run that is begun anew after an error

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from rewho.core.network import hub_if_reachable, reachable
+from rewho.core.network import is_reachable, use_hub_cache_offline
 
 
 class Absent(BaseHTTPRequestHandler):
@@ -20,15 +20,15 @@ class Absent(BaseHTTPRequestHandler):
 def test_any_answer_counts():
     server = HTTPServer(("127.0.0.1", 0), Absent)
     threading.Thread(target=server.handle_request, daemon=True).start()
-    assert reachable(f"http://127.0.0.1:{server.server_port}/nothing", 60)
+    assert is_reachable(f"http://127.0.0.1:{server.server_port}/nothing", 60)
     server.server_close()
 
 
 def test_nobody_there_and_silence_are_no_answers():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        assert not reachable(f"http://127.0.0.1:{port}/", 0.2)
-    assert not reachable(f"http://127.0.0.1:{port}/", 60)
+        assert not is_reachable(f"http://127.0.0.1:{port}/", 0.2)
+    assert not is_reachable(f"http://127.0.0.1:{port}/", 60)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_nobody_there_and_silence_are_no_answers():
 def test_the_hub_is_asked_only_where_it_can_be_reached(monkeypatch, before, there, offline):
     constants = pytest.importorskip("huggingface_hub").constants
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", before)
-    monkeypatch.setattr("rewho.core.network.reachable", lambda address: there)
-    with hub_if_reachable():
+    monkeypatch.setattr("rewho.core.network.is_reachable", lambda address: there)
+    with use_hub_cache_offline():
         assert offline == constants.HF_HUB_OFFLINE
     assert before == constants.HF_HUB_OFFLINE

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewho.core.check import UserError
-from rewho.core.runtime import explaining_dead_workers
+from rewho.core.runtime import explain_dead_workers
 from rewho.data.batches import PlanStream, load_batches, part_of, plan_epoch
 from rewho.settings import SamplerSettings
 
@@ -145,7 +145,7 @@ def test_a_worker_that_dies_during_a_step_is_an_error_for_the_user():
     """PyTorch notices it by a signal, wherever the process is."""
     plans = PlanStream(SamplerSettings(batch=4), np.zeros(8, np.int64), seed=1, epochs=1)
     batches = load_batches(plans, _slow_to_die, workers=1)
-    with pytest.raises(UserError, match="data loading"), explaining_dead_workers():
+    with pytest.raises(UserError, match="data loading"), explain_dead_workers():
         next(batches)
         time.sleep(3)
 

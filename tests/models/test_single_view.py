@@ -160,7 +160,7 @@ def test_a_hostile_checkpoint_executes_nothing(tmp_path):
 
 def test_imagenet_weights_are_not_waited_for_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr("rewho.models.backbone.reachable", lambda address: False)
+    monkeypatch.setattr("rewho.models.backbone.is_reachable", lambda address: False)
     with pytest.raises(
         UserError, match=r"(?s)no network, and nothing at .*squeezenet1_1-\w+\.pth.*--model.pretrained FILE"
     ):

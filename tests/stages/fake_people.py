@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rewho.core.check import UserError
-from rewho.core.runtime import EXIT_GIVEN_UP, EXIT_INTERRUPTED, GivenUp, Interrupted
+from rewho.core.runtime import EXIT_INTERRUPTED, EXIT_PARTLY_FAILED, Interrupted, PartlyFailed
 from rewho.crops.people_source import Look
 from rewho.settings import CropSettings, SelectionSettings, TermsSettings
 from rewho.stages import crop
@@ -110,8 +110,8 @@ def main() -> int:
     )
     try:
         crop.run(chosen, FakePeople())
-    except GivenUp:
-        return EXIT_GIVEN_UP
+    except PartlyFailed:
+        return EXIT_PARTLY_FAILED
     except Interrupted:
         return EXIT_INTERRUPTED
     except UserError as error:

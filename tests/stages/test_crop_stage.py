@@ -17,7 +17,7 @@ from fake_people import TERMS, FakePeople, settings, tree, write_videos
 
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
-from rewho.core.runtime import EXIT_INTERRUPTED, GivenUp
+from rewho.core.runtime import EXIT_INTERRUPTED, PartlyFailed
 from rewho.crops.inputs import plan_videos
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.statistics import read_videos
@@ -214,7 +214,7 @@ def test_a_video_that_kills_its_worker_is_given_up_and_can_be_tried_again(tmp_pa
     assert len(CropSet.open(out)) == 3 * 12
     assert build(videos, out) == 3, "asked again, it says so again"
     (videos / "poison.mp4.antidote").touch()
-    with pytest.raises(GivenUp, match=r"1 videos .*bug"):
+    with pytest.raises(PartlyFailed, match=r"1 videos .*bug"):
         crop.run(settings(videos, out, workers=2, retry=True, failure_limit=1.0), FakePeople())
     assert len(CropSet.open(out)) == 3 * 12 + 6
 

@@ -12,7 +12,7 @@ import pytest
 from fake_people import FakePeople, settings, write_videos
 
 from conftest import CPU, quick
-from rewho.core.artifact import MANIFEST, check_sum, damage, write_json
+from rewho.core.artifact import MANIFEST, find_damage, verify_hash, write_json
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
 from rewho.core.stage import Stage
@@ -96,7 +96,7 @@ def test_a_description_that_was_changed_after_the_run_is_announced(model, tmp_pa
 
 
 def test_the_best_model_is_whole_or_absent(model):
-    assert damage(model / "best") is None
+    assert find_damage(model / "best") is None
 
 
 def test_representations_that_were_damaged_meanwhile_are_made_again(people, experts, tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_representations_that_were_damaged_meanwhile_are_made_again(people, expe
     flip(given.out / "up1.npy", 300)
     represent.run(given)
     assert (given.out / "up1.npy").read_bytes() == (whole / "up1.npy").read_bytes()
-    assert damage(given.out) is None
+    assert find_damage(given.out) is None
 
 
 def test_a_pretraining_reads_no_flipped_crop(tmp_path):
@@ -241,5 +241,5 @@ def test_a_user_who_may_not_write_or_read_is_told_so(tmp_path):
     stage.finish([result], {}, 1)
     assert as_another_user(stage.begin) == "finished", "what is finished needs no lock"
     (stage.folder / "result").touch(mode=0o600)
-    said = as_another_user(lambda: check_sum(stage.folder / "result", "sums.json"))
+    said = as_another_user(lambda: verify_hash(stage.folder / "result", "sums.json"))
     assert said.startswith("UserError: ") and "got Permission denied" in said, said

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import CPU, VIEWS, distilling, quick, teacher_settings
-from rewho.core.artifact import KEPT, MANIFEST, damage, hashes, write_json
+from rewho.core.artifact import KEPT, MANIFEST, compute_hashes, find_damage, write_json
 from rewho.core.check import UserError
 from rewho.data.benchmarks import read_settings
 from rewho.embedding.embedder import load
@@ -99,11 +99,11 @@ def test_an_interrupted_extraction_goes_on_with_the_missing_view(people, experts
     shutil.copytree(representations, folder)
     for name in (MANIFEST, INDEX, "up1.npy"):
         (folder / name).unlink()
-    write_json(folder / KEPT, {"files": hashes(folder, [folder / "holistic.npy"])})
+    write_json(folder / KEPT, {"files": compute_hashes(folder, [folder / "holistic.npy"])})
     represent.run(RepresentSettings((experts,), folder, DataSettings(root=people), engine=CPU, batch=16))
     assert "holistic: is there already" in capsys.readouterr().err
     assert (folder / "up1.npy").read_bytes() == (representations / "up1.npy").read_bytes()
-    assert damage(folder) is None
+    assert find_damage(folder) is None
 
 
 def test_a_flipped_bit_is_found(representations, tmp_path):
@@ -171,7 +171,7 @@ def test_the_student_has_its_old_size_and_no_branch(student, model):
     assert card["provenance"]["views"] == list(VIEWS)
     counts = json.loads((student / MANIFEST).read_text())["counts"]
     assert counts["parameters_of_branches"] > 0
-    assert damage(student) is None
+    assert find_damage(student) is None
 
 
 def test_every_term_is_logged(student):

@@ -11,7 +11,7 @@ import pytest
 
 import rewho
 from conftest import quick
-from rewho.core.artifact import damage
+from rewho.core.artifact import find_damage
 from rewho.core.check import UserError
 from rewho.core.text import html_text
 from rewho.embedding.scoring import similarities
@@ -39,7 +39,7 @@ def report(model, people, tmp_path_factory):
 
 def test_it_leaves_everything_a_reader_wants(report, people):
     folder = report.parent
-    assert damage(folder) is None
+    assert find_damage(folder) is None
     names = {file.name for file in folder.rglob("*")}
     assert {"index.html", "metrics.json", "per_query.csv", "cmc.csv", "cmc.png", "manifest.json"} <= names
     sheets = sorted((folder / "rank_sheets").glob("*.jpg"))
@@ -145,7 +145,7 @@ def test_embeddings_can_be_read_by_anything(model, people, tmp_path):
     names = [row["image"] for row in csv.DictReader((folder / "images.csv").open())]
     assert vectors.shape == (len(names), 16) and vectors.dtype == np.float32
     np.testing.assert_allclose(vectors[3], rewho.load(model).embed([people / "query" / names[3]])[0], atol=1e-4)
-    assert damage(folder) is None
+    assert find_damage(folder) is None
 
 
 def test_comparing_images(model, people):

@@ -11,7 +11,7 @@ import torch
 from cut_runs import cut
 
 from conftest import CPU, distilling, quick
-from rewho.core.artifact import MANIFEST, STARTED, damage
+from rewho.core.artifact import MANIFEST, STARTED, find_damage
 from rewho.core.check import UserError
 from rewho.data.augment import resize
 from rewho.data.images import decode
@@ -70,7 +70,7 @@ def test_a_plain_model_shows_its_own_map(model, images, tmp_path):
     assert cv2.imread(str(sheet)).shape[0] > 3 * 128
     singles = sorted((tmp_path / "out" / "single").iterdir())
     assert [file.name for file in singles] == [f"{n:04d}-{image.stem}-f.jpg" for n, image in enumerate(images, 1)]
-    assert damage(tmp_path / "out") is None
+    assert find_damage(tmp_path / "out") is None
     pixels = decode(images[0])
     network, _ = load_model(model)
     with torch.inference_mode():

@@ -13,7 +13,7 @@ import yaml
 
 import rewho
 from rewho.cli import main
-from rewho.core.artifact import damage, hash_file
+from rewho.core.artifact import find_damage, hash_file
 from rewho.core.check import UserError
 from rewho.embedding.embedder import view_of
 from rewho.embedding.foreign_networks import open_teacher
@@ -122,7 +122,7 @@ def test_the_mean_with_the_mirror_image_can_be_in_the_file(plain, tmp_path, kind
 
 def test_the_folder_says_what_it_is(plain):
     model, made = plain
-    assert damage(made) is None
+    assert find_damage(made) is None
     assert sorted(file.name for file in made.iterdir()) == [
         "README.md", "manifest.json", "model.json", "model.onnx", "run.json"
     ]  # fmt: skip

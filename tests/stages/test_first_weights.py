@@ -8,7 +8,7 @@ from cut_runs import differing_files
 from safetensors.torch import save_file
 
 from conftest import CPU, quick
-from rewho.core.artifact import MANIFEST, damage
+from rewho.core.artifact import MANIFEST, find_damage
 from rewho.core.check import UserError
 from rewho.models.backbone import build_backbone
 from rewho.models.kinds import build_model
@@ -80,7 +80,7 @@ def test_first_weights_may_be_moved_or_gone_once_a_run_has_begun(people, tmp_pat
     if not finished:
         (out / MANIFEST).unlink()
     moved = first.rename(tmp_path / "moved")
-    assert damage(run(people, out, first)) is None
+    assert find_damage(run(people, out, first)) is None
     assert f"nothing is left at {first}" in capsys.readouterr().err
     run(people, out, moved)
     assert "is finished" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from cut_runs import cut, differing_files, last
 
 from checkpoints import same
 from conftest import teacher_settings
-from rewho.core.artifact import MANIFEST, damage
+from rewho.core.artifact import MANIFEST, find_damage
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
 from rewho.settings import CheckpointSettings
@@ -44,7 +44,7 @@ def check_goes_on(settings, whole, capsys, *said):
     for view in VIEWS:
         assert differing_files(settings.out / view, whole / view) == []
         assert same(last(settings.out / view), last(whole / view))
-        assert damage(settings.out / view) is None
+        assert find_damage(settings.out / view) is None
 
 
 @pytest.mark.parametrize("step", range(1, STEPS))

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import quick
-from rewho.core.artifact import MANIFEST, damage
+from rewho.core.artifact import MANIFEST, find_damage
 from rewho.core.check import UserError
 from rewho.models.weights import load_model
 from rewho.settings import AugmentSettings, DataSettings, SamplerSettings
@@ -25,7 +25,7 @@ from rewho.training.log import read_log
 def test_the_model_folder_is_complete(model, people):
     loaded, card = load_model(model)
     record = json.loads((model / MANIFEST).read_text())
-    assert damage(model) is None
+    assert find_damage(model) is None
     assert card["trained_on"]["images"] == record["counts"]["training_images"] > 0
     assert 0 <= card["metrics"]["rendered-people"]["mAP"] <= 1
     assert record["settings"]["model"]["backbone"] == "squeezenet1_1"

@@ -15,7 +15,7 @@ from toy_training import ToyTask, make, run, settings
 
 from rewho.core import runtime
 from rewho.core.check import UserError
-from rewho.core.runtime import Interrupted, in_its_processes, on_main_process
+from rewho.core.runtime import Interrupted, on_main_process, run_in_processes
 from rewho.settings import DataSettings, OptimizerSettings, TrainSettings
 from rewho.training import loop
 from rewho.training.checkpoint import load_checkpoint
@@ -93,7 +93,7 @@ def _agree(rank: int, port: int, folder: str) -> None:
     outcome("sixth", task=plain, optimizer=decays)
     found["weights"] = float(sum(parameter.detach().double().sum() for parameter in task.backbone.parameters()))
     found["who worked"] = on_main_process(lambda: rank)
-    found["stage"] = in_its_processes(lambda given: (rank, given.seed))(TrainSettings(seed=3))
+    found["stage"] = run_in_processes(lambda given: (rank, given.seed))(TrainSettings(seed=3))
     found["nested"] = on_main_process(lambda: on_main_process(os.getpid))
     for name, error in (("refused", UserError("a", expected="b", got="c", fix="d")), ("failed", KeyError("k"))):
         try:

@@ -179,7 +179,7 @@ def test_models_that_are_not_there_are_named_without_a_wait(tmp_path: Path, monk
     pytest.importorskip("transformers", reason="transformers is an extra")
     asked: list[object] = []
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("rewho.core.network.reachable", lambda address: bool(asked.append(address)))
+    monkeypatch.setattr("rewho.core.network.is_reachable", lambda address: bool(asked.append(address)))
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("a name was looked up"))
     for model in ("somebody/no-such-model", str(tmp_path), str(tmp_path / "nothing")):
         with pytest.raises(UserError, match="pass its folder"):

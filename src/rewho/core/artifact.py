@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rewho.core.check import UserError, inside, reason
+from rewho.core.check import UserError, describe_error, resolve_inside
 from rewho.core.files import read_json
 
 MANIFEST = "manifest.json"
@@ -38,7 +38,7 @@ def rewho_version() -> str:
         return "unknown"
 
 
-def environment() -> dict[str, str]:
+def read_versions() -> dict[str, str]:
     """Return the versions that decide whether a run can be repeated to the bit."""
     packages = ("torch", "torchvision", "timm", "lightning", "numpy", "opencv-python-headless")
     found = {"python": platform.python_version(), "machine": platform.platform()}
@@ -86,7 +86,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def content_digest(files: Sequence[Path]) -> str:
+def hash_contents(files: Sequence[Path]) -> str:
     """Return the sha256 over the contents of files in their order: what counts as the same images, in every stage.
 
     Files above 256 kB count with their length and their first and last 128 kB, so that a run over large photos does not
@@ -219,7 +219,7 @@ def write_folder(path: Path, fill: Callable[[Path], object], aside_in: Path | No
         files = sorted(file for file in aside.rglob("*") if file.is_file())
         for file in files:
             _sync(file)
-        write_json(aside / MANIFEST, {"files": hashes(aside, files)})
+        write_json(aside / MANIFEST, {"files": compute_hashes(aside, files)})
         old = aside.with_name(f"{aside.name}.old")
         if path.exists():
             path.replace(old)  # removing takes a while, in which a kill would leave half of it
@@ -244,14 +244,14 @@ def remove_unfinished(folder: Path, *, ours: bool = False) -> None:
             _remove(entry)
 
 
-def hashes(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+def compute_hashes(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Return size and sha256 of each file, by its path within `folder`."""
     return {
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": hash_file(file)} for file in files
     }
 
 
-def damage(folder: Path) -> str | None:
+def find_damage(folder: Path) -> str | None:
     """Compare a folder's files with its manifest; return what is wrong in a few words, or None.
 
     Every byte is read: a missing file, a changed length and a single flipped bit are found.
@@ -259,7 +259,7 @@ def damage(folder: Path) -> str | None:
     try:
         recorded = read_record(folder / MANIFEST)["files"]
         for name, entry in recorded.items():
-            file, size, sha256 = inside(folder, name, MANIFEST), int(entry["bytes"]), entry["sha256"]
+            file, size, sha256 = resolve_inside(folder, name, MANIFEST), int(entry["bytes"]), entry["sha256"]
             if not file.is_file():
                 return f"{name} is missing"
             if file.stat().st_size != size:
@@ -269,11 +269,11 @@ def damage(folder: Path) -> str | None:
     except UserError as error:
         return f"{error.what}: expected {error.expected}, got {error.got}"
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return f"{MANIFEST} is damaged ({reason(error)})"
+        return f"{MANIFEST} is damaged ({describe_error(error)})"
     return None
 
 
-def check_sum(file: Path, *listings: str) -> bool:
+def verify_hash(file: Path, *listings: str) -> bool:
     """Compare a file with the hashes of it that stand beside it.
 
     Args:
@@ -343,11 +343,11 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - n
     }
 
 
-def difference(before: Mapping[str, Any], now: Mapping[str, Any], ignore: Iterable[str] = ()) -> list[str]:
+def list_differences(before: Mapping[str, Any], now: Mapping[str, Any], ignore: Iterable[str] = ()) -> list[str]:
     """Return one line for each dotted name whose value differs; names under an ignored prefix do not count.
 
     Example:
-        >>> difference({"seed": 1, "out": "a"}, {"seed": 2, "out": "b"}, ignore=["out"])
+        >>> list_differences({"seed": 1, "out": "a"}, {"seed": 2, "out": "b"}, ignore=["out"])
         ['seed: 1 -> 2']
     """
     old, new = flatten(plain(before)), flatten(plain(now))

@@ -92,7 +92,7 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def choices_in_words(choices: Sequence[object]) -> str:
+def list_choices(choices: Sequence[object]) -> str:
     """Return choices in one line; they are quoted where one of them has a comma, as a table's rows do."""
     names = [str(choice) for choice in choices]
     return ", ".join(map(repr, names) if any("," in name for name in names) else names)
@@ -114,17 +114,17 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> str:
     hint = f"Did you mean {near!r}? " if near else ""
     raise UserError(
         what,
-        expected=f"one of {choices_in_words(choices)}",
+        expected=f"one of {list_choices(choices)}",
         got=repr(value),
         fix=f"{hint}Choose a name from the list.",
     )
 
 
-def reason(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return an error's message on one line; the name of its kind where it has none.
 
     Example:
-        >>> reason(TimeoutError()), reason(ValueError("no image"))
+        >>> describe_error(TimeoutError()), describe_error(ValueError("no image"))
         ('TimeoutError', 'no image')
     """
     return " ".join(str(error).split()) or type(error).__name__
@@ -172,7 +172,7 @@ def check_name(what: str, name: object, *, deep: bool = True) -> str:
     )
 
 
-def inside(folder: Path, name: object, what: str) -> Path:
+def resolve_inside(folder: Path, name: object, what: str) -> Path:
     """Return the path of a file that another file names, if it lies in a folder and is a plain file or not there.
 
     Args:

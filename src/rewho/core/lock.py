@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-from rewho.core.check import UserError, reason
+from rewho.core.check import UserError, describe_error
 from rewho.core.progress import say
 from rewho.core.runtime import is_main_process
 
@@ -60,7 +60,7 @@ class Lock:
             except OSError as error:
                 place = error.filename or self.path.parent
                 fix = "Check the path, and who may write there, or choose another folder."
-                got = f"{place}: {error.strerror or reason(error)}"
+                got = f"{place}: {error.strerror or describe_error(error)}"
                 raise UserError(self.what, expected="a folder that can be written to", got=got, fix=fix) from error
             _HELD[self._key] = self
             self._process, self._thread = os.getpid(), threading.current_thread()
@@ -118,7 +118,7 @@ class Lock:
 
 
 def hold(path: Path, what: str) -> None:
-    """Take a lock until `release`, the end of the `frees_locks` around, or the end of the process.
+    """Take a lock until `release`, the end of the `release_locks` around, or the end of the process.
 
     Of several ranks of one run the first holds it for all. What the thread holds already it keeps.
 
@@ -136,7 +136,7 @@ def release(path: Path) -> None:
         held.release()
 
 
-def frees_locks(run: Callable[P, R]) -> Callable[P, R]:
+def release_locks(run: Callable[P, R]) -> Callable[P, R]:
     """Give back, however `run` ends, the locks that it took by `hold`."""
 
     @functools.wraps(run)

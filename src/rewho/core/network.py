@@ -12,11 +12,11 @@ from urllib.request import Request, urlopen
 PATIENCE = 5.0  # seconds; a server that is there answers in less than one
 
 
-def reachable(address: str, seconds: float = PATIENCE) -> bool:
+def is_reachable(address: str, seconds: float = PATIENCE) -> bool:
     """Return whether a server answers in time; an answer that is an error counts too.
 
     Example:
-        >>> reachable("http://127.0.0.1:9/")
+        >>> is_reachable("http://127.0.0.1:9/")
         False
     """
     answered = threading.Event()
@@ -39,12 +39,12 @@ def reachable(address: str, seconds: float = PATIENCE) -> bool:
 
 
 @contextmanager
-def hub_if_reachable() -> Iterator[None]:
+def use_hub_cache_offline() -> Iterator[None]:
     """Within, the Hugging Face hub's library uses its cache only where the hub cannot be reached."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not reachable(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = before or not is_reachable(constants.ENDPOINT)
     try:
         yield
     finally:

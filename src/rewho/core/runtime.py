@@ -91,7 +91,7 @@ def check_open_files(workers: int) -> None:
 
 
 @contextmanager
-def explaining_dead_workers() -> Iterator[None]:
+def explain_dead_workers() -> Iterator[None]:
     """Turn the death of a process that prepares batches into an error for the user.
 
     Raises:
@@ -129,7 +129,7 @@ def on_main_process(work: Callable[[], Result]) -> Result:
             outcome[1] = error
         finally:
             _alone.pop()
-    own, known = outcome[1], (UserError, OSError, Interrupted, GivenUp)
+    own, known = outcome[1], (UserError, OSError, Interrupted, PartlyFailed)
     if own is not None and not isinstance(own, known):
         outcome[1] = RuntimeError(f"the main process failed: {type(own).__name__}: {own}")
     with explain_lost_process():
@@ -162,7 +162,7 @@ def _process_group() -> Any:  # noqa: ANN401 - torch.distributed, which is impor
     return distributed
 
 
-def in_its_processes(run: Callable[Given, Result]) -> Callable[Given, Result]:
+def run_in_processes(run: Callable[Given, Result]) -> Callable[Given, Result]:
     """Let a stage run in all processes where its settings ask for several devices, else in the main one alone."""
 
     @functools.wraps(run)
@@ -203,7 +203,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the work was put awa
     """
 
 
-class GivenUp(Exception):  # noqa: N818 - the work is finished, except for what could not be done
+class PartlyFailed(Exception):  # noqa: N818 - the work is finished, except for what could not be done
     """The work is finished and in its place, except for items that were given up after several tries.
 
     Args:
@@ -216,7 +216,7 @@ class GivenUp(Exception):  # noqa: N818 - the work is finished, except for what 
         super().__init__(made, items)
 
 
-EXIT_GIVEN_UP = 3
+EXIT_PARTLY_FAILED = 3
 SAME_PRESS = 1.0  # seconds; launchers pass a Ctrl-C on that the terminal has sent to everybody already
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: try again; schedulers restart a job that ends with it
 

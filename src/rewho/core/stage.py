@@ -22,13 +22,13 @@ from rewho.core.artifact import (
     NEEDED,
     SEAL,
     STARTED,
-    damage,
-    difference,
+    compute_hashes,
     digest,
-    environment,
-    hashes,
+    find_damage,
+    list_differences,
     plain,
     read_record,
+    read_versions,
     remove_unfinished,
     rewho_version,
     write_json,
@@ -94,7 +94,7 @@ class Stage:
 
     def _finished(self) -> Literal["finished"]:
         self._compare(read_record(self.folder / MANIFEST, **NEEDED), finished=True)
-        if wrong := damage(self.folder):
+        if wrong := find_damage(self.folder):
             raise UserError(
                 f"--out {self.folder}",
                 expected="what the finished run left there",
@@ -138,18 +138,18 @@ class Stage:
         """Return all files that the stage made, in its folder and below, sorted."""
         return [file for one in self._others() for file in sorted([one, *one.rglob("*")]) if file.is_file()]
 
-    def keep(self, file: Path) -> Path:
-        """Note that a file is whole, with its hash, so that a run that is resumed can trust it; see `kept`."""
+    def record_file(self, file: Path) -> Path:
+        """Note that a file is whole, with its hash, so that a run that is resumed can trust it; see `is_recorded`."""
         record = read_record(self.folder / KEPT) if (self.folder / KEPT).is_file() else {"files": {}}
-        record["files"] |= hashes(self.folder, [file])
+        record["files"] |= compute_hashes(self.folder, [file])
         write_json(self.folder / KEPT, record)
         return file
 
-    def kept(self, file: Path) -> bool:
+    def is_recorded(self, file: Path) -> bool:
         """Return whether a file is there as it was when it was kept; one that is not is to be made again."""
         record = read_record(self.folder / KEPT) if (self.folder / KEPT).is_file() else {"files": {}}
         wanted = record["files"].get(file.relative_to(self.folder).as_posix())
-        if not file.is_file() or wanted == hashes(self.folder, [file]).popitem()[1]:
+        if not file.is_file() or wanted == compute_hashes(self.folder, [file]).popitem()[1]:
             return file.is_file()
         say(f"{file} is {'damaged' if wanted else 'not known to be whole'}: making it again")
         return False
@@ -163,7 +163,7 @@ class Stage:
                 got=f"what `rewho {record.get('stage')}` made",
                 fix="Choose another folder with --out.",
             )
-        lines = difference(
+        lines = list_differences(
             {"stage": record.get("stage"), **record.get("settings", {}), "inputs": record.get("inputs", {})},
             {"stage": self.name, **self.settings, "inputs": self.inputs},
             self.ignore,
@@ -190,7 +190,7 @@ class Stage:
             "settings": plain(self.settings),
             "inputs": dict(self.inputs),
             "command": sys.argv,
-            "environment": environment(),
+            "environment": read_versions(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
 
@@ -203,7 +203,7 @@ class Stage:
             seconds: How long the work took.
         """
         record = read_record(self.folder / STARTED)
-        files = hashes(self.folder, outputs)
+        files = compute_hashes(self.folder, outputs)
         kept = read_record(self.folder / KEPT)["files"] if (self.folder / KEPT).is_file() else {}
         changed = [name for name, entry in kept.items() if files.get(name, entry) != entry]
         if changed:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import digest, hash_file, json_bytes
-from rewho.core.check import UserError, check_name, inside, reason
+from rewho.core.check import UserError, check_name, describe_error, resolve_inside
 from rewho.core.files import parse_json
 from rewho.crops.rows import arrow, check_crop_names, describes, image_schema
 from rewho.data.file_lists import CROP_SET_INDEX
@@ -133,13 +133,13 @@ def read_index(folder: Path) -> Index:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         fix = f"Run `rewho crops verify {folder} --repair`."
-        raise UserError(str(path), expected="a whole index", got=reason(error), fix=fix) from error
+        raise UserError(str(path), expected="a whole index", got=describe_error(error), fix=fix) from error
     for shard in shards:
         check_name(str(path), shard.name, deep=False)
         for name in (shard.images, shard.rows):
-            inside(folder, name, str(path))
+            resolve_inside(folder, name, str(path))
     if isinstance(videos := index.about.get("videos"), dict):
-        inside(folder, videos.get("file"), str(path))
+        resolve_inside(folder, videos.get("file"), str(path))
     return index
 
 
@@ -257,7 +257,7 @@ class CropSet(Sequence[NDArray[np.uint8]]):
             found = self._reader(number).get_batch(batch)
             found.validate(full=True)
         except (OSError, arrow().ArrowException) as error:
-            raise self._damaged(file, reason(error)) from error
+            raise self._damaged(file, describe_error(error)) from error
         wanted = min(BATCH_ROWS, self.contents.shards[number].crops - batch * BATCH_ROWS)
         if found.schema != image_schema() or len(found) != wanted:
             raise self._damaged(file, f"a record batch of {len(found)} crops")
@@ -269,11 +269,11 @@ class CropSet(Sequence[NDArray[np.uint8]]):
             shard = self.contents.shards[number]
             pa = arrow()
             try:
-                file = inside(self.folder, shard.images, INDEX)
+                file = resolve_inside(self.folder, shard.images, INDEX)
                 reader = pa.ipc.open_file(pa.memory_map(os.fspath(file)))
                 sound = reader.num_record_batches == -(-shard.crops // BATCH_ROWS)
             except (OSError, pa.ArrowException) as error:
-                raise self._damaged(shard.images, reason(error)) from error
+                raise self._damaged(shard.images, describe_error(error)) from error
             if not sound:
                 raise self._damaged(shard.images, f"{reader.num_record_batches} record batches")
             self._readers[number] = reader
@@ -310,14 +310,14 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         """
         pa = arrow()
         try:
-            path = inside(self.folder, shard.rows, INDEX)
+            path = resolve_inside(self.folder, shard.rows, INDEX)
             if shard.rows not in self._whole and hash_file(path) != shard.rows_sha256:
                 raise self._damaged(shard.rows, "others", "the rows that were written")
             self._whole.add(shard.rows)
             with pa.parquet.ParquetFile(path, memory_map=True) as file:
                 rows = file.read(columns=None if columns is None else list(columns), use_threads=False)  # may be a fork
         except (OSError, pa.ArrowException) as error:
-            raise self._damaged(shard.rows, reason(error)) from error
+            raise self._damaged(shard.rows, describe_error(error)) from error
         if len(rows) != shard.crops:
             raise self._damaged(shard.rows, f"{len(rows):,} rows", f"rows of {shard.crops:,} crops")
         if "name" in rows.column_names:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import hash_file, write_file
-from rewho.core.check import UserError, inside
+from rewho.core.check import UserError, resolve_inside
 from rewho.crops.rows import arrow
 from rewho.crops.shards import INDEX, CropSet, read_index
 
@@ -48,7 +48,7 @@ def read_videos(folder: Path) -> list[dict[str, Any]]:
     listed = read_index(folder).about.get("videos")
     if not listed:
         return []
-    path = inside(folder, listed.get("file"), INDEX)
+    path = resolve_inside(folder, listed.get("file"), INDEX)
     if not path.is_file() or hash_file(path) != listed.get("sha256"):
         fix = "Run the command that built the set with another --out."
         got = "another" if path.is_file() else "none"

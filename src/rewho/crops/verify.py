@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewho.core.artifact import MANIFEST, STARTED, digest, hash_file, json_bytes, write_file
-from rewho.core.check import UserError, inside, reason
+from rewho.core.check import UserError, describe_error, resolve_inside
 from rewho.core.files import parse_json
 from rewho.core.progress import Progress
 from rewho.crops.inputs import VideoTask
@@ -60,7 +60,7 @@ def verify(folder: Path) -> list[Damage]:
     try:
         unsealed((folder / INDEX).read_bytes())
     except (OSError, ValueError) as error:
-        return [one for one in found if one.file != INDEX] + [Damage(INDEX, f"is damaged ({reason(error)})")]
+        return [one for one in found if one.file != INDEX] + [Damage(INDEX, f"is damaged ({describe_error(error)})")]
     crops = CropSet.open(folder)
     progress = Progress("verify", len(crops), unit="crops")
     for number, shard in enumerate(crops.contents.shards):
@@ -93,11 +93,11 @@ def _manifest(folder: Path) -> Iterator[Damage]:
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        yield Damage(MANIFEST, f"is damaged ({reason(error)})")
+        yield Damage(MANIFEST, f"is damaged ({describe_error(error)})")
 
 
 def _file(folder: Path, name: str, sha256: str) -> Iterator[Damage]:
-    file = inside(folder, name, f"the lists of {folder}")
+    file = resolve_inside(folder, name, f"the lists of {folder}")
     if not file.is_file():
         yield Damage(name, "is missing")
     elif hash_file(file) != sha256:
@@ -233,7 +233,7 @@ def _replace(crops: CropSet, shard: Shard, wanted: list[str], parts: Sequence[Cr
         made = writer.commit().contents.shards[0]
         if (made.images_sha256, made.rows_sha256) == (shard.images_sha256, shard.rows_sha256):
             for new, old in ((made.images, shard.images), (made.rows, shard.rows)):
-                _copy(place / new, inside(crops.folder, old, INDEX))
+                _copy(place / new, resolve_inside(crops.folder, old, INDEX))
             return
     raise UserError(
         f"{crops.folder}, shard {shard.name}",

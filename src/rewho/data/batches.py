@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rewho.core.check import UserError
-from rewho.core.runtime import check_open_files, explaining_dead_workers, generator
+from rewho.core.runtime import check_open_files, explain_dead_workers, generator
 from rewho.settings import SamplerSettings
 
 
@@ -254,7 +254,7 @@ def load_batches(
 def _raising(batches: Iterable[tuple[Tensor, ...] | UserError]) -> Iterator[tuple[Tensor, ...]]:
     waiting = iter(batches)
     while True:
-        with explaining_dead_workers():
+        with explain_dead_workers():
             batch = next(waiting, None)
         if batch is None:
             return

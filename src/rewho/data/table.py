@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rewho.core.artifact import content_digest
+from rewho.core.artifact import hash_contents
 from rewho.core.check import UserError, check_choice
 from rewho.core.people import DISTRACTOR, JUNK, UNKNOWN_CAMERA
 
@@ -191,15 +191,15 @@ class ImageTable:
             digest.update(ids.astype("<i8").tobytes())
         return digest.hexdigest()
 
-    def content_digest(self) -> str:
-        """Return the sha256 (hex) over the contents of all files, in the table's order; see `content_digest`.
+    def hash_contents(self) -> str:
+        """Return the sha256 (hex) over the contents of all files, in the table's order; see `hash_contents`.
 
         Example:
             >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
-            >>> table.content_digest() == table.rows([1, 0]).content_digest()  # neither file is there
+            >>> table.hash_contents() == table.rows([1, 0]).hash_contents()  # neither file is there
             True
         """
-        return content_digest([self.file(row) for row in range(len(self))])
+        return hash_contents([self.file(row) for row in range(len(self))])
 
     def counts(self) -> dict[str, SplitCounts]:
         """Return the counts of every split that has rows, in the order of SPLITS."""

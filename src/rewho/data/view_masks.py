@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_choice, check_name, check_range, inside, nearest
+from rewho.core.check import UserError, check_choice, check_name, check_range, nearest, resolve_inside
 from rewho.core.files import parse_json
 from rewho.core.people import KEYPOINTS
 from rewho.data.body_parts import PARTS, THICKNESS, draw_parts
@@ -141,7 +141,8 @@ def read_mask(what: str, content: object, folder: Path) -> MaskFiles | KeyPointM
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UserError(f"{what}, {name}", expected="a number", got=repr(value), fix="Give a share, 0 to 1.")
         numbers[name] = check_range(f"{what}, {name}", float(value), 0, 1)
-    points = KeyPointMask(inside(folder, fields["keypoints"], what), parts, **numbers, missing=_missing(what, fields))
+    file = resolve_inside(folder, fields["keypoints"], what)
+    points = KeyPointMask(file, parts, **numbers, missing=_missing(what, fields))
     _read_keypoints(points.file)
     return points
 

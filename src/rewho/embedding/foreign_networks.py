@@ -32,9 +32,9 @@ from torch import Tensor, nn
 
 from rewho.core.artifact import digest as digest_of
 from rewho.core.artifact import hash_file
-from rewho.core.check import UserError, check_choice, inside
+from rewho.core.check import UserError, check_choice, resolve_inside
 from rewho.core.files import read_yaml
-from rewho.core.network import hub_if_reachable
+from rewho.core.network import use_hub_cache_offline
 from rewho.core.onnx_session import LAYOUTS
 from rewho.data.augment import resize
 from rewho.data.images import decode
@@ -172,7 +172,7 @@ def _view(what: str, fields: dict[str, Any], folder: Path, view: View | None) ->
     if not named and view is None:
         raise UserError(what, expected="a view", got="none", fix="Write `view: up1` into the description.")
     if named:
-        own = read_view(inside(folder, named, what) if named.endswith((".yaml", ".yml")) else named)
+        own = read_view(resolve_inside(folder, named, what) if named.endswith((".yaml", ".yml")) else named)
         if view is not None and view.name != own.name:
             raise UserError(what, expected=f"a teacher for {view.name}", got=f"one for {own.name}", fix="Choose one.")
         view = own
@@ -254,7 +254,7 @@ def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engi
         hint = f"Did you mean one of {', '.join(near)}?" if near else "See timm's list of models."
         raise UserError("teacher's network", expected="a model that timm knows", got=repr(model_name), fix=hint)
     try:
-        with nullcontext() if weights is not None else hub_if_reachable():
+        with nullcontext() if weights is not None else use_hub_cache_offline():
             network = timm.create_model(
                 model_name, pretrained=weights is None, num_classes=0, **_timm_size(view, model_name)
             )
@@ -266,7 +266,7 @@ def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engi
             fix="Check the connection, or give a `weights` file.",
         ) from error
     if weights not in (None, "none"):
-        file = inside(folder, weights, f"teacher {name}")
+        file = resolve_inside(folder, weights, f"teacher {name}")
         fill(network, read_weights(file), f"{file}")
     what = f"teacher {name}"
     config: Any = network.pretrained_cfg
@@ -290,7 +290,7 @@ def _open_onnx(name: str, fields: dict[str, Any], folder: Path, view: View, engi
     from rewho.embedding.onnx_network import OnnxNetwork
 
     what = f"teacher {name}"
-    path = inside(folder, fields["network"], what)
+    path = resolve_inside(folder, fields["network"], what)
     layout = check_choice(f"{what}, layout", fields["layout"], tuple(LAYOUTS)) if "layout" in fields else ""
     bgr = check_choice(f"{what}, colours", str(fields.get("colours", "RGB")), ("RGB", "BGR")) == "BGR"
     device = pick_device(engine.device)

@@ -25,7 +25,7 @@ from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import CARD, TENSORS, load_model
 from rewho.settings import DistillSettings, ModelSettings, PretrainSettings, TrainSettings
 from rewho.settings.command_line import fill as fill_settings
-from rewho.training.checkpoint import explain_misfit, newest_checkpoint, read_checkpoint
+from rewho.training.checkpoint import explain_mismatch, newest_checkpoint, read_checkpoint
 from rewho.training.log import read_log
 
 NETWORK = {"train": "model", "distill": "model", "pretrain": "contrast.encoder"}
@@ -73,7 +73,7 @@ def open_snapshot(folder: Path) -> Snapshot:
     checkpoint, state = found
     if not named:
         say(f"{folder} has no finished model; taking its checkpoint {checkpoint.name}")
-    with explain_misfit(run):
+    with explain_mismatch(run):
         tensors = {**state["parameters"], **state["buffers"]}
         model, branches = _build(run, record, tensors)
         fill(model, tensors_under(tensors, NETWORK[stage]), f"network in {checkpoint}")

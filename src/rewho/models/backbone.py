@@ -16,9 +16,9 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from rewho.core.artifact import check_sum
+from rewho.core.artifact import verify_hash
 from rewho.core.check import UserError, nearest
-from rewho.core.network import reachable
+from rewho.core.network import is_reachable
 from rewho.core.tensors import named_tensors, read_safetensors, read_torch
 
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
@@ -161,7 +161,7 @@ def _download(name: str) -> dict[str, Tensor]:
     known = models.get_model_weights(name).IMAGENET1K_V1
     kept = Path(torch.hub.get_dir(), "checkpoints", Path(known.url).name)
     try:  # the file names carry the beginning of their sha256, which is compared after the download
-        if not kept.is_file() and not reachable(known.url):
+        if not kept.is_file() and not is_reachable(known.url):
             raise URLError(f"no network, and nothing at {kept}")
         weights: dict[str, Tensor] = known.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError) as error:
@@ -187,7 +187,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             got=f"nothing at {path}",
             fix="Check the path, of --model.pretrained or in the recipe.",
         )
-    check_sum(path, "model.json", "manifest.json")  # those of our own, wherever they were copied to
+    verify_hash(path, "model.json", "manifest.json")  # those of our own, wherever they were copied to
     if path.suffix == ".onnx":
         raise UserError(
             f"weights file {path}",

@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rewho.core.artifact import check_sum, write_file, write_json
+from rewho.core.artifact import verify_hash, write_file, write_json
 from rewho.core.check import UserError, check_choice
 from rewho.core.files import read_json
 from rewho.models.backbone import fill, read_weights
@@ -322,7 +322,7 @@ def load_branches(folder: Path) -> Factorization | None:
     """
     if not (folder / BRANCH_CARD).is_file():
         return None
-    check_sum(folder / BRANCH_CARD, "model.json", "manifest.json")
+    verify_hash(folder / BRANCH_CARD, "model.json", "manifest.json")
     description = read_json(folder / BRANCH_CARD, fix="Copy the model folder again.", format=int)
     try:
         description.pop("format")

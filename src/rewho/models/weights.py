@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from rewho.core.artifact import MANIFEST, check_sum, hash_file, plain, rewho_version, write_file, write_json
+from rewho.core.artifact import MANIFEST, hash_file, plain, rewho_version, verify_hash, write_file, write_json
 from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.progress import say
@@ -157,7 +157,7 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
     Raises:
         UserError: The file is damaged.
     """
-    if not check_sum(folder / TENSORS, CARD, MANIFEST):
+    if not verify_hash(folder / TENSORS, CARD, MANIFEST):
         say(f"warning: {folder / CARD} holds no hash of {TENSORS}, which cannot be checked for damage")
     return read_safetensors(folder / TENSORS)
 
@@ -206,7 +206,7 @@ def read_card(folder: Path) -> dict[str, Any]:
             fix="Use the rewho version that wrote it, or a newer one.",
         )
     try:
-        check_sum(path, MANIFEST)
+        verify_hash(path, MANIFEST)
     except UserError as error:
         say(f"warning: {path} is not the file that the run wrote: {error.got}")
     return description

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import ASIDE, difference, plain, remove_unfinished, write_json
+from rewho.core.artifact import ASIDE, list_differences, plain, remove_unfinished, write_json
 from rewho.core.check import UserError, check_range
 from rewho.core.files import read_json
 from rewho.core.people import RENDERED
@@ -163,7 +163,7 @@ def _finished(folder: Path, people: People) -> bool:
         raise UserError(
             str(description), expected="a description of rendered people", got=repr(error), fix=fix
         ) from error
-    lines = difference(before, {"renderer": RENDERER, **asdict(people)})
+    lines = list_differences(before, {"renderer": RENDERER, **asdict(people)})
     if lines:
         raise UserError(str(folder), expected="people rendered with the same settings", got="; ".join(lines), fix=fix)
     for name, count in counts.items():

@@ -15,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from rewho.core.check import UserError, choices_in_words, nearest
+from rewho.core.check import UserError, list_choices, nearest
 
 Settings = TypeVar("Settings")
 Extra = TypeVar("Extra")
@@ -205,7 +205,7 @@ def mismatch(value: Any, kind: Any) -> str:  # noqa: ANN401 - any value, a type 
             return f"a list, each {mismatch(object(), each)}"
         return next((f"each {words}" for item in value if (words := mismatch(item, each))), "")
     if get_origin(plain) is Literal:
-        return "" if value in get_args(plain) else f"one of {choices_in_words(get_args(plain))}"
+        return "" if value in get_args(plain) else f"one of {list_choices(get_args(plain))}"
     if plain in (int, float):
         fits = isinstance(value, int if plain is int else (int, float)) and not isinstance(value, bool)
         number = "a whole number" if plain is int else "a number"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rewho.core.check import UserError, is_dir
-from rewho.core.runtime import in_its_processes
+from rewho.core.runtime import run_in_processes
 from rewho.data.file_lists import refuse_output
 from rewho.embedding.embedder import load
 from rewho.embedding.scoring import similarities
@@ -11,7 +11,7 @@ from rewho.settings import CompareSettings
 from rewho.settings.fields import check
 
 
-@in_its_processes
+@run_in_processes
 def run(settings: CompareSettings) -> str:
     """Compare images, each with each.
 

@@ -19,7 +19,7 @@ from rewho.core.artifact import MANIFEST, STARTED, flatten, plain, remove_unfini
 from rewho.core.check import UserError
 from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import GivenUp, StopRequest, in_its_processes
+from rewho.core.runtime import PartlyFailed, StopRequest, run_in_processes
 from rewho.core.stage import Stage
 from rewho.crops.inputs import Plan, VideoTask, plan_videos, shard_of
 from rewho.crops.joining import Joined, check_failures, choose, in_order, write_set
@@ -51,7 +51,7 @@ UNDONE = ("failed", "given up")
 NAMED = 20  # videos that are not in the set and stand in the last line
 
 
-@in_its_processes
+@run_in_processes
 def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
     """Cut the people out of videos.
 
@@ -64,7 +64,7 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
 
     Raises:
         UserError: Terms are missing, a setting is wrong, too many videos failed, or the disk is full.
-        GivenUp: The set is finished, but some videos ended the process that worked on them, twice.
+        PartlyFailed: The set is finished, but some videos ended the process that worked on them, twice.
         Interrupted: A stop was asked for; the same command goes on.
     """
     began = time.monotonic()
@@ -96,7 +96,7 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
             _clear(settings.out)
     if lost:
         ended = f"{len(lost)} videos that ended their process twice: {', '.join(lost[:3])}"
-        raise GivenUp(settings.out, f"{ended}; {closing(settings.out)}")
+        raise PartlyFailed(settings.out, f"{ended}; {closing(settings.out)}")
     return settings.out
 
 
@@ -148,7 +148,7 @@ legal_basis, contact, retention.
     given = flatten(plain({"videos": named, "out": out, "terms": terms, **settings}))
     try:
         folder = run(fill(CropSettings, given, "crop", ""))
-    except GivenUp as rest:
+    except PartlyFailed as rest:
         folder = rest.made
     say(closing(folder))
     return CropSet.open(folder)

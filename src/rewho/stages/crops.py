@@ -10,7 +10,7 @@ from rewho.core.artifact import STARTED, flatten, plain, read_record
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
 from rewho.core.progress import say
-from rewho.core.runtime import in_its_processes
+from rewho.core.runtime import run_in_processes
 from rewho.crops.export import export, merge, overlap
 from rewho.crops.one_video import PartMaker, config_of
 from rewho.crops.people_source import PeopleSource, VideoPeople
@@ -24,7 +24,7 @@ from rewho.settings.fields import check
 SHOWN = 20  # lines of a list that are printed
 
 
-@in_its_processes
+@run_in_processes
 def run(settings: CropsSettings, source: PeopleSource | None = None) -> Path | str:
     """Look after crop sets.
 

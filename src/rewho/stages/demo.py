@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rewho.core.lock import LOCK, frees_locks, hold
+from rewho.core.lock import LOCK, hold, release_locks
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import in_its_processes
+from rewho.core.runtime import run_in_processes
 from rewho.rendered import write_people, write_street
 from rewho.settings import (
     AugmentSettings,
@@ -61,8 +61,8 @@ TERMS = TermsSettings(
 )
 
 
-@in_its_processes
-@frees_locks
+@run_in_processes
+@release_locks
 def run(settings: DemoSettings) -> Path:
     """Play a chapter.
 

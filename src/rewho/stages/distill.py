@@ -17,9 +17,9 @@ import torch
 
 from rewho.core.artifact import hash_file, plain, write_folder
 from rewho.core.check import UserError, check_choice
-from rewho.core.lock import frees_locks
+from rewho.core.lock import release_locks
 from rewho.core.progress import say
-from rewho.core.runtime import generator, in_its_processes, on_main_process
+from rewho.core.runtime import generator, on_main_process, run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
 from rewho.data.table import ImageTable
@@ -62,8 +62,8 @@ from rewho.training.loop import State
 from rewho.training.optim import build_optimizer
 
 
-@in_its_processes
-@frees_locks
+@run_in_processes
+@release_locks
 def run(settings: DistillSettings) -> Path:
     """Train the final student and leave a model folder.
 
@@ -167,7 +167,7 @@ def _targets(settings: DistillSettings, part: ImageTable) -> Targets:
         teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
         check_one_per_view([teacher.view.name for teacher in teachers])
     if settings.sr == "stored":
-        stored = open_representations(settings.representations, part.digest(), part.content_digest())
+        stored = open_representations(settings.representations, part.digest(), part.hash_contents())
         for teacher in teachers:
             stored.check_teacher(teacher.view.name, teacher.digest)
         return stored_targets(stored.select(settings.views))

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from rewho.core.artifact import hash_file, plain, write_file
-from rewho.core.lock import frees_locks
+from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import in_its_processes
+from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
 from rewho.core.text import csv_table
 from rewho.embedding.embedder import load, view_of
@@ -22,8 +22,8 @@ from rewho.tasks.unlabelled import read_images
 FREE_SETTINGS = ("out", "folder", "model", "engine", "batch")
 
 
-@in_its_processes
-@frees_locks
+@run_in_processes
+@release_locks
 def run(settings: EmbedSettings) -> Path:
     """Embed every image of a folder, or every crop of a crop set.
 

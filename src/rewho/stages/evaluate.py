@@ -12,9 +12,9 @@ from typing import Any
 
 from rewho.core.artifact import hash_file, plain, rewho_version
 from rewho.core.check import UserError, rename_options
-from rewho.core.lock import frees_locks
+from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import in_its_processes
+from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
 from rewho.data.splits import HELD_OUT, scored_part
@@ -40,8 +40,8 @@ ONE_PERSON = "one person, so no interval"
 FREE_SETTINGS = ("out", "model", "data", "engine", "batch", "reading.root", "reading.workers", "reading.memory_gb")
 
 
-@in_its_processes
-@frees_locks
+@run_in_processes
+@release_locks
 def run(settings: EvaluateSettings) -> Path:
     """Evaluate every model on every data set.
 
@@ -66,7 +66,7 @@ def run(settings: EvaluateSettings) -> Path:
         data_sets = [table.with_notes(*scored_part(table).notes) for table in data_sets]
     inputs = {f"model {name}": hash_file(path / TENSORS) for name, path in zip(models, settings.model, strict=True)}
     for number, table in enumerate(data_sets):
-        inputs |= {f"data {number}": table.digest(), f"images {number}": table.content_digest()}
+        inputs |= {f"data {number}": table.digest(), f"images {number}": table.hash_contents()}
     for model in models.values():
         inputs |= view_of(model.model).inputs()
     stage = Stage(settings.out, "evaluate", plain(settings), inputs, FREE_SETTINGS)

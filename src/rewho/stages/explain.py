@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewho.core.artifact import content_digest, digest, hash_file, plain, write_file
+from rewho.core.artifact import digest, hash_contents, hash_file, plain, write_file
 from rewho.core.check import UserError, is_dir, is_file
-from rewho.core.lock import frees_locks
+from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import in_its_processes
+from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.file_lists import list_images
 from rewho.embedding.attention import open_onlooker
@@ -24,8 +24,8 @@ FREE_SETTINGS = ("out", "images", "model", "engine")
 ROWS_PER_SHEET = 20
 
 
-@in_its_processes
-@frees_locks
+@run_in_processes
+@release_locks
 def run(settings: ExplainSettings) -> Path:
     """Draw attention images.
 
@@ -43,7 +43,7 @@ def run(settings: ExplainSettings) -> Path:
     files = _files(settings.images)
     model = open_onlooker(settings.model, settings.engine, settings.views)
     inputs = {file.name: hash_file(file) for file in model.weights}
-    inputs["images"] = digest([[file.name for file in files], content_digest(files)])
+    inputs["images"] = digest([[file.name for file in files], hash_contents(files)])
     stage = Stage(settings.out, "explain", plain(settings), inputs, FREE_SETTINGS)
     first = settings.out / "sheet-1.jpg"
     if stage.begin() == "finished":

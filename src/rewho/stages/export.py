@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rewho.core.artifact import ASIDE, content_digest, hash_file, plain, remove_unfinished, write_file, write_json
+from rewho.core.artifact import ASIDE, hash_contents, hash_file, plain, remove_unfinished, write_file, write_json
 from rewho.core.check import UserError, check_embeddings
-from rewho.core.lock import frees_locks
+from rewho.core.lock import release_locks
 from rewho.core.progress import say
-from rewho.core.runtime import generator, in_its_processes
+from rewho.core.runtime import generator, run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.augment import resize
 from rewho.data.file_lists import list_images
@@ -49,8 +49,8 @@ RENDERED, PER_PERSON, SEED = 48, 4, 1
 FEWEST = 12  # images: with fewer, everybody is among everybody's ten nearest
 
 
-@in_its_processes
-@frees_locks
+@run_in_processes
+@release_locks
 def run(settings: ExportSettings) -> Path:
     """Export a model.
 
@@ -73,7 +73,7 @@ def run(settings: ExportSettings) -> Path:
     inputs = {
         "model": source,
         "card": hash_file(settings.model / CARD),
-        "images": content_digest(files),
+        "images": hash_contents(files),
     } | view.inputs()
     stage = Stage(settings.out, "export", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":

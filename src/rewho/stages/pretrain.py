@@ -14,9 +14,9 @@ import torch
 
 from rewho.core.artifact import plain, write_folder, write_json
 from rewho.core.check import UserError, rename_options
-from rewho.core.lock import frees_locks
+from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import StopRequest, generator, in_its_processes, on_main_process
+from rewho.core.runtime import StopRequest, generator, on_main_process, run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.batches import PlanStream, load_batches
 from rewho.data.benchmarks import read_settings
@@ -49,8 +49,8 @@ from rewho.training.optim import build_optimizer
 QUEUE_FILLS = 2  # queues' worth of steps in which the loss rises by nature, as random keys give way to real ones
 
 
-@in_its_processes
-@frees_locks
+@run_in_processes
+@release_locks
 def run(settings: PretrainSettings) -> Path:
     """Pre-train an encoder and leave a model folder.
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import plain
-from rewho.core.lock import frees_locks
+from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import StopRequest, in_its_processes
+from rewho.core.runtime import StopRequest, run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
 from rewho.data.table import ImageTable
@@ -31,8 +31,8 @@ from rewho.tasks.teachers import check_one_per_view, find_teachers
 FREE_SETTINGS = ("out", "teachers", "data.root", "data.share_list", "data.workers", "data.memory_gb", "batch", "engine")
 
 
-@in_its_processes
-@frees_locks
+@run_in_processes
+@release_locks
 def run(settings: RepresentSettings) -> Path:
     """Write the representations of every view that there is a teacher for.
 
@@ -52,7 +52,7 @@ def run(settings: RepresentSettings) -> Path:
     teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
     records = [_record(teacher) for teacher in teachers]
     check_one_per_view([record.view for record in records])
-    inputs = {"rows": part.digest(), IMAGES: part.content_digest()}
+    inputs = {"rows": part.digest(), IMAGES: part.hash_contents()}
     for teacher, record in zip(teachers, records, strict=True):
         inputs |= {f"teacher {record.view}": record.digest} | teacher.view.inputs()
     stage = Stage(settings.out, "represent", plain(settings), inputs, FREE_SETTINGS)
@@ -85,7 +85,7 @@ def _represent(
 ) -> Path:
     """Write one view's array, unless an earlier run did."""
     file = array_file(stage.folder, record.view)
-    if stage.kept(file):
+    if stage.is_recorded(file):
         say(f"{record.view}: is there already")
         return file
     images = [part.file(row) for row in range(len(part))]
@@ -98,6 +98,6 @@ def _represent(
             progress.advance(len(batch))
 
     try:
-        return stage.keep(write_representations(file, rows(), len(images), record.width, settings.dtype))
+        return stage.record_file(write_representations(file, rows(), len(images), record.width, settings.dtype))
     finally:
         progress.close()

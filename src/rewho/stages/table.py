@@ -20,7 +20,7 @@ from rewho import settings as all_settings
 from rewho.core.artifact import MANIFEST, flatten, plain, rewho_version, write_file, write_json
 from rewho.core.check import UserError, check_choice
 from rewho.core.files import read_json
-from rewho.core.lock import LOCK, frees_locks, hold
+from rewho.core.lock import LOCK, hold, release_locks
 from rewho.core.progress import say, show
 from rewho.core.runtime import StopRequest, is_main_process, on_main_process
 from rewho.data.benchmarks import read_settings
@@ -43,7 +43,7 @@ SHARED = "pretrained"  # folder of the runs that belong to no data set
 SMOKE_NOTE = "Small variant on rendered people: it shows that everything works, and its figures mean nothing."
 
 
-@frees_locks
+@release_locks
 def run(settings: TableSettings) -> Path:
     """Run what is missing and write the table.
 

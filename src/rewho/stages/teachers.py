@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rewho.core.check import UserError
-from rewho.core.lock import LOCK, frees_locks, hold
+from rewho.core.lock import LOCK, hold, release_locks
 from rewho.core.progress import say
 from rewho.core.runtime import StopRequest
 from rewho.data.view_file import read_view
@@ -18,7 +18,7 @@ from rewho.settings.fields import check
 from rewho.stages import train
 
 
-@frees_locks
+@release_locks
 def run(settings: TeachersSettings) -> Path:
     """Train the teachers of all views that were asked for.
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from rewho.core.artifact import plain, write_folder, write_json
 from rewho.core.check import UserError
-from rewho.core.lock import frees_locks
+from rewho.core.lock import release_locks
 from rewho.core.progress import say
-from rewho.core.runtime import generator, in_its_processes, is_main_process, on_main_process
+from rewho.core.runtime import generator, is_main_process, on_main_process, run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.batches import Batch
 from rewho.data.benchmarks import read_settings
@@ -106,8 +106,8 @@ class IdentityTask(nn.Module):
         return [*self.model.new_parts(), self.classifiers]
 
 
-@in_its_processes
-@frees_locks
+@run_in_processes
+@release_locks
 def run(settings: TrainSettings) -> Path:
     """Train a model and leave a model folder.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rewho.core.artifact import ASIDE, MANIFEST, hashes, write_json
+from rewho.core.artifact import ASIDE, MANIFEST, compute_hashes, write_json
 from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.progress import Progress, say
@@ -91,7 +91,7 @@ def plans_of(settings: LabelledTrainingSettings, part: ImageTable) -> PlanStream
 
 def inputs_of(table: ImageTable, plans: PlanStream) -> dict[str, str]:
     """Return what a training's folder is held to of its data: rows, images, and the steps that they give an epoch."""
-    return {"data": table.digest(), "images": table.content_digest(), EPOCH: f"{plans.epoch_length()} steps"}
+    return {"data": table.digest(), "images": table.hash_contents(), EPOCH: f"{plans.epoch_length()} steps"}
 
 
 class Summarised(Protocol):
@@ -266,7 +266,7 @@ def _mark_best(folder: Path, choice: Mapping[str, object]) -> None:
     best, card = folder / "best", folder / "best" / CARD
     write_json(card, read_json(card) | {"chosen": {"how": f"highest mAP, {CHOSEN}", **choice}})
     others = [file for file in sorted(best.iterdir()) if file.name != MANIFEST and not file.name.startswith(ASIDE)]
-    write_json(best / MANIFEST, {"files": hashes(best, others)})
+    write_json(best / MANIFEST, {"files": compute_hashes(best, others)})
 
 
 def check_shares(settings: TrainingSettings, world: int) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import MANIFEST, damage, read_record, write_file, write_json
-from rewho.core.check import UserError, check_choice, check_name, inside, reason
+from rewho.core.artifact import MANIFEST, find_damage, read_record, write_file, write_json
+from rewho.core.check import UserError, check_choice, check_name, describe_error, resolve_inside
 from rewho.core.files import read_json
 from rewho.data.views import View
 
@@ -209,7 +209,7 @@ def open_representations(folder: Path, rows_sha256: str = "", content_sha256: st
             got="none" if folder.is_dir() else "no such folder",
             fix="Give the folder that `rewho represent --out` wrote.",
         )
-    broken = damage(folder)
+    broken = find_damage(folder)
     if broken:
         raise UserError(what, expected="a whole folder", got=broken, fix="Run `rewho represent` with a new --out.")
     opened = _read_index(folder)
@@ -242,7 +242,7 @@ def _read_index(folder: Path) -> Representations:
         teachers = tuple(_record(entry) for entry in found["teachers"])
         opened = Representations(folder, found["rows_sha256"], int(found["count"]), str(found["dtype"]), teachers)
         for record in teachers:
-            inside(folder, f"{check_name(str(path), record.view, deep=False)}.npy", str(path))
+            resolve_inside(folder, f"{check_name(str(path), record.view, deep=False)}.npy", str(path))
             array = opened.array(record.view)
             if (array.dtype, array.shape) != (np.dtype(opened.dtype), (opened.count, record.width)):
                 raise ValueError(f"{record.view} is {array.dtype} {list(array.shape)}")
@@ -250,7 +250,9 @@ def _read_index(folder: Path) -> Representations:
         raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         fix = "Run `rewho represent` with a new --out."
-        raise UserError(str(path), expected="what `rewho represent` writes", got=reason(error), fix=fix) from error
+        raise UserError(
+            str(path), expected="what `rewho represent` writes", got=describe_error(error), fix=fix
+        ) from error
     return opened
 
 

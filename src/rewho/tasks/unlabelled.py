@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import content_digest, digest, hash_file
+from rewho.core.artifact import digest, hash_contents, hash_file
 from rewho.core.check import UserError, check_share, whole_share
 from rewho.core.runtime import generator
 from rewho.crops.shards import INDEX, CropSet
@@ -209,7 +209,7 @@ def read_images(folder: Path) -> ImageSet:
         return ImageSet(crops, tuple(crops.manifest(["name"]).column("name").to_pylist()), hash_file(folder / INDEX))
     names = list_images(folder)
     files = [folder / name for name in names]
-    return ImageSet(files, names, digest([names, content_digest(files)]))
+    return ImageSet(files, names, digest([names, hash_contents(files)]))
 
 
 def _refuse_twice(folders: Sequence[Path]) -> None:
@@ -243,7 +243,7 @@ def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
     if recognise_benchmark(folder):
         table = read(folder)
         table = table.rows(training_rows(table))
-        sha256 = digest([table.digest(), table.content_digest()])
+        sha256 = digest([table.digest(), table.hash_contents()])
         about = {"name": table.name, "kind": "data set", "sha256": sha256, "sha256_of": "names, labels and contents"}
         return FileImages(table.root, table.paths), about
     _, names, sha256 = read_images(folder)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from rewho.core.artifact import damage, remove_unfinished, write_folder
+from rewho.core.artifact import find_damage, remove_unfinished, write_folder
 from rewho.core.check import UserError
 from rewho.core.progress import say
 from rewho.core.tensors import read_torch
@@ -93,7 +93,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: It is damaged.
     """
-    wrong = damage(path)
+    wrong = find_damage(path)
     if wrong is not None:
         raise UserError(
             f"checkpoint {path}",
@@ -114,7 +114,7 @@ def _state(path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def explain_misfit(folder: Path) -> Iterator[None]:
+def explain_mismatch(folder: Path) -> Iterator[None]:
     """Turn errors over a checkpoint whose parts are not those of a training into one that names the run's folder."""
     try:
         yield
@@ -142,7 +142,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     paths = _newest_first(folder)
     for path in paths:
-        wrong = damage(path)
+        wrong = find_damage(path)
         if wrong is None:
             return path, _state(path)
         say(f"warning: checkpoint {path} is damaged ({wrong}); falling back to the one before it")

@@ -23,14 +23,14 @@ from rewho.core.progress import Progress, say
 from rewho.core.runtime import (
     Interrupted,
     StopRequest,
+    explain_dead_workers,
     explain_lost_process,
-    explaining_dead_workers,
     generator,
     on_main_process,
 )
 from rewho.core.stage import accept_changes
 from rewho.settings import TrainingSettings
-from rewho.training.checkpoint import explain_misfit, load_checkpoint, save_checkpoint
+from rewho.training.checkpoint import explain_mismatch, load_checkpoint, save_checkpoint
 from rewho.training.engine import Engine
 from rewho.training.log import RunLog
 from rewho.training.optim import (
@@ -110,7 +110,7 @@ def train(training: Training, engine: Engine) -> State:
         Interrupted: SIGTERM or Ctrl-C; the state is saved at the end of the current step.
         UserError: The loss or a gradient is not finite, or jumps; nothing was changed by that step. Or a worker died.
     """
-    with StopRequest() as stop, engine.applied(), explain_lost_process(), explaining_dead_workers():
+    with StopRequest() as stop, engine.applied(), explain_lost_process(), explain_dead_workers():
         return _Run(training, engine, stop).run()
 
 
@@ -372,7 +372,7 @@ class _Run:
         found = load_checkpoint(self.training.folder / "checkpoints")
         state = State()
         if found is not None:
-            with explain_misfit(self.training.folder):
+            with explain_mismatch(self.training.folder):
                 refuse_misfit(found[1], self.module, self.optimizer, self.training.folder)
                 refuse_other_precision(found[1], self.engine)
                 self._refuse_changes_without_a_step(found[0])

@@ -17,7 +17,7 @@ import torch
 
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
-from rewho.core.network import hub_if_reachable
+from rewho.core.network import use_hub_cache_offline
 from rewho.core.people import KEYPOINTS
 from rewho.settings import DetectorSettings, PoseSettings
 from rewho.video.boxes import best_first
@@ -177,7 +177,7 @@ def load_model(name: str, kind: str, part: str, device: str) -> tuple[Any, Any, 
     open_processor: Callable[..., Any] = transformers.AutoImageProcessor.from_pretrained
     open_model: Callable[..., Any] = getattr(transformers, kind).from_pretrained
     try:
-        with nullcontext() if Path(name).is_dir() else hub_if_reachable():
+        with nullcontext() if Path(name).is_dir() else use_hub_cache_offline():
             processor = open_processor(name, trust_remote_code=False)
             model = open_model(name, use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
