@@ -11,7 +11,7 @@ from rewho.crops.faces import head_of, hide_face
 from rewho.rendered import street_frames
 from rewho.rendered.camera import Camera
 from rewho.rendered.figure import build_figure
-from rewho.rendered.image import Rendered, _pose, render_person
+from rewho.rendered.image import Rendered, _draw_pose, render_person
 from rewho.rendered.person import Identity
 
 NOSE, LEFT_EAR, RIGHT_EAR = 0, 3, 4
@@ -64,7 +64,9 @@ def faces() -> list[Face]:
     for number in range(260):
         person, camera, size = Identity.draw(3, number), Camera.draw(3, number % 6), ((320, 128), (200, 84))[number % 2]
         image = render_person(person, camera, generator(3, "faces", number), size)
-        figure = build_figure(person, _pose(camera, generator(3, "faces", number)))  # the same draws, the same pose
+        figure = build_figure(
+            person, _draw_pose(camera, generator(3, "faces", number))
+        )  # the same draws, the same pose
         head = np.array(next(part.box for part in figure.parts if part.name == "head")).reshape(2, 2)
         metres, pixels = np.array(figure.box).reshape(2, 2), np.array(image.box).reshape(2, 2)
         head = (head - metres[0]) * (pixels[1] - pixels[0]) / (metres[1] - metres[0]) + pixels[0]

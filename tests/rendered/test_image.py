@@ -18,7 +18,7 @@ from rewho.rendered.skeleton import Pose
 
 def shoot(person: int, camera: int, index: int = 0, seed: int = 1, size: tuple[int, int] = (128, 64)):
     identity, lens = Identity.draw(seed, person), Camera.draw(seed, camera)
-    return render_person(identity, lens, generator(seed, "image", person, camera, index), size)
+    return render_person(identity, lens, generator(seed, "picture", person, camera, index), size)
 
 
 @pytest.fixture(scope="module")

@@ -64,11 +64,11 @@ def test_images_can_be_read_and_have_the_size_asked_for(people):
 
 
 def test_description_says_what_was_rendered(people):
-    described = json.loads((people / "synthetic.json").read_text())
+    described = json.loads((people / "rendered.json").read_text())
     assert described["counts"]["bounding_box_train"] == len(list((people / "bounding_box_train").iterdir()))
     assert described["settings"]["identities"] == 6
     assert len(described["cameras"]) == 3
-    assert (people / "synthetic.json").stat().st_size < 20_000
+    assert (people / "rendered.json").stat().st_size < 20_000
 
 
 def test_a_second_call_does_nothing_and_other_settings_are_refused(people):
@@ -91,8 +91,8 @@ def test_a_folder_with_something_else_or_with_lost_images_is_refused(people, tmp
             (copy / path.relative_to(people)).write_bytes(path.read_bytes())
     with pytest.raises(UserError, match="images"):
         write_people(copy, **SMALL)
-    (copy / "synthetic.json").write_text("{}")
-    with pytest.raises(UserError, match="description"):
+    (copy / "rendered.json").write_text("{}")
+    with pytest.raises(UserError, match="renderer"):
         write_people(copy, **SMALL)
 
 

@@ -1,8 +1,8 @@
-"""Rendered people seen by rendered cameras: the embedded default data of the demonstration and of the tests.
+"""Rendered images of people with complete ground truth: the default data of the demo and of the tests.
 
-Nobody is in these images. A person is a set of attributes (`Identity`), a camera another (`Camera`), and each image
-is drawn from a generator of its own, so that person 7 on camera 2 looks the same however many others are rendered, in
-whatever order, by however many workers.
+No real person is shown. A person is a set of attributes (`Identity`), and so is a camera (`Camera`). Each image has a
+random generator of its own: person 7 on camera 2 looks the same whatever else is rendered, in any order, by any number
+of workers.
 """
 
 from rewho.rendered.camera import Camera

@@ -1,4 +1,4 @@
-"""A dressed body around a skeleton: legs, trunk, arms and head as solids, cut as the person's clothes are."""
+"""The dressed body of a rendered person as solids around a skeleton: legs, trunk, arms, head and bag."""
 
 from __future__ import annotations
 
@@ -6,21 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rewho.rendered.skeleton import (
-    CHIN,
-    FOREARM,
-    HAND,
-    HEAD_HALF_DEPTH,
-    HEAD_HALF_HEIGHT,
-    HEAD_HALF_WIDTH,
-    SHOULDER_HALF,
-    Skeleton,
-)
+from rewho.rendered.skeleton import CHIN, FOREARM, HAND, HEAD_HALF, SHOULDER_HALF, Skeleton
 from rewho.rendered.solids import ARM, HEAD, SKIRT, TRUNK, Solid, ellipsoid, limb, stack
 
 
-def legs(body: Skeleton) -> Iterator[Solid]:
-    """Yield thighs, shins and shoes; shorts end above the knee, a skirt shows the legs."""
+def build_legs(body: Skeleton) -> Iterator[Solid]:
+    """Yield thighs, shins and shoes. Shorts end above the knee; below a skirt the legs are bare."""
     person = body.identity
     size = person.height * (0.4 + 0.6 * person.girth)
     trousers, short = person.bottom == "trousers", person.bottom == "shorts"
@@ -42,8 +33,8 @@ def legs(body: Skeleton) -> Iterator[Solid]:
         yield limb(leg, (heel + down, toe + down), (0.021 * size, 0.016 * size), "shoe", 0.008)
 
 
-def trunk(body: Skeleton) -> Iterator[Solid]:
-    """Yield what covers shoulders to hips, a skirt, and the neck."""
+def build_trunk(body: Skeleton) -> Iterator[Solid]:
+    """Yield the garment from shoulders to hips, the skirt and the neck."""
     person = body.identity
     size, coat = person.height, person.top == "coat"
     wide = SHOULDER_HALF * size * person.girth**0.6 * person.shoulders
@@ -72,8 +63,8 @@ def trunk(body: Skeleton) -> Iterator[Solid]:
         yield stack("skirt", skirt, "skirt", SKIRT)
 
 
-def arms(body: Skeleton) -> Iterator[Solid]:
-    """Yield arms: bare below a short sleeve, bare all along from a tank top."""
+def build_arms(body: Skeleton) -> Iterator[Solid]:
+    """Yield arms: bare below a short sleeve, wholly bare with a tank top."""
     person = body.identity
     size = person.height * (0.35 + 0.65 * person.girth) * (1.1 if person.top in ("open jacket", "coat") else 1.0)
     covered = person.top in ("long sleeves", "open jacket", "coat")
@@ -90,12 +81,12 @@ def arms(body: Skeleton) -> Iterator[Solid]:
         yield limb(arm, (shoulder, elbow), (0.028 * size, 0.026 * size), upper, ARM + 0.01)
 
 
-def head(body: Skeleton) -> Iterator[Solid]:
-    """Yield the head, the hair that stands off it, and the hat."""
+def build_head(body: Skeleton) -> Iterator[Solid]:
+    """Yield the head, the hair that stands away from it, and the hat."""
     person, middle = body.identity, body["head"]
     size = person.height
-    half = (HEAD_HALF_WIDTH * size, HEAD_HALF_HEIGHT * size, HEAD_HALF_DEPTH * size)
-    yield stack("head", ellipsoid(middle, half), "head", HEAD)
+    width, height, depth = HEAD_HALF
+    yield stack("head", ellipsoid(middle, (width * size, height * size, depth * size)), "head", HEAD)
     if person.hair_style in ("bob", "long"):
         low = 0.868 if person.hair_style == "bob" else 0.74
         shape = ((1.004, 0.012), (0.996, 0.034), (0.975, 0.048), (0.94, 0.053), (0.89, 0.053), (low, 0.042))
@@ -121,3 +112,55 @@ def _hat(body: Skeleton) -> Iterator[Solid]:
     if person.hat == "cap":
         brim = (middle + np.array([0.0, 0.026, 0.045]) * size, middle + np.array([0.0, 0.02, 0.1]) * size)
         yield limb("hat", brim, (0.012 * size, 0.01 * size), "hat", HEAD)
+
+
+def build_bag(body: Skeleton) -> Iterator[Solid]:
+    """Yield the solids of the bag that a person carries, with its straps."""
+    person = body.identity
+    if person.bag == "backpack":
+        yield from _backpack(body)
+    elif person.bag == "handbag":
+        yield from _handbag(body)
+    elif person.bag == "shoulder bag":
+        yield from _shoulder_bag(body)
+
+
+def _backpack(body: Skeleton) -> Iterator[Solid]:
+    person, size = body.identity, body.identity.height
+    across, deep = SHOULDER_HALF * size * person.shoulders, 0.07 * size * person.girth
+    shape = (
+        (0.828, 0.036, 0.02),
+        (0.815, 0.06, 0.034),
+        (0.78, 0.074, 0.045),
+        (0.58, 0.078, 0.055),
+        (0.565, 0.07, 0.05),
+    )
+    levels = [(body.spine(up, forward=-deep - 0.03 * size), wide * size, thick * size) for up, wide, thick in shape]
+    yield stack("bag", levels, "bag", TRUNK + 0.005)
+    for side in (1, -1):
+        top = body.spine(0.83, lateral=side * 0.55 * across, forward=0.3 * deep)
+        low = body.spine(0.69, lateral=side * 0.72 * across, forward=0.9 * deep)
+        yield limb("bag", (top, low), (0.012 * size, 0.012 * size), "bag", TRUNK + 0.005)
+
+
+def _handbag(body: Skeleton) -> Iterator[Solid]:
+    person, size = body.identity, body.identity.height
+    hand = body["left_wrist" if person.side > 0 else "right_wrist"]
+    below = np.array([0.0, -size, 0.0])
+    yield limb("bag", (hand + 0.04 * below, hand + 0.08 * below), (0.008 * size, 0.03 * size), "bag", ARM)
+    shape = ((0.075, 0.05), (0.085, 0.056), (0.16, 0.066), (0.17, 0.062))
+    levels = [(hand + down * below, 0.034 * size, long * size) for down, long in shape]
+    yield stack("bag", levels, "bag", ARM + 0.02)
+
+
+def _shoulder_bag(body: Skeleton) -> Iterator[Solid]:
+    person, size = body.identity, body.identity.height
+    hip = person.side * 0.1 * size * person.girth
+    across, deep = SHOULDER_HALF * size * person.shoulders, 0.07 * size * person.girth
+    shape = ((0.548, 0.052), (0.538, 0.06), (0.452, 0.064), (0.442, 0.058))
+    levels = [(body.spine(up, lateral=hip), 0.036 * size, long * size) for up, long in shape]
+    yield stack("bag", levels, "bag", ARM + 0.03)
+    for front in (1, -1):
+        top = body.spine(0.83, lateral=-person.side * 0.5 * across, forward=front * 0.3 * deep)
+        low = body.spine(0.55, lateral=hip, forward=front * deep)
+        yield limb("bag", (top, low), (0.009 * size, 0.009 * size), "bag", TRUNK + 0.005)

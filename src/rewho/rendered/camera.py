@@ -1,7 +1,7 @@
-"""What a camera does to an image: where it hangs, what it looks at, its light, its colours and its sharpness.
+"""Rendered cameras: their position, background, light, colours and sharpness.
 
-The place in front of a camera is painted once as a wide image at `PIXELS_PER_METRE`; every image of that camera
-shows a piece of it, as with a real camera that never moves.
+The background of a camera is painted once as a wide image. Every image of that camera shows a piece of it, as with a
+real camera that never moves.
 """
 
 from __future__ import annotations
@@ -15,67 +15,48 @@ from numpy.typing import NDArray
 
 from rewho.core.runtime import generator
 from rewho.rendered.paint import Floats, Light
-from rewho.rendered.place import GROUNDS, WALLS, paint_place
+from rewho.rendered.scenery import GROUNDS, WALLS, paint_place
 
-PIXELS_PER_METRE = 56
+PIXELS_PER_METRE = 56  # of the background
 PLACE_SIZE = (5 * PIXELS_PER_METRE, 6 * PIXELS_PER_METRE)  # height and width of a section in pixels
-HORIZON = 0.62  # where the wall ends and the ground begins, as a share of the place's height
-SECTIONS = 3  # pieces of a place, side by side, each with a wall and a ground of its own
+HORIZON = 0.62  # row where the wall ends and the ground begins, as a share of the background's height
+SECTIONS = 3  # of a background, side by side, each with its own wall and ground
 
 
 @dataclass(frozen=True)
 class Camera:
-    """What stays the same in every image of one camera.
-
-    Args:
-        number: The camera's number, from 1.
-        seed: Seed of the world the camera stands in.
-        yaw: Usual heading of the people it sees, in radians: 0 towards it, pi away.
-        yaw_spread: Standard deviation of the heading in radians.
-        elevation: How far it looks down, in radians.
-        light_side: Where the light comes from, -1 left to 1 right.
-        ambient: Brightness of the shade, 0 to 1.
-        brightness: Factor on all channels.
-        cast: Factor on red, green and blue.
-        contrast: Factor on the distance from the mean.
-        saturation: Factor on the distance from grey.
-        resolution: Pixels it has of each pixel in the image, 0 to 1 along one side.
-        blur: Standard deviation of the blur in pixels of a 128-row image.
-        noise: Standard deviation of the noise, of 255.
-        jpeg_quality: Quality of its JPEG files.
-        walls: Names of `WALLS`, one for each section of its place.
-        grounds: Names of `GROUNDS`, one for each section of its place.
-        crowd: Probability that something stands in front of a person.
+    """The attributes that all images of one camera share.
 
     Example:
         >>> Camera.draw(1, 2) == Camera.draw(1, 2), Camera.draw(1, 2) == Camera.draw(1, 3)
         (True, False)
     """
 
-    number: int
+    number: int  # from 1
     seed: int
-    yaw: float
-    yaw_spread: float
-    elevation: float
-    light_side: float
-    ambient: float
-    brightness: float
-    cast: tuple[float, float, float]
-    contrast: float
-    saturation: float
-    resolution: float
-    blur: float
-    noise: float
+    yaw: float  # mean heading of the people it sees, in radians: 0 towards the camera, pi away
+    yaw_spread: float  # standard deviation of the heading in radians
+    elevation: float  # how far it looks down, in radians
+    light_side: float  # where the light comes from, -1 left to 1 right
+    ambient: float  # brightness of the shade, 0 to 1
+    brightness: float  # factor on all channels
+    cast: tuple[float, float, float]  # factor on red, green and blue
+    contrast: float  # factor on the distance from the mean
+    saturation: float  # factor on the distance from grey
+    resolution: float  # of the camera over that of the image, 0 to 1 along one side
+    blur: float  # standard deviation in pixels of a 128-row image
+    noise: float  # standard deviation, of 255
     jpeg_quality: int
-    walls: tuple[str, ...]
-    grounds: tuple[str, ...]
-    crowd: float
+    walls: tuple[str, ...]  # names of `WALLS`, one per section of its background
+    grounds: tuple[str, ...]  # names of `GROUNDS`, one per section of its background
+    crowd: float  # probability that something stands in front of a person
 
     @staticmethod
+    @lru_cache(maxsize=256)
     def draw(seed: int, number: int) -> Camera:
-        """Return camera `number` of the world that `seed` stands for."""
+        """Return camera `number` of the world with this seed."""
         rng = generator(seed, "camera", number)
-        views = (0.0, np.pi, np.pi / 2, -np.pi / 2)  # neighbouring numbers look from different sides
+        views = (0.0, np.pi, np.pi / 2, -np.pi / 2)  # cameras with neighbouring numbers see people from other sides
         cast = 1 + rng.normal(0, 0.04, 3)
         return Camera(
             number=number,
@@ -102,30 +83,26 @@ class Camera:
         """Return the light on the people in front of this camera."""
         return Light(self.light_side, self.ambient)
 
-    def place(self) -> Floats:
-        """Return the painted place in front of the camera, [H, W, 3] with `SECTIONS` sections; not to be written to."""
-        return _place(self.seed, self.number, self.walls, self.grounds)
+    def background(self) -> Floats:
+        """Return the camera's background, read-only [H, W, 3] with `SECTIONS` sections."""
+        return _paint_background(self.seed, self.number, self.walls, self.grounds)
 
 
 @lru_cache(maxsize=32)
-def _place(seed: int, number: int, walls: tuple[str, ...], grounds: tuple[str, ...]) -> Floats:
+def _paint_background(seed: int, number: int, walls: tuple[str, ...], grounds: tuple[str, ...]) -> Floats:
     pieces = [
         paint_place(generator(seed, "place", number, index), PLACE_SIZE, HORIZON, PIXELS_PER_METRE, wall, ground)
         for index, (wall, ground) in enumerate(zip(walls, grounds, strict=True))
     ]
-    place = np.concatenate(pieces, axis=1)
-    place.setflags(write=False)
-    return place
+    background = np.concatenate(pieces, axis=1)
+    background.setflags(write=False)
+    return background
 
 
 def expose(camera: Camera, image: Floats, rng: np.random.Generator, drift: float = 1.0) -> NDArray[np.uint8]:
-    """Return the image as the camera records it: exposure, colours, sharpness, noise.
+    """Return an image, RGB 0 to 255 [H, W, 3], with a camera's exposure, colours, sharpness and noise applied.
 
-    Args:
-        camera: Whose habits are applied.
-        image: [H, W, 3] RGB 0 to 255.
-        rng: Draws the noise and the changes from image to image (clouds, time of day, focus).
-        drift: Size of those changes; 0 for the frames of a video.
+    `drift` scales the changes from image to image (clouds, time of day, focus); it is 0 within a video.
     """
     height, width = image.shape[:2]
     taken = cv2.transform(image, _colour_matrix(camera, rng, drift))
@@ -137,7 +114,7 @@ def expose(camera: Camera, image: Floats, rng: np.random.Generator, drift: float
     blur = camera.blur * rng.uniform(1 - 0.4 * drift, 1 + 0.2 * drift) * height / 128
     if blur > 0.3:
         taken = cv2.GaussianBlur(taken, (0, 0), blur)
-    noise = rng.random(image.shape, np.float32)  # evenly distributed: four times faster to draw than Gaussian noise
+    noise = rng.random(image.shape, np.float32)  # uniform noise is drawn four times faster than Gaussian noise
     noise -= 0.5
     noise *= camera.noise * 12**0.5
     noise += taken
@@ -145,7 +122,7 @@ def expose(camera: Camera, image: Floats, rng: np.random.Generator, drift: float
 
 
 def _colour_matrix(camera: Camera, rng: np.random.Generator, drift: float) -> Floats:
-    """Return the camera's colours as a matrix [3, 4] on (red, green, blue, 1): cast, saturation, contrast in a row."""
+    """Return cast, saturation and contrast, applied in this order, as one matrix [3, 4] on (red, green, blue, 1)."""
     gain = camera.brightness * np.exp(rng.normal(0, 0.05) * drift)
     contrast = camera.contrast * rng.uniform(1 - 0.07 * drift, 1 + 0.07 * drift)
     mix = camera.saturation * np.eye(3) + (1 - camera.saturation) / 3

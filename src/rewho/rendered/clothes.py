@@ -1,7 +1,7 @@
-"""Textures wrapped around a rendered body: rows run from top to bottom, columns once around, column 0 is the front.
+"""Textures of a rendered body: rows run from top to bottom, columns once around the body, column 0 is the front.
 
-A texture knows nothing of the view: the renderer looks up the angle that faces the camera, so that a print on the
-chest disappears when the person turns round, as it does on a real one.
+A texture does not depend on the view. The renderer looks up the angle that faces the camera, so a print on the chest
+disappears when the person turns round.
 """
 
 from __future__ import annotations
@@ -21,24 +21,8 @@ _V = (np.arange(ROWS, dtype=np.float32) + 0.5)[:, None] / ROWS  # 0 at the top, 
 _ANGLE = (np.arange(COLUMNS, dtype=np.float32)[None, :] / COLUMNS * 2 + 1) % 2 * np.pi - np.pi  # 0 front, ±pi back
 
 
-def plain(colour: Colour) -> Texture:
-    """Return the texture of one colour.
-
-    Example:
-        >>> plain((10, 20, 30)).shape
-        (3, 1, 1)
-    """
-    return np.asarray(colour, np.float32)[:, None, None]
-
-
 def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, int]) -> NDArray[np.float32]:
-    """Return noise from about -1 to 1 that changes over `size / cells` pixels: cloth, clouds, worn stone.
-
-    Args:
-        rng: Where the numbers come from.
-        size: Height and width of the result.
-        cells: Height and width of the grid that is blown up to it.
-    """
+    """Return noise [*size] from about -1 to 1: random numbers on a grid of `cells`, enlarged to `size`."""
     coarse = rng.random(cells, dtype=np.float32) * 2 - 1
     return np.asarray(cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC), np.float32)
 
@@ -47,75 +31,75 @@ TEXTURES = ("skin", "trunk", "sleeve", "leg", "skirt", "head", "hair", "hat", "b
 
 
 @lru_cache(maxsize=256)
-def wardrobe(identity: Identity) -> NDArray[np.uint8]:
-    """Return what a person wears and is made of: the textures named in `TEXTURES`, one after the other.
-
-    Returns:
-        [3, textures * ROWS * COLUMNS] RGB, as a flat list of texels: a renderer looks up all parts at once.
+def build_textures(identity: Identity) -> NDArray[np.uint8]:
+    """Return a person's textures in the order of `TEXTURES`, as one list of texels: RGB [3, textures * ROWS * COLUMNS].
 
     Example:
-        >>> wardrobe(Identity.draw(1, 7)).shape == (3, len(TEXTURES) * ROWS * COLUMNS)
+        >>> build_textures(Identity.draw(1, 7)).shape == (3, len(TEXTURES) * ROWS * COLUMNS)
         True
     """
-    # Folds are part of the clothes: they must not depend on who else is rendered.
+    # Folds belong to the clothes: they must not depend on who else is rendered.
     rng = generator(identity.number, "folds", round(identity.height * 1e6), round(identity.girth * 1e6))
     folds = 1 + 0.07 * smooth_noise(rng, (ROWS, COLUMNS), (7, 10))
     strands = 1 + 0.16 * smooth_noise(rng, (ROWS, COLUMNS), (3, 24))
     textures = {
-        "skin": _around(identity.skin),
-        "trunk": _top(identity) * folds,
-        "sleeve": _sleeve(identity) * folds,
-        "leg": _leg(identity) * folds,
-        "skirt": _skirt(identity) * folds,
-        "head": _head(identity),
-        "hair": _around(identity.hair) * strands,
-        "hat": _around(identity.hat_colour) * np.where(_V < 0.72, np.float32(1.0), np.float32(0.8)),
-        "bag": _bag(identity) * folds,
-        "shoe": _around(identity.shoe_colour),
-        "sole": _around((226, 226, 222) if identity.shoes == "trainers" else (40, 36, 34)),
+        "skin": _fill(identity.skin),
+        "trunk": _draw_top(identity) * folds,
+        "sleeve": _draw_sleeve(identity) * folds,
+        "leg": _draw_leg(identity) * folds,
+        "skirt": _draw_skirt(identity) * folds,
+        "head": _draw_head(identity),
+        "hair": _fill(identity.hair) * strands,
+        "hat": _fill(identity.hat_colour) * np.where(_V < 0.72, np.float32(1.0), np.float32(0.8)),
+        "bag": _draw_bag(identity) * folds,
+        "shoe": _fill(identity.shoe_colour),
+        "sole": _fill((226, 226, 222) if identity.shoes == "trainers" else (40, 36, 34)),
     }
-    worn = np.concatenate([_soften(textures[name]).reshape(3, -1) for name in TEXTURES], axis=1)
-    texels: NDArray[np.uint8] = np.clip(worn, 0, 255).astype(np.uint8)
+    joined = np.concatenate([_soften(textures[name]).reshape(3, -1) for name in TEXTURES], axis=1)
+    texels: NDArray[np.uint8] = np.clip(joined, 0, 255).astype(np.uint8)
     texels.setflags(write=False)
     return texels
 
 
 def _soften(texture: Texture) -> Texture:
-    """Blur the hard edges of patterns, all around: the renderer looks up single texels."""
+    """Blur the edges of patterns, across the seam too: the renderer looks up single texels, without interpolation."""
     turned = np.concatenate([texture[..., -4:], texture, texture[..., :4]], axis=2).transpose(1, 2, 0)
     soft = cv2.GaussianBlur(np.ascontiguousarray(turned), (0, 0), 1.1, sigmaY=0.7, borderType=cv2.BORDER_REPLICATE)
     return np.asarray(soft[:, 4:-4].transpose(2, 0, 1), np.float32)
 
 
-def _around(colour: Colour) -> Texture:
-    return np.broadcast_to(plain(colour), (3, ROWS, COLUMNS)).copy()
+def _fill(colour: Colour) -> Texture:
+    return np.broadcast_to(np.asarray(colour, np.float32)[:, None, None], (3, ROWS, COLUMNS)).copy()
+
+
+def _darken(colour: Colour, factor: float) -> Colour:
+    return (colour[0] * factor, colour[1] * factor, colour[2] * factor)
 
 
 def _paint(texture: Texture, where: NDArray[np.bool_], colour: Colour) -> None:
-    np.copyto(texture, plain(colour), where=where)
+    np.copyto(texture, np.asarray(colour, np.float32)[:, None, None], where=where)
 
 
-def _top(identity: Identity) -> Texture:
-    """Pattern, then what lies over it: an open jacket shows the shirt in front, a coat has buttons."""
+def _draw_top(identity: Identity) -> Texture:
+    """Return the top: an open jacket shows the shirt in front, a coat has buttons and a belt, others have a pattern."""
     main, second, _ = identity.top_colours
-    texture = _around(main)
+    texture = _fill(main)
     if identity.top == "open jacket":
         width = 0.35 + 0.4 * identity.pattern_scale
         _paint(texture, np.abs(_ANGLE) < width, second)
-        _paint(texture, (np.abs(np.abs(_ANGLE) - width) < 0.07), (main[0] * 0.6, main[1] * 0.6, main[2] * 0.6))
+        _paint(texture, (np.abs(np.abs(_ANGLE) - width) < 0.07), _darken(main, 0.6))
         return texture
-    _pattern(texture, identity)
+    _draw_pattern(texture, identity)
     if identity.top == "coat":
-        _paint(texture, np.abs(_ANGLE) < 0.06, (main[0] * 0.6, main[1] * 0.6, main[2] * 0.6))
-        _paint(texture, (np.abs(_V - 0.52) < 0.03), (main[0] * 0.55, main[1] * 0.55, main[2] * 0.55))
+        _paint(texture, np.abs(_ANGLE) < 0.06, _darken(main, 0.6))
+        _paint(texture, (np.abs(_V - 0.52) < 0.03), _darken(main, 0.55))
     else:
         _paint(texture, (_V < 0.07) & (np.abs(_ANGLE) < 0.6), identity.skin)  # neckline
     return texture
 
 
-def _pattern(texture: Texture, identity: Identity) -> None:
-    """Draw the pattern of the top into `texture`."""
-    _, second, _ = identity.top_colours
+def _draw_pattern(texture: Texture, identity: Identity) -> None:
+    second = identity.top_colours[1]
     coarse = identity.pattern_scale
     bands = 10 - round(6 * coarse)
     match identity.top_pattern:
@@ -132,12 +116,12 @@ def _pattern(texture: Texture, identity: Identity) -> None:
         case "chest band":
             _paint(texture, np.abs(_V - 0.38) < 0.06 + 0.07 * coarse, second)
         case "print":
-            _print(texture, identity)
+            _draw_print(texture, identity)
 
 
-def _print(texture: Texture, identity: Identity) -> None:
-    """A disc, a bar or a triangle on the chest, and a bar or nothing on the back."""
-    _, second, _ = identity.top_colours
+def _draw_print(texture: Texture, identity: Identity) -> None:
+    """Draw a disc, a bar or a triangle on the chest, and perhaps a bar on the back."""
+    second = identity.top_colours[1]
     size, shape = 0.28 + 0.3 * identity.pattern_scale, int(identity.pattern_scale * 997) % 3
     x, y = _ANGLE / (size * 2.6), (_V - 0.4) / (size * 0.55)
     if shape == 0:
@@ -150,19 +134,19 @@ def _print(texture: Texture, identity: Identity) -> None:
         _paint(texture, (np.abs(_ANGLE) > np.pi - 0.8) & (np.abs(_V - 0.3) < 0.09), second)
 
 
-def _sleeve(identity: Identity) -> Texture:
+def _draw_sleeve(identity: Identity) -> Texture:
     main, second, sleeve = identity.top_colours
-    texture = _around(sleeve)
+    texture = _fill(sleeve)
     if identity.top_pattern == "stripes" and identity.top not in ("open jacket", "coat") and sleeve == main:
         _paint(texture, (_V * (10 - round(6 * identity.pattern_scale))) % 1 < 0.42, second)
     if identity.top in ("long sleeves", "coat"):
-        _paint(texture, _V > 0.95, (sleeve[0] * 0.7, sleeve[1] * 0.7, sleeve[2] * 0.7))  # cuff
+        _paint(texture, _V > 0.95, _darken(sleeve, 0.7))  # cuff
     return texture
 
 
-def _leg(identity: Identity) -> Texture:
+def _draw_leg(identity: Identity) -> Texture:
     main, second = identity.bottom_colours
-    texture = _around(main)
+    texture = _fill(main)
     if identity.bottom_pattern == "faded":
         texture += 60 * np.exp(-((_V - 0.35) ** 2) / 0.04) * np.exp(-(_ANGLE**2) / 0.5)
     elif identity.bottom_pattern == "side stripe":
@@ -170,9 +154,9 @@ def _leg(identity: Identity) -> Texture:
     return texture
 
 
-def _skirt(identity: Identity) -> Texture:
+def _draw_skirt(identity: Identity) -> Texture:
     main, second = identity.bottom_colours
-    texture = _around(main)
+    texture = _fill(main)
     if identity.bottom_pattern == "side stripe":
         _paint(texture, _V > 0.86, second)
     elif identity.bottom_pattern == "faded":
@@ -180,17 +164,17 @@ def _skirt(identity: Identity) -> Texture:
     return texture
 
 
-def _bag(identity: Identity) -> Texture:
-    texture = _around(identity.bag_colour)
-    dark = tuple(0.6 * channel for channel in identity.bag_colour)
-    _paint(texture, np.abs(_V - 0.45) < 0.035, (dark[0], dark[1], dark[2]))
-    _paint(texture, (_V > 0.55) & (np.abs(np.abs(_ANGLE) - np.pi) < 0.7), (dark[0] * 1.3, dark[1] * 1.3, dark[2] * 1.3))
+def _draw_bag(identity: Identity) -> Texture:
+    texture = _fill(identity.bag_colour)
+    dark = _darken(identity.bag_colour, 0.6)
+    _paint(texture, np.abs(_V - 0.45) < 0.035, dark)
+    _paint(texture, (_V > 0.55) & (np.abs(np.abs(_ANGLE) - np.pi) < 0.7), _darken(dark, 1.3))
     return texture
 
 
-def _head(identity: Identity) -> Texture:
-    """Face in front, hair above and behind, as low as the style goes."""
-    texture = _around(identity.skin)
+def _draw_head(identity: Identity) -> Texture:
+    """Return the head: the face in front, hair above and behind, down to where the style ends."""
+    texture = _fill(identity.skin)
     red, green, blue = identity.skin
     _paint(texture, (np.abs(np.abs(_ANGLE) - 0.42) < 0.17) & (np.abs(_V - 0.5) < 0.035), (40, 32, 30))  # eyes
     _paint(texture, (np.abs(_ANGLE) < 0.13) & (np.abs(_V - 0.6) < 0.06), (red * 0.88, green * 0.84, blue * 0.82))

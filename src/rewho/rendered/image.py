@@ -1,13 +1,12 @@
-"""One rendered image of one person, cut out of a camera's frame as a detector would, with its ground truth.
+"""One rendered image of one person, cropped as a detector would, with its ground truth.
 
-Everything that differs from image to image is drawn from one generator that is handed in, in a fixed order, so
-that the same generator always gives the same image.
+Whatever differs from image to image is drawn from one generator, in a fixed order, so that equal generators give equal
+images.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -17,48 +16,49 @@ from rewho.core.check import UserError
 from rewho.core.people import KEYPOINTS
 from rewho.rendered.camera import HORIZON, PIXELS_PER_METRE, PLACE_SIZE, Camera, expose
 from rewho.rendered.figure import Figure, build_figure
-from rewho.rendered.obstacles import paint_bush, paint_post
 from rewho.rendered.paint import Floats, composite, paint_figure, paint_shadow
 from rewho.rendered.person import Identity
+from rewho.rendered.scenery import paint_bush, paint_post
 from rewho.rendered.skeleton import Pose
 
 JITTER = 0.13  # largest distance of an image's side from the person's box, as a share of the box's height or width
 NARROWEST = 0.37  # a box is widened to at least this share of its height, as detectors do with people in profile
-PASSERS_BY = range(1_000_000, 1_000_048)  # numbers of the people who only walk through other people's images
-OBSTACLE = 1000  # number in the owner map from which on it is not the person
+PASSERS_BY = range(1_000_000, 1_000_048)  # numbers of the people who appear only in images of others
+OBSTACLE = 1000  # first number in the owner map that is not the person
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """One image of one person with its ground truth.
+    """One image of one person with its ground truth."""
 
-    Args:
-        image: uint8 RGB [H, W, 3].
-        keypoints: float64 [17, 3] of x and y in pixels and visibility (2 visible, 1 hidden, 0 outside of the image),
-            in the order of COCO.
-        box: Left, top, right and bottom of the whole person in pixels; sides may lie outside of the image.
-        visible: Share of the person's pixels that are in the image and not hidden, 0 to 1.
-    """
+    image: NDArray[np.uint8]  # RGB [H, W, 3]
+    keypoints: NDArray[np.float64]  # COCO's [17, 3]: x, y in pixels, 2 visible, 1 hidden or 0 outside of the image
+    box: tuple[float, float, float, float]  # left, top, right, bottom of the whole person in pixels, perhaps outside
+    visible: float  # share of the person's pixels that are in the image and not hidden, 0 to 1
 
-    image: NDArray[np.uint8]
-    keypoints: NDArray[np.float64]
-    box: tuple[float, float, float, float]
-    visible: float
+
+@dataclass(frozen=True)
+class _Scene:
+    """An image while it is painted."""
+
+    canvas: Floats
+    owners: NDArray[np.int32]  # see `composite`
+    camera: Camera
+    rng: np.random.Generator
+    scale: float  # pixels per metre
+    ground: tuple[float, float]  # x and y of the ground below the person's hips
 
 
 def render_person(
     identity: Identity, camera: Camera, rng: np.random.Generator, size: tuple[int, int] = (128, 64)
 ) -> Rendered:
-    """Render one image of a person as a detector would cut it out of a camera's frame.
+    """Return one image of a person seen by a camera, cropped as a detector would.
 
     Args:
-        identity: Who.
-        camera: Seen by which camera.
-        rng: Draws what differs from image to image: pose, heading, place, box jitter, obstacles, noise.
+        identity: The person.
+        camera: The camera.
+        rng: Draws pose, heading, background, box jitter, obstacles and noise.
         size: Height and width of the image in pixels, each >= 16.
-
-    Raises:
-        UserError: The size is too small.
 
     Example:
         >>> from rewho.core.runtime import generator
@@ -67,23 +67,22 @@ def render_person(
         ((128, 64, 3), 'uint8', (17, 3))
     """
     if min(size) < 16:
-        raise UserError(
-            "size of a rendered image", expected="at least 16 x 16 pixels", got=f"{size[0]} x {size[1]}",
-            fix="Ask for 128 x 64 or more.",
-        )  # fmt: skip
-    figure = build_figure(identity, _pose(camera, rng))
-    left, top, right, bottom = _cut_out(figure, rng)
+        got, fix = f"{size[0]} x {size[1]}", "Ask for 128 x 64 or more."
+        raise UserError("size of a rendered image", expected="at least 16 x 16 pixels", got=got, fix=fix)
+    figure = build_figure(identity, _draw_pose(camera, rng))
+    left, top, right, bottom = _draw_crop(figure, rng)
     scale = size[0] / (bottom - top)
     ground = (-left * scale, -top * scale)
-    canvas = _background(camera, rng, (size[0], max(8, round((right - left) * scale))), scale, ground)
+    canvas = _crop_background(camera, rng, (size[0], max(8, round((right - left) * scale))), scale, ground)
     owners = np.full(canvas.shape[1:], -1, np.int32)
+    scene = _Scene(canvas, owners, camera, rng, scale, ground)
     if rng.random() < camera.crowd:
-        _passer_by(canvas, owners, camera, rng, scale, ground, behind=True)
+        _paint_passer_by(scene, behind=True)
     paint_shadow(canvas, figure, scale, ground)
     patch = paint_figure(figure, scale, camera.light(), ground)
     composite(canvas, patch, owners)
     if rng.random() < camera.crowd:
-        _obstacle(canvas, owners, camera, rng, scale, ground)
+        _paint_obstacle(scene)
     factor = np.array([size[1] / canvas.shape[2], 1.0])
     image = cv2.resize(canvas.transpose(1, 2, 0), (size[1], size[0]), interpolation=cv2.INTER_AREA)
     points = figure.keypoints[:, :2] * scale + ground
@@ -101,17 +100,13 @@ def render_person(
 def visible_keypoints(
     figure: Figure, points: NDArray[np.float64], owners: NDArray[np.int32], first: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return what is to be seen of each keypoint.
+    """Compute the visibility of a figure's keypoints, which lie at `points` [17, 2] on the canvas.
 
-    Args:
-        figure: Whose keypoints.
-        points: [17, 2] of x and y on the canvas.
-        owners: Which part of whom was painted last on each pixel, as `composite` records it.
-        first: Number of the figure's part 0 in `owners`.
+    In the owner map that `composite` recorded, the figure's part 0 has the number `first`.
 
     Returns:
-        Visibility as COCO has it (2 visible, 1 hidden, 0 outside of the canvas), and whether the person's own body is
-        what is seen at that point, as it is at the far hip of somebody in profile.
+        COCO's visibility (2 visible, 1 hidden, 0 outside of the canvas) [17]; and whether the person's own body is seen
+        at that point [17], as at the far hip of a person in profile.
     """
     depth = figure.keypoints[:, 2]
     face, body = depth[3:5].mean(), depth[[5, 6, 11, 12]].mean()
@@ -134,7 +129,7 @@ def visible_keypoints(
     return seen, own
 
 
-def _pose(camera: Camera, rng: np.random.Generator) -> Pose:
+def _draw_pose(camera: Camera, rng: np.random.Generator) -> Pose:
     return Pose(
         phase=float(rng.uniform(0, 2 * np.pi)),
         yaw=float(camera.yaw + rng.normal(0, camera.yaw_spread)),
@@ -144,8 +139,8 @@ def _pose(camera: Camera, rng: np.random.Generator) -> Pose:
     )
 
 
-def _cut_out(figure: Figure, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom, in metres, of what a detector cuts out: the box, not quite hit."""
+def _draw_crop(figure: Figure, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of the crop in metres: the person's box with the jitter of a detector."""
     left, top, right, bottom = figure.box
     wider = max(0.0, NARROWEST * (bottom - top) - (right - left)) / 2
     left, right = left - wider, right + wider
@@ -154,59 +149,42 @@ def _cut_out(figure: Figure, rng: np.random.Generator) -> tuple[float, float, fl
     return left - shift[0] * width, top - shift[1] * height, right + shift[2] * width, bottom + shift[3] * height
 
 
-def _background(
+def _crop_background(
     camera: Camera, rng: np.random.Generator, size: tuple[int, int], scale: float, ground: tuple[float, float]
 ) -> Floats:
-    """Return the piece of the camera's place around somebody who stands in it."""
-    grain = PIXELS_PER_METRE * rng.uniform(0.75, 1.25) / scale  # pixels of the place in one of the canvas
+    """Return a random piece of the camera's background, as seen around a person who stands in it."""
+    grain = PIXELS_PER_METRE * rng.uniform(0.75, 1.25) / scale  # pixels of the background per pixel of the canvas
     row = PLACE_SIZE[0] * min(0.97, HORIZON + 0.06 + 0.35 * camera.elevation + rng.uniform(0, 0.14))
-    column = rng.uniform(0.04, 0.96) * camera.place().shape[1]
+    column = rng.uniform(0.04, 0.96) * camera.background().shape[1]
     matrix = np.array([[grain, 0, column - grain * ground[0]], [0, grain, row - grain * ground[1]]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    piece = cv2.warpAffine(camera.place(), matrix, (size[1], size[0]), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    piece = cv2.warpAffine(
+        camera.background(), matrix, (size[1], size[0]), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+    )
     return np.ascontiguousarray(piece.transpose(2, 0, 1))
 
 
-@lru_cache(maxsize=len(PASSERS_BY))
-def _stranger(seed: int, number: int) -> Identity:
-    return Identity.draw(seed, number)
-
-
-def _passer_by(
-    canvas: Floats,
-    owners: NDArray[np.int32],
-    camera: Camera,
-    rng: np.random.Generator,
-    scale: float,
-    ground: tuple[float, float],
-    *,
-    behind: bool,
-) -> None:
-    """Paint another person: smaller behind, or larger in front, and to one side."""
-    other = build_figure(_stranger(camera.seed, int(rng.choice(PASSERS_BY))), _pose(camera, rng))
+def _paint_passer_by(scene: _Scene, *, behind: bool) -> None:
+    """Paint another person to one side: smaller and behind, or larger and in front."""
+    camera, rng, scale, ground = scene.camera, scene.rng, scene.scale, scene.ground
+    other = build_figure(Identity.draw(camera.seed, int(rng.choice(PASSERS_BY))), _draw_pose(camera, rng))
     aside = rng.uniform(0.3, 0.7) * (1 if rng.random() < 0.5 else -1)
     nearer = rng.uniform(0.7, 0.92) if behind else rng.uniform(1.05, 1.25)
     below = (-0.2 if behind else 0.12) * rng.uniform(0.5, 1.0) * scale
     at = (ground[0] + (aside if behind else np.sign(aside) * rng.uniform(0.38, 0.55)) * scale, ground[1] + below)
-    composite(canvas, paint_figure(other, scale * nearer, camera.light(), at), owners, OBSTACLE)
+    composite(scene.canvas, paint_figure(other, scale * nearer, camera.light(), at), scene.owners, OBSTACLE)
 
 
-def _obstacle(
-    canvas: Floats,
-    owners: NDArray[np.int32],
-    camera: Camera,
-    rng: np.random.Generator,
-    scale: float,
-    ground: tuple[float, float],
-) -> None:
+def _paint_obstacle(scene: _Scene) -> None:
     """Paint another person, a post or a bush in front."""
+    canvas, rng, scale, ground = scene.canvas, scene.rng, scene.scale, scene.ground
     kind = rng.random()
     aside = ground[0] + rng.uniform(0.06, 0.3) * scale * (1 if rng.random() < 0.5 else -1)
     if kind < 0.4:
-        _passer_by(canvas, owners, camera, rng, scale, ground, behind=False)
+        _paint_passer_by(scene, behind=False)
     elif kind < 0.7:
         size = (canvas.shape[1] * 2, round(rng.uniform(0.07, 0.16) * scale))
-        composite(canvas, paint_post(rng, size, (aside, canvas.shape[1] * 1.2)), owners, OBSTACLE)
+        composite(canvas, paint_post(rng, size, (aside, canvas.shape[1] * 1.2)), scene.owners, OBSTACLE)
     else:
         size = (round(rng.uniform(0.4, 0.8) * scale), round(rng.uniform(0.6, 1.2) * scale))
-        composite(canvas, paint_bush(rng, size, (aside, ground[1] + 0.12 * scale)), owners, OBSTACLE)
+        composite(canvas, paint_bush(rng, size, (aside, ground[1] + 0.12 * scale)), scene.owners, OBSTACLE)

@@ -1,8 +1,8 @@
-"""Paints the parts of a figure into a small image with soft edges, shading and textures.
+"""Paints the parts of a figure into a patch with soft edges, shading and textures.
 
-Every part is painted from formulas (distance to the edge, angle around the limb) rather than from polygons, so that
-edges are smooth at any size and a texture turns with the body. The image is as large as the figure, whether or not
-that fits into a frame: the share of it that is visible can then be counted.
+Parts are painted from formulas (distance to the edge, angle around the limb), not from polygons: edges are smooth at
+any size, and a texture turns with the body. The patch is as large as the figure, even outside of the frame, so that the
+visible share can be counted.
 
 Images are planar here, [channels, H, W]: numpy is three times slower where the last axis has three entries.
 """
@@ -22,41 +22,29 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Light:
-    """Where the light comes from.
+    """The light of a scene."""
 
-    Args:
-        side: From the left (-1) over the camera (0) to the right (1).
-        ambient: Brightness of what the light does not reach, 0 to 1.
-    """
-
-    side: float = 0.3
-    ambient: float = 0.55
+    side: float = 0.3  # where it comes from: -1 the left, 0 the camera, 1 the right
+    ambient: float = 0.55  # brightness of surfaces that it does not reach, 0 to 1
 
 
 @dataclass(frozen=True)
 class Patch:
-    """Something painted, and where on the canvas it belongs.
+    """A painted object and its position on the canvas, which it may exceed."""
 
-    Args:
-        pixels: [4, H, W] red, green and blue, 0 to 255 and already multiplied with alpha, and alpha, 0 to 1.
-        owner: [H, W] index of the front-most part that covers more than half of the pixel, -1 where there is none.
-        left: Column of the canvas on which the patch begins; may lie outside of it.
-        top: Row of the canvas on which the patch begins.
-    """
-
-    pixels: Floats
-    owner: NDArray[np.int16]
-    left: int
-    top: int
+    pixels: Floats  # [4, H, W] RGB 0 to 255, multiplied with alpha, and alpha 0 to 1
+    owner: NDArray[np.int16]  # [H, W] index of the front-most part that covers more than half of the pixel, else -1
+    left: int  # column of the canvas on which it begins
+    top: int  # row of the canvas on which it begins
 
 
 def paint_figure(figure: Figure, scale: float, light: Light, at: tuple[float, float] = (0.0, 0.0)) -> Patch:
-    """Paint a figure.
+    """Return a painted figure.
 
     Args:
-        figure: Who, and how they stand.
+        figure: The figure.
         scale: Pixels per metre.
-        light: Where the light comes from.
+        light: The light.
         at: x and y on the canvas, in pixels, of the ground below the figure's hips.
 
     Example:
@@ -87,7 +75,7 @@ def paint_figure(figure: Figure, scale: float, light: Light, at: tuple[float, fl
 
 
 def _windows(figure: Figure, scale: float, move: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return [parts, 4] first row, first column, height and width of what each part may touch."""
+    """Return the window of pixels that each part may cover: first row, first column, height and width [parts, 4]."""
     boxes = np.array([part.box for part in figure.parts]) * scale + np.tile(move[:2], 2)
     low, high = np.floor(boxes[:, 1::-1]).astype(np.intp) - 1, np.floor(boxes[:, :1:-1]).astype(np.intp) + 2
     return np.concatenate([low, high - low], axis=1)
@@ -96,18 +84,19 @@ def _windows(figure: Figure, scale: float, move: NDArray[np.float64]) -> NDArray
 def _measure_and_shade(
     figure: Figure, outlines: list[NDArray[np.float64]], windows: NDArray[np.intp], light: Light
 ) -> tuple[dict[int, tuple[tuple[slice, slice], int, int]], Floats, Floats]:
-    """Compute all pixels of all parts in one go: a call per part and step would cost more than the numbers.
+    """Compute the pixels of all parts in one call: a call per part and step would cost more than the arithmetic.
 
     Returns:
-        For each part its window, and begin and end of its pixels in what follows; cover; lit colours and alpha of 1.
+        For each part its window and the begin and end of its pixels in the two arrays; cover 0 to 1 [pixels]; shaded
+        RGB 0 to 255 with an alpha of 1 [4, pixels].
     """
     limbs = [index for index, outline in enumerate(outlines) if len(outline) == 2]
     stacks = [index for index, outline in enumerate(outlines) if len(outline) > 2]
     parts = np.array(limbs + stacks)
     fields = np.concatenate(
         [
-            _limbs(np.array([outlines[index] for index in limbs]), windows[limbs]),
-            _stacks([outlines[index] for index in stacks], windows[stacks]),
+            _measure_limbs(np.array([outlines[index] for index in limbs]), windows[limbs]),
+            _measure_stacks([outlines[index] for index in stacks], windows[stacks]),
         ],
         axis=1,
     )
@@ -122,13 +111,10 @@ def _measure_and_shade(
 
 
 def composite(canvas: Floats, patch: Patch, owners: NDArray[np.int32] | None = None, first: int = 0) -> None:
-    """Paint a patch over a canvas, in place; what lies outside of the canvas is cut off.
+    """Paint a patch over a canvas, RGB 0 to 255 [3, H, W], in place and clipped to the canvas.
 
-    Args:
-        canvas: [3, H, W] RGB 0 to 255.
-        patch: What is painted.
-        owners: [H, W] for whom each pixel was painted last; updated where a part of the patch covers more than half.
-        first: Number that part 0 of the patch gets in `owners`.
+    `owners` [H, W] holds the number of the part that was painted last on each pixel. It is updated where a part of the
+    patch covers more than half of the pixel; part 0 of the patch gets the number `first`.
     """
     height, width = canvas.shape[1:]
     top, left = max(0, patch.top), max(0, patch.left)
@@ -146,7 +132,7 @@ def composite(canvas: Floats, patch: Patch, owners: NDArray[np.int32] | None = N
 
 
 def paint_shadow(canvas: Floats, figure: Figure, scale: float, at: tuple[float, float]) -> None:
-    """Darken the ground around a figure's feet, in place; arguments as for `paint_figure`."""
+    """Darken the ground around a figure's feet, in place; `scale` and `at` as for `paint_figure`."""
     x, y = (figure.keypoints[15:17, :2].mean(axis=0) * scale + at).tolist()
     top, bottom = max(0, int(y - 0.3 * scale)), min(canvas.shape[1], int(y + 0.3 * scale))
     left, right = max(0, int(x - 0.9 * scale)), min(canvas.shape[2], int(x + 0.9 * scale))
@@ -159,7 +145,7 @@ def paint_shadow(canvas: Floats, figure: Figure, scale: float, at: tuple[float, 
 
 
 def _pixels_of(windows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Return for every pixel of every window, one after the other: number of its window, row and column in it."""
+    """Return, for all pixels of all windows in order, the number of the window and row and column in it."""
     sizes = windows[:, 2] * windows[:, 3]
     number = np.arange(len(windows)).repeat(sizes)
     place = np.arange(len(number)) - (np.cumsum(sizes) - sizes)[number]
@@ -167,21 +153,16 @@ def _pixels_of(windows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.
     return number, row, place - row * windows[:, 3][number]
 
 
-def _unit(values: Floats) -> Floats:
-    """Clip to 0 to 1, in place."""
+def _clip_to_unit(values: Floats) -> Floats:
+    """Clip values to 0 to 1 in place; minimum and maximum are faster than `np.clip`."""
     np.minimum(values, 1, out=values)
     return np.maximum(values, 0, out=values)
 
 
-def _limbs(outlines: NDArray[np.float64], windows: NDArray[np.intp]) -> Floats:
-    """Return cover, position across (-1 to 1) and position along (0 to 1) of tapered limbs with round ends.
+def _measure_limbs(outlines: NDArray[np.float64], windows: NDArray[np.intp]) -> Floats:
+    """Return cover (0 to 1), position across (-1 to 1) and along (0 to 1) of tapered limbs with round ends [3, pixels].
 
-    Args:
-        outlines: [limbs, 2, 3] x, y and radius of both ends in pixels.
-        windows: [limbs, 4] as `_windows` returns them.
-
-    Returns:
-        [3, pixels], limb after limb.
+    `outlines` [limbs, 2, 3] has x, y and radius of both ends in pixels.
     """
     number, row, column = _pixels_of(windows)
     start, step = outlines[:, 0], outlines[:, 1] - outlines[:, 0]
@@ -192,35 +173,35 @@ def _limbs(outlines: NDArray[np.float64], windows: NDArray[np.intp]) -> Floats:
     x, y, dx, dy, along_x, along_y, sign, first, taper = table.T.astype(np.float32).take(number, axis=1)
     x += column
     y += row
-    along = _unit(x * along_x + y * along_y)
+    along = _clip_to_unit(x * along_x + y * along_y)
     radius = first + along * taper
     across = (x * dy - y * dx) * sign
     x -= along * dx
     y -= along * dy
-    cover = _unit(radius - np.sqrt(x * x + y * y) + np.float32(0.5))
+    cover = _clip_to_unit(radius - np.sqrt(x * x + y * y) + np.float32(0.5))
     return np.stack([cover, across / np.maximum(radius, 1e-3), along])
 
 
-def _stacks(outlines: list[NDArray[np.float64]], windows: NDArray[np.intp]) -> Floats:
-    """Return cover, position across (-1 to 1) and position along (0 to 1) of stacks of levels; see `_limbs`."""
+def _measure_stacks(outlines: list[NDArray[np.float64]], windows: NDArray[np.intp]) -> Floats:
+    """Return the same for stacks of levels."""
     number, row, column = _pixels_of(windows)
     tables = []
     for outline, (top, left, height, _) in zip(outlines, windows.tolist(), strict=True):
         y, levels = np.arange(top, top + height) + 0.5, np.maximum.accumulate(outline[:, 1])
         middle, half = np.interp(y, levels, outline[:, 0]), np.interp(y, levels, outline[:, 2])
-        slant = np.diff(half, append=half[-1:])  # the way to a slanting edge is shorter than the way along the row
+        slant = np.diff(half, append=half[-1:])  # a slanting edge is nearer than along the row
         ends = np.minimum(y - levels[0], levels[-1] - y) + 0.5
         along = (y - levels[0]) / max(levels[-1] - levels[0], 1e-6)
         tables.append(np.stack([left + 0.5 - middle, half, 1 / np.sqrt(1 + slant * slant), ends, along]))
     rows = row + (np.cumsum(windows[:, 2]) - windows[:, 2])[number]
     x, half, steep, ends, along = np.concatenate(tables, axis=1).astype(np.float32).take(rows, axis=1)
     x += column
-    cover = _unit((half - np.abs(x)) * steep + np.float32(0.5)) * _unit(ends)
-    return np.stack([cover, x / np.maximum(half, 1e-3), _unit(along)])
+    cover = _clip_to_unit((half - np.abs(x)) * steep + np.float32(0.5)) * _clip_to_unit(ends)
+    return np.stack([cover, x / np.maximum(half, 1e-3), _clip_to_unit(along)])
 
 
 def _shade(figure: Figure, textures: NDArray[np.int32], across: Floats, along: Floats, light: Light) -> Floats:
-    """Return the lit colour of each pixel, [4, pixels] with an alpha of 1."""
+    """Return the shaded colour of each pixel, [4, pixels] with an alpha of 1."""
     sine = np.maximum(np.minimum(across, 1, out=across), -1, out=across)
     lit = np.sqrt(1 - sine * sine)  # how far the surface faces the camera
     lit *= (1 - light.side**2) ** 0.5
@@ -228,7 +209,7 @@ def _shade(figure: Figure, textures: NDArray[np.int32], across: Floats, along: F
     np.maximum(lit, 0, out=lit)
     lit *= 1.12 - light.ambient
     lit += light.ambient
-    # Counted from the body's front, the surface seen at `across` lies at asin(across) - yaw.
+    # Seen from the body's front, the surface at `across` lies at the angle asin(across) - yaw.
     angle = np.arcsin(sine, out=sine)
     angle += 6 * np.pi - figure.yaw % (2 * np.pi)
     angle *= COLUMNS / (2 * np.pi)

@@ -1,4 +1,4 @@
-"""Rendered people on disk, in the layout of Market-1501: planned first, then rendered in any order."""
+"""Writes rendered people to disk in the layout of Market-1501: plans all images, then renders them in any order."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,34 +28,23 @@ from rewho.rendered.image import render_person
 from rewho.rendered.person import Identity
 
 PARTS = ("bounding_box_train", "query", "bounding_box_test")
-RENDERER = 1  # goes up when the same settings give other images
-FIRST_DISTRACTOR = 2_000_000  # numbers of the people who are nobody's match
-SMALLEST_SHARE = 150  # images that are worth a process of their own
+RENDERER = 1  # version, increased when equal settings give other images
+FIRST_DISTRACTOR = 2_000_000  # numbers of the people in distractor images
+SMALLEST_SHARE = 150  # images per process below which starting one does not pay
 
 
 @dataclass(frozen=True)
 class People:
-    """What `write_people` renders.
+    """The settings of `write_people`."""
 
-    Args:
-        identities: People in the training part, numbered from 1.
-        test_identities: People in query and gallery, numbered after those.
-        cameras: Cameras, 2 to 9: Market-1501's file names have one digit for them.
-        images_per_camera: Images of one person on one camera; of test people, in the gallery, besides one query.
-        distractors: Gallery images of people who match no query (person 0).
-        junk: Gallery images that every ranking leaves out: badly placed boxes (person -1).
-        size: Height and width of an image in pixels.
-        seed: Which world.
-    """
-
-    identities: int = 100
-    test_identities: int = 50
-    cameras: int = 4
-    images_per_camera: int = 4
-    distractors: int = 100
-    junk: int = 30
-    size: tuple[int, int] = (128, 64)
-    seed: int = 1
+    identities: int = 100  # in the training part, numbered from 1
+    test_identities: int = 50  # in query and gallery, numbered after those
+    cameras: int = 4  # 2 to 9: Market-1501's file names have one digit for them
+    images_per_camera: int = 4  # of one person; test identities have one query image besides
+    distractors: int = 100  # gallery images of people who match no query (id 0)
+    junk: int = 30  # gallery images with badly placed boxes, which every ranking leaves out (id -1)
+    size: tuple[int, int] = (128, 64)  # height and width of an image in pixels
+    seed: int = 1  # of the world: its people and cameras
 
     def __post_init__(self) -> None:
         check_range("cameras", self.cameras, 2, 9)
@@ -68,10 +58,10 @@ class People:
 
 @dataclass(frozen=True)
 class _Image:
-    """One file to be written: `person` is who is drawn, the file name carries who it counts as."""
+    """One image file to be written."""
 
-    file: str
-    person: int
+    file: str  # its name has the id that the image counts as
+    person: int  # who is drawn
     camera: int
     index: int
 
@@ -79,38 +69,21 @@ class _Image:
 def write_people(
     folder: Path | str,
     *,
-    identities: int = 100,
-    test_identities: int = 50,
-    cameras: int = 4,
-    images_per_camera: int = 4,
-    distractors: int = 100,
-    junk: int = 30,
-    size: tuple[int, int] = (128, 64),
-    seed: int = 1,
     workers: int = 0,
     progress: Callable[[int, int], object] | None = None,
+    **settings: Any,  # noqa: ANN401
 ) -> Path:
-    """Render people into a folder with the layout and the file names of Market-1501.
+    """Render people into a folder in the layout of Market-1501 and return the folder.
 
-    Every person is seen by two cameras or more. The folder appears when it is complete; `synthetic.json` in it says
-    what was rendered. With the same settings a second call does nothing.
+    Every person is seen by two cameras or more. The folder appears when it is complete; `rendered.json` in it
+    describes its content. With the same settings a second call does nothing.
 
     Args:
-        folder: Where to write; it must not exist, be empty, or hold the result of an earlier call.
-        identities: See `People`.
-        test_identities: See `People`.
-        cameras: See `People`.
-        images_per_camera: See `People`.
-        distractors: See `People`.
-        junk: See `People`.
-        size: See `People`.
-        seed: See `People`.
-        workers: Processes that render; 0 renders in this one. The images are the same for any number. They are
-            spawned: a script that asks for them has to call this under `if __name__ == "__main__":`.
+        folder: A new or empty folder, or the result of an earlier call.
+        workers: Processes that render; 0 renders in this one. The number does not change the images. Processes are
+            spawned: in a script, call this under `if __name__ == "__main__":`.
         progress: Called with the number of images done and in all.
-
-    Returns:
-        The folder.
+        **settings: Fields of `People`.
 
     Raises:
         UserError: A setting is out of range, or the folder holds something else.
@@ -120,11 +93,9 @@ def write_people(
         >>> with tempfile.TemporaryDirectory() as place:
         ...     folder = write_people(f"{place}/people", identities=2, test_identities=1, distractors=0, junk=0)
         ...     sorted(path.name for path in folder.iterdir())
-        ['bounding_box_test', 'bounding_box_train', 'query', 'synthetic.json']
+        ['bounding_box_test', 'bounding_box_train', 'query', 'rendered.json']
     """
-    people = People(
-        identities, test_identities, cameras, images_per_camera, distractors, junk, (size[0], size[1]), seed
-    )
+    people = People(**settings)
     folder = Path(folder)
     if _finished(folder, people):
         return folder
@@ -135,7 +106,11 @@ def write_people(
         remove_unfinished(folder.parent)
         for name in PARTS:
             (aside / name).mkdir(parents=True)
-        digests = _write_all(people, images, aside, workers, progress)
+        digests = []
+        for digest in _write_all(people, images, aside, workers):
+            digests.append(digest)
+            if progress is not None:
+                progress(len(digests), len(images))
         write_json(aside / RENDERED, _describe(people, images, digests))
         if folder.exists():
             folder.rmdir()
@@ -149,27 +124,20 @@ def write_people(
 
 
 def _finished(folder: Path, people: People) -> bool:
-    """Return whether the folder already holds these images; refuse a folder that holds anything else."""
+    """Return whether the folder holds these images already; refuse one that holds anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     fix = "Choose another folder, or delete this one."
     description = folder / RENDERED
     if not description.is_file():
         raise UserError(str(folder), expected="a new or empty folder", got="one with other files", fix=fix)
-    try:
-        found = read_json(description, renderer=int, settings=dict, counts=dict)
-        before, counts = {"renderer": found["renderer"], **found["settings"]}, found["counts"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            str(description), expected="a description of rendered people", got=repr(error), fix=fix
-        ) from error
-    lines = list_differences(before, {"renderer": RENDERER, **asdict(people)})
-    if lines:
+    found = read_json(description, fix=fix, renderer=int, settings=dict, counts=dict)
+    before = {"renderer": found["renderer"], **found["settings"]}
+    if lines := list_differences(before, {"renderer": RENDERER, **asdict(people)}):
         raise UserError(str(folder), expected="people rendered with the same settings", got="; ".join(lines), fix=fix)
-    for name, count in counts.items():
-        there = sum(1 for _ in (folder / name).glob("*.jpg"))
-        if there != count:
-            raise UserError(str(folder / name), expected=f"{count} images", got=str(there), fix=fix)
+    for name, count in found["counts"].items():
+        if (images := len([*(folder / name).glob("*.jpg")])) != count:
+            raise UserError(str(folder / name), expected=f"{count} images", got=str(images), fix=fix)
     return True
 
 
@@ -181,7 +149,6 @@ def _cameras_of(people: People, person: int) -> list[int]:
 
 
 def _plan(people: People) -> Iterator[_Image]:
-    """Yield every image of the set."""
     for person in range(1, people.identities + people.test_identities + 1):
         tested = person > people.identities
         for camera in _cameras_of(people, person):
@@ -200,47 +167,22 @@ def _plan(people: People) -> Iterator[_Image]:
         yield _Image(f"bounding_box_test/-1_c{camera}s1_{index + 1:06d}_00.jpg", person, camera, 10_000 + index)
 
 
-def _write_all(
-    people: People,
-    images: list[_Image],
-    folder: Path,
-    workers: int,
-    progress: Callable[[int, int], object] | None,
-) -> list[str]:
-    """Write all images; return the sha256 of each file."""
+def _write_all(people: People, images: list[_Image], folder: Path, workers: int) -> Iterator[str]:
+    """Write all images; yield the sha256 of each file as it is done."""
     write = partial(_write, people, folder)
     workers = min(workers, len(images) // SMALLEST_SHARE)
-    digests = []
-
-    def collect(results: Iterator[str]) -> None:
-        for digest in results:
-            digests.append(digest)
-            if progress is not None:
-                progress(len(digests), len(images))
-
     if workers < 2:
-        collect(map(write, images))
-        return digests
+        yield from map(write, images)
+        return
     # Spawned, because a forked process hangs in OpenCV once the parent has used OpenCV's threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        collect(pool.map(write, images, chunksize=20))
-    return digests
-
-
-@lru_cache(maxsize=64)
-def _identity(seed: int, number: int) -> Identity:
-    return Identity.draw(seed, number)
-
-
-@lru_cache(maxsize=64)
-def _camera(seed: int, number: int) -> Camera:
-    return Camera.draw(seed, number)
+        yield from pool.map(write, images, chunksize=20)
 
 
 def _write(people: People, folder: Path, image: _Image) -> str:
-    """Render one image, write it as JPEG and return the sha256 of the file."""
-    identity, camera = _identity(people.seed, image.person), _camera(people.seed, image.camera)
+    """Render one image, write it as a JPEG file and return the file's sha256."""
+    identity, camera = Identity.draw(people.seed, image.person), Camera.draw(people.seed, image.camera)
     rng = generator(people.seed, "picture", image.person, image.camera, image.index)
     if Path(image.file).name.startswith("-1"):
         pixels = _badly_placed(identity, camera, rng, people.size)
@@ -256,7 +198,7 @@ def _write(people: People, folder: Path, image: _Image) -> str:
 def _badly_placed(
     identity: Identity, camera: Camera, rng: np.random.Generator, size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Return what a box shows that caught only a piece of a person."""
+    """Return the image in a badly placed box, which shows only a piece of the person."""
     image = render_person(identity, camera, rng, (2 * size[0], 2 * size[1])).image
     top, left = round(rng.choice([0.0, 1.0]) * size[0]), round(rng.random() * size[1])
     return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
@@ -265,12 +207,11 @@ def _badly_placed(
 def _describe(people: People, images: list[_Image], digests: list[str]) -> dict[str, object]:
     rows = sorted(f"{digest} {image.file}\n" for digest, image in zip(digests, images, strict=True))
     counts = Counter(image.file.split("/")[0] for image in images)
-    cameras = [asdict(_camera(people.seed, number)) for number in range(1, people.cameras + 1)]
     return {
         "what": "rendered images of people who do not exist, in the layout of Market-1501",
         "renderer": RENDERER,
         "settings": plain(people),
         "counts": {name: counts[name] for name in PARTS},
         "sha256": hashlib.sha256("".join(rows).encode()).hexdigest(),
-        "cameras": cameras,
+        "cameras": [asdict(Camera.draw(people.seed, number)) for number in range(1, people.cameras + 1)],
     }

@@ -1,12 +1,13 @@
-"""Who a rendered person is: build, skin, hair, clothes, carried things, all drawn from one numbered generator.
+"""The attributes of rendered people: build, skin, hair, clothes and bags, drawn from one random generator per person.
 
-Colours come from short palettes on purpose: in a crowd of a hundred about twenty wear a black top, so that a colour
-histogram alone cannot tell people apart and a model has to learn cut, pattern, hair, shoes and bags as well.
+Palettes are short on purpose: of a hundred people about twenty wear a black top. A colour histogram alone therefore
+cannot tell people apart, and a model has to learn cut, pattern, hair, shoes and bags as well.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from rewho.core.runtime import generator
 
 Colour = tuple[float, float, float]  # red, green, blue, each 0 to 255
 
-# name: (colour, how often)
+# name: (colour, probability)
 TOP_COLOURS: dict[str, tuple[Colour, float]] = {
     "black": ((34, 34, 38), 0.20),
     "white": ((222, 222, 216), 0.17),
@@ -78,70 +79,42 @@ SHOES = {"trainers": 0.6, "boots": 0.2, "plain": 0.2}
 
 @dataclass(frozen=True)
 class Identity:
-    """What stays the same about one person in every image.
-
-    Args:
-        number: The person's number; `draw(seed, number)` always gives the same person.
-        height: Body height in metres.
-        girth: Width of trunk and limbs relative to a medium build.
-        shoulders: Shoulder width relative to the trunk's.
-        skin: Colour of the skin.
-        hair_style: A name of `HAIR_STYLES`.
-        hair: Colour of the hair.
-        beard: Whether a beard covers the lower face.
-        hat: A name of `HATS`.
-        top: A name of `TOPS`.
-        top_pattern: A name of `TOP_PATTERNS`.
-        top_colours: Main colour, second colour (pattern, or shirt under an open jacket) and sleeve colour.
-        pattern_scale: Size of the pattern, 0 (fine) to 1 (coarse).
-        bottom: A name of `BOTTOMS`.
-        bottom_pattern: A name of `BOTTOM_PATTERNS`.
-        bottom_colours: Main and second colour.
-        shoes: A name of `SHOES`.
-        shoe_colour: Colour of the shoes.
-        bag: A name of `BAGS`.
-        bag_colour: Colour of the bag.
-        hat_colour: Colour of the hat.
-        side: Which side the bag is carried on: 1 left, -1 right.
-        stride: Swing of the legs while walking, in radians.
+    """The attributes that all images of one person share.
 
     Example:
         >>> Identity.draw(1, 7) == Identity.draw(1, 7), Identity.draw(1, 7) == Identity.draw(1, 8)
         (True, False)
     """
 
-    number: int
-    height: float
-    girth: float
-    shoulders: float
+    number: int  # `draw(seed, number)` always returns the same person
+    height: float  # body height in metres
+    girth: float  # width of trunk and limbs relative to a medium build
+    shoulders: float  # shoulder width relative to the trunk's
     skin: Colour
-    hair_style: str
+    hair_style: str  # a name of `HAIR_STYLES`
     hair: Colour
-    beard: bool
-    hat: str
-    top: str
-    top_pattern: str
-    top_colours: tuple[Colour, Colour, Colour]
-    pattern_scale: float
-    bottom: str
-    bottom_pattern: str
-    bottom_colours: tuple[Colour, Colour]
-    shoes: str
+    beard: bool  # whether a beard covers the lower face
+    hat: str  # a name of `HATS`
+    top: str  # a name of `TOPS`
+    top_pattern: str  # a name of `TOP_PATTERNS`
+    top_colours: tuple[Colour, Colour, Colour]  # main, second (pattern, or shirt under an open jacket) and sleeve
+    pattern_scale: float  # size of the pattern, 0 (fine) to 1 (coarse)
+    bottom: str  # a name of `BOTTOMS`
+    bottom_pattern: str  # a name of `BOTTOM_PATTERNS`
+    bottom_colours: tuple[Colour, Colour]  # main and second
+    shoes: str  # a name of `SHOES`
     shoe_colour: Colour
-    bag: str
+    bag: str  # a name of `BAGS`
     bag_colour: Colour
     hat_colour: Colour
-    side: int
-    stride: float
+    side: int  # on which the bag is carried: 1 left, -1 right
+    stride: float  # swing of the legs while walking, in radians
 
     @staticmethod
+    @lru_cache(maxsize=256)
     def draw(seed: int, number: int) -> Identity:
-        """Return person `number` of the world that `seed` stands for; who else exists makes no difference."""
-        return Identity.random(generator(seed, "identity", number), number)
-
-    @staticmethod
-    def random(rng: np.random.Generator, number: int = 0) -> Identity:
-        """Return somebody drawn from `rng`, such as a passer-by without a number."""
+        """Return person `number` of the world with this seed, independently of all others."""
+        rng = generator(seed, "identity", number)
         first, second = _tint(rng, TOP_COLOURS), _tint(rng, ACCENT_COLOURS)
         inner = _tint(rng, TOP_COLOURS)
         top = _pick(rng, TOPS)
@@ -174,13 +147,13 @@ class Identity:
 
 
 def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
-    """Return one name, each as likely as its weight."""
+    """Return a random name with a probability in proportion to its weight."""
     shares = np.cumsum(list(weights.values()))
     return list(weights)[int(np.searchsorted(shares / shares[-1], rng.random(), side="right"))]
 
 
 def _tint(rng: np.random.Generator, palette: dict[str, tuple[Colour, float]], spread: float = 7.0) -> Colour:
-    """Return a palette colour with a small variation of its own."""
+    """Return a random colour of a palette with a small random variation."""
     colour, _ = palette[_pick(rng, {name: weight for name, (_, weight) in palette.items()})]
     red, green, blue = np.clip(np.asarray(colour) + rng.normal(0, spread) + rng.normal(0, spread / 2, 3), 8, 250)
     return (round(float(red), 1), round(float(green), 1), round(float(blue), 1))

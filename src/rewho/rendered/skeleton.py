@@ -16,10 +16,9 @@ from rewho.rendered.person import Identity
 
 Point = NDArray[np.float64]  # lateral, up, forward
 SIDES = ((1, "left"), (-1, "right"))
-_PAIRS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 HIP, KNEE, ANKLE, SHOULDER, CHIN = 0.52, 0.275, 0.045, 0.786, 0.866
-HEAD_MIDDLE, HEAD_HALF_WIDTH, HEAD_HALF_HEIGHT, HEAD_HALF_DEPTH = 0.934, 0.045, 0.066, 0.056
+HEAD_MIDDLE, HEAD_HALF = 0.934, (0.045, 0.066, 0.056)  # half of the head's width, height and depth
 UPPER_ARM, FOREARM, HAND = 0.175, 0.15, 0.05
 SHOULDER_HALF, HIP_HALF = 0.096, 0.046
 FACE = {"nose": (0.0, -0.012, 0.055), "eye": (0.018, 0.004, 0.047), "ear": (0.041, -0.006, 0.0)}
@@ -27,33 +26,25 @@ FACE = {"nose": (0.0, -0.012, 0.055), "eye": (0.018, 0.004, 0.047), "ear": (0.04
 
 @dataclass(frozen=True)
 class Pose:
-    """How somebody stands in front of a camera at one moment.
+    """The pose of a walking person at one moment, as a camera sees it; angles in radians."""
 
-    Args:
-        phase: Walking phase in radians; one full turn is two steps.
-        yaw: Heading in radians: 0 towards the camera, pi/2 to the image's right, pi away.
-        elevation: How far the camera looks down, in radians.
-        swing: Swing of arms and legs relative to a normal walk; 0 stands still.
-        lean: Forward lean in radians.
-    """
-
-    phase: float
-    yaw: float
-    elevation: float = 0.0
-    swing: float = 1.0
-    lean: float = 0.03
+    phase: float  # of the walk; one full turn is two steps
+    yaw: float  # heading: 0 towards the camera, pi/2 to the image's right, pi away
+    elevation: float = 0.0  # how far the camera looks down
+    swing: float = 1.0  # of arms and legs, relative to a normal walk; 0 stands still
+    lean: float = 0.03  # forward
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """The joints of one pose, by name: those of `KEYPOINTS`, and toes, head and the middle of the hips."""
+    """The joints of one pose by name: `KEYPOINTS`, toes, head, and `middle` between the hips."""
 
     identity: Identity
     pose: Pose
     joints: dict[str, Point]
 
     def spine(self, height: float, lateral: float = 0.0, forward: float = 0.0) -> Point:
-        """Return a point beside the leaning spine; `height` is relative to body height, the rest in metres."""
+        """Return a point beside the leaning spine; `height` is a share of body height, the offsets are in metres."""
         rise, lean = (height - HIP) * self.identity.height, self.pose.lean
         return np.array([lateral, self.joints["middle"][1] + rise * cos(lean), rise * sin(lean) + forward])
 
@@ -62,17 +53,17 @@ class Skeleton:
 
 
 def pose_skeleton(identity: Identity, pose: Pose) -> Skeleton:
-    """Return the joints of a walk: the legs swing against each other, the arms against the legs.
+    """Return the joints of a walking person: the legs swing in opposite phase, each arm against its leg.
 
     Example:
         >>> skeleton = pose_skeleton(Identity.draw(1, 7), Pose(phase=0.0, yaw=0.0, swing=0.0))
         >>> bool(skeleton["left_ankle"][1] < skeleton["left_knee"][1] < skeleton["left_hip"][1])
         True
     """
-    joints = _legs(identity, pose)
+    joints = _leg_joints(identity, pose)
     skeleton = Skeleton(identity, pose, joints)
     for side, name in SIDES:
-        joints |= _arm(skeleton, side, name)
+        joints |= _arm_joints(skeleton, side, name)
     joints["head"] = middle = skeleton.spine(HEAD_MIDDLE, forward=0.012 * identity.height)
     for name, (lateral, up, forward) in FACE.items():
         for side, prefix in ((1, "left_"), (-1, "right_")) if lateral else ((1, ""),):
@@ -80,13 +71,13 @@ def pose_skeleton(identity: Identity, pose: Pose) -> Skeleton:
     return skeleton
 
 
-def _swung(angle: float) -> Point:
-    """Return the direction of something that hangs, swung forward by `angle`."""
+def _swing_forward(angle: float) -> Point:
+    """Return the direction of a limb that hangs down and is swung forward by `angle` radians."""
     return np.array([0.0, -cos(angle), sin(angle)])
 
 
-def _legs(identity: Identity, pose: Pose) -> dict[str, Point]:
-    """Return both legs, moved up so that the lower foot stands on the ground."""
+def _leg_joints(identity: Identity, pose: Pose) -> dict[str, Point]:
+    """Return the joints of both legs, shifted so that the lower foot stands on the ground."""
     size, lowest = identity.height, 0.0
     joints: dict[str, Point] = {}
     for side, name in SIDES:
@@ -95,8 +86,8 @@ def _legs(identity: Identity, pose: Pose) -> dict[str, Point]:
         shin = thigh - 0.06 - 0.85 * pose.swing * max(0.0, cos(phase + 0.3)) ** 2  # bends while it swings forward
         foot = 0.5 * shin if shin < 0 else 0.35 * shin
         hip = np.array([side * HIP_HALF * size * identity.girth, 0.0, 0.0])
-        knee = hip + (HIP - KNEE) * size * _swung(thigh)
-        ankle = knee + (KNEE - ANKLE) * size * _swung(shin) - np.array([0.012 * side, 0, 0])
+        knee = hip + (HIP - KNEE) * size * _swing_forward(thigh)
+        ankle = knee + (KNEE - ANKLE) * size * _swing_forward(shin) - np.array([0.012 * side, 0, 0])
         toe = ankle + 0.1 * size * np.array([0.12 * side, sin(foot) - 0.22, cos(foot)])
         joints |= {f"{name}_hip": hip, f"{name}_knee": knee, f"{name}_ankle": ankle, f"{name}_toe": toe}
         lowest = min(lowest, ankle[1] - ANKLE * size, toe[1] - 0.02 * size)
@@ -105,14 +96,14 @@ def _legs(identity: Identity, pose: Pose) -> dict[str, Point]:
     return {name: joint + ground for name, joint in joints.items()}
 
 
-def _arm(skeleton: Skeleton, side: int, name: str) -> dict[str, Point]:
-    """Return one arm; a hand that holds a bag swings less."""
+def _arm_joints(skeleton: Skeleton, side: int, name: str) -> dict[str, Point]:
+    """Return the joints of one arm; a hand that holds a bag swings less."""
     person, pose = skeleton.identity, skeleton.pose
     free = 0.35 if person.bag == "handbag" and person.side == side else 1.0
     swing = -1.1 * person.stride * pose.swing * free * sin(pose.phase + (0 if side > 0 else pi))
     out = np.array([0.1 * side * person.girth, 0.0, 0.0])
     half = SHOULDER_HALF * person.height * person.girth**0.6 * person.shoulders
     shoulder = skeleton.spine(SHOULDER, lateral=side * half)
-    elbow = shoulder + UPPER_ARM * person.height * (_swung(swing - 0.06) + out)
-    wrist = elbow + FOREARM * person.height * (_swung(swing + 0.14 + 0.5 * max(0.0, swing) * free) + 0.4 * out)
+    elbow = shoulder + UPPER_ARM * person.height * (_swing_forward(swing - 0.06) + out)
+    wrist = elbow + FOREARM * person.height * (_swing_forward(swing + 0.14 + 0.5 * max(0.0, swing) * free) + 0.4 * out)
     return {f"{name}_shoulder": shoulder, f"{name}_elbow": elbow, f"{name}_wrist": wrist}

@@ -1,4 +1,4 @@
-"""The shapes a rendered person is made of: round limbs and stacks of ellipses in space."""
+"""The solids that a rendered person consists of: round limbs and stacks of ellipses."""
 
 from __future__ import annotations
 
@@ -10,30 +10,23 @@ from numpy.typing import NDArray
 
 from rewho.rendered.skeleton import Point
 
-# What is painted over what, where two solids lie equally deep: metres towards the camera.
+# Metres by which solids are moved towards the camera before sorting: decides which of two equally deep ones wins.
 SKIRT, TRUNK, ARM, HEAD = 0.12, 0.13, 0.15, 0.15
 
 
 @dataclass(frozen=True)
 class Solid:
-    """A piece of a person in space.
+    """A three-dimensional piece of a person.
 
-    Args:
-        name: What it belongs to, such as "trunk" or "left_arm".
-        points: [K, 3] lateral, up, forward in metres. Two points are a limb with round ends, more are elliptic levels
-            from top to bottom.
-        widths: [K] half width of each, along the lateral axis.
-        depths: [K] half depth of each, along the forward axis.
-        texture: What is wrapped around it, a name of `TEXTURES`.
-        over: Metres by which it is sorted towards the camera.
+    Two points are a limb with round ends; more are the centres of elliptic levels from top to bottom.
     """
 
-    name: str
-    points: NDArray[np.float64]
-    widths: NDArray[np.float64]
-    depths: NDArray[np.float64]
-    texture: str
-    over: float
+    name: str  # the body part, such as "trunk" or "left_arm"
+    points: NDArray[np.float64]  # [K, 3] lateral, up, forward in metres
+    widths: NDArray[np.float64]  # [K] half width along the lateral axis, in metres
+    depths: NDArray[np.float64]  # [K] half depth along the forward axis, in metres
+    texture: str  # a name of `TEXTURES`
+    over: float  # metres by which it is moved towards the camera before sorting
 
 
 def limb(name: str, ends: tuple[Point, Point], halves: tuple[float, float], texture: str, over: float = 0.0) -> Solid:

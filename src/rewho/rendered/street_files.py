@@ -1,4 +1,4 @@
-"""Writes a rendered street as a video or as images, with its ground truth in two published layouts."""
+"""Writes a rendered street scene as a video or as images, with its ground truth in two published layouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rewho.core.artifact import ASIDE, remove_unfinished
 from rewho.core.check import UserError
 from rewho.rendered.street import Frame, GroundTruth, street_frames
 
-DETECTABLE = 0.15  # people of whom less is visible are not in the detections file
+DETECTABLE = 0.15  # people with a smaller visible share are not in the detections file
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
 
 
@@ -30,32 +30,20 @@ def write_street(
     seed: int = 1,
     pan: float = 0.0,
 ) -> Path:
-    """Write a street scene as a video or as a folder of images, with its ground truth.
+    """Write a street scene as a video or as a folder of images, with its ground truth, and return the path.
 
     A path that ends in .mp4, .mkv, .mov or .avi becomes a video (which needs PyAV), with `NAME.detections.json` and
     `NAME.gt.txt` beside it. Any other becomes a folder as in the MOT challenge: `img1/000001.jpg`, …, `gt/gt.txt`,
-    and `detections.json`. Both number the frames from 1.
+    and `detections.json`. Both number the frames from 1. All settings are those of `street_frames`.
 
     * `detections.json` has the layout that LUPerson published: for each frame number, as text, a list of
       `[object, {"bbox": [left, top, right, bottom], "conf": …, "pose": [17][2], "prob": [17][1]}]`. Boxes are clipped
       to the frame, as a detector's are; `object` is the person's number; `conf` rises with the visible share.
     * `gt.txt` has MOT's columns: frame, person, left, top, width, height, 1, class (1 is a pedestrian), visible share.
-      Its boxes are those of the whole person, and everyone of whom a pixel can be seen is in it.
-
-    Args:
-        path: Where to write.
-        seconds: See `street_frames`.
-        fps: See `street_frames`.
-        people: See `street_frames`.
-        size: See `street_frames`.
-        seed: See `street_frames`.
-        pan: See `street_frames`.
-
-    Returns:
-        The path.
+      It lists everyone with at least one visible pixel; boxes are those of the whole person.
 
     Raises:
-        UserError: There is something at that place already, a setting is out of range, or PyAV is not installed.
+        UserError: The path exists, a setting is out of range, or PyAV is not installed.
     """
     path = Path(path)
     if path.exists():
@@ -66,10 +54,10 @@ def write_street(
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(path.parent)
         if path.suffix.lower() in VIDEO_SUFFIXES:
-            truths = _encode(aside, frames, fps, size)
+            truths = _write_video(aside, frames, fps, size)
             detections, mot = path.with_suffix(".detections.json"), path.with_suffix(".gt.txt")
         else:
-            truths = _save_images(aside, frames)
+            truths = _write_images(aside, frames)
             detections, mot = aside / "detections.json", aside / "gt" / "gt.txt"
             mot.parent.mkdir()
         detections.write_text(json.dumps(_detections(truths, size)))
@@ -85,7 +73,7 @@ def write_street(
     return path
 
 
-def _save_images(folder: Path, frames: Iterator[tuple[Frame, list[GroundTruth]]]) -> list[list[GroundTruth]]:
+def _write_images(folder: Path, frames: Iterator[tuple[Frame, list[GroundTruth]]]) -> list[list[GroundTruth]]:
     """Write the frames as JPEG files and return the ground truth of each."""
     (folder / "img1").mkdir(parents=True)
     truths = []
@@ -97,18 +85,16 @@ def _save_images(folder: Path, frames: Iterator[tuple[Frame, list[GroundTruth]]]
     return truths
 
 
-def _encode(
+def _write_video(
     path: Path, frames: Iterator[tuple[Frame, list[GroundTruth]]], fps: float, size: tuple[int, int]
 ) -> list[list[GroundTruth]]:
     """Write the frames as a video and return the ground truth of each."""
     try:
         import av  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
+        fix = "pip install rewho[video], or pass a folder's name: the frames are then written as images."
         raise UserError(
-            f"video {path.suffix}",
-            expected="the PyAV library",
-            got="an installation without it",
-            fix="pip install rewho[video], or give a folder name: the frames are then written as images.",
+            f"video {path.suffix}", expected="the PyAV library", got="an installation without it", fix=fix
         ) from error
     if size[0] % 2 or size[1] % 2:
         raise UserError(
@@ -127,24 +113,21 @@ def _encode(
 
 
 def _detections(truths: list[list[GroundTruth]], size: tuple[int, int]) -> dict[str, list[list[Any]]]:
-    """Return what a good detector and pose model would find, in LUPerson's published layout."""
+    """Return the output of a good detector and pose model, in LUPerson's published layout."""
     limits = np.array([size[1], size[0], size[1], size[0]], float)
-    found: dict[str, list[list[Any]]] = {}
-    for number, truth in enumerate(truths, start=1):
-        found[str(number)] = [
-            [
-                one.person,
-                {
-                    "bbox": np.clip(one.box, 0, limits).round(2).tolist(),
-                    "conf": round(0.4 + 0.59 * one.visible, 4),
-                    "pose": one.keypoints[:, :2].round(2).tolist(),
-                    "prob": one.scores[:, None].tolist(),
-                },
-            ]
-            for one in truth
-            if one.visible >= DETECTABLE
-        ]
-    return found
+
+    def describe(person: GroundTruth) -> dict[str, Any]:
+        return {
+            "bbox": np.clip(person.box, 0, limits).round(2).tolist(),
+            "conf": round(0.4 + 0.59 * person.visible, 4),
+            "pose": person.keypoints[:, :2].round(2).tolist(),
+            "prob": person.scores[:, None].tolist(),
+        }
+
+    return {
+        str(number): [[person.person, describe(person)] for person in truth if person.visible >= DETECTABLE]
+        for number, truth in enumerate(truths, start=1)
+    }
 
 
 def _mot_lines(truths: list[list[GroundTruth]]) -> Iterator[str]:

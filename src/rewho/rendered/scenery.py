@@ -1,4 +1,4 @@
-"""Painted places: a wall and the ground in front of it, for people to walk along."""
+"""Painted scenery: walls and grounds behind people, posts and bushes in front of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from rewho.rendered.clothes import smooth_noise
-from rewho.rendered.paint import Floats
+from rewho.rendered.paint import Floats, Patch
 
 WALLS = ("windows", "bricks", "hedge", "panels", "shop")
 GROUNDS = ("paving", "asphalt", "grass", "planks")
@@ -15,18 +15,9 @@ GROUNDS = ("paving", "asphalt", "grass", "planks")
 def paint_place(
     rng: np.random.Generator, size: tuple[int, int], horizon: float, grain: float, wall: str, ground: str
 ) -> Floats:
-    """Paint a wall and a ground in front of it.
+    """Return a painted wall with the ground in front of it, RGB 0 to 255 [*size, 3].
 
-    Args:
-        rng: Draws colours and details.
-        size: Height and width in pixels.
-        horizon: Row at which the ground begins, as a share of the height.
-        grain: Pixels per metre at the wall.
-        wall: A name of `WALLS`.
-        ground: A name of `GROUNDS`.
-
-    Returns:
-        RGB 0 to 255, float32 of shape ``[*size, 3]``.
+    The ground begins at the row `horizon`, a share of the height; `grain` is in pixels per metre at the wall.
     """
     edge = round(size[0] * horizon)
     upper = _paint_wall(rng, (edge, size[1]), grain, wall)
@@ -39,7 +30,7 @@ def paint_place(
 
 
 def _colour(rng: np.random.Generator, low: float, high: float, tint: float) -> Floats:
-    """Return a muted colour between two brightnesses."""
+    """Return a random muted colour between two brightnesses."""
     return np.asarray(rng.uniform(low, high) * (1 + rng.normal(0, tint, 3)), np.float32)
 
 
@@ -84,7 +75,7 @@ def _cut_openings(rng: np.random.Generator, wall: Floats, grain: float, *, shop:
 
 def _paint_ground(rng: np.random.Generator, size: tuple[int, int], grain: float, kind: str) -> Floats:
     height, width = size
-    away = np.linspace(1.0, 0.4, height, dtype=np.float32)[:, None]  # lines draw together towards the wall
+    away = np.linspace(1.0, 0.4, height, dtype=np.float32)[:, None]  # perspective: lines get closer towards the wall
     x = (np.arange(width, dtype=np.float32)[None, :] - width / 2) / grain * away
     y = 2.2 * away**2 * np.ones_like(x)
     base = _colour(rng, 110, 155, 0.03)
@@ -105,3 +96,38 @@ def _paint_ground(rng: np.random.Generator, size: tuple[int, int], grain: float,
         ground[np.abs(y - 1.2) < 0.1] = (214, 212, 200)  # a painted line
         ground *= (1 + 0.08 * rng.standard_normal((height, width), np.float32))[..., None]
     return ground
+
+
+def paint_post(rng: np.random.Generator, size: tuple[int, int], at: tuple[float, float]) -> Patch:
+    """Return a round post of a height and width in pixels, with its foot at x and y on the canvas."""
+    height, width = max(2, size[0]), max(2, size[1])
+    across = (np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1
+    bright = 0.55 + 0.6 * np.sqrt(1 - across**2)
+    base = np.asarray(rng.uniform(50, 170) * (1 + rng.normal(0, 0.12, 3)), np.float32)
+    colour = np.broadcast_to(base[:, None, None] * bright, (3, height, width))
+    alpha = np.ones((height, width), np.float32)
+    return _patch(np.clip(colour, 0, 255), alpha, at)
+
+
+def paint_bush(rng: np.random.Generator, size: tuple[int, int], at: tuple[float, float]) -> Patch:
+    """Return a bush made of leafy discs, of a height and width in pixels, with its foot at x and y on the canvas."""
+    height, width = max(8, size[0]), max(8, size[1])
+    cover = np.zeros((height, width), np.uint8)
+    for _ in range(9):
+        radius = rng.uniform(0.2, 0.34) * min(height, width)
+        x = rng.uniform(radius, max(width - radius, radius + 1))
+        y = height - rng.uniform(0, max(height - radius, 1))
+        cv2.circle(cover, (round(x), round(y)), round(radius), 255, -1, cv2.LINE_AA)
+    alpha = cover.astype(np.float32) / 255
+    leaf = smooth_noise(rng, (height, width), (max(2, height // 4), max(2, width // 4)))
+    light = 1 - 0.4 * np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    base = np.array([66, 100, 48], np.float32) * np.float32(rng.uniform(0.7, 1.3))
+    colour = base[:, None, None] * ((1 + 0.45 * leaf) * light)
+    return _patch(np.clip(colour, 0, 255), alpha, at)
+
+
+def _patch(colour: np.ndarray, alpha: np.ndarray, at: tuple[float, float]) -> Patch:
+    height, width = alpha.shape
+    owner = np.where(alpha > 0.5, 0, -1).astype(np.int16)
+    pixels = np.concatenate([colour * alpha, alpha[None]]).astype(np.float32)
+    return Patch(pixels, owner, round(at[0] - width / 2), round(at[1] - height))
