@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.settings import DetectorSettings, PoseSettings, RuleSettings
-from rewho.video.boxes import overlaps
-from rewho.video.detect import Detector, build_detector
-from rewho.video.finding import judge_frames
+from rewho.video.adapters import Detector, build_detector, build_pose
+from rewho.video.boxes import compute_iou
+from rewho.video.detect import detect_frames
 from rewho.video.people import Frame, FramePeople
-from rewho.video.pose import PoseEstimator, build_pose
-from rewho.video.rules import box_failures, clipped, judge, rule_names
+from rewho.video.pose import PoseEstimator
+from rewho.video.rules import apply_rules, clip_boxes, find_box_failures, rule_names
 
 SAME = 0.5  # least overlap of a right box
 OFF = {
@@ -56,7 +56,7 @@ def look(sequence: Path, detector: Detector, pose: PoseEstimator) -> list[FrameP
         image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         frames.append(Frame(int(path.stem) - 1, 0.0, np.asarray(image, np.uint8)))
     detector.begin(sequence / "det" / "det.mp4")  # replay looks for det.txt there
-    return list(judge_frames(frames, detector, pose, RuleSettings(), only_possible=False))
+    return list(detect_frames(frames, detector, pose, RuleSettings(), only_possible=False))
 
 
 def score(
@@ -67,12 +67,12 @@ def score(
     for one in found:
         size = one.frame.image.shape[:2]
         true = truth.get(one.frame.number + 1, np.zeros((0, 5)))
-        boxes = clipped(true[:, :4], size)
-        wanted = (true[:, 4] >= visible) & ~box_failures(boxes, np.ones(len(true)), RuleSettings()).any(1)
-        judged = judge([person.person for person in one.people], size, rules)
+        boxes = clip_boxes(true[:, :4], size)
+        wanted = (true[:, 4] >= visible) & ~find_box_failures(boxes, np.ones(len(true)), RuleSettings()).any(1)
+        judged = apply_rules([person.person for person in one.people], size, rules)
         listed = np.array([person.person.box for person in judged]).reshape(-1, 4)
-        kept = clipped(listed[[not person.reasons for person in judged]], size)
-        shared, shared_all = overlaps(boxes, kept), overlaps(boxes, clipped(listed, size))
+        kept = clip_boxes(listed[[not person.reasons for person in judged]], size)
+        shared, shared_all = compute_iou(boxes, kept), compute_iou(boxes, clip_boxes(listed, size))
         counted["wanted"] += int(wanted.sum())
         counted["wanted and detected"] += int((shared_all[wanted].max(1, initial=0) >= SAME).sum())
         counted["wanted and kept"] += int((shared[wanted].max(1, initial=0) >= SAME).sum())

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from rewho.core.runtime import generator
 from rewho.crops.rows import rows_table
 from rewho.crops.writer import ShardWriter, crop_row, encode
-from rewho.losses.contrastive import contrastive_scores, info_nce, share_found
+from rewho.losses.contrastive import contrastive_accuracy, contrastive_scores, info_nce
 from rewho.models.momentum import KeyQueue, ProjectionHead
 from rewho.models.single_view import SingleViewModel
 from rewho.models.split_norm import split_batch_norm
@@ -121,7 +121,7 @@ def queue_step(settings: PretrainSettings, device: torch.device) -> Callable[[],
         queue.enqueue(keys)
         scores = contrastive_scores(queries, keys, before, contrast.temperature)
         with torch.no_grad():
-            share_found(scores), scores.negative.mean()
+            contrastive_accuracy(scores), scores.negative.mean()
         info_nce(scores).backward()
 
     return step

@@ -19,11 +19,11 @@ import av
 import numpy as np
 
 from rewho.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings
-from rewho.video.detect import Detector, build_detector
-from rewho.video.finding import people_in
+from rewho.video.adapters import Detector, build_detector, build_pose
+from rewho.video.detect import detect_video
 from rewho.video.people import Frame
-from rewho.video.pose import PoseEstimator, build_pose
-from rewho.video.rules import failures
+from rewho.video.pose import PoseEstimator
+from rewho.video.rules import find_failures
 
 
 def bare(path: Path, every: int, detector: Detector, pose: PoseEstimator) -> int:
@@ -37,7 +37,7 @@ def bare(path: Path, every: int, detector: Detector, pose: PoseEstimator) -> int
                 continue
             frame = Frame(number, float(decoded.time or 0), decoded.to_ndarray(format="rgb24"))
             (people,) = detector.detect([frame])
-            possible = ~failures(people, frame.image.shape[:2], RuleSettings(), body=False).any(1)
+            possible = ~find_failures(people, frame.image.shape[:2], RuleSettings(), body=False).any(1)
             pose.add_keypoints([frame], [[people[at] for at in np.flatnonzero(possible)]])
             looked += 1
     return looked
@@ -62,7 +62,7 @@ def main() -> None:
             count = bare(options.video, every, detector, pose)
             times["bare"].append((time.perf_counter() - started) / count)
             started = time.perf_counter()
-            ours = sum(1 for _ in people_in(options.video, detector, pose, SamplingSettings(every=every)))
+            ours = sum(1 for _ in detect_video(options.video, detector, pose, SamplingSettings(every=every)))
             times["ours"].append((time.perf_counter() - started) / ours)
             assert ours == count
         took = {name: 1000 * statistics.median(values) for name, values in times.items()}

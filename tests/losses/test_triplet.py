@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rewho.core.check import UserError
-from rewho.losses.triplet import hardest_pairs, triplet_loss
+from rewho.losses.triplet import mine_hardest_pairs, triplet_loss
 
 CASES = [
     ("margin0.3", 0.3, "euclidean"),
@@ -33,7 +33,7 @@ def test_equal_to_golden(shared, name, margin, distance, scale):
 def test_the_same_pairs_are_hardest(shared, scale):
     golden = np.load(shared / "golden" / "triplet" / "triplet.npz", allow_pickle=False)
     features = torch.tensor(golden[f"features{scale}"])
-    pairs = hardest_pairs(features, torch.tensor(golden["labels"]))
+    pairs = mine_hardest_pairs(features, torch.tensor(golden["labels"]))
     np.testing.assert_array_equal(pairs.positive, golden[f"hardest_positive{scale}"])
     np.testing.assert_array_equal(pairs.negative, golden[f"hardest_negative{scale}"])
     between = torch.linalg.norm(features - features[pairs.negative], dim=1)

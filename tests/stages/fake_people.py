@@ -20,7 +20,7 @@ from rewho.core.runtime import EXIT_INTERRUPTED, EXIT_PARTLY_FAILED, Interrupted
 from rewho.crops.people_source import Look
 from rewho.settings import CropSettings, SelectionSettings, TermsSettings
 from rewho.stages import crop
-from rewho.video.people import Frame, FramePeople, Judged, Person, Probe, VideoFailure
+from rewho.video.people import Frame, FramePeople, Person, Probe, Verdict, VideoFailure
 
 SIZE = (120, 200)
 TERMS = TermsSettings("Test", "drawn by the test", "CC0-1.0", "tests", "nobody is in it", "nobody", "one test")
@@ -76,14 +76,14 @@ class FakePeople:
         if content.get("bug"):
             raise ZeroDivisionError("made so")
 
-    def _person(self, random, index: int, still: bool) -> Judged:
+    def _person(self, random, index: int, still: bool) -> Verdict:
         left, top = (20.0 * index, 10.0) if still else random.uniform((-5, -5), (150, 40))
         box = (float(left), float(top), float(left) + 30.0, float(top) + 80.0)
         points = np.zeros((17, 3), np.float32)
         points[:, 0], points[:, 1] = box[0] + 15, np.linspace(box[1] + 5, box[3] - 5, 17)
         points[:, 2] = random.uniform(0.5, 1)
         confidence = 0.9 if still else float(random.uniform(0.5, 1))
-        return Judged(Person(box, confidence, points, index), () if index % 3 != 2 else ("too small",))
+        return Verdict(Person(box, confidence, points, index), () if index % 3 != 2 else ("too small",))
 
 
 def settings(videos: Path, out: Path, **changes) -> CropSettings:

@@ -24,7 +24,7 @@ from rewho.crops.writer import ShardWriter, crop_row, encode, example_set
 from rewho.data.images import decode
 from rewho.settings import CropsSettings
 from rewho.stages import crop, crops
-from rewho.video.people import Judged
+from rewho.video.people import Verdict
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def test_exports_in_other_layouts(made, tmp_path):
 class SameNumber(FakePeople):
     """A source in which everybody in a frame has the number 4, as a tracker's file may have it."""
 
-    def _person(self, random, index: int, still: bool) -> Judged:
+    def _person(self, random, index: int, still: bool) -> Verdict:
         judged = super()._person(random, index, still)
         return replace(judged, person=replace(judged.person, index=4))
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewho.video.container import first_look, missing_bytes
+from rewho.video.container import check_file_kind, count_missing_bytes
 from rewho.video.people import VideoFailure
 
 
 def reason(path: Path) -> str:
     with pytest.raises(VideoFailure) as failure:
-        first_look(path)
+        check_file_kind(path)
     return failure.value.reason
 
 
@@ -86,7 +86,7 @@ def box(kind: bytes, payload: int, declared: int | None = None) -> bytes:
 def test_missing_bytes(tmp_path: Path, content: bytes, missing: int) -> None:
     path = tmp_path / "video"
     path.write_bytes(content)
-    assert missing_bytes(path) == missing
+    assert count_missing_bytes(path) == missing
 
 
 @settings(max_examples=300, deadline=None)
@@ -95,11 +95,11 @@ def test_any_bytes_have_an_answer(start: bytes, rest: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(start + rest)
         file.flush()
-        assert missing_bytes(Path(file.name)) >= 0
+        assert count_missing_bytes(Path(file.name)) >= 0
 
 
 def test_a_container_in_its_own_words_never_runs_on(tmp_path: Path) -> None:
     """Two million empty boxes are not read to the end."""
     path = tmp_path / "boxes.mp4"
     path.write_bytes(box(b"ftyp", 0) * 2_000_000)
-    assert missing_bytes(path) == 0
+    assert count_missing_bytes(path) == 0

@@ -1,229 +1,230 @@
-"""The choice of a detector, HOG, and the adapters of torchvision and transformers."""
+"""From a video to judged people, on a rendered street whose every person is known."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from clips import barcode, write_clip
 
-from rewho.core.check import UserError
-from rewho.rendered import street_frames
-from rewho.settings import DetectorSettings, PoseSettings
-from rewho.video import detect
-from rewho.video.boxes import overlaps
-from rewho.video.detect import build_detector
-from rewho.video.keypoint_rcnn import KeypointRcnn, read_weights
-from rewho.video.people import Frame, Person
-from rewho.video.transformers_models import TransformersDetector, VitPose
+from rewho.rendered import write_street
+from rewho.settings import RuleSettings, SamplingSettings
+from rewho.video.boxes import compute_iou
+from rewho.video.detect import detect_frames, detect_video
+from rewho.video.explain import draw_verdicts, write_explanation
+from rewho.video.people import Frame, FramePeople, Person, Verdict, VideoFailure
+from rewho.video.pose import DetectorKeypoints, KeypointFile
+from rewho.video.replay_detector import ReplayDetector
+from rewho.video.rules import find_box_failures, rule_names
 
-BLACK = Frame(0, 0.0, np.zeros((96, 128, 3), np.uint8))
-
-
-def test_wrong_settings_are_refused() -> None:
-    for wrong in (
-        DetectorSettings(kind="yolo"),
-        DetectorSettings(),
-        DetectorSettings(kind="hog", confidence=1.5),
-        DetectorSettings(kind="keypoint_rcnn"),
-        DetectorSettings(kind="keypoint_rcnn", weights=Path("model.pkl")),
-        DetectorSettings(kind="transformers"),
-        DetectorSettings(kind="onnx", weights=Path("absent.onnx")),
-    ):
-        with pytest.raises(UserError, match=r"detector\."):
-            build_detector(wrong)
-
-
-def test_hog_finds_rendered_people() -> None:
-    """Not many are asked for: it needs no weights and is for a first try."""
-    detector, matched, wanted = build_detector(DetectorSettings(kind="hog")), 0, 0
-    for number, (image, truth) in enumerate(street_frames(2.0, fps=2, people=4, size=(480, 854), seed=2)):
-        (found,) = detector.detect([Frame(number, 0.0, image)])
-        large = np.array([one.box for one in truth if one.visible > 0.9 and one.box[3] - one.box[1] > 150])
-        wanted += len(large)
-        if found and len(large):
-            matched += int((overlaps(large, np.array([one.box for one in found])).max(1) > 0.4).sum())
-    assert wanted >= 4
-    assert matched >= wanted / 3
-    assert detector.detect([Frame(0, 0.0, np.zeros((40, 40, 3), np.uint8))]) == [[]]
-
-
-def test_keypoint_rcnn_gives_people_with_keypoints() -> None:
-    """The network is replaced by its answer: the adapter is what is tested."""
-    asked = []
-
-    def network(images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        asked.extend(images)
-        keypoints = torch.arange(3 * 17 * 3, dtype=torch.float32).reshape(3, 17, 3)
-        return [
-            {
-                "boxes": torch.tensor([[0.0, 0, 50, 90], [60, 5, 90, 80], [3, 3, 9, 9]]),
-                "scores": torch.tensor([0.7, 0.9, 0.1]),
-                "labels": torch.tensor([1, 1, 1]),
-                "keypoints": keypoints,
-                "keypoints_scores": torch.tensor([[2.0], [9.0], [0.0]]).expand(3, 17),
-            }
-            for _ in images
-        ]
-
-    white = replace(BLACK, image=np.full((96, 128, 3), 255, np.uint8))
-    people = KeypointRcnn(network, DetectorSettings(device="cpu")).detect([white])[0]
-    assert asked[0].shape == (3, 96, 128) and asked[0].max() == 1.0
-    assert [round(one.confidence, 3) for one in people] == [0.9, 0.7]
-    assert people[0].keypoints[0, :2].tolist() == [51.0, 52.0], "each box keeps its own keypoints"
-    assert people[1].keypoints[:, 2] == pytest.approx(0.5), "a height of 2 is one half"
-    assert people[0].keypoints[:, 2].min() > 0.99
-    assert KeypointRcnn(network, DetectorSettings(device="cpu")).detect([]) == []
-
-
-def test_weights_that_run_code_are_refused(tmp_path: Path) -> None:
-    import os
-
-    class Hostile:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return os.mkdir, (str(tmp_path / "ran"),)
-
-    torch.save({"state": Hostile()}, tmp_path / "hostile.pth")
-    (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 100)
-    for name in ("hostile.pth", "broken.safetensors"):
-        with pytest.raises(UserError, match="a file of tensors"):
-            read_weights(tmp_path / name)
-    assert not (tmp_path / "ran").exists()
-    torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match="keypointrcnn_resnet50_fpn"):
-        build_detector(DetectorSettings(kind="keypoint_rcnn", weights=tmp_path / "other.pth", device="cpu"))
-
-
-@pytest.mark.slow
-def test_keypoint_rcnn_with_its_real_network(tmp_path: Path) -> None:
-    from torchvision.models.detection import keypointrcnn_resnet50_fpn
-
-    torch.save(keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict(), tmp_path / "w.pth")
-    detector = build_detector(
-        DetectorSettings(kind="keypoint_rcnn", weights=tmp_path / "w.pth", confidence=0.0, device="cpu")
-    )
-    (people,) = detector.detect([BLACK])
-    assert len(detector.sha256) == 64
-    assert all(one.keypoints.shape == (17, 3) for one in people)
+SIZE = (240, 426)
+EVERY = 5
+RULES = RuleSettings(min_width=24.0)  # the street is small, so that the test is quick
 
 
 @pytest.fixture(scope="module")
-def tiny_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A D-FINE-like network of the DETR family with random weights, as a folder of the transformers library."""
-    transformers = pytest.importorskip("transformers", reason="transformers is an extra")
-    torch.manual_seed(0)
-    backbone = transformers.RTDetrResNetConfig(
-        embedding_size=8,
-        hidden_sizes=[8, 8, 16, 16],
-        depths=[1, 1, 1, 1],
-        layer_type="basic",
-        out_features=["stage2", "stage3", "stage4"],
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("av", reason="PyAV is an extra")
+    return write_street(tmp_path_factory.mktemp("street") / "street.mkv", 6.0, people=7, size=SIZE, seed=2)
+
+
+@pytest.fixture(scope="module")
+def truth(street: Path) -> dict[int, np.ndarray]:
+    """By frame from 0: person, box, visible share; [N, 6]."""
+    rows = np.loadtxt(street.with_suffix(".gt.txt"), delimiter=",")
+    people = np.concatenate([rows[:, 1:2], rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6], rows[:, 8:9]], axis=1)
+    return {int(number) - 1: people[rows[:, 0] == number] for number in np.unique(rows[:, 0])}
+
+
+def looked_at(street: Path, **changes: object) -> list[FramePeople]:
+    settings = {"sampling": SamplingSettings(every=EVERY), "rules": RULES, "batch": 5, **changes}
+    return list(detect_video(street, ReplayDetector(None), DetectorKeypoints(), **settings))
+
+
+def test_every_kept_box_is_a_person_and_every_fully_visible_one_is_kept(
+    street: Path, truth: dict[int, np.ndarray]
+) -> None:
+    wanted = kept = 0
+    found = looked_at(street)
+    assert [one.frame.number for one in found] == list(range(0, 60, EVERY))
+    for one in found:
+        people = truth.get(one.frame.number, np.zeros((0, 6)))
+        boxes = {int(row[0]): row[1:5] for row in people}
+        for judged in one.people:
+            if not judged.reasons:
+                kept += 1
+                clipped = np.clip(boxes[judged.person.index], 0, [SIZE[1], SIZE[0]] * 2)
+                assert compute_iou(np.array([judged.person.box]), clipped[None])[0, 0] >= 0.7
+        verdicts = {judged.person.index: judged.reasons for judged in one.people}
+        for person, *box, visible in people:
+            large = not find_box_failures(np.array([box]), np.ones(1), RULES).any()
+            if visible > 0.99 and large:
+                wanted += 1
+                assert verdicts[int(person)] == (), (one.frame.number, person)
+    assert wanted > 15
+    assert kept >= wanted
+
+
+def test_people_who_are_cut_or_hidden_are_refused(street: Path, truth: dict[int, np.ndarray]) -> None:
+    hidden = 0
+    for one in looked_at(street):
+        visible = {int(row[0]): row[5] for row in truth.get(one.frame.number, [])}
+        for judged in one.people:
+            if visible[judged.person.index] < 0.3:
+                hidden += 1
+                assert judged.reasons, (one.frame.number, judged.person.index)
+    assert hidden >= 2
+
+
+@pytest.mark.parametrize("batch", [1, 50])
+def test_the_batch_changes_nothing(street: Path, batch: int) -> None:
+    for one, other in zip(looked_at(street), looked_at(street, batch=batch), strict=True):
+        assert one.frame.number == other.frame.number
+        assert np.array_equal(one.frame.image, other.frame.image)
+        assert [judged.reasons for judged in one.people] == [judged.reasons for judged in other.people]
+
+
+def test_keypoints_are_looked_for_only_where_they_can_matter(street: Path) -> None:
+    class Counting(DetectorKeypoints):
+        asked = 0
+
+        def add_keypoints(self, frames: Sequence[Frame], people: Sequence[Sequence[Person]]) -> list[list[Person]]:
+            self.asked += sum(map(len, people))
+            return [[replace(one, keypoints=None) for one in found] for found in people]
+
+    counts, names = {}, rule_names(RULES)
+    for only_possible in (True, False):
+        pose = Counting()
+        found = list(
+            detect_video(
+                street, ReplayDetector(None), pose, SamplingSettings(every=EVERY), None, RULES, 5, only_possible
+            )
+        )
+        everybody = [judged for one in found for judged in one.people]
+        counts[only_possible] = pose.asked
+        possible = [judged for judged in everybody if not set(judged.reasons) & set(names[:4])]
+        assert all(judged.reasons == ("no_keypoints",) for judged in possible)
+        assert pose.asked == len(possible if only_possible else everybody)
+    assert 0 < counts[True] < counts[False]
+
+
+def test_without_a_pose_estimator_the_body_is_not_asked_for(street: Path) -> None:
+    found = list(detect_video(street, ReplayDetector(None), None, SamplingSettings(every=EVERY), rules=RULES))
+    reasons = {reason for one in found for judged in one.people for reason in judged.reasons}
+    assert reasons <= set(rule_names(RULES)[:4])
+    assert any(not judged.reasons for one in found for judged in one.people)
+
+
+def test_keypoints_from_a_file_go_to_the_box_that_they_belong_to(street: Path) -> None:
+    """Boxes that are a little off still get the right person's keypoints."""
+
+    class Shaken(ReplayDetector):
+        def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
+            return [
+                [replace(one, box=tuple(side + 2 for side in one.box), keypoints=None) for one in found]
+                for found in super().detect(frames)
+            ]
+
+    plain = looked_at(street)
+    shaken = detect_video(
+        street, Shaken(None), KeypointFile(None), SamplingSettings(every=EVERY), None, RULES, 5, False
     )
-    config = transformers.RTDetrV2Config(
-        backbone_config=backbone,
-        d_model=16,
-        encoder_hidden_dim=16,
-        encoder_ffn_dim=16,
-        encoder_in_channels=[8, 16, 16],
-        decoder_in_channels=[16, 16, 16],
-        decoder_ffn_dim=16,
-        decoder_layers=2,
-        decoder_attention_heads=2,
-        encoder_attention_heads=2,
-        num_queries=20,
-        num_labels=2,
-        id2label={0: "pedestrian", 1: "Person"},
+    same = total = 0
+    for one, other in zip(plain, shaken, strict=True):
+        for judged, moved in zip(one.people, other.people, strict=True):
+            total += 1
+            same += moved.person.keypoints is not None and np.array_equal(
+                judged.person.keypoints, moved.person.keypoints
+            )
+    assert same >= 0.9 * total > 10
+
+
+def test_frames_before_a_failure_are_judged_first(street: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "street.mkv"
+    content = street.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    came = []
+    with pytest.raises(VideoFailure, match="cut short"):
+        for found in detect_video(
+            cut,
+            ReplayDetector(street.with_suffix(".detections.json")),
+            DetectorKeypoints(),
+            SamplingSettings(every=3),
+            batch=50,
+        ):
+            came.append(found.frame.number)
+    assert came[:3] == [0, 3, 6]
+    assert 3 < len(came) < 20, "the batch was not full, and its frames came all the same"
+
+
+def test_a_video_that_fails_needs_no_detections(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(VideoFailure, match="empty"):
+        next(detect_video(tmp_path / "empty.mp4", ReplayDetector(None), None))
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
+    """Ten times the frames, the same memory: nothing holds more than a batch."""
+    import gc
+    import tracemalloc
+
+    pytest.importorskip("av", reason="PyAV is an extra")
+
+    class Nobody(ReplayDetector):
+        def begin(self, video: Path) -> None:
+            """Need no file."""
+
+    peaks = []
+    for count in (5, 20, 200):  # the first imports what is imported late
+        path = write_clip(tmp_path / f"{count}.mp4", [barcode(number, (180, 320)) for number in range(count)])
+        gc.collect()
+        tracemalloc.start()
+        frames = sum(1 for _ in detect_video(path, Nobody(None), None, SamplingSettings(every=1), batch=4))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert frames == count
+    assert peaks[2] < 1.2 * peaks[1]
+    assert peaks[1] < 15 * 180 * 320 * 3
+
+
+def test_explanations_show_every_verdict(tmp_path: Path) -> None:
+    image = np.full((200, 400, 3), 128, np.uint8)
+    points = np.tile(np.array([120, 60, 0.9], np.float32), (17, 1))
+    points[3:5] = np.nan
+    people = (
+        Verdict(Person((100, 20, 140, 120), 0.9, points, 0), ()),
+        Verdict(Person((220, -5, 260, 120), 0.4, None, 1), ("confidence_not_above_0.72",)),
     )
-    folder = tmp_path_factory.mktemp("tiny-detector")
-    transformers.RTDetrV2ForObjectDetection(config).save_pretrained(folder)
-    transformers.RTDetrImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
-    return folder
+    drawn = draw_verdicts(FramePeople(Frame(3, 0.12, image), people))
+    green, red = (drawn == colour for colour in ((40, 200, 40), (235, 60, 40)))
+    assert green.all(2)[20:121, 98:143].sum() > 200
+    assert red.all(2)[:121, 218:400].sum() > 200
+    assert not green.all(2)[:, 218:].any()
+    assert np.array_equal(image, np.full((200, 400, 3), 128, np.uint8)), "the frame itself is left alone"
+    write_explanation(tmp_path / "frame.jpg", FramePeople(Frame(3, 0.12, image), people))
+    assert (tmp_path / "frame.jpg").read_bytes()[:2] == b"\xff\xd8"
+    wide = draw_verdicts(FramePeople(Frame(0, 0.0, np.zeros((1000, 4000, 3), np.uint8)), people))
+    assert wide.shape == (400, 1600, 3)
 
 
-def test_a_transformers_detector_from_a_folder(tiny_detector: Path) -> None:
-    settings = DetectorSettings(
-        kind="transformers", model=str(tiny_detector), confidence=0.0, overlap=1.0, device="cpu"
-    )
-    detector = build_detector(settings)
-    assert isinstance(detector, TransformersDetector)
-    assert len(detector.sha256) == 64
-    noise = np.random.default_rng(1).integers(0, 255, (96, 128, 3), np.uint8)
-    black, noisy = detector.detect([BLACK, replace(BLACK, image=noise)])
-    (alone,) = detector.detect([replace(BLACK, image=noise)])
-    assert black and noisy
-    assert [one.confidence for one in alone] == pytest.approx([one.confidence for one in noisy], abs=1e-4)
-    places = np.array([one.box for one in noisy])
-    assert places.min() > -200 and places.max() < 400, "pixels of the frame, not shares of it"
-    assert [one.confidence for one in noisy] == sorted((one.confidence for one in noisy), reverse=True)
-    assert detector.detect([]) == []
+def test_images_can_be_judged_without_a_video(street: Path) -> None:
+    detector = ReplayDetector(None)
+    detector.begin(street)
+    frame = Frame(10, 1.0, np.zeros((*SIZE, 3), np.uint8))
+    (found,) = detect_frames([frame], detector, DetectorKeypoints(), RULES)
+    assert [one.person.index for one in found.people] == [
+        one.person.index for one in looked_at(street)[10 // EVERY].people
+    ]
 
 
-def test_only_people_of_many_classes_count(tiny_detector: Path) -> None:
-    """The same network, told that one of its two classes is a bus: what is left are the other class's boxes."""
-    settings = DetectorSettings(
-        kind="transformers", model=str(tiny_detector), confidence=0.0, overlap=1.0, device="cpu"
-    )
-    detector = build_detector(settings)
-    (everything,) = detector.detect([BLACK])
-    parts = []
-    for names in ({0: "bus", 1: "person"}, {0: "person", 1: "bus"}):
-        detector._model.config.id2label = names
-        only = TransformersDetector(detector._processor, detector._model, settings)
-        parts += only.detect([BLACK])[0]
-    assert len(parts) == len(everything)
-    assert {one.box for one in parts} == {one.box for one in everything}
-
-
-def test_models_that_are_not_there_are_named_without_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub's library would look for a network again and again, for a minute and a half."""
-    pytest.importorskip("transformers", reason="transformers is an extra")
-    asked: list[object] = []
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("rewho.core.network.is_reachable", lambda address: bool(asked.append(address)))
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("a name was looked up"))
-    for model in ("somebody/no-such-model", str(tmp_path), str(tmp_path / "nothing")):
-        with pytest.raises(UserError, match="pass its folder"):
-            build_detector(DetectorSettings(kind="transformers", model=model))
-    assert asked == ["https://huggingface.co"] * 2, "a folder that is there needs no hub"
-
-
-def test_a_detector_without_people_is_refused() -> None:
-    class Model:
-        class config:
-            id2label = {0: "cat", 1: "dog"}  # noqa: RUF012
-
-    with pytest.raises(UserError, match="0: cat, 1: dog"):
-        TransformersDetector(None, Model(), DetectorSettings())
-
-
-def test_vitpose_from_a_folder(tmp_path: Path) -> None:
-    """Random weights, but the library's own way from boxes to keypoints and back."""
-    transformers = pytest.importorskip("transformers", reason="transformers is an extra")
-    torch.manual_seed(0)
-    backbone = transformers.VitPoseBackboneConfig(
-        image_size=[64, 48], patch_size=[16, 16], hidden_size=16, num_hidden_layers=1, num_attention_heads=2
-    )
-    config = transformers.VitPoseConfig(backbone_config=backbone, num_labels=17, use_simple_decoder=True)
-    transformers.VitPoseForPoseEstimation(config).save_pretrained(tmp_path)
-    transformers.VitPoseImageProcessor(size={"height": 64, "width": 48}).save_pretrained(tmp_path)
-    pose = VitPose.load(PoseSettings(kind="vitpose", model=str(tmp_path), batch=2, device="cpu"))
-    noise = np.random.default_rng(1).integers(0, 255, (96, 128, 3), np.uint8)
-    frames = [replace(BLACK, image=noise), BLACK, replace(BLACK, image=noise)]
-    person = Person((20.0, 10.0, 50.0, 80.0), 0.9, None, 0)
-    people = [[person, replace(person, box=(60.0, 5.0, 90.0, 90.0), index=1)], [], [person]]
-    found = pose.add_keypoints(frames, people)
-    assert [[one.index for one in some] for some in found] == [[0, 1], [], [0]]
-    # Of two heights of a random heat map that differ in the last bit only, either may be the maximum.
-    same = np.isclose(found[0][0].keypoints, found[2][0].keypoints, atol=1e-3).all(axis=1)
-    assert same.mean() > 0.8, "batches change nothing"
-    for some in found:
-        for one in some:
-            left, top, right, bottom = one.box
-            assert one.keypoints.shape == (17, 3)
-            assert (np.abs(one.keypoints[:, 0] - (left + right) / 2) < 1.5 * (bottom - top)).all()
-    assert not np.allclose(found[0][0].keypoints[:, 0], found[0][1].keypoints[:, 0], atol=5)
-
-
-def test_adapters_do_not_import_the_choice_among_them() -> None:
-    package = Path(detect.__file__).parent
-    assert not [path.name for path in package.glob("*.py") if "rewho.video.detect import" in path.read_text("utf-8")]
+def test_a_video_in_which_nobody_is_found_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [Frame(number, number / 25, np.zeros((90, 160, 3), np.uint8)) for number in range(3)]
+    (tmp_path / "a.txt").write_text("100,1,0,0,50,90\n")
+    assert len(list(detect_video(tmp_path / "a.mp4", ReplayDetector(None), None, frames=iter(frames)))) == 3
+    said = capsys.readouterr().err
+    assert "replay found nobody in any of 3 frames" in said
+    assert "--detector.first_frame" in said and "frames 100 to 100" in said
+    (tmp_path / "a.txt").write_text("2,1,0,0,50,90\n")
+    assert len(list(detect_video(tmp_path / "a.mp4", ReplayDetector(None), None, frames=iter(frames)))) == 3
+    assert not capsys.readouterr().err

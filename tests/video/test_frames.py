@@ -12,7 +12,7 @@ from clips import barcode, read_number, write_clip, write_sound
 
 from rewho.core.check import UserError
 from rewho.settings import LimitSettings, SamplingSettings
-from rewho.video import decoding as decoding_module
+from rewho.video import decoder_client as decoding_module
 from rewho.video import frames as frames_module
 from rewho.video.frames import open_video, probe, sample_frames
 from rewho.video.people import VideoFailure
@@ -173,12 +173,12 @@ def opened(path: Path) -> Iterator[frames_module.Frame]:
 
 def test_a_short_video_is_decoded_once(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     from rewho.video import decoder
-    from rewho.video.opened import Video
+    from rewho.video.video_file import VideoFile
 
     decoded = []
-    plain = Video.decode
+    plain = VideoFile.decode
 
-    def counting(self: Video, only_keys: bool = False) -> Iterator[object]:
+    def counting(self: VideoFile, only_keys: bool = False) -> Iterator[object]:
         for frame in plain(self, only_keys):
             decoded.append(frame)
             yield frame
@@ -188,9 +188,9 @@ def test_a_short_video_is_decoded_once(clips: dict[str, Path], monkeypatch: pyte
             sent.append(kind)
 
     sent: list[str] = []
-    monkeypatch.setattr(Video, "decode", counting)
+    monkeypatch.setattr(VideoFile, "decode", counting)
     channel, sampling = Silent(-1), vars(SamplingSettings(every=10))
-    video = Video(clips["mp4"], vars(LimitSettings()), channel.beat)
+    video = VideoFile(clips["mp4"], vars(LimitSettings()), channel.beat)
     held = decoder._probe(video, 5, sampling, 2048, channel)
     decoder._sample(video, sampling, held, channel)
     assert sent == ["hash", "probe", *["frame"] * 13, "end"]
@@ -318,9 +318,9 @@ def test_the_process_ends_with_a_killed_parent(clips: dict[str, Path]) -> None:
     program = f"""
 import sys
 from rewho.settings import LimitSettings, SamplingSettings
-from rewho.video.decoding import Decoding
+from rewho.video.decoder_client import DecoderClient
 job = {{"job": "sample", "sampling": vars(SamplingSettings(every=1))}}
-with Decoding({str(clips["mp4"])!r}, LimitSettings(), job) as decoding:
+with DecoderClient({str(clips["mp4"])!r}, LimitSettings(), job) as decoding:
     next(decoding.messages())
     print(decoding._process.pid, flush=True)
     sys.stdin.read()
@@ -341,7 +341,7 @@ def test_asking_the_group_to_stop_is_not_the_videos_fault(clips: dict[str, Path]
     import signal
 
     job = {"job": "sample", "sampling": vars(SamplingSettings(every=1))}
-    with decoding_module.Decoding(clips["mp4"], LimitSettings(), job) as decoding:
+    with decoding_module.DecoderClient(clips["mp4"], LimitSettings(), job) as decoding:
         messages = decoding.messages()
         next(messages)
         for number in (signal.SIGINT, signal.SIGTERM):

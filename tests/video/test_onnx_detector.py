@@ -8,9 +8,9 @@ import pytest
 
 from rewho.core.check import UserError
 from rewho.settings import DetectorSettings
-from rewho.video.boxes import overlaps
+from rewho.video.boxes import compute_iou
 from rewho.video.onnx_detector import OnnxDetector
-from rewho.video.onnx_model import Description, activate, fit, normalise
+from rewho.video.onnx_model import Description, activate, normalise, resize_to_input
 from rewho.video.onnx_output import STRIDES, decode_yolox
 from rewho.video.onnx_reader import OutputReader
 from rewho.video.people import Frame
@@ -189,7 +189,7 @@ def test_fit_leads_back() -> None:
         Description("yolox", corner=True),
         Description("detr", resize="stretch"),
     ):
-        fitted, (scale_x, scale_y, left, top) = fit(image, (64, 96), description)
+        fitted, (scale_x, scale_y, left, top) = resize_to_input(image, (64, 96), description)
         x, y = np.meshgrid(np.arange(10, 140, 7), np.arange(10, 80, 7))
         there = fitted[(top + (y + 0.5) * scale_y).astype(int), (left + (x + 0.5) * scale_x).astype(int)]
         assert np.abs(there.astype(int) - image[y, x]).mean() < 12
@@ -216,4 +216,4 @@ def test_real_people_are_found(shared: Path) -> None:
         found, smaller = detector.detect([Frame(0, 0.0, image), Frame(1, 0.0, half)])
         assert found, path.name
         boxes, other = np.array([one.box for one in found]), 2 * np.array([one.box for one in smaller])
-        assert overlaps(boxes[:1], other).max() > 0.85, path.name
+        assert compute_iou(boxes[:1], other).max() > 0.85, path.name

@@ -8,7 +8,7 @@ import pytest
 from rewho.core.check import UserError
 from rewho.settings import DetectorSettings
 from rewho.video.onnx_detector import OnnxDetector
-from rewho.video.onnx_output import cells_of, read_notes
+from rewho.video.onnx_output import count_cells, read_metadata
 from rewho.video.people import Frame
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is an extra")
@@ -16,7 +16,7 @@ pytest.importorskip("onnx", reason="onnx is an extra")
 from onnx_files import write_constant
 
 SIZE = (64, 96)
-CELLS = cells_of(SIZE)
+CELLS = count_cells(SIZE)
 FRAME = Frame(0, 0.0, np.zeros((*SIZE, 3), np.uint8))
 BOX = (10.0, 8.0, 30.0, 60.0)
 CENTRE = (20.0, 34.0, 20.0, 52.0)
@@ -159,4 +159,4 @@ def test_an_assumed_class_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
     ],
 )
 def test_class_names_are_read_as_they_are_written(metadata: dict[str, str], names: dict[int, str]) -> None:
-    assert read_notes(metadata).names == names
+    assert read_metadata(metadata).names == names

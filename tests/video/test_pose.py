@@ -10,18 +10,18 @@ import pytest
 from rewho.core.check import UserError
 from rewho.core.people import KEYPOINTS
 from rewho.settings import DetectorSettings, PoseSettings
+from rewho.video.adapters import build_pose
 from rewho.video.onnx_pose import (
     MEDIAPIPE_TO_COCO,
-    cut_out,
+    crop_box,
     decode_heatmaps,
     decode_mediapipe,
     decode_points,
     decode_simcc,
-    surroundings,
-    to_frame,
+    expand_box,
+    map_to_frame,
 )
 from rewho.video.people import Frame, Person
-from rewho.video.pose import build_pose
 
 INPUT = (256, 192)  # height, width
 POINTS = 17
@@ -77,17 +77,17 @@ def test_mediapipe_points_are_coco_points(places: np.ndarray, scores: np.ndarray
 @pytest.mark.parametrize("box", [(10, 20, 60, 180), (0, 0, 200, 50), (-30, 100, 40, 260), (5, 5, 5, 5)])
 def test_the_cut_out_image_and_the_way_back_agree(box: tuple[float, ...]) -> None:
     """A bright spot in the frame is found in the model's input, and leads back to where it is."""
-    around = surroundings(box, INPUT)
+    around = expand_box(box, INPUT)
     assert (around[2] - around[0]) / (around[3] - around[1]) == pytest.approx(INPUT[1] / INPUT[0])
     assert (around[:2] <= np.array(box[:2])).all()
     assert (around[2:] >= np.array(box[2:])).all()
     frame = np.zeros((300, 300, 3), np.uint8)
     x, y = np.clip((around[:2] + around[2:]) / 2, 2, 297).astype(int)
     frame[y, x] = 255
-    crop = cut_out(frame, around, INPUT).astype(float)[..., 0]
+    crop = crop_box(frame, around, INPUT).astype(float)[..., 0]
     rows, columns = np.mgrid[: INPUT[0], : INPUT[1]] + 0.5
     spot = np.array([(crop * columns).sum(), (crop * rows).sum()]) / crop.sum()
-    back = to_frame(spot[None, None], np.ones((1, 1)), around[None], INPUT)[0, 0]
+    back = map_to_frame(spot[None, None], np.ones((1, 1)), around[None], INPUT)[0, 0]
     assert back[:2] == pytest.approx([x + 0.5, y + 0.5], abs=0.6)
 
 
@@ -137,7 +137,7 @@ def test_wrong_settings_are_refused() -> None:
 def test_a_real_person_stands_upright(shared: Path) -> None:
     """YOLOX-nano and MediaPipe on a photograph: head above shoulders above hips above knees, left is left."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is an extra")
-    from rewho.video.detect import build_detector
+    from rewho.video.adapters import build_detector
 
     weights = shared / "data" / "weights"
     detector = build_detector(DetectorSettings(weights=weights / "yolox_nano_opencv_zoo.onnx", threads=1))

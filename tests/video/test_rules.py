@@ -9,7 +9,7 @@ import pytest
 
 from rewho.settings import RuleSettings
 from rewho.video.people import Person
-from rewho.video.rules import failures, judge, rule_names
+from rewho.video.rules import apply_rules, find_failures, rule_names
 
 # What our documented choices say where the paper leaves it open.
 OURS = {
@@ -41,7 +41,7 @@ def golden(shared: Path) -> list[dict]:
 
 def verdict(record: dict, settings: RuleSettings | None = None) -> tuple[str, ...]:
     width, height = record["image_width_height"]
-    return judge([person_of(record)], (height, width), settings)[0].reasons
+    return apply_rules([person_of(record)], (height, width), settings)[0].reasons
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.2, 0.3, 0.65])
@@ -67,12 +67,12 @@ def test_the_order_of_clipping_is_a_setting(golden: list[dict]) -> None:
 def test_single_precision_confidence_does_not_slip_through(golden: list[dict]) -> None:
     exact = replace(person_of(golden[0]), confidence=float(np.float32(0.72)))
     assert exact.confidence > 0.72, "the trap: single precision rounds 0.72 up"
-    assert judge([exact], (720, 1280))[0].reasons == ("confidence_not_above_0.72",)
+    assert apply_rules([exact], (720, 1280))[0].reasons == ("confidence_not_above_0.72",)
 
 
 def test_a_frame_is_judged_as_its_people_are_alone(golden: list[dict]) -> None:
     records = [record for record in golden if record["image_width_height"] == [1280, 720]]
-    together = judge([person_of(record, at) for at, record in enumerate(records)], (720, 1280))
+    together = apply_rules([person_of(record, at) for at, record in enumerate(records)], (720, 1280))
     assert [one.reasons for one in together] == [verdict(record) for record in records]
     assert [one.person.index for one in together] == list(range(len(records)))
     assert len(records) == 40
@@ -88,8 +88,11 @@ def test_names_follow_the_thresholds() -> None:
 def test_without_keypoints(golden: list[dict]) -> None:
     good = replace(person_of(golden[0]), keypoints=None)
     small = replace(good, box=(0.0, 0.0, 40.0, 100.0))
-    assert [one.reasons for one in judge([good, small], (720, 1280))] == [("no_keypoints",), ("width_not_above_48",)]
-    assert judge([good], (720, 1280), body=False)[0].reasons == ()
+    assert [one.reasons for one in apply_rules([good, small], (720, 1280))] == [
+        ("no_keypoints",),
+        ("width_not_above_48",),
+    ]
+    assert apply_rules([good], (720, 1280), body=False)[0].reasons == ()
 
 
 def test_relaxing_a_threshold_never_adds_a_failure() -> None:
@@ -112,7 +115,7 @@ def test_relaxing_a_threshold_never_adds_a_failure() -> None:
         replace(strict, lower_points=0),
         replace(strict, margin=5.0),
     ):
-        before, after = failures(people, (720, 1280), strict), failures(people, (720, 1280), easier)
+        before, after = find_failures(people, (720, 1280), strict), find_failures(people, (720, 1280), easier)
         assert not (after & ~before).any()
         assert (before & ~after).any(), "the threshold has an effect"
 
@@ -128,12 +131,12 @@ def test_people_whom_the_side_of_the_frame_cuts_are_refused_where_that_is_asked_
 
     half = (right - left) / 4
     people = [at(-left - half), at(-left), at(2 - left), at(1280 - right - 1), at(1280 - right + half), whole]
-    assert [one.reasons for one in judge(people, (720, 1280))] == [()] * 6, "the paper has no such rule"
-    refused = judge(people, (720, 1280), RuleSettings(side_gap=2))
+    assert [one.reasons for one in apply_rules(people, (720, 1280))] == [()] * 6, "the paper has no such rule"
+    refused = apply_rules(people, (720, 1280), RuleSettings(side_gap=2))
     assert [one.reasons for one in refused] == [*[("side_gap_below_2",)] * 2, (), *[("side_gap_below_2",)] * 2, ()]
-    unclipped = judge(people[:1], (720, 1280), RuleSettings(clip_first=False))
+    unclipped = apply_rules(people[:1], (720, 1280), RuleSettings(clip_first=False))
     assert unclipped[0].reasons == (), "0 is off, also for boxes that reach beyond"
 
 
 def test_nobody_in_a_frame() -> None:
-    assert judge([], (360, 640)) == ()
+    assert apply_rules([], (360, 640)) == ()

@@ -12,7 +12,7 @@ from clips import barcode, write_clip
 from rewho.settings import ScreenSettings
 from rewho.video.frames import probe
 from rewho.video.people import Probe
-from rewho.video.screen import SCREEN_REASONS, Seen, is_vr, refuse_video
+from rewho.video.screen import SCREEN_REASONS, DuplicateFilter, is_vr, screen_video
 
 GOOD = Probe("ok", "", 500, 20.0, 1280, 720, 25.0, "aa11", stillness=120.0)
 GOLDEN_REASONS = {"fewer_than_100_frames": "too few frames", "duplicate_key": "duplicate key", "static": "static"}
@@ -20,7 +20,7 @@ GOLDEN_REASONS = {"fewer_than_100_frames": "too few frames", "duplicate_key": "d
 
 def test_golden_videos(shared: Path) -> None:
     """Every video of the list gets the verdict that the paper gives."""
-    seen, swept = Seen(), 0
+    seen, swept = DuplicateFilter(), 0
     for order, video in enumerate(json.loads((shared / "golden" / "builder" / "videos.json").read_text())["videos"]):
         known = replace(
             GOOD,
@@ -28,36 +28,36 @@ def test_golden_videos(shared: Path) -> None:
             sha256=f"hash {order}",
             stillness={True: 0.0, False: 120.0, None: 1.0}[video["static"]],
         )
-        verdict = seen.refuse(known.sha256, video["key"]) or refuse_video(known, name=video["title"])
+        verdict = seen.refuse(known.sha256, video["key"]) or screen_video(known, name=video["title"])
         if video["expect"] == "keep":
             assert verdict == "", video
         elif video["expect"] == "drop":
             assert verdict == next(ours for theirs, ours in GOLDEN_REASONS.items() if theirs in video["reason"])
         else:  # ours: coding noise is static, and a title that says VR is VR
-            assert verdict == {"compressed still image": "static", "360 degree tour VR": "VR"}[video["title"]]
+            assert verdict == {"compressed still picture": "static", "360 degree tour VR": "VR"}[video["title"]]
         swept += 1
     assert swept == 10
 
 
 def test_unreadable_videos_keep_their_reason() -> None:
     cut = replace(GOOD, status="failed", reason="cut short")
-    assert refuse_video(cut) == "cut short"
-    assert refuse_video(cut, ScreenSettings(allow_cut=True)) == ""
-    assert refuse_video(replace(cut, reason="unreadable"), ScreenSettings(allow_cut=True)) == "unreadable"
+    assert screen_video(cut) == "cut short"
+    assert screen_video(cut, ScreenSettings(allow_cut=True)) == ""
+    assert screen_video(replace(cut, reason="unreadable"), ScreenSettings(allow_cut=True)) == "unreadable"
 
 
 def test_thresholds_are_settings() -> None:
-    assert refuse_video(replace(GOOD, frames=99)) == "too few frames"
-    assert refuse_video(replace(GOOD, frames=99), ScreenSettings(min_frames=99)) == ""
-    assert refuse_video(replace(GOOD, stillness=4.0)) == "static"
-    assert refuse_video(replace(GOOD, stillness=4.0), ScreenSettings(static_difference=3.0)) == ""
-    assert refuse_video(replace(GOOD, stillness=math.nan)) == ""
+    assert screen_video(replace(GOOD, frames=99)) == "too few frames"
+    assert screen_video(replace(GOOD, frames=99), ScreenSettings(min_frames=99)) == ""
+    assert screen_video(replace(GOOD, stillness=4.0)) == "static"
+    assert screen_video(replace(GOOD, stillness=4.0), ScreenSettings(static_difference=3.0)) == ""
+    assert screen_video(replace(GOOD, stillness=math.nan)) == ""
 
 
 def test_duplicates_can_be_allowed() -> None:
-    seen = Seen(ScreenSettings(duplicates_by_content=False))
+    seen = DuplicateFilter(ScreenSettings(duplicates_by_content=False))
     assert [seen.refuse("a", "k"), seen.refuse("a", "l"), seen.refuse("b", "k")] == ["", "", "duplicate key"]
-    unnamed = Seen()
+    unnamed = DuplicateFilter()
     assert [unnamed.refuse("", ""), unnamed.refuse("", "")] == ["", ""]
 
 
@@ -75,7 +75,7 @@ def test_duplicates_can_be_allowed() -> None:
 )
 def test_vr_by_name(name: str, title: str, vr: bool) -> None:
     assert is_vr(replace(GOOD, title=title), ScreenSettings(), name) is vr
-    assert refuse_video(replace(GOOD, title=title), ScreenSettings(refuse_vr=False), name) == ""
+    assert screen_video(replace(GOOD, title=title), ScreenSettings(refuse_vr=False), name) == ""
 
 
 def noise(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
@@ -105,7 +105,7 @@ def test_still_moving_and_panoramic_videos(tmp_path: Path) -> None:
         "short": [barcode(number) for number in range(99)],
     }.items():
         path = write_clip(tmp_path / f"{name}.mp4", images, options={"crf": "23", "preset": "veryfast"})
-        verdicts[name] = refuse_video(probe(path), name=path.name)
+        verdicts[name] = screen_video(probe(path), name=path.name)
     assert verdicts == {
         "panorama": "VR",
         "street": "",
@@ -118,5 +118,5 @@ def test_still_moving_and_panoramic_videos(tmp_path: Path) -> None:
     for name, options, marks in (("two views", {"x264-params": "frame-packing=3"}, ("STEREO3D",)), ("one", {}, ())):
         known = probe(write_clip(tmp_path / f"{name}.mkv", plain, options=options))
         assert known.marks == marks
-        assert refuse_video(known) == ("VR" if marks else "")
+        assert screen_video(known) == ("VR" if marks else "")
     assert set(filter(None, verdicts.values())) < set(SCREEN_REASONS)

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from rewho.core.artifact import digest, hash_file
-from rewho.core.check import UserError, check_choice
+from rewho.core.check import UserError
+from rewho.core.device import use_cuda
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -216,12 +217,9 @@ def _open(path: Path, what: str, device: str, threads: int) -> tuple[Any, str]:
         raise UserError(what, expected="the package onnxruntime", got="an installation without it", fix=fix) from error
     if not path.is_file():
         raise UserError(f"{what} {path}", expected="an ONNX file", got="no such file", fix="Check the path.")
-    check_choice(f"{what}, device", device, ("auto", "cpu", "cuda"))
-    there = onnxruntime.get_available_providers()
-    wanted = ["CUDAExecutionProvider"] if device != "cpu" and "CUDAExecutionProvider" in there else []
-    if device == "cuda" and not wanted:
-        got, fix = ", ".join(there), "pip install onnxruntime-gpu"
-        raise UserError(f"{what} on cuda", expected="onnxruntime with CUDA", got=got, fix=fix)
+    there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    cuda = use_cuda(device, there, f"device of {what}", "pip install onnxruntime-gpu, or choose cpu.")
+    wanted = ["CUDAExecutionProvider"] if cuda else []
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4

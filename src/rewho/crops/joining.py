@@ -22,7 +22,7 @@ from rewho.crops.rows import arrow
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.writer import ShardWriter
 from rewho.settings import ScreenSettings, SelectionSettings
-from rewho.video.screen import Seen
+from rewho.video.screen import DuplicateFilter
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Joined:
 def in_order(videos: Iterable[Joined], screen: ScreenSettings) -> list[Joined]:
     """Return the videos in the set's order: by hash, then path; later duplicates are refused, with their reason."""
     ordered = sorted(videos, key=lambda one: (one.record["sha256"] or "~", one.record["path"]))
-    seen = Seen(screen)
+    seen = DuplicateFilter(screen)
     for one in ordered:
         record = one.record
         if record["status"] == "ok" and (reason := seen.refuse(record["sha256"], record["key"])):

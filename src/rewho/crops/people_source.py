@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from rewho.settings import CropSettings
-from rewho.video.detect import build_detector
+from rewho.video.adapters import build_detector, build_pose
+from rewho.video.detect import detect_video
 from rewho.video.detector import Detector
-from rewho.video.finding import people_in
 from rewho.video.frames import open_video
 from rewho.video.people import Frame, FramePeople, Probe, VideoFailure
-from rewho.video.pose import PoseEstimator, build_pose
-from rewho.video.screen import refuse_video
+from rewho.video.pose import PoseEstimator
+from rewho.video.screen import screen_video
 
 
 class Look(NamedTuple):
@@ -81,7 +81,7 @@ class VideoPeople:
         """Give what is known of a video and its people, from one decoding process."""
         given, screen = self.settings, self.settings.screen
         with open_video(path, given.sampling, given.limits, screen.static_frames) as video:
-            refusal = refuse_video(video.probe, screen, path.name)
+            refusal = screen_video(video.probe, screen, path.name)
             yield Look(video.probe, refusal, self._allowed(self.people(path, video.frames)))
 
     def people(self, path: Path, frames: Iterator[Frame] | None = None) -> Iterator[FramePeople]:
@@ -95,7 +95,7 @@ class VideoPeople:
             VideoFailure: The video cannot be read to its end.
         """
         given = self.settings
-        return people_in(
+        return detect_video(
             path,
             self._detector,
             self._pose,

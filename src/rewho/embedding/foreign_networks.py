@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from rewho.core.artifact import digest as digest_of
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_choice, resolve_inside
+from rewho.core.device import pick_device
 from rewho.core.files import read_yaml
 from rewho.core.network import use_hub_cache_offline
 from rewho.core.onnx_session import LAYOUTS
@@ -45,7 +46,6 @@ from rewho.embedding.embedder import embed_batches, in_batches, load, view_of
 from rewho.models.backbone import fill, read_weights
 from rewho.models.weights import CARD, TENSORS
 from rewho.settings import DeviceSettings
-from rewho.training.engine import pick_device
 
 TIMM = "timm:"
 HUB = ("hf-hub:", "hf_hub:")  # how timm's names of models on the Hugging Face hub begin

@@ -74,11 +74,11 @@ def info_nce(scores: Scores) -> Tensor:
     return (everything - scores.positive).mean()
 
 
-def share_found(scores: Scores) -> Tensor:
+def contrastive_accuracy(scores: Scores) -> Tensor:
     """Return the share of queries whose own key is nearer than all of the queue, a scalar from 0 to 1.
 
     Example:
-        >>> share_found(Scores(torch.tensor([2.0, 1.0]), torch.tensor([[1.0, 1.5], [3.0, 0.0]]))).item()
+        >>> contrastive_accuracy(Scores(torch.tensor([2.0, 1.0]), torch.tensor([[1.0, 1.5], [3.0, 0.0]]))).item()
         0.5
     """
     return (scores.positive > scores.negative.amax(dim=1)).float().mean()

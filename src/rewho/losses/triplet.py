@@ -37,7 +37,7 @@ class HardestPairs(NamedTuple):
     complete: Tensor
 
 
-def hardest_pairs(features: Tensor, labels: Tensor) -> HardestPairs:
+def mine_hardest_pairs(features: Tensor, labels: Tensor) -> HardestPairs:
     """Return each image's farthest image of the same person and nearest image of another, by Euclidean distance.
 
     Args:
@@ -46,7 +46,7 @@ def hardest_pairs(features: Tensor, labels: Tensor) -> HardestPairs:
 
     Example:
         >>> line = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
-        >>> pairs = hardest_pairs(line, torch.tensor([0, 0, 1, 1]))
+        >>> pairs = mine_hardest_pairs(line, torch.tensor([0, 0, 1, 1]))
         >>> pairs.positive.tolist(), pairs.negative.tolist()
         ([1, 0, 3, 2], [2, 2, 1, 1])
     """
@@ -101,7 +101,7 @@ def triplet_loss(
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     if distance != "euclidean":
         features = F.normalize(features)
-    pairs = hardest_pairs(features, labels)
+    pairs = mine_hardest_pairs(features, labels)
     squared = distance == "unit_squared"
     to_negative = _distance(features, features[pairs.negative], squared)
     gap = _distance(features, features[pairs.positive], squared) - to_negative

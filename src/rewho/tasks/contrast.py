@@ -15,7 +15,7 @@ from rewho.core.progress import say
 from rewho.core.runtime import generator
 from rewho.data.batches import Part, Plan
 from rewho.data.contrast_augment import apply_view, draw_view
-from rewho.losses.contrastive import contrastive_scores, info_nce, share_found
+from rewho.losses.contrastive import contrastive_accuracy, contrastive_scores, info_nce
 from rewho.models.momentum import MomentumContrast, key_momentum
 from rewho.models.single_view import SingleViewModel
 from rewho.models.split_norm import split_batch_norm
@@ -149,7 +149,7 @@ class ContrastTask(nn.Module):
         scores = contrastive_scores(queries, keys, queue, self.temperature)
         with torch.no_grad():
             figures = {
-                "found": share_found(scores),
+                "found": contrastive_accuracy(scores),
                 "own_similarity": scores.positive.mean() * self.temperature,
                 "queue_similarity": scores.negative.mean() * self.temperature,
                 "spread": F.normalize(features.float()).var(dim=0).sum().sqrt(),

@@ -21,6 +21,7 @@ from lightning.fabric.strategies.strategy import Strategy
 from torch.amp.grad_scaler import GradScaler
 
 from rewho.core.check import UserError
+from rewho.core.device import pick_device
 from rewho.core.runtime import PATIENCE
 from rewho.settings import EngineSettings
 
@@ -108,24 +109,6 @@ def _quiet_lightning() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device called auto, cpu or cuda.
-
-    Raises:
-        UserError: cuda was asked for and there is none.
-
-    Example:
-        >>> pick_device("cpu")
-        device(type='cpu')
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError(
-            "--engine.device", expected="a CUDA device", got="none that torch can see", fix="Pass --engine.device cpu."
-        )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engine:

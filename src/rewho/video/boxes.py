@@ -14,7 +14,7 @@ from rewho.video.people import Person
 MOST_CANDIDATES = 4000  # of a frame that go into the suppression, the most confident ones; its time is quadratic
 
 
-def overlaps(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+def compute_iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the intersection over union of every pair of boxes.
 
     Args:
@@ -26,7 +26,7 @@ def overlaps(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
 
     Example:
         >>> boxes = np.array([[0.0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]])
-        >>> overlaps(boxes[:1], boxes).round(2).tolist()
+        >>> compute_iou(boxes[:1], boxes).round(2).tolist()
         [[1.0, 0.33, 0.0]]
     """
     sides = np.minimum(one[:, None, 2:], other[None, :, 2:]) - np.maximum(one[:, None, :2], other[None, :, :2])
@@ -37,7 +37,7 @@ def overlaps(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
     return share
 
 
-def best_first(
+def apply_nms(
     boxes: NDArray[np.floating], scores: NDArray[np.floating], confidence: float, overlap: float, most: int
 ) -> list[list[Person]]:
     """Return the people of each frame, most confident first, numbered from 0, without those found twice.
@@ -51,7 +51,7 @@ def best_first(
 
     Example:
         >>> boxes = np.array([[[0.0, 0, 10, 30], [1, 0, 11, 30], [50, 0, 60, 30]]])
-        >>> found = best_first(boxes, np.array([[0.8, 0.9, 0.5]]), 0.3, 0.5, 10)[0]
+        >>> found = apply_nms(boxes, np.array([[0.8, 0.9, 0.5]]), 0.3, 0.5, 10)[0]
         >>> [(one.index, round(one.confidence, 2)) for one in found]
         [(0, 0.9), (1, 0.5)]
     """

@@ -38,7 +38,7 @@ _MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"
 _MP4_BOXES = (*_MP4_BEGINNINGS, *(b"moof mfra sidx ssix uuid meta udta prft emsg pdin PICT imda".split()))
 
 
-def first_look(path: Path) -> None:
+def check_file_kind(path: Path) -> None:
     """Refuse what is no video file by its kind and its first bytes; opens nothing but a plain file.
 
     Args:
@@ -65,7 +65,7 @@ def first_look(path: Path) -> None:
         raise VideoFailure("unreadable", "begins with nothing but zeros")
 
 
-def missing_bytes(path: Path) -> int:
+def count_missing_bytes(path: Path) -> int:
     """Return how many bytes the file lacks of what its container declares; 0 where it declares nothing.
 
     Matroska and WebM declare the size of their segment, AVI that of its RIFF chunk, MP4 and MOV that of every

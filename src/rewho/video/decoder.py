@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.video.container import missing_bytes
-from rewho.video.opened import Video, allocated
+from rewho.video.container import count_missing_bytes
+from rewho.video.display import describe_changes, read_orientation, square_pixel_size, to_rgb
 from rewho.video.people import VideoFailure
-from rewho.video.sampling import pick, wanted_frames, wanted_numbers
-from rewho.video.shown import changes, orientation, shown, square
+from rewho.video.sampling import decode_frames, select_frames, select_numbers
+from rewho.video.video_file import VideoFile, allocated
 
 HEADER = struct.Struct(">II")
 BEAT = 0.5  # seconds between signs of life
@@ -95,7 +95,7 @@ def main() -> None:
     limits, path = request["limits"], Path(request["path"])
     lower_limits(limits["seconds"], limits["memory_mb"])
     try:
-        video = Video(path, limits, channel.beat)
+        video = VideoFile(path, limits, channel.beat)
         sampling, held = request["sampling"], None
         if request["job"] == "probe":
             held = _probe(video, request["still_frames"], sampling, limits["memory_mb"], channel)
@@ -109,19 +109,19 @@ def main() -> None:
     except MemoryError:
         channel.send("failed", reason="memory limit", detail=f"{limits['memory_mb']} MB")
     except av.error.FFmpegError as error:
-        lacking = missing_bytes(path)
+        lacking = count_missing_bytes(path)
         said = f"; {lacking} bytes are missing at the end" if lacking else ""
         channel.send("failed", reason="unreadable", detail=(error.strerror or type(error).__name__) + said)
 
 
-def _sample(video: Video, sampling: dict[str, Any], held: list[Numbered] | None, channel: Channel) -> None:
+def _sample(video: VideoFile, sampling: dict[str, Any], held: list[Numbered] | None, channel: Channel) -> None:
     """Send the wanted frames, then the end, or that the end came too early."""
     if held is None:
         video.open()
     last = -1
-    numbers = wanted_numbers(video, sampling) if video.indexed else np.zeros(0, np.int64)
-    for number, frame in wanted_frames(video, sampling) if held is None else held:
-        image = shown(frame, video.aspect)
+    numbers = select_numbers(video, sampling) if video.indexed else np.zeros(0, np.int64)
+    for number, frame in select_frames(video, sampling) if held is None else held:
+        image = to_rgb(frame, video.aspect)
         height, width = image.shape[:2]
         seconds = video.time_of(frame.pts, number)
         channel.send("frame", image.data.cast("B"), number=number, time=seconds, height=height, width=width)
@@ -137,7 +137,7 @@ def _sample(video: Video, sampling: dict[str, Any], held: list[Numbered] | None,
 
 
 def _probe(
-    video: Video, still_frames: int, sampling: dict[str, Any] | None, memory_mb: int, channel: Channel
+    video: VideoFile, still_frames: int, sampling: dict[str, Any] | None, memory_mb: int, channel: Channel
 ) -> list[Numbered] | None:
     """Send the file's hash, then everything that `Probe` holds; return the sampled frames where they came along."""
     channel.send("hash", sha256=_hash(video.path, channel))
@@ -147,8 +147,8 @@ def _probe(
     held = None
     if sampling and (wanted := _few_enough(video, sampling, memory_mb)) is not None:
         places = _even_places(video, max(1, still_frames))
-        passed = list(pick(video, np.union1d(places, wanted), sampling["seek"]))
-        frames, held = [frame for _, frame in reached(passed, places)], reached(passed, wanted)
+        passed = list(decode_frames(video, np.union1d(places, wanted), sampling["seek"]))
+        frames, held = [frame for _, frame in match_frames(passed, places)], match_frames(passed, wanted)
     else:
         frames = [frame for _, frame in _evenly_spaced(video, max(1, still_frames))]
     if not frames:
@@ -158,8 +158,8 @@ def _probe(
             else VideoFailure("no frames", f"{video.packets} packets, none of which can be decoded")
         )
     first, stream = frames[0], video.stream
-    size = square(first.width, first.height, video.aspect)
-    width, height = reversed(size) if orientation(first).transposed else size
+    size = square_pixel_size(first.width, first.height, video.aspect)
+    width, height = reversed(size) if read_orientation(first).transposed else size
     metadata = {key.lower(): value for key, value in {**video.container.metadata, **stream.metadata}.items()}
     kinds = [getattr(entry, "type", entry) for entry in first.side_data]  # entries are keys since PyAV 19
     marks = {kind.name for kind in kinds if is_vr_mark(kind.name, bytes(first.side_data[kind]))}
@@ -182,32 +182,34 @@ def _probe(
         marks=sorted(marks),
         stillness=_stillness(frames) if len(frames) > 1 else None,
         seam=_seam(first) if PANORAMA[0] <= size[0] / size[1] <= PANORAMA[1] else None,
-        changes=changes(first, video.aspect, len(video.container.streams.video), video.stream.index, video.joints),
+        changes=describe_changes(
+            first, video.aspect, len(video.container.streams.video), video.stream.index, video.joints
+        ),
     )
     return held
 
 
-def _few_enough(video: Video, sampling: dict[str, Any], memory_mb: int) -> NDArray[np.int64] | None:
+def _few_enough(video: VideoFile, sampling: dict[str, Any], memory_mb: int) -> NDArray[np.int64] | None:
     """Return the numbers of the frames that a sampling asks for, or None where they must not, or need not, be held."""
     if not video.indexed or sampling["by"] == "keyframes":
         return None
-    numbers = wanted_numbers(video, sampling)
+    numbers = select_numbers(video, sampling)
     context = video.stream.codec_context
     room = memory_mb * 2**20 // HELD_SHARE
     return numbers if len(numbers) * 3 * context.width * context.height <= room else None
 
 
-def reached(passed: list[Numbered], numbers: NDArray[np.int64]) -> list[Numbered]:
-    """Return the frames that `pick` would have given for these numbers, from those that it gave for more of them.
+def match_frames(passed: list[Numbered], numbers: NDArray[np.int64]) -> list[Numbered]:
+    """Return what `decode_frames` would have yielded for these numbers, from what it yielded for more of them.
 
     Where a frame cannot be decoded, the next one that can stands in for it, once.
 
     Args:
         passed: (number, frame) in ascending order.
-        numbers: Ascending numbers, all of which `pick` was asked for.
+        numbers: Ascending numbers, all of which `decode_frames` was asked for.
 
     Example:
-        >>> reached([(0, "a"), (3, "b"), (5, "c")], np.array([0, 2, 3, 4]))
+        >>> match_frames([(0, "a"), (3, "b"), (5, "c")], np.array([0, 2, 3, 4]))
         [(0, 'a'), (3, 'b'), (5, 'c')]
     """
     places = np.unique(np.searchsorted([number for number, _ in passed], numbers))
@@ -239,18 +241,18 @@ def _hash(path: Path, channel: Channel) -> str:
     return digest.hexdigest()
 
 
-def _even_places(video: Video, number: int) -> NDArray[np.int64]:
+def _even_places(video: VideoFile, number: int) -> NDArray[np.int64]:
     """Return the numbers of that many frames from the first to the last one."""
     step = max(1.0, (video.packets - 1) / max(1, number - 1))
     places = np.unique(np.round(np.arange(number) * step).astype(np.int64))
     return places[places < max(1, video.packets)]
 
 
-def _evenly_spaced(video: Video, number: int) -> Iterator[Numbered]:
+def _evenly_spaced(video: VideoFile, number: int) -> Iterator[Numbered]:
     """Yield that many frames from the first to the last one."""
     places = _even_places(video, number)
     if video.indexed:
-        return pick(video, places, seek=True)
+        return decode_frames(video, places, seek=True)
     wanted = {int(place) for place in places}
     return ((at, frame) for at, frame in enumerate(video.decode()) if at in wanted)
 

@@ -1,40 +1,146 @@
-"""The choice of a detector by its settings; adapters are imported when they are chosen."""
+"""From a video to its people: frames, detector, keypoints and rules in one stream.
+
+What is unusual: frames are worked on in batches, yet only one batch is ever held, and frames that came before a failure
+are judged and handed out before the failure is.
+"""
 
 from __future__ import annotations
 
-from rewho.settings import DetectorSettings
-from rewho.settings.fields import check
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from rewho.core.progress import say
+from rewho.settings import LimitSettings, RuleSettings, SamplingSettings
 from rewho.video.detector import Detector
+from rewho.video.frames import sample_frames
+from rewho.video.people import Frame, FramePeople, Person, VideoFailure
+from rewho.video.pose import PoseEstimator
+from rewho.video.replay_detector import ReplayDetector
+from rewho.video.rules import apply_rules, find_failures
 
 
-def build_detector(settings: DetectorSettings | None = None) -> Detector:
-    """Return the detector that the settings name.
+def detect_video(
+    path: Path | str,
+    detector: Detector,
+    pose: PoseEstimator | None,
+    sampling: SamplingSettings | None = None,
+    limits: LimitSettings | None = None,
+    rules: RuleSettings | None = None,
+    batch: int = 8,
+    only_possible: bool = True,
+    frames: Iterator[Frame] | None = None,
+) -> Iterator[FramePeople]:
+    """Yield the sampled frames of a video with everybody found in them and the verdict on each.
+
+    Args:
+        path: The video.
+        detector: Finds people.
+        pose: Finds keypoints; None leaves out the rules on the body.
+        sampling: Which frames.
+        limits: What the video may cost.
+        rules: Which boxes are kept.
+        batch: Frames that go through the detector at once; so many are held in memory.
+        only_possible: Look for keypoints only of boxes that pass the rules on size and confidence.
+        frames: The sampled frames, where the video is open already (`open_video`).
 
     Raises:
-        UserError: An unknown kind, a missing or unusable file, a missing library.
+        UserError: Something is wrong with the settings or with a file of detections.
+        VideoFailure: The video cannot be read, or not to its end; everything before that was yielded.
 
     Example:
-        >>> build_detector(DetectorSettings(kind="hog")).name
-        'hog'
+        >>> from rewho.video.replay_detector import ReplayDetector
+        >>> list(detect_video("/dev/null", ReplayDetector(None), None))
+        Traceback (most recent call last):
+        ...
+        rewho.video.people.VideoFailure: not a file: a pipe, socket or device
     """
-    settings = settings or DetectorSettings()
-    check(settings, "detector.")
-    if settings.kind == "replay":
-        from rewho.video.replay import Replay
+    rules = rules or RuleSettings()
+    frames = sample_frames(path, sampling, limits) if frames is None else frames
+    begun, failure, looked, detected = False, None, 0, 0
+    while True:
+        waiting: list[Frame] = []
+        try:
+            for frame in islice(frames, batch):
+                waiting.append(frame)
+        except VideoFailure as error:
+            failure = error
+        if waiting and not begun:  # a file that is no video at all fails for that, not for lacking detections
+            begun = True
+            for part in (detector, pose):
+                if part is not None:
+                    part.begin(Path(path))
+        if waiting:
+            for found in detect_frames(waiting, detector, pose, rules, only_possible):
+                looked, detected = looked + 1, detected + len(found.people)
+                yield found
+        if failure is not None:
+            raise failure
+        if len(waiting) < batch:
+            _report(Path(path), detector, looked, detected)
+            return
 
-        return Replay(settings.detections, settings.first_frame)
-    if settings.kind == "hog":
-        from rewho.video.hog import HogDetector
 
-        return HogDetector(settings)
-    if settings.kind == "onnx":
-        from rewho.video.onnx_detector import OnnxDetector
+def _report(path: Path, detector: Detector, looked: int, detected: int) -> None:
+    """Warn where no frame of a video had a person, and of what a file of detections did not fit."""
+    notes: list[str] = detector.notes() if isinstance(detector, ReplayDetector) else []
+    if looked and not detected:
+        likely = (
+            "the file may number frames otherwise (--detector.first_frame), or be for another video"
+            if isinstance(detector, ReplayDetector)
+            else "the model may want another input (range, colour) or number people otherwise (person) than described, "
+            "or --detector.confidence is too high"
+        )
+        notes.insert(0, f"{detector.name} found nobody in any of {looked:,} frames: {likely}")
+    for note in notes:
+        say(f"warning: {path}: {note}")
 
-        return OnnxDetector(settings)
-    if settings.kind == "transformers":
-        from rewho.video.transformers_models import TransformersDetector
 
-        return TransformersDetector.load(settings)
-    from rewho.video.keypoint_rcnn import KeypointRcnn
+def detect_frames(
+    frames: Sequence[Frame],
+    detector: Detector,
+    pose: PoseEstimator | None,
+    rules: RuleSettings | None = None,
+    only_possible: bool = True,
+) -> Iterator[FramePeople]:
+    """Yield frames that were decoded elsewhere, such as images, with everybody found in them and the verdicts.
 
-    return KeypointRcnn.load(settings)
+    Args:
+        frames: Frames of one video.
+        detector: See `detect_video`.
+        pose: See `detect_video`.
+        rules: See `detect_video`.
+        only_possible: See `detect_video`.
+
+    Example:
+        >>> from rewho.video.replay_detector import ReplayDetector
+        >>> frame = Frame(0, 0.0, np.zeros((36, 64, 3), np.uint8))
+        >>> [found.people for found in detect_frames([frame], ReplayDetector(None), None)]
+        [()]
+    """
+    rules = rules or RuleSettings()
+    people = detector.detect(frames)
+    if pose is not None:
+        people = _with_keypoints(frames, people, pose, rules, only_possible)
+    for frame, found in zip(frames, people, strict=True):
+        yield FramePeople(frame, apply_rules(found, frame.image.shape[:2], rules, body=pose is not None))
+
+
+def _with_keypoints(
+    frames: Sequence[Frame], people: list[list[Person]], pose: PoseEstimator, rules: RuleSettings, only_possible: bool
+) -> list[list[Person]]:
+    """Return all people, with keypoints of those that they are looked for."""
+    if not only_possible:
+        return pose.add_keypoints(frames, people)
+    possible = [
+        ~find_failures(found, frame.image.shape[:2], rules, body=False).any(1)
+        for frame, found in zip(frames, people, strict=True)
+    ]
+    chosen = [[found[at] for at in np.flatnonzero(some)] for found, some in zip(people, possible, strict=True)]
+    complete = [list(found) for found in people]
+    for found, some, known in zip(complete, possible, pose.add_keypoints(frames, chosen), strict=True):
+        for at, person in zip(np.flatnonzero(some), known, strict=True):
+            found[at] = person
+    return complete

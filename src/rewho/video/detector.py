@@ -1,6 +1,6 @@
-"""The protocol that every detector fits behind, and what its adapters share: files of weights, classes that are people.
+"""The protocol of detectors, and the checks that several adapters share.
 
-What is unusual: a detector takes a batch of frames of one video and is told when a video begins, so that a file of
+What is unusual: a detector gets batches of frames of one video and is informed when a video begins, so that a file of
 detections is a detector like any other.
 """
 
@@ -20,7 +20,7 @@ class Detector(Protocol):
     """Finds people in frames.
 
     Attributes:
-        name: Kind of detector and model, for the provenance of each crop.
+        name: Kind of detector and model, stored with each crop.
         sha256: Hash of the weights or of the detections file; empty where there is neither.
     """
 
@@ -29,24 +29,25 @@ class Detector(Protocol):
 
     def begin(self, video: Path) -> None:
         """Prepare for the frames of a video; most detectors have nothing to do."""
+        return
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
-        """Return the people in each frame, most confident first, with keypoints where the detector knows them."""
+        """Return the people in each frame, most confident first, with keypoints where the detector gives them."""
 
 
-def person_classes(names: Mapping[int, str], option: str, fix: str) -> tuple[int, ...]:
+def find_person_classes(names: Mapping[int, str], option: str, fix: str) -> tuple[int, ...]:
     """Return the numbers of the classes that are people.
 
     Args:
-        names: A model's own names of its classes.
-        option: What gave the model, for messages.
-        fix: What to do where none is.
+        names: The model's names of its classes.
+        option: The option that named the model, for messages.
+        fix: What to do where no class is a person, for messages.
 
     Raises:
-        UserError: None is.
+        UserError: No class is a person.
 
     Example:
-        >>> person_classes({0: "Car", 1: "Pedestrian", 2: "people"}, "detector.weights", "")
+        >>> find_person_classes({0: "Car", 1: "Pedestrian", 2: "people"}, "detector.weights", "")
         (1, 2)
     """
     found = tuple(number for number, name in sorted(names.items()) if name.strip().lower() in PERSON_NAMES)
@@ -56,19 +57,17 @@ def person_classes(names: Mapping[int, str], option: str, fix: str) -> tuple[int
     return found
 
 
-def weights_file(path: Path | None, option: str, endings: tuple[str, ...]) -> Path:
-    """Return a file of weights that is there and ends as it should.
+def check_weights_file(path: Path | None, option: str, endings: tuple[str, ...]) -> Path:
+    """Return the path of a weights file that exists and has one of these endings.
 
     Raises:
-        UserError: None given, no such file, or another ending.
+        UserError: No path was given, there is no such file, or it has another ending.
     """
-    wanted = " or ".join(endings)
+    expected = f"a {' or '.join(endings)} file"
     if path is None:
-        raise UserError(option, expected=f"a {wanted} file", got="nothing", fix=f"Pass --{option} FILE.")
+        raise UserError(option, expected=expected, got="nothing", fix=f"Pass --{option} FILE.")
     if not path.is_file():
-        raise UserError(option, expected=f"a {wanted} file", got=f"nothing at {path}", fix="Check the path.")
+        raise UserError(option, expected=expected, got=f"nothing at {path}", fix="Check the path.")
     if path.suffix.lower() not in endings:
-        raise UserError(
-            option, expected=f"a {wanted} file", got=str(path), fix="Convert it; other formats may run code."
-        )
+        raise UserError(option, expected=expected, got=str(path), fix="Convert it; other formats may run code.")
     return path

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from rewho.core.artifact import write_file
 from rewho.settings import RuleSettings
-from rewho.video.people import FramePeople, Judged
+from rewho.video.people import FramePeople, Verdict
 
 GREEN, RED, BLACK, WHITE = (40, 200, 40), (235, 60, 40), (0, 0, 0), (255, 255, 255)
 WIDEST = 1600  # pixels of an image; larger frames are reduced
 LINE = 14  # pixels of a line of text
 
 
-def draw(found: FramePeople, rules: RuleSettings | None = None) -> NDArray[np.uint8]:
+def draw_verdicts(found: FramePeople, rules: RuleSettings | None = None) -> NDArray[np.uint8]:
     """Return a frame with all boxes, keypoints and reasons, uint8 RGB.
 
     Args:
@@ -30,7 +30,7 @@ def draw(found: FramePeople, rules: RuleSettings | None = None) -> NDArray[np.ui
 
     Example:
         >>> from rewho.video.people import Frame
-        >>> draw(FramePeople(Frame(0, 0.0, np.zeros((90, 160, 3), np.uint8)), ())).shape
+        >>> draw_verdicts(FramePeople(Frame(0, 0.0, np.zeros((90, 160, 3), np.uint8)), ())).shape
         (90, 160, 3)
     """
     threshold = (rules or RuleSettings()).keypoint_score
@@ -53,14 +53,14 @@ def write_explanation(path: Path, found: FramePeople, rules: RuleSettings | None
     Args:
         path: Where to.
         found: A frame and everybody in it.
-        rules: See `draw`.
+        rules: See `draw_verdicts`.
     """
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(draw(found, rules), cv2.COLOR_RGB2BGR))
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(draw_verdicts(found, rules), cv2.COLOR_RGB2BGR))
     assert done, "a uint8 image can always be encoded"
     write_file(path, lambda file: file.write(data.tobytes()))
 
 
-def _draw_person(canvas: NDArray[np.uint8], judged: Judged, scale: float, threshold: float) -> None:
+def _draw_person(canvas: NDArray[np.uint8], judged: Verdict, scale: float, threshold: float) -> None:
     colour = RED if judged.reasons else GREEN
     left, top, right, bottom = (round(side * scale) for side in judged.person.box)
     cv2.rectangle(canvas, (left, top), (right, bottom), colour, 1 if judged.reasons else 2)
@@ -73,16 +73,16 @@ def _draw_person(canvas: NDArray[np.uint8], judged: Judged, scale: float, thresh
         _write(canvas, text, (left + 2, max(top, 0) + LINE * (row + 1)), colour)
 
 
-def _lines(judged: Judged) -> Iterator[str]:
+def _lines(judged: Verdict) -> Iterator[str]:
     yield f"{judged.person.index}: {judged.person.confidence:.2f}"
-    yield from map(short, judged.reasons)
+    yield from map(shorten_reason, judged.reasons)
 
 
-def short(reason: str) -> str:
+def shorten_reason(reason: str) -> str:
     """Return a rule's name in few letters, since there is little room beside a box.
 
     Example:
-        >>> short("width_not_above_48"), short("head_not_visible")
+        >>> shorten_reason("width_not_above_48"), shorten_reason("head_not_visible")
         ('width <= 48', 'no head')
     """
     if reason.endswith("_not_visible"):

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 from rewho.core.check import UserError
 from rewho.settings import LimitSettings, SamplingSettings
-from rewho.video.container import first_look
-from rewho.video.decoding import Decoding
+from rewho.settings.fields import check
+from rewho.video.container import check_file_kind
+from rewho.video.decoder_client import DecoderClient
 from rewho.video.people import Frame, Probe, VideoFailure
 
 STILL_FRAMES = 5  # the paper's
@@ -62,14 +63,14 @@ def open_video(
         ...     video.probe.reason
         'not a file'
     """
-    require_pyav()
+    check_pyav()
     sampling, limits = sampling or SamplingSettings(), limits or LimitSettings()
     job = {"job": "probe", "still_frames": still_frames, "sampling": asdict(sampling)}
     with contextlib.ExitStack() as stack:
         known: dict[str, Any] = {}
         try:
-            first_look(Path(path))
-            decoding = stack.enter_context(Decoding(path, limits, job))
+            check_file_kind(Path(path))
+            decoding = stack.enter_context(DecoderClient(path, limits, job))
             _learn(known, decoding)
             frames = _frames(decoding)
         except VideoFailure as failure:
@@ -96,19 +97,19 @@ def probe(path: Path | str, limits: LimitSettings | None = None, still_frames: i
         >>> probe("/dev/null").reason
         'not a file'
     """
-    require_pyav()
+    check_pyav()
     known: dict[str, Any] = {}
     job = {"job": "probe", "still_frames": still_frames, "sampling": None}
     try:
-        first_look(Path(path))
-        with Decoding(path, limits or LimitSettings(), job) as decoding:
+        check_file_kind(Path(path))
+        with DecoderClient(path, limits or LimitSettings(), job) as decoding:
             _learn(known, decoding)
     except VideoFailure as failure:
         known |= _failed(failure)
     return _as_probe(known)
 
 
-def _learn(known: dict[str, Any], decoding: Decoding) -> None:
+def _learn(known: dict[str, Any], decoding: DecoderClient) -> None:
     """Add the fields of a `Probe` as the process tells them; what came before a failure stays."""
     for message in decoding.messages():
         known |= message.fields
@@ -147,18 +148,20 @@ def sample_frames(
         ...
         rewho.video.people.VideoFailure: not a file: a pipe, socket or device
     """
-    require_pyav()
-    sampling = sampling or SamplingSettings()
-    return _sampled(Path(path), sampling, limits or LimitSettings())
+    check_pyav()
+    sampling, limits = sampling or SamplingSettings(), limits or LimitSettings()
+    check(sampling, "sampling.")
+    check(limits, "limits.")
+    return _sampled(Path(path), sampling, limits)
 
 
 def _sampled(path: Path, sampling: SamplingSettings, limits: LimitSettings) -> Iterator[Frame]:
-    first_look(path)
-    with Decoding(path, limits, {"job": "sample", "sampling": asdict(sampling)}) as decoding:
+    check_file_kind(path)
+    with DecoderClient(path, limits, {"job": "sample", "sampling": asdict(sampling)}) as decoding:
         yield from _frames(decoding)
 
 
-def _frames(decoding: Decoding) -> Iterator[Frame]:
+def _frames(decoding: DecoderClient) -> Iterator[Frame]:
     decoding.go_on()
     for message in decoding.messages():
         if message.kind == "frame":
@@ -174,7 +177,7 @@ def _failing(failure: VideoFailure) -> Iterator[Frame]:
     yield
 
 
-def require_pyav() -> None:
+def check_pyav() -> None:
     """Check that videos can be decoded at all.
 
     Raises:

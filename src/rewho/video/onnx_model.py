@@ -154,7 +154,7 @@ def _check_field(what: str, name: object, value: object) -> None:
         raise UserError(f"{what}: {field}", expected=KINDS[field][0], got=repr(value)[:60], fix=fix)
 
 
-def named_output(content: dict[str, Any], named: str, option: str) -> str:
+def read_output_kind(content: dict[str, Any], named: str, option: str) -> str:
     """Return the kind of output that the description or the settings name; empty where neither does.
 
     Raises:
@@ -167,7 +167,7 @@ def named_output(content: dict[str, Any], named: str, option: str) -> str:
     return named or described
 
 
-def described(content: dict[str, Any], output: str, session: OnnxSession, option: str) -> Description:
+def complete_description(content: dict[str, Any], output: str, session: OnnxSession, option: str) -> Description:
     """Return the whole description: the usual one of a kind of output, and on top what the file says.
 
     Raises:
@@ -197,7 +197,7 @@ def input_size(content: dict[str, Any], session: OnnxSession) -> tuple[int, int]
 
 
 @contextlib.contextmanager
-def as_described(outputs: Sequence[NDArray[Any]], what: str, expected: str, fix: str) -> Iterator[None]:
+def explain_shape_errors(outputs: Sequence[NDArray[Any]], what: str, expected: str, fix: str) -> Iterator[None]:
     """Say in plain words that outputs cannot be decoded in the way that the description promises.
 
     Args:
@@ -210,7 +210,7 @@ def as_described(outputs: Sequence[NDArray[Any]], what: str, expected: str, fix:
         UserError: Decoding failed for the outputs' shapes.
 
     Example:
-        >>> with as_described([np.zeros((1, 2))], "detector", "yolox", "Name the right output."):
+        >>> with explain_shape_errors([np.zeros((1, 2))], "detector", "yolox", "Name the right output."):
         ...     np.zeros((1, 2))[:, 5]
         Traceback (most recent call last):
         ...
@@ -222,10 +222,12 @@ def as_described(outputs: Sequence[NDArray[Any]], what: str, expected: str, fix:
     except UserError:
         raise
     except (IndexError, ValueError, StopIteration) as error:
-        raise UserError(f"{what} output", expected=f"the shapes of {expected}", got=shapes(outputs), fix=fix) from error
+        raise UserError(
+            f"{what} output", expected=f"the shapes of {expected}", got=format_shapes(outputs), fix=fix
+        ) from error
 
 
-def shapes(outputs: Sequence[NDArray[Any]]) -> str:
+def format_shapes(outputs: Sequence[NDArray[Any]]) -> str:
     """Return the shapes of outputs, for messages."""
     return ", ".join(str(list(one.shape)) for one in outputs)
 
@@ -260,7 +262,7 @@ def normalise(images: Sequence[NDArray[np.uint8]], description: Description) -> 
     return np.ascontiguousarray(pixels)
 
 
-def fit(
+def resize_to_input(
     image: NDArray[np.uint8], size: tuple[int, int], description: Description
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Return an image in the model's size, and what leads back: (scale x, scale y, left, top).

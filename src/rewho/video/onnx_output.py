@@ -30,7 +30,7 @@ Decoded = tuple[Arrays, Arrays]  # boxes [B, N, 4] in pixels of the input, class
 
 
 @dataclass(frozen=True)
-class FileNotes:
+class Metadata:
     """What an ONNX file's own metadata say of its output.
 
     Args:
@@ -46,18 +46,18 @@ class FileNotes:
     end2end: bool = False
 
 
-def read_notes(metadata: Mapping[str, str]) -> FileNotes:
+def read_metadata(metadata: Mapping[str, str]) -> Metadata:
     """Return what an ONNX file's metadata say of its output, as Ultralytics and others write them.
 
     Example:
-        >>> read_notes({"names": "{0: 'helmet', 1: 'person'}", "task": "detect"}).names
+        >>> read_metadata({"names": "{0: 'helmet', 1: 'person'}", "task": "detect"}).names
         {0: 'helmet', 1: 'person'}
     """
     names = next((found for key in NAME_KEYS if (found := _names(metadata.get(key, "")))), {})
     shape = _plain(metadata.get("kpt_shape", ""))
     points = isinstance(shape, list) and len(shape) == 2 and all(type(one) is int and 0 < one < 1000 for one in shape)
     beside = shape[0] * shape[1] if points else 0
-    return FileNotes(names, metadata.get("task", ""), beside, metadata.get("end2end", "").lower() == "true")
+    return Metadata(names, metadata.get("task", ""), beside, metadata.get("end2end", "").lower() == "true")
 
 
 def _plain(text: str) -> Any:  # noqa: ANN401 - plain values
@@ -149,7 +149,7 @@ def decode_detr(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
     return _corners(boxes[..., :2], boxes[..., 2:]), scores
 
 
-def labelled(outputs: Sequence[Arrays]) -> tuple[Arrays, Arrays, Arrays]:
+def decode_labelled(outputs: Sequence[Arrays]) -> tuple[Arrays, Arrays, Arrays]:
     """Return boxes [B, N, 4] as corners, scores [B, N] and class numbers [B, N] of a model that chose a class per box.
 
     Args:
@@ -185,17 +185,17 @@ CHOSEN = ("end2end", "labelled")
 """Kinds whose boxes come with one class each."""
 
 
-def cells_of(size: tuple[int, int]) -> int:
+def count_cells(size: tuple[int, int]) -> int:
     """Return how many cells the three grids of an input have.
 
     Example:
-        >>> cells_of((640, 640))
+        >>> count_cells((640, 640))
         8400
     """
     return sum((size[0] // stride) * (size[1] // stride) for stride in STRIDES)
 
 
-def boxes_first(raw: Arrays, size: tuple[int, int], wanted: Sequence[int]) -> Arrays:
+def put_boxes_first(raw: Arrays, size: tuple[int, int], wanted: Sequence[int]) -> Arrays:
     """Return [B, N, F] from [B, N, F] or [B, F, N].
 
     Args:
@@ -204,7 +204,7 @@ def boxes_first(raw: Arrays, size: tuple[int, int], wanted: Sequence[int]) -> Ar
         wanted: Values of F that names, description or COCO promise.
     """
     first, last = raw.shape[1:]
-    cells = (cells_of(size), 3 * cells_of(size))
+    cells = (count_cells(size), 3 * count_cells(size))
     signs = ((first in wanted, last in wanted), (last in cells, first in cells), (last < 5, first < 5))
     turned = next((one for one, other in signs if one != other), first < last)
     return raw.transpose(0, 2, 1) if turned else raw
@@ -219,14 +219,14 @@ def is_raw(rows: Arrays) -> bool:
 
 def is_final(rows: Arrays, size: tuple[int, int]) -> bool:
     """Return whether an output [B, N, F] is corners, score and class, and not one box per cell of the grids."""
-    if rows.shape[2] not in FINAL or rows.shape[1] in (cells_of(size), 3 * cells_of(size)):
+    if rows.shape[2] not in FINAL or rows.shape[1] in (count_cells(size), 3 * count_cells(size)):
         return False
     score, label = rows[..., 4], rows[..., 5]
     shares = ((score >= 0) & (score <= 1)).all()
     return bool(shares and (rows[..., 2:4] >= rows[..., :2]).all() and (label == np.rint(label)).all())
 
 
-def guess(outputs: Sequence[Arrays], size: tuple[int, int], notes: FileNotes) -> str:
+def guess_output_kind(outputs: Sequence[Arrays], size: tuple[int, int], notes: Metadata) -> str:
     """Return the kind of output that shapes, values and class names tell, or an empty text.
 
     Args:
@@ -240,16 +240,16 @@ def guess(outputs: Sequence[Arrays], size: tuple[int, int], notes: FileNotes) ->
         return "labelled"
     if boxes is not None and len(three) >= 2:
         return "detr" if np.abs(boxes).max(initial=0) <= 2 else "yolonas"
-    return _guess_one(three[0], beside_scores(outputs, notes), size, notes) if three else ""
+    return _guess_one(three[0], count_extra_values(outputs, notes), size, notes) if three else ""
 
 
-def _guess_one(raw: Arrays, beside: Sequence[int], size: tuple[int, int], notes: FileNotes) -> str:
+def _guess_one(raw: Arrays, beside: Sequence[int], size: tuple[int, int], notes: Metadata) -> str:
     """Return the kind of a model with one main output, or an empty text."""
     names = len(notes.names) or COCO
     widths = {first + names + more: first for more in beside for first in (4, 5)}
-    rows = boxes_first(raw, size, list(widths))
+    rows = put_boxes_first(raw, size, list(widths))
     first = widths.get(rows.shape[2], 0)
-    per_cell = {cells_of(size): 1, 3 * cells_of(size): 3}.get(rows.shape[1], 0)
+    per_cell = {count_cells(size): 1, 3 * count_cells(size): 3}.get(rows.shape[1], 0)
     if notes.end2end or (raw.shape[2] == 6 and not (notes.names and first) and is_final(raw, size)):
         return "end2end"
     if notes.names or (first and per_cell):
@@ -266,7 +266,7 @@ def _with_objectness(rows: Arrays, per_cell: int) -> str:
     return "yolox" if is_raw(rows) else "yolox_decoded"
 
 
-def beside_scores(outputs: Sequence[Arrays], notes: FileNotes) -> list[int]:
+def count_extra_values(outputs: Sequence[Arrays], notes: Metadata) -> list[int]:
     """Return how many values may follow a box's class scores: none, mask coefficients, keypoints."""
     masks = [one.shape[1] for one in outputs if one.ndim == 4]
     return [*(masks[:1] or [notes.beside] if notes.beside else masks[:1]), 0]

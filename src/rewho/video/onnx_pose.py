@@ -9,8 +9,6 @@ Dimensions: P people, K keypoints.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,20 +19,20 @@ from rewho.core.check import UserError
 from rewho.core.onnx_session import OnnxSession
 from rewho.core.people import KEYPOINTS
 from rewho.settings import PoseSettings
-from rewho.video.detector import weights_file
+from rewho.video.detector import check_weights_file
 from rewho.video.onnx_model import (
     POSE_MODELS,
     Description,
     activate,
-    as_described,
-    described,
+    complete_description,
+    explain_shape_errors,
+    format_shapes,
     input_size,
-    named_output,
     normalise,
     read_description,
-    shapes,
+    read_output_kind,
 )
-from rewho.video.people import Frame, Person
+from rewho.video.pose import Box, TopDownPose
 
 ROOM = 1.25  # side of the image given to the model over the side of the box: what top-down models are trained with
 MEDIAPIPE_TO_COCO = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
@@ -123,7 +121,7 @@ DECODERS: dict[str, Callable[[Sequence[Arrays], tuple[int, int], str], Decoded]]
 }
 
 
-class OnnxPose:
+class OnnxPose(TopDownPose):
     """A pose model in an ONNX file that looks at one person at a time.
 
     Args:
@@ -134,52 +132,38 @@ class OnnxPose:
     """
 
     def __init__(self, settings: PoseSettings) -> None:
-        self._settings = settings
-        path = weights_file(settings.weights, "pose.weights", (".onnx",))
+        self.batch = settings.batch
+        path = check_weights_file(settings.weights, "pose.weights", (".onnx",))
         self._model = OnnxSession(path, "pose.weights", device=settings.device, threads=settings.threads)
         self.name, self.sha256 = f"onnx:{path.name}", self._model.sha256
         content = read_description(settings.description, path, OPTION)
         self._size = input_size(content, self._model)
         seen = self._model.run(np.zeros((1, *self._size, 3), np.float32))
-        output = named_output(content, "", OPTION) or guess_output(seen)
+        output = read_output_kind(content, "", OPTION) or guess_pose_output(seen)
         if output not in POSE_MODELS:
             raise UserError(
                 f"{OPTION} of {path.name}",
                 expected=f"a pose model of one person whose output is known ({', '.join(POSE_MODELS)})",
-                got=output or f"outputs of the shapes {shapes(seen)}",
+                got=output or f"outputs of the shapes {format_shapes(seen)}",
                 fix=f"Write `output: …` into {path.stem}.yaml beside it; YOLO's pose models and MoveNet for several "
                 "people are not read.",
             )
-        self._description = described(content, output, self._model, OPTION)
+        self._description = complete_description(content, output, self._model, OPTION)
         decode(seen, self._size, self._description)
 
-    def begin(self, video: Path) -> None:
-        """Prepare for a video: nothing to do."""
-
-    def add_keypoints(self, frames: Sequence[Frame], people: Sequence[Sequence[Person]]) -> list[list[Person]]:
-        """Return the people of each frame with their keypoints; people of several frames go through together."""
-        found = [list(some) for some in people]
-        flat = [(row, at) for row, some in enumerate(people) for at in range(len(some))]
-        for start in range(0, len(flat), self._settings.batch):
-            part = flat[start : start + self._settings.batch]
-            points = self._estimate([(frames[row].image, people[row][at].box) for row, at in part])
-            for (row, at), keypoints in zip(part, points, strict=True):
-                found[row][at] = replace(people[row][at], keypoints=keypoints)
-        return found
-
-    def _estimate(self, seen: Sequence[tuple[NDArray[np.uint8], Sequence[float]]]) -> NDArray[np.float32]:
-        """Return float32 [P, 17, 3] in pixels of the frames."""
-        around = np.stack([surroundings(box, self._size) for _, box in seen])
-        crops = [cut_out(image, place, self._size) for (image, _), place in zip(seen, around, strict=True)]
+    def estimate(self, people: Sequence[tuple[NDArray[np.uint8], Box]]) -> list[NDArray[np.float32]]:
+        """Return float32 [17, 3] in pixels of the frame for each frame image and box."""
+        around = np.stack([expand_box(box, self._size) for _, box in people])
+        crops = [crop_box(image, place, self._size) for (image, _), place in zip(people, around, strict=True)]
         outputs = self._model.run(normalise(crops, self._description))
-        return to_frame(*decode(outputs, self._size, self._description), around, self._size)
+        return list(map_to_frame(*decode(outputs, self._size, self._description), around, self._size))
 
 
-def surroundings(box: Sequence[float], size: tuple[int, int]) -> NDArray[np.float64]:
+def expand_box(box: Sequence[float], size: tuple[int, int]) -> NDArray[np.float64]:
     """Return the rectangle around a box that has the proportions of the model's input, and room on all sides.
 
     Example:
-        >>> surroundings((0, 0, 40, 100), (256, 192)).tolist()
+        >>> expand_box((0, 0, 40, 100), (256, 192)).tolist()
         [-26.875, -12.5, 66.875, 112.5]
     """
     left, top, right, bottom = box
@@ -190,7 +174,7 @@ def surroundings(box: Sequence[float], size: tuple[int, int]) -> NDArray[np.floa
     return np.concatenate([centre - half, centre + half])
 
 
-def cut_out(image: NDArray[np.uint8], place: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
+def crop_box(image: NDArray[np.uint8], place: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return a rectangle of an image, in the given height and width; black beyond the image."""
     left, top, right, bottom = place
     scale_x, scale_y = size[1] / (right - left), size[0] / (bottom - top)
@@ -199,7 +183,9 @@ def cut_out(image: NDArray[np.uint8], place: NDArray[np.float64], size: tuple[in
     return np.asarray(cv2.warpAffine(image, way, (size[1], size[0]), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def to_frame(places: Arrays, scores: Arrays, around: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
+def map_to_frame(
+    places: Arrays, scores: Arrays, around: NDArray[np.float64], size: tuple[int, int]
+) -> NDArray[np.float32]:
     """Return keypoints [P, 17, 3] in pixels of the frame from places in the model's input."""
     scale = (around[:, 2:] - around[:, :2]) / [size[1], size[0]]
     moved = places * scale[:, None] + around[:, None, :2]
@@ -219,7 +205,9 @@ def decode(outputs: Sequence[Arrays], size: tuple[int, int], description: Descri
             lie far beyond the input, or scores are no shares.
     """
     fix = f"Name the right output in {OPTION}, or take a model trained on COCO."
-    with as_described(outputs, "pose", f"{description.output} with {len(KEYPOINTS)} keypoints in COCO's order", fix):
+    with explain_shape_errors(
+        outputs, "pose", f"{description.output} with {len(KEYPOINTS)} keypoints in COCO's order", fix
+    ):
         places, scores = DECODERS[description.output](outputs, size, description.activation)
         if places.shape[1:] != (len(KEYPOINTS), 2):
             raise ValueError("other keypoints")
@@ -234,7 +222,7 @@ def decode(outputs: Sequence[Arrays], size: tuple[int, int], description: Descri
     return places, scores.clip(0, 1)
 
 
-def guess_output(outputs: Sequence[Arrays]) -> str:
+def guess_pose_output(outputs: Sequence[Arrays]) -> str:
     """Return the kind of output that the shapes tell, or an empty text."""
     sides = [one.shape[1:] for one in outputs]
     if (39 * MEDIAPIPE_VALUES,) in sides:

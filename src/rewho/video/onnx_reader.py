@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from rewho.core.check import UserError
-from rewho.video.detector import person_classes
-from rewho.video.onnx_model import Description, activate, as_described, shapes
+from rewho.video.detector import find_person_classes
+from rewho.video.onnx_model import Description, activate, explain_shape_errors, format_shapes
 from rewho.video.onnx_output import (
     CHOSEN,
     COCO,
@@ -23,13 +23,13 @@ from rewho.video.onnx_output import (
     FIRST_CLASS,
     Arrays,
     Decoded,
-    FileNotes,
-    beside_scores,
-    boxes_first,
+    Metadata,
+    count_extra_values,
+    decode_labelled,
     decode_two,
     is_final,
     is_raw,
-    labelled,
+    put_boxes_first,
 )
 
 FIX = "Name the right `output` in detector.description"
@@ -59,15 +59,15 @@ class OutputReader:
     """
 
     def __init__(
-        self, outputs: Sequence[Arrays], size: tuple[int, int], known: Description, notes: FileNotes | None = None
+        self, outputs: Sequence[Arrays], size: tuple[int, int], known: Description, notes: Metadata | None = None
     ) -> None:
-        self._size, self._known, self._notes = size, known, notes or FileNotes({})
+        self._size, self._known, self._notes = size, known, notes or Metadata({})
         self._width = known.classes or len(self._notes.names) or COCO
         self.assumed = ""
         if self._notes.task not in TASKS:
             fix = "Take a detector; boxes of rotated objects and classifiers are not read."
             raise UserError("detector.weights", expected="a detector", got=f"a model for {self._notes.task}", fix=fix)
-        with as_described(outputs, "detector", known.output, f"{FIX}."):
+        with explain_shape_errors(outputs, "detector", known.output, f"{FIX}."):
             self._classes = self._count(outputs)
             self._known = known if known.activation else replace(known, activation=self._activation(outputs))
         self._person = self._people()
@@ -76,15 +76,17 @@ class OutputReader:
         """Return [B, N, F] of a model with one main output."""
         raw = next(one for one in outputs if one.ndim == 3)
         first = FIRST_CLASS[self._known.output]
-        return boxes_first(raw, self._size, [first + self._width + one for one in beside_scores(outputs, self._notes)])
+        return put_boxes_first(
+            raw, self._size, [first + self._width + one for one in count_extra_values(outputs, self._notes)]
+        )
 
     def _count(self, outputs: Sequence[Arrays]) -> int:
         """Return how many columns are class scores; 0 where each box has one class."""
         known, names = self._known, len(self._notes.names)
         if known.output in CHOSEN:
-            labelled(outputs)
+            decode_labelled(outputs)
             return 0
-        first, beside = FIRST_CLASS[known.output], beside_scores(outputs, self._notes)
+        first, beside = FIRST_CLASS[known.output], count_extra_values(outputs, self._notes)
         rows = self._rows(outputs) if first else decode_two(outputs, self._size)[1]
         columns = int(rows.shape[2]) - first
         if known.classes or names:
@@ -99,7 +101,7 @@ class OutputReader:
             raise UserError(
                 f"detector output {known.output}",
                 expected=f"{known.classes or names or 'some'} class scores behind the {first} values of a box",
-                got=f"{columns} columns behind them, in {shapes(outputs)}",
+                got=f"{columns} columns behind them, in {format_shapes(outputs)}",
                 fix=f"{FIX} (4 + {COCO} columns: yolov8; 5 + {COCO}: yolov5 or yolox_decoded; corners, score and "
                 "class: end2end), or write `classes: N` where masks or keypoints follow N class scores.",
             )
@@ -124,7 +126,7 @@ class OutputReader:
             return known.person
         if self._notes.names:
             fix = "Take a detector of people; if one of these is a person, write `person: N` into its description."
-            return person_classes(self._notes.names, "detector.weights", fix)
+            return find_person_classes(self._notes.names, "detector.weights", fix)
         if count in COCO_OWN_IDS:
             return (1,)
         if count not in (1, COCO):
@@ -142,7 +144,7 @@ class OutputReader:
             UserError: Other shapes than those described, or values that cannot be boxes and scores.
         """
         known, height, width = self._known, *self._size
-        with as_described(outputs, "detector", known.output, f"{FIX}."):
+        with explain_shape_errors(outputs, "detector", known.output, f"{FIX}."):
             boxes, person = self._labelled(outputs) if known.output in CHOSEN else self._scored(outputs)
         if known.coordinates == "shares":
             boxes = boxes * np.array([width, height, width, height], np.float32)
@@ -167,7 +169,7 @@ class OutputReader:
         return boxes, np.where(person >= scores.max(-1), person, 0)
 
     def _labelled(self, outputs: Sequence[Arrays]) -> Decoded:
-        boxes, scores, labels = labelled(outputs)
+        boxes, scores, labels = decode_labelled(outputs)
         scores = activate(scores, self._known.activation)
         self._check_scores(scores)
         sure = labels[scores >= SURE]

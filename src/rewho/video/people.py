@@ -31,7 +31,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Verdict:
     """A detection and the verdict of the rules.
 
     Args:
@@ -68,7 +68,7 @@ class FramePeople:
     """
 
     frame: Frame
-    people: tuple[Judged, ...]
+    people: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)

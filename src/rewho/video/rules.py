@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.settings import RuleSettings
-from rewho.video.people import Judged, Person
+from rewho.video.people import Person, Verdict
 
 HEAD = (0, 1, 2, 3, 4)  # nose, eyes, ears
 SHOULDERS = (5, 6)
@@ -44,7 +44,7 @@ def rule_names(settings: RuleSettings | None = None) -> tuple[str, ...]:
     )
 
 
-def clipped(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+def clip_boxes(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
     """Return boxes cut off at the frame's border.
 
     Args:
@@ -52,14 +52,14 @@ def clipped(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.flo
         size: Height and width of the frame.
 
     Example:
-        >>> clipped(np.array([[-3.0, 70.0, 59.0, 230.0]]), (360, 640)).tolist()
+        >>> clip_boxes(np.array([[-3.0, 70.0, 59.0, 230.0]]), (360, 640)).tolist()
         [[0.0, 70.0, 59.0, 230.0]]
     """
     height, width = size
     return np.clip(boxes, 0, [width, height, width, height])
 
 
-def box_failures(
+def find_box_failures(
     boxes: NDArray[np.float64], confidences: NDArray[np.float64], settings: RuleSettings
 ) -> NDArray[np.bool_]:
     """Return which of the four rules on size and confidence each box fails, bool [N, 4] in the order of `rule_names`.
@@ -73,7 +73,7 @@ def box_failures(
         settings: The thresholds.
 
     Example:
-        >>> box_failures(np.array([[0.0, 0.0, 48.0, 120.0]]), np.array([0.9]), RuleSettings()).tolist()
+        >>> find_box_failures(np.array([[0.0, 0.0, 48.0, 120.0]]), np.array([0.9]), RuleSettings()).tolist()
         [[False, False, False, True]]
     """
     wide, high = (boxes[:, 2:] - boxes[:, :2]).T
@@ -89,7 +89,7 @@ def box_failures(
     )
 
 
-def side_failures(boxes: NDArray[np.float64], width: int, settings: RuleSettings) -> NDArray[np.bool_]:
+def find_side_failures(boxes: NDArray[np.float64], width: int, settings: RuleSettings) -> NDArray[np.bool_]:
     """Return which boxes lie so near to the left or right border that it may cut a person lengthwise, bool [N].
 
     Args:
@@ -98,7 +98,7 @@ def side_failures(boxes: NDArray[np.float64], width: int, settings: RuleSettings
         settings: `side_gap`; 0 asks for nothing.
 
     Example:
-        >>> side_failures(np.array([[0.5, 60.0, 90.0, 200.0]]), 640, RuleSettings(side_gap=2)).tolist()
+        >>> find_side_failures(np.array([[0.5, 60.0, 90.0, 200.0]]), 640, RuleSettings(side_gap=2)).tolist()
         [True]
     """
     if settings.side_gap <= 0:
@@ -106,7 +106,7 @@ def side_failures(boxes: NDArray[np.float64], width: int, settings: RuleSettings
     return np.asarray(np.minimum(boxes[:, 0], width - boxes[:, 2]) < settings.side_gap)
 
 
-def body_failures(
+def find_body_failures(
     keypoints: NDArray[np.float32], boxes: NDArray[np.float64], settings: RuleSettings
 ) -> NDArray[np.bool_]:
     """Return which parts of the body cannot be seen, bool [N, 3]: head, upper body, lower body.
@@ -120,7 +120,7 @@ def body_failures(
 
     Example:
         >>> points = np.zeros((1, 17, 3), np.float32)
-        >>> body_failures(points, np.array([[0.0, 0.0, 100.0, 250.0]]), RuleSettings()).tolist()
+        >>> find_body_failures(points, np.array([[0.0, 0.0, 100.0, 250.0]]), RuleSettings()).tolist()
         [[True, True, True]]
     """
     low, high = boxes[:, None, :2], boxes[:, None, 2:]
@@ -135,7 +135,7 @@ def body_failures(
     return ~np.stack([head, upper, seen[:, LOWER_BODY].sum(1) >= settings.lower_points], axis=1)
 
 
-def failures(
+def find_failures(
     people: Sequence[Person], size: tuple[int, int], settings: RuleSettings, body: bool = True
 ) -> NDArray[np.bool_]:
     """Return which rules each person fails, bool [N, 9] in the order of `rule_names`.
@@ -150,21 +150,21 @@ def failures(
     if not people:
         return found
     boxes = np.array([one.box for one in people], np.float64)
-    boxes = clipped(boxes, size) if settings.clip_first else boxes
-    found[:, :4] = box_failures(boxes, np.array([one.confidence for one in people], np.float64), settings)
-    found[:, 4] = side_failures(boxes, size[1], settings)
+    boxes = clip_boxes(boxes, size) if settings.clip_first else boxes
+    found[:, :4] = find_box_failures(boxes, np.array([one.confidence for one in people], np.float64), settings)
+    found[:, 4] = find_side_failures(boxes, size[1], settings)
     if body:
         known = np.array([one.keypoints is not None for one in people])
         found[~known, 8] = True
         if known.any():
             points = np.stack([one.keypoints for one in people if one.keypoints is not None])
-            found[known, 5:8] = body_failures(points, boxes[known], settings)
+            found[known, 5:8] = find_body_failures(points, boxes[known], settings)
     return found
 
 
-def judge(
+def apply_rules(
     people: Sequence[Person], size: tuple[int, int], settings: RuleSettings | None = None, body: bool = True
-) -> tuple[Judged, ...]:
+) -> tuple[Verdict, ...]:
     """Return each person with the names of all rules that it fails.
 
     Args:
@@ -175,13 +175,13 @@ def judge(
             against a box: keypoints are often not looked for where the box has failed already.
 
     Example:
-        >>> judge([Person((0, 0, 40, 100), 0.9, None, 0)], (360, 640))[0].reasons
+        >>> apply_rules([Person((0, 0, 40, 100), 0.9, None, 0)], (360, 640))[0].reasons
         ('width_not_above_48',)
     """
     settings = settings or RuleSettings()
-    names, found = rule_names(settings), failures(people, size, settings, body)
+    names, found = rule_names(settings), find_failures(people, size, settings, body)
     found[:, 8] &= ~found[:, :5].any(1)
     return tuple(
-        Judged(person, tuple(name for name, failed in zip(names, row, strict=True) if failed))
+        Verdict(person, tuple(name for name, failed in zip(names, row, strict=True) if failed))
         for person, row in zip(people, found, strict=True)
     )

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.video.opened import Video
+from rewho.video.video_file import VideoFile
 
 WORTH_A_JUMP = 6  # frames; decoding on is as cheap as a jump to a keyframe that is no farther
 INDEXED = ("mov", "matroska", "avi")  # containers whose index makes a jump exact
 
 
-def wanted_frames(video: Video, sampling: dict[str, Any]) -> Iterator[tuple[int, Any]]:
+def select_frames(video: VideoFile, sampling: dict[str, Any]) -> Iterator[tuple[int, Any]]:
     """Yield (number, frame) of the frames that a sampling asks for, in order.
 
     Args:
@@ -29,11 +29,11 @@ def wanted_frames(video: Video, sampling: dict[str, Any]) -> Iterator[tuple[int,
     if not video.indexed:
         return _counted(video, sampling)
     if sampling["by"] == "keyframes":
-        return pick(video, np.flatnonzero(video.keys), sampling["seek"], only_keys=True)
-    return pick(video, wanted_numbers(video, sampling), sampling["seek"])
+        return decode_frames(video, np.flatnonzero(video.keys), sampling["seek"], only_keys=True)
+    return decode_frames(video, select_numbers(video, sampling), sampling["seek"])
 
 
-def wanted_numbers(video: Video, sampling: dict[str, Any]) -> NDArray[np.int64]:
+def select_numbers(video: VideoFile, sampling: dict[str, Any]) -> NDArray[np.int64]:
     """Return the numbers of the frames that a sampling asks for, where the packets tell them."""
     if sampling["by"] == "keyframes":
         return np.flatnonzero(video.keys)
@@ -44,7 +44,9 @@ def wanted_numbers(video: Video, sampling: dict[str, Any]) -> NDArray[np.int64]:
     return np.arange(sampling["offset"], len(video.stamps), sampling["every"])
 
 
-def pick(video: Video, numbers: NDArray[np.int64], seek: bool, only_keys: bool = False) -> Iterator[tuple[int, Any]]:
+def decode_frames(
+    video: VideoFile, numbers: NDArray[np.int64], seek: bool, only_keys: bool = False
+) -> Iterator[tuple[int, Any]]:
     """Yield (number, frame) of the frames with these ascending numbers, decoding no more than needed.
 
     From one wanted frame to the next, decoding goes on, or starts again at the last keyframe before the wanted one
@@ -67,7 +69,7 @@ def pick(video: Video, numbers: NDArray[np.int64], seek: bool, only_keys: bool =
             seen = int(np.searchsorted(video.stamps, frame.pts, side="right")) - 1
             if jumped and seen > wanted:  # the container's index was wrong: begin anew and jump no more
                 video.open()
-                yield from pick(video, numbers[numbers >= wanted], False, only_keys)
+                yield from decode_frames(video, numbers[numbers >= wanted], False, only_keys)
                 return
             jumped = False
             if seen >= wanted:
@@ -77,7 +79,7 @@ def pick(video: Video, numbers: NDArray[np.int64], seek: bool, only_keys: bool =
             return
 
 
-def _counted(video: Video, sampling: dict[str, Any]) -> Iterator[tuple[int, Any]]:
+def _counted(video: VideoFile, sampling: dict[str, Any]) -> Iterator[tuple[int, Any]]:
     """Yield (number, frame) by decoding everything, for containers that do not give every frame its timestamp."""
     due = 0.0
     for number, frame in enumerate(video.decode()):

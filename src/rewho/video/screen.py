@@ -1,7 +1,7 @@
 """Which videos are refused as a whole, and why (LUPerson section 3.1): duplicates, too short, still images, VR, HDR.
 
 What is unusual: everything is judged from a `Probe`, so that the rules are pure and a video is opened once. Only
-duplicates need to know what came before; whoever goes through videos in a fixed order keeps one `Seen`.
+duplicates need to know what came before; whoever goes through videos in a fixed order keeps one `DuplicateFilter`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ SCREEN_REASONS = ("duplicate content", "duplicate key", "too few frames", "stati
 """Reasons of this module; those of unreadable videos are `REASONS` in `people.py`."""
 
 
-class Seen:
+class DuplicateFilter:
     """Contents and keys of the videos that came before; give it videos in the same order to get the same verdicts.
 
     Example:
-        >>> seen = Seen()
+        >>> seen = DuplicateFilter()
         >>> seen.refuse("aa11", "key-1"), seen.refuse("aa11", "key-2"), seen.refuse("bb22", "key-1")
         ('', 'duplicate content', 'duplicate key')
     """
@@ -46,7 +46,7 @@ class Seen:
         return ""
 
 
-def refuse_video(probe: Probe, settings: ScreenSettings | None = None, name: str = "") -> str:
+def screen_video(probe: Probe, settings: ScreenSettings | None = None, name: str = "") -> str:
     """Return why a video is refused, or an empty text.
 
     Args:
@@ -55,7 +55,7 @@ def refuse_video(probe: Probe, settings: ScreenSettings | None = None, name: str
         name: File name or title, in which words may tell VR.
 
     Example:
-        >>> refuse_video(Probe("ok", "", 99, 3.3, 640, 360, 30.0, "aa11"))
+        >>> screen_video(Probe("ok", "", 99, 3.3, 640, 360, 30.0, "aa11"))
         'too few frames'
     """
     settings = settings or ScreenSettings()

@@ -41,7 +41,7 @@ class Message(NamedTuple):
     payload: NDArray[np.uint8]
 
 
-class Decoding:
+class DecoderClient:
     """The process that decodes one video; ends with the `with` block, whatever state it is in.
 
     Args:
@@ -54,7 +54,7 @@ class Decoding:
         self._limits, self._waited = limits, 0.0
         self._request = {"path": str(Path(path).absolute()), "limits": asdict(limits), **job}
 
-    def __enter__(self) -> Decoding:
+    def __enter__(self) -> DecoderClient:
         source = str(Path(__file__).parents[2])
         paths = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
         self._complaints = tempfile.TemporaryFile()

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.video.container import FORMATS, declares_length, first_look, missing_bytes
+from rewho.video.container import FORMATS, check_file_kind, count_missing_bytes, declares_length
+from rewho.video.display import square_pixel_size
 from rewho.video.people import VideoFailure
-from rewho.video.shown import square
 
 FRAMES_OF_ROOM = 2  # a decoder that has less than this left, at 3 bytes a pixel, has run out of memory
 CUT_SECONDS, CUT_SHARE = 0.5, 0.01  # frames may end this much before what the container claims
@@ -58,11 +58,11 @@ class _Clock:
         packet.dts, packet.pts = decoded, None if packet.pts is None else shown
 
 
-class Video:
+class VideoFile:
     """One open file: its video stream, and the plan of its packets."""
 
     def __init__(self, path: Path, limits: dict[str, Any], beat: Callable[[], None]) -> None:
-        first_look(path)
+        check_file_kind(path)
         self.path, self.beat, self.errors, self.joints = path, beat, 0, 0
         self._limits = limits
         self.open()
@@ -85,7 +85,7 @@ class Video:
         self.stream = self._video_stream()
         context, aspect = self.stream.codec_context, self.stream.sample_aspect_ratio
         self.aspect = Fraction(aspect.numerator, aspect.denominator) if aspect else None
-        width, height = square(context.width, context.height, self.aspect)
+        width, height = square_pixel_size(context.width, context.height, self.aspect)
         if width * height > limits["megapixels"] * 1e6:
             raise VideoFailure("too large", f"{width} x {height} pixels")
         context.thread_count = limits["threads"]
@@ -157,7 +157,7 @@ class Video:
 
     def cut(self) -> str:
         """Return how the file falls short of what its container says, or an empty text."""
-        lacking = missing_bytes(self.path)
+        lacking = count_missing_bytes(self.path)
         if lacking:
             return f"{lacking} bytes are missing at the end"
         declared = self.stream.frames if self._declares else 0

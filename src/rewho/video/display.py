@@ -35,7 +35,7 @@ class Orientation(NamedTuple):
     mirrored: bool = False
 
 
-def orientation(frame: Any) -> Orientation:  # noqa: ANN401 - PyAV's frame
+def read_orientation(frame: Any) -> Orientation:  # noqa: ANN401 - PyAV's frame
     """Return how the frame's display matrix asks to show it, to the nearest of the eight orientations."""
     kinds = [getattr(entry, "type", entry) for entry in frame.side_data]  # entries are keys since PyAV 19
     found = [bytes(frame.side_data[kind]) for kind in kinds if kind.name == "DISPLAYMATRIX"]
@@ -48,7 +48,7 @@ def orientation(frame: Any) -> Orientation:  # noqa: ANN401 - PyAV's frame
     return Orientation(False, bool(d < 0), bool(a < 0))
 
 
-def square(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+def square_pixel_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
     """Return the size at which pixels of an aspect ratio are square; the short side grows, so that nothing is lost.
 
     Args:
@@ -57,35 +57,35 @@ def square(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
         aspect: Width over height of one pixel; None or 0 where it is not known.
 
     Example:
-        >>> square(1440, 1080, Fraction(4, 3)), square(720, 480, Fraction(8, 9)), square(64, 48, None)
-        ((1920, 1080), (720, 540), (64, 48))
+        >>> square_pixel_size(1440, 1080, Fraction(4, 3)), square_pixel_size(720, 480, Fraction(8, 9))
+        ((1920, 1080), (720, 540))
     """
     if not aspect or aspect <= 0:
         return width, height
     return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
 
 
-def shown(frame: Any, aspect: Fraction | None = None) -> NDArray[np.uint8]:  # noqa: ANN401 - PyAV's frame
+def to_rgb(frame: Any, aspect: Fraction | None = None) -> NDArray[np.uint8]:  # noqa: ANN401 - PyAV's frame
     """Return a decoded frame as uint8 RGB [H, W, 3], as it is meant to be seen.
 
     Args:
         frame: PyAV's frame.
         aspect: Width over height of one pixel.
     """
-    width, height = square(frame.width, frame.height, aspect)
+    width, height = square_pixel_size(frame.width, frame.height, aspect)
     size = {} if (width, height) == (frame.width, frame.height) else {"width": width, "height": height}
     if frame.color_trc in HDR:
         wide = frame.to_ndarray(format="rgb48le", **size)
-        image = tone_mapped(wide, frame.color_trc, wide_gamut=frame.color_primaries == BT2020)
+        image = tone_map(wide, frame.color_trc, wide_gamut=frame.color_primaries == BT2020)
     else:
         image = frame.to_ndarray(format="rgb24", **size)
-    asked = orientation(frame)
+    asked = read_orientation(frame)
     image = image.transpose(1, 0, 2) if asked.transposed else image
     image = image[:: -1 if asked.upside_down else 1, :: -1 if asked.mirrored else 1]
     return np.ascontiguousarray(image)
 
 
-def tone_mapped(image: NDArray[np.uint16], transfer: int, wide_gamut: bool) -> NDArray[np.uint8]:
+def tone_map(image: NDArray[np.uint16], transfer: int, wide_gamut: bool) -> NDArray[np.uint8]:
     """Return an HDR image in standard dynamic range (BT.709, gamma 2.4), uint8 RGB [H, W, 3].
 
     Light up to 60 % of diffuse white keeps its level. Above, the largest of R, G and B follows an extended Reinhard
@@ -126,7 +126,7 @@ def _light(transfer: int) -> NDArray[np.float32]:
     return light.astype(np.float32)
 
 
-def changes(frame: Any, aspect: Fraction | None, streams: int, stream: int, joints: int) -> str:  # noqa: ANN401
+def describe_changes(frame: Any, aspect: Fraction | None, streams: int, stream: int, joints: int) -> str:  # noqa: ANN401
     """Return in words what is done to show the frames of a video; empty where nothing is.
 
     Args:
@@ -136,12 +136,15 @@ def changes(frame: Any, aspect: Fraction | None, streams: int, stream: int, join
         stream: The stream that was taken.
         joints: Places where timestamps restart.
     """
-    asked = orientation(frame)
+    asked = read_orientation(frame)
     mirrored = asked.transposed ^ asked.upside_down ^ asked.mirrored
     texts = (
         (streams > 1, f"stream {stream} of {streams} video streams"),
         (joints, f"timestamps joined at {joints} places"),
-        (square(frame.width, frame.height, aspect) != (frame.width, frame.height), f"pixels of {aspect} made square"),
+        (
+            square_pixel_size(frame.width, frame.height, aspect) != (frame.width, frame.height),
+            f"pixels of {aspect} made square",
+        ),
         (frame.color_trc in HDR, f"tone-mapped from HDR ({HDR.get(frame.color_trc)})"),
         (mirrored, "mirrored"),
         (asked != Orientation() and not (mirrored and asked == Orientation(mirrored=True)), "turned"),

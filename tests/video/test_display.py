@@ -9,9 +9,9 @@ import pytest
 from clips import barcode, read_number, write_clip
 
 from rewho.settings import LimitSettings, SamplingSettings, ScreenSettings
+from rewho.video.display import BRIGHTEST, HLG, PQ, tone_map
 from rewho.video.frames import probe, sample_frames
-from rewho.video.screen import refuse_video
-from rewho.video.shown import BRIGHTEST, HLG, PQ, tone_mapped
+from rewho.video.screen import screen_video
 
 av = pytest.importorskip("av", reason="PyAV is an extra")
 SAMPLING = SamplingSettings(every=2)
@@ -105,7 +105,7 @@ def test_greys_keep_their_light_and_highlights_their_order(transfer: int) -> Non
     """Grey of 10 % of diffuse white is code 255 · 0.1^(1/2.4) = 98 in both worlds; 1,000 cd/m² is the brightest."""
     lights = np.array([0, 20.3, 101.5, 203, 400, 700, 1000])
     image = np.array([[[round(BRIGHTEST * coded(light, transfer))] * 3 for light in lights]], np.uint16)
-    grey = tone_mapped(image, transfer, wide_gamut=True)[0, :, 1].astype(int)
+    grey = tone_map(image, transfer, wide_gamut=True)[0, :, 1].astype(int)
     assert grey[0] == 0
     assert abs(grey[1] - 98) <= 1
     assert abs(grey[2] - 191) <= 1
@@ -127,8 +127,8 @@ def test_hdr_videos_are_tone_mapped_and_marked_or_refused(tmp_path: Path, transf
     known = probe(path)
     assert known.changes == f"tone-mapped from HDR ({name})"
     judged = ScreenSettings(min_frames=1, static_frames=0)
-    assert refuse_video(known, judged) == ""
-    assert refuse_video(known, ScreenSettings(min_frames=1, static_frames=0, refuse_hdr=True)) == "HDR"
+    assert screen_video(known, judged) == ""
+    assert screen_video(known, ScreenSettings(min_frames=1, static_frames=0, refuse_hdr=True)) == "HDR"
 
 
 def test_the_largest_video_stream_is_read(tmp_path: Path) -> None:

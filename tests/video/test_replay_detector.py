@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from rewho.core.check import UserError
 from rewho.video.people import Frame
-from rewho.video.replay import Replay, parse_detections
-from rewho.video.rules import judge
+from rewho.video.replay_detector import ReplayDetector, parse_detections
+from rewho.video.rules import apply_rules
 
 
 def frame(number: int, size: tuple[int, int] = (360, 640)) -> Frame:
@@ -22,20 +22,20 @@ def test_golden_clip(shared: Path) -> None:
     """The published layout: frame 1 is our frame 0, and the kept objects keep their numbers, gaps and all."""
     golden = shared / "golden" / "builder"
     expected = json.loads((golden / "detections_clip_expected.json").read_text())
-    detector = Replay(golden / "detections_clip.json")
+    detector = ReplayDetector(golden / "detections_clip.json")
     detector.begin(Path("clip.mp4"))
     people = detector.detect([frame(number) for number in (0, 100, 200)])
     assert [len(found) for found in people] == list(expected["persons_per_frame"].values())
     kept = [
         (number, one.person.index)
         for number, found in zip((0, 100, 200), people, strict=True)
-        for one in judge(found, (360, 640))
+        for one in apply_rules(found, (360, 640))
         if not one.reasons
     ]
     assert kept == [(crop["frame_index_0based_luperson"], crop["object_index"]) for crop in expected["crops"]]
     assert people[0][0].keypoints.shape == (17, 3)
     assert detector.detect([frame(50)]) == [[]]
-    other = Replay(golden / "detections_clip.json", first_frame=0)  # LUPerson-NL's numbers
+    other = ReplayDetector(golden / "detections_clip.json", first_frame=0)  # LUPerson-NL's numbers
     other.begin(Path("clip.mp4"))
     assert len(other.detect([frame(101)])[0]) == 3
 
@@ -90,19 +90,19 @@ def test_what_is_changed_or_left_out_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, note: str
 ) -> None:
     (tmp_path / "clip.txt").write_bytes(content)
-    Replay(None).begin(tmp_path / "clip.mp4")
+    ReplayDetector(None).begin(tmp_path / "clip.mp4")
     assert note in capsys.readouterr().err
 
 
 def test_frames_before_the_first_are_refused_and_boxes_beyond_the_frame_counted(tmp_path: Path) -> None:
     (tmp_path / "clip.txt").write_text("0,1,600,10,100,300\n1,1,10,10,50,100\n")
     with pytest.raises(UserError, match="first_frame of this file: 0"):
-        Replay(None).begin(tmp_path / "clip.mp4")
-    detector = Replay(None, first_frame=0)
+        ReplayDetector(None).begin(tmp_path / "clip.mp4")
+    detector = ReplayDetector(None, first_frame=0)
     detector.begin(tmp_path / "clip.mp4")
     detector.detect([frame(0), frame(1)])
     assert detector.notes() == ["1 of 2 boxes reach beyond the frame and are cut at its border"]
-    late = Replay(None, first_frame=0)
+    late = ReplayDetector(None, first_frame=0)
     late.begin(tmp_path / "clip.mp4")
     late.detect([frame(7)])
     assert late.notes() == ["the file has frames 0 to 1; the first frame of the video is 0 there"]
@@ -143,7 +143,7 @@ def test_other_files_are_refused_with_a_reason(tmp_path: Path, content: bytes) -
     path = tmp_path / "clip.json"
     path.write_bytes(content)
     with pytest.raises(UserError, match="Fix:") as refusal:
-        Replay(path).begin(Path("clip.mp4"))
+        ReplayDetector(path).begin(Path("clip.mp4"))
     assert ("pickle" in str(refusal.value)) == (content[:1] in (b"\x80", b"(", b"P"))
 
 
@@ -177,10 +177,10 @@ def test_each_video_finds_its_file(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     for place in (None, tmp_path):
         folder = tmp_path if place is None else Path("elsewhere")
-        detector, found = Replay(place), []
+        detector, found = ReplayDetector(place), []
         for name in "abcde":
             detector.begin(folder / f"{name}.mp4")
             found.append(detector.detect([frame(0)])[0][0].index)
         assert found == [1, 2, 3, 4, 5]
     with pytest.raises(UserError, match=r"other\.detections\.json"):
-        Replay(None).begin(tmp_path / "other.mp4")
+        ReplayDetector(None).begin(tmp_path / "other.mp4")

@@ -28,6 +28,8 @@ from rewho.core.check import UserError
 from rewho.core.files import parse_json
 from rewho.core.people import KEYPOINTS
 from rewho.core.progress import say
+from rewho.settings import DetectorSettings
+from rewho.video.detector import Detector
 from rewho.video.people import Frame, Person
 
 ENDINGS = (".detections.json", ".json", ".gt.txt", ".det.txt", ".txt")
@@ -38,7 +40,7 @@ Box = tuple[int, int, NDArray[np.float64], float, NDArray[np.float32] | None]
 """Frame, id (negative for none), corners, confidence and keypoints, as a file has them."""
 
 
-class Replay:
+class ReplayDetector(Detector):
     """A detector that gives what stands in a file; keypoints too, where the file has them.
 
     Args:
@@ -47,7 +49,7 @@ class Replay:
         first_frame: Number of the first frame in the file.
 
     Example:
-        >>> Replay(None).name
+        >>> ReplayDetector(None).name
         'replay'
     """
 
@@ -121,6 +123,11 @@ class Replay:
         )
 
 
+def load_detector(settings: DetectorSettings) -> ReplayDetector:
+    """Return the detector that the settings name."""
+    return ReplayDetector(settings.detections, settings.first_frame)
+
+
 @dataclass(frozen=True)
 class Parsed:
     """What a file of detections holds.
@@ -167,7 +174,7 @@ def parse_detections(data: bytes, what: str) -> Parsed:
             what,
             expected="LUPerson's layout as JSON, or MOT's columns (frame, id, left, top, width, height, confidence)",
             got=" ".join(got.split())[:200],
-            fix="See `rewho.video.replay` for both layouts.",
+            fix="See `rewho.video.replay_detector` for both layouts.",
         ) from error
 
 

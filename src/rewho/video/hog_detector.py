@@ -1,33 +1,29 @@
-"""OpenCV's pedestrian detector: histograms of oriented gradients and a linear classifier; needs no weights.
+"""OpenCV's pedestrian detector: histograms of oriented gradients and a linear classifier. It needs no weights.
 
-What is unusual: its score is a distance from the classifier's border, not a probability, and its boxes have a wide
-border around the person. Both are put right here, roughly: it is good for a first try, not for building a data set.
+What is unusual: its score is a distance from the decision boundary, not a probability, and its boxes have a wide margin
+around the person. Both are corrected roughly. It is good enough for a first try, not for building a data set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rewho.settings import DetectorSettings
-from rewho.video.boxes import best_first
+from rewho.video.boxes import apply_nms
+from rewho.video.detector import Detector
 from rewho.video.people import Frame, Person
 
-LONGEST_SIDE = 960  # pixels; larger frames are reduced, which costs people smaller than about 1/8 of the frame
+LONGEST_SIDE = 960  # pixels; larger frames are reduced, which loses people smaller than about 1/8 of the frame
 BORDER_X, BORDER_Y = 0.17, 0.10  # of the box, on each side; medians over large, visible people of MOT17
 STEEPNESS, MIDDLE = 2.0, 0.5  # a score of .5 becomes a confidence of .5, one of 1 becomes .73, one of 1.5 becomes .88
 
 
-class HogDetector:
-    """Finds upright people about as high as a quarter of the frame and more.
-
-    Args:
-        settings: `confidence`, `overlap` and `most` count here.
-    """
+class HogDetector(Detector):
+    """Finds upright people at least about a quarter as high as the frame; uses `confidence`, `overlap` and `most`."""
 
     name, sha256 = "hog", ""
 
@@ -35,9 +31,6 @@ class HogDetector:
         self._settings = settings
         self._hog = cv2.HOGDescriptor()
         self._hog.setSVMDetector(np.asarray(cv2.HOGDescriptor.getDefaultPeopleDetector(), np.float32))
-
-    def begin(self, video: Path) -> None:
-        """Prepare for a video: nothing to do."""
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
         """Return the people in each frame."""
@@ -57,4 +50,7 @@ class HogDetector:
         boxes = np.concatenate([corner + inner, corner + side - inner], axis=1)
         confidences = 1 / (1 + np.exp(-STEEPNESS * (np.asarray(scores, np.float64).ravel() - MIDDLE)))
         settings = self._settings
-        return best_first(boxes[None], confidences[None], settings.confidence, settings.overlap, settings.most)[0]
+        return apply_nms(boxes[None], confidences[None], settings.confidence, settings.overlap, settings.most)[0]
+
+
+load_detector = HogDetector
