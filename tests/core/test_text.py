@@ -7,7 +7,7 @@ import pytest
 
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say, show
-from rewho.core.text import csv_table, html_head, html_text, printable
+from rewho.core.text import csv_table, html_text, printable
 
 ESCAPES = [
     "\x1b[2J",
@@ -42,11 +42,8 @@ def test_text_of_any_script_lines_and_tabs_stay():
     assert printable(text) == text
 
 
-def test_markup_is_no_markup_and_a_page_has_a_policy():
+def test_markup_is_escaped():
     assert html_text("</title><script>") == "&lt;/title&gt;&lt;script&gt;"
-    head = html_head("</title><script>", "b { color: red }")
-    assert "<script>" not in head
-    assert head.index("Content-Security-Policy") < head.index("<style>")
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1"])

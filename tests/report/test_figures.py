@@ -15,14 +15,17 @@ from rewho.report.figures import (
     PALETTE,
     _spread,
     _ticks,
-    camera_matrix,
     cmc_plot,
     distance_histogram,
-    score_matrix,
+    heat_map,
     shorten,
 )
 
 HOSTILE = ["$\\frac{", "名前 \x07\udc80", "<script>", "a\nb", "", "x" * 300, "100 % & _{"]
+
+
+def drawn(values, rows, columns, title="mAP"):
+    return heat_map(np.asarray(values), rows, columns, row_axis="Model", column_axis="Data set", title=title)
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -104,7 +107,7 @@ def test_histograms_of_hardly_any_pairs(same, different):
 
 
 def test_heat_maps_are_darker_where_the_score_is_higher_and_white_where_there_is_none():
-    image = decode(camera_matrix(np.array([[np.nan, 0.1], [0.5, 0.95]]), ["1", "2"], ["1", "2"]))
+    image = decode(drawn(np.array([[np.nan, 0.1], [0.5, 0.95]]), ["1", "2"], ["1", "2"]))
     coloured = np.argwhere(image[:, :, 2] - image[:, :, 0] > 12)
     (top, left), (bottom, right) = coloured.min(axis=0), coloured.max(axis=0)
     cells = image[top : bottom + 1, left : right + 1].mean(axis=2)
@@ -115,14 +118,14 @@ def test_heat_maps_are_darker_where_the_score_is_higher_and_white_where_there_is
 
 def test_a_matrix_must_fit_its_names():
     with pytest.raises(ValueError, match="2 rows and 1 columns"):
-        score_matrix(np.zeros((1, 2)), ["a", "b"], ["c"])
+        drawn(np.zeros((1, 2)), ["a", "b"], ["c"])
     with pytest.raises(ValueError, match="0 rows"):
-        camera_matrix(np.zeros((0, 0)), [], [])
+        drawn(np.zeros((0, 0)), [], [])
 
 
 def test_large_matrices_stay_bounded():
     names = [f"camera {n}" for n in range(40)]
-    data = camera_matrix(np.random.default_rng(1).random((40, 40)), names, names)
+    data = drawn(np.random.default_rng(1).random((40, 40)), names, names)
     assert max(decode(data).shape) < 3000
     assert len(data) < 500_000
 
@@ -133,7 +136,7 @@ def test_any_name_is_drawn_without_a_warning():
         cmc_plot({name: np.array([0.5, 0.6]) for name in HOSTILE})
         cmc_plot({"".join(HOSTILE): np.array([0.5, 0.6])})
         for title in HOSTILE[:2]:
-            score_matrix(np.full((len(HOSTILE), 1), 0.5), HOSTILE, [title], title)
+            drawn(np.full((len(HOSTILE), 1), 0.5), HOSTILE, [title], title)
 
 
 def test_nothing_global_is_read_or_left():
@@ -141,7 +144,7 @@ def test_nothing_global_is_read_or_left():
         return [
             cmc_plot({"a": np.array([0.5, 0.6]), "b": np.array([0.7])}),
             distance_histogram(np.array([0.1, 0.2]), np.array([0.5])),
-            score_matrix(np.array([[0.5]]), ["model"], ["data"]),
+            drawn(np.array([[0.5]]), ["model"], ["data"]),
         ]
 
     before, first = dict(mpl.rcParams), draw()

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from rewho.core.text import printable
-from rewho.report.folder import CameraPairs, Report, Score, Section, Table, write_report
+from rewho.report.content import Plot, Report, Score, Section, Table
+from rewho.report.folder import write_report
 from rewho.report.page import page
 from rewho.report.rank_sheet import SheetCell, SheetRow
 
@@ -27,6 +28,7 @@ HOSTILE = [
     "",
 ]
 VOID = {"meta", "img", "rect"}
+PNG = cv2.imencode(".png", np.zeros((4, 2, 3), np.uint8))[1].tobytes()
 FILES = ["cmc.csv", "cmc.png", "index.html", "metrics.json", "per_query.csv"]
 
 
@@ -48,10 +50,17 @@ def section(model="student", data="street", name="cosine", **given):
         "dropped": {f"without a match {name}": 2, "never": 0},
         "cmc": {name: np.array([0.625, 0.75, 1.0])},
         "per_query": {"query": [name, "b", "c"], "average_precision": [0.5, 0.25, 1.0]},
-        "tables": [Table(name, ["Ranking", name], [[name, 1234], ["other", 5]])],
-        "cameras": CameraPairs.of([("1", "2", 0.5, 7), ("2", "1", 0.25, 9), (name, "1", 0.1, 1)]),
-        "same_distances": np.array([0.1, 0.2]),
-        "different_distances": np.array([0.8, 0.9]),
+        "tables": [Table(f"about {name}", ["Ranking", name], [[name, 1234], ["other", 5]])],
+        "plots": [
+            Plot(
+                f"plot {name}",
+                PNG,
+                f"{name}, drawn",
+                f"of {name}",
+                Table(f"as {name}", ["Camera", name], [[name, "50.0 (7)"]]),
+            )
+        ]
+        * 3,
         "sheet": rows(name),
         "worst": rows(name, 1),
         "notes": [name],
@@ -60,9 +69,8 @@ def section(model="student", data="street", name="cosine", **given):
 
 
 def quick(model="student", data="street", **given):
-    """Return a section without plots, which take nearly all of the time."""
-    without = {"cmc": {}, "cameras": None, "same_distances": None}
-    return section(model, data, **(without | given))
+    """Return a section without curves, whose drawing takes nearly all of the time."""
+    return section(model, data, **({"cmc": {}} | given))
 
 
 def bare(model="student", data="street"):
@@ -199,7 +207,7 @@ def test_hostile_names_are_drawn(tmp_path):
     name = "".join(HOSTILE)
     given = Report(name, [section(name, name, name=name, sheet=[], worst=[]), quick(name, "")], {}, compared=[name])
     outline = Outline(write_report(tmp_path, given).read_text(encoding="utf-8"))
-    assert len(outline.named("img")) == 1 + 3 + 3 * 5, "the matrix, three plots, and the other section's sheets"
+    assert len(outline.named("img")) == 1 + 2 * 3 + 3 * 5, "the matrix, both sections' plots, the other one's sheets"
     assert "script" not in {tag for tag, _ in outline.tags}
 
 
@@ -236,12 +244,11 @@ def test_metrics_hold_no_nan(tmp_path):
         bare(),
         quick(worst=[]),
         quick(sheet=[], worst=[]),
-        quick(cameras=CameraPairs.of([])),
         quick(queries=1, sheet=rows(count=1)),
-        quick(scores=[Score("Rank-1", float("nan"), float("nan"), float("nan"))], cmc={"cosine": np.array([np.nan])}),
-        quick(same_distances=np.empty(0), different_distances=np.empty(0)),
+        quick(scores=[Score("Rank-1", float("nan"), float("nan"), float("nan"))]),
+        quick(plots=[]),
     ],
-    ids=["bare", "no worst", "no sheets", "no pairs", "one query", "no score", "no pairs of images"],
+    ids=["bare", "no worst", "no sheets", "one query", "no score", "no plots"],
 )
 def test_what_is_missing_is_left_out(tmp_path, lone):
     path = write_report(tmp_path, report(lone))
@@ -251,7 +258,6 @@ def test_what_is_missing_is_left_out(tmp_path, lone):
         assert (tmp_path / attributes["href"]).is_file()
     assert ("Worst queries" in outline.text) == bool(lone.worst)
     assert (tmp_path / "rank_sheets").exists() == bool(lone.sheet or lone.worst)
-    assert ("Pairs of cameras" in outline.text) == (lone.cameras is not None and lone.cameras.queries.size > 0)
 
 
 def test_one_query_is_singular():
@@ -279,13 +285,6 @@ def test_sections_must_differ():
         report(section(), section())
     with pytest.raises(ValueError, match="differ"):
         Report("Evaluation", [], {})
-
-
-def test_cameras_are_sorted_as_numbers():
-    pairs = CameraPairs.of([("10", "2", 0.5, 1), ("2", "10", 0.25, 3), ("door", "2", 0.1, 1)])
-    assert list(pairs.query_cameras) == ["2", "10", "door"]
-    assert pairs.mean_average_precision[0].tolist()[1] == 0.25
-    assert pairs.queries.tolist() == [[0, 3], [1, 0], [1, 0]]
 
 
 def test_many_queries_make_several_sheets(tmp_path):

@@ -8,9 +8,6 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""Content security policy of every page: no script, no request."""
-
 # Control characters but newline and tab; marks that reorder or break lines; halves of surrogate pairs, which stand for
 # bytes of a file name that is not UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -36,21 +33,6 @@ def html_text(value: object) -> str:
         '&lt;b&gt;\\x1b'
     """
     return html.escape(printable(str(value)))
-
-
-def html_head(title: str, style: str) -> str:
-    """Return the beginning of a page up to its body, with the content security policy.
-
-    Example:
-        >>> "default-src 'none'" in html_head("Crops", "")
-        True
-    """
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html_text(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-    )
 
 
 def csv_table(rows: Iterable[Sequence[object]]) -> bytes:

@@ -5,23 +5,19 @@ What is unusual: no dates, so that the same crops leave the same bytes; `manifes
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rewho.core.artifact import hash_file, plain, write_file, write_json
-from rewho.core.text import html_head, html_text
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.sheet import contact_sheet
 from rewho.crops.statistics import VIDEOS, statistics, utf_8, write_videos
 from rewho.crops.writer import ShardWriter, encode
+from rewho.report import html_page as html
 from rewho.settings import CropSettings
 
 STATISTICS, DATA_SHEET, SHEET, PAGE = "statistics.json", "datasheet.md", "contact-sheet.jpg", "index.html"
-PAGE_STYLE = """
-table { border-collapse: collapse; font-size: 14px; } td, th { padding: 2px 14px 2px 0; text-align: left;
-overflow-wrap: anywhere; vertical-align: top; } .sheet { width: 100%; border-radius: 8px; }"""
 LISTED = 200  # videos on the page; the rest stand in videos.parquet
 TERM_NAMES = {
     "source": "Source",
@@ -61,8 +57,8 @@ def describe(crops: CropSet, records: Sequence[dict[str, Any]], figures: Mapping
     out, terms = crops.folder, crops.contents.about["terms"]
     sheet_bytes = encode(contact_sheet(crops), quality=85)
     sheet = data_sheet(terms, figures, crops.contents.about)
-    html = page(terms, figures, records, sheet_bytes)
-    texts = {DATA_SHEET: utf_8(sheet).encode(), SHEET: sheet_bytes, PAGE: utf_8(html).encode()}
+    content = page(terms, figures, records, sheet_bytes)
+    texts = {DATA_SHEET: utf_8(sheet).encode(), SHEET: sheet_bytes, PAGE: utf_8(content).encode()}
     written = [write_json(out / STATISTICS, figures)]
     return written + [_write(out / name, data) for name, data in texts.items()]
 
@@ -106,47 +102,31 @@ def data_sheet(terms: Mapping[str, str], figures: Mapping[str, Any], about: Mapp
 def page(
     terms: Mapping[str, str], figures: Mapping[str, Any], records: Sequence[dict[str, Any]], sheet_bytes: bytes
 ) -> str:
-    """Return one HTML page that needs no network and runs no script."""
-    from rewho.report.style import STYLE_SHEET  # here, because it brings matplotlib, which no worker needs
-
-    head = [("crops", "crops"), ("scenes", "videos"), ("persons", "people, by estimate"), ("hours", "hours")]
-    scores = "".join(f"<li><b>{figures[name]:,}</b> {label}</li>" for name, label in head)
-    about = _table([(label, terms[name]) for name, label in TERM_NAMES.items()])
+    """Return the crop set's HTML page, which needs no network and runs no script."""
+    tiles = {"crops": "crops", "scenes": "videos", "persons": "people, by estimate", "hours": "hours"}
+    sheet = html.image("jpeg", sheet_bytes, "crops from the whole set, faces hidden", 'class="sheet"')
     mean, std = (" ".join(f"{value:.4f}" for value in figures[name]) for name in ("mean", "std"))
     sizes = [
         (name, " · ".join(f"{share} {value:g}" for share, value in figures[name].items()))
         for name in ("height", "width", "confidence", "quality", "crops_per_video")
     ]
-    counts = [("channel mean (RGB)", mean), ("channel standard deviation", std), *sizes]
     path = [(name.replace("_", " "), figures[name]) for name in ("frames_looked_at", "detections", "kept_by_the_rules")]
-    refused = [*figures["dropped_by_rule"].items()]
     videos = [*figures["videos"].items(), *((f"— {name}", count) for name, count in figures["reasons"].items())]
     rows = [(v["path"], v["status"], v["reason"], v["looked"], v["kept"], v["crops"], v["persons"]) for v in records]
-    listed = _table(rows[:LISTED], ("video", "status", "reason", "frames", "kept", "crops", "people"))
-    more = f"<p class=soft>and {len(rows) - LISTED:,} more in {VIDEOS}</p>" if len(rows) > LISTED else ""
-    image = base64.b64encode(sheet_bytes).decode()
-    places = [(name, figures[name]) for name in ("cities", "resolutions", "licences") if figures[name]]
-    extra = "".join(
-        f"<section class=card><h3>{html_text(name)}</h3>{_table([*found.items()])}</section>" for name, found in places
-    )
-    return f"""{html_head(terms["name"], STYLE_SHEET + PAGE_STYLE)}
-<header><h1>{html_text(terms["name"])}</h1><p class=lead>Crops of people from video</p></header><main>
-<ul class=scores>{scores}</ul>
-<figure><img class=sheet alt="crops from the whole set, faces hidden" src="data:image/jpeg;base64,{image}">
-<figcaption>Crops spread evenly over the set. Heads are hidden where keypoints say.</figcaption></figure>
-<section class=card><h3>Terms</h3>{about}</section>
-<div class=pair><section class=card><h3>From frames to crops</h3>{_table(path)}<h3>Refused boxes, by rule</h3>
-<p>A box counts under every rule that refused it.</p>
-{_table(refused)}</section><section class=card><h3>Videos</h3>{_table(videos)}</section>{extra}</div>
-<section class=card><h3>Measures</h3>{_table(counts)}</section>
-<section class=card><h3>Videos, one by one</h3>{listed}{more}</section>
-</main></body></html>
-"""
-
-
-def _table(rows: Sequence[Sequence[Any]], head: Sequence[str] = ()) -> str:
-    def line(cells: Sequence[Any], kind: str) -> str:
-        texts = (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells)
-        return "<tr>" + "".join(f"<{kind}>{html_text(text)}</{kind}>" for text in texts) + "</tr>"
-
-    return f"<table>{line(head, 'th') if head else ''}{''.join(line(row, 'td') for row in rows)}</table>"
+    listed = html.table(rows[:LISTED], ("video", "status", "reason", "frames", "kept", "crops", "people"))
+    more = html.paragraph(f"and {len(rows) - LISTED:,} more in {VIDEOS}") if len(rows) > LISTED else ""
+    cards = {
+        "From frames to crops": path,
+        "Refused boxes, by rule (a box counts under every rule that refused it)": figures["dropped_by_rule"].items(),
+        "Videos": videos,
+        **{name: figures[name].items() for name in ("cities", "resolutions", "licences") if figures[name]},
+    }
+    parts = [
+        html.tiles("".join(html.tile(name, f"{figures[key]:,}") for key, name in tiles.items())),
+        html.figure("", sheet, "Crops spread evenly over the set. Heads are hidden where keypoints say."),
+        html.card("Terms", html.table((label, terms[name]) for name, label in TERM_NAMES.items())),
+        html.pair("".join(html.card(title, html.table(found)) for title, found in cards.items())),
+        html.card("Measures", html.table([("channel mean (RGB)", mean), ("channel standard deviation", std), *sizes])),
+        html.card("Videos, one by one", listed + more),
+    ]
+    return html.build_page(terms["name"], "".join(parts), lead="Crops of people from video")

@@ -1,7 +1,6 @@
-"""Attention images: an image multiplied with where a network looks, dark where it does not (FD figure 4).
+"""Draw attention images: an image multiplied with a network's attention map (FD figure 4).
 
-A map covers what the network saw, so the image here is the network's view of the original, uncut only for a model of
-the whole person.
+The images shown are the model's view of the original: a map covers only what the network saw.
 
 Letters: H and W height and width of an image, h and w those of a map.
 """
@@ -35,15 +34,15 @@ from rewho.report.sheet_text import SheetText, write_texts
 HEADER_HEIGHT = 26  # pixels, for the columns' names
 ATTENTION_ROW_HEIGHT = TITLE_HEIGHT + CELL_HEIGHT + GAP
 PLAIN = "image"  # name of the column that shows the image itself
-LONGEST_NAME = 10  # letters of a column's name that fit above an image
+LONGEST_NAME = 10  # letters that fit above an image
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionRow:
-    """An image, and where each branch of a network looks at it.
+    """An image and the attention maps of a network's branches.
 
     Args:
-        image: What the network saw, uint8 RGB [H, W, 3], at its own size.
+        image: The network's input, uint8 RGB [H, W, 3], at its own size.
         name: The image's name.
         maps: Attention [h, w], 0 to 1, by name: `f` for the network's own map, a view's name for that view's branch.
     """
@@ -58,17 +57,10 @@ class AttentionRow:
 
 
 def shade(image: Image, attention: NDArray[np.floating[Any]]) -> Image:
-    """Return an image multiplied with an attention map, which is resized to it bilinearly (FD figure 4).
-
-    Args:
-        image: uint8 RGB [H, W, 3].
-        attention: [h, w], 0 to 1.
-
-    Returns:
-        uint8 RGB [H, W, 3].
+    """Return an image, uint8 RGB [H, W, 3], multiplied with a bilinearly resized attention map (FD figure 4).
 
     Raises:
-        ValueError: The map is not two-dimensional, or has values outside 0 to 1.
+        ValueError: The map is not [h, w], or has values outside 0 to 1.
 
     Example:
         >>> shade(np.full((2, 2, 3), 200, np.uint8), np.array([[0.0, 0.5]]))[:, :, 0]
@@ -84,16 +76,10 @@ def shade(image: Image, attention: NDArray[np.floating[Any]]) -> Image:
 
 
 def attention_sheet(rows: Sequence[AttentionRow]) -> Image:
-    """Draw a sheet: one row per image, the image itself at the left, then each of its attention images.
-
-    Args:
-        rows: At least one; all with maps of the same names.
-
-    Returns:
-        uint8 RGB [H, W, 3] on white.
+    """Return a sheet, uint8 RGB [H, W, 3]: one row per image, the image at the left, then its attention images.
 
     Raises:
-        ValueError: There is no row, or rows differ in what they show.
+        ValueError: There is no row, or rows have maps of different names.
 
     Example:
         >>> row = AttentionRow(np.zeros((128, 64, 3), np.uint8), "a.jpg", {"f": np.ones((16, 8))})

@@ -1,11 +1,11 @@
-"""What an evaluation report says, as plain frozen dataclasses; how it looks is the business of `report_page`.
+"""The content of an evaluation report, as plain frozen dataclasses; `page` lays it out.
 
-All scores are shares from 0 to 1 here, and percent on the page. Names may hold anything: the page escapes them.
+All scores are fractions from 0 to 1 here, and percent on the page. Names may hold anything: the page escapes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,32 +18,25 @@ from rewho.report.rank_sheet import SheetRow
 Floats = NDArray[np.floating[Any]]
 
 COMPARED = ("mAP (rectangular)", "Rank-1")
-MEASURES = {
-    "Rank-1": "Share of queries whose nearest ranked image shows the same person.",
-    "Rank-5": "Share of queries with a match among the nearest five.",
-    "Rank-10": "Share of queries with a match among the nearest ten.",
-    "mAP (rectangular)": "Mean average precision as fast-reid, torchreid and scikit-learn compute it.",
-    "mAP (trapezoid)": "Mean average precision as Market-1501's own evaluation computes it.",
-    "mINP": "How early the last match comes: matches divided by the last match's rank.",
-}
-"""The names of the usual scores, with a sentence for the reader; a report may hold other names too."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """A headline figure with its 95 % interval.
+    """A headline score with its 95 % interval.
 
     Args:
-        name: Its name; those of `MEASURES` are explained on the page.
-        value: A share from 0 to 1; None or NaN where there was nothing to score.
+        name: Its name.
+        value: From 0 to 1; None or NaN where there was nothing to score.
         low: Lower end of the 95 % interval; None where there is none.
         high: Upper end of it.
+        explanation: One sentence for the reader; the page lists it once for all scores of that name.
     """
 
     name: str
     value: float | None
     low: float | None = None
     high: float | None = None
+    explanation: str = ""
 
     def percent(self) -> str:
         """Return the value in percent with one decimal, or a dash.
@@ -52,10 +45,10 @@ class Score:
             >>> Score("Rank-1", 0.9406).percent(), Score("Rank-1", float("nan")).percent()
             ('94.1', '–')
         """
-        return "–" if self.missing else f"{100 * (self.value or 0):.1f}"
+        return "–" if self.value is None or self.missing else f"{100 * self.value:.1f}"
 
     def interval(self) -> str:
-        """Return the interval in percent, or nothing where there is none.
+        """Return the interval in percent; an empty string where there is none.
 
         Example:
             >>> Score("Rank-1", 0.94, 0.931, 0.949).interval()
@@ -65,6 +58,15 @@ class Score:
             return ""
         return f"{100 * self.low:.1f} – {100 * self.high:.1f}"
 
+    def words(self) -> str:
+        """Return the value in percent, followed by the interval in brackets where there is one.
+
+        Example:
+            >>> Score("Rank-1", 0.94, 0.931, 0.949).words()
+            '94.0 [93.1 – 94.9]'
+        """
+        return f"{self.percent()} [{self.interval()}]" if self.interval() else self.percent()
+
     @property
     def missing(self) -> bool:
         """Whether there was nothing to score."""
@@ -73,7 +75,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Table:
-    """A further table of a section, such as the re-ranked scores.
+    """A table of a section, such as the re-ranked scores.
 
     Args:
         title: What it shows.
@@ -87,41 +89,24 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False)
-class CameraPairs:
-    """Scores of each pair of cameras.
+class Plot:
+    """A plot of a section.
 
     Args:
-        query_cameras: Name of each row, K in all.
-        gallery_cameras: Name of each column, L in all.
-        mean_average_precision: Shares [K, L]; NaN where no query could be scored.
-        queries: How many queries were scored [K, L].
+        title: Heading above it.
+        png: The plot as a PNG file.
+        alternative: Text for readers who cannot see it.
+        caption: Sentence below it.
+        table: The same figures as numbers, folded away below the plot; its title is what to click on.
+        scale: Size on the page, in CSS pixels per pixel of the PNG file.
     """
 
-    query_cameras: Sequence[str]
-    gallery_cameras: Sequence[str]
-    mean_average_precision: Floats
-    queries: NDArray[np.integer[Any]]
-
-    @classmethod
-    def of(cls, pairs: Iterable[tuple[str, str, float, int]]) -> CameraPairs:
-        """Make the table from its filled cells: camera of the query, of the gallery, mAP, number of queries.
-
-        Example:
-            >>> CameraPairs.of([("1", "2", 0.5, 7), ("2", "1", 0.4, 6)]).mean_average_precision.tolist()
-            [[nan, 0.5], [0.4, nan]]
-        """
-        cells = list(pairs)
-        rows, columns = (sorted(set(names), key=_natural) for names in ([c[0] for c in cells], [c[1] for c in cells]))
-        values, queries = np.full((len(rows), len(columns)), np.nan), np.zeros((len(rows), len(columns)), np.int64)
-        for query, gallery, value, count in cells:
-            place = rows.index(query), columns.index(gallery)
-            values[place], queries[place] = value, count
-        return cls(rows, columns, values, queries)
-
-
-def _natural(name: str) -> tuple[bool, int, str]:
-    """Return a key that sorts numbers by their value, before all other names."""
-    return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
+    title: str
+    png: bytes
+    alternative: str
+    caption: str = ""
+    table: Table | None = None
+    scale: float = 0.56
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,20 +116,18 @@ class Section:
     Args:
         model: Name of the model.
         data: Name of the data set.
-        scores: Headline figures, in order.
+        scores: Headline scores, in order.
         queries: Number of queries that were scored.
         gallery: Number of gallery images.
-        people: Number of people that the scored queries show, over whom intervals are.
+        people: Number of people that the scored queries show; the intervals resample them.
         dropped: Number of queries that could not be scored, by reason.
         cmc: Match rates [R] for the ranks 1 to R, by the name of the ranking, such as "cosine". May be empty.
         per_query: Columns of per_query.csv: Q values each, by the column's name.
         tables: Further tables.
-        cameras: Scores by pairs of cameras; None where cameras are unknown.
-        same_distances: A sample of distances between images of one person; None draws no histogram.
-        different_distances: The same between images of different people.
+        plots: Plots, in order.
         sheet: Queries with their nearest gallery images.
         worst: The queries with the lowest average precision, worst first.
-        attention: Queries with where the model looks.
+        attention: Queries with their attention maps.
         notes: What a reader should know about the data.
     """
 
@@ -158,31 +141,14 @@ class Section:
     cmc: Mapping[str, Floats] = field(default_factory=dict)
     per_query: Mapping[str, Sequence[object]] = field(default_factory=dict)
     tables: Sequence[Table] = ()
-    cameras: CameraPairs | None = None
-    same_distances: Floats | None = None
-    different_distances: Floats | None = None
+    plots: Sequence[Plot] = ()
     sheet: Sequence[SheetRow] = ()
     worst: Sequence[SheetRow] = ()
     attention: Sequence[AttentionRow] = ()
     notes: Sequence[str] = ()
 
-    @property
-    def curves(self) -> dict[str, Floats]:
-        """Those of `cmc` that can be drawn; without a single valid query there is none.
-
-        Example:
-            >>> Section("student", "street", [], 0, 9, cmc={"cosine": np.array([np.nan])}).curves
-            {}
-        """
-        return {name: curve for name, curve in self.cmc.items() if len(curve) and np.isfinite(curve).all()}
-
     def score(self, name: str) -> Score:
-        """Return the headline figure of that name; one without a value where there is none.
-
-        Example:
-            >>> Section("student", "market1501", [Score("Rank-1", 0.9)], 3368, 15913).score("Rank-1").value
-            0.9
-        """
+        """Return the headline score of that name; one without a value where there is none."""
         return next((score for score in self.scores if score.name == name), Score(name, None))
 
 
@@ -193,8 +159,8 @@ class Report:
     Args:
         title: Its heading.
         sections: One for each model and data set; at least one.
-        metrics: Goes into metrics.json: numbers, text, arrays, lists, dictionaries; NaN is written as null.
-        made_with: How the report came about: command line, version, seed, date, and what else replays it.
+        metrics: Content of metrics.json: numbers, text, arrays, lists, dictionaries; NaN is written as null.
+        made_with: Command line, version, seed, date, and what else is needed to repeat it.
         settings: The resolved settings; may be nested.
         notes: What a reader should know about the whole.
         compared: Names of the scores that are compared in a matrix where there are several sections.
@@ -227,24 +193,12 @@ class Report:
         return list(dict.fromkeys(section.data for section in self.sections))
 
     def heading(self, section: Section) -> str:
-        """Return what tells this section from the others: the data set, the model, or both.
-
-        Example:
-            >>> sections = [Section(model, "market1501", [], 0, 0) for model in ("student", "teacher")]
-            >>> Report("Evaluation", sections, {}).heading(sections[1])
-            'teacher'
-        """
+        """Return a section's heading: its data set, its model, or both, as far as sections differ in them."""
         several = [len(self.data_sets) > 1 or len(self.models) == 1, len(self.models) > 1]
         return " · ".join(name for name, wanted in zip((section.data, section.model), several, strict=True) if wanted)
 
     def matrix(self, name: str) -> NDArray[np.float64]:
-        """Return a score as an array [models, data sets], NaN where there is none.
-
-        Example:
-            >>> section = Section("student", "market1501", [Score("Rank-1", 0.9)], 3368, 15913)
-            >>> Report("Evaluation", [section], {}).matrix("Rank-1").tolist()
-            [[0.9]]
-        """
+        """Return a score as an array [models, data sets], NaN where there is none."""
         values = np.full((len(self.models), len(self.data_sets)), np.nan)
         for section in self.sections:
             score = section.score(name)

@@ -1,7 +1,7 @@
-"""Plots of an evaluation as PNG bytes: drawn on matplotlib's Figure objects, so nothing global is touched.
+"""Draw curves, histograms and heat maps as PNG bytes, without matplotlib's global state.
 
-The same input gives the same bytes. Colours are those of Okabe and Ito ("Color Universal Design", 2008), which people
-with colour-blindness can tell apart; beyond that every curve is also told by its line style and a label at its end.
+The same input gives the same bytes. The colours are those of Okabe and Ito ("Color Universal Design", 2008), which
+people with colour-blindness can distinguish; line styles and a label at each curve's end repeat the distinction.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ BLUE, VERMILLION = "#0072B2", "#D55E00"
 PALETTE = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":")
 INK, FAINT, DARK = "#33383F", "#D5D9DE", "#0F1317"
-STYLE: Any = {  # Any: matplotlib types the keys by a list of all that it knows
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
+STYLE: Any = {  # Any: matplotlib types the keys as a Literal of all its settings
+    "font.family": ["DejaVu Sans"],  # matplotlib ships it: the same letters on every machine
     "font.size": 10.0,
     "text.color": INK,
     "text.parse_math": False,  # a name may hold dollar signs
@@ -46,12 +46,12 @@ STYLE: Any = {  # Any: matplotlib types the keys by a list of all that it knows
 }
 DOTS_PER_INCH = 144
 LONGEST_LABEL = 36
-MOST_NUMBERED_CELLS = 24 * 24  # beyond it the numbers in a heat map could not be read
+MOST_NUMBERED_CELLS = 24 * 24  # numbers in a larger heat map are too small to read
 HISTOGRAM_BINS = 80
 
 
 def shorten(text: str, longest: int = LONGEST_LABEL) -> str:
-    """Return `text` as a figure can show it: on one line, unprintable letters replaced, the middle cut where too long.
+    """Return text on one line of at most `longest` letters: unprintable ones replaced, the middle cut out.
 
     Example:
         >>> shorten("0001_c1s1_001051_00.jpg", 11)
@@ -63,25 +63,18 @@ def shorten(text: str, longest: int = LONGEST_LABEL) -> str:
 
 
 def cmc_plot(curves: Mapping[str, Floats]) -> bytes:
-    """Draw cumulative matching characteristics: the share of queries with a match among the first k.
+    """Return a PNG file of cumulative matching characteristics, each labelled with its name and Rank-1.
 
     Args:
-        curves: By name, shares [R] from 0 to 1 for the ranks 1 to R; lengths may differ.
-
-    Returns:
-        A PNG file. Each curve is labelled at its end with its name and its Rank-1.
+        curves: Share of queries [R], 0 to 1, with a match among the first 1 to R, by name; lengths may differ.
 
     Raises:
         ValueError: There is no curve, or one is empty.
-
-    Example:
-        >>> cmc_plot({"cosine": np.array([0.5, 0.75, 1.0])})[1:4]
-        b'PNG'
     """
     if not curves or any(len(curve) == 0 for curve in curves.values()):
         raise ValueError("cmc_plot takes at least one curve, each with at least one rank")
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4 if len(curves) == 1 else 4.9, _height(curves)))  # labels come beside it
+        figure = Figure(figsize=(6.4 if len(curves) == 1 else 4.9, _height(curves)))  # several have labels beside it
         axes = figure.add_subplot()
         longest = max(len(curve) for curve in curves.values())
         lowest = np.floor(10 * min(float(np.min(curve)) for curve in curves.values()) - 0.3) / 10
@@ -103,8 +96,7 @@ def cmc_plot(curves: Mapping[str, Floats]) -> bytes:
 
 
 def _height(curves: Mapping[str, Floats]) -> float:
-    """Return the figure's height in inches: room for a label of three lines for each curve."""
-    return max(4.0, 0.7 * len(curves))
+    return max(4.0, 0.7 * len(curves))  # inches: a label of three lines for each curve
 
 
 def _line(index: int) -> dict[str, Any]:
@@ -120,7 +112,7 @@ def _ticks(longest: int) -> list[int]:
 
 
 def _label_curves(axes: Axes, curves: Mapping[str, Floats], longest: int) -> None:
-    """Write each curve's name right of the plot, with a thin line to the curve's end; labels never overlap."""
+    """Label each curve right of the plot, with a thin line to the curve's end; labels never overlap."""
     low, high = axes.get_ylim()
     labels = [f"{fill(shorten(name, 44), 24)}\nRank-1 {100 * float(curve[0]):.1f} %" for name, curve in curves.items()]
     lines = max(label.count("\n") for label in labels) + 1
@@ -136,7 +128,7 @@ def _label_curves(axes: Axes, curves: Mapping[str, Floats], longest: int) -> Non
 
 
 def _spread(heights: Sequence[float], gap: float, bottom: float) -> list[float]:
-    """Move heights apart, downwards, until neighbours are at least `gap` apart; lift all where that went too low."""
+    """Return heights moved down until neighbours are `gap` apart, then all lifted if the lowest is below `bottom`."""
     placed = list(heights)
     order = sorted(range(len(placed)), key=lambda index: -placed[index])
     for above, below in pairwise(order):
@@ -146,7 +138,7 @@ def _spread(heights: Sequence[float], gap: float, bottom: float) -> list[float]:
 
 
 def _mark_ranks(axes: Axes, name: str, curve: Floats) -> None:
-    """Write a lone curve's name, and beside it the values that tables give: ranks 1, 5, 10 and 20."""
+    """Write a single curve's name, and its values at ranks 1, 5, 10 and 20, which papers' tables give."""
     axes.set_title(shorten(name), color=BLUE, loc="left")
     for rank in (rank for rank in (1, 5, 10, 20) if rank < len(curve)):
         height = float(curve[rank - 1])
@@ -156,20 +148,13 @@ def _mark_ranks(axes: Axes, name: str, curve: Floats) -> None:
 
 
 def distance_histogram(same: Floats, different: Floats) -> bytes:
-    """Draw how the distances of pairs of the same person and of different people are distributed.
+    """Return a PNG file with the histograms of the distances of pairs of one person and of pairs of two people.
 
-    Each histogram is scaled to its own number of pairs, since different people make nearly all pairs.
+    Each histogram is scaled to its own number of pairs, because pairs of two people are nearly all of them.
 
     Args:
-        same: Distances of pairs of one person, any shape; a random sample of the pairs is enough. May be empty.
-        different: The same of pairs of two people.
-
-    Returns:
-        A PNG file.
-
-    Example:
-        >>> distance_histogram(np.array([0.1, 0.2]), np.array([0.7, 0.8, 0.9]))[1:4]
-        b'PNG'
+        same: Distances of pairs of one person, any shape; a random sample is enough. May be empty.
+        different: Distances of pairs of two people.
     """
     sides = {"same person": np.ravel(same), "different people": np.ravel(different)}
     everything = np.concatenate(list(sides.values()))
@@ -195,56 +180,34 @@ def distance_histogram(same: Floats, different: Floats) -> bytes:
         return _png(figure)
 
 
-def camera_matrix(values: Floats, query_cameras: Sequence[str], gallery_cameras: Sequence[str]) -> bytes:
-    """Draw the mean average precision of each pair of cameras.
+def heat_map(
+    values: Floats, rows: Sequence[str], columns: Sequence[str], *, row_axis: str, column_axis: str, title: str
+) -> bytes:
+    """Return a PNG file of a matrix of scores, in percent.
 
     Args:
-        values: Shares [Q cameras, G cameras] from 0 to 1; NaN where no query could be scored.
-        query_cameras: Name of each row.
-        gallery_cameras: Name of each column.
+        values: Scores [rows, columns] from 0 to 1; NaN where nothing was scored.
+        rows: Name of each row.
+        columns: Name of each column.
+        row_axis: What a row is, such as "Model".
+        column_axis: What a column is.
+        title: What the values are, such as "mAP".
 
-    Returns:
-        A PNG file.
-
-    Example:
-        >>> camera_matrix(np.array([[np.nan, 0.4], [0.5, np.nan]]), ["1", "2"], ["1", "2"])[1:4]
-        b'PNG'
+    Raises:
+        ValueError: The names do not fit the matrix, or it is empty.
     """
-    return _heat_map(values, query_cameras, gallery_cameras, "Camera of the query", "Camera of the gallery", "mAP")
-
-
-def score_matrix(values: Floats, models: Sequence[str], data_sets: Sequence[str], measure: str = "mAP") -> bytes:
-    """Draw what each model reaches on each data set.
-
-    Args:
-        values: Shares [models, data sets] from 0 to 1; NaN where nothing was measured.
-        models: Name of each row.
-        data_sets: Name of each column.
-        measure: What the values are; it becomes the title.
-
-    Returns:
-        A PNG file.
-
-    Example:
-        >>> score_matrix(np.array([[0.8, 0.3]]), ["student"], ["one", "other"], "Rank-1")[1:4]
-        b'PNG'
-    """
-    return _heat_map(values, models, data_sets, "Model", "Data set", measure)
-
-
-def _heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], down: str, across: str, title: str) -> bytes:
     if values.shape != (len(rows), len(columns)) or values.size == 0:
         raise ValueError(f"a matrix of shape {values.shape} for {len(rows)} rows and {len(columns)} columns")
-    cells = max(len(columns), 4) * 0.62, max(len(rows), 2) * 0.42
+    width, height = max(len(columns), 4) * 0.62, max(len(rows), 2) * 0.42  # inches
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(min(cells[0], 14.0) + 1, min(cells[1], 12.0) + 1))
+        figure = Figure(figsize=(min(width, 14.0) + 1, min(height, 12.0) + 1))
         axes = figure.add_subplot()
         axes.imshow(np.ma.masked_invalid(values), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         longest = max(len(name) for name in columns)
         axes.set_xticks(range(len(columns)), [shorten(name) for name in columns], rotation=35 if longest > 6 else 0,
                         ha="right" if longest > 6 else "center")  # fmt: skip
         axes.set_yticks(range(len(rows)), [shorten(name) for name in rows])
-        axes.set(xlabel=across, ylabel=down)
+        axes.set(xlabel=column_axis, ylabel=row_axis)
         axes.set_title(f"{shorten(title)} in percent", loc="left")
         axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)
         axes.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
@@ -261,7 +224,7 @@ def _heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], down:
 def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks: boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # such letters become boxes
         figure.savefig(
             file, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.12, metadata={"Software": None}
         )

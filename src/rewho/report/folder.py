@@ -1,6 +1,6 @@
-"""Write an evaluation's report: one HTML page, and its figures as JSON, CSV, plot and images beside it.
+"""Write an evaluation's report: one HTML page, with its figures as JSON, CSV, plot and images beside it.
 
-Every file is written aside and renamed, the page last: where there is a page, all that it links to is there.
+Every file is written aside and renamed, the page last: a page that exists links only to files that exist.
 """
 
 from __future__ import annotations
@@ -13,31 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from rewho.core.artifact import plain, write_file, write_json
+from rewho.core.artifact import write_file, write_json
 from rewho.core.text import csv_table
 from rewho.report.attention_sheet import attention_sheet
-from rewho.report.content import COMPARED, MEASURES, CameraPairs, Floats, Report, Score, Section, Table
+from rewho.report.content import Floats, Report, Section
 from rewho.report.figures import cmc_plot
 from rewho.report.page import page
 from rewho.report.rank_sheet import encode_jpeg, rank_sheet
-
-__all__ = ["COMPARED", "MEASURES", "CameraPairs", "Report", "Score", "Section", "Table", "write_report"]
 
 ROWS_PER_SHEET = 20
 
 
 def write_report(folder: Path, report: Report) -> Path:
-    """Write a report into a folder.
+    """Write a report into a folder and return the path of its page.
 
-    It leaves index.html, metrics.json, per_query.csv, cmc.csv, cmc.png (where there is a curve),
-    ``rank_sheets/*.jpg`` and ``attention/*.jpg`` (where there are such images). The same report gives the same bytes.
+    Writes index.html, metrics.json, per_query.csv, cmc.csv, cmc.png (where there is a curve), ``rank_sheets/*.jpg`` and
+    ``attention/*.jpg`` (where there are such images). The same report gives the same bytes.
 
     Args:
-        folder: Where to; it is made.
-        report: What to say.
-
-    Returns:
-        The path of index.html, which opens without a network.
+        folder: Folder to write into; created if absent.
+        report: The content.
 
     Raises:
         UserError: The disk is full.
@@ -45,6 +40,7 @@ def write_report(folder: Path, report: Report) -> Path:
 
     Example:
         >>> import tempfile
+        >>> from rewho.report.content import Score
         >>> section = Section("student", "street", [Score("Rank-1", 0.5)], queries=2, gallery=9)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = write_report(Path(folder), Report("Evaluation", [section], metrics={"Rank-1": 0.5}))
@@ -52,7 +48,7 @@ def write_report(folder: Path, report: Report) -> Path:
         ['cmc.csv', 'index.html', 'metrics.json', 'per_query.csv']
     """
     content = page(report).encode()
-    write_json(folder / "metrics.json", _storable(plain(report.metrics)))
+    write_json(folder / "metrics.json", _storable(report.metrics))
     _write(folder / "per_query.csv", csv_table(_query_rows(report)))
     _write(folder / "cmc.csv", csv_table(_cmc_rows(report)))
     curves = _all_curves(report)
@@ -67,13 +63,13 @@ def _write(path: Path, data: bytes) -> Path:
     return write_file(path, lambda file: file.write(data))
 
 
-def _storable(value: Any) -> Any:  # noqa: ANN401 - whatever `plain` returns
-    """Return metrics as JSON can hold them: arrays as lists, null for what could not be scored, valid UTF-8."""
+def _storable(value: Any) -> Any:  # noqa: ANN401 - whatever metrics hold
+    """Return metrics as JSON can hold them: arrays as lists, null for NaN, valid UTF-8."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {_storable(key): _storable(item) for key, item in value.items()}
-    if isinstance(value, list):
+        return {_storable(str(key)): _storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
         return [_storable(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
         return _storable(value.tolist())
@@ -81,14 +77,12 @@ def _storable(value: Any) -> Any:  # noqa: ANN401 - whatever `plain` returns
 
 
 def _query_rows(report: Report) -> list[list[object]]:
-    """Return the lines of all sections under one header; a section leaves a column that it lacks empty."""
+    """Return the queries of all sections under one header; columns that a section lacks stay empty."""
     names = list(dict.fromkeys(name for section in report.sections for name in section.per_query))
     rows: list[list[object]] = [["model", "data", *names]]
     for section in report.sections:
-        columns = section.per_query
-        lines = zip(*columns.values(), strict=True)
-        for line in lines:
-            values = dict(zip(columns, line, strict=True))
+        for line in zip(*section.per_query.values(), strict=True):
+            values = dict(zip(section.per_query, line, strict=True))
             rows.append([section.model, section.data, *(values.get(name, "") for name in names)])
     return rows
 
@@ -96,24 +90,24 @@ def _query_rows(report: Report) -> list[list[object]]:
 def _cmc_rows(report: Report) -> list[list[object]]:
     rows: list[list[object]] = [["model", "data", "ranking", "rank", "match_rate"]]
     for section in report.sections:
-        for name, curve in section.curves.items():
+        for name, curve in section.cmc.items():
             rows += [[section.model, section.data, name, rank, float(rate)] for rank, rate in enumerate(curve, 1)]
     return rows
 
 
 def _all_curves(report: Report) -> dict[str, Floats]:
-    """Return the curves of all sections, named by whatever differs between them."""
+    """Return the curves of all sections, named by what differs between them."""
     several = len(report.sections) > 1
-    lone = all(len(section.curves) <= 1 for section in report.sections)
+    lone = all(len(section.cmc) <= 1 for section in report.sections)
     return {
         " · ".join(([report.heading(section)] if several else []) + ([] if several and lone else [name])): curve
         for section in report.sections
-        for name, curve in section.curves.items()
+        for name, curve in section.cmc.items()
     }
 
 
 def _write_sheets(folder: Path, number: int, section: Section) -> None:
-    """Write a section's sheets as JPEG; a file's name is made of letters and digits of the data set's and model's."""
+    """Write a section's sheets as JPEG; file names hold only ASCII letters and digits of the data set and model."""
     stem = "-".join([str(number), *re.findall(r"[a-z0-9]+", f"{section.data} {section.model}".lower())])[:80]
     for kind, rows in (("queries", section.sheet), ("worst", section.worst)):
         for start in range(0, len(rows), ROWS_PER_SHEET):

@@ -1,7 +1,7 @@
-"""Rank sheets: queries with the gallery images that came first, each framed by whether it is the same person.
+"""Draw rank sheets: queries with their nearest gallery images, each framed by whether it shows the same person.
 
-What a frame's colour says, a badge says in a shape too: a tick, a cross, or a dash. Images that the protocol leaves
-out of the ranking stay where they would have come, greyed, because a list without them hides why it is as it is.
+A badge repeats the frame's colour as a shape: tick, cross or dash. Images that the protocol leaves out stay at their
+place in the list, greyed: without them a reader could not see why the ranks are as they are.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from rewho.report.figures import shorten
 from rewho.report.sheet_text import SheetText, write_texts
+from rewho.report.style import BLUE, GREEN, GREY, RED, Colour
 
 Image = NDArray[np.uint8]
 Verdict = Literal["hit", "miss", "same camera", "junk"]
-Colour = tuple[int, int, int]
 
 IMAGE_HEIGHT, IMAGE_WIDTH = 128, 64
-GREEN, RED, GREY, BLUE = (0, 135, 90), (201, 55, 44), (112, 112, 112), (31, 95, 191)  # RGB
 COLOURS: dict[str, Colour] = {"hit": GREEN, "miss": RED, "same camera": GREY, "junk": GREY}
 MEANINGS = {"hit": "same person", "miss": "another person", "same camera": "not ranked: same camera, or junk"}
 BACKGROUND = (232, 234, 237)  # behind an image that does not fill its cell
@@ -32,7 +31,7 @@ CELL_WIDTH, CELL_HEIGHT = IMAGE_WIDTH + 2 * FRAME, IMAGE_HEIGHT + 2 * FRAME
 ROW_HEIGHT = TITLE_HEIGHT + CELL_HEIGHT + CAPTION_HEIGHT + GAP
 QUERY_GAP = 20  # between the query and its candidates
 JPEG_QUALITY = 85
-LETTER_WIDTH = 8  # pixels, of the title line, on average
+LETTER_WIDTH = 8  # mean width in pixels of a letter of the title line
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +63,10 @@ class SheetRow:
     Args:
         image: The query, uint8 RGB [H, W, 3], any size.
         name: The query's name.
-        person: Whose image it is.
-        camera: Which camera took it; empty where that is unknown.
+        person: Name of the identity.
+        camera: Name of the camera; empty where it is unknown.
         cells: Gallery images, nearest first; those that are not ranked stay in their place.
-        note: A few words more, such as the average precision.
+        note: Text after it, such as the average precision.
     """
 
     image: Image
@@ -78,19 +77,12 @@ class SheetRow:
     note: str = ""
 
     def ranks(self) -> list[int | None]:
-        """Return each cell's rank, counted from 1 over the ranked cells; None for the others.
-
-        Example:
-            >>> grey = np.zeros((4, 2, 3), np.uint8)
-            >>> cells = [SheetCell(grey, "same camera", 0.1), SheetCell(grey, "hit", 0.2), SheetCell(grey, "miss", 0.3)]
-            >>> SheetRow(grey, "a.jpg", "7", cells=cells).ranks()
-            [None, 1, 2]
-        """
+        """Return each cell's rank, counted from 1 over the ranked cells; None for the others."""
         counted = np.cumsum([cell.ranked for cell in self.cells])
         return [int(rank) if cell.ranked else None for cell, rank in zip(self.cells, counted, strict=True)]
 
     def title(self) -> str:
-        """Return the line above the row: who and where, and the note.
+        """Return the line above the row: identity, camera and note.
 
         Example:
             >>> SheetRow(np.zeros((4, 2, 3), np.uint8), "a.jpg", "7", "2", note="AP 50.0 %").title()
@@ -104,13 +96,8 @@ class SheetRow:
 def fit_image(image: Image, height: int = IMAGE_HEIGHT, width: int = IMAGE_WIDTH) -> Image:
     """Return the image at the largest size that fits, its aspect ratio kept, centred on a neutral background.
 
-    Args:
-        image: uint8 RGB [H, W, 3].
-        height: Height of the result in pixels.
-        width: Width of the result in pixels.
-
     Raises:
-        ValueError: It is not a uint8 RGB image.
+        ValueError: `image` is not uint8 RGB [H, W, 3].
 
     Example:
         >>> fitted = fit_image(np.zeros((50, 50, 3), np.uint8))
@@ -129,13 +116,7 @@ def fit_image(image: Image, height: int = IMAGE_HEIGHT, width: int = IMAGE_WIDTH
 
 
 def thumbnail(cell: SheetCell) -> Image:
-    """Return a gallery image as a sheet shows it: fitted, and faded to grey where it is not ranked.
-
-    Example:
-        >>> red = np.full((128, 64, 3), (255, 0, 0), np.uint8)
-        >>> thumbnail(SheetCell(red, "junk", 0.5))[64, 32].tolist()
-        [160, 160, 160]
-    """
+    """Return a gallery image resized to its cell, faded to grey where it is not ranked."""
     fitted = fit_image(cell.image)
     if cell.ranked:
         return fitted
@@ -145,13 +126,9 @@ def thumbnail(cell: SheetCell) -> Image:
 
 
 def rank_sheet(rows: Sequence[SheetRow]) -> Image:
-    """Draw a rank sheet: one row per query, the query at the left in a blue frame, then its list.
+    """Return a rank sheet, uint8 RGB [H, W, 3]: one row per query, the query at the left in a blue frame.
 
-    Args:
-        rows: At least one query; the sheet is as wide as the longest list.
-
-    Returns:
-        uint8 RGB [H, W, 3] on white. Frames are `GREEN` for hits, `RED` for misses, `GREY` for what is not ranked.
+    Frames are `GREEN` for hits, `RED` for misses and `GREY` for images that are not ranked.
 
     Raises:
         ValueError: There is no row, or an image is not uint8 RGB.
@@ -173,12 +150,7 @@ def rank_sheet(rows: Sequence[SheetRow]) -> Image:
 
 
 def cell_corner(row: int, column: int) -> tuple[int, int]:
-    """Return x and y of the upper left corner of a cell's frame on the sheet; column -1 is the query.
-
-    Example:
-        >>> cell_corner(0, -1), cell_corner(0, 0), cell_corner(1, 2)
-        ((16, 54), (108, 54), (268, 244))
-    """
+    """Return x and y in pixels of the upper left corner of a cell's frame; column -1 is the query."""
     x = MARGIN if column < 0 else MARGIN + CELL_WIDTH + QUERY_GAP + column * (CELL_WIDTH + GAP)
     return x, LEGEND_HEIGHT + row * ROW_HEIGHT + TITLE_HEIGHT
 
@@ -223,12 +195,7 @@ def _draw_badge(sheet: Image, verdict: str, x: int, y: int) -> None:
 
 
 def encode_jpeg(image: Image, quality: int = JPEG_QUALITY) -> bytes:
-    """Return a uint8 RGB image [H, W, 3] as a JPEG file.
-
-    Example:
-        >>> encode_jpeg(np.zeros((8, 8, 3), np.uint8))[:2].hex()
-        'ffd8'
-    """
+    """Return a uint8 RGB image [H, W, 3] as a JPEG file."""
     done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "OpenCV encodes every uint8 RGB image"
     return bytes(data)

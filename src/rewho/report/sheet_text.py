@@ -1,4 +1,4 @@
-"""Words on a sheet of images, set by matplotlib, whose font knows more than ASCII, unlike OpenCV's."""
+"""Draw text on sheets of images with matplotlib, whose font has more letters than OpenCV's ASCII."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ DOTS_PER_INCH = 128  # a power of two: pixels turn into inches and back without 
 
 @dataclass(frozen=True)
 class SheetText:
-    """Words at a place on a sheet.
+    """One line of text on a sheet.
 
     Args:
-        words: The words.
+        words: The text.
         x: Pixels from the left to the anchor.
         y: Pixels from the top to the middle of the line.
-        anchor: Whether `x` is the left end or the centre of the words.
+        anchor: Whether `x` is the left end or the centre of the text.
         pixels: Height of the letters.
         weight: normal or bold.
     """
@@ -40,13 +40,7 @@ class SheetText:
 
 
 def write_texts(sheet: NDArray[np.uint8], texts: Sequence[SheetText]) -> NDArray[np.uint8]:
-    """Return the sheet with texts on it.
-
-    All texts stand on white, so the darker of sheet and text at each pixel is both.
-
-    Args:
-        sheet: uint8 RGB [H, W, 3].
-        texts: What to write, and where.
+    """Return a sheet, uint8 RGB [H, W, 3], with texts drawn on it; they must stand on white.
 
     Example:
         >>> white = np.full((40, 80, 3), 255, np.uint8)
@@ -65,4 +59,4 @@ def write_texts(sheet: NDArray[np.uint8], texts: Sequence[SheetText]) -> NDArray
         file = io.BytesIO()
         figure.savefig(file, format="raw", dpi=DOTS_PER_INCH)
     drawn = np.frombuffer(file.getvalue(), np.uint8).reshape(height, width, 4)
-    return np.minimum(sheet, drawn[:, :, :3])
+    return np.minimum(sheet, drawn[:, :, :3])  # dark text on white: the darker of both at each pixel

@@ -1,10 +1,11 @@
-"""The report's style sheet: light or dark as the reader's system asks; no fonts or images from elsewhere.
+"""The style sheet of all pages: light or dark as the reader's system asks; no fonts or images from elsewhere.
 
-Plots are drawn on white. Blending lets the card show through the white, and in the dark their colours are inverted with
-the hues kept, so that one image serves both.
+Plots are drawn on white. Blending lets the card show through the white; in dark mode their colours are inverted and the
+hues kept. One image serves both.
 """
 
-from rewho.report.rank_sheet import BLUE, GREEN, GREY, RED, Colour
+Colour = tuple[int, int, int]
+GREEN, RED, GREY, BLUE = (0, 135, 90), (201, 55, 44), (112, 112, 112), (31, 95, 191)  # RGB, of frames and badges
 
 
 def _hex(colour: Colour) -> str:
@@ -64,7 +65,7 @@ nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 20px; paddin
 .bar { display: block; width: 100%; height: 6px; margin: 8px 0 6px; }
 .bar .track { fill: var(--line); } .bar .reach { fill: var(--accent); opacity: .45; }
 .bar .span { fill: var(--accent); }
-figure { margin: 0; }
+figure { margin: 0; } .sheet { width: 100%; border-radius: 8px; }
 img { max-width: 100%; height: auto; display: block; }
 img.plot { margin: 8px auto; }
 .wide { overflow-x: auto; }

@@ -1,6 +1,6 @@
-"""A table with our figures beside a paper's, as Markdown, as an HTML page, and as what JSON can hold.
+"""A table with our scores beside a paper's, as Markdown, HTML page and JSON.
 
-Papers seldom say which convention of mAP they follow, so both of ours stand beside theirs.
+Papers seldom state their mAP convention, so both of ours are shown.
 """
 
 from __future__ import annotations
@@ -9,23 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewho.core.artifact import plain, rewho_version
-from rewho.core.text import html_head
-from rewho.core.text import html_text as text
+from rewho.core.artifact import plain
+from rewho.report import html_page as html
 from rewho.report.content import Score
-from rewho.report.style import STYLE_SHEET
 
 OURS = ("Rank-1", "mAP (rectangular)", "mAP (trapezoid)")
+SIZES = ("M parameters", "paper")
 COLUMNS = ("Rank-1", "paper", "mAP rect.", "mAP trap.", "paper")
 NOTHING = "–"
 
 
 @dataclass(frozen=True)
 class PaperCell:
-    """One row's figures on one data set.
+    """One row's scores on one data set.
 
     Args:
-        scores: Ours, under the names of `OURS`; empty where it was not measured.
+        scores: Ours, by the names of `OURS`; empty where nothing was measured.
         paper: The paper's Rank-1 and mAP, 0 to 1; None where it gives none.
         detail: More for the JSON file: folders, counts of queries and people.
     """
@@ -35,24 +34,24 @@ class PaperCell:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     def words(self) -> list[str]:
-        """Return the cell's five figures in percent, ours with their 95 % intervals.
+        """Return the five columns of `COLUMNS` in percent, ours with their 95 % intervals.
 
         Example:
             >>> PaperCell({"Rank-1": Score("Rank-1", 0.5, 0.4, 0.6)}, (0.55, 0.3)).words()
             ['50.0 [40.0 – 60.0]', '55.00', '–', '–', '30.00']
         """
-        rank_1, rectangular, trapezoid = (_ours(self.scores.get(name)) for name in OURS)
-        return [rank_1, _theirs(self.paper[0]), rectangular, trapezoid, _theirs(self.paper[1])]
+        rank_1, rectangular, trapezoid = (self.scores.get(name, Score(name, None)).words() for name in OURS)
+        return [rank_1, _quoted(self.paper[0]), rectangular, trapezoid, _quoted(self.paper[1])]
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One row.
+    """One row of a table.
 
     Args:
-        label: What stands at its left.
-        parameters: Our model's number of parameters; None where there is none.
-        paper_parameters: The paper's, in millions.
+        label: Name of the row.
+        parameters: Our model's number of parameters; None where there is no model.
+        paper_parameters: The paper's number of parameters, in millions.
         cells: By data set.
     """
 
@@ -64,14 +63,14 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """The whole table.
+    """A whole table.
 
     Args:
         title: What it shows.
         data_sets: Headings by data set.
         rows: From top to bottom.
-        notes: What a reader has to know, such as that it is a small variant.
-        made_with: How it came about.
+        notes: Sentences above the table, such as that it is a smoke run.
+        made_with: Command, version, date and seed.
     """
 
     title: str
@@ -82,15 +81,10 @@ class PaperTable:
 
     def header(self) -> list[str]:
         """Return the names of all columns."""
-        return [
-            "",
-            "M parameters",
-            "paper",
-            *(f"{data}: {column}" for data in self.data_sets.values() for column in COLUMNS),
-        ]
+        return ["", *SIZES, *(f"{data}: {column}" for data in self.data_sets.values() for column in COLUMNS)]
 
     def lines(self) -> list[list[str]]:
-        """Return the words of all rows."""
+        """Return the cells of all rows as text."""
         return [
             [
                 row.label,
@@ -102,7 +96,7 @@ class PaperTable:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything as JSON can hold it; figures are shares from 0 to 1."""
+        """Return the table as JSON can hold it; scores are from 0 to 1."""
         return {
             "title": self.title,
             "data_sets": dict(self.data_sets),
@@ -121,10 +115,7 @@ class PaperTable:
 
 
 def from_dict(content: Mapping[str, Any]) -> PaperTable:
-    """Return the table that `PaperTable.as_dict` wrote down.
-
-    Raises:
-        KeyError: Something is missing in it.
+    """Return the table that `PaperTable.as_dict` returned as `content`.
 
     Example:
         >>> table = PaperTable("t", {"a": "A"}, [PaperRow("S", None, 1.0, {"a": PaperCell(paper=(0.5, None))})])
@@ -154,13 +145,7 @@ def _cell_dict(cell: PaperCell) -> dict[str, Any]:
     return {"ours": ours, "paper": {"Rank-1": cell.paper[0], "mAP": cell.paper[1]}, **plain(cell.detail)}
 
 
-def _ours(score: Score | None) -> str:
-    if score is None or score.missing:
-        return NOTHING
-    return f"{score.percent()} [{score.interval()}]" if score.interval() else score.percent()
-
-
-def _theirs(value: float | None) -> str:
+def _quoted(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.2f}"
 
 
@@ -179,29 +164,13 @@ def markdown(table: PaperTable) -> str:
 
 
 def page(table: PaperTable) -> str:
-    """Return the table as an HTML page, the same text for the same table; it needs no network and runs no script."""
-    head = "".join(
-        f'<th scope="colgroup" colspan="{len(COLUMNS)}">{text(name)}</th>' for name in table.data_sets.values()
-    )
-    names = "".join(f'<th scope="col" class="number">{text(name)}</th>' for _ in table.data_sets for name in COLUMNS)
-    rows = "".join(
-        f'<tr><th scope="row">{text(line[0])}</th>'
-        + "".join(f'<td class="number">{text(word)}</td>' for word in line[1:])
-        + "</tr>\n"
-        for line in table.lines()
-    )
-    notes = "".join(f'<p class="soft">{text(note)}</p>\n' for note in table.notes)
-    facts = "".join(
-        f"<dt>{text(name)}</dt><dd><code>{text(value)}</code></dd>" for name, value in table.made_with.items()
-    )
-    return (
-        f"{html_head(table.title, STYLE_SHEET)}<header>\n"
-        f"<h1>{text(table.title)}</h1>\n"
-        '<p class="lead">In percent; ranges are 95 % intervals over people. Columns called “paper” are quoted.</p>\n'
-        f'</header>\n<main>\n{notes}<div class="card"><div class="wide"><table><thead>'
-        f'<tr><th></th><th scope="colgroup" colspan="2">Size</th>{head}</tr>'
-        f'<tr><th></th><th class="number">M parameters</th><th class="number">paper</th>{names}</tr></thead>'
-        f"<tbody>\n{rows}</tbody></table></div></div>\n"
-        f'<h2>How it was made</h2>\n<div class="card"><dl>{facts}</dl></div>\n</main>\n'
-        f"<footer><p>Made by rewho {text(rewho_version())}.</p></footer>\n</body>\n</html>\n"
+    """Return the table as an HTML page, the same text for the same table."""
+    groups = [("", 1), ("Size", 2), *((name, len(COLUMNS)) for name in table.data_sets.values())]
+    header = ["", *SIZES, *(COLUMNS * len(table.data_sets))]
+    notes = "".join(map(html.paragraph, table.notes))
+    made = html.heading("How it was made") + html.card("", html.definitions(table.made_with))
+    return html.build_page(
+        table.title,
+        f"{notes}{html.card('', html.table(table.lines(), header, groups))}{made}",
+        lead="In percent; ranges are 95 % intervals over people. Columns called “paper” are quoted.",
     )

@@ -1,0 +1,156 @@
+"""Build HTML pages: one style, one content security policy, no script, nothing from elsewhere.
+
+Every function takes plain text and escapes it, except arguments named `body` or `markup`, which are HTML that other
+functions of this module returned. Imports neither matplotlib nor OpenCV, so that every process can build a page.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+
+from rewho.core.artifact import rewho_version
+from rewho.core.text import html_text as text
+from rewho.report.style import STYLE_SHEET
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def build_page(title: str, body: str, *, lead: str = "", contents: str = "", footer: str = "") -> str:
+    """Return a whole page as HTML, the same text for the same arguments.
+
+    Args:
+        title: Title of the page and its first heading.
+        body: HTML of what follows the header.
+        lead: Sentence under the heading.
+        contents: HTML of a table of contents.
+        footer: Sentence above the line that names rewho's version.
+
+    Example:
+        >>> page = build_page("<Crops>", card("Terms", paragraph("None.")))
+        >>> "<h1>&lt;Crops&gt;</h1>" in page, "default-src 'none'" in page
+        (True, True)
+    """
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{text(title)}</title>\n<style>{STYLE_SHEET}</style>\n</head>\n<body>\n"
+        f"<header>\n<h1>{text(title)}</h1>\n{paragraph(lead, 'lead') if lead else ''}{contents}</header>\n"
+        f"<main>\n{body}</main>\n<footer>{paragraph(footer, '') if footer else ''}"
+        f"<p>Made by rewho {text(rewho_version())}. This page works offline.</p></footer>\n</body>\n</html>\n"
+    )
+
+
+def heading(title: str) -> str:
+    """Return a heading above cards."""
+    return f"<h2>{text(title)}</h2>\n"
+
+
+def paragraph(words: str, kind: str = "soft") -> str:
+    """Return a paragraph; `kind` is a class of the style sheet."""
+    return f'<p class="{kind}">{text(words)}</p>\n' if kind else f"<p>{text(words)}</p>\n"
+
+
+def card(title: str, body: str) -> str:
+    """Return a box with a heading, without one where `title` is empty."""
+    return f'<div class="card">{f"<h3>{text(title)}</h3>" if title else ""}{body}</div>\n'
+
+
+def pair(body: str) -> str:
+    """Return cards side by side where there is room."""
+    return f'<div class="pair">{body}</div>\n' if body else ""
+
+
+def details(summary: str, body: str) -> str:
+    """Return a block that opens on a click."""
+    return f"<details><summary>{text(summary)}</summary>{body}</details>"
+
+
+def tile(name: str, value: str, *, unit: str = "", body: str = "", explanation: str = "") -> str:
+    """Return one large figure; `tiles` lays several out."""
+    shown_unit = f"<small> {text(unit)}</small>" if unit else ""
+    return (
+        f'<li title="{text(explanation)}"><span class="name">{text(name)}</span>'
+        f'<span class="value">{text(value)}{shown_unit}</span>{body}</li>\n'
+    )
+
+
+def tiles(body: str) -> str:
+    """Return large figures in a row; `body` is what `tile` returned, nothing where there is none."""
+    return f'<ul class="scores">\n{body}</ul>\n' if body else ""
+
+
+def definitions(values: Mapping[str, object]) -> str:
+    """Return names with their values in a fixed-width font; nothing where there is none."""
+    lines = "".join(f"<dt>{text(name)}</dt><dd><code>{text(value)}</code></dd>" for name, value in values.items())
+    return f"<dl>{lines}</dl>" if lines else ""
+
+
+def table(rows: Iterable[Sequence[object]], header: Sequence[str] = (), groups: Iterable[tuple[str, int]] = ()) -> str:
+    """Return a table whose first column names the rows.
+
+    Columns that hold only numbers are aligned to the right; integers get thousands separators.
+
+    Args:
+        rows: Cells of each row.
+        header: Name of each column; empty leaves the header out.
+        groups: Headings above the header's, each with the number of columns that it spans.
+
+    Example:
+        >>> ">1,234</td>" in table([["crops", 1234]])
+        True
+    """
+    lines = [list(row) for row in rows]
+    kinds = [
+        ' class="number"' if column and all(_is_number(line[column]) for line in lines) else ""
+        for column in range(len(lines[0]) if lines else len(header))
+    ]
+    spans = "".join(f'<th scope="colgroup" colspan="{count}">{text(name)}</th>' for name, count in groups)
+    names = "".join(
+        f'<th scope="col"{kind}>{text(name)}</th>' for kind, name in zip(kinds, header, strict=bool(header))
+    )
+    head = "".join(f"<tr>{row}</tr>" for row in (spans, names) if row)
+    body = "".join(
+        f'<tr><th scope="row">{_number(name)}</th>'
+        + "".join(f"<td{kind}>{_number(cell)}</td>" for kind, cell in zip(kinds[1:], cells, strict=True))
+        + "</tr>\n"
+        for name, *cells in lines
+    )
+    return f'<div class="wide"><table><thead>{head}</thead><tbody>\n{body}</tbody></table></div>'
+
+
+def _is_number(cell: object) -> bool:
+    return isinstance(cell, int | float) or str(cell)[:1].isdigit() or str(cell)[:1] == "–"
+
+
+def _number(cell: object) -> str:
+    return f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else text(cell)
+
+
+def image(kind: str, data: bytes, alternative: str, attributes: str = "") -> str:
+    """Return an image that the page itself holds.
+
+    Args:
+        kind: png or jpeg.
+        data: The image file.
+        alternative: Text for readers who cannot see it.
+        attributes: More HTML attributes.
+    """
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return f'<img src="{source}" alt="{text(alternative)}" {attributes}>'
+
+
+def plot(data: bytes, alternative: str, scale: float) -> str:
+    """Return a plot, a PNG file, shown at `scale` times its size in pixels."""
+    width, height = struct.unpack(">II", data[16:24])  # where the PNG format stores them
+    size = f'width="{round(scale * width)}" height="{round(scale * height)}"'
+    return image("png", data, alternative, f'class="plot" {size}')
+
+
+def figure(title: str, markup: str, caption: str = "") -> str:
+    """Return a card that holds an image."""
+    below = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
+    above = f"<h3>{text(title)}</h3>" if title else ""
+    return f'<figure class="card">{above}{markup}{below}</figure>\n'
