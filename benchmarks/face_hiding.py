@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from rewho.core.progress import Progress
 from rewho.core.runtime import generator
-from rewho.crops.faces import head_of, hide_face
+from rewho.crops.faces import hide_face, locate_head
 from rewho.data.benchmarks import read_settings
 from rewho.data.images import decode
 from rewho.data.table import ImageTable
@@ -84,7 +84,7 @@ class Versions:
 
     def _versions(self, images: list[Image]) -> Iterator[tuple[str, list[Image]]]:
         points = keypoints(images, self._pose)
-        heads = [head_of(known, one.shape[:2]) for known, one in zip(points, images, strict=True)]
+        heads = [locate_head(known, one.shape[:2]) for known, one in zip(points, images, strict=True)]
         self.by_points += sum(head is not None for head in heads)
         self.images += len(images)
         yield "plain", images

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rewho.core.runtime import generator
-from rewho.crops.faces import head_of, hide_face
+from rewho.crops.faces import hide_face, locate_head
 from rewho.rendered import street_frames
 from rewho.rendered.camera import Camera
 from rewho.rendered.figure import build_figure
@@ -153,6 +153,6 @@ def test_keypoints_on_a_neighbour_hide_the_upper_band_too():
 def test_a_head_is_looked_for_above_where_only_shoulders_are_seen():
     points = np.zeros((17, 3), np.float32)
     points[[5, 6]] = [[20, 40, 1], [60, 40, 1]]
-    assert head_of(points, (200, 80)) is None, "then the upper band is hidden"
+    assert locate_head(points, (200, 80)) is None, "then the upper band is hidden"
     noisy = np.random.default_rng(1).integers(0, 256, (200, 80, 3), np.uint8)
     assert np.array_equal(hide_face(noisy, points), hide_face(noisy))

@@ -6,7 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from rewho.crops.near_duplicates import close_pairs, fingerprint, first_of_each, shared_between, stacked
+from rewho.crops.near_duplicates import (
+    compute_fingerprint,
+    find_close_pairs,
+    find_distinct,
+    find_shared,
+    stack_fingerprints,
+)
 from rewho.rendered import write_people
 
 CHANGES = ("encoded", "smaller", "lighter", "shifted", "larger")
@@ -30,10 +36,10 @@ def check_recall(images: list[np.ndarray], copies: int) -> None:
     random = np.random.default_rng(1)
     chosen = random.choice(len(images), 2 * copies, replace=False)
     near = [changed(images[row], CHANGES[at % 5]) for at, row in enumerate(chosen[:copies])]
-    prints = [fingerprint(image) for image in [*images, *near, *(images[row] for row in chosen[copies:])]]
+    prints = [compute_fingerprint(image) for image in [*images, *near, *(images[row] for row in chosen[copies:])]]
     exact = [f"{row}" for row in range(len(images) + copies)] + [f"{row}" for row in chosen[copies:]]
     began = time.process_time()
-    keep = first_of_each(stacked(prints), exact)
+    keep = find_distinct(stack_fingerprints(prints), exact)
     assert time.process_time() - began < 60
     originals, near_kept, exact_kept = keep[: len(images)], keep[len(images) : -copies], keep[-copies:]
     assert not exact_kept.any(), "every exact copy is found"
@@ -62,27 +68,33 @@ def test_pairs_are_those_of_comparing_all_with_all():
         prints[240 + row] = np.packbits(flipped).view(np.uint64)
     different = np.bitwise_count(prints[:, None] ^ prints[None]).sum(-1)
     expected = np.argwhere(np.triu(different <= 24, 1))
-    assert close_pairs(prints).tolist() == expected.tolist() and len(expected) == 60
-    assert close_pairs(prints[:1]).shape == close_pairs(prints[:0]).shape == (0, 2)
+    assert find_close_pairs(prints).tolist() == expected.tolist() and len(expected) == 60
+    assert find_close_pairs(prints[:1]).shape == find_close_pairs(prints[:0]).shape == (0, 2)
 
 
 def test_the_first_of_many_alike_stays():
-    prints = stacked([bytes(32)] * 100 + [b"\xff" * 32] * 3)
-    keep = first_of_each(prints, [str(number) for number in range(103)])
+    prints = stack_fingerprints([bytes(32)] * 100 + [b"\xff" * 32] * 3)
+    keep = find_distinct(prints, [str(number) for number in range(103)])
     assert np.flatnonzero(keep).tolist() == [0, 100]
-    assert first_of_each(prints, ["same"] * 103, distance=-1).sum() == 1
-    assert first_of_each(prints, [str(number) for number in range(103)], distance=-1).all()
-    assert first_of_each(prints[:0], []).tolist() == []
+    assert find_distinct(prints, ["same"] * 103, distance=-1).sum() == 1
+    assert find_distinct(prints, [str(number) for number in range(103)], distance=-1).all()
+    assert find_distinct(prints[:0], []).tolist() == []
 
 
 def test_what_two_sets_share_is_reported():
-    first, second = stacked([bytes(32), b"\xff" * 32]), stacked([b"\x0f" * 32, b"\xfe" + b"\xff" * 31])
-    assert shared_between(first, second) == [(1, 1, 1)]
+    first, second = (
+        stack_fingerprints([bytes(32), b"\xff" * 32]),
+        stack_fingerprints([b"\x0f" * 32, b"\xfe" + b"\xff" * 31]),
+    )
+    assert find_shared(first, second) == [(1, 1, 1)]
 
 
 def test_rendered_people_are_told_apart(tmp_path):
     folder = tmp_path / "people"
     write_people(folder, identities=30, test_identities=2, cameras=2, images_per_camera=2, workers=0)
     files = sorted((folder / "bounding_box_train").iterdir())
-    keep = first_of_each(stacked([fingerprint(cv2.imread(str(file))) for file in files]), [file.name for file in files])
+    keep = find_distinct(
+        stack_fingerprints([compute_fingerprint(cv2.imread(str(file))) for file in files]),
+        [file.name for file in files],
+    )
     assert len(files) >= 100 and keep.mean() > 0.99

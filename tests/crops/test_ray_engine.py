@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rewho.core.check import UserError
-from rewho.crops.ray_engine import work_through_ray
+from rewho.crops.ray_engine import run_tasks_on_ray
 from rewho.settings import CropSettings, TermsSettings
 from rewho.stages import crop
 
@@ -88,7 +88,7 @@ def halve(task: int) -> float:
 
 @pytest.mark.parametrize(("workers", "gpus", "most"), [(0, 0.0, 8), (0, 0.5, 4), (3, 0.5, 3), (9, 1.0, 2), (0, 2.0, 1)])
 def test_each_worker_has_its_share_and_there_are_as_many_as_fit(ray, workers, gpus, most):
-    outcomes = list(work_through_ray(range(1, 7), halve, workers, "auto", gpus=gpus))
+    outcomes = list(run_tasks_on_ray(range(1, 7), halve, workers, "auto", gpus=gpus))
     assert sorted(outcome.result for outcome in outcomes) == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
     assert ray.options == {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0}
     assert ray.made == ray.most == ray.killed == min(most, 6), "a worker is used again, and all end"
@@ -96,7 +96,7 @@ def test_each_worker_has_its_share_and_there_are_as_many_as_fit(ray, workers, gp
 
 
 def test_a_task_that_ends_its_worker_is_tried_twice_and_the_rest_goes_on(ray):
-    outcomes = {outcome.task: outcome for outcome in work_through_ray(range(5, 10), halve, 2)}
+    outcomes = {outcome.task: outcome for outcome in run_tasks_on_ray(range(5, 10), halve, 2)}
     assert outcomes[7].lost == "division by zero (2 tries)" and outcomes[7].result is None
     assert [outcomes[task].result for task in (5, 6, 8, 9)] == [2.5, 3.0, 4.0, 4.5]
     assert ray.made == ray.killed == 3, "two workers, and one for the first that was ended"
@@ -104,10 +104,10 @@ def test_a_task_that_ends_its_worker_is_tried_twice_and_the_rest_goes_on(ray):
 
 def test_mistakes_end_the_run(ray):
     with pytest.raises(UserError, match="disk: expected room"):
-        list(work_through_ray([13, 1], halve, 1))
+        list(run_tasks_on_ray([13, 1], halve, 1))
     assert ray.started == "ended"
     with pytest.raises(UserError, match="a processor and 3 GPUs, got none"):
-        list(work_through_ray([1], halve, 1, gpus=3))
+        list(run_tasks_on_ray([1], halve, 1, gpus=3))
     terms = TermsSettings(*(["test"] * 7))
     with pytest.raises(UserError, match=r"--gpus.*--engine processes"):
         crop.check_crop(CropSettings(terms=terms, gpus=0.5))
@@ -131,13 +131,13 @@ def test_real_ray_gives_each_worker_gpus_of_its_own(tmp_path):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
     try:
         tasks = [f"work {number}" for number in range(8)]
-        seen = [outcome.result for outcome in work_through_ray([*tasks, f"die {tmp_path}/mark"], where, 0, gpus=1)]
+        seen = [outcome.result for outcome in run_tasks_on_ray([*tasks, f"die {tmp_path}/mark"], where, 0, gpus=1)]
         assert all(seen) and {gpus for gpus, _ in seen} == {"0", "1"}
         workers = {process: gpus for gpus, process in seen}
         assert len(workers) in (2, 3), "each worker does many tasks; one has died"
-        assert {gpus for gpus, _ in (one.result for one in work_through_ray(tasks, where, 2))} == {""}
+        assert {gpus for gpus, _ in (one.result for one in run_tasks_on_ray(tasks, where, 2))} == {""}
         assert ray.is_initialized(), "a cluster that was there before is left alone"
         with pytest.raises(UserError, match="3 GPUs"):
-            list(work_through_ray(tasks, where, 0, gpus=3))
+            list(run_tasks_on_ray(tasks, where, 0, gpus=3))
     finally:
         ray.shutdown()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
-from rewho.crops.rows import arrow, row_schema, rows_table
+from rewho.crops.rows import import_pyarrow, row_schema, rows_table
 from rewho.crops.shards import INDEX, CropSet, sealed, unsealed
 from rewho.crops.writer import ShardWriter, crop_row, encode
 
@@ -252,7 +252,7 @@ print(count, len(people), time.monotonic() - began, resource.getrusage(resource.
 
 @pytest.mark.slow
 def test_a_manifest_of_four_million_rows(tmp_path):
-    pa = arrow()
+    pa = import_pyarrow()
     rows, data = some_crops(10_000)
     rows = rows.set_column(5, "box", pa.array([[1.5, 2.5, 60.5, 180.5]] * 10_000, pa.list_(pa.float32(), 4)))
     rows = rows.cast(row_schema())

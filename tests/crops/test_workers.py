@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rewho.core.check import UserError
-from rewho.crops.workers import Outcome, work_through
+from rewho.crops.workers import Outcome, run_tasks
 
 
 def act(task: str) -> str:
@@ -34,7 +34,7 @@ def act(task: str) -> str:
 
 def test_every_task_has_one_outcome_and_the_dead_take_nobody_along(tmp_path):
     tasks = ["die", *(f"work:{number}" for number in range(8)), "leave", "raise:made so", f"once:{tmp_path}/mark"]
-    outcomes = {outcome.task: outcome for outcome in work_through(tasks, act, 2)}
+    outcomes = {outcome.task: outcome for outcome in run_tasks(tasks, act, 2)}
     assert set(outcomes) == set(tasks)
     assert outcomes["die"].lost == "the process was ended by signal 9 (2 tries)"
     assert outcomes["leave"].lost == "the process was ended by exit code 7 (2 tries)"
@@ -45,7 +45,7 @@ def test_every_task_has_one_outcome_and_the_dead_take_nobody_along(tmp_path):
 
 def test_a_users_mistake_ends_the_run_with_its_message():
     with pytest.raises(UserError, match=r"disk: expected room, got none.\n  Fix: Make some."):
-        list(work_through(["mistake", "sleep:30"], act, 2))
+        list(run_tasks(["mistake", "sleep:30"], act, 2))
 
 
 def test_tasks_are_taken_as_they_are_worked_on_and_a_stop_is_heeded():
@@ -58,13 +58,13 @@ def test_tasks_are_taken_as_they_are_worked_on_and_a_stop_is_heeded():
 
     found: list[Outcome[str, str]] = []
     began = time.monotonic()
-    found.extend(work_through(endless(), act, 1, stop=lambda: len(found) >= 3 or time.monotonic() - began > 5))
+    found.extend(run_tasks(endless(), act, 1, stop=lambda: len(found) >= 3 or time.monotonic() - began > 5))
     assert len(taken) <= len(found) + 2
 
 
 def test_no_worker_works_in_this_process():
-    assert [outcome.result for outcome in work_through(["a", "b"], act, 0)] == ["a done", "b done"]
-    assert list(work_through([], act, 2)) == []
+    assert [outcome.result for outcome in run_tasks(["a", "b"], act, 0)] == ["a done", "b done"]
+    assert list(run_tasks([], act, 2)) == []
 
 
 @pytest.mark.parametrize(("limit", "workers"), [("(24, 24)", 2), ("(24, 4096)", 2)])
@@ -88,5 +88,5 @@ def test_too_few_open_files_are_refused_or_raised_before_anything_hangs(limit, w
 def test_a_run_with_workers_checks_open_files_first(monkeypatch):
     monkeypatch.setattr("resource.getrlimit", lambda _: (24, 24))
     with pytest.raises(UserError, match="2 workers: expected room for 72 open files"):
-        list(work_through(["work:1"], act, 2))
-    assert [one.result for one in work_through(["work:1"], act, 0)] == ["work done"]
+        list(run_tasks(["work:1"], act, 2))
+    assert [one.result for one in run_tasks(["work:1"], act, 0)] == ["work done"]

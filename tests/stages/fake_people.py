@@ -17,7 +17,7 @@ import numpy as np
 
 from rewho.core.check import UserError
 from rewho.core.runtime import EXIT_INTERRUPTED, EXIT_PARTLY_FAILED, Interrupted, PartlyFailed
-from rewho.crops.people_source import Look
+from rewho.crops.people_source import VideoContent
 from rewho.settings import CropSettings, SelectionSettings, TermsSettings
 from rewho.stages import crop
 from rewho.video.people import Frame, FramePeople, Person, Probe, Verdict, VideoFailure
@@ -52,7 +52,7 @@ class FakePeople:
 
     @contextmanager
     def open(self, path: Path):
-        yield Look(*self.look(path), self.people(path))
+        yield VideoContent(*self.look(path), self.people(path))
 
     def people(self, path: Path):
         content = json.loads(path.read_text())

@@ -11,7 +11,7 @@ from fake_people import TERMS
 
 import rewho
 from rewho import cli
-from rewho.crops.one_video import cut_of, shown
+from rewho.crops.one_video import crop_box, hide_known_faces
 from rewho.crops.statistics import read_videos
 from rewho.crops.verify import verify
 from rewho.rendered import write_street
@@ -80,8 +80,8 @@ def test_heads_of_other_people_in_a_crop_are_hidden_too(street, crops):
     for row in crops.manifest().to_pylist():
         left, top, right, bottom = row["cut"]
         here = np.ascontiguousarray(noise[top:bottom, left:right])
-        changed = (shown(here, row) != here).any(-1)
-        alone = (shown(here, {**row, "other_heads": []}) != here).any(-1)
+        changed = (hide_known_faces(here, row) != here).any(-1)
+        alone = (hide_known_faces(here, {**row, "other_heads": []}) != here).any(-1)
         for index, one in known[str(row["frame"] + 1)]:
             places = np.floor(np.array(one["pose"])[[0, 3, 4]] - [left, top]).astype(int)
             inside = ((places >= 0) & (places < [right - left, bottom - top])).all()
@@ -141,7 +141,7 @@ def test_cuts_of_the_published_layout_are_the_golden_ones(shared):
     frames = clip.get("frames", clip)
     for crop in expected["crops"]:
         found = dict(frames[str(crop["frame_id"])])
-        cut = cut_of(tuple(found[crop["object_index"]]["bbox"]), (height, width))
+        cut = crop_box(tuple(found[crop["object_index"]]["bbox"]), (height, width))
         assert list(cut) == crop["bbox_clipped"]
         assert [cut[3] - cut[1], cut[2] - cut[0]] == crop["crop_height_width"]
     assert len(expected["crops"]) == 6

@@ -16,7 +16,7 @@ from rewho import cli
 from rewho.core.artifact import digest, json_bytes
 from rewho.core.check import UserError
 from rewho.crops.export import export
-from rewho.crops.joining import taken
+from rewho.crops.joining import select_crops
 from rewho.crops.rows import rows_table
 from rewho.crops.shards import INDEX, CropSet, sealed, unsealed
 from rewho.crops.verify import verify
@@ -206,7 +206,7 @@ def test_neither_a_merge_nor_a_join_takes_flipped_crops(made, copy, tmp_path):
         crops.run(CropsSettings("merge", (copy, other), out=tmp_path / "merged"))
     assert not (tmp_path / "merged" / INDEX).exists()
     with pytest.raises(UserError, match=f"of crop {whole.name(17)}"):
-        for _ in taken(CropSet.open(copy), np.ones(len(whole), bool)):
+        for _ in select_crops(CropSet.open(copy), np.ones(len(whole), bool)):
             pass
 
 

@@ -24,12 +24,12 @@ from rewho.core.artifact import (
 from rewho.core.check import UserError
 from rewho.core.progress import track
 from rewho.core.text import csv_table
-from rewho.crops.joining import taken
-from rewho.crops.near_duplicates import Shared, shared_between, stacked
-from rewho.crops.one_video import SHOWN_BY, shown
-from rewho.crops.page import describe
+from rewho.crops.joining import select_crops
+from rewho.crops.near_duplicates import Shared, find_shared, stack_fingerprints
+from rewho.crops.one_video import FACE_COLUMNS, hide_known_faces
+from rewho.crops.page import write_description
 from rewho.crops.shards import CropSet
-from rewho.crops.statistics import read_videos, statistics, write_videos
+from rewho.crops.statistics import compute_statistics, read_videos, write_videos
 from rewho.crops.writer import ShardWriter, encode
 from rewho.data.images import decode
 
@@ -66,7 +66,7 @@ def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -
 def _images(crops: CropSet, *, blur_faces: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Yield each crop's row and its image, as it may be given away."""
     for number, shard in enumerate(crops.contents.shards):
-        rows = crops.rows_of(shard, [*LISTED, "index", *SHOWN_BY]).to_pylist()
+        rows = crops.rows_of(shard, [*LISTED, "index", *FACE_COLUMNS]).to_pylist()
         data = (image.as_py() for batch in crops.batches_of(number) for image in batch.column(1))
         for row, image in zip(rows, data, strict=True):
             yield row, _hidden(row, image) if blur_faces else image
@@ -74,7 +74,7 @@ def _images(crops: CropSet, *, blur_faces: bool) -> Iterator[tuple[dict[str, Any
 
 
 def _hidden(row: dict[str, Any], image: bytes) -> bytes:
-    return encode(shown(decode(image, row["name"]), row), quality=QUALITY)
+    return encode(hide_known_faces(decode(image, row["name"]), row), quality=QUALITY)
 
 
 def _write_folder(folder: Path, images: Iterator[tuple[dict[str, Any], bytes]], *, market: bool) -> None:
@@ -133,7 +133,7 @@ def _merge_into(folders: Sequence[Path], out: Path) -> None:
         names = crops.manifest(["name"]).column("name").to_pylist()
         new = np.array([name not in seen for name in names], bool)
         seen.update(names)
-        for rows, images in taken(crops, new):
+        for rows, images in select_crops(crops, new):
             writer.add(rows, images)
         crops.close()
     about = _together([crops.contents.about for crops in sets])
@@ -144,7 +144,7 @@ def _merge_into(folders: Sequence[Path], out: Path) -> None:
     listed = write_videos(out, list(videos.values()))
     about["videos"] = {"file": listed.name, "sha256": hash_file(listed)}
     merged = writer.commit(about)
-    describe(merged, list(videos.values()), statistics(merged, list(videos.values())))
+    write_description(merged, list(videos.values()), compute_statistics(merged, list(videos.values())))
 
 
 def _together(abouts: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -171,6 +171,6 @@ def overlap(first: CropSet, second: CropSet, distance: int) -> list[tuple[str, s
     """
     tables = [crops.manifest(["name", "fingerprint"]) for crops in (first, second)]
     names = [table.column("name").to_pylist() for table in tables]
-    prints = [stacked(table.column("fingerprint").to_pylist()) for table in tables]
-    shared = shared_between(prints[0], prints[1], distance)
+    prints = [stack_fingerprints(table.column("fingerprint").to_pylist()) for table in tables]
+    shared = find_shared(prints[0], prints[1], distance)
     return [(names[0][one.first], names[1][one.second], one) for one in shared]

@@ -49,7 +49,7 @@ class Head(NamedTuple):
     height: float
 
 
-def head_of(keypoints: NDArray[np.float32] | None, size: tuple[int, int]) -> Head | None:
+def locate_head(keypoints: NDArray[np.float32] | None, size: tuple[int, int]) -> Head | None:
     """Return where the head is in a crop, or None where the keypoints do not say.
 
     The ellipse reaches from above the crown to the chin: half a head is .3 of the distance between shoulders and head
@@ -62,7 +62,7 @@ def head_of(keypoints: NDArray[np.float32] | None, size: tuple[int, int]) -> Hea
     Example:
         >>> points = np.zeros((17, 3), np.float32)
         >>> points[[0, 5, 6]] = [[30, 20, 1], [15, 45, 1], [45, 45, 1]]
-        >>> head_of(points, (200, 60)) is not None, head_of(None, (200, 60))
+        >>> locate_head(points, (200, 60)) is not None, locate_head(None, (200, 60))
         (True, None)
     """
     if keypoints is None:
@@ -100,7 +100,7 @@ def hide_face(
         True
     """
     height, width = pixels.shape[:2]
-    head = head_of(keypoints, (height, width))
+    head = locate_head(keypoints, (height, width))
     mask = np.zeros((height, width), np.uint8)
     if head is None:
         across = width

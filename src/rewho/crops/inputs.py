@@ -81,7 +81,7 @@ class Plan:
 
     def tasks(self, shard: str) -> Iterator[VideoTask]:
         """Yield the tasks of part i of n, written "i/n"."""
-        part, parts = shard_of(shard)
+        part, parts = parse_shard(shard)
         return (task for task in self if int(task.id[:8], 16) % parts == part - 1)
 
     def digest(self) -> str:
@@ -93,14 +93,14 @@ class Plan:
         return whole.hexdigest()
 
 
-def shard_of(text: str) -> tuple[int, int]:
+def parse_shard(text: str) -> tuple[int, int]:
     """Return (i, n) of "i/n", where 1 <= i <= n.
 
     Raises:
         UserError: It is not of that form.
 
     Example:
-        >>> shard_of("2/8")
+        >>> parse_shard("2/8")
         (2, 8)
     """
     part, _, parts = text.partition("/")

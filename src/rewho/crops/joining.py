@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.core.progress import Progress
-from rewho.crops.near_duplicates import first_of_each, stacked
-from rewho.crops.rows import arrow
+from rewho.crops.near_duplicates import find_distinct, stack_fingerprints
+from rewho.crops.rows import import_pyarrow
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.writer import ShardWriter
 from rewho.settings import ScreenSettings, SelectionSettings
@@ -38,7 +38,7 @@ class Joined:
     part: CropSet
 
 
-def in_order(videos: Iterable[Joined], screen: ScreenSettings) -> list[Joined]:
+def order_videos(videos: Iterable[Joined], screen: ScreenSettings) -> list[Joined]:
     """Return the videos in the set's order: by hash, then path; later duplicates are refused, with their reason."""
     ordered = sorted(videos, key=lambda one: (one.record["sha256"] or "~", one.record["path"]))
     seen = DuplicateFilter(screen)
@@ -72,7 +72,7 @@ def check_failures(records: Sequence[dict[str, Any]], limit: float) -> None:
     )
 
 
-def choose(videos: Sequence[Joined], selection: SelectionSettings) -> list[NDArray[np.bool_]]:
+def choose_crops(videos: Sequence[Joined], selection: SelectionSettings) -> list[NDArray[np.bool_]]:
     """Return which crops of each video enter the set.
 
     In this order: near-duplicates within videos, across videos, the most per video, the share of all.
@@ -90,7 +90,7 @@ def choose(videos: Sequence[Joined], selection: SelectionSettings) -> list[NDArr
     if selection.near_duplicates == "video":
         keep = {id(one): _different(tables[id(one)], selection.distance) for one in used}
     if selection.near_duplicates == "set" and used:
-        whole = _different(arrow().concat_tables([tables[id(one)] for one in used]), selection.distance)
+        whole = _different(import_pyarrow().concat_tables([tables[id(one)] for one in used]), selection.distance)
         ends = np.cumsum([len(one.part) for one in used])[:-1]
         keep = {id(one): mask for one, mask in zip(used, np.split(whole, ends), strict=True)}
     grades = {name: table.column("quality").to_numpy() for name, table in tables.items()}
@@ -110,7 +110,9 @@ def choose(videos: Sequence[Joined], selection: SelectionSettings) -> list[NDArr
 
 
 def _different(table: Any, distance: int) -> NDArray[np.bool_]:  # noqa: ANN401 - pyarrow's
-    return first_of_each(stacked(table.column("fingerprint").to_pylist()), table.column("sha256").to_pylist(), distance)
+    return find_distinct(
+        stack_fingerprints(table.column("fingerprint").to_pylist()), table.column("sha256").to_pylist(), distance
+    )
 
 
 def _best(mask: NDArray[np.bool_], grades: NDArray[np.float32], most: int) -> NDArray[np.bool_]:
@@ -136,7 +138,7 @@ def write_set(out: Path, videos: Sequence[Joined], chosen: Sequence[NDArray[np.b
     progress = Progress("join", sum(int(mask.sum()) for mask in chosen), unit="crops")
     for one, mask in zip(videos, chosen, strict=True):
         if mask.any():
-            for rows, images in taken(one.part, mask):
+            for rows, images in select_crops(one.part, mask):
                 writer.add(rows, images)
                 progress.advance(len(rows))
             one.part.close()  # there may be more parts than a process may map files
@@ -158,9 +160,9 @@ def _check_names(records: Sequence[dict[str, Any]]) -> None:
             )
 
 
-def taken(part: CropSet, mask: NDArray[np.bool_]) -> Iterator[tuple[Any, Any]]:
+def select_crops(part: CropSet, mask: NDArray[np.bool_]) -> Iterator[tuple[Any, Any]]:
     """Yield (rows, images) of a mask's crops, a record batch at a time."""
-    pa = arrow()
+    pa = import_pyarrow()
     start = 0
     for number, shard in enumerate(part.contents.shards):
         rows = part.rows_of(shard)

@@ -27,7 +27,7 @@ WINDOW = 16
 """How many following neighbours each one is compared with, per order."""
 
 
-def fingerprint(pixels: NDArray[np.uint8]) -> bytes:
+def compute_fingerprint(pixels: NDArray[np.uint8]) -> bytes:
     """Return 32 bytes that near-duplicates nearly share: which of two neighbouring spots is lighter.
 
     The image is reduced to 9 x 16 spots (compared left to right, 128 bits) and to 8 x 17 (compared downwards, 128
@@ -38,7 +38,7 @@ def fingerprint(pixels: NDArray[np.uint8]) -> bytes:
 
     Example:
         >>> image = np.arange(40 * 20 * 3, dtype=np.uint8).reshape(40, 20, 3)
-        >>> len(fingerprint(image)), fingerprint(image) == fingerprint(image // 2 * 2)
+        >>> len(compute_fingerprint(image)), compute_fingerprint(image) == compute_fingerprint(image // 2 * 2)
         (32, True)
     """
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -48,12 +48,12 @@ def fingerprint(pixels: NDArray[np.uint8]) -> bytes:
     return np.packbits(bits).tobytes()
 
 
-def stacked(fingerprints: Sequence[bytes]) -> NDArray[np.uint64]:
+def stack_fingerprints(fingerprints: Sequence[bytes]) -> NDArray[np.uint64]:
     """Return fingerprints as numbers [N, 4]."""
     return np.frombuffer(b"".join(fingerprints), np.uint64).reshape(-1, BYTES // 8)
 
 
-def close_pairs(prints: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray[np.int64]:
+def find_close_pairs(prints: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray[np.int64]:
     r"""Return pairs of rows [P, 2] whose fingerprints differ in at most `distance` bits, the smaller row first, sorted.
 
     Not every pair is sure to be found, and the nearer it is the surer: among 6,500 real crops all 500 planted copies
@@ -64,7 +64,7 @@ def close_pairs(prints: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray
         distance: Largest number of different bits.
 
     Example:
-        >>> close_pairs(stacked([bytes(32), bytes(31) + b"\x01", b"\xff" * 32])).tolist()
+        >>> find_close_pairs(stack_fingerprints([bytes(32), bytes(31) + b"\x01", b"\xff" * 32])).tolist()
         [[0, 1]]
     """
     count = len(prints)
@@ -92,7 +92,7 @@ def _sort_keys(prints: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
     return keys
 
 
-def first_of_each(prints: NDArray[np.uint64], exact: Sequence[str], distance: int = DISTANCE) -> NDArray[np.bool_]:
+def find_distinct(prints: NDArray[np.uint64], exact: Sequence[str], distance: int = DISTANCE) -> NDArray[np.bool_]:
     r"""Return which crops to keep so that none is a copy, or nearly one, of a crop before it that is kept.
 
     Args:
@@ -104,7 +104,7 @@ def first_of_each(prints: NDArray[np.uint64], exact: Sequence[str], distance: in
         bool [N].
 
     Example:
-        >>> first_of_each(stacked([bytes(32), bytes(32), b"\xff" * 32]), ["a", "b", "c"]).tolist()
+        >>> find_distinct(stack_fingerprints([bytes(32), bytes(32), b"\xff" * 32]), ["a", "b", "c"]).tolist()
         [True, False, True]
     """
     keep = np.zeros(len(prints), bool)
@@ -112,7 +112,7 @@ def first_of_each(prints: NDArray[np.uint64], exact: Sequence[str], distance: in
     while distance >= 0:
         rows = np.flatnonzero(keep)
         dropped = False
-        for first, second in rows[close_pairs(prints[rows], distance)].tolist():
+        for first, second in rows[find_close_pairs(prints[rows], distance)].tolist():
             if keep[first] and keep[second]:
                 keep[second], dropped = False, True
         if not dropped:  # removing some lets others become neighbours, so look again until nothing is found
@@ -134,7 +134,7 @@ class Shared(NamedTuple):
     bits: int
 
 
-def shared_between(first: NDArray[np.uint64], second: NDArray[np.uint64], distance: int = DISTANCE) -> list[Shared]:
+def find_shared(first: NDArray[np.uint64], second: NDArray[np.uint64], distance: int = DISTANCE) -> list[Shared]:
     """Return the images that two sets share, such as a training and a test set that must not.
 
     Args:
@@ -143,7 +143,7 @@ def shared_between(first: NDArray[np.uint64], second: NDArray[np.uint64], distan
         distance: Largest number of different bits.
     """
     both = np.concatenate([first, second])
-    pairs = close_pairs(both, distance)
+    pairs = find_close_pairs(both, distance)
     across = pairs[(pairs[:, 0] < len(first)) & (pairs[:, 1] >= len(first))]
     bits = np.bitwise_count(both[across[:, 0]] ^ both[across[:, 1]]).sum(1)
     return [Shared(int(a), int(b) - len(first), int(d)) for (a, b), d in zip(across, bits, strict=True)]

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import digest, plain, write_folder
-from rewho.crops.faces import Head, head_of, hide_face
+from rewho.crops.faces import Head, hide_face, locate_head
 from rewho.crops.inputs import VideoTask
-from rewho.crops.near_duplicates import fingerprint
-from rewho.crops.people_source import Look, PeopleSource
-from rewho.crops.quality import quality
+from rewho.crops.near_duplicates import compute_fingerprint
+from rewho.crops.people_source import PeopleSource, VideoContent
+from rewho.crops.quality import compute_quality
 from rewho.crops.rows import rows_table
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.writer import ShardWriter, crop_row, encode
@@ -33,7 +33,7 @@ PARTS = "parts"
 UNFINISHED = "unfinished"
 RECORD = "video"
 WHY = "given-up.txt"
-SHOWN_BY = ("keypoints", "other_heads", "cut")
+FACE_COLUMNS = ("keypoints", "other_heads", "cut")
 """Columns of the manifest that say what has to be hidden in a crop."""
 DECODER_TRIES = 2  # the system may have ended the first one, where memory was short
 TOGETHER = 256  # crops handed to the writer at a time
@@ -92,7 +92,7 @@ class PartMaker:
     def _record(self, writer: ShardWriter, folder: Path, task: VideoTask) -> dict[str, Any]:
         """Write a video's crops and return its record."""
         with self.source.open(Path(task.path)) as look:
-            record = blank_record(task, look.probe)
+            record = new_record(task, look.probe)
             if look.refusal:
                 failed = look.probe.status != "ok"
                 return record | {"status": "failed" if failed else "refused", "reason": look.refusal}
@@ -101,7 +101,7 @@ class PartMaker:
             except VideoFailure as failure:
                 return record | {"status": "failed", "reason": failure.reason, "detail": failure.detail}
 
-    def _crops(self, writer: ShardWriter, folder: Path, task: VideoTask, video: Look) -> dict[str, Any]:
+    def _crops(self, writer: ShardWriter, folder: Path, task: VideoTask, video: VideoContent) -> dict[str, Any]:
         """Write the crops of a video and return the counts."""
         reasons: Counter[str] = Counter()
         frames = found = kept = most = 0
@@ -120,7 +120,7 @@ class PartMaker:
             reasons.update(reason for judged in look.people for reason in judged.reasons)
             frames, found, kept = frames + 1, found + len(look.people), kept + len(people)
             most = max(most, len(people))
-            for person in numbered_apart(people, names, look.frame.number):
+            for person in make_indices_unique(people, names, look.frame.number):
                 row, encoded = self._crop(look, person, about)
                 rows.append(row)
                 data.append(encoded)
@@ -136,12 +136,12 @@ class PartMaker:
 
     def _crop(self, look: FramePeople, person: Person, about: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         frame = look.frame
-        cut = cut_of(person.box, frame.image.shape[:2])
+        cut = crop_box(person.box, frame.image.shape[:2])
         pixels = np.ascontiguousarray(frame.image[cut[1] : cut[3], cut[0] : cut[2]])
         points = person.keypoints
-        others = heads_in(cut, [one.person for one in look.people if one.person.box is not person.box])
+        others = find_heads(cut, [one.person for one in look.people if one.person.box is not person.box])
         if self.settings.blur_stored:
-            pixels = hide_face(pixels, moved(points, cut), others)
+            pixels = hide_face(pixels, shift_keypoints(points, cut), others)
         encoded = encode(pixels, self.settings.encoding, self.settings.jpeg_quality)
         row = crop_row(
             f"{about['video'][:16]}-{frame.number:07d}-{person.index:03d}",
@@ -155,8 +155,8 @@ class PartMaker:
             confidence=person.confidence,
             keypoints=None if points is None else points.reshape(-1).tolist(),
             other_heads=[value for head in others for value in head],
-            quality=quality(pixels, person.confidence, points),
-            fingerprint=fingerprint(pixels),
+            quality=compute_quality(pixels, person.confidence, points),
+            fingerprint=compute_fingerprint(pixels),
             **about,
         )
         return row, encoded
@@ -164,15 +164,15 @@ class PartMaker:
     def _explain(self, folder: Path, task: VideoTask, look: FramePeople) -> None:
         hidden = np.array(look.frame.image)
         for judged in look.people:
-            left, top, right, bottom = cut_of(judged.person.box, hidden.shape[:2])
-            points = moved(judged.person.keypoints, (left, top, right, bottom))
+            left, top, right, bottom = crop_box(judged.person.box, hidden.shape[:2])
+            points = shift_keypoints(judged.person.keypoints, (left, top, right, bottom))
             hidden[top:bottom, left:right] = hide_face(np.ascontiguousarray(hidden[top:bottom, left:right]), points)
         shown = FramePeople(Frame(look.frame.number, look.frame.time, hidden), look.people)
         file = folder / "explained" / f"{task.id[:12]}-{look.frame.number:07d}.jpg"
         write_explanation(file, shown, self.settings.rules)
 
 
-def numbered_apart(people: Sequence[Person], names: set[tuple[int, int]], frame: int) -> list[Person]:
+def make_indices_unique(people: Sequence[Person], names: set[tuple[int, int]], frame: int) -> list[Person]:
     """Return people with a number that no other of the frame has, because crops are named by it.
 
     Args:
@@ -182,7 +182,7 @@ def numbered_apart(people: Sequence[Person], names: set[tuple[int, int]], frame:
 
     Example:
         >>> twice = Person((0, 0, 1, 2), 1.0, None, 7)
-        >>> [one.index for one in numbered_apart([twice, twice], set(), 0)]
+        >>> [one.index for one in make_indices_unique([twice, twice], set(), 0)]
         [7, 8]
     """
     given = {(frame, person.index) for person in people}
@@ -204,7 +204,7 @@ def _emptied(writer: ShardWriter, folder: Path) -> ShardWriter:
     return ShardWriter(folder)
 
 
-def config_of(settings: CropSettings, models: tuple[str, str]) -> str:
+def hash_config(settings: CropSettings, models: tuple[str, str]) -> str:
     """Return the digest of what decides a crop: sampling, screen, rules, models, encoding; not who works on it."""
     names = ("sampling", "screen", "rules", "encoding", "jpeg_quality", "blur_stored")
     found = {name: plain(getattr(settings, name)) for name in names}
@@ -221,7 +221,7 @@ def _one_form(value: Any) -> Any:  # noqa: ANN401 - plain values
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def blank_record(task: VideoTask, probe: Probe | None = None) -> dict[str, Any]:
+def new_record(task: VideoTask, probe: Probe | None = None) -> dict[str, Any]:
     """Return what is known of a video before a frame is looked at; every record has these names."""
     known = asdict(probe) if probe is not None else {}
     own = {name: known.get(name, 0) for name in ("frames", "duration", "width", "height", "fps")}
@@ -229,7 +229,7 @@ def blank_record(task: VideoTask, probe: Probe | None = None) -> dict[str, Any]:
     return {**asdict(task), **own, "looked": 0, "detections": 0, "kept": 0, "persons": 0, "dropped": {}}
 
 
-def cut_of(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
+def crop_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Return a box in whole pixels within the frame: rounded half to even, as the published crops are, then clipped.
 
     Args:
@@ -237,7 +237,7 @@ def cut_of(box: tuple[float, float, float, float], size: tuple[int, int]) -> tup
         size: Height and width of the frame.
 
     Example:
-        >>> cut_of((100.5, 59.6, 162.2, 999.0), (360, 640))
+        >>> crop_box((100.5, 59.6, 162.2, 999.0), (360, 640))
         (100, 60, 162, 360)
     """
     height, width = size
@@ -246,12 +246,12 @@ def cut_of(box: tuple[float, float, float, float], size: tuple[int, int]) -> tup
     return left, top, max(left + 1, min(right, width)), max(top + 1, min(bottom, height))
 
 
-def moved(points: NDArray[np.float32] | None, cut: tuple[int, int, int, int]) -> NDArray[np.float32] | None:
+def shift_keypoints(points: NDArray[np.float32] | None, cut: tuple[int, int, int, int]) -> NDArray[np.float32] | None:
     """Return keypoints in pixels of the crop instead of the frame."""
     return None if points is None else points - np.array([cut[0], cut[1], 0], np.float32)
 
 
-def heads_in(cut: tuple[int, int, int, int], people: Sequence[Person]) -> list[Head]:
+def find_heads(cut: tuple[int, int, int, int], people: Sequence[Person]) -> list[Head]:
     """Return the heads that reach into a crop, in its pixels, of people whose keypoints are known.
 
     Args:
@@ -262,7 +262,7 @@ def heads_in(cut: tuple[int, int, int, int], people: Sequence[Person]) -> list[H
     for person in people:
         left, top, right, bottom = person.box
         points = None if person.keypoints is None else person.keypoints - np.array([left, top, 0], np.float32)
-        head = head_of(points, (round(bottom - top), round(right - left)))
+        head = locate_head(points, (round(bottom - top), round(right - left)))
         if head is not None:
             here = head._replace(x=head.x + left - cut[0], y=head.y + top - cut[1])
             across, down = abs(here.x - (cut[2] - cut[0]) / 2), abs(here.y - (cut[3] - cut[1]) / 2)
@@ -271,17 +271,17 @@ def heads_in(cut: tuple[int, int, int, int], people: Sequence[Person]) -> list[H
     return found
 
 
-def shown(pixels: NDArray[np.uint8], row: Mapping[str, Any]) -> NDArray[np.uint8]:
+def hide_known_faces(pixels: NDArray[np.uint8], row: Mapping[str, Any]) -> NDArray[np.uint8]:
     """Return a crop as it may be shown: all heads that are known of hidden.
 
     Args:
         pixels: The crop, uint8 RGB.
-        row: Its row of the manifest, with `SHOWN_BY`.
+        row: Its row of the manifest, with `FACE_COLUMNS`.
     """
     points = None
     if row["keypoints"] is not None:
         left, top, right, bottom = row["cut"]
-        points = moved(np.array(row["keypoints"], np.float32).reshape(17, 3), (left, top, right, bottom))
+        points = shift_keypoints(np.array(row["keypoints"], np.float32).reshape(17, 3), (left, top, right, bottom))
     others = np.array(row["other_heads"], np.float64).reshape(-1, 4).tolist()
     return hide_face(pixels, points, [Head(*one) for one in others])
 
@@ -303,12 +303,12 @@ def read_records(out: Path, tasks: Iterator[VideoTask]) -> Iterator[tuple[VideoT
             yield task, read_record(part_folder(out, task))
 
 
-def write_lost(out: Path, aside: Path, task: VideoTask, why: str) -> None:
+def write_given_up(out: Path, aside: Path, task: VideoTask, why: str) -> None:
     """Write the part of a video that was given up: no crops, and beside the record what was seen of its end.
 
     That is not in the record, because it depends on the engine: one sees a signal, another a broken connection.
     """
-    record = {**blank_record(task), "status": "given up", "reason": "ended its process"}
+    record = {**new_record(task), "status": "given up", "reason": "ended its process"}
 
     def fill(folder: Path) -> None:
         (folder / WHY).write_text(f"{task.path}: {why}\n", encoding="utf-8", errors="replace")

@@ -12,7 +12,7 @@ from typing import Any
 from rewho.core.artifact import hash_file, plain, write_file, write_json
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.sheet import contact_sheet
-from rewho.crops.statistics import VIDEOS, statistics, utf_8, write_videos
+from rewho.crops.statistics import VIDEOS, compute_statistics, utf_8, write_videos
 from rewho.crops.writer import ShardWriter, encode
 from rewho.report import html_page as html
 from rewho.settings import CropSettings
@@ -48,11 +48,11 @@ def write_report(
         "videos": {"file": VIDEOS, "sha256": hash_file(videos)},
     }
     crops = writer.commit(about)
-    figures = statistics(crops, records)
-    return [videos, out / INDEX, *describe(crops, records, figures)], figures
+    figures = compute_statistics(crops, records)
+    return [videos, out / INDEX, *write_description(crops, records, figures)], figures
 
 
-def describe(crops: CropSet, records: Sequence[dict[str, Any]], figures: Mapping[str, Any]) -> list[Path]:
+def write_description(crops: CropSet, records: Sequence[dict[str, Any]], figures: Mapping[str, Any]) -> list[Path]:
     """Write statistics, data sheet, contact sheet and page of a set, from what is in it."""
     out, terms = crops.folder, crops.contents.about["terms"]
     sheet_bytes = encode(contact_sheet(crops), quality=85)

@@ -21,7 +21,7 @@ from rewho.video.pose import PoseEstimator
 from rewho.video.screen import screen_video
 
 
-class Look(NamedTuple):
+class VideoContent(NamedTuple):
     """A video that is open.
 
     Args:
@@ -41,7 +41,7 @@ class PeopleSource(Protocol):
     def models(self) -> tuple[str, str]:
         """Return the ids of the detector and of the keypoint model, each with the hash of its file."""
 
-    def open(self, path: Path) -> AbstractContextManager[Look]:
+    def open(self, path: Path) -> AbstractContextManager[VideoContent]:
         """Give what is in a video, while the block lasts."""
 
 
@@ -77,12 +77,12 @@ class VideoPeople:
         return _id(self._detector), _id(self._pose) if self._pose is not None else "none"
 
     @contextmanager
-    def open(self, path: Path) -> Iterator[Look]:
+    def open(self, path: Path) -> Iterator[VideoContent]:
         """Give what is known of a video and its people, from one decoding process."""
         given, screen = self.settings, self.settings.screen
         with open_video(path, given.sampling, given.limits, screen.static_frames) as video:
             refusal = screen_video(video.probe, screen, path.name)
-            yield Look(video.probe, refusal, self._allowed(self.people(path, video.frames)))
+            yield VideoContent(video.probe, refusal, self._allowed(self.people(path, video.frames)))
 
     def people(self, path: Path, frames: Iterator[Frame] | None = None) -> Iterator[FramePeople]:
         """Yield the sampled frames with everybody in them, without a look at the video as a whole.

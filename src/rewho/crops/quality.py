@@ -15,7 +15,7 @@ SHARP = 300.0
 """Variance of the Laplacian, at 128 x 64, from which an image counts as sharp."""
 
 
-def quality(pixels: NDArray[np.uint8], confidence: float, keypoints: NDArray[np.float32] | None) -> float:
+def compute_quality(pixels: NDArray[np.uint8], confidence: float, keypoints: NDArray[np.float32] | None) -> float:
     """Return 0 (useless) to 1: confidence x visible keypoints x size x sharpness, as their geometric mean.
 
     Args:
@@ -26,7 +26,7 @@ def quality(pixels: NDArray[np.uint8], confidence: float, keypoints: NDArray[np.
     Example:
         >>> plain = np.zeros((200, 80, 3), np.uint8)
         >>> noisy = np.random.default_rng(1).integers(0, 256, (200, 80, 3), np.uint8)
-        >>> quality(plain, 0.9, None) < quality(noisy, 0.9, None) <= 1
+        >>> compute_quality(plain, 0.9, None) < compute_quality(noisy, 0.9, None) <= 1
         True
     """
     small = cv2.resize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (64, 128), interpolation=cv2.INTER_AREA)

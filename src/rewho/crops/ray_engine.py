@@ -16,7 +16,7 @@ from rewho.core.check import UserError
 from rewho.crops.workers import LOOK, Outcome, Result, Task
 
 
-def work_through_ray(
+def run_tasks_on_ray(
     tasks: Iterable[Task],
     function: Callable[[Task], Result],
     workers: int,
@@ -52,7 +52,7 @@ def work_through_ray(
         ray.init(address=address or None, log_to_driver=False)
     team = None
     try:
-        room = room_for(ray.nodes(), gpus)
+        room = count_workers(ray.nodes(), gpus)
         if not room:
             wanted = f"a machine with a processor and {gpus:g} GPUs" if gpus else "a machine with a processor"
             raise UserError("the Ray cluster", expected=wanted, got="none", fix="Pass --gpus 0, or add machines.")
@@ -66,7 +66,7 @@ def work_through_ray(
             ray.shutdown()
 
 
-def room_for(nodes: Sequence[Mapping[str, Any]], gpus: float) -> int:
+def count_workers(nodes: Sequence[Mapping[str, Any]], gpus: float) -> int:
     """Return how many workers of one processor and so many GPUs fit on the machines of a cluster.
 
     Args:
@@ -75,7 +75,7 @@ def room_for(nodes: Sequence[Mapping[str, Any]], gpus: float) -> int:
 
     Example:
         >>> machine = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}}
-        >>> room_for([machine, machine], 0.25), room_for([machine], 2), room_for([machine], 0)
+        >>> count_workers([machine, machine], 0.25), count_workers([machine], 2), count_workers([machine], 0)
         (8, 0, 8)
     """
     room = 0

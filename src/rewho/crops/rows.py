@@ -45,7 +45,7 @@ MEANING = {
 """Every column in its order, and what it holds."""
 
 
-def arrow() -> Any:  # noqa: ANN401 - a module
+def import_pyarrow() -> Any:  # noqa: ANN401 - a module
     """Return pyarrow; imported late, because most commands need none.
 
     Raises:
@@ -68,7 +68,7 @@ def row_schema() -> pa.Schema:
         >>> row_schema().names == list(MEANING)
         True
     """
-    pa = arrow()
+    pa = import_pyarrow()
     three = pa.list_(pa.int64(), 3)
     kinds = {
         "frame": pa.int32(),
@@ -98,7 +98,7 @@ def rows_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         >>> rows_table([]).num_rows
         0
     """
-    return arrow().Table.from_pylist(list(rows), schema=row_schema())
+    return import_pyarrow().Table.from_pylist(list(rows), schema=row_schema())
 
 
 def check_crop_names(what: str, names: Any) -> None:  # noqa: ANN401 - pyarrow's
@@ -114,11 +114,11 @@ def check_crop_names(what: str, names: Any) -> None:  # noqa: ANN401 - pyarrow's
         check_name(what, name, deep=False)
 
 
-def describes(row: Mapping[str, Any], image: bytes) -> bool:
+def matches_row(row: Mapping[str, Any], image: bytes) -> bool:
     """Return whether an encoded image is the one that a row was written for.
 
     Example:
-        >>> describes({"sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}, b"test")
+        >>> matches_row({"sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}, b"test")
         True
     """
     return bool(hashlib.sha256(image).hexdigest() == row["sha256"])
@@ -126,5 +126,5 @@ def describes(row: Mapping[str, Any], image: bytes) -> bool:
 
 def image_schema() -> pa.Schema:
     """Return the columns of a shard: the crop's name and the bytes of its encoded image."""
-    pa = arrow()
+    pa = import_pyarrow()
     return pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("image", pa.binary(), nullable=False)])

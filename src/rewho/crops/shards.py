@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rewho.core.artifact import digest, hash_file, json_bytes
 from rewho.core.check import UserError, check_name, describe_error, resolve_inside
 from rewho.core.files import parse_json
-from rewho.crops.rows import arrow, check_crop_names, describes, image_schema
+from rewho.crops.rows import check_crop_names, image_schema, import_pyarrow, matches_row
 from rewho.data.file_lists import CROP_SET_INDEX
 from rewho.data.images import decode
 
@@ -256,7 +256,7 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         try:
             found = self._reader(number).get_batch(batch)
             found.validate(full=True)
-        except (OSError, arrow().ArrowException) as error:
+        except (OSError, import_pyarrow().ArrowException) as error:
             raise self._damaged(file, describe_error(error)) from error
         wanted = min(BATCH_ROWS, self.contents.shards[number].crops - batch * BATCH_ROWS)
         if found.schema != image_schema() or len(found) != wanted:
@@ -267,7 +267,7 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         """Return the memory-mapped shard with this number, opened on first use."""
         if number not in self._readers:
             shard = self.contents.shards[number]
-            pa = arrow()
+            pa = import_pyarrow()
             try:
                 file = resolve_inside(self.folder, shard.images, INDEX)
                 reader = pa.ipc.open_file(pa.memory_map(os.fspath(file)))
@@ -293,7 +293,7 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         Raises:
             UserError: A file of the manifest is missing or damaged.
         """
-        pa = arrow()
+        pa = import_pyarrow()
         tables = [self.rows_of(shard, columns) for shard in self.contents.shards]
         if not tables:
             from rewho.crops.rows import row_schema
@@ -308,7 +308,7 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         Raises:
             UserError: The file is missing, damaged or not the one that was written, or a crop's name is none.
         """
-        pa = arrow()
+        pa = import_pyarrow()
         try:
             path = resolve_inside(self.folder, shard.rows, INDEX)
             if shard.rows not in self._whole and hash_file(path) != shard.rows_sha256:
@@ -339,7 +339,7 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         for batch in range(self._reader(number).num_record_batches):
             found = self._batch(number, batch)
             for row, name, image in zip(rows[batch * BATCH_ROWS :], *found.columns, strict=False):
-                if row["name"] != name.as_py() or not describes(row, image.as_py()):
+                if row["name"] != name.as_py() or not matches_row(row, image.as_py()):
                     expected = "the image that its row describes"
                     raise self._damaged(shard.images, "other bytes", f"{expected}, of crop {row['name']}")
             yield found

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.crops.one_video import SHOWN_BY, shown
+from rewho.crops.one_video import FACE_COLUMNS, hide_known_faces
 from rewho.crops.shards import CropSet
 
 CELL = (160, 80)  # height and width in pixels
@@ -27,21 +27,21 @@ def contact_sheet(crops: CropSet, most: int = 70) -> NDArray[np.uint8]:
     sheet = np.full((GAP + down * (CELL[0] + GAP), GAP + ACROSS * (CELL[1] + GAP), 3), PAPER, np.uint8)
     for place, row in enumerate(chosen):
         top, left = (GAP + step * (size + GAP) for step, size in zip(divmod(place, ACROSS), CELL, strict=True))
-        sheet[top : top + CELL[0], left : left + CELL[1]] = fitted(hidden(crops, int(row)))
+        sheet[top : top + CELL[0], left : left + CELL[1]] = fit_into_cell(load_with_hidden_faces(crops, int(row)))
     return sheet
 
 
-def hidden(crops: CropSet, row: int) -> NDArray[np.uint8]:
+def load_with_hidden_faces(crops: CropSet, row: int) -> NDArray[np.uint8]:
     """Return a crop with all faces hidden, uint8 RGB."""
     shard, at = crops.place(row)
-    return shown(crops[row], crops.rows_of(shard, list(SHOWN_BY)).slice(at, 1).to_pylist()[0])
+    return hide_known_faces(crops[row], crops.rows_of(shard, list(FACE_COLUMNS)).slice(at, 1).to_pylist()[0])
 
 
-def fitted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def fit_into_cell(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return an image scaled into a cell, with paper around it.
 
     Example:
-        >>> fitted(np.zeros((100, 100, 3), np.uint8)).shape
+        >>> fit_into_cell(np.zeros((100, 100, 3), np.uint8)).shape
         (160, 80, 3)
     """
     scale = min(CELL[0] / pixels.shape[0], CELL[1] / pixels.shape[1])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rewho.core.artifact import hash_file, write_file
 from rewho.core.check import UserError, resolve_inside
-from rewho.crops.rows import arrow
+from rewho.crops.rows import import_pyarrow
 from rewho.crops.shards import INDEX, CropSet, read_index
 
 VIDEOS = "videos.parquet"
@@ -24,7 +24,7 @@ SHARES = (0, 5, 25, 50, 75, 95, 100)  # percentiles that are reported
 
 def write_videos(folder: Path, records: Sequence[dict[str, Any]]) -> Path:
     """Write the list of videos, one row each; what the rules dropped stands as JSON in the column `dropped`."""
-    pa = arrow()
+    pa = import_pyarrow()
     plain = [{**record, "dropped": json.dumps(record["dropped"], sort_keys=True)} for record in records]
     plain = [{name: utf_8(value) if isinstance(value, str) else value for name, value in one.items()} for one in plain]
     table = pa.Table.from_pylist(plain, schema=_video_schema())
@@ -32,7 +32,7 @@ def write_videos(folder: Path, records: Sequence[dict[str, Any]]) -> Path:
 
 
 def _video_schema() -> Any:  # noqa: ANN401 - pyarrow's
-    pa = arrow()
+    pa = import_pyarrow()
     texts = ("path", "key", "city", "source", "licence", "sha256", "status", "reason", "detail", "changes", "dropped")
     whole = ("size", "frames", "width", "height", "looked", "detections", "kept", "persons", "crops")
     kinds = {**dict.fromkeys(texts, pa.string()), **dict.fromkeys(whole, pa.int64())}
@@ -53,7 +53,7 @@ def read_videos(folder: Path) -> list[dict[str, Any]]:
         fix = "Run the command that built the set with another --out."
         got = "another" if path.is_file() else "none"
         raise UserError(str(path), expected="the list of videos that was written", got=got, fix=fix)
-    rows: list[dict[str, Any]] = arrow().parquet.read_table(path).to_pylist()
+    rows: list[dict[str, Any]] = import_pyarrow().parquet.read_table(path).to_pylist()
     return [{**row, "path": _as_named(row["path"]), "dropped": json.loads(row["dropped"])} for row in rows]
 
 
@@ -105,7 +105,7 @@ class Channels:
         return np.sqrt(np.maximum(variance, 0))
 
 
-def statistics(crops: CropSet, videos: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def compute_statistics(crops: CropSet, videos: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the figures of a crop set as plain values.
 
     `persons` is the paper's estimate: for each video the largest number of people in one frame, summed over the videos.

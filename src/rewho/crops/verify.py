@@ -17,10 +17,10 @@ from rewho.core.files import parse_json
 from rewho.core.progress import Progress
 from rewho.crops.inputs import VideoTask
 from rewho.crops.one_video import PartMaker
-from rewho.crops.page import describe
-from rewho.crops.rows import arrow, describes
+from rewho.crops.page import write_description
+from rewho.crops.rows import import_pyarrow, matches_row
 from rewho.crops.shards import INDEX, CropSet, Shard, unsealed
-from rewho.crops.statistics import VIDEOS, read_videos, statistics
+from rewho.crops.statistics import VIDEOS, compute_statistics, read_videos
 from rewho.crops.writer import ShardWriter
 
 SEAL = "seal"
@@ -107,7 +107,9 @@ def _file(folder: Path, name: str, sha256: str) -> Iterator[Damage]:
 def _names_twice(crops: CropSet) -> Iterator[Damage]:
     """Name the crops that share a name; exports would write one of them."""
     counted = crops.manifest(["name"]).column("name").value_counts()
-    twice = [str(one["values"]) for one in counted.filter(arrow().compute.greater(counted.field(1), 1)).to_pylist()]
+    twice = [
+        str(one["values"]) for one in counted.filter(import_pyarrow().compute.greater(counted.field(1), 1)).to_pylist()
+    ]
     if twice:
         yield Damage(INDEX, f"has {len(twice):,} names of more than one crop", tuple(twice))
 
@@ -120,13 +122,13 @@ def _shard(crops: CropSet, number: int, shard: Shard) -> Iterator[Damage]:
 
 def _damaged_crops(crops: CropSet, number: int, shard: Shard) -> Iterator[str]:
     """Yield the names of the crops whose bytes changed, as far as the file can still be read."""
-    pa = arrow()
+    pa = import_pyarrow()
     try:
         rows = crops.rows_of(shard, ["name", "sha256"]).to_pylist()
         at = 0
         for batch in crops.batches_of(number, check=False):
             for row, image in zip(rows[at : at + len(batch)], batch.column(1), strict=True):
-                if not describes(row, image.as_py()):
+                if not matches_row(row, image.as_py()):
                     yield row["name"]
             at += len(batch)
     except (UserError, OSError, ValueError, IndexError, pa.ArrowException) as error:
@@ -165,7 +167,7 @@ def repair(folder: Path, damage: Sequence[Damage], maker: PartMaker) -> list[str
     if others:
         whole = CropSet.open(folder)
         videos = read_videos(folder)
-        describe(whole, videos, statistics(whole, videos))
+        write_description(whole, videos, compute_statistics(whole, videos))
         replaced += sorted(others)
     return replaced
 

@@ -71,7 +71,7 @@ class _Worker:
         self.process.join()
 
 
-def work_through(
+def run_tasks(
     tasks: Iterable[Task],
     function: Callable[[Task], Result],
     workers: int,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rewho.core.artifact import ASIDE, explain_full_disk, hash_file, write_file
 from rewho.core.check import UserError, check_range
-from rewho.crops.rows import arrow, image_schema, row_schema, rows_table
+from rewho.crops.rows import image_schema, import_pyarrow, row_schema, rows_table
 from rewho.crops.shards import BATCH_ROWS, INDEX, SHARD_ROWS, CropSet, Index, Shard, read_index
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class ShardWriter:
             rows: Their manifest rows.
             images: Their encoded images, in the same order.
         """
-        pa = arrow()
+        pa = import_pyarrow()
         names = rows.column("name").combine_chunks()
         table = pa.Table.from_arrays([names, pa.array(images, pa.binary())], schema=image_schema())
         start = 0
@@ -131,7 +131,7 @@ class ShardWriter:
         waiting = sum(len(table) for table in self._pending)
         if waiting == 0 or (whole_only and waiting < BATCH_ROWS):
             return
-        table = arrow().concat_tables(self._pending).combine_chunks()
+        table = import_pyarrow().concat_tables(self._pending).combine_chunks()
         count = waiting - waiting % BATCH_ROWS if whole_only else waiting
         self._open = self._open or _OpenShard(self.folder, f"{len(self._shards):05d}")
         for start in range(0, count, BATCH_ROWS):
@@ -141,7 +141,7 @@ class ShardWriter:
 
     def _close_shard(self) -> None:
         assert self._open is not None
-        table = arrow().concat_tables(self._rows).cast(row_schema()).combine_chunks()
+        table = import_pyarrow().concat_tables(self._rows).cast(row_schema()).combine_chunks()
         self._shards.append(self._open.close(table))
         self._rows, self._in_shard, self._open = [], 0, None
 
@@ -173,7 +173,7 @@ class _OpenShard:
         self._path = folder / "shards" / f"{name}.arrow"
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._aside = self._path.with_name(f"{ASIDE}{os.getpid()}-{self._path.name}")
-        pa = arrow()
+        pa = import_pyarrow()
         self._file = self._aside.open("wb")
         self._writer = pa.ipc.new_file(self._file, image_schema())
         self._crops = 0
@@ -188,7 +188,7 @@ class _OpenShard:
         self._attempt(self._finish)
         self._aside.replace(self._path)
         place = self._folder / "manifest" / f"{self._name}.parquet"
-        parquet = arrow().parquet
+        parquet = import_pyarrow().parquet
         write_file(place, lambda file: parquet.write_table(rows, file, compression="zstd", row_group_size=1 << 20))
         return Shard(
             self._name,

@@ -21,24 +21,24 @@ from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import PartlyFailed, StopRequest, run_in_processes
 from rewho.core.stage import Stage
-from rewho.crops.inputs import Plan, VideoTask, plan_videos, shard_of
-from rewho.crops.joining import Joined, check_failures, choose, in_order, write_set
+from rewho.crops.inputs import Plan, VideoTask, parse_shard, plan_videos
+from rewho.crops.joining import Joined, check_failures, choose_crops, order_videos, write_set
 from rewho.crops.one_video import (
     PARTS,
     UNFINISHED,
     PartMaker,
-    config_of,
     has_part,
+    hash_config,
     part_folder,
     read_record,
-    write_lost,
+    write_given_up,
 )
 from rewho.crops.page import write_report
 from rewho.crops.people_source import PeopleSource, VideoPeople
-from rewho.crops.ray_engine import work_through_ray
+from rewho.crops.ray_engine import run_tasks_on_ray
 from rewho.crops.shards import CropSet
 from rewho.crops.statistics import VIDEOS, read_videos
-from rewho.crops.workers import Outcome, work_through
+from rewho.crops.workers import Outcome, run_tasks
 from rewho.settings import CropSettings, TermsSettings
 from rewho.settings.command_line import fill
 from rewho.settings.fields import check
@@ -74,7 +74,7 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
     inputs = {"videos": plan.digest(), **dict(zip(("detector", "pose"), source.models(), strict=True))}
     stage = Stage(settings.out, "crop", plain(settings), inputs, FREE_SETTINGS, work=PARTS, lock="")
     place = settings.out.absolute()
-    part, parts = shard_of(settings.shard)
+    part, parts = parse_shard(settings.shard)
     with Lock(place.with_name(f".{place.name}.{part}-of-{parts}.lock"), str(settings.out)):
         if (settings.out / MANIFEST).is_file() and settings.retry:
             _reopen(settings.out, plan)
@@ -194,7 +194,7 @@ def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None
     out = settings.out
     aside = out / UNFINISHED / settings.shard.replace("/", "-of-")
     shutil.rmtree(aside, ignore_errors=True)  # ours alone, because we hold the lock
-    maker = PartMaker(out, settings, config_of(settings, source.models()), source, aside)
+    maker = PartMaker(out, settings, hash_config(settings, source.models()), source, aside)
     total = sum(1 for _ in plan.tasks(settings.shard))
     left = [task for task in plan.tasks(settings.shard) if not has_part(out, task) or _again(settings, task)]
     progress = Progress("crop", total, total - len(left), unit="videos")
@@ -205,7 +205,7 @@ def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None
             for outcome in outcomes:
                 record = outcome.result or {"status": "given up", "kept": 0}
                 if outcome.lost:
-                    write_lost(out, aside, outcome.task, outcome.lost)
+                    write_given_up(out, aside, outcome.task, outcome.lost)
                     say(f"given up: {outcome.task.path}: {outcome.lost}")
                 counts[record["status"]] += 1
                 crops += record["kept"]
@@ -221,10 +221,10 @@ def _outcomes(
     settings: CropSettings, tasks: Iterable[VideoTask], maker: PartMaker, stop: StopRequest
 ) -> Generator[Outcome[VideoTask, dict[str, Any]]]:
     if settings.engine == "ray":
-        return work_through_ray(
+        return run_tasks_on_ray(
             tasks, maker, settings.workers, settings.address, gpus=settings.gpus, stop=lambda: stop.wanted
         )
-    return work_through(tasks, maker, settings.workers, stop=lambda: stop.wanted)
+    return run_tasks(tasks, maker, settings.workers, stop=lambda: stop.wanted)
 
 
 def _again(settings: CropSettings, task: VideoTask) -> bool:
@@ -239,9 +239,9 @@ def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None
     """
     out = settings.out
     parts = (CropSet.open(part_folder(out, task)) for task in plan)
-    videos = in_order((Joined(dict(part.contents.about["video"]), part) for part in parts), settings.screen)
+    videos = order_videos((Joined(dict(part.contents.about["video"]), part) for part in parts), settings.screen)
     check_failures([video.record for video in videos], settings.failure_limit)
-    chosen = choose(videos, settings.selection)
+    chosen = choose_crops(videos, settings.selection)
     writer = write_set(out, videos, chosen)
     for video in videos:
         for image in sorted((video.part.folder / "explained").glob("*.jpg")):

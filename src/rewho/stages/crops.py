@@ -12,10 +12,10 @@ from rewho.core.lock import LOCK, Lock
 from rewho.core.progress import say
 from rewho.core.runtime import run_in_processes
 from rewho.crops.export import export, merge, overlap
-from rewho.crops.one_video import PartMaker, config_of
+from rewho.crops.one_video import PartMaker, hash_config
 from rewho.crops.people_source import PeopleSource, VideoPeople
 from rewho.crops.shards import CropSet
-from rewho.crops.statistics import read_videos, statistics
+from rewho.crops.statistics import compute_statistics, read_videos
 from rewho.crops.verify import Damage, repair, verify
 from rewho.settings import CropSettings, CropsSettings
 from rewho.settings.command_line import fill
@@ -81,11 +81,11 @@ def maker_of(folder: Path, damage: list[Damage], source: PeopleSource | None = N
         raise UserError(str(started), expected="the settings that the set was built with", got="none", fix=fix)
     settings = fill(CropSettings, flatten(read_record(started)["settings"]), "crop")
     source = source or VideoPeople(settings)
-    return PartMaker(folder, settings, config_of(settings, source.models()), source, folder)
+    return PartMaker(folder, settings, hash_config(settings, source.models()), source, folder)
 
 
 def _stats(settings: CropsSettings, _source: PeopleSource | None) -> str:
-    figures = [statistics(CropSet.open(folder), read_videos(folder)) for folder in settings.folders]
+    figures = [compute_statistics(CropSet.open(folder), read_videos(folder)) for folder in settings.folders]
     shown = figures[0] if len(figures) == 1 else dict(zip(map(str, settings.folders), figures, strict=True))
     return json.dumps(plain(shown), indent=1, ensure_ascii=False, allow_nan=False)
 
