@@ -56,9 +56,11 @@ def test_market1501_hand_values(tmp_path):
 def test_other_files_and_hidden_files_are_left_out_and_said(tmp_path):
     root = plant(tmp_path, MARKET)
     plant(root, {"query": ["Thumbs.db", "readme.txt", ".DS_Store", "._0001_c1s1_001051_00.jpg"]})
+    plant(root, {"query/more": ["0003_c1s1_001051_00.jpg"]})
     table = read(root)
     assert len(table) == 7
     assert any(note.startswith("4 files in query/ were left out") for note in table.notes)
+    assert any(note.startswith("1 folders in query/ were left out, such as 'more'") for note in table.notes)
 
 
 def test_differing_counts_are_said_in_one_note(tmp_path):

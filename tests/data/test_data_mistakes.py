@@ -98,6 +98,7 @@ def test_a_person_without_images(tmp_path):
 def test_wrong_split_folders(tmp_path):
     plant(tmp_path, "train/anna/1.jpg", "qurey/bert/1.jpg", "gallery/bert/2.jpg")
     assert "Did you mean 'query'?" in answer(tmp_path)
+    assert "Did you mean 'gallery'?" in answer(plant(tmp_path / "capitals", "Train/1.jpg", "Gallery/1.jpg"))
 
 
 def test_an_empty_folder(tmp_path):
@@ -130,7 +131,8 @@ def test_cameras_for_some_images_only(tmp_path):
         ("file,person\n1.jpg,a\n", "no 'path' in file, person"),
         ("path,persom\n1.jpg,a\n", "Rename the column 'persom' to 'person'"),
         ("path,path,person\n1.jpg,1.jpg,a\n", "'path' twice"),
-        ("path,person\n1.jpg\n", "line 2: expected 2 cells, got 1"),
+        ("path,person\n1.jpg\n", "line 2: expected 2 cells, as in the header, got 1"),
+        ("path,person\n1.jpg,Smith, A\n2.jpg,Smith, B\n", "line 2: expected 2 cells, as in the header, got 3"),
         ("path,person\n1.jpg,a\n2.jpg,\n", "line 3: expected a person"),
         ("path,person\n1.jpg,a\n3.jpg,a\nx/4.jpg,b\n", "2 of 3 that are no files: '3.jpg', 'x/4.jpg'"),
         ("path,person\n1.jpg,a\n1.jpg,a\n", "the same image more than once in a split: '1.jpg (pool)'"),

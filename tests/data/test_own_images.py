@@ -112,7 +112,7 @@ def test_number_names_keeps_apart_what_is_written_apart():
     assert (ids.tolist(), names) == ([1, 0], ("1", "99999999999999999999"))
 
 
-@pytest.mark.parametrize("junk", ["-1", "-1.0", "-01", "\u22121", "-1,0", "\u20131.00"])
+@pytest.mark.parametrize("junk", ["-1", "-1.0", "-01", "\u22121", "-1,0", "\u20131.00", "- 1", "-1.0e+00"])
 @pytest.mark.parametrize("distractor", ["-2", "-2.0", "\u22122"])
 def test_every_spelling_of_junk_and_distractors_keeps_its_meaning(junk, distractor):
     assert number_names([junk, "7.0", distractor, "+8"])[0].tolist() == [JUNK, 7, DISTRACTOR, 8]
@@ -143,7 +143,7 @@ def test_one_name_in_two_unicode_forms_is_one_person(tmp_path):
     assert "2 spellings of 'Zo\u00eb' count as one person." in table.notes
 
 
-@pytest.mark.parametrize("names", [("7", "07"), ("Adam", "adam"), ("a b", "a  b")])
+@pytest.mark.parametrize("names", [("7", "07"), ("Adam", "adam"), ("a b", "a  b"), ("adam", "adam\u200b")])
 def test_names_that_look_alike_are_noted(names):
     assert spelling_notes(names, "person")[0].startswith("Each is a person of its own: ")
     assert not spelling_notes(["7", "8", "adam", "eve"], "person")
@@ -167,12 +167,14 @@ def test_sub_folders_of_a_person_are_theirs(tmp_path):
 
 
 def test_two_levels_that_could_be_people_are_answered_with_patterns(tmp_path):
-    plant(tmp_path, "a/b/1.jpg", "a/c/1.jpg", "d/b/2.jpg")
+    with pytest.raises(UserError, match="day1/cam1/adam"):
+        read(plant(tmp_path / "deep", "day1/cam1/adam/1.jpg", "day2/cam1/eve/1.jpg"))
+    plant(tmp_path / "flat", "a/b/1.jpg", "a/c/1.jpg", "d/b/2.jpg")
     with pytest.raises(UserError, match="could both be people") as caught:
-        read(tmp_path)
+        read(tmp_path / "flat")
     for pattern, people in (("^(?P<person>[^/]+)/", 2), ("^(?P<camera>[^/]+)/(?P<person>[^/]+)/", 2)):
         assert f"'{pattern}'" in caught.value.fix
-        table = read(tmp_path, person_pattern=pattern)
+        table = read(tmp_path / "flat", person_pattern=pattern)
         assert len(set(table.person_ids.tolist())) == people
 
 
@@ -191,6 +193,7 @@ NAMES = [
     ("c1_-1_1.jpg", "c2_5_1.jpg"),
     ("p_-1_c1.jpg", "p_7_c2.jpg"),
     ("-1-cam3-7.jpg", "12-cam3-8.jpg"),
+    ("p-1_c1_1.jpg", "p1_c1_2.jpg", "p2_c2_1.jpg"),
 ]
 
 
@@ -205,8 +208,9 @@ def test_the_proposed_pattern_reads_the_very_files_and_keeps_the_minus(tmp_path,
     assert table.knows_cameras
 
 
-def test_a_pattern_that_loses_the_minus_is_refused(tmp_path):
-    plant(tmp_path, *NAMES[0])
+@pytest.mark.parametrize("minus", ["-", "\u2013"])
+def test_a_pattern_that_loses_the_minus_is_refused(tmp_path, minus):
+    plant(tmp_path, *NAMES[0][1:], f"{minus}1_c1_1.jpg")
     with pytest.raises(UserError, match="the minus of an id"):
         read(tmp_path, person_pattern=r"(?P<person>\d+)_c(?P<camera>\d+)")
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from rewho.core.check import UserError
 from rewho.core.people import DISTRACTOR, JUNK
-from rewho.data.file_lists import Row, check_folder, left_out, make_table, require_images, wrong_names
+from rewho.data.file_lists import Row, check_folder, left_out, make_table, require_images, sub_folders, wrong_names
 from rewho.data.table import ImageTable, first_three
 from rewho.settings import DataSettings
 
@@ -120,6 +120,8 @@ def read_market_folders(name: str, root: Path, style: Style) -> ImageTable:
         listing = require_images(root / folder)
         rows += _read_names(root / folder, listing.images, FOLDERS[folder], style)
         notes += left_out(f"{folder}/", listing.others)
+        if below := sub_folders(root / folder):
+            notes.append(f"{len(below):,} folders in {folder}/ were left out, such as {below[0]!r}.")
     notes += [
         f"No {folder}/ here, so there is no {FOLDERS[folder]} split." for folder in FOLDERS if folder not in there
     ]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from rewho.core.check import UserError
+from rewho.data.names import MINUS
 
 EXAMPLE = r"Write it like '(?P<person>-?\d+)_c(?P<camera>\d+)'."
 
@@ -14,10 +15,12 @@ _PROPOSALS = (
     r"^(?P<person>-?\d+)_c(?P<camera>\d+)",
     rf"^(?P<person>-?\d+)[_-]{_CAMERA}",
     rf"^{_CAMERA}[_-](?P<person>-?\d+)",
-    rf"^(?:p|id|pid|person)[_-]?(?P<person>-?\d+)[_-]{_CAMERA}",
+    rf"^(?:p|id|pid|person)[_-](?P<person>\d+)[_-]{_CAMERA}",
+    rf"^(?:p|id|pid|person)_?(?P<person>-?\d+)[_-]{_CAMERA}",
     rf"^(?P<person>[^\d_-]+)[_-]{_CAMERA}",
     r"^(?P<person>-?\d+)[_-]",
-    r"^(?:p|id|pid|person)[_-]?(?P<person>-?\d+)[_-]",
+    r"^(?:p|id|pid|person)[_-](?P<person>\d+)[_-]",
+    r"^(?:p|id|pid|person)_?(?P<person>-?\d+)[_-]",
     r"^(?P<person>[^\d_-]+)[_-]\d",
 )
 
@@ -58,7 +61,7 @@ def loses_minus(found: re.Match[str]) -> bool:
     """
     start = found.start("person")
     before = found.string[max(0, start - 2) : start]
-    return found["person"][:1].isdecimal() and before[-1:] == "-" and not before[:-1].isalnum()
+    return found["person"][:1].isdecimal() and before[-1:] in tuple(MINUS) and not before[:-1].isalnum()
 
 
 def propose_pattern(paths: Sequence[str]) -> str:

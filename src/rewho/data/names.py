@@ -25,8 +25,8 @@ CAMERA_MARKS = {str(UNKNOWN_CAMERA): UNKNOWN_CAMERA}
 MISSING = {"nan", "NaN", "NAN", "<NA>", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "none", "None", "NaT"}
 """What programs write into a CSV file's cell that has no value."""
 
-_MINUS = "-\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
-_NUMBER = re.compile(rf"([{_MINUS}+]?)(\d{{1,18}})(?:[.,]0*)?")
+MINUS = "-\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
+_NUMBER = re.compile(rf"([{MINUS}+]?) ?(\d{{1,18}})(?:\.0*|,0{{,2}})?(?:[eE][+-]?0+)?")
 
 
 def canonical(name: str) -> str:
@@ -35,7 +35,7 @@ def canonical(name: str) -> str:
     Leading zeros stay where there is no minus: people may be called 7 and 07.
 
     Example:
-        >>> [canonical(name) for name in ("7.0", "+7", "07", "\u22121", "-01.0", "1.5", "Zoe\u0308")]
+        >>> [canonical(name) for name in ("7.0", "+7", "07", "\u22121", "-01.0e+00", "1.5", "Zoe\u0308")]
         ['7', '7', '07', '-1', '-1', '1.5', 'Zoë']
     """
     name = unicodedata.normalize("NFC", name)
@@ -43,7 +43,7 @@ def canonical(name: str) -> str:
     if number is None:
         return name
     sign, digits = number.groups()
-    return str(-int(digits)) if sign and sign in _MINUS else digits
+    return str(-int(digits)) if sign and sign in MINUS else digits
 
 
 def number_names(
@@ -106,7 +106,8 @@ def spelling_notes(names: Iterable[str], what: str) -> list[str]:
     ]
     alike: dict[str, list[str]] = {}
     for name in sorted(spellings):
-        key = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        shown = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+        key = " ".join(unicodedata.normalize("NFKC", shown).casefold().split())
         alike.setdefault(key.lstrip("0") or key[-1:] if key.isdecimal() else key, []).append(name)
     groups = [" and ".join(map(repr, group[:3])) for group in alike.values() if len(group) > 1]
     if groups:

@@ -45,6 +45,7 @@ _LIKE_CAMERA = re.compile(
     r"(?:c|cam|camera|kamera|view|channel)[ _-]?\d+|(?:cam|camera)[ _-]\w+|\w+[ _-]cam(?:era)?|(?-i:cam[A-Z])",
     re.IGNORECASE,
 )
+_LIKE_SPLIT = re.compile("train(ing)?|test(ing)?|val(id(ation)?)?|query|queries|probe|gallery", re.IGNORECASE)
 
 
 class _Named(NamedTuple):
@@ -72,11 +73,12 @@ def read_folder(settings: DataSettings) -> ImageTable:
     folders = sub_folders(root)
     splits = [name for name in SPLIT_FOLDERS if name in folders]
     wrong = [name for name in folders if name not in splits]
-    if splits and wrong:
-        near = nearest(wrong[0], SPLIT_FOLDERS)
+    if wrong and (splits or any(map(_LIKE_SPLIT.fullmatch, wrong))):
+        wrong.sort(key=lambda name: not _LIKE_SPLIT.fullmatch(name))
+        near = nearest(wrong[0].lower(), SPLIT_FOLDERS)
         raise UserError(
             str(root),
-            expected=f"only split folders ({', '.join(SPLIT_FOLDERS)}) beside {splits[0]}/",
+            expected=f"no other folders for splits than {', '.join(SPLIT_FOLDERS)}, and no others beside them",
             got=f"the folder {wrong[0]!r}",
             fix=f"Did you mean {near!r}? Rename it." if near else "Rename it, or move it elsewhere.",
         )
@@ -216,7 +218,7 @@ def _rows_of_trees(root: Path, trees: Sequence[_Tree]) -> tuple[list[_Named], li
             else []
         )
         return [_row(tree, path, tree.folder, "") for tree in trees for path in tree.paths], notes
-    if inner == outer:
+    if inner == outer or all(path.count("/") > 1 for path in deep):
         raise _two_levels(root, trees, deep)
     rows, left = [], 0
     for tree in trees:
@@ -246,13 +248,14 @@ def _row(tree: _Tree, path: str, person: str, camera: str) -> _Named:
 
 
 def _two_levels(root: Path, trees: Sequence[_Tree], deep: Sequence[str]) -> UserError:
-    tree = next(tree for tree in trees if deep[0] in tree.paths)
+    deepest = max(deep, key=lambda path: path.count("/"))
+    tree = next(tree for tree in trees if deepest in tree.paths)
     outer, inner = "(?P<person>[^/]+)/", "(?P<camera>[^/]+)/"
     only = f" People must be one level below the folder that is given: is it {root / tree.place / tree.folder}?"
     return UserError(
         str(root),
         expected="one level of folders, of people; or two, of which one has names like cam1 or camera_north",
-        got=f"two that could both be people, such as {tree.place}{tree.folder}/{deep[0]}",
+        got=f"two that could both be people, such as {tree.place}{tree.folder}/{deepest}",
         fix=f"Pass --data.person_pattern '^{outer}' if the outer folders are people, '^{outer}{inner}' if the inner "
         f"ones are cameras, '^{inner}{outer}' if the outer ones are." + (only if len(trees) == 1 else ""),
     )
@@ -313,7 +316,7 @@ def _csv_rows(file: Path) -> list[_Named]:
     if len(lines) < 2:
         raise UserError(str(file), expected="a header and at least one row", got="no rows", fix="Fill the file.")
     columns = _csv_columns(file, [cell.strip().lower() for cell in lines[0][1]])
-    return [_csv_row(file, line, columns, cells) for line, cells in lines[1:]]
+    return [_csv_row(file, line, columns, len(lines[0][1]), cells) for line, cells in lines[1:]]
 
 
 def _csv_columns(file: Path, header: list[str]) -> dict[str, int]:
@@ -332,12 +335,11 @@ def _csv_columns(file: Path, header: list[str]) -> dict[str, int]:
     return {name: header.index(name) for name in CSV_COLUMNS if name in header}
 
 
-def _csv_row(file: Path, line: int, columns: dict[str, int], cells: list[str]) -> _Named:
+def _csv_row(file: Path, line: int, columns: dict[str, int], width: int, cells: list[str]) -> _Named:
     where = f"{file}, line {line}"
-    if len(cells) <= max(columns.values()):
-        raise UserError(
-            where, expected=f"{max(columns.values()) + 1} cells", got=str(len(cells)), fix="Fill in the missing cells."
-        )
+    if len(cells) <= max(columns.values()) or any(cell.strip() for cell in cells[width:]):
+        fix = "Fill in the missing cells, and put quotes around a cell that has the separator in it."
+        raise UserError(where, expected=f"{width} cells, as in the header", got=str(len(cells)), fix=fix)
     values = {name: cells[at].strip() for name, at in columns.items()}
     path = cells[columns["path"]]
     if leaves_root(path):
