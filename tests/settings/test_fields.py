@@ -12,21 +12,30 @@ from rewho.cli import COMMANDS, main
 from rewho.core.check import UserError
 from rewho.settings import AugmentSettings, EvaluateSettings, RuleSettings, TrainSettings
 from rewho.settings.command_line import fill, parse
-from rewho.settings.fields import Range, bare, check, extra, kinds_of, mismatch, options_of, takes_several
+from rewho.settings.fields import (
+    Range,
+    annotations_of,
+    check,
+    find_metadata,
+    find_mismatch,
+    is_list,
+    options_of,
+    plain_type,
+)
 
 CLASSES = [value for name, value in vars(all_settings).items() if name.endswith("Settings")]
 
 
 def number(kind: Any) -> bool:
     """Whether an option holds numbers."""
-    plain = bare(kind)
-    return plain in (int, float) or (takes_several(plain) and bare(plain.__args__[0]) in (int, float))
+    plain = plain_type(kind)
+    return plain in (int, float) or (is_list(plain) and plain_type(plain.__args__[0]) in (int, float))
 
 
 @pytest.mark.parametrize("settings", CLASSES)
 def test_every_number_has_a_range(settings):
-    for name, kind in kinds_of(settings).items():
-        assert number(kind) == (extra(kind, Range) is not None), name
+    for name, kind in annotations_of(settings).items():
+        assert number(kind) == (find_metadata(kind, Range) is not None), name
 
 
 @pytest.mark.parametrize("settings", CLASSES)
@@ -36,18 +45,18 @@ def test_the_defaults_are_right(settings):
 
 def wrong_value(kind: Any) -> object:
     """Return a value that an option of this kind cannot have."""
-    plain = bare(kind)
-    if takes_several(plain):
+    plain = plain_type(kind)
+    if is_list(plain):
         return (wrong_value(plain.__args__[0]),)
     if plain in (int, float):
-        return -7 if extra(kind, Range) else float("nan")
+        return -7 if find_metadata(kind, Range) else float("nan")
     return {bool: "perhaps", str: 7, Path: 7}.get(plain, "nonsense")
 
 
 def planted(settings: Any) -> Any:
     """Return settings with a wrong value in every field."""
     new = {}
-    for name, kind in kinds_of(type(settings)).items():
+    for name, kind in annotations_of(type(settings)).items():
         new[name] = planted(getattr(settings, name)) if is_dataclass(kind) else wrong_value(kind)
     return replace(settings, **new)
 
@@ -55,7 +64,7 @@ def planted(settings: Any) -> Any:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_python_refuses_a_wrong_value_in_every_field_at_once(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    kind = getattr(all_settings, COMMANDS[command].settings)
+    kind = COMMANDS[command]
     with pytest.raises(UserError) as error:
         importlib.import_module(f"rewho.stages.{command}").run(planted(kind()))
     options = [name for name, _ in options_of(kind)]
@@ -69,10 +78,10 @@ def test_python_refuses_a_wrong_value_in_every_field_at_once(command, tmp_path, 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_line_refuses_a_wrong_value_in_every_field_at_once(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    options = dict(options_of(getattr(all_settings, COMMANDS[command].settings)))
+    options = dict(options_of(COMMANDS[command]))
     # any text is a path or a text, so only the others can be wrong here
-    typed = {name for name, kind in options.items() if number(kind) or bare(kind) is bool}
-    typed |= {name for name, kind in options.items() if get_origin(bare(kind)) is Literal}
+    typed = {name for name, kind in options.items() if number(kind) or plain_type(kind) is bool}
+    typed |= {name for name, kind in options.items() if get_origin(plain_type(kind)) is Literal}
     assert main([command, *(f"--{name}=-7.5x" for name in typed)]) == (2 if typed else 0)
     said = capsys.readouterr().err
     for option in typed:
@@ -132,7 +141,7 @@ def test_what_ruined_runs_or_ended_in_tracebacks(command, wrong, capsys):
     ],
 )
 def test_the_ends_of_the_ranges_are_in_them(legal):
-    assert parse(TrainSettings, legal.split(), "train") is not None
+    assert parse(TrainSettings, legal.split()) is not None
 
 
 def test_all_that_is_wrong_is_said_at_once():
@@ -147,7 +156,6 @@ def test_all_that_is_wrong_is_said_at_once():
                 "--model.input_size=[64, 0]",
                 "--augment.erase_area_high=0",
             ],
-            "train",
         )
     assert str(error.value).splitlines() == [
         "5 options: expected values that their options can have, got these:",
@@ -165,10 +173,10 @@ def test_a_recipe_is_held_to_the_ranges_too(tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("optimizer: {momentum: 2}\nreading: {share: 0}\n")
     with pytest.raises(UserError, match="unknown"):
-        parse(EvaluateSettings, ["--recipe", str(recipe)], "evaluate")
+        parse(EvaluateSettings, ["--recipe", str(recipe)])
     recipe.write_text("reading: {share: 0}\n")
     with pytest.raises(UserError, match=r"--reading\.share: expected a number above 0, at most 1, got 0"):
-        parse(EvaluateSettings, ["--recipe", str(recipe)], "evaluate")
+        parse(EvaluateSettings, ["--recipe", str(recipe)])
 
 
 def test_groups_of_settings_are_named_as_their_caller_names_them():
@@ -195,18 +203,18 @@ def test_groups_of_settings_are_named_as_their_caller_names_them():
     ],
 )
 def test_mismatches_by_hand(value, kind, expected):
-    assert mismatch(value, kind) == expected
+    assert find_mismatch(value, kind) == expected
 
 
 def test_unknown_names_and_wrong_values_are_reported_together():
     with pytest.raises(UserError) as error:
-        parse(TrainSettings, ["--epoks", "3", "--epochs", "ten", "--model.kind", "mng"], "train")
+        parse(TrainSettings, ["--epoks", "3", "--epochs", "ten", "--model.kind", "mng"])
     assert all(words in str(error.value) for words in ("--epoks", "nearest: epochs", "--epochs 'ten'", "single_view"))
 
 
 def test_yaml_yes_and_numbers_as_names_are_understood(tmp_path):
     (tmp_path / "r.yaml").write_text("model: {extra_bn: yes}\nengine: {precision: 32}\noptimizer: {learning_rate: 1}\n")
-    got = parse(TrainSettings, ["--recipe", str(tmp_path / "r.yaml")], "train")
+    got = parse(TrainSettings, ["--recipe", str(tmp_path / "r.yaml")])
     assert (got.model.extra_bn, got.engine.precision, got.optimizer.learning_rate) == ("yes", "32", 1.0)
 
 

@@ -33,7 +33,7 @@ PRESETS = {  # of those that the final setting, -CJ+RE, is not the one of
 
 
 def settings(name: str, kind=PretrainSettings):
-    return parse(kind, ["--recipe", str(RECIPES / f"{name}.yaml")], "pretrain")
+    return parse(kind, ["--recipe", str(RECIPES / f"{name}.yaml")])
 
 
 def test_the_tests_sweep_every_recipe_of_the_folder():
@@ -94,7 +94,7 @@ PAPER = {  # LUPerson, sections 4.3, 5.1 and 5.2, and the methods' own papers
 def test_the_papers_constants_change_nothing_in_the_presets(recipe):
     kind = TrainSettings if recipe in METHODS else PretrainSettings
     words = ["--recipe", str(RECIPES / f"{recipe}.yaml"), *PAPER[recipe].split(), "--engine.precision", "32"]
-    assert parse(kind, words, "train") == settings(recipe, kind)
+    assert parse(kind, words) == settings(recipe, kind)
 
 
 def test_cutout_of_bdb_is_a_square_of_64_pixels():

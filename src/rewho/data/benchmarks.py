@@ -32,8 +32,8 @@ from rewho.data.own_images import read_csv, read_folder
 from rewho.data.splits import hold_out, keep_listed, select_share
 from rewho.data.table import ImageTable
 from rewho.settings import DataSettings
+from rewho.settings.data import CuhkBoxes, Layout
 from rewho.settings.fields import check
-from rewho.settings.parts import CuhkBoxes, Layout
 
 LAYOUTS: dict[str, Callable[[DataSettings], ImageTable]] = {
     "market1501": read_market1501,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rewho.settings.parts import SmoothingOver
+from rewho.settings.model import SmoothingOver
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0, over: SmoothingOver = "all") -> Tensor:

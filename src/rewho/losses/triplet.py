@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rewho.core.check import UserError
-from rewho.settings.parts import TripletDistance
+from rewho.settings.model import TripletDistance
 
 TINY = 1e-12
 """Smallest squared distance with a gradient; below it two vectors are the same."""

@@ -1,7 +1,7 @@
-"""The settings of every stage, as frozen dataclasses: each option with its name, type, choices or range, and default.
+"""Settings of every stage, as frozen dataclasses: each option with its name, type, choices or range, and default.
 
-A recipe (YAML) and the command line fill the same classes, see `command_line.py`. Nothing heavy is imported here, so
-that `rewho train --help` answers at once.
+Recipes (YAML) and the command line fill the same classes, see `command_line.py`. A class with a `command` is a
+sub-command. Nothing heavy is imported here, so that `rewho train --help` starts fast.
 """
 
 from rewho.settings.crop import (
@@ -13,34 +13,21 @@ from rewho.settings.crop import (
     ScreenSettings,
 )
 from rewho.settings.crops import CropSettings, CropsSettings, SelectionSettings, TermsSettings
-from rewho.settings.distill import (
-    BranchSettings,
-    DistillSettings,
-    MimicSettings,
-    RepresentSettings,
-    TeachersSettings,
-)
-from rewho.settings.parts import (
-    AugmentSettings,
+from rewho.settings.data import AugmentSettings, DataSettings
+from rewho.settings.distill import BranchSettings, DistillSettings, MimicSettings, RepresentSettings, TeachersSettings
+from rewho.settings.model import LossSettings, ModelSettings
+from rewho.settings.pretrain import ContrastAugmentSettings, ContrastSettings, PretrainImageSettings, PretrainSettings
+from rewho.settings.table import TableSettings
+from rewho.settings.training import (
     CheckpointSettings,
-    DataSettings,
     DeviceSettings,
     EngineSettings,
     LabelledTrainingSettings,
-    LossSettings,
-    ModelSettings,
     OptimizerSettings,
     SamplerSettings,
     TrainingSettings,
+    TrainSettings,
 )
-from rewho.settings.pretrain import (
-    ContrastAugmentSettings,
-    ContrastSettings,
-    PretrainImageSettings,
-    PretrainSettings,
-)
-from rewho.settings.table import TableSettings
-from rewho.settings.train import TrainSettings
 from rewho.settings.use import (
     CompareSettings,
     DemoSettings,
@@ -49,44 +36,3 @@ from rewho.settings.use import (
     ExplainSettings,
     ExportSettings,
 )
-
-__all__ = [
-    "AugmentSettings",
-    "BranchSettings",
-    "CheckpointSettings",
-    "CompareSettings",
-    "ContrastAugmentSettings",
-    "ContrastSettings",
-    "CropSettings",
-    "CropsSettings",
-    "DataSettings",
-    "DemoSettings",
-    "DetectorSettings",
-    "DeviceSettings",
-    "DistillSettings",
-    "EmbedSettings",
-    "EngineSettings",
-    "EvaluateSettings",
-    "ExplainSettings",
-    "ExportSettings",
-    "LabelledTrainingSettings",
-    "LimitSettings",
-    "LossSettings",
-    "MimicSettings",
-    "ModelSettings",
-    "OptimizerSettings",
-    "PoseSettings",
-    "PretrainImageSettings",
-    "PretrainSettings",
-    "RepresentSettings",
-    "RuleSettings",
-    "SamplerSettings",
-    "SamplingSettings",
-    "ScreenSettings",
-    "SelectionSettings",
-    "TableSettings",
-    "TeachersSettings",
-    "TermsSettings",
-    "TrainSettings",
-    "TrainingSettings",
-]

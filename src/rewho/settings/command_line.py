@@ -1,6 +1,6 @@
-"""From a recipe and the command line to typed settings, with every mistake reported at once.
+"""Settings from a recipe and the command line, with every mistake reported at once.
 
-The command line overrides the recipe, the recipe the defaults.
+The command line overrides the recipe, the recipe overrides the defaults.
 """
 
 from __future__ import annotations
@@ -18,28 +18,39 @@ from typing import Any, TypeVar, get_args
 from rewho.core.artifact import plain
 from rewho.core.check import UserError, nearest
 from rewho.core.files import yaml_text
-from rewho.settings.fields import Only, bare, build, extra, kinds_of, mistakes_in, options_of, refuse, takes_several
-from rewho.settings.recipe import read_recipe, refuse_foreign
+from rewho.settings.fields import (
+    Command,
+    Only,
+    annotations_of,
+    build,
+    find_metadata,
+    find_mistakes,
+    is_list,
+    options_of,
+    plain_type,
+    raise_all,
+)
+from rewho.settings.recipe import check_recipe_command, read_recipe
 
 Settings = TypeVar("Settings")
-SMOKE_HELP = "  --smoke\n      Take the recipe's smoke variant, which ends within a minute."
-OTHER_NAMES = {"init": "model.pretrained"}
-"""Short names that an option may be given by, and what it is called in full."""
+SMOKE_HELP = "  --smoke\n      Use the recipe's smoke variant, which ends within a minute."
+ALIASES = {"init": "model.pretrained"}
+"""Aliases: short name → full option name."""
 EXTRA_OPTIONS = ("recipe", "smoke", "print_config", "help")
 
 
-def _unknown(named: Mapping[str, str], known: Sequence[str]) -> Iterator[UserError]:
-    """Yield an error per unknown option; `named` maps each option to the words that precede its name."""
-    for name in named:
+def _find_unknown(prefixes: Mapping[str, str], known: Sequence[str]) -> Iterator[UserError]:
+    """Yield an error per unknown option; `prefixes` maps each given option to what precedes its name in the message."""
+    for name in prefixes:
         if name not in known:
             near = _nearest_option(name, known)
             fix = "Use the nearest name, or see --help."
             got = f"an unknown option (nearest: {near})" if near else "an unknown option"
-            yield UserError(named[name] + name, expected="an option that the command has", got=got, fix=fix)
+            yield UserError(prefixes[name] + name, expected="an option that the command has", got=got, fix=fix)
 
 
 def _nearest_option(name: str, known: Sequence[str]) -> str | None:
-    """Return the option that is meant, which may be one of a group's whose name was left out."""
+    """Return the option with the most similar name, which may lack its group."""
     if "." not in name:
         by_own_name = {option.rpartition(".")[2]: option for option in reversed(known)}
         near = nearest(name, by_own_name)
@@ -48,28 +59,26 @@ def _nearest_option(name: str, known: Sequence[str]) -> str | None:
     return nearest(name, known) or nearest(name.rsplit(".", maxsplit=1)[-1], known)
 
 
-def normalise(
+def read_arguments(
     arguments: Sequence[str], known: Mapping[str, Any], positional: Sequence[str] = ()
 ) -> list[tuple[str, str | list[str]]]:
     """Return (option, value) pairs: bare flags get the value true, an option takes as many values as its type has.
 
-    Words that are no option's value are for the positional options, wherever they stand.
-
     Args:
         arguments: The command line behind the command's name.
         known: Type of each option.
-        positional: Options that words without a name are for, in order; the last takes all that are left.
+        positional: Options that values without a name are assigned to, in order; the last takes all that are left.
 
     Raises:
         UserError: A value without an option, or an option without its value.
 
     Example:
-        >>> normalise(["--data", "a", "b", "--rerank"], {"data": tuple[str, ...], "rerank": bool})
+        >>> read_arguments(["--data", "a", "b", "--rerank"], {"data": tuple[str, ...], "rerank": bool})
         [('rerank', 'true'), ('data', ['a', 'b'])]
-        >>> normalise(["--out", "x", "a.mp4"], {"out": Path, "videos": tuple[Path, ...]}, ["videos"])
+        >>> read_arguments(["--out", "x", "a.mp4"], {"out": Path, "videos": tuple[Path, ...]}, ["videos"])
         [('out', 'x'), ('videos', ['a.mp4'])]
     """
-    pairs: list[tuple[str, str | list[str]]] = []
+    pairs: dict[str, str | list[str]] = {}
     lists: dict[str, list[str]] = {}
     unnamed: list[str] = []
     last, waiting = "", list(arguments)
@@ -77,49 +86,48 @@ def normalise(
         token = waiting.pop(0)
         if not re.match(r"--[A-Za-z]|-h$", token):
             if not positional:
-                raise _stray(token, last)
+                raise _stray_value(token, last)
             unnamed.append(token)
             continue
         name, equals, value = token.lstrip("-").partition("=")
         name = {"h": "help"}.get(name, name.replace("-", "_"))
-        last = name = OTHER_NAMES[name] if name not in known and OTHER_NAMES.get(name) in known else name
+        last = name = ALIASES[name] if name not in known and ALIASES.get(name) in known else name
         kind = known.get(name, {"recipe": Path, **dict.fromkeys(EXTRA_OPTIONS[1:], bool)}.get(name))
         values = [value] if equals else []
         while not equals and waiting and not re.match(r"--?[A-Za-z]", waiting[0]):
             if not _takes(kind, values, waiting[0], bool(positional)):
                 break
             values.append(waiting.pop(0))
-        if takes_several(kind):
+        if is_list(kind):
             lists.setdefault(name, []).extend(values)
-        elif not values and not (bare(kind) is bool or kind is None):
+        elif not values and not (plain_type(kind) is bool or kind is None):
             raise UserError(f"--{name}", expected="a value", got="none", fix=f"Pass --{name} VALUE.")
         else:
-            pairs.append((name, values[0] if values else "true"))
+            pairs[name] = values[0] if values else "true"
     for at, word in enumerate(unnamed):
         name = positional[min(at, len(positional) - 1)]
-        if takes_several(known[name]):
+        if is_list(known[name]):
             lists.setdefault(name, []).append(word)
-        elif name in dict(pairs):
+        elif name in pairs:
             raise UserError(f"--{name}", expected="one value", got=f"also {word!r}", fix="Quote it if it has spaces.")
         else:
-            pairs.append((name, word))
-    return pairs + [(name, _list_of(values, known[name])) for name, values in lists.items()]
+            pairs[name] = word
+    return [*pairs.items(), *((name, _split_numbers(values, known[name])) for name, values in lists.items())]
 
 
-def _list_of(values: list[str], kind: Any) -> list[str]:  # noqa: ANN401 - a type annotation
-    """Return the values of a list option; numbers may also stand in one word, as in `[128, 64]`."""
-    if len(values) == 1 and values[0].startswith("[") and _of_numbers(kind):
+def _split_numbers(values: list[str], kind: Any) -> list[str]:  # noqa: ANN401 - a type annotation
+    """Return the values of a list option; a list of numbers may also be one word, as in `[128, 64]`."""
+    if len(values) == 1 and values[0].startswith("[") and _is_number_list(kind):
         return [part.strip() for part in values[0].strip("[]").split(",")]
     return values
 
 
-def _of_numbers(kind: Any) -> bool:  # noqa: ANN401 - a type annotation
-    """Return whether an option takes a list of numbers."""
-    return takes_several(kind) and bare(get_args(bare(kind))[0]) in (int, float)
+def _is_number_list(kind: Any) -> bool:  # noqa: ANN401 - a type annotation
+    return is_list(kind) and plain_type(get_args(plain_type(kind))[0]) in (int, float)
 
 
 def _takes(kind: Any, values: Sequence[str], word: str, positional: bool) -> bool:  # noqa: ANN401 - a type annotation
-    """Return whether an option that has these values takes this word too; a command with `positional` ones may.
+    """Return whether an option that has these values takes this word too, or leaves it to a positional option.
 
     Example:
         >>> _takes(Path, [], "x", True), _takes(Path, ["x"], "y", True), _takes(bool, [], "a.mp4", True)
@@ -127,120 +135,112 @@ def _takes(kind: Any, values: Sequence[str], word: str, positional: bool) -> boo
         >>> _takes(tuple[int, ...], ["64"], "32", True), _takes(tuple[int, ...], ["64"], "a.mp4", True)
         (True, False)
     """
-    if takes_several(kind):  # numbers end at the first word that is none
-        return not (values and positional and _of_numbers(kind)) or bool(re.fullmatch(r"[-+.\deE]+", word))
-    return not values and not (bare(kind) is bool and positional and word.lower() not in ("true", "false", "yes", "no"))
+    if is_list(kind):  # a list of numbers ends at the first word that is not a number
+        return not (values and positional and _is_number_list(kind)) or bool(re.fullmatch(r"[-+.\deE]+", word))
+    bare_flag = plain_type(kind) is bool and positional and word.lower() not in ("true", "false", "yes", "no")
+    return not values and not bare_flag
 
 
-def _stray(word: str, option: str) -> UserError:
-    """Return the error for a word that is no option's value, behind an option or behind none."""
+def _stray_value(word: str, option: str) -> UserError:
     if option:
         got = f"{word!r} behind it"
         return UserError(f"--{option}", expected="one value", got=got, fix="Quote it if it has spaces.")
-    return UserError(
-        "command line", expected="options that begin with --", got=repr(word), fix="See --help for the form."
-    )
+    fix = "See --help for the form."
+    return UserError("command line", expected="options that begin with --", got=repr(word), fix=fix)
 
 
-def parse(
-    settings: type[Settings], arguments: Sequence[str], command: str, positional: Sequence[str] = ()
-) -> Settings | None:
-    """Return the settings of a command, or None where help or the resolved settings were printed instead.
+def parse(settings: type[Settings], arguments: Sequence[str]) -> Settings | None:
+    """Return the settings of a command, or None after printing help or the resolved settings.
 
     Args:
-        settings: The settings class to fill.
+        settings: The command's settings class.
         arguments: The command line behind the command's name.
-        command: The command's name, for messages.
-        positional: Options that words without a name are for, in order.
 
     Raises:
-        UserError: Unknown names, or numbers out of their ranges (all at once), or values of the wrong kind.
+        UserError: Unknown names and wrong values, all at once.
     """
+    command: Command = settings.command  # type: ignore[attr-defined]
     known = dict(options_of(settings))
-    given = normalise(arguments, known, positional)
-    asked = {name: value for name, value in given if name in EXTRA_OPTIONS and name not in known}
+    given = dict(read_arguments(arguments, known, command.positional.split()))
+    asked = {name: value for name, value in given.items() if name in EXTRA_OPTIONS and name not in known}
     if "help" in asked:
-        print(help_text(settings, command, str(dict(given).get("action", "")), positional))  # noqa: T201 - what was asked for
+        print(help_text(settings, str(given.get("action", ""))))  # noqa: T201 - the result of the command
         return None
-    own = {name: value for name, value in given if name not in asked}
+    own = {name: value for name, value in given.items() if name not in asked}
     recipe: dict[str, Any] = {}
     if "recipe" in asked:
-        recipe = read_recipe(Path(str(asked["recipe"])), smoke=asked.get("smoke") == "true")
+        path = Path(str(asked["recipe"]))
+        recipe = read_recipe(path, smoke=asked.get("smoke") == "true")
         if not set(recipe) <= set(known):
-            refuse_foreign(Path(str(asked["recipe"])), command)
+            check_recipe_command(path, command.name)
     elif "smoke" in asked:
         raise UserError("--smoke", expected="a --recipe with a smoke variant", got="no recipe", fix="Pass --recipe.")
-    origins = {**dict.fromkeys(recipe, "in the recipe: "), **dict.fromkeys(own, "--")}
-    filled = _fill(settings, {**recipe, **own}, origins)
+    prefixes = {**dict.fromkeys(recipe, "in the recipe: "), **dict.fromkeys(own, "--")}
+    filled = _build_checked(settings, {**recipe, **own}, prefixes)
     if "print_config" in asked:
-        print(yaml_text(plain(filled)), end="")  # noqa: T201 - what was asked for
+        print(yaml_text(plain(filled)), end="")  # noqa: T201 - the result of the command
         return None
     return filled
 
 
 def fill(settings: type[Settings], values: Mapping[str, Any], command: str, prefix: str = "--") -> Settings:
-    """Return settings from values by dotted name, as a recipe holds them.
+    """Return checked settings from values by dotted name, as a recipe holds them.
 
     Args:
-        settings: The settings class to fill; what is not named keeps its default.
+        settings: The settings class; options without a value keep their defaults.
         values: Numbers, text, lists, None.
-        command: The command's name, for messages.
-        prefix: What stands before the options' names in messages on numbers out of range.
+        command: Name of the command in messages on unknown options.
+        prefix: Prefix of the options' names in messages on wrong values.
 
     Raises:
-        UserError: Unknown names, or numbers out of their ranges (all at once), or values of the wrong kind.
+        UserError: Unknown names and wrong values, all at once.
 
     Example:
         >>> from rewho.settings import TrainSettings
         >>> fill(TrainSettings, {"epochs": 3, "model.input_size": [64, 32]}, "train").model.input_size
         (64, 32)
     """
-    return _fill(settings, values, dict.fromkeys(values, f"for {command}: "), prefix)
+    return _build_checked(settings, values, dict.fromkeys(values, f"for {command}: "), prefix)
 
 
-def _fill(
-    settings: type[Settings], values: Mapping[str, Any], origins: Mapping[str, str], prefix: str = "--"
+def _build_checked(
+    settings: type[Settings], values: Mapping[str, Any], prefixes: Mapping[str, str], prefix: str = "--"
 ) -> Settings:
-    known = [name for name, _ in options_of(settings)]
     made = build(settings, values)
-    refuse([*_unknown(origins, known), *mistakes_in(made, prefix)])
+    known = [name for name, _ in options_of(settings)]
+    raise_all([*_find_unknown(prefixes, known), *find_mistakes(made, prefix)])
     return made
 
 
-def help_text(settings: type[Any], command: str, action: str = "", positional: Sequence[str] = ()) -> str:
-    """Return the help of a command: every option with its default and its line from the settings' docstring.
+def help_text(settings: type[Any], action: str = "") -> str:
+    """Return the help of a command: every option with its default and its explanation.
 
     Args:
         settings: The command's settings class.
-        command: Its name.
-        action: Of a command with several actions, the one that help is wanted on. Options whose line begins with
-            "Of export and merge:", and which therefore belong to other actions, are then left out.
-        positional: Options that values without a name are for, in order.
+        action: An action of the command, to omit the options of other actions.
 
     Example:
         >>> from rewho.settings import CropsSettings, DemoSettings
-        >>> "--identities 120" in help_text(DemoSettings, "demo")
+        >>> "--identities 120" in help_text(DemoSettings)
         True
-        >>> ["--repair" in help_text(CropsSettings, "crops", action) for action in ("verify", "export")]
+        >>> ["--repair" in help_text(CropsSettings, action) for action in ("verify", "export")]
         [True, False]
-        >>> help_text(CropsSettings, "crops", positional=("action", "folders")).splitlines()[1]
+        >>> help_text(CropsSettings).splitlines()[1]
         'usage: rewho crops [ACTION] [FOLDERS ...] [--option VALUE ...]'
     """
-    summary = _docstring(settings).partition("\n")[0]
-    if action:
-        actions = explanations(settings).get("action", "")
-        does = re.search(rf"\b{re.escape(action)} \(([^)]*)\)", actions)
-        command, summary = (f"{command} {action}", does[1]) if does else (command, summary)
-        action = action if does else ""
+    command: Command = settings.command
+    action = action if action in command.actions else ""
+    name = f"{command.name} {action}".strip()
     kinds = dict(options_of(settings))
     places = [
-        f"[{name.upper()}{' ...' if takes_several(kinds[name]) else ''}]"
-        for name in positional
-        if not (action and name == "action")
+        f"[{option.upper()}{' ...' if is_list(kinds[option]) else ''}]"
+        for option in command.positional.split()
+        if not (action and option == "action")
     ]
     lines = [
-        f"rewho {command}: {summary}",
-        " ".join(["usage: rewho", command, *places, "[--option VALUE ...]"]),
+        f"rewho {name}: {command.actions.get(action, command.help)}",
+        " ".join(["usage: rewho", name, *places, "[--option VALUE ...]"]),
+        *(f"  {each:8} {text}" for each, text in command.actions.items() if not action),
         "",
         "  --recipe FILE\n      YAML file with settings; options on the command line override it.",
         *([] if "smoke" in kinds else [SMOKE_HELP]),
@@ -253,39 +253,33 @@ def help_text(settings: type[Any], command: str, action: str = "", positional: S
 
 
 def _describe(settings: Any, prefix: str = "", action: str = "") -> Iterator[str]:  # noqa: ANN401 - any settings
-    texts = explanations(type(settings))
-    for name, kind in kinds_of(type(settings)).items():
+    texts = read_explanations(type(settings))
+    for name, kind in annotations_of(type(settings)).items():
         value = getattr(settings, name)
-        if action and (name == "action" or action not in (extra(kind, Only) or (action,))):
+        if action and (name == "action" or action not in (find_metadata(kind, Only) or (action,))):
             continue
         if is_dataclass(value):
             yield f"\n{texts[name]}"
             yield from _describe(value, f"{prefix}{name}.")
         else:
-            shown = "" if value in ((), None) else f" {str(value).lower() if isinstance(value, bool) else value}"
-            yield f"  --{prefix}{name}{shown}"
+            default = "" if value in ((), None) else f" {str(value).lower() if isinstance(value, bool) else value}"
+            yield f"  --{prefix}{name}{default}"
             yield textwrap.fill(texts[name], 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
-def _docstring(settings: type[Any]) -> str:
-    """Return a class's docstring without indentation, which Python 3.13 strips and earlier versions keep."""
-    if sys.flags.optimize < 2:
-        return inspect.cleandoc(settings.__doc__ or "")
-    tree = ast.parse(inspect.getsource(settings)).body[0]  # python -OO drops docstrings
-    return (isinstance(tree, ast.ClassDef) and ast.get_docstring(tree)) or ""
-
-
-def explanations(settings: type[Any]) -> dict[str, str]:
-    """Return the explanation of every field, from the Args sections of a settings class and of those it extends.
+def read_explanations(settings: type[Any]) -> dict[str, str]:
+    """Return the explanation of every field, from the Args sections of a settings class and its bases.
 
     Example:
         >>> from rewho.settings import DemoSettings
-        >>> explanations(DemoSettings)["seed"]
-        'Seed of the people and of the training.'
+        >>> read_explanations(DemoSettings)["seed"]
+        'Seed of the rendered people and of the training.'
     """
-    texts = dict.fromkeys(kinds_of(settings), "")
+    texts = dict.fromkeys(annotations_of(settings), "")
     for owner in reversed(settings.__mro__[:-1]):
-        section = _docstring(owner).partition("Args:")[2]
-        found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+        docstring = inspect.cleandoc(owner.__doc__ or "")  # Python 3.13 strips the indentation, older ones keep it
+        if sys.flags.optimize > 1:  # python -OO drops docstrings
+            docstring = ast.get_docstring(ast.parse(inspect.getsource(owner)).body[0]) or ""  # type: ignore[arg-type]
+        found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", docstring.partition("Args:")[2], re.MULTILINE)
         texts |= {name: re.sub(r"\s+", " ", text) for name, text in found}
     return texts

@@ -1,7 +1,7 @@
-"""Settings of `crop`: from video files to kept boxes of people.
+"""Settings of `rewho crop`, from video files to kept bounding boxes of people.
 
-Every threshold of LUPerson section 3.1 stands here. Where the paper gives a figure the docstring says so; where it is
-silent the choice is ours and the reason stands beside it.
+All thresholds of LUPerson section 3.1 are here. "Paper: 100" means that the paper gives this value; "ours" marks a
+value that it does not give.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rewho.settings.fields import Device, Mistake, Processes, Range, Share
-from rewho.settings.parts import ordered
+from rewho.settings.data import check_interval
+from rewho.settings.fields import Mistake, Processes, Range, Share
+from rewho.settings.training import DeviceSettings
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """Which frames of a video are looked at.
+    """Which frames of a video are used.
 
     Args:
-        by: frames (every n-th, the paper's way), seconds (one frame every t seconds) or keyframes (all keyframes,
-            the cheapest: nothing between them is decoded).
-        every: With `by: frames`, look at every n-th frame; the paper takes 100.
-        offset: With `by: frames`, number of the first frame looked at, counted from 0. The paper does not give it.
-        seconds: With `by: seconds`, time between two frames that are looked at. 4 s are 100 frames at 25 per second.
-        seek: Jump to the keyframe before the next frame that is wanted, where one lies between; the frames are the
-            same without it, only slower.
+        by: frames (every n-th; the paper's way), seconds (one frame every t seconds) or keyframes (all keyframes;
+            fastest, because nothing between them is decoded).
+        every: With `by: frames`, use every n-th frame. Paper: 100.
+        offset: With `by: frames`, number of the first frame used, counted from 0. Ours.
+        seconds: With `by: seconds`, seconds between two frames. 4 s are 100 frames at 25 per second.
+        seek: Jump to the last keyframe before the next frame used; the frames are the same without it, only slower.
     """
 
     by: Literal["frames", "seconds", "keyframes"] = "frames"
@@ -38,16 +38,15 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class LimitSettings:
-    """What one video may cost; whatever passes a limit is refused with the reason, and the run goes on.
+    """Limits for one video; a video that exceeds one is rejected with the reason, and the run continues.
 
     Args:
-        seconds: Longest time to wait for one video's decoder in all, in seconds; the time that detectors take does not
-            count.
-        silence: Longest time in seconds without a sign of life from the decoder before it is taken for hung.
-        memory_mb: Memory that the decoding process may allocate, in megabytes (decoding 4K takes about 500).
+        seconds: Longest time to wait for one video's decoder in all, in seconds, without the detectors' time.
+        silence: Longest time in seconds without output from the decoder, after which it counts as hung.
+        memory_mb: Memory limit of the decoding process in megabytes (decoding 4K takes about 500).
         megapixels: Largest frame, in millions of pixels; 8K video has 33.2.
-        hours: Longest duration that a container may claim, in hours. Street walks of the paper's kind last up to four.
-        threads: Threads of the decoder; 1 is best where several videos are worked on at once.
+        hours: Longest duration in hours, as the container gives it. Street walks like the paper's last up to four.
+        threads: Decoder threads; 1 is best when several videos are processed at once.
     """
 
     seconds: Annotated[float, Range(0, above=True)] = 3600.0
@@ -60,28 +59,27 @@ class LimitSettings:
 
 @dataclass(frozen=True)
 class ScreenSettings:
-    """Which videos are refused as a whole (LUPerson section 3.1); each refusal has its reason.
+    """Which videos are rejected as a whole (LUPerson section 3.1); each rejection has its reason.
 
     Args:
-        duplicates_by_content: Refuse a file whose bytes (sha256) were seen before.
-        duplicates_by_key: Refuse a video whose key (such as the platform's video id) was seen before, as the paper
-            does.
-        min_frames: Refuse videos with fewer frames; the paper takes 100.
-        static_frames: How many evenly spaced frames are compared; the paper takes 5. 0 compares none.
-        static_difference: Frames that differ by at most this many grey levels (0 to 255) in each of 64 × 36 cells count
-            as the same. The paper says "the same", but coding noise makes one or two levels of a still image; one
-            distant person who crosses an empty street makes ten and more in a few cells, and nothing on average.
-        refuse_vr: Refuse VR and 360-degree videos. How the paper tells is not given; ours: the container says so
-            (spherical or stereo metadata), or the name says so (`vr_words`), or the image is twice as wide as high
-            and its left border continues at its right one.
+        duplicates_by_content: Reject a file whose bytes (sha256) were seen before.
+        duplicates_by_key: Reject a video whose key (such as the platform's video id) was seen before, as in the paper.
+        min_frames: Reject videos with fewer frames. Paper: 100.
+        static_frames: Number of evenly spaced frames to compare; 0 compares none. Paper: 5.
+        static_difference: Two frames count as the same if they differ by at most this many grey levels (0 to 255) in
+            each of 64 × 36 cells. The paper says "the same", but coding noise alone is one or two levels; one distant
+            person who crosses an empty street is ten and more in a few cells, and nothing on average.
+        refuse_vr: Reject VR and 360-degree videos. The paper does not say how it finds them. Ours: the container says
+            so (spherical or stereo metadata), or the name does (`vr_words`), or the image is twice as wide as high and
+            its left border continues at its right one.
         vr_words: Words in a file name or title that mark VR videos, in any case; `360°` is read as `360 degree`. A bare
-            360 is not among them: it is often the height in pixels.
-        vr_seam: Largest ratio of the difference across the seam (first against last column) to the difference of
+            360 is not one of them: it is often the height in pixels.
+        vr_seam: Largest ratio of the difference across the seam (first to last column) to the difference of
             neighbouring columns for which a 2:1 image counts as equirectangular. A wrapped panorama has about 1,
             a street image 5 and more.
-        refuse_hdr: Refuse HDR videos (PQ or HLG). Otherwise their frames are tone-mapped to standard dynamic range, and
-            the list of videos says so.
-        allow_cut: Keep what can be read of videos that end before their container says; they are reported either way.
+        refuse_hdr: Reject HDR videos (PQ or HLG). Otherwise their frames are tone-mapped to standard dynamic range, and
+            the list of videos notes it.
+        allow_cut: Keep the readable part of videos that end before their container says; both are reported.
     """
 
     duplicates_by_content: bool = True
@@ -97,29 +95,26 @@ class ScreenSettings:
 
 
 @dataclass(frozen=True)
-class DetectorSettings:
-    """What finds people in frames.
+class DetectorSettings(DeviceSettings):
+    """The person detector.
 
     Args:
-        kind: onnx (a file), keypoint_rcnn (torchvision), transformers (RT-DETRv2, D-FINE and their like), hog (OpenCV,
-            needs no weights and finds little) or replay (a file of detections).
+        kind: onnx (a file), keypoint_rcnn (torchvision), transformers (RT-DETRv2, D-FINE and similar), hog (OpenCV;
+            needs no weights, finds few people) or replay (a file of detections).
         weights: The ONNX file, or the .pth / .safetensors file for keypoint_rcnn.
         model: Folder or hub name for transformers, such as PekingU/rtdetr_v2_r18vd.
-        description: YAML file that says how the ONNX model wants its input and gives its output; empty takes the file
-            beside the model with the ending .yaml, and where there is none, what the model gives for a black image
-            decides.
-        output: yolox, yolox_decoded, yolov5, yolov8, yolonas, end2end, detr or labelled; auto takes it from the
-            description, or from shapes, values and class names.
+        description: YAML file that describes the ONNX model's input and output; by default the file beside the model
+            with the ending .yaml, or else the model's output for a black image decides.
+        output: Output format: yolox, yolox_decoded, yolov5, yolov8, yolonas, end2end, detr or labelled; auto reads it
+            from the description, or from shapes, values and class names.
         detections: File for replay: LUPerson's published layout as JSON, or MOT's gt.txt or det.txt.
-        first_frame: Number that the detections file gives to the first frame: 1 in MOT's files and LUPerson's, 0 in
+        first_frame: Number of the first frame in the detections file: 1 in MOT's and LUPerson's files, 0 in
             LUPerson-NL's.
-        confidence: Detections below are not even listed, 0 to 1. The rules then ask for more; those between stand in
-            the report.
-        overlap: Of two boxes that overlap by more than this (intersection over union) the less confident one goes.
-        most: Most people in one frame, the most confident ones.
-        batch: Frames that go through the detector at once.
-        device: auto, cpu or cuda.
-        threads: Processor threads of the detector; 0 leaves it to the library.
+        confidence: Detections below this confidence (0 to 1) are dropped; those between it and
+            --rules.min_confidence are listed in the report.
+        overlap: Of two boxes whose intersection over union exceeds this, the less confident one is dropped.
+        most: Most people per frame; the most confident are kept.
+        batch: Frames per forward pass.
     """
 
     kind: Literal["onnx", "keypoint_rcnn", "transformers", "hog", "replay"] = "onnx"
@@ -135,30 +130,24 @@ class DetectorSettings:
     overlap: Share = 0.65
     most: Annotated[int, Range(1)] = 300
     batch: Annotated[int, Range(1, 1_024)] = 8
-    device: Device = "auto"
-    threads: Processes = 0
 
 
 @dataclass(frozen=True)
-class PoseSettings:
-    """What finds the 17 keypoints of a person.
+class PoseSettings(DeviceSettings):
+    """The estimator of a person's 17 keypoints.
 
     Args:
-        kind: onnx (a file, one person at a time), vitpose (transformers), detector (what the detector or the replayed
-            file gave), file (another file of detections, matched by overlap) or none (the rules on visible body parts
-            are then left out).
+        kind: onnx (a file, one person at a time), vitpose (transformers), detector (keypoints of the detector or the
+            replayed file), file (another file of detections, matched by overlap) or none (skip the keypoint rules).
         weights: The ONNX file.
         model: Folder or hub name for vitpose, such as usyd-community/vitpose-base-simple.
-        description: YAML file that says how the ONNX model wants its input and gives its output; empty takes the file
-            beside the model with the ending .yaml, and where there is none, what the model gives for a black image
-            decides.
+        description: YAML file that describes the ONNX model's input and output; by default the file beside the model
+            with the ending .yaml, or else the model's output for a black image decides.
         keypoints: File for `kind: file`, in LUPerson's published layout as JSON.
-        first_frame: Number that this file gives to the first frame.
-        only_possible: Look only at boxes that pass the rules on size and confidence; saves most of the time. The
-            others are then listed without keypoints and without reasons from them.
-        batch: People that go through the model at once.
-        device: auto, cpu or cuda.
-        threads: Processor threads of the model; 0 leaves it to the library.
+        first_frame: Number of the first frame in that file.
+        only_possible: Estimate only boxes that pass the rules on size and confidence, which saves most of the time. The
+            others are listed without keypoints.
+        batch: People per forward pass.
     """
 
     kind: Literal["onnx", "vitpose", "detector", "file", "none"] = "onnx"
@@ -169,8 +158,6 @@ class PoseSettings:
     first_frame: Annotated[int, Range(0)] = 1
     only_possible: bool = True
     batch: Annotated[int, Range(1, 4_096)] = 32
-    device: Device = "auto"
-    threads: Processes = 0
 
 
 @dataclass(frozen=True)
@@ -178,24 +165,23 @@ class RuleSettings:
     """Which boxes are kept (LUPerson section 3.1).
 
     Args:
-        min_ratio: Height over width must be more; the paper takes 1.5.
-        max_ratio: Height over width must be less; the paper takes 5.
-        min_confidence: The detection's confidence must be more; the paper takes 0.72.
-        min_width: The width in pixels must be more; the paper takes 48.
-        side_gap: Least distance in pixels of the box from the left and right border of the frame; 0 asks for none. Not
-            in the paper. A person whom that border cuts lengthwise is half a person, and pose models complete the
-            rest, so that the rules on the body do not tell; 2 takes those whose box ends at the border.
-        clip_first: Test the box as cut off at the frame's border, not as the detector gave it. Not in the paper; this
-            is the image that is stored.
-        keypoint_score: From this score on a keypoint is visible, 0 to 1. Not in the paper; 0.3 is what HRNet's own
-            tools take, and lies in the middle of the gap between seen (above 0.5) and guessed (below 0.1).
-        head_points: How many of nose, eyes and ears must be visible. Not in the paper; 1, because from behind and from
-            the side often one ear is all that a head shows.
-        upper_points: How many of shoulders, elbows and wrists must be visible, one shoulder among them. Not in the
-            paper; 2, because one point alone is often a hand behind somebody else.
-        lower_points: How many of hips and knees must be visible; the paper asks for either.
-        margin: A keypoint that lies outside of the box by more than this share of its side is not visible in the
-            image that is stored, and does not count. Not in the paper.
+        min_ratio: Height over width must exceed this. Paper: 1.5.
+        max_ratio: Height over width must be below this. Paper: 5.
+        min_confidence: The detection's confidence must exceed this. Paper: 0.72.
+        min_width: The width in pixels must exceed this. Paper: 48.
+        side_gap: Least distance in pixels between box and left or right border of the frame; 0 is off. Ours. A person
+            cut lengthwise by that border is half a person, and pose models invent the rest, so that the keypoint rules
+            pass; 2 rejects boxes that end at the border.
+        clip_first: Clip the box to the frame before testing it, because the clipped image is stored. Ours.
+        keypoint_score: Score from which a keypoint counts as visible, 0 to 1. Ours; 0.3 is HRNet's own threshold, in
+            the middle of the gap between visible (above 0.5) and guessed (below 0.1).
+        head_points: How many of nose, eyes and ears must be visible. Ours; 1, because from behind and from the side a
+            head often shows one ear only.
+        upper_points: How many of shoulders, elbows and wrists must be visible, one shoulder among them. Ours; 2,
+            because a single point is often a hand behind somebody else.
+        lower_points: How many of hips and knees must be visible. Paper: 1.
+        margin: A keypoint outside the box by more than this fraction of its side counts as not visible, because it is
+            not in the stored image. Ours.
     """
 
     min_ratio: Annotated[float, Range(0)] = 1.5
@@ -211,5 +197,5 @@ class RuleSettings:
     margin: Annotated[float, Range(0)] = 0.1
 
     def mistakes(self) -> Iterator[Mistake]:
-        """Yield what is wrong between fields."""
-        yield from ordered(self, "min_ratio", "max_ratio")
+        """Yield broken rules between fields."""
+        yield from check_interval(self, "min_ratio", "max_ratio")

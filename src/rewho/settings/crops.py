@@ -1,4 +1,4 @@
-"""Settings of `crop`, which makes a crop set, and of `crops`, which looks after one."""
+"""Settings of `rewho crop` and `rewho crops`."""
 
 from __future__ import annotations
 
@@ -15,26 +15,33 @@ from rewho.settings.crop import (
     SamplingSettings,
     ScreenSettings,
 )
-from rewho.settings.fields import Mistake, Only, Processes, Range, Share, SomeShare
+from rewho.settings.fields import Command, Mistake, Only, Processes, Range, Share, SomeShare
 
 Encoding = Literal["jpeg", "png"]
 ExportLayout = Literal["market", "webdataset", "jpeg"]
 NearDuplicates = Literal["keep", "video", "set"]
 CropEngine = Literal["processes", "ray"]
+ACTIONS = {
+    "verify": "read every byte and list what is damaged",
+    "stats": "print the figures of a set",
+    "merge": "write several sets as one",
+    "export": "write a set as images, for other programs",
+    "overlap": "list the near-duplicates that two sets share",
+}
 
 
 @dataclass(frozen=True)
 class TermsSettings:
-    """Under which terms the videos may be used; each must be given, on the command line or in a recipe.
+    """Legal terms of the videos; each is required, on the command line or in a recipe.
 
     Args:
-        name: What the crop set is called.
-        source: Where the videos come from.
-        licence: Identifier of their licence, such as CC-BY-4.0; a CSV file's column `licence` goes before it.
-        purpose: What the crops will be used for.
-        legal_basis: On what legal ground people's images are processed, such as consent or research.
-        contact: Who answers for the set, and whom people in it can write to.
-        retention: How long the crops will be kept, and what happens then.
+        name: Name of the crop set.
+        source: Source of the videos.
+        licence: Identifier of their licence, such as CC-BY-4.0; a CSV file's column `licence` overrides it.
+        purpose: Purpose of the crops.
+        legal_basis: Legal basis for processing images of people, such as consent or research.
+        contact: Who is responsible for the set, and whom people in it can write to.
+        retention: How long the crops are kept, and what happens afterwards.
     """
 
     name: str = ""
@@ -48,13 +55,14 @@ class TermsSettings:
 
 @dataclass(frozen=True)
 class SelectionSettings:
-    """Which of the kept crops enter the set. The paper takes them all.
+    """Which of the kept crops enter the set. The paper keeps all.
 
     Args:
-        near_duplicates: keep, video (of nearly equal crops in one video the first stays) or set (across all videos).
-        distance: Bits of 256 in which the fingerprints of near-duplicates may differ.
-        most_per_video: Most crops of one video, the best by quality; 0 takes all.
-        share: Share of the crops to keep, the best by quality, above 0, at most 1.
+        near_duplicates: keep (all of them), video (keep the first of the near-duplicates within each video) or set
+            (the same across all videos).
+        distance: Largest number of differing bits (of 256) between the fingerprints of near-duplicates.
+        most_per_video: Most crops per video, the best by quality; 0 keeps all.
+        share: Fraction of the crops to keep, the best by quality, above 0, at most 1.
     """
 
     near_duplicates: NearDuplicates = "keep"
@@ -65,37 +73,38 @@ class SelectionSettings:
 
 @dataclass(frozen=True)
 class CropSettings:
-    """Everything that `rewho crop` does.
+    """Settings of `rewho crop`.
 
     Args:
         videos: Video files, folders of them, .txt files with one path per line, or .csv files with a column `path` and
             optionally key, city, source, licence.
         out: Folder of the crop set.
-        terms: Under which terms.
-        sampling: Which frames are looked at.
-        screen: Which videos are refused as a whole.
-        limits: What one video may cost.
-        detector: What finds people.
-        pose: What finds their keypoints.
+        terms: Legal terms of the videos.
+        sampling: Which frames are used.
+        screen: Which videos are rejected as a whole.
+        limits: Limits for one video.
+        detector: Person detector.
+        pose: Keypoint estimator.
         rules: Which boxes are kept.
-        selection: Which of the kept crops enter the set.
-        encoding: jpeg (without chroma subsampling) or png (without loss).
-        jpeg_quality: Quality of the JPEG images, 1 to 100.
-        blur_stored: Hide faces in the stored crops too. What is shown or exported hides them in any case.
-        workers: Processes that work on one video each, with one thread unless --detector.threads and --pose.threads say
+        selection: Which kept crops enter the set.
+        encoding: jpeg (without chroma subsampling) or png (lossless).
+        jpeg_quality: JPEG quality, 1 to 100.
+        blur_stored: Blur faces in the stored crops too. Faces in reports and exports are blurred in any case.
+        workers: Processes, each working on one video with one thread unless --detector.threads and --pose.threads say
             otherwise; 0 works in the main process, without protection from crashes.
-        shard: Work on part i of n of the videos only, written i/n, with the same folder for all parts; whoever ends
-            last joins them.
-        engine: processes (this machine) or ray (a cluster, all of whose machines see the videos and `out`).
+        shard: Process only part i of n of the videos, written i/n, with the same folder for all parts; the part that
+            ends last joins them.
+        engine: processes (this machine) or ray (a cluster whose machines all see the videos and `out`).
         address: Address of the Ray cluster; empty starts one on this machine.
-        gpus: With `engine: ray`, what each worker has of GPUs: 0, a share of one such as 0.25 (four workers on each),
-            or a whole number. Detector and keypoint model run there where their device is auto or cuda.
-        failure_limit: Largest share of videos that may fail; beyond, the run ends with an error, by reason. Videos that
-            the screen refuses are no failures.
-        retry: Work again on videos that ended their process in an earlier run, and in an unfinished set on those that
-            failed.
-        explain: Sample frames drawn with all boxes and the reasons of those refused, written to explained/.
+        gpus: With `engine: ray`, GPUs per worker: 0, a fraction of one such as 0.25 (four workers per GPU), or a whole
+            number. Detector and keypoint model use it if their device is auto or cuda.
+        failure_limit: Largest fraction of videos that may fail before the run fails. Videos that the screen rejects
+            are no failures.
+        retry: Retry videos that crashed their process in an earlier run and, in an unfinished set, those that failed.
+        explain: Number of sample frames to draw with all boxes and the reasons of rejected ones, in explained/.
     """
+
+    command = Command("crop", "detect people in videos and write a crop set with the source of every crop", "videos")
 
     videos: tuple[Path, ...] = ()
     out: Path = Path("crops")
@@ -120,7 +129,7 @@ class CropSettings:
     explain: Annotated[int, Range(0, 1_000)] = 0
 
     def mistakes(self) -> Iterator[Mistake]:
-        """Yield what is wrong between fields."""
+        """Yield broken rules between fields."""
         if self.gpus > 1 and self.gpus != int(self.gpus):  # which Ray cannot give
             yield Mistake("gpus", "a share of one GPU, or a whole number", "Pass {at}gpus 1.")
         if self.gpus and self.engine != "ray":
@@ -129,19 +138,19 @@ class CropSettings:
 
 @dataclass(frozen=True)
 class CropsSettings:
-    """Look after crop sets: `rewho crops verify|stats|merge|export|overlap FOLDER …`.
+    """Settings of `rewho crops`.
 
     Args:
-        action: verify (read every byte and name what is damaged), stats (print the figures of a set), merge (write
-            several sets as one), export (write a set as images, for other programs) or overlap (list near-duplicates
-            that two sets share).
-        folders: The crop sets.
-        out: The folder to write, or the tar file for webdataset.
-        layout: Market (one person's number per video), webdataset (a tar file) or jpeg (plain folder).
-        blur_faces: Hide faces in the images.
-        repair: Build what is damaged again, and only that, from the videos.
-        distance: Bits of 256 in which the fingerprints of near-duplicates may differ.
+        action: verify, stats, merge, export or overlap.
+        folders: Crop sets.
+        out: Folder to write, or the tar file for webdataset.
+        layout: market (Market-1501's names; one person id per video), webdataset (a tar file) or jpeg (plain folder).
+        blur_faces: Blur faces in the exported images.
+        repair: Rebuild damaged parts, and only these, from the videos.
+        distance: Largest number of differing bits (of 256) between the fingerprints of near-duplicates.
     """
+
+    command = Command("crops", "verify, count, merge, export or compare crop sets", "action folders", ACTIONS)
 
     action: Literal["verify", "stats", "merge", "export", "overlap"] = "stats"
     folders: tuple[Path, ...] = ()

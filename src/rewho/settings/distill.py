@@ -1,4 +1,4 @@
-"""Settings of Factorized Distillation's own stages: teachers, representations, distillation.
+"""Settings of Factorized Distillation: `rewho teachers`, `rewho represent`, `rewho distill`.
 
 The defaults are the paper preset (FD sections 3.3 to 3.6 and 4.1) where the paper gives a value.
 """
@@ -10,44 +10,45 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rewho.settings.fields import Mistake, Range, Share
-from rewho.settings.parts import (
-    AugmentSettings,
-    DataSettings,
+from rewho.settings.data import AugmentSettings, DataSettings
+from rewho.settings.fields import Batch, Command, Mistake, Range, Share
+from rewho.settings.model import ImageSize, LossSettings, StrideOneAt
+from rewho.settings.training import (
     DeviceSettings,
+    EvaluateEvery,
     LabelledTrainingSettings,
-    LossSettings,
     OptimizerSettings,
-    StrideOneAt,
     TrainingSettings,
 )
 
 MimicDistance = Literal["sum", "mean", "cosine"]
 Divisor = Literal["batch", "kept"]
 Balance = Literal["fixed", "scale", "uncertainty"]
-USED_OF_LOSS = ("label_smoothing", "smoothing_over")  # the options of --loss that `rewho distill` has a use for
+USED_OF_LOSS = ("label_smoothing", "smoothing_over")  # options of --loss that `rewho distill` uses
 PAPER_VIEWS = ("holistic", "up1", "mid1", "dn1", "up2", "mid2", "dn2")
 
 
 @dataclass(frozen=True)
 class TeachersSettings(TrainingSettings):
-    """Everything that `rewho teachers` does: one training for each view, one after the other.
+    """Settings of `rewho teachers`, which trains one teacher per view, one after the other.
 
     Args:
-        out: Folder of the teachers; each gets a model folder in it, called after its view.
-        data: Which images.
-        views: Views to train a teacher for: names of the paper's, or YAML files that describe others.
-        backbone: The teachers' network, as in `rewho train --model.backbone`.
-        stride_one_at: Which ResNet stage keeps its stride at 1: layer4, layer3 or none.
-        pretrained: none, imagenet, or a file with backbone weights.
-        holistic_size: Height and width of the holistic teacher's input; empty takes the view's own, 256 x 128.
-        partial_size: Height and width of the others' input; empty takes the views' own, 224 x 224.
+        out: Folder of the teachers, with one model folder per view.
+        data: Training images.
+        views: Views to train a teacher for: the paper's names, or YAML files that describe others.
+        backbone: The teachers' backbone, as in `rewho train --model.backbone`.
+        stride_one_at: ResNet stage whose stride is 1: layer4, layer3 or none.
+        pretrained: Initial weights: none, imagenet, or a file of backbone weights.
+        holistic_size: Input height and width of the holistic teacher; empty uses the view's own, 256 x 128.
+        partial_size: Input height and width of the other teachers; empty uses the views' own, 224 x 224.
         holistic_embedding: Length of the holistic teacher's embedding.
-        partial_embedding: Length of the others' embeddings.
-        holistic_augment: Random changes for the holistic teacher (FD table 2).
-        partial_augment: Random changes for the others (FD table 2).
-        loss: Which loss.
+        partial_embedding: Length of the other teachers' embeddings.
+        holistic_augment: Augmentation for the holistic teacher (FD table 2).
+        partial_augment: Augmentation for the other teachers (FD table 2).
+        loss: Losses.
     """
+
+    command = Command("teachers", "train one teacher per view of the body, one after the other")
 
     out: Path = Path("runs/teachers")
     data: DataSettings = field(default_factory=DataSettings)
@@ -55,48 +56,50 @@ class TeachersSettings(TrainingSettings):
     backbone: str = "resnet101"
     stride_one_at: StrideOneAt = "layer4"
     pretrained: str = "imagenet"
-    holistic_size: Annotated[tuple[int, ...], Range(1, 10_000)] = ()
-    partial_size: Annotated[tuple[int, ...], Range(1, 10_000)] = ()
+    holistic_size: ImageSize = ()
+    partial_size: ImageSize = ()
     holistic_embedding: Annotated[int, Range(1)] = 512
     partial_embedding: Annotated[int, Range(1)] = 256
     holistic_augment: AugmentSettings = field(default_factory=AugmentSettings)
     partial_augment: AugmentSettings = field(default_factory=lambda: AugmentSettings(colour=0.2, rotation=10.0))
     loss: LossSettings = field(default_factory=LossSettings)
-    evaluate_every: Annotated[int, Range(-1)] = 0
+    evaluate_every: EvaluateEvery = 0
 
 
 @dataclass(frozen=True)
 class RepresentSettings:
-    """Everything that `rewho represent` does.
+    """Settings of `rewho represent`.
 
     Args:
-        teachers: Teachers' model folders, one per view; a folder of such folders stands for all in it, and a YAML file
-            describes a network that is not ours (timm's, or an ONNX file).
+        teachers: The teachers' model folders, one per view. A folder of such folders stands for all of them; a YAML
+            file describes a network from elsewhere (timm, or an ONNX file).
         out: Folder for one [N, D] array per view and representations.json.
-        data: Which images; the same settings as the distillation will have.
+        data: Training images, with the same settings as for the distillation.
         dtype: float32 or float16.
-        batch: Images at a time.
-        engine: Where it is computed.
+        batch: Images per forward pass.
+        engine: Device.
     """
+
+    command = Command("represent", "compute and store each teacher's embedding of every training image", "teachers")
 
     teachers: tuple[Path, ...] = ()
     out: Path = Path("runs/representations")
     data: DataSettings = field(default_factory=DataSettings)
     dtype: Literal["float32", "float16"] = "float32"
-    batch: Annotated[int, Range(1, 100_000)] = 64
+    batch: Batch = 64
     engine: DeviceSettings = field(default_factory=DeviceSettings)
 
 
 @dataclass(frozen=True)
 class BranchSettings:
-    """The training-only branches (FD sections 3.3 and 3.4).
+    """Training-only branches (FD sections 3.3 and 3.4).
 
     Args:
-        features: Features that each branch selects; the paper's FeatSel has 512.
-        kernel: Averaging window of the feature-map branches' stabilised maximum.
+        features: Features that each branch selects. Paper: 512 (FeatSel).
+        kernel: Averaging window of the stabilised maximum in feature-map branches, in cells of the feature map.
         from_map: Use feature-map branches, L_attr.
         from_representation: Use representation branches, L_metric.
-        warmup_epochs: Whole epochs in which the branches learn while the student does not feel them.
+        warmup_epochs: Whole initial epochs in which only the branches train on their losses, not the student.
     """
 
     features: Annotated[int, Range(1, 1_000_000)] = 512
@@ -108,18 +111,18 @@ class BranchSettings:
 
 @dataclass(frozen=True)
 class MimicSettings:
-    """The regression losses (FD equations 3, 4 and 6).
+    """Regression losses (FD equations 3, 4 and 6).
 
     Args:
         alpha: Weight of the feature-map branches' losses.
         beta: Weight of the representation branches' losses.
-        distance: sum (the paper's squared distance, summed over dimensions), mean (over dimensions) or cosine.
-        divide_by: What masked losses are divided by: batch (all samples, the literal equation) or kept samples.
-        balance: fixed (alpha and beta as they are), scale (each kind is first brought down to the size of the
-            identity loss) or uncertainty (learned weights, Kendall et al., CVPR 2018).
-        ignore_above: A view's losses are ignored where more than this share of it was erased.
-        dropout: Probability that a view's losses are ignored for a sample, 0 to 0.99; with `divide_by batch` the others
-            weigh less for it.
+        distance: sum (squared distance summed over dimensions, as in the paper), mean (over dimensions) or cosine.
+        divide_by: Divisor of masked losses: batch (all samples, the literal equation) or kept (unmasked samples).
+        balance: fixed (alpha and beta as given), scale (first scales each kind of loss to the size of the identity
+            loss) or uncertainty (learned weights, Kendall et al., CVPR 2018).
+        ignore_above: Ignore a view's losses for a sample if more than this fraction of the view was erased.
+        dropout: Probability of ignoring a view's losses for a sample, 0 to 0.99; with `divide_by batch` this lowers
+            their weight.
     """
 
     alpha: Annotated[float, Range(0, 1_000_000)] = 4.0
@@ -133,28 +136,27 @@ class MimicSettings:
 
 @dataclass(frozen=True)
 class DistillSettings(LabelledTrainingSettings):
-    """Everything that `rewho distill` does.
+    """Settings of `rewho distill`.
 
     Args:
-        student: Model folder of the trained initial student; its network and its classifier are where it begins.
-        representations: Folder that `rewho represent` made for the same data.
-        out: Folder of the run; it becomes the model folder.
-        data: Which images; the same settings as the student and the representations were made with.
-        views: Views whose representations are used; empty takes all that are there.
-        sr: stored (read back, the paper's) or online (computed from the augmented image at every step).
-        teachers: The teachers' model folders, or one folder that holds them: those that compute, with `--sr online`;
-            else, if named at all, those that must have made the stored representations.
-        classifier: student (go on with the student's) or new (begin a new one, for other training images).
-        embedding_space: student (its own representation, the paper's) or teacher (as the teacher of the student's own
-            view would answer: the mapping that was learned is folded into the embedding, which has as many layers as
-            before; ours).
-        augment: Which random changes (FD table 2: flip and erasing only); images can be neither shifted nor turned.
-        optimizer: How the weights move.
-        loss: The identity loss; its label smoothing can be chosen, the rest of these options is for `rewho train`.
-        mimic: The regression losses.
-        branches: What predicts the representations.
-        epochs: Passes over the training set.
+        student: Model folder of the trained initial student, whose network and classifier are the starting point.
+        representations: Folder that `rewho represent` wrote for the same data.
+        data: Training images, with the same settings as for the student and the representations.
+        views: Views whose representations are used; empty uses all.
+        sr: stored (reads the representations from disk, as in the paper) or online (computes them from the augmented
+            image at every step).
+        teachers: With `--sr online`: the teachers to run, as model folders or one folder of them. With stored
+            representations: optional; fails unless these teachers produced them.
+        classifier: student (continue to train the student's) or new (a new one, for other training images).
+        embedding_space: student (its own embedding, as in the paper) or teacher (ours: the learned mapping to the
+            teacher of the student's view is folded into the embedding layer, without adding a layer).
+        augment: Augmentation (FD table 2: flip and erasing only); shifts and rotations are not possible.
+        loss: Identity loss; only its label smoothing can be chosen.
+        mimic: Regression losses.
+        branches: Branches that predict the representations.
     """
+
+    command = Command("distill", "train a student to regress the teachers' embeddings")
 
     student: Path = Path("runs/student")
     representations: Path = Path("runs/representations")
@@ -171,7 +173,7 @@ class DistillSettings(LabelledTrainingSettings):
     epochs: Annotated[int, Range(1)] = 50
 
     def mistakes(self) -> Iterator[Mistake]:
-        """Yield what is wrong between fields."""
+        """Yield broken rules between fields."""
         for option in fields(LossSettings):
             if option.name not in USED_OF_LOSS and getattr(self.loss, option.name) != option.default:
                 expected = f"{option.default}: a distillation has a linear classifier and no other losses than its own"

@@ -1,8 +1,8 @@
-"""What each setting may be, read from its annotation, and the one check of it.
+"""Reading each option's choices and range from its annotation, and the one check of settings.
 
-A field's annotation says everything: `Literal` its choices, `Annotated[int, Range(1)]` its range, `Only("export")` the
-actions it belongs to. Rules between fields of one class stand in that class's `mistakes` method. The command line,
-recipes and Python all pass through `check`, which reports every mistake at once and reads nothing.
+A field's annotation is complete: `Literal` holds its choices, `Annotated[int, Range(1)]` its range, `Only("export")`
+the actions it belongs to. Rules between fields are in the class's `mistakes` method. The command line, recipes and
+Python all call `check`, which reports every mistake at once and reads no file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -22,16 +22,33 @@ Extra = TypeVar("Extra")
 
 
 @dataclass(frozen=True)
-class Range:
-    """The values that a number may have; infinity and NaN are never allowed.
+class Command:
+    """A sub-command; the attribute `command` of its settings class. Its stage is `rewho.stages.NAME`.
 
     Args:
-        low: The smallest value.
-        high: The largest value.
+        name: Name of the command and of its stage.
+        help: One line of help.
+        positional: Options that values without a name are assigned to, in order; the last takes all that are left.
+        actions: One line of help for each value of the option `action`.
+    """
+
+    name: str
+    help: str
+    positional: str = ""
+    actions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed values of a number; infinity and NaN are never allowed.
+
+    Args:
+        low: Smallest value.
+        high: Largest value.
         above: Exclude `low` itself.
 
     Example:
-        >>> Range(1).words("a whole number"), Range(0, 1, above=True).words("a number")
+        >>> Range(1).describe("a whole number"), Range(0, 1, above=True).describe("a number")
         ('a whole number from 1', 'a number above 0, at most 1')
     """
 
@@ -43,14 +60,14 @@ class Range:
         """Return whether a number lies in the range."""
         return self.low <= value <= self.high and value != math.inf and not (self.above and value == self.low)
 
-    def words(self, number: str) -> str:
+    def describe(self, number: str) -> str:
         """Return the range in words."""
         low = f"{number} {'above' if self.above else 'from'} {self.low:,}"
         return low if self.high == math.inf else f"{low}{', at most' if self.above else ' to'} {self.high:,}"
 
 
 class Only(tuple[str, ...]):
-    """The actions of a command that an option belongs to; help on another action leaves it out."""
+    """The actions of a command that an option belongs to; the help of other actions omits it."""
 
     def __new__(cls, *actions: str) -> Only:  # noqa: D102 - see the class
         return super().__new__(cls, actions)
@@ -62,7 +79,7 @@ class Mistake(NamedTuple):
     Args:
         option: The field to name.
         expected: What it would have to be.
-        fix: What to type; `{at}` stands for what precedes the options' names.
+        fix: What to type; `{at}` stands for the prefix of the options' names.
     """
 
     option: str
@@ -73,18 +90,20 @@ class Mistake(NamedTuple):
 Share = Annotated[float, Range(0, 1)]
 SomeShare = Annotated[float, Range(0, 1, above=True)]
 Processes = Annotated[int, Range(0, 1024)]
+Batch = Annotated[int, Range(1, 100_000)]
 Seed = Annotated[int, Range(0, 2**63 - 1)]
 Device = Literal["auto", "cpu", "cuda"]
 YesNoAuto = Literal["auto", "yes", "no"]
 
-_KINDS: dict[type[Any], dict[str, Any]] = {}  # reading annotations takes a millisecond a class
+
+_ANNOTATIONS: dict[type[Any], dict[str, Any]] = {}  # a cache, because reading takes 1 ms per class
 
 
-def kinds_of(settings: type[Any]) -> dict[str, Any]:
-    """Return the annotation of each field of a settings class, with its range."""
-    if settings not in _KINDS:
-        _KINDS[settings] = get_type_hints(settings, include_extras=True)
-    return _KINDS[settings]
+def annotations_of(settings: type[Any]) -> dict[str, Any]:
+    """Return the annotation of each field of a settings class."""
+    if settings not in _ANNOTATIONS:
+        _ANNOTATIONS[settings] = get_type_hints(settings, include_extras=True)
+    return _ANNOTATIONS[settings]
 
 
 def options_of(settings: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -95,37 +114,39 @@ def options_of(settings: type[Any], prefix: str = "") -> Iterator[tuple[str, Any
         >>> [name for name, _ in options_of(DemoSettings)]
         ['chapter', 'out', 'identities', 'epochs', 'seed']
     """
-    for name, kind in kinds_of(settings).items():
+    for name, kind in annotations_of(settings).items():
         if is_dataclass(kind) and isinstance(kind, type):
             yield from options_of(kind, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", kind
 
 
-def bare(kind: Any) -> Any:  # noqa: ANN401 - a type annotation
-    """Return an annotation without its range and without `| None`."""
+def plain_type(kind: Any) -> Any:  # noqa: ANN401 - a type annotation
+    """Return an annotation without `Annotated` and without `| None`."""
     if get_origin(kind) is Annotated:
-        return bare(get_args(kind)[0])
+        return plain_type(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
-        return bare(next(item for item in get_args(kind) if item is not type(None)))
+        return plain_type(next(item for item in get_args(kind) if item is not type(None)))
     return kind
 
 
-def extra(kind: Any, wanted: type[Extra]) -> Extra | None:  # noqa: ANN401 - a type annotation
-    """Return what an annotation holds of one class: its range, or its actions."""
+def find_metadata(kind: Any, wanted: type[Extra]) -> Extra | None:  # noqa: ANN401 - a type annotation
+    """Return an annotation's metadata of one class, such as its `Range`; None without."""
     return next((item for item in getattr(kind, "__metadata__", ()) if isinstance(item, wanted)), None)
 
 
-def takes_several(kind: Any) -> bool:  # noqa: ANN401 - a type annotation
+def is_list(kind: Any) -> bool:  # noqa: ANN401 - a type annotation
     """Return whether an option takes a list of values."""
-    return get_origin(bare(kind)) is tuple
+    return get_origin(plain_type(kind)) is tuple
 
 
 def build(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Return settings from values by dotted name, converted from text where they fit; `check` names the others.
+    """Return settings from values by dotted name, unchecked.
+
+    Values are converted to their field's type where possible; `check` reports the others.
 
     Args:
-        settings: The settings class to fill; fields that are not named keep their defaults.
+        settings: The settings class; fields without a value keep their defaults.
         values: Text as on the command line, or numbers, lists and None as in a recipe.
 
     Example:
@@ -133,28 +154,28 @@ def build(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
         >>> build(TrainSettings, {"epochs": "3", "model.input_size": [64, 32]}).model.input_size
         (64, 32)
     """
-    made: Settings = _filled(settings(), values)
+    made: Settings = _fill(settings(), values)
     return made
 
 
-def _filled(made: Any, values: Mapping[str, Any], prefix: str = "") -> Any:  # noqa: ANN401 - any settings
+def _fill(made: Any, values: Mapping[str, Any], prefix: str = "") -> Any:  # noqa: ANN401 - any settings
     new = {}
-    for name, kind in kinds_of(type(made)).items():
+    for name, kind in annotations_of(type(made)).items():
         if is_dataclass(part := getattr(made, name)):
             if any(option.startswith(f"{prefix}{name}.") for option in values):
-                new[name] = _filled(part, values, f"{prefix}{name}.")
+                new[name] = _fill(part, values, f"{prefix}{name}.")
         elif prefix + name in values:
-            new[name] = _converted(values[prefix + name], kind)
+            new[name] = _convert(values[prefix + name], kind)
     return replace(made, **new)
 
 
-def _converted(value: Any, kind: Any) -> Any:  # noqa: ANN401, PLR0911 - any value; each kind has an answer of its own
-    """Return a value as its kind, or unchanged where it does not fit."""
-    optional, kind = _optional(kind), bare(kind)
+def _convert(value: Any, kind: Any) -> Any:  # noqa: ANN401, PLR0911 - any value; each kind has its own conversion
+    """Return a value converted to an annotation's type, or unchanged if impossible."""
+    optional, kind = type(None) in get_args(kind), plain_type(kind)
     if optional and (value is None or (isinstance(value, str) and value.lower() in ("null", "none", ""))):
         return None
     if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
-        return tuple(_converted(item, get_args(kind)[0]) for item in value)
+        return tuple(_convert(item, get_args(kind)[0]) for item in value)
     if get_origin(kind) is Literal:
         if isinstance(value, bool):  # YAML 1.1 reads a bare yes or no as a truth value
             value = "yes" if value else "no"
@@ -166,51 +187,41 @@ def _converted(value: Any, kind: Any) -> Any:  # noqa: ANN401, PLR0911 - any val
         value = str(value)
     if kind is Path and isinstance(value, str) and value:
         return Path(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return _number(value, float)
-    if kind in (int, float) and isinstance(value, str):
-        return _number(value.strip(), kind)
+    if (kind is float and type(value) is int) or (kind in (int, float) and isinstance(value, str)):
+        word = str(value).strip()
+        try:  # YAML's .inf and .nan are converted too; `check` rejects them with the range
+            return kind({".inf": "inf", "-.inf": "-inf", ".nan": "nan"}.get(word, word))
+        except (ValueError, OverflowError):
+            return value
     return value
 
 
-def _number(value: Any, kind: type[float]) -> Any:  # noqa: ANN401 - what does not fit is returned unchanged
-    """Return a number from text, also from YAML's `.inf` and `.nan`, which `check` then refuses."""
-    try:
-        return kind({".inf": "inf", "-.inf": "-inf", ".nan": "nan"}.get(value, value))
-    except (ValueError, OverflowError):
-        return value
-
-
-def _optional(kind: Any) -> bool:  # noqa: ANN401 - a type annotation
-    return type(None) in get_args(kind)
-
-
-def mismatch(value: Any, kind: Any) -> str:  # noqa: ANN401 - any value, a type annotation
-    """Return in words what a setting should be, or the empty text where its value fits.
+def find_mismatch(value: Any, kind: Any) -> str:  # noqa: ANN401 - any value, a type annotation
+    """Return in words what a setting should be; an empty text if its value is right.
 
     Example:
-        >>> mismatch(0, Annotated[int, Range(1)]), mismatch(3, Annotated[int, Range(1)])
+        >>> find_mismatch(0, Annotated[int, Range(1)]), find_mismatch(3, Annotated[int, Range(1)])
         ('a whole number from 1', '')
-        >>> mismatch("rows", Literal["people", "images"])
+        >>> find_mismatch("rows", Literal["people", "images"])
         'one of people, images'
     """
-    allowed, optional, plain = extra(kind, Range) or Range(-math.inf), _optional(kind), bare(kind)
-    if optional and value is None:
+    allowed, plain = find_metadata(kind, Range) or Range(-math.inf), plain_type(kind)
+    if type(None) in get_args(kind) and value is None:
         return ""
     if get_origin(plain) is tuple:
         each = get_args(plain)[0]
-        if bare(each) in (int, float):
+        if plain_type(each) in (int, float):
             each = Annotated[each, allowed]
         if not isinstance(value, tuple):
-            return f"a list, each {mismatch(object(), each)}"
-        return next((f"each {words}" for item in value if (words := mismatch(item, each))), "")
+            return f"a list, each {find_mismatch(object(), each)}"
+        return next((f"each {words}" for item in value if (words := find_mismatch(item, each))), "")
     if get_origin(plain) is Literal:
         return "" if value in get_args(plain) else f"one of {list_choices(get_args(plain))}"
     if plain in (int, float):
         fits = isinstance(value, int if plain is int else (int, float)) and not isinstance(value, bool)
         number = "a whole number" if plain is int else "a number"
-        words = number if allowed.low == -math.inf else allowed.words(number)
-        if fits and plain is int and allowed.holds(value) and value >= 2**63:  # more than any library counts
+        words = number if allowed.low == -math.inf else allowed.describe(number)
+        if fits and plain is int and allowed.holds(value) and value >= 2**63:  # no library takes more
             words, fits = f"{words}, below 2^63", False
         return "" if fits and allowed.holds(value) else words
     words = {bool: "true or false", str: "text", Path: "a path"}[plain]
@@ -218,14 +229,12 @@ def mismatch(value: Any, kind: Any) -> str:  # noqa: ANN401 - any value, a type 
 
 
 def check(settings: Any, prefix: str = "--", kind: type = object) -> None:  # noqa: ANN401 - any settings
-    """Refuse settings with wrong values, all mistakes at once, those of the groups within them too.
-
-    Reads no file and starts nothing. What depends on the data or on the machine is found where that is read.
+    """Check settings, nested groups included, and report every wrong value at once; reads no file.
 
     Args:
         settings: An object of a settings class.
-        prefix: What stands before the options' names in messages.
-        kind: The class that they have to be of.
+        prefix: Prefix of the options' names in messages.
+        kind: Class that the settings must be of.
 
     Raises:
         UserError: Names every option that is wrong.
@@ -240,11 +249,11 @@ def check(settings: Any, prefix: str = "--", kind: type = object) -> None:  # no
     if isinstance(settings, type) or not is_dataclass(settings) or not isinstance(settings, kind):
         got, fix = f"{settings!r:.100}", "Pass TrainSettings(epochs=3), and so on, of rewho.settings."
         raise UserError("settings", expected="an object of a settings class", got=got, fix=fix)
-    refuse(list(mistakes_in(settings, prefix)))
+    raise_all(list(find_mistakes(settings, prefix)))
 
 
-def refuse(wrong: list[UserError]) -> None:
-    """Raise one error for all mistakes; return where there is none."""
+def raise_all(wrong: list[UserError]) -> None:
+    """Raise one error for all mistakes; return if there are none."""
     if len(wrong) == 1:
         raise wrong[0]
     if wrong:
@@ -257,38 +266,37 @@ def refuse(wrong: list[UserError]) -> None:
         )
 
 
-def mistakes_in(settings: Any, prefix: str = "--") -> Iterator[UserError]:  # noqa: ANN401 - any settings
-    """Yield an error per wrong option."""
+def find_mistakes(settings: Any, prefix: str = "--") -> Iterator[UserError]:  # noqa: ANN401 - any settings
+    """Yield an error per wrong option; rules between fields are checked only if every field is right."""
     sound = True
-    for name, kind in kinds_of(type(settings)).items():
+    for name, kind in annotations_of(type(settings)).items():
         value = getattr(settings, name)
         if is_dataclass(kind):
             if isinstance(value, kind):  # type: ignore[arg-type] # a class, for `is_dataclass` holds
-                yield from mistakes_in(value, f"{prefix}{name}.")
+                yield from find_mistakes(value, f"{prefix}{name}.")
             else:
-                yield _wrong(prefix + name, value, kind, f"an object of {kind}")
-        elif expected := mismatch(value, kind):
+                yield _wrong_value(prefix + name, value, kind, f"an object of {kind}")
+        elif expected := find_mismatch(value, kind):
             sound = False
-            yield _wrong(prefix + name, value, kind, expected)
+            yield _wrong_value(prefix + name, value, kind, expected)
     if sound and hasattr(settings, "mistakes"):
         for option, expected, fix in settings.mistakes():
-            got = _shown(attrgetter(option)(settings))
+            got = _show(attrgetter(option)(settings))
             yield UserError(prefix + option, expected=expected, got=got, fix=fix.replace("{at}", prefix))
 
 
-def _wrong(what: str, value: Any, kind: Any, expected: str) -> UserError:  # noqa: ANN401 - any value
-    fix = "Choose a value in the range." if extra(kind, Range) else "Choose one of these."
-    if get_origin(bare(kind)) is Literal:
-        near = nearest(str(value), map(str, get_args(bare(kind))))
+def _wrong_value(what: str, value: Any, kind: Any, expected: str) -> UserError:  # noqa: ANN401 - any value
+    if get_origin(plain_type(kind)) is Literal:
+        near = nearest(str(value), map(str, get_args(plain_type(kind))))
         fix = f"Did you mean {near!r}? Choose a name from the list." if near else "Choose a name from the list."
-    elif bare(kind) is Path and isinstance(value, str) and value:
+    elif plain_type(kind) is Path and isinstance(value, str) and value:
         fix = f"In Python, pass pathlib.Path({value!r})."
-    elif not extra(kind, Range):
-        fix = f"Pass {expected}."
-    return UserError(what, expected=expected, got=_shown(value), fix=fix)
+    else:
+        fix = "Choose a value in the range." if find_metadata(kind, Range) else f"Pass {expected}."
+    return UserError(what, expected=expected, got=_show(value), fix=fix)
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401 - any value
+def _show(value: Any) -> str:  # noqa: ANN401 - any value
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "nothing"
     return repr(value) if isinstance(value, str) else str(value)

@@ -10,44 +10,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rewho.settings.fields import Mistake, Processes, Range, Seed, Share, SomeShare
-from rewho.settings.parts import (
-    ERASE_NOTHING,
-    DataSettings,
-    EraseFill,
-    ModelSettings,
-    OptimizerSettings,
-    SamplerSettings,
-    TrainingSettings,
-    ordered,
-)
+from rewho.settings.data import ERASE_NOTHING, DataSettings, EraseFill, Gigabytes, check_interval
+from rewho.settings.fields import Command, Mistake, Processes, Range, Seed, Share, SomeShare
+from rewho.settings.model import ModelSettings
+from rewho.settings.training import EvaluateEvery, OptimizerSettings, SamplerSettings, TrainingSettings
 
 MomentumSchedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
 class ContrastAugmentSettings:
-    """Random changes that make a view of an image (LUPerson section 4.2); the defaults are its -CJ+RE, area 0.6.
+    """Augmentation of the two views of an image (LUPerson section 4.2; defaults: its -CJ+RE, area 0.6).
 
     Args:
-        crop_area_low: Smallest share of the image's area that a view shows.
-        crop_area_high: Largest share.
-        crop_ratio_low: Smallest width/height of what a view shows.
-        crop_ratio_high: Largest width/height. People are 0.375 to 0.667 wide; the paper's 0.75 to 1.333 show 44 percent
-            of a person's height.
+        crop_area_low: Smallest fraction of the image's area in a random crop.
+        crop_area_high: Largest fraction of the image's area in a random crop.
+        crop_ratio_low: Smallest width/height of a random crop.
+        crop_ratio_high: Largest width/height of a random crop. People are 0.375 to 0.667 wide; the paper's 0.75 to
+            1.333 show 44 percent of a person's height.
         jitter: Probability of colour jitter.
-        jitter_strength: Factors of brightness, contrast, saturation go from 1 - strength to 1 + strength.
-        jitter_hue: Largest turn of the hue, either way, as a share of a full turn.
-        grayscale: Probability of losing all colour.
+        jitter_strength: Strength of brightness, contrast and saturation jitter: factors from 1 - strength to
+            1 + strength.
+        jitter_hue: Largest shift of the hue, either way, as a fraction of the colour circle.
+        grayscale: Probability of conversion to grey.
         blur: Probability of a Gaussian blur.
-        blur_sigma_low: Smallest standard deviation of the blur, in pixels of the view.
-        blur_sigma_high: Largest standard deviation.
+        blur_sigma_low: Smallest standard deviation of the blur, in pixels of the crop after resizing.
+        blur_sigma_high: Largest standard deviation of the blur, in pixels of the crop after resizing.
         flip: Probability of a horizontal flip.
-        erase: Probability that a rectangle is erased.
-        erase_area_low: Smallest erased share of the view's area.
-        erase_area_high: Largest erased share.
-        erase_aspect: Smallest height/width of the rectangle; the largest is its inverse.
-        erase_fill: mean (the images' mean colour, as the published code has it) or noise (as the paper says).
+        erase: Probability of random erasing.
+        erase_area_low: Smallest erased fraction of the image's area.
+        erase_area_high: Largest erased fraction of the image's area.
+        erase_aspect: Smallest height/width of the erased rectangle; the largest is its inverse.
+        erase_fill: Fill of the erased rectangle: mean (the images' mean colour, as in the published code) or noise
+            (random pixels, as in the paper).
     """
 
     crop_area_low: Annotated[float, Range(0.001, 1)] = 0.2
@@ -69,10 +64,10 @@ class ContrastAugmentSettings:
     erase_fill: EraseFill = "mean"
 
     def mistakes(self) -> Iterator[Mistake]:
-        """Yield what is wrong between fields."""
-        yield from ordered(self, "erase_area_low", "erase_area_high", ERASE_NOTHING)
+        """Yield broken rules between fields."""
+        yield from check_interval(self, "erase_area_low", "erase_area_high", ERASE_NOTHING)
         for name in ("crop_area", "crop_ratio", "blur_sigma"):
-            yield from ordered(self, f"{name}_low", f"{name}_high")
+            yield from check_interval(self, f"{name}_low", f"{name}_high")
 
 
 @dataclass(frozen=True)
@@ -80,18 +75,17 @@ class ContrastSettings:
     """Momentum contrast (MoCo v2, LUPerson section 4.1).
 
     Args:
-        temperature: What similarities are divided by; 0.07 in the paper, 0.1 in its published script.
-        queue: Keys to tell an image from; any number.
-        momentum: Share of its own weights that the key encoder keeps at a step.
-        momentum_schedule: constant, or cosine, which lets the momentum rise to 1 by half a cosine (MoCo v3).
+        temperature: Divisor of the similarities. Paper: 0.07; its published script: 0.1.
+        queue: Number of keys in the queue of negatives.
+        momentum: Momentum of the key encoder: the fraction of its weights that it keeps at each step.
+        momentum_schedule: constant, or cosine (rises to 1 by half a cosine, as in MoCo v3).
         projection: Length of the vectors that are compared.
-        norm_group: Images that share a batch normalisation while training, on however many devices; 0 normalises
-            each device's part of a batch as a whole, which lets a single device cheat.
-        reference_batch: Batch that the learning rate is given for; another batch scales it. 0 takes the rate as it is.
-        head_norm: Batch normalisation in the projection head (MoCo v3); for backbones that have none of their own, and
-            transformers.
-        freeze_patches: Transformers: leave the projection of patches as it was drawn, which keeps them stable
-            (MoCo v3).
+        norm_group: Images per batch-normalisation group in training, on any number of devices; 0 normalises each
+            device's batch as a whole, so that on one device a key reveals its own batch.
+        reference_batch: Batch size that the learning rate is given for; it is scaled to the actual batch size. 0 does
+            not scale it.
+        head_norm: Batch normalisation in the projection head (MoCo v3), for transformers and other backbones without.
+        freeze_patches: Transformers: keep the random patch projection frozen, for stability (MoCo v3).
     """
 
     temperature: Annotated[float, Range(0.001, 10)] = 0.07
@@ -107,41 +101,41 @@ class ContrastSettings:
 
 @dataclass(frozen=True)
 class PretrainImageSettings:
-    """How the images are held, and how many of them.
+    """How many images are used, and how they are loaded.
 
     Args:
-        share: Share of the images to keep, above 0, at most 1; a smaller share is part of a larger one.
-        share_seed: Seed that draws the share.
-        memory_gb: Decoded images are kept in memory up to this many gigabytes, and decoded again each time beyond.
-        workers: Processes that prepare batches; 0 prepares them in the main process.
-        statistics_of: Images that mean and standard deviation are taken of; 0 takes all.
+        share: Fraction of the images to keep, above 0, at most 1; a smaller one is a subset of a larger one.
+        share_seed: Seed of the random choice of the share.
+        memory_gb: Memory in gigabytes for decoded images; images beyond it are decoded again each time.
+        workers: Worker processes that prepare batches; 0 prepares them in the main process.
+        statistics_of: Number of images from which mean and standard deviation are computed; 0 uses all.
     """
 
     share: SomeShare = 1.0
     share_seed: Seed = 1
-    memory_gb: Annotated[float, Range(0, 1_000_000)] = 4.0
+    memory_gb: Gigabytes = 4.0
     workers: Processes = 2
     statistics_of: Annotated[int, Range(0)] = 50_000
 
 
 @dataclass(frozen=True)
 class PretrainSettings(TrainingSettings):
-    """Everything that `rewho pretrain` does.
+    """Settings of `rewho pretrain`.
 
     Args:
-        out: Folder of the run; it becomes the encoder's model folder.
-        crops: Folders of images, data sets (their training part is taken, without its labels), crop sets.
-        images: How they are held, and how many of them.
-        model: Which encoder; its head is left out, and its mean and deviation are those of the images.
+        out: Folder of the run, which becomes the encoder's model folder.
+        crops: Folders of images, data sets (their training part, without labels) or crop sets.
+        images: Number and loading of the images.
+        model: Encoder; it has no head, and its mean and standard deviation are those of the images.
         contrast: Queue, temperature, momentum.
-        augment: What makes two views of an image.
-        sampler: Batch; only `shuffle` makes sense.
-        optimizer: How the weights move; the rate is for `contrast.reference_batch`.
-        probe: Labelled data set that the encoder is scored on now and then, by nearest neighbours; empty is none.
-        probe_reading: How the probe is read; its `root` is replaced.
-        epochs: Passes over the images.
-        evaluate_every: Score on the probe every so many epochs, and at the end; 0 is only at the end, -1 is never.
+        augment: Augmentation of the two views of an image.
+        sampler: Batches; only `shuffle` is possible.
+        optimizer: Optimizer and learning rate; the learning rate is for `contrast.reference_batch`.
+        probe: Labelled data set on which the encoder is evaluated by nearest neighbours; empty is none.
+        probe_reading: How the probe is loaded; `root` is ignored in favour of `probe`.
     """
+
+    command = Command("pretrain", "train an encoder on images without labels", "crops")
 
     out: Path = Path("runs/pretrain")
     crops: tuple[Path, ...] = ()
@@ -160,10 +154,10 @@ class PretrainSettings(TrainingSettings):
     probe: Path | None = None
     probe_reading: DataSettings = field(default_factory=DataSettings)
     epochs: Annotated[int, Range(1)] = 200
-    evaluate_every: Annotated[int, Range(-1)] = 20
+    evaluate_every: EvaluateEvery = 20
 
     def mistakes(self) -> Iterator[Mistake]:
-        """Yield what is wrong between fields."""
+        """Yield broken rules between fields."""
         if self.sampler.kind != "shuffle":
             yield Mistake("sampler.kind", "shuffle", "There are no labels here.")
         for name, only in (("kind", "single_view"), ("head", "none")):

@@ -1,7 +1,7 @@
 """Recipes: YAML documents with settings.
 
-Beside the settings a recipe may hold `about` (claim, command, cost, expected result), `extends` (a recipe to start
-from) and `smoke` (settings of a run that ends in a minute).
+A recipe may also hold `about` (claim, command, cost, expected result), `extends` (the recipe that it builds on) and
+`smoke` (settings of a run that ends within a minute).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ SPECIAL = ("about", "extends", "smoke")
 
 
 def read_recipe(path: Path, *, smoke: bool = False) -> dict[str, Any]:
-    """Return a recipe's settings by dotted name: those it extends, its own, and on request its smoke variant on top.
+    """Return the settings of a recipe and those it extends by dotted name; `smoke` adds their smoke variants.
 
     Raises:
-        UserError: No such file, not YAML, not a mapping, or one that extends itself.
+        UserError: Not a YAML mapping, or a recipe that extends itself.
     """
     settings, of_smoke = _layers(path)
     return {**settings, **of_smoke} if smoke else settings
@@ -55,8 +55,8 @@ def _mapping(what: str, content: object) -> Mapping[str, Any]:
     return content
 
 
-def refuse_foreign(path: Path, command: str) -> None:
-    """Report a recipe that says itself that it is another command's."""
+def check_recipe_command(path: Path, command: str) -> None:
+    """Fail if the recipe's `about` names another command."""
     about = _read_yaml(path).get("about") or {}
     named = re.match(r"rewho (\w+)", str(about.get("command", "")) if isinstance(about, Mapping) else "")
     if named and named.group(1) != command:

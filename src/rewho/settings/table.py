@@ -5,28 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rewho.settings.fields import Seed
-from rewho.settings.parts import DataSettings, EngineSettings
+from rewho.settings.data import DataSettings
+from rewho.settings.fields import Command, Seed
+from rewho.settings.training import EngineSettings
 
 
 @dataclass(frozen=True)
 class TableSettings:
-    """Everything that `rewho table` does: run what a paper's table needs, and print our figures beside the paper's.
+    """Settings of `rewho table`.
 
     Args:
-        name: A table's name, such as fd7, or a YAML file that describes one.
-        data: Which images. `root` is the first data set; the other options hold for all data sets.
+        name: Name of a table, such as fd7, or a YAML file that describes one.
+        data: Data set: `root` is the first data set; the other options hold for all data sets.
         others: Folders of further data sets: more columns of the table.
-        crops: For tables with pre-training: folders of images without labels.
-        out: Folder for the runs, a sub-folder per data set, and for the tables. Tables that share it share runs.
+        crops: Folders of images without labels, for tables with pre-training.
+        out: Folder for the runs, a sub-folder per data set, and for the tables. Tables with the same folder share runs.
         rows: Labels of the rows to run; empty runs all.
-        override: Settings for all steps of a stage, such as distill.epochs=10: the result is no longer the paper's.
-        use: Folders that exist already, as STEP=FOLDER: that step is not run.
-        plan: Say which runs are finished and which are missing, and run none.
-        smoke: The small variant on rendered people, which shows in a minute or two that all of it works.
-        engine: Where it is computed.
-        seed: Seed of every step.
+        override: Settings of all runs of a stage, such as distill.epochs=10; the result is no longer the paper's.
+        use: Finished runs to use instead of running a step, as STEP=FOLDER.
+        plan: Print which runs are finished and which are missing, and run none.
+        smoke: Run a small variant on rendered people, which takes a minute or two.
+        engine: Devices and precision.
+        seed: Seed of every run.
     """
+
+    command = Command(
+        "table", "run the experiments of a paper's table and compare our figures with the paper's", "name"
+    )
 
     name: str = ""
     data: DataSettings = field(default_factory=DataSettings)

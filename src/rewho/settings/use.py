@@ -7,34 +7,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rewho.settings.fields import Mistake, Range, Seed, Share
-from rewho.settings.parts import DataSettings, DeviceSettings
+from rewho.settings.data import DataSettings
+from rewho.settings.fields import Batch, Command, Mistake, Range, Seed, Share
+from rewho.settings.training import DeviceSettings
 
 ExportFormat = Literal["onnx", "pt2"]
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """Everything that `rewho evaluate` does.
+    """Settings of `rewho evaluate`.
 
     Args:
-        model: Model folders; several are rows of a matrix.
-        data: Data sets; several are columns of a matrix (cross-dataset evaluation).
+        model: Model folders; several are the rows of a table.
+        data: Data sets; several are the columns of a table (cross-dataset evaluation).
         out: Folder of the report.
-        reading: How the data sets are read; its `root` is replaced by each of `data`.
-        rerank: Re-rank with k-reciprocal neighbours as well (Zhong et al., CVPR 2017).
+        reading: How the data sets are loaded; `root` is ignored in favour of `data`.
+        rerank: Also report k-reciprocal re-ranking (Zhong et al., CVPR 2017).
         k1: Neighbours in the k-reciprocal sets.
-        k2: Neighbours that are averaged in the local query expansion.
-        lambda_value: Share of the original distance in the re-ranked one.
+        k2: Neighbours averaged in the local query expansion.
+        lambda_value: Weight of the original distance in the re-ranked one, 0 to 1.
         flip: Average the embeddings of an image and its mirror image.
-        single_gallery_shot: Also score the classic CUHK03 protocol: one random gallery image per identity, 100 times.
-        max_rank: Longest rank of the CMC.
-        sheets: Queries shown with their top ten, and worst queries shown beside them; 0 draws none.
-        attention: Queries, spread over the data set, that are shown with where the model looks; 0 draws none.
-        batch: Images embedded at a time.
-        engine: Where it is computed.
-        seed: Seed of the bootstrap interval and of which queries are shown.
+        single_gallery_shot: Also report the classic CUHK03 protocol: one random gallery image per identity, 100 times.
+        max_rank: Last rank of the CMC curve.
+        sheets: Number of random queries, and of worst queries, drawn with their top ten; 0 draws none.
+        attention: Number of queries, spread over the data set, drawn with the model's attention; 0 draws none.
+        batch: Images per forward pass.
+        engine: Device.
+        seed: Seed of the bootstrap interval and of the choice of queries drawn.
     """
+
+    command = Command("evaluate", "rank a data set's gallery and report CMC, mAP and rank sheets")
 
     model: tuple[Path, ...] = ()
     data: tuple[Path, ...] = ()
@@ -49,49 +52,52 @@ class EvaluateSettings:
     max_rank: Annotated[int, Range(1)] = 50
     sheets: Annotated[int, Range(0)] = 10
     attention: Annotated[int, Range(0)] = 4
-    batch: Annotated[int, Range(1, 100_000)] = 64
+    batch: Batch = 64
     engine: DeviceSettings = field(default_factory=DeviceSettings)
     seed: Seed = 1
 
     def mistakes(self) -> Iterator[Mistake]:
-        """Yield what is wrong between fields."""
+        """Yield broken rules between fields."""
         if self.k2 > self.k1 + 1:
-            yield Mistake(
-                "k2", f"at most one more than k1, which is {self.k1}", "Pass a smaller {at}k2, or a larger {at}k1."
-            )
+            fix = "Pass a smaller {at}k2, or a larger {at}k1."
+            yield Mistake("k2", f"at most one more than k1, which is {self.k1}", fix)
 
 
 @dataclass(frozen=True)
 class EmbedSettings:
-    """Everything that `rewho embed` does.
+    """Settings of `rewho embed`.
 
     Args:
-        folder: Folder of images, one person each; sub-folders are searched. Or a crop set.
+        folder: Folder of images of one person each, with sub-folders, or a crop set.
         model: Model folder.
         out: Folder for embeddings.npy [N, D] and images.csv, in the same order.
         flip: Average the embeddings of an image and its mirror image.
-        batch: Images embedded at a time.
-        engine: Where it is computed.
+        batch: Images per forward pass.
+        engine: Device.
     """
+
+    command = Command("embed", "compute the embedding of every image in a folder", "folder")
 
     folder: Path = Path("images")
     model: Path = Path("model")
     out: Path = Path("runs/embed")
     flip: bool = True
-    batch: Annotated[int, Range(1, 100_000)] = 64
+    batch: Batch = 64
     engine: DeviceSettings = field(default_factory=DeviceSettings)
 
 
 @dataclass(frozen=True)
 class CompareSettings:
-    """Everything that `rewho compare` does.
+    """Settings of `rewho compare`.
 
     Args:
         images: Two or more images of one person each.
         model: Model folder.
         flip: Average the embeddings of an image and its mirror image.
-        engine: Where it is computed.
+        engine: Device.
     """
+
+    command = Command("compare", "print the cosine similarity of the people in two or more images", "images")
 
     images: tuple[Path, ...] = ()
     model: Path = Path("model")
@@ -101,16 +107,18 @@ class CompareSettings:
 
 @dataclass(frozen=True)
 class ExplainSettings:
-    """Everything that `rewho explain` does.
+    """Settings of `rewho explain`.
 
     Args:
         images: Images of one person each, or folders of them.
-        model: Model folder, the folder of an unfinished run (its newest checkpoint is taken), or one checkpoint,
-            RUN/checkpoints/step-…; the branches of a distillation are shown too.
-        out: Folder for the sheets, and for the attention images as single files.
-        views: Views whose branch is shown; empty shows all that there are.
-        engine: Where it is computed.
+        model: Model folder, folder of an unfinished run (its newest checkpoint is used), or one checkpoint,
+            RUN/checkpoints/step-…; the branches of a distillation are drawn too.
+        out: Folder for the sheets, and for each attention image as a file.
+        views: Views whose branch is drawn; empty draws all.
+        engine: Device.
     """
+
+    command = Command("explain", "draw the model's attention over images", "images")
 
     images: tuple[Path, ...] = ()
     model: Path = Path("model")
@@ -121,38 +129,41 @@ class ExplainSettings:
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Everything that `rewho export` does.
+    """Settings of `rewho export`.
 
     Args:
         model: Model folder.
-        out: Folder for the exported file, its card (model.json) and its page (README.md).
-        format: onnx, or pt2, a program of torch.export, which has taken the place of TorchScript.
-        flip: Put the mean with the mirror image's embedding into the file, as `rewho embed` takes it; half as fast.
-        check: Folder of images on which file and model are compared; left out, on rendered people.
-        batch: Images compared at a time.
+        out: Folder for the exported file, model.json and README.md.
+        format: onnx, or pt2 (torch.export, the successor of TorchScript).
+        flip: Average the embeddings of an image and its mirror image inside the file; halves its speed.
+        check: Folder of images on which file and model are compared; rendered people by default.
+        batch: Images per forward pass of the comparison.
     """
+
+    command = Command("export", "write a model as an ONNX file that runs without rewho, and verify its outputs")
 
     model: Path = Path("model")
     out: Path = Path("runs/export")
     format: ExportFormat = "onnx"
     flip: bool = False
     check: Path | None = None
-    batch: Annotated[int, Range(1, 100_000)] = 64
+    batch: Batch = 64
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Everything that `rewho demo` does.
+    """Settings of `rewho demo`.
 
     Args:
-        chapter: distillation (a student learns from experts for parts of the body), or few-labels (whether
-            images without labels, cut out of street videos, make up for labels that are missing).
-        out: Folder of the demo: what is rendered, models, report; few-labels has a folder of its own in it.
-        identities: Rendered people to train on; with few-labels only every tenth of them has a label, or an image.
-        epochs: Passes over them; with few-labels three times as many over the images without labels, and five times
-            as many over the labelled ones.
-        seed: Seed of the people and of the training.
+        chapter: distillation (a student learns from teachers of body parts) or few-labels (pre-training on crops of
+            street videos, then training on few labels).
+        out: Folder for rendered images, models and report; few-labels uses a sub-folder.
+        identities: Rendered people to train on; few-labels renders only every tenth of them.
+        epochs: Epochs over them; few-labels pre-trains three times and trains five times as long.
+        seed: Seed of the rendered people and of the training.
     """
+
+    command = Command("demo", "render people, train, evaluate, and print the report's path; needs no data")
 
     chapter: Literal["distillation", "few-labels"] = "distillation"
     out: Path = Path("runs/demo")
