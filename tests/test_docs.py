@@ -15,7 +15,7 @@ import yaml
 
 import rewho
 from rewho import cli, settings
-from rewho.settings.command_line import EXTRA_OPTIONS, OTHER_NAMES
+from rewho.settings.command_line import ALIASES, EXTRA_OPTIONS
 from rewho.settings.fields import options_of
 from rewho.settings.recipe import SPECIAL
 
@@ -50,10 +50,8 @@ def inline_code(text: str) -> list[str]:
 
 
 def known_options() -> set[str]:
-    of_commands = {
-        f"--{name}" for command in cli.COMMANDS.values() for name, _ in options_of(getattr(settings, command.settings))
-    }
-    return of_commands | {f"--{name}" for name in (*EXTRA_OPTIONS, *OTHER_NAMES)}
+    of_commands = {f"--{name}" for kind in cli.COMMANDS.values() for name, _ in options_of(kind)}
+    return of_commands | {f"--{name}" for name in (*EXTRA_OPTIONS, *ALIASES)}
 
 
 ALL_COMMANDS = sorted({command for text in TEXTS.values() for command in commands(text)})
