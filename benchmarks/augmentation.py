@@ -41,7 +41,7 @@ CASES = (("holistic", "holistic"), ("final_student", "holistic"), ("partial_teac
 
 def random_images(count: int) -> list[NDArray[np.uint8]]:
     """Return smooth noise in the size of most re-identification sets, 128 x 64."""
-    rng = generator(1, "benchmark images")
+    rng = generator(1, "benchmark pictures")
     return [cv2.resize(rng.integers(0, 256, (16, 8, 3), np.uint8), (64, 128)) for _ in range(count)]
 
 

@@ -22,7 +22,7 @@ NOTHING = AugmentSettings(flip=0, crop_padding=0, erase=0)
 @pytest.fixture(scope="module")
 def images():
     """Smooth images of several sizes, larger and smaller than the network's input."""
-    rng = generator(1, "images")
+    rng = generator(1, "pictures")
     sizes = [(128, 64), (128, 64), (130, 51), (61, 40), (300, 140), (128, 64), (700, 300), (128, 64)]
     noise = [rng.integers(0, 256, (8, 4, 3), dtype=np.uint8) for _ in sizes]
     return [cv2.resize(small, (width, height)) for small, (height, width) in zip(noise, sizes, strict=True)]

@@ -281,24 +281,24 @@ def test_transparent_pixels_are_white_whatever_lies_under_them(ending, dtype):
 
 
 def test_grey_with_alpha_palettes_and_other_kinds_are_shown_as_viewers_do(tmp_path):
-    image = pytest.importorskip("PIL.Image")
-    grey = image.fromarray(np.dstack([PIXELS[..., 0], ALPHA]), "LA")
-    palette = image.fromarray(PIXELS).quantize(8)
-    exif = image.Exif()
+    pil = pytest.importorskip("PIL.Image")
+    grey = pil.fromarray(np.dstack([PIXELS[..., 0], ALPHA]), "LA")
+    palette = pil.fromarray(PIXELS).quantize(8)
+    exif = pil.Exif()
     exif[0x112] = 6  # turn by 90 degrees
     cases = {
         "grey": (grey, {}),
         "palette": (palette, {"transparency": bytes([0, 128, *[255] * 6])}),
-        "colour": (image.fromarray(PIXELS), {"transparency": tuple(PIXELS[0, 0].tolist())}),
-        "turned": (image.fromarray(np.dstack([PIXELS, ALPHA]), "RGBA"), {"exif": exif}),
-        "plain grey": (image.fromarray(PIXELS[..., 0]), {}),
+        "colour": (pil.fromarray(PIXELS), {"transparency": tuple(PIXELS[0, 0].tolist())}),
+        "turned": (pil.fromarray(np.dstack([PIXELS, ALPHA]), "RGBA"), {"exif": exif}),
+        "plain grey": (pil.fromarray(PIXELS[..., 0]), {}),
     }
     for name, (image, options) in cases.items():
         image.save(tmp_path / "x.png", **options)
-        shown = image.open(tmp_path / "x.png").convert("RGBA")
-        expected = np.asarray(image.alpha_composite(image.new("RGBA", shown.size, "white"), shown))[..., :3]
+        shown = pil.open(tmp_path / "x.png").convert("RGBA")
+        expected = np.asarray(pil.alpha_composite(pil.new("RGBA", shown.size, "white"), shown))[..., :3]
         expected = np.rot90(expected, -1) if name == "turned" else expected
         assert np.abs(decode(tmp_path / "x.png").astype(int) - expected).max() <= 1, name
-    image.fromarray(PIXELS[..., 0]).save(tmp_path / "x.png", transparency=int(PIXELS[0, 0, 0]))
+    pil.fromarray(PIXELS[..., 0]).save(tmp_path / "x.png", transparency=int(PIXELS[0, 0, 0]))
     with pytest.raises(UserError, match="a transparent grey"):
         decode(tmp_path / "x.png")

@@ -45,7 +45,7 @@ class Prepare:
     def __call__(self, plan, part):
         noise = generator(1, "augment", plan.epoch, plan.step).integers(0, 60, (len(plan.rows), 8, 4, 3))
         rows = plan.rows[part]
-        images = np.stack([generator(1, "image", int(row)).integers(0, 190, (8, 4, 3)) for row in rows])
+        images = np.stack([generator(1, "picture", int(row)).integers(0, 190, (8, 4, 3)) for row in rows])
         images = torch.from_numpy((images + noise[part]).astype(np.uint8)).permute(0, 3, 1, 2)
         count = len(rows)
         return Batch(
