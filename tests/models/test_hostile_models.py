@@ -13,11 +13,10 @@ from rewho.core.artifact import MANIFEST, STARTED, hash_file, write_json
 from rewho.core.check import UserError
 from rewho.core.stage import Stage
 from rewho.embedding.embedder import load
-from rewho.embedding.snapshot import open_snapshot
 from rewho.models.single_view import SingleViewModel
-from rewho.models.weights import CARD, TENSORS, ModelCard, load_model, save_model
+from rewho.models.weights import CARD, TENSORS, ModelCard, describe_model, load_model, save_model
 from rewho.settings import ModelSettings
-from rewho.training.checkpoint import STATE, newest_checkpoint, read_checkpoint, save_checkpoint
+from rewho.training.checkpoint import DESCRIPTION, STATE, newest_checkpoint, read_checkpoint, save_checkpoint
 from rewho.training.log import LOG
 
 SETTINGS = ModelSettings(embedding=8, pretrained="none", extra_bn="no", input_size=(64, 32))
@@ -167,7 +166,7 @@ def test_bad_records_of_runs(tmp_path, kind):
         (tmp_path / "work").touch()
         (tmp_path / name).write_bytes(RECORDS[kind])
         soon(stage.begin, name)
-    soon(lambda: open_snapshot(tmp_path), STARTED)
+    soon(lambda: load(tmp_path))
 
 
 MANIFESTS = (
@@ -202,13 +201,54 @@ STATES = {
 
 @pytest.mark.parametrize("kind", STATES)
 def test_checkpoints_that_hold_other_things(tmp_path, kind):
-    path = save_checkpoint(tmp_path / "checkpoints", 1, {})
+    path = save_checkpoint(tmp_path / "checkpoints", 1, {}, description=described())
     torch.save(STATES[kind], path / STATE)
-    size, digest = (path / STATE).stat().st_size, hash_file(path / STATE)
-    write_json(path / MANIFEST, {"files": {STATE: {"bytes": size, "sha256": digest}}})
-    record = {"stage": "train", "settings": {"model": {"embedding": 8, "pretrained": "none"}}, "inputs": {}}
-    write_json(tmp_path / STARTED, record)
-    soon(lambda: open_snapshot(tmp_path))
+    seal(path)
+    (tmp_path / STARTED).write_text("{}")
+    soon(lambda: load(tmp_path, "cpu"))
+
+
+def described(**changes):
+    network = describe_model(SingleViewModel(SETTINGS, (64, 32)), ModelCard())
+    return {"network": network, "prefix": "model", **changes}
+
+
+def seal(path):
+    files = (STATE, DESCRIPTION)
+    entries = {name: {"bytes": (path / name).stat().st_size, "sha256": hash_file(path / name)} for name in files}
+    write_json(path / MANIFEST, {"files": entries})
+
+
+DESCRIPTIONS = {
+    "no version": {},
+    "another version": {"version": 2},
+    "a version as text": {"version": "1"},
+    "nothing else": {"version": 1},
+    "a network as list": {"version": 1, "network": [], "prefix": "model"},
+    "a giant": {"version": 1, "prefix": "model", **{"network": {"architecture": {"embedding": 10**9}}}},
+    "a number as prefix": {"version": 1, "prefix": 3},
+    "wrong branches": {"version": 1, "branches": {"widths": 3}, "folded": False},
+    "branches as list": {"version": 1, "branches": [], "folded": True},
+}
+
+
+@pytest.mark.parametrize("kind", DESCRIPTIONS)
+def test_checkpoints_that_describe_other_things(tmp_path, kind):
+    state = {f"model.{name}": tensor for name, tensor in SingleViewModel(SETTINGS, (64, 32)).state_dict().items()}
+    path = save_checkpoint(tmp_path, 1, {"parameters": state, "buffers": {}}, description=described())
+    assert load(path, "cpu").model.input_size == (64, 32)
+    given = DESCRIPTIONS[kind]
+    whole = json.loads((path / DESCRIPTION).read_text())
+    network = {**whole["network"], **given["network"]} if isinstance(given.get("network"), dict) else None
+    del whole["version"]
+    write_json(
+        path / DESCRIPTION, {} if kind == "nothing" else {**whole, **given, **({"network": network} if network else {})}
+    )
+    if kind == "nothing else":
+        write_json(path / DESCRIPTION, given)
+    seal(path)
+    text = soon(lambda: load(path, "cpu", branches=True), str(path))
+    assert ("version" in text) == ("version" in kind)
 
 
 def test_a_view_of_a_distillation_needs_a_whole_log(tmp_path):

@@ -15,9 +15,8 @@ from rewho.core.artifact import MANIFEST, STARTED, find_damage
 from rewho.core.check import UserError
 from rewho.data.augment import resize
 from rewho.data.images import decode
-from rewho.embedding.attention import open_onlooker
-from rewho.embedding.embedder import view_of
-from rewho.embedding.snapshot import open_snapshot
+from rewho.embedding.attention import shown_views
+from rewho.embedding.embedder import load, view_of
 from rewho.models.factorization import BRANCH_CARD, Factorization, attention, save_branches
 from rewho.models.weights import load_model
 from rewho.settings import (
@@ -32,7 +31,6 @@ from rewho.settings import (
 )
 from rewho.stages import distill, evaluate, explain, pretrain, train
 from rewho.training.checkpoint import STATE
-from rewho.training.log import LOG
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,7 @@ def distilled(model, tmp_path_factory):
     network, _ = load_model(folder)
     widths = {"dn1": 8, "holistic": 16, "up1": 8}
     branches = Factorization(network.backbone.channels, 16, widths, features=12, kernel=2)
-    save_branches(folder, branches, BranchSettings(features=12, kernel=2))
+    save_branches(folder, branches)
     return folder
 
 
@@ -58,6 +56,10 @@ def shown(images, model, out):
     """Explain images; return the bytes of every attention image by its name."""
     explain.run(ExplainSettings(images, model, out, engine=CPU))
     return {file.name: file.read_bytes() for file in (out / "single").iterdir()}
+
+
+def views_of(folder, *wanted):
+    return shown_views(load(folder, "cpu", branches=True), wanted)
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def test_branches_beside_a_model_are_shown_too(distilled, images, tmp_path):
     explain.run(ExplainSettings(images, distilled, tmp_path / "one", views=("up1",), engine=CPU))
     names = {file.stem.split("-")[-1] for file in (tmp_path / "one" / "single").iterdir()}
     assert names == {"f", "up1"}
-    assert open_onlooker(distilled, CPU).views == ("holistic", "up1", "dn1"), "the paper's order"
+    assert views_of(distilled) == ("holistic", "up1", "dn1"), "the paper's order"
 
 
 def test_a_folder_of_images_is_explained_and_a_second_call_does_nothing(model, people, tmp_path, capsys):
@@ -114,7 +116,7 @@ def test_mistakes_are_answered(model, distilled, images, tmp_path):
     shutil.copytree(distilled, broken)
     (broken / BRANCH_CARD).write_text(json.dumps({"view": {"up1": 8}}))
     with pytest.raises(UserError, match=r"branches\.json"):
-        open_onlooker(broken, CPU)
+        views_of(broken)
     assert not (tmp_path / "a").exists()
 
 
@@ -131,19 +133,19 @@ def test_an_unfinished_run_shows_its_newest_checkpoint_that_verifies(finished, i
     run = cut(finished, tmp_path / "run", 3, 6)
     whole = shown(images, finished, tmp_path / "whole")
     assert shown(images, run, tmp_path / "newest") == whole
-    assert "taking its checkpoint step-00000006" in capsys.readouterr().err
+    assert "using its newest checkpoint, step-00000006" in capsys.readouterr().err
     with (run / "checkpoints" / "step-00000006" / STATE).open("r+b") as file:
         file.write(b"damage")
     assert shown(images, run, tmp_path / "before") != whole
     said = capsys.readouterr().err
-    assert "step-00000006 is damaged" in said and "taking its checkpoint step-00000003" in said
+    assert "step-00000006 is damaged" in said and "using its newest checkpoint, step-00000003" in said
     with pytest.raises(UserError, match=r"state\.pt does not match"):
-        open_onlooker(run / "checkpoints" / "step-00000006", CPU)
+        load(run / "checkpoints" / "step-00000006", "cpu")
 
 
 def test_a_checkpoint_is_found_from_within_its_folder(finished, monkeypatch):
     monkeypatch.chdir(finished / "checkpoints")
-    assert open_onlooker(finished.relative_to(finished) / "step-00000003", CPU).views == ("holistic", "up1")
+    assert views_of(finished.relative_to(finished) / "step-00000003") == ("holistic", "up1")
 
 
 @pytest.mark.parametrize("kind", ["single_view", "mgn"])
@@ -154,7 +156,7 @@ def test_a_checkpoint_of_a_training_shows_its_own_map(people, images, tmp_path, 
     checkpoint = folder / "checkpoints" / "step-00000003"
     assert shown(images, checkpoint, tmp_path / "a") == shown(images, folder, tmp_path / "b")
     with pytest.raises(UserError, match="feature-map branches"):
-        open_onlooker(checkpoint, CPU, ["up1"])
+        views_of(checkpoint, "up1")
 
 
 def test_a_checkpoint_of_a_pre_training_shows_its_encoder(people, images, tmp_path):
@@ -180,41 +182,23 @@ def test_a_distillation_without_feature_map_branches_shows_its_own_map(people, m
     branches = BranchSettings(features=16, from_map=False)
     changes = {"epochs": 1, "evaluate_every": -1, "branches": branches}
     folder = distill.run(distilling(people, model, representations, tmp_path / "run", **changes))
-    assert open_onlooker(folder / "checkpoints" / "step-00000003", CPU).views == ()
+    assert views_of(folder / "checkpoints" / "step-00000003") == ()
 
 
-def test_folders_without_anything_to_show_are_refused(people, finished, model, images, tmp_path):
+def test_folders_without_anything_to_show_are_refused(finished, model, images, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no model\.json and no readable run\.json"):
-        open_snapshot(tmp_path / "empty")
+    with pytest.raises(UserError, match=r"no model\.json"):
+        load(tmp_path / "empty")
     with pytest.raises(UserError, match="no such folder"):
-        open_snapshot(tmp_path / "none")
-    lone = shutil.copytree(finished / "checkpoints" / "step-00000003", tmp_path / "a" / "b" / "step-00000003")
-    with pytest.raises(UserError, match=r"no readable run\.json"):
-        open_snapshot(lone)
+        load(tmp_path / "none")
     explain.run(ExplainSettings(images, model, tmp_path / "images", engine=CPU))
-    with pytest.raises(UserError, match="one of `rewho explain`"):
-        open_snapshot(tmp_path / "images")
+    with pytest.raises(UserError, match=r"no model\.json"):
+        load(tmp_path / "images")
     begun = tmp_path / "begun"
     begun.mkdir()
     shutil.copy(finished / STARTED, begun / STARTED)
-    with pytest.raises(UserError, match="has not saved any yet"):
-        open_snapshot(begun)
-
-
-def test_a_distillation_needs_its_log_and_the_student_that_it_began_from(finished, tmp_path):
-    run = cut(finished, tmp_path / "run", 3, 6)
-    (run / LOG).unlink()
-    with pytest.raises(UserError, match="which names its views"):
-        open_snapshot(run)
-    record = json.loads((run / STARTED).read_text())
-    (run / STARTED).write_text(json.dumps(record | {"inputs": {"student": "another"}}))
-    with pytest.raises(UserError, match="got other weights"):
-        open_snapshot(run)
-    record["settings"]["student"] = "gone"
-    (run / STARTED).write_text(json.dumps(record))
-    with pytest.raises(UserError, match=r"student gone: .*got no gone"):
-        open_snapshot(run)
+    with pytest.raises(UserError, match="an unfinished run without one"):
+        load(begun)
 
 
 def test_the_report_shows_where_the_model_looks(distilled, people, tmp_path):

@@ -11,7 +11,6 @@ import rewho
 from conftest import CPU, distilling, quick
 from rewho.core.check import UserError
 from rewho.embedding.foreign_networks import open_teacher
-from rewho.embedding.snapshot import open_snapshot
 from rewho.settings import CheckpointSettings, DataSettings, ModelSettings, RepresentSettings
 from rewho.stages import distill, represent, train
 
@@ -77,10 +76,10 @@ def test_a_model_knows_its_box_and_is_refused_where_its_file_has_another(trained
 
 def test_a_checkpoint_is_refused_where_its_file_has_another_box(trained, rewrite, tmp_path):
     run = cut(trained.out, tmp_path / "cut", 1)
-    open_snapshot(run)
+    rewho.load(run)
     rewrite(LOWER)
-    with pytest.raises(UserError, match=r"began with: top 0, bottom 1/2"):
-        open_snapshot(run)
+    with pytest.raises(UserError, match=r"trained with: 0, 1/2, 0, 1 .*got 1/2, 1, 0, 1"):
+        rewho.load(run)
 
 
 def test_a_student_whose_file_says_the_whole_image_by_now_is_refused(

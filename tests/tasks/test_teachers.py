@@ -26,9 +26,15 @@ def test_a_folder_stands_for_the_finished_models_in_it_and_for_models_without_a_
 def test_an_unfinished_teacher_is_named_and_not_left_out(tmp_path, left):
     run(tmp_path / "holistic", STARTED, MANIFEST, CARD)
     unfinished = run(tmp_path / "up1", STARTED, *left)
-    for path in (tmp_path, unfinished):
-        with pytest.raises(UserError, match=rf"unfinished runs: {unfinished}\.\n.*goes on where it was"):
+    for path in (tmp_path, unfinished) if CARD in left or not left else (tmp_path,):
+        with pytest.raises(UserError, match=rf"unfinished runs: {unfinished}\.\n.*resumes where it was"):
             find_teachers([path])
+
+
+def test_an_unfinished_teacher_that_is_named_and_one_checkpoint_are_taken(tmp_path):
+    checkpoint = "checkpoints/step-00000001"
+    unfinished = run(tmp_path / "up1", STARTED, f"{checkpoint}/state.pt")
+    assert find_teachers([unfinished, unfinished / checkpoint]) == [unfinished, unfinished / checkpoint]
 
 
 def test_the_best_model_so_far_does_not_stand_for_a_run(tmp_path):

@@ -137,14 +137,23 @@ def read_json(path: Path, what: str = "", fix: str = "Copy it again.", **needed:
         content = parse_json(text)
         if not isinstance(content, dict):
             raise ValueError(f"{_kind(content)} instead of names and values")
-        for name, kind in needed.items():
-            if name not in content:
-                raise ValueError(f"no {name!r}")
-            if not isinstance(content[name], kind) or (isinstance(content[name], bool) and kind is not bool):
-                raise ValueError(f"{_kind(content[name])} as {name!r}")
+        check_fields(content, needed)
     except ValueError as error:
         raise UserError(what or str(path), expected="JSON as rewho writes it", got=str(error), fix=fix) from error
     return content
+
+
+def check_fields(content: Mapping[str, Any], needed: Mapping[str, type]) -> None:
+    """Check that fields are there and of their types.
+
+    Raises:
+        ValueError: Names the first that is not.
+    """
+    for name, kind in needed.items():
+        if name not in content:
+            raise ValueError(f"no {name!r}")
+        if not isinstance(content[name], kind) or (isinstance(content[name], bool) and kind is not bool):
+            raise ValueError(f"{_kind(content[name])} as {name!r}")
 
 
 def _kind(value: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,8 +24,9 @@ from rewho.data.augment import resize
 from rewho.data.images import decode, warn_of_wide
 from rewho.data.view_file import read_view
 from rewho.data.views import View, box_of
+from rewho.embedding.saved import open_saved
+from rewho.models.factorization import Factorization
 from rewho.models.single_view import SingleViewModel
-from rewho.models.weights import load_model
 from rewho.settings import DeviceSettings
 from rewho.settings.fields import Device, check
 from rewho.training.engine import arithmetic
@@ -119,12 +120,16 @@ class Embedder:
         description: Content of its `model.json`; empty for a model in training.
         device: Where it computes.
         threads: CPU threads; 0 leaves torch's own choice.
+        weights: Files that hold the weights.
+        branches: The branches of its distillation, on `device`; None where there are none, or were not asked for.
     """
 
     model: SingleViewModel
     description: dict[str, Any]
     device: torch.device
     threads: int = 0
+    weights: tuple[Path, ...] = ()
+    branches: Factorization | None = None
 
     def embed(
         self,
@@ -251,24 +256,27 @@ def _no_image(image: object) -> UserError:
     )
 
 
-def load(path: str | Path, device: Device = "auto", threads: int = 0) -> Embedder:
-    """Load a model folder for embedding.
+def load(path: str | Path, device: Device = "auto", threads: int = 0, *, branches: bool = False) -> Embedder:
+    """Load a model for embedding.
 
     Args:
-        path: Folder with model.safetensors and model.json.
+        path: A model folder; an unfinished run, whose newest checkpoint is used; or one checkpoint of a run.
         device: auto, cpu or cuda.
         threads: CPU threads; 0 leaves torch's own choice.
+        branches: Load the branches of its distillation too, to show where they look.
 
     Raises:
-        UserError: No model there, a damaged one, no such device, or its view has another box by now.
+        UserError: No model there, a damaged one, no such device, or its view's file has another box by now.
     """
     engine = DeviceSettings(device, threads)
     check(engine, "")
     if not isinstance(path, str | Path) or not str(path):
         raise UserError("model", expected="a model folder", got=repr(path), fix="Pass the folder of `rewho train`.")
-    model, description = load_model(Path(path))
-    view_of(model)
-    return embedder(model, engine, description)
+    saved = open_saved(Path(path), branches=branches)
+    view_of(saved.model)
+    loaded = embedder(saved.model, engine, saved.description)
+    moved = None if saved.branches is None else saved.branches.to(loaded.device)
+    return replace(loaded, weights=saved.weights, branches=moved)
 
 
 def embedder(model: SingleViewModel, engine: DeviceSettings, description: dict[str, Any] | None = None) -> Embedder:

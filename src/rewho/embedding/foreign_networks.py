@@ -44,7 +44,6 @@ from rewho.data.view_masks import known_fields
 from rewho.data.views import View
 from rewho.embedding.embedder import embed_batches, in_batches, load, view_of
 from rewho.models.backbone import fill, read_weights
-from rewho.models.weights import CARD, TENSORS
 from rewho.settings import DeviceSettings
 
 TIMM = "timm:"
@@ -114,7 +113,7 @@ def open_teacher(source: str | Path, view: View | None, engine: DeviceSettings) 
             vector per image.
     """
     path = Path(source)
-    if (path / CARD).is_file():
+    if path.is_dir():
         return _open_own(path, view, engine)
     if path.suffix in (".yaml", ".yml"):
         fields, folder = _read_description(path), path.parent
@@ -145,7 +144,7 @@ def _open_own(folder: Path, view: View | None, engine: DeviceSettings) -> Teache
             fix="Name a teacher of that view.",
         )
     colour, width = tuple(model.model.mean.tolist()), model.model.settings.embedding
-    identity = _identity(hash_file(folder / TENSORS), own)
+    identity = _identity(hash_file(model.weights[0]), own)
     return Teacher(folder.name, own, width, identity, model.model, model.device, colour)
 
 

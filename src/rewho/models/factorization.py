@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save
@@ -30,7 +31,7 @@ from rewho.core.files import read_json
 from rewho.models.backbone import fill, read_weights
 from rewho.models.heads import Embedding
 from rewho.models.pooling import StabilizedMaxPool
-from rewho.settings import BranchSettings
+from rewho.models.single_view import SingleViewModel
 
 
 class Prediction(NamedTuple):
@@ -154,8 +155,11 @@ class Factorization(nn.Module):
                 got=str(smallest),
                 fix="512, and a kernel of 4.",
             )
-        self.channels, self.size, self.widths, self.student_view = channels, size, dict(widths), student_view
-        self.views = tuple(widths)
+        self.description = {
+            **{"channels": channels, "size": size, "widths": dict(widths), "features": features, "kernel": kernel},
+            **{"student_view": student_view, "from_map": from_map, "from_representation": from_representation},
+        }
+        self.widths, self.student_view, self.views = dict(widths), student_view, tuple(widths)
         # Lists, not dictionaries by view: torch's dictionary of modules refuses names such as "values".
         self.map_branches = nn.ModuleList(
             FeatureMapBranch(channels, width, features, kernel) for width in widths.values() if from_map
@@ -284,33 +288,24 @@ def attention(feature_map: Tensor) -> Tensor:
     return (norms - low) / (high - low).clamp(min=torch.finfo(norms.dtype).tiny)
 
 
+def folded_student(student: SingleViewModel, factorization: Factorization) -> SingleViewModel:
+    """Return a copy of a student that ends in the space of its own view's teacher; see `Factorization.folded`."""
+    folded = copy.deepcopy(student)
+    folded.embedding = factorization.folded(student.embedding)
+    folded.settings = replace(student.settings, embedding=factorization.widths[factorization.student_view])
+    return folded
+
+
 BRANCH_TENSORS = "branches.safetensors"
 BRANCH_CARD = "branches.json"
 
 
-def save_branches(folder: Path, factorization: Factorization, settings: BranchSettings) -> list[Path]:
-    """Write the branches beside a student, for those who want to see where they look; returns the files written.
-
-    Args:
-        folder: The student's model folder.
-        factorization: Its branches.
-        settings: What they were built with.
-    """
+def save_branches(folder: Path, factorization: Factorization) -> list[Path]:
+    """Write the branches beside a student, for `rewho explain`; returns the files written."""
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in factorization.state_dict().items()})
-    description = {
-        "format": 1,
-        "channels": factorization.channels,
-        "size": factorization.size,
-        "widths": factorization.widths,
-        "student_view": factorization.student_view,
-        "features": settings.features,
-        "kernel": settings.kernel,
-        "from_map": settings.from_map,
-        "from_representation": settings.from_representation,
-    }
     return [
         write_file(folder / BRANCH_TENSORS, lambda file: file.write(content)),
-        write_json(folder / BRANCH_CARD, description),
+        write_json(folder / BRANCH_CARD, {"format": 1, **factorization.description}),
     ]
 
 
@@ -324,15 +319,24 @@ def load_branches(folder: Path) -> Factorization | None:
         return None
     verify_hash(folder / BRANCH_CARD, "model.json", "manifest.json")
     description = read_json(folder / BRANCH_CARD, fix="Copy the model folder again.", format=int)
-    try:
-        description.pop("format")
-        factorization = Factorization(**description)
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        raise UserError(
-            f"{folder / BRANCH_CARD}",
-            expected="JSON as `rewho distill` writes it",
-            got=f"{type(error).__name__}: {error}",
-            fix="Copy the model folder again.",
-        ) from error
+    description.pop("format")
+    factorization = build_branches(folder / BRANCH_CARD, description)
     fill(factorization, read_weights(folder / BRANCH_TENSORS), f"{folder / BRANCH_TENSORS}")
     return factorization.eval()
+
+
+def build_branches(path: Path, description: Mapping[str, Any]) -> Factorization:
+    """Build untrained branches from their description, which is in the file `path`.
+
+    Raises:
+        UserError: It describes none.
+    """
+    try:
+        return Factorization(**description)
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"{path}",
+            expected="branches as `rewho distill` describes them",
+            got=f"{type(error).__name__}: {error}",
+            fix="Copy the folder again.",
+        ) from error

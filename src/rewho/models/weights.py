@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rewho.core.artifact import MANIFEST, hash_file, plain, rewho_version, verify_hash, write_file, write_json
 from rewho.core.check import UserError
-from rewho.core.files import read_json
+from rewho.core.files import check_fields, read_json
 from rewho.core.progress import say
 from rewho.core.tensors import read_safetensors, tensor_shapes
 from rewho.models.backbone import fill, fitting, read_weights
@@ -63,7 +63,18 @@ def save_model(folder: Path, model: SingleViewModel, card: ModelCard, beside: It
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = save(tensors)
-    description = {
+    sums = {TENSORS: hashlib.sha256(content).hexdigest(), **{file.name: hash_file(file) for file in beside}}
+    description = describe_model(model, card) | {SUMS: sums}
+    return [
+        *beside,
+        write_file(folder / TENSORS, lambda file: file.write(content)),
+        write_json(folder / CARD, description),
+    ]
+
+
+def describe_model(model: SingleViewModel, card: ModelCard) -> dict[str, Any]:
+    """Return the content of `model.json`, without the hashes of files: enough for `build_described`."""
+    return {
         "format": FORMAT,
         "rewho": rewho_version(),
         "architecture": plain(model.settings) | {"pretrained": "none", "pretrained_labels": "auto"},
@@ -74,13 +85,7 @@ def save_model(folder: Path, model: SingleViewModel, card: ModelCard, beside: It
         "std": [round(value**0.5 / 255, 6) for value in model.variance.tolist()],
         "parameters": parameter_count(model),
         **plain(card),
-        SUMS: {TENSORS: hashlib.sha256(content).hexdigest(), **{file.name: hash_file(file) for file in beside}},
     }
-    return [
-        *beside,
-        write_file(folder / TENSORS, lambda file: file.write(content)),
-        write_json(folder / CARD, description),
-    ]
 
 
 def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
@@ -93,13 +98,32 @@ def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
         UserError: Files missing or damaged, written by a newer version, or tensors that do not fit.
     """
     description = read_card(folder)
-    settings = _settings(folder / CARD, description)
-    height, width = settings.input_size
-    _check_size(folder / TENSORS, settings)
-    model = build_model(settings, (height, width), settings.pixel_mean, settings.pixel_std)
-    model.box = tuple(description.get("box", ()))
+    shapes = tensor_shapes(folder / TENSORS)
+    model = build_described(folder / CARD, description, shapes, str(folder / TENSORS))
     fill(model, tensors_of(folder), f"{folder / TENSORS}")
     return model.eval(), description
+
+
+def build_described(
+    path: Path, description: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], weights: str
+) -> SingleViewModel:
+    """Build the untrained network that a description describes.
+
+    Args:
+        path: The description's file, for messages.
+        description: As `describe_model` returns it.
+        shapes: Shape of each tensor that the network will be filled with.
+        weights: What holds these tensors, for messages.
+
+    Raises:
+        UserError: A field is missing or wrong, or the network is not that of the tensors.
+    """
+    settings = _settings(path, description)
+    height, width = settings.input_size
+    _check_size(path, settings, shapes, weights)
+    model = build_model(settings, (height, width), settings.pixel_mean, settings.pixel_std)
+    model.box = tuple(description.get("box", ()))
+    return model
 
 
 def _settings(path: Path, description: Mapping[str, Any]) -> ModelSettings:
@@ -131,15 +155,11 @@ def _naming(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: {error.what}", expected=error.expected, got=error.got, fix=COPY) from error
 
 
-def _check_size(path: Path, settings: ModelSettings) -> None:
-    """Refuse an architecture that is not the one of the weights, before it takes any memory.
-
-    Raises:
-        UserError: Its tensors have other names or shapes than those in the file.
-    """
+def _check_size(path: Path, settings: ModelSettings, shapes: Mapping[str, tuple[int, ...]], weights: str) -> None:
+    """Refuse an architecture that is not the one of the weights, before it takes any memory."""
     height, width = settings.input_size
     try:
-        with torch.device("meta"), _naming(path.with_name(CARD)):
+        with torch.device("meta"), _naming(path):
             wanted = build_model(settings, (height, width)).state_dict()
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):
@@ -147,8 +167,8 @@ def _check_size(path: Path, settings: ModelSettings) -> None:
         if "meta" in str(error):  # models of older versions of timm compute while they are built
             return
         got = " ".join(str(error).split())[:160]
-        raise UserError(f"{path.with_name(CARD)}", expected="a network that exists", got=got, fix=COPY) from error
-    fitting(wanted, {name: torch.empty(shape, device="meta") for name, shape in tensor_shapes(path).items()}, str(path))
+        raise UserError(f"{path}", expected="a network that exists", got=got, fix=COPY) from error
+    fitting(wanted, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, weights)
 
 
 def tensors_of(folder: Path) -> dict[str, Tensor]:
@@ -189,15 +209,37 @@ def read_card(folder: Path) -> dict[str, Any]:
                 f"model {folder}",
                 expected=f"a model folder with {TENSORS} and {CARD}",
                 got=f"no {name}" if folder.is_dir() else "no such folder",
-                fix="Give the folder that `rewho train --out` wrote; unfinished runs and exports are no models.",
+                fix="Give the folder that `rewho train --out` wrote. Exported files are no model folders.",
             )
     path = folder / CARD
-    description = read_json(path, fix=COPY, format=int, architecture=dict, input_size=list, mean=list, std=list)
-    optional = {"trained_on": dict, "metrics": dict, "provenance": dict, "licence": str, "classifier": str, "box": list}
-    for name, kind in optional.items():
-        if not isinstance(description.get(name, kind()), kind):
-            got = f"{repr(description[name])[:200]} as {name!r}"
-            raise UserError(f"{path}", expected="JSON as rewho writes it", got=got, fix=COPY)
+    description = read_json(path, fix=COPY)
+    check_description(path, description)
+    try:
+        verify_hash(path, MANIFEST)
+    except UserError as error:
+        say(f"warning: {path} is not the file that the run wrote: {error.got}")
+    return description
+
+
+def check_description(path: Path, description: Mapping[str, Any]) -> None:
+    """Check the fields of a model's description.
+
+    Raises:
+        UserError: One is missing or of another type, or a newer version wrote it.
+    """
+    needed: dict[str, type] = {"format": int, "architecture": dict, "input_size": list, "mean": list, "std": list}
+    optional: dict[str, type] = {
+        "trained_on": dict,
+        "metrics": dict,
+        "provenance": dict,
+        "licence": str,
+        "classifier": str,
+        "box": list,
+    }
+    try:
+        check_fields(description, needed | {name: kind for name, kind in optional.items() if name in description})
+    except ValueError as error:
+        raise UserError(f"{path}", expected="JSON as rewho writes it", got=str(error), fix=COPY) from error
     if description["format"] > FORMAT:
         raise UserError(
             f"{path}",
@@ -205,8 +247,3 @@ def read_card(folder: Path) -> dict[str, Any]:
             got=f"format {description['format']}",
             fix="Use the rewho version that wrote it, or a newer one.",
         )
-    try:
-        verify_hash(path, MANIFEST)
-    except UserError as error:
-        say(f"warning: {path} is not the file that the run wrote: {error.got}")
-    return description

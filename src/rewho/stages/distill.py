@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from rewho.data.table import ImageTable
 from rewho.data.views import box_of
 from rewho.embedding.embedder import view_of
 from rewho.embedding.foreign_networks import open_teacher
+from rewho.embedding.saved import describe
 from rewho.models.factorization import Factorization, save_branches
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel, parameter_count
@@ -111,6 +113,13 @@ def run(settings: DistillSettings) -> Path:
             settings.out / "best", lambda best: _save(best, task, table, figures, settings, inputs)
         ),
         pretrained=[model.backbone],
+        description=describe(
+            model,
+            _card(table, task, {}, settings, inputs),
+            "model",
+            task.factorization,
+            folded=settings.embedding_space == "teacher",
+        ),
     )
     state = train_marking_best(training, engine, table.name)
     on_main_process(lambda: _leave(stage, task, table, state, settings, time.monotonic() - began))
@@ -220,6 +229,22 @@ def _save(
     settings: DistillSettings,
     inputs: Mapping[str, str],
 ) -> list[Path]:
+    # The classifier belongs to the student's own representation.
+    kind = "linear" if settings.embedding_space == "student" else ""
+    card = replace(_card(table, task, figures, settings, inputs), classifier=kind)
+    beside = save_branches(folder, task.factorization)
+    if kind:
+        beside.append(save_classifier(folder, task.classifier))
+    return save_model(folder, task.final_student(), card, beside)
+
+
+def _card(
+    table: ImageTable,
+    task: DistillTask,
+    figures: Mapping[str, Any],
+    settings: DistillSettings,
+    inputs: Mapping[str, str],
+) -> ModelCard:
     trained_on = {"name": table.name, "rows_sha256": table.digest(), "images": len(training_part(table))}
     provenance = {
         "weights_began_as": "an initial student",
@@ -229,13 +254,7 @@ def _save(
         "epochs": settings.epochs,
         "seed": settings.seed,
     }
-    # The classifier belongs to the student's own representation.
-    kind = "linear" if settings.embedding_space == "student" else ""
-    card = ModelCard(trained_on, metrics={table.name: dict(figures)}, provenance=provenance, classifier=kind)
-    beside = save_branches(folder, task.factorization, settings.branches)
-    if kind:
-        beside.append(save_classifier(folder, task.classifier))
-    return save_model(folder, task.final_student(), card, beside)
+    return ModelCard(trained_on, metrics={table.name: dict(figures)}, provenance=provenance)
 
 
 def _leave(

@@ -14,7 +14,6 @@ from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
 from rewho.core.text import csv_table
 from rewho.embedding.embedder import load, view_of
-from rewho.models.weights import TENSORS
 from rewho.settings import EmbedSettings
 from rewho.settings.fields import check
 from rewho.tasks.unlabelled import read_images
@@ -41,7 +40,7 @@ def run(settings: EmbedSettings) -> Path:
     began = time.monotonic()
     model = load(settings.model, settings.engine.device, settings.engine.threads)
     images, names, sha256 = read_images(settings.folder)
-    inputs = {"model": hash_file(settings.model / TENSORS), "images": sha256} | view_of(model.model).inputs()
+    inputs = {"model": hash_file(model.weights[0]), "images": sha256} | view_of(model.model).inputs()
     stage = Stage(settings.out, "embed", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
         say(f"{settings.out} is finished; nothing to do")

@@ -19,10 +19,9 @@ from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
 from rewho.data.splits import HELD_OUT, scored_part
 from rewho.data.table import ImageTable
-from rewho.embedding.attention import onlooker
+from rewho.embedding.attention import compute_query_attention
 from rewho.embedding.embedder import Embedder, load, view_of
 from rewho.embedding.scoring import rank_table
-from rewho.models.weights import TENSORS
 from rewho.rank.interval import gain_interval
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
@@ -58,13 +57,15 @@ def run(settings: EvaluateSettings) -> Path:
     began = time.monotonic()
     _check(settings)
     models = {
-        _name(path, settings.model): load(path, settings.engine.device, settings.engine.threads)
+        _name(path, settings.model): load(
+            path, settings.engine.device, settings.engine.threads, branches=settings.attention > 0
+        )
         for path in settings.model
     }
     with rename_options({"--data.root": "--data", "--data.": "--reading."}):
         data_sets = [read_settings(replace(settings.reading, root=root)) for root in settings.data]
         data_sets = [table.with_notes(*scored_part(table).notes) for table in data_sets]
-    inputs = {f"model {name}": hash_file(path / TENSORS) for name, path in zip(models, settings.model, strict=True)}
+    inputs = {f"model {name}": hash_file(model.weights[0]) for name, model in models.items()}
     for number, table in enumerate(data_sets):
         inputs |= {f"data {number}": table.digest(), f"images {number}": table.hash_contents()}
     for model in models.values():
@@ -85,8 +86,7 @@ def run(settings: EvaluateSettings) -> Path:
     sections: list[Section] = []
     metrics: list[dict[str, Any]] = []
     first: dict[str, tuple[str, Scores]] = {}  # by data set: what later models are compared with
-    for (name, model), folder in zip(models.items(), settings.model, strict=True):
-        looking = onlooker(model, folder)
+    for name, model in models.items():
         for table, data in zip(data_sets, data_names, strict=True):
             scored = _score(model, table, settings)
             figures, tables = _more_figures(name, scored, first.setdefault(data, (name, scored[0][1])), settings)
@@ -99,7 +99,7 @@ def run(settings: EvaluateSettings) -> Path:
                     table.with_notes(*(f"This model {doubt}" for doubt in doubts[name, data])),
                     scored,
                     tables=tables,
-                    attention=looking.look_at_queries(scored_part(table).query, settings.attention),
+                    attention=compute_query_attention(model, scored_part(table).query, settings.attention),
                     sheets=settings.sheets,
                     seed=settings.seed,
                 )

@@ -14,7 +14,8 @@ from rewho.core.progress import Progress, say
 from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.file_lists import list_images
-from rewho.embedding.attention import open_onlooker
+from rewho.embedding.attention import OWN_MAP, compute_attention, shown_views
+from rewho.embedding.embedder import load
 from rewho.report.attention_sheet import AttentionRow, attention_sheet
 from rewho.report.rank_sheet import Image, encode_jpeg
 from rewho.settings import ExplainSettings
@@ -41,7 +42,8 @@ def run(settings: ExplainSettings) -> Path:
     check(settings)
     began = time.monotonic()
     files = _files(settings.images)
-    model = open_onlooker(settings.model, settings.engine, settings.views)
+    model = load(settings.model, settings.engine.device, settings.engine.threads, branches=True)
+    views = shown_views(model, settings.views)
     inputs = {file.name: hash_file(file) for file in model.weights}
     inputs["images"] = digest([[file.name for file in files], hash_contents(files)])
     stage = Stage(settings.out, "explain", plain(settings), inputs, FREE_SETTINGS)
@@ -49,17 +51,17 @@ def run(settings: ExplainSettings) -> Path:
     if stage.begin() == "finished":
         say(f"{settings.out} is finished; nothing to do")
         return first
-    if not model.views:
+    if not views:
         say(f"{settings.model} has no feature-map branches of a distillation; showing its own map f alone")
     outputs: list[Path] = []
-    progress = Progress("look", len(files), unit="images")
+    progress = Progress("explain", len(files), unit="images")
     for number, start in enumerate(range(0, len(files), ROWS_PER_SHEET), 1):
         part = files[start : start + ROWS_PER_SHEET]
-        rows = model.look(part, [file.name for file in part], progress.advance)
+        rows = compute_attention(model, part, [file.name for file in part], views, progress.advance)
         outputs.append(_write_jpeg(settings.out / f"sheet-{number}.jpg", attention_sheet(rows)))
         outputs += _write_single(settings.out / "single", rows, start)
     progress.close()
-    stage.finish(outputs, {"images": len(files), "maps": ["f", *model.views]}, time.monotonic() - began)
+    stage.finish(outputs, {"images": len(files), "maps": [OWN_MAP, *views]}, time.monotonic() - began)
     return first
 
 

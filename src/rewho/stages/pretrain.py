@@ -23,6 +23,7 @@ from rewho.data.benchmarks import read_settings
 from rewho.data.splits import has_test_part
 from rewho.data.table import ImageTable
 from rewho.data.view_file import view_of_settings
+from rewho.embedding.saved import describe
 from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin, weights_digest
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, save_model
@@ -95,6 +96,8 @@ def run(settings: PretrainSettings) -> Path:
         return _save(folder, task.encoder, images, figures, settings, origin)
 
     training = _training(task, images, probe, plans, settings, engine, save)
+    card = _card(images, {}, settings, origin)
+    training = replace(training, description=describe(encoder, card, "contrast.encoder"))
     state = train_marking_best(training, engine, probe.name if probe else "")
 
     def leave() -> None:
@@ -281,6 +284,10 @@ def _save(
     settings: PretrainSettings,
     origin: Origin,
 ) -> list[Path]:
+    return save_model(folder, encoder, _card(images, figures, settings, origin))
+
+
+def _card(images: JoinedImages, figures: Mapping[str, Any], settings: PretrainSettings, origin: Origin) -> ModelCard:
     provenance = {
         **origin.provenance,
         "method": "momentum contrast (MoCo v2)",
@@ -299,5 +306,4 @@ def _save(
     trained_on |= {"sources": images.about}
     licences = {name or ModelCard.licence for source in images.about for name in source.get("licences", [""])}
     metrics = {"probe": dict(figures)} if figures else {}
-    card = ModelCard(trained_on=trained_on, licence=", ".join(sorted(licences)), metrics=metrics, provenance=provenance)
-    return save_model(folder, encoder, card)
+    return ModelCard(trained_on, ", ".join(sorted(licences)), metrics, provenance)

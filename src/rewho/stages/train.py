@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from rewho.data.benchmarks import read_settings
 from rewho.data.table import ImageTable
 from rewho.data.view_file import view_of_settings
 from rewho.data.views import View, box_of
+from rewho.embedding.saved import describe
 from rewho.losses.classify import circle_logits, cross_entropy
 from rewho.losses.triplet import triplet_loss
 from rewho.models.heads import build_classifier
@@ -158,6 +160,7 @@ def run(settings: TrainSettings) -> Path:
             settings.out / "best", lambda best: _save(best, task, table, figures, settings, origin)
         ),
         pretrained=() if settings.model.pretrained == "none" else model.pretrained_parts().values(),
+        description=describe(model, _card(table, {}, settings, origin), "model"),
     )
     state = train_marking_best(training, engine, table.name)
     on_main_process(lambda: _leave(stage, task, table, state, settings, origin, time.monotonic() - began))
@@ -213,11 +216,15 @@ def _save(
     settings: TrainSettings,
     origin: Origin,
 ) -> list[Path]:
+    kind = settings.loss.classifier if len(task.classifiers) == 1 else ""  # what a distillation can begin from
+    card = replace(_card(table, figures, settings, origin), classifier=kind)
+    return save_model(folder, task.model, card, [save_classifier(folder, task.classifiers[0])] if kind else ())
+
+
+def _card(table: ImageTable, figures: Mapping[str, Any], settings: TrainSettings, origin: Origin) -> ModelCard:
     trained_on = {"name": table.name, "rows_sha256": table.digest(), "images": len(training_part(table))}
     provenance = {**origin.provenance, "epochs": settings.epochs, "seed": settings.seed, "labels": True}
-    kind = settings.loss.classifier if len(task.classifiers) == 1 else ""  # what a distillation can begin from
-    card = ModelCard(trained_on, metrics={table.name: dict(figures)}, provenance=provenance, classifier=kind)
-    return save_model(folder, task.model, card, [save_classifier(folder, task.classifiers[0])] if kind else ())
+    return ModelCard(trained_on, metrics={table.name: dict(figures)}, provenance=provenance)
 
 
 def _leave(

@@ -5,9 +5,8 @@ Letters: B images of a batch, K views, D_k width of view k's representation.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from rewho.data.views import View, ignored
 from rewho.embedding.foreign_networks import Teacher
 from rewho.losses.classify import cross_entropy
 from rewho.losses.mimic import factorized_total, mimic_loss
-from rewho.models.factorization import Factorization
+from rewho.models.factorization import Factorization, folded_student
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel
 from rewho.settings import DistillSettings
@@ -203,10 +202,7 @@ class DistillTask(nn.Module):
         """Return the student without branches, as it is saved and scored: in its own space or in its teacher's."""
         if self.settings.embedding_space == "student":
             return self.model
-        student = copy.deepcopy(self.model)
-        student.embedding = self.factorization.folded(self.model.embedding)
-        student.settings = replace(student.settings, embedding=self.widths[self.factorization.student_view])
-        return student
+        return folded_student(self.model, self.factorization)
 
     def forward(self, batch: DistillBatch) -> dict[str, Tensor]:
         """Return the loss terms of a batch: total, cross_entropy, both kinds of each view, and learned weights."""

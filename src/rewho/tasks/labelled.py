@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -187,6 +187,7 @@ def build_training(
     engine: Engine,
     keep_best: Callable[[Mapping[str, float]], object],
     pretrained: Iterable[nn.Module],
+    description: Mapping[str, Any],
 ) -> Training:
     """Put together what the training loop needs.
 
@@ -201,6 +202,7 @@ def build_training(
         engine: Device and processes.
         keep_best: Called with the figures of an evaluation that is better than all before.
         pretrained: The parts of the task that can be frozen in the beginning.
+        description: What the network is, for its checkpoints; see `embedding.saved.describe`.
     """
     fabric, part = engine.fabric, training_part(table)
     figures: dict[str, float] = {}
@@ -232,6 +234,7 @@ def build_training(
         keep_best=lambda: keep_best(figures),
         names=lambda batch: [part.paths[int(row)] for row in batch.rows],
         pretrained=tuple(pretrained),
+        description=description,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rewho.core.artifact import MANIFEST, STARTED
 from rewho.core.check import UserError
 from rewho.models.weights import CARD
+from rewho.training.checkpoint import STATE, has_checkpoint
 
 
 def find_teachers(paths: Sequence[Path]) -> list[Path]:
@@ -25,6 +26,9 @@ def find_teachers(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         runs = [path] if (path / STARTED).is_file() else sorted(file.parent for file in path.glob(f"*/{STARTED}"))
+        if (path / STATE).is_file() or (path in runs and has_checkpoint(path)):
+            found.append(path)
+            continue
         _refuse_unfinished(path, [run for run in runs if not (run / MANIFEST).is_file()])
         # The folder of a run is one teacher or none: `best` in it is a snapshot.
         inside = sorted(card.parent for card in path.glob(f"*/{CARD}")) if path not in runs else []
@@ -48,8 +52,8 @@ def _refuse_unfinished(path: Path, runs: Sequence[Path]) -> None:
             f"--teachers {path}",
             expected="teachers whose training has ended",
             got=f"unfinished runs: {', '.join(str(run) for run in runs)}",
-            fix="Run the `rewho teachers` or `rewho train` that began them again: it goes on where it was. Or name the "
-            "teachers one by one, and leave these out.",
+            fix="Run the `rewho teachers` or `rewho train` that began them again: it resumes where it was. Or name the "
+            "teachers one by one; of an unfinished run that is named, the newest checkpoint is used.",
         )
 
 

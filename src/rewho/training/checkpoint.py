@@ -1,7 +1,8 @@
 """Checkpoints that survive anything: whole or absent, hashed, and with an older one to fall back to.
 
-A checkpoint is a folder `step-00000123/` with `state.pt` and a manifest that holds its sha256, written aside, synced
-and renamed. `state.pt` is read with `weights_only=True`: tensors, numbers and text, nothing that could run.
+A checkpoint is a folder `step-00000123/` with `state.pt`, `checkpoint.json` and a manifest that holds their sha256,
+written aside, synced and renamed. `state.pt` is read with `weights_only=True`: tensors, numbers and text, nothing that
+could run. `checkpoint.json` holds the version of the format and the task's description of the network.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from typing import Any
 
 import torch
 
-from rewho.core.artifact import find_damage, remove_unfinished, write_folder
+from rewho.core.artifact import find_damage, json_bytes, remove_unfinished, write_folder
 from rewho.core.check import UserError
+from rewho.core.files import read_json
 from rewho.core.progress import say
 from rewho.core.tensors import read_torch
 
 STATE = "state.pt"
+DESCRIPTION = "checkpoint.json"
+VERSION = 1
 WHOLE = "checkpoints/step-*"
 """Pattern of the whole checkpoints in a run's folder; what a killed writer leaves has another name."""
 
@@ -39,7 +43,9 @@ def has_checkpoint(run: Path) -> bool:
     return any(run.glob(WHOLE))
 
 
-def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int = 2) -> Path:
+def save_checkpoint(
+    folder: Path, step: int, state: Mapping[str, Any], keep: int = 2, description: Mapping[str, Any] | None = None
+) -> Path:
     """Save the state after `step` steps and remove all but the newest `keep` checkpoints.
 
     Args:
@@ -47,12 +53,14 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
         step: Optimizer steps taken.
         state: Parts of the state by name; each holds tensors, numbers, text, lists and dictionaries only.
         keep: How many checkpoints to keep, at least 1.
+        description: What the network is, as JSON can hold it.
 
     Raises:
         UserError: The disk is full; the earlier checkpoints are untouched.
     """
 
     def fill(aside: Path) -> None:
+        (aside / DESCRIPTION).write_bytes(json_bytes({"version": VERSION, **(description or {})}))
         try:
             with (aside / STATE).open("wb") as file:
                 torch.save(dict(state), file)
@@ -104,7 +112,25 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return _state(path)
 
 
+def read_description(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint says about its network.
+
+    Raises:
+        UserError: Another version of the format.
+    """
+    description = read_json(path / DESCRIPTION, f"checkpoint {path}") if (path / DESCRIPTION).is_file() else {}
+    if description.get("version") != VERSION:
+        raise UserError(
+            f"checkpoint {path}",
+            expected=f"version {VERSION} of the format",
+            got=f"version {description['version']!r}" if "version" in description else f"no version in {DESCRIPTION}",
+            fix="Use the rewho version that wrote it, or choose a new --out to start again.",
+        )
+    return description
+
+
 def _state(path: Path) -> dict[str, Any]:
+    read_description(path)
     state = read_torch(path / STATE)
     if not isinstance(state, dict):
         raise UserError(

@@ -87,6 +87,7 @@ class Training:
         watch: Called with the steps taken and the mean loss terms of the epoch, in the process that speaks.
         prepare: Called before each step with the share of all steps that were taken.
         pretrained: Parts of the task that `optimizer.freeze_epochs` freezes: no gradients, layers as in evaluation.
+        description: What the network is, as JSON can hold it; saved in every checkpoint.
     """
 
     task: nn.Module
@@ -101,6 +102,7 @@ class Training:
     watch: Callable[[int, Mapping[str, float]], object] = lambda _step, _means: None
     prepare: Callable[[float], object] = lambda _done: None
     pretrained: Sequence[nn.Module] = ()
+    description: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(training: Training, engine: Engine) -> State:
@@ -364,7 +366,8 @@ class _Run:
             assert log is not None  # it belongs to the main process
             self.state.log_bytes = log.offset()
             parts = state_parts(self.module, self.optimizer, self.engine, self.state)
-            save_checkpoint(self.training.folder / "checkpoints", self.state.step, parts, self.settings.checkpoint.keep)
+            folder, keep = self.training.folder / "checkpoints", self.settings.checkpoint.keep
+            save_checkpoint(folder, self.state.step, parts, keep, self.training.description)
 
         on_main_process(save)
 

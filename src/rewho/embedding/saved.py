@@ -1,0 +1,126 @@
+"""What a training saved → its network: a model folder, an unfinished run's newest checkpoint, or one checkpoint.
+
+A checkpoint describes itself: `describe` makes the description that the training loop saves in each of them, and
+`open_saved` builds the network from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewho.core.artifact import MANIFEST, STARTED
+from rewho.core.check import UserError
+from rewho.core.progress import say
+from rewho.models.backbone import fill
+from rewho.models.factorization import BRANCH_TENSORS, Factorization, build_branches, folded_student, load_branches
+from rewho.models.initial import tensors_under
+from rewho.models.single_view import SingleViewModel
+from rewho.models.weights import (
+    CARD,
+    TENSORS,
+    ModelCard,
+    build_described,
+    check_description,
+    describe_model,
+    load_model,
+)
+from rewho.training.checkpoint import (
+    DESCRIPTION,
+    STATE,
+    explain_mismatch,
+    newest_checkpoint,
+    read_checkpoint,
+    read_description,
+)
+
+BRANCHES = "factorization"  # prefix of the branches' tensors in a distillation's checkpoint
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A trained network.
+
+    Args:
+        model: The network, in evaluation mode, on the CPU.
+        description: Content of `model.json`, or the same of a checkpoint.
+        weights: The files that hold the weights.
+        branches: The branches of its distillation; None where there are none.
+    """
+
+    model: SingleViewModel
+    description: dict[str, Any]
+    weights: tuple[Path, ...]
+    branches: Factorization | None = None
+
+
+def describe(
+    model: SingleViewModel,
+    card: ModelCard,
+    prefix: str,
+    branches: Factorization | None = None,
+    *,
+    folded: bool = False,
+) -> dict[str, Any]:
+    """Return the description that a training saves in its checkpoints.
+
+    Args:
+        model: The network.
+        card: What else is known about it.
+        prefix: Prefix of its tensors in the checkpoint.
+        branches: The branches of a distillation, whose tensors have the prefix `BRANCHES`.
+        folded: Whether the saved student ends in its teacher's space; see `folded_student`.
+    """
+    described = {"network": describe_model(model, card), "prefix": prefix}
+    return described | ({"branches": branches.description, "folded": folded} if branches is not None else {})
+
+
+def open_saved(path: Path, *, branches: bool = False) -> Saved:
+    """Read a trained network.
+
+    Args:
+        path: A model folder; an unfinished run, whose newest undamaged checkpoint is read; or one checkpoint,
+            `RUN/checkpoints/step-00000096`.
+        branches: Read the branches of its distillation too.
+
+    Raises:
+        UserError: None of these, a run that has no checkpoint yet, or damaged.
+    """
+    if (path / STATE).is_file():
+        return _from_checkpoint(path, read_checkpoint(path), branches=branches)
+    if (path / CARD).is_file() or (path / MANIFEST).is_file() or not (path / STARTED).is_file():
+        model, description = load_model(path)
+        found = load_branches(path) if branches else None
+        files = (path / TENSORS,) if found is None else (path / TENSORS, path / BRANCH_TENSORS)
+        return Saved(model, description, files, found)
+    newest = newest_checkpoint(path / "checkpoints")
+    if newest is None:
+        raise UserError(
+            f"--model {path}",
+            expected="a model folder, or an unfinished run with a checkpoint",
+            got="an unfinished run without one",
+            fix="Wait for the end of its first epoch, or train with --checkpoint.every_steps 100.",
+        )
+    say(f"{path} is unfinished; using its newest checkpoint, {newest[0].name}")
+    return _from_checkpoint(*newest, branches=branches)
+
+
+def _from_checkpoint(path: Path, state: Mapping[str, Any], *, branches: bool) -> Saved:
+    with explain_mismatch(path):
+        description, file = read_description(path), path / DESCRIPTION
+        network = description["network"]
+        check_description(file, network)
+        tensors = {**state["parameters"], **state["buffers"]}
+        own = tensors_under(tensors, description["prefix"])
+        model = build_described(file, network, {name: tuple(own[name].shape) for name in own}, str(path))
+        fill(model, own, f"network in {path}")
+        model.eval()
+        found = None
+        if "branches" in description and (branches or description["folded"]):
+            found = build_branches(file, description["branches"])
+            fill(found, tensors_under(tensors, BRANCHES), f"branches in {path}")
+            found.eval()
+            model = folded_student(model, found) if description["folded"] else model
+    return Saved(model, network, (path / STATE,), found if branches else None)
