@@ -12,7 +12,7 @@ DAMAGES = {
     "empty": r"state\.pt has 0 bytes",
     "cut": r"state\.pt has [\d,]+ bytes, not",
     "flipped bit": r"state\.pt does not match its sha256",
-    "no metadata": r"manifest\.json is missing",
+    "no metadata": r".*manifest\.json: expected the record that a run wrote",
 }
 
 

@@ -58,7 +58,6 @@ def test_threads_do_not_matter(model_folder, images):
     embeddings = []
     for threads in (1, 2, 4):
         model = rewho.load(model_folder, threads=threads)
-        assert torch.get_num_threads() == threads
         embeddings.append(model.embed(images))
         assert np.array_equal(model.embed(images), embeddings[-1])
     one, *others = [found.astype(np.float64) / np.linalg.norm(found, axis=1, keepdims=True) for found in embeddings]

@@ -16,7 +16,7 @@ from cut_runs import check_equal, checkpoint_of, cut, last, lose, state_after
 
 from checkpoints import DAMAGES, damage_checkpoint, same
 from conftest import CPU, distilling, quick
-from rewho.core.artifact import MANIFEST, STARTED, compute_hashes
+from rewho.core.artifact import MANIFEST, SEAL, STARTED, compute_hashes
 from rewho.core.check import UserError
 from rewho.settings import (
     BranchSettings,
@@ -196,6 +196,7 @@ def change_one_view(representations: Path, copy: Path, view: str) -> Path:
     array = np.load(array_file(copy, view))
     np.save(array_file(copy, view), array + 1)
     manifest = json.loads((copy / MANIFEST).read_text())
+    del manifest[SEAL]
     manifest["files"] = compute_hashes(copy, [copy / name for name in manifest["files"]])
     (copy / MANIFEST).write_text(json.dumps(manifest))
     return copy

@@ -178,10 +178,10 @@ def test_stop_request_within_an_evaluation(whole, tmp_path):
 def test_stop_request_while_saving(whole, tmp_path, monkeypatch):
     from rewho.training import loop
 
-    def stop_and_save(folder, step, parts, keep):
+    def stop_and_save(folder, step, *others):
         if step == 15:
             os.kill(os.getpid(), signal.SIGTERM)
-        return save_checkpoint(folder, step, parts, keep)
+        return save_checkpoint(folder, step, *others)
 
     monkeypatch.setattr(loop, "save_checkpoint", stop_and_save)
     with pytest.raises(Interrupted, match="step 15"):
