@@ -10,23 +10,23 @@ from rewho import cli
 from rewho.data.contrast_augment import CONTRAST_PRESETS
 from rewho.models.weights import read_card
 from rewho.settings import PretrainSettings, TrainSettings
-from rewho.settings.command_line import parse
+from rewho.settings.command_line import fill, parse
+from rewho.settings.recipe import read_recipe
+from rewho.tables.plan import read_plan
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "luperson"
 FOLDER = {path.stem for path in RECIPES.glob("*.yaml")}
 METHODS = ("ide", "trip", "mgn", "bdb", "bot")
 ENCODERS = sorted(name for name in FOLDER if name.startswith("moco-"))
-PRETRAININGS = sorted(name for name in FOLDER if name.startswith(("moco-", "table")))
-PRESETS = {  # of those that the final setting, -CJ+RE, is not the one of
+TABLES = ("luperson2", "luperson3", "luperson4", "luperson7")
+PRESETS = {  # of those that differ from the final setting, -CJ+RE
     "table2-default": "default",
     "table2-re": "+RE",
     "table2-no-gs": "-GS",
     "table2-no-gb": "-GB",
     "table2-no-cj": "-CJ",
-    "table3-area-0.0": "area 0",
     "table3-area-0.2": "area 0.2",
     "table3-area-0.4": "area 0.4",
-    "table3-area-0.6": "area 0.6",
     "table3-area-0.8": "area 0.8",
     "moco-person-crops": "person",
 }
@@ -36,15 +36,26 @@ def settings(name: str, kind=PretrainSettings):
     return parse(kind, ["--recipe", str(RECIPES / f"{name}.yaml")])
 
 
+def steps_of_tables():
+    """Return the settings of every pre-training of the papers' tables, by the step's name."""
+    plans = [read_plan(RECIPES / "tables" / f"{name}.yaml") for name in TABLES]
+    steps = {name: step for plan in plans for name, step in plan.steps.items() if step.stage == "pretrain"}
+    return {
+        name: fill(PretrainSettings, read_recipe(step.recipe) | step.settings, "pretrain")
+        for name, step in steps.items()
+    }
+
+
 def test_the_tests_sweep_every_recipe_of_the_folder():
     assert len(ENCODERS) == 7
-    assert len(PRETRAININGS) == 7 + 6 + 5 + 6 + 4  # encoders, and those of tables 2, 3, 4 and 7
-    assert {*PRETRAININGS, *METHODS, *(f"{method}-fast" for method in METHODS), "crops"} == FOLDER
+    assert {*ENCODERS, *METHODS, *(f"{method}-fast" for method in METHODS), "crops"} == FOLDER
 
 
-@pytest.mark.parametrize("recipe", [name for name in PRETRAININGS if name != "moco-small"])  # whose views are its own
-def test_augmentation_recipes_are_the_presets(recipe):
-    assert settings(recipe).augment == CONTRAST_PRESETS[PRESETS.get(recipe, "-CJ+RE")]
+def test_augmentations_are_the_presets():
+    swept = {name: settings(name) for name in ENCODERS if name != "moco-small"} | steps_of_tables()  # small: its own
+    assert len(swept) == 6 + 5 + 3 + 5 + 3  # encoders, and those of tables 2, 3, 4 and 7
+    for name, got in swept.items():
+        assert got.augment == CONTRAST_PRESETS[PRESETS.get(name, "-CJ+RE")], name
 
 
 PAPER = {  # LUPerson, sections 4.3, 5.1 and 5.2, and the methods' own papers
@@ -109,10 +120,17 @@ def test_the_papers_encoders_differ_in_their_backbone_alone(layers):
     assert got == replace(final, model=replace(final.model, backbone=f"resnet{layers}"))
 
 
-def test_temperatures_and_shares_of_the_tables():
-    for temperature in (0.03, 0.05, 0.07, 0.1, 0.2, 0.3):
-        assert settings(f"table4-temperature-{temperature}").contrast.temperature == temperature
-    assert [settings(f"table7-share-{s}").images.share for s in ("12.5", "25", "50", "100")] == [0.125, 0.25, 0.5, 1]
+def test_pretrainings_of_a_table_differ_in_one_setting():
+    final = settings("moco-r50")
+    for name, got in steps_of_tables().items():
+        wanted = replace(final, augment=got.augment)  # see above
+        if name.startswith("table4"):
+            wanted = replace(final, contrast=replace(final.contrast, temperature=float(name.split("-")[-1])))
+        if name.startswith("table7"):
+            wanted = replace(final, images=replace(final.images, share=float(name.split("-")[-1]) / 100))
+        if name == "moco-r101":
+            wanted = replace(final, model=replace(final.model, backbone="resnet101"))
+        assert got == wanted, name
 
 
 def test_the_papers_eight_devices_normalise_320_images_each():
@@ -152,7 +170,7 @@ def test_every_method_trains_from_a_pretrained_encoder(people, tmp_path, method)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [*ENCODERS, "table2-default"])
+@pytest.mark.parametrize("recipe", ENCODERS)
 def test_other_encoders_are_pretrained(people, tmp_path, recipe):
     words = ["pretrain", str(people), "--recipe", str(RECIPES / f"{recipe}.yaml"), "--smoke"]
     assert cli.main([*words, "--out", str(tmp_path / "out"), "--engine.device", "cpu", "--images.workers", "0"]) == 0

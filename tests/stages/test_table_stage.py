@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rewho.core.runtime import Interrupted
 from rewho.rendered import write_people
 from rewho.report.content import Score
 from rewho.settings import DataSettings, EngineSettings, TableSettings
-from rewho.settings.command_line import fill, read_recipe
+from rewho.settings.command_line import fill, parse, read_recipe
 from rewho.stages import table, train
 from rewho.tables.comparison import PaperCell
 from rewho.tables.plan import GIVEN, read_plan
@@ -98,6 +99,7 @@ def test_a_plan_runs_nothing(made, tmp_path, capsys):
     table.run(TableSettings(**{**vars(settings), "plan": True, "out": tmp_path, "rows": ("longer",)}))
     said = capsys.readouterr().err
     assert f"missing   train {tmp_path}/rendered-people/longer" in said and "0 of 1 runs" in said
+    assert re.search(rf"rewho train .*--sampler.batch 8 .*--out {tmp_path}/rendered-people/longer\n", said)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -329,6 +331,42 @@ def test_every_step_of_every_table_has_settings_that_exist():
     assert (few.data.share, few.data.share_by, few.model.pretrained) == (0.1, "images", "runs/moco-r50")
     assert checked["r50b-attr-r101"].student == Path("runs/r50b-initial")
     assert checked["r50b-group1-r152"].views == ("holistic", "up1", "mid1", "dn1")
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+@pytest.mark.parametrize("name", ["fd7", "fd8", "luperson2", "luperson3", "luperson4", "luperson7"])
+def test_the_command_of_a_step_is_what_the_table_runs(name, smoke, tmp_path):
+    plan = read_plan(next(RECIPES.glob(f"*/tables/{name}.yaml")))
+    wanted = TableSettings(name=name, out=tmp_path / "a b", smoke=smoke, seed=3, override=("train.epochs=5",))
+    runner = table.Runner(plan, wanted, {"market1501": DataSettings(root=Path("Market 1501"), workers=0)})
+    steps = [step for row in plan.rows for step in runner.chain(row, "market1501")]
+    assert len(steps) > 5
+    for step in {step.name: step for step in steps}.values():
+        rewho, stage, *words = shlex.split(runner.command("market1501", step))
+        assert (rewho, stage) == ("rewho", step.stage)
+        ran = runner._settings(stage, runner._values("market1501", step), runner.folder("market1501", step.name))
+        assert parse(type(ran), words) == ran
+
+
+def test_every_student_is_the_one_of_the_papers_first_table():
+    steps = read_plan(RECIPES / "fd" / "tables" / "fd3.yaml").steps
+    found = {
+        name: (step.settings["model.backbone"], step.settings["model.embedding"])
+        for name, step in steps.items()
+        if step.stage == "train"
+    }
+    assert found == {
+        "s-initial": ("squeezenet1_1", 512),
+        "r18a-initial": ("resnet18", 512),
+        "r50a-initial": ("resnet50", 512),
+        "r50b-initial": ("resnet50", 2048),
+        "r101a-initial": ("resnet101", 512),
+        "r152a-initial": ("resnet152", 512),
+        "r152b-initial": ("resnet152", 2048),
+    }
+    assert {name for name, step in steps.items() if step.stage == "distill"} == {
+        name.replace("initial", f"distilled-r{layers}") for name in found for layers in (101, 152)
+    }
 
 
 def test_table_six_has_every_share_of_people_and_of_images():

@@ -8,6 +8,7 @@ while the rest still runs. Figures that an earlier call measured on other rows o
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ from rewho.settings import DataSettings, TableSettings
 from rewho.settings.command_line import fill
 from rewho.settings.fields import check, options_of
 from rewho.settings.recipe import read_recipe
+from rewho.tables.command import format_command
 from rewho.tables.comparison import OURS, PaperCell, PaperRow, PaperTable, from_dict, markdown, page
 from rewho.tables.plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
 
@@ -61,6 +63,7 @@ def run(settings: TableSettings) -> Path:
     plan = read_plan(find_plan(settings.name, recipe_folders()))
     rows = plan.select(settings.rows)
     runner = Runner(plan, settings, _data_sets(plan, settings))
+    runner.check(rows)
     if settings.plan:
         _say_plan(runner, rows)
         return settings.out
@@ -70,7 +73,6 @@ def run(settings: TableSettings) -> Path:
     before = {row.label: row.cells for row in earlier.rows} if earlier else {}
     shown = [row for row in plan.rows if row in rows or row.label in before]
     done = {row.label: runner.row(row, before.get(row.label, {})) for row in shown}
-    runner.check(rows)
     hold(folder / LOCK, f"--out {settings.out}, table {plan.name}")
     with StopRequest() as stop:
         for row, key in product(rows, runner.data):
@@ -278,17 +280,28 @@ class Runner:
         return folder
 
     def _settings(self, stage: str, values: Mapping[str, Any], folder: Path) -> Any:  # noqa: ANN401 - the stage's own
-        """Return a stage's settings: these values, on them the command's engine and seed, on those its overrides."""
+        return fill(getattr(all_settings, CLASSES[stage]), self._merged(stage, values, folder), stage, f"{stage}.")
+
+    def command(self, key: str, step: Step) -> str:
+        """Return the command that runs a step on a data set: its recipe, and every option that differs from it."""
+        options = self._merged(step.stage, self._values(key, step), self.folder(key, step.name))
+        below = flatten(plain(getattr(all_settings, CLASSES[step.stage])()))
+        below |= read_recipe(step.recipe, smoke=self.settings.smoke) if step.recipe else {}
+        options = {name: value for name, value in options.items() if plain(value) != plain(below[name])}
+        recipe = step.recipe and Path(os.path.relpath(step.recipe))
+        return format_command(step.stage, options, recipe, smoke=self.settings.smoke)
+
+    def _merged(self, stage: str, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Return a stage's options: these values, on them the command's engine and seed, on those its overrides."""
         of_table = flatten({"engine": plain(self.settings.engine), "seed": self.settings.seed})
         known = dict(self._options(stage))  # who only embeds has no precision, say, and no seed
         prefix = f"{stage}."
-        merged = {
+        return {
             **values,
             **{name: value for name, value in of_table.items() if name in known},
-            **{name.removeprefix(prefix): v for name, v in self.overrides.items() if name.startswith(prefix)},
+            **{name.removeprefix(prefix): _value(v) for name, v in self.overrides.items() if name.startswith(prefix)},
             "out": folder.as_posix(),
         }
-        return fill(getattr(all_settings, CLASSES[stage]), merged, stage, f"{stage}.")
 
     def row(self, row: PlanRow, cells: Mapping[str, PaperCell]) -> PaperRow:
         """Return a row with the figures that there are so far, the paper's in any case."""
@@ -309,6 +322,13 @@ class Runner:
     def _paper(self, row: PlanRow, key: str) -> tuple[float | None, float | None]:
         rank_1, mean_average_precision = (None if v is None else v / 100 for v in row.figures(key))
         return rank_1, mean_average_precision
+
+
+def _value(text: str) -> str | list[str]:
+    """Return an override's value: a list where it is written as one, such as `[0.5, 0.4, 0.4]`."""
+    if text.startswith("[") and text.endswith("]"):
+        return [part.strip() for part in text[1:-1].split(",") if part.strip()]
+    return text
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
@@ -372,6 +392,7 @@ def _say_plan(runner: Runner, rows: tuple[PlanRow, ...]) -> None:
                 if folder not in finished:
                     finished[folder] = runner.finished(trained_on, step)
                     say(f"  {'finished' if finished[folder] else 'missing '}  {step.stage} {folder}")
+                    say(f"            {runner.command(trained_on, step)}")
     for reason in runner.reasons():
         say(reason)
     say(f"{sum(finished.values())} of {len(finished)} runs are finished")
