@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.crops.rows import import_pyarrow, row_schema, rows_table
 from rewho.crops.shards import INDEX, CropSet, sealed, unsealed
@@ -274,3 +275,37 @@ def test_a_manifest_of_four_million_rows(tmp_path):
     assert len(CropSet.open(tmp_path / "huge")) == HUGE + 100
     print(f"open, count and read 3 columns: {seconds:.2f} s, {kilobytes / 1e6:.2f} GB")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4e6
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("name", [7]),
+        ("video", [None]),
+        ("frame", None),
+        ("other_heads", [[1.0, 2.0]]),
+        ("other_heads", [[1e30] * 4]),
+        ("other_heads", [[float("nan")] * 4]),
+        ("keypoints", [[1e30] * 51]),
+    ],
+)
+def test_sealed_rows_that_no_crop_has_are_refused(tmp_path, column, value):
+    crops = written(tmp_path, 1, 1, 10)
+    pa, shard = import_pyarrow(), crops.contents.shards[0]
+    rows, content = crops.manifest(), unsealed((tmp_path / INDEX).read_bytes())
+    at, kind = rows.schema.get_field_index(column), None if value == [7] else rows.schema.field(column).type
+    rows = rows.drop_columns([column]) if value is None else rows.set_column(at, column, pa.array(value, kind))
+    pa.parquet.write_table(rows, tmp_path / shard.rows)
+    content["shards"][0]["rows_sha256"] = hash_file(tmp_path / shard.rows)
+    (tmp_path / INDEX).write_bytes(sealed(content))
+    with pytest.raises(UserError, match=column):
+        CropSet.open(tmp_path).manifest([column])
+
+
+@pytest.mark.parametrize("about", [{"videos": "x"}, {"terms": [1]}, {"settings": None}])
+def test_a_sealed_index_with_other_kinds_of_values_is_refused(tmp_path, about):
+    written(tmp_path, 1, 1, 10)
+    content = unsealed((tmp_path / INDEX).read_bytes())
+    (tmp_path / INDEX).write_bytes(sealed({**content, "about": about}))
+    with pytest.raises(UserError, match="no objects"):
+        CropSet.open(tmp_path)

@@ -179,3 +179,9 @@ def test_similarities_of_tiny_and_huge_embeddings():
     np.testing.assert_allclose(alike, [[1, 0.5**0.5], [0.5**0.5, 1]], atol=1e-6)
     with pytest.raises(UserError, match="zero vector"):
         similarities(np.zeros((2, 3), np.float32))
+
+
+def test_a_model_or_data_set_twice_is_refused_before_anything_is_read(model, people, tmp_path):
+    for models, data in (((model, model / "."), (people,)), ((model,), (people, people.parent / "." / people.name))):
+        with pytest.raises(UserError, match="each folder once"):
+            evaluate.run(EvaluateSettings(models, data, tmp_path / "out"))

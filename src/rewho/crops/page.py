@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rewho.core.artifact import hash_file, plain, write_file, write_json
+from rewho.core.check import UserError
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.sheet import contact_sheet
 from rewho.crops.statistics import VIDEOS, compute_statistics, utf_8, write_videos
@@ -54,7 +55,13 @@ def write_report(
 
 def write_description(crops: CropSet, records: Sequence[dict[str, Any]], figures: Mapping[str, Any]) -> list[Path]:
     """Write statistics, data sheet, contact sheet and page of a set, from what is in it."""
-    out, terms = crops.folder, crops.contents.about["terms"]
+    out, about = crops.folder, crops.contents.about
+    try:
+        terms = {name: str(about["terms"][name]) for name in ("name", *TERM_NAMES)}
+        _ = {**about["settings"]["rules"]}, about["settings"]["selection"]["near_duplicates"], about["encoding"]
+    except (KeyError, TypeError) as error:
+        expected, got = "terms and settings, as `rewho crop` writes them", f"none, or not all: {error}"
+        raise UserError(str(out / INDEX), expected=expected, got=got, fix="Make the set with `rewho crop`.") from error
     sheet_bytes = encode(contact_sheet(crops), quality=85)
     sheet = data_sheet(terms, figures, crops.contents.about)
     content = page(terms, figures, records, sheet_bytes)
@@ -78,7 +85,9 @@ def data_sheet(terms: Mapping[str, str], figures: Mapping[str, Any], about: Mapp
     persons = f"{figures['crops']:,} crops from {figures['scenes']:,} videos, by estimate {figures['persons']:,} people"
     rules = ", ".join(f"{name} {value}" for name, value in sorted(about["settings"]["rules"].items()))
     faces = (
-        "are hidden" if about["faces_hidden"] else "are not hidden in the stored crops; exports hide them by default"
+        "are hidden"
+        if about.get("faces_hidden")
+        else "are not hidden in the stored crops; exports hide them by default"
     )
     states = ", ".join(f"{count:,} {status}" for status, count in figures["videos"].items())
     licences = ", ".join(f"{name} ({count:,} videos)" for name, count in figures["licences"].items())

@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rewho.core.check import UserError, check_name
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 KEY_POINT_VALUES = 51
 """17 COCO keypoints, each with x and y in pixels of the frame and a score from 0 to 1."""
+FARTHEST = 1e6
+"""Most pixels that a keypoint or a head may lie from the origin."""
+MOST_HEADS = 4_000
+"""Most numbers of other people's heads in a crop, four each."""
 
 MEANING = {
     "name": "unique within the set: the video's hash, the frame's number, the detection's number in that frame",
@@ -99,6 +105,32 @@ def rows_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         0
     """
     return import_pyarrow().Table.from_pylist(list(rows), schema=row_schema())
+
+
+def check_rows(what: str, rows: Any, columns: Sequence[str]) -> None:  # noqa: ANN401 - pyarrow's
+    """Refuse rows without one of the columns, with columns of other types, absent values or numbers that no crop has.
+
+    Raises:
+        UserError: Names the first such column.
+    """
+    schema, wrong = row_schema(), ""
+    for field in map(schema.field, columns):
+        at = rows.schema.get_field_index(field.name)
+        if at < 0 or rows.schema.field(at).type != field.type or (rows.column(at).null_count and not field.nullable):
+            wrong = f"no {field.name}" if at < 0 else f"{field.name} of another type, or absent values in it"
+        elif field.name in ("keypoints", "other_heads"):
+            parts = rows.column(at).combine_chunks()
+            values, known = np.asarray(parts.flatten()), field.name == "keypoints"  # which may be NaN, and are 51
+            lengths = np.zeros(1) if known else np.diff(parts.offsets)
+            if (lengths % 4).any() or lengths.max(initial=0) > MOST_HEADS or (np.abs(values) > FARTHEST).any():
+                wrong = f"{field.name} that no image has"
+            elif not known and np.isnan(values).any():
+                wrong = f"{field.name} that are no numbers"
+        if wrong:
+            expected = "the columns of a crop set, with a value in every row"
+            raise UserError(what, expected=expected, got=wrong, fix="Get the set again from where it was made.")
+    if "name" in columns:
+        check_crop_names(what, rows.column("name"))
 
 
 def check_crop_names(what: str, names: Any) -> None:  # noqa: ANN401 - pyarrow's

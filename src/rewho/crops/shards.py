@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rewho.core.artifact import digest, hash_file, json_bytes
 from rewho.core.check import UserError, check_name, describe_error, resolve_inside
 from rewho.core.files import parse_json
-from rewho.crops.rows import check_crop_names, image_schema, import_pyarrow, matches_row
+from rewho.crops.rows import MEANING, check_rows, image_schema, import_pyarrow, matches_row
 from rewho.data.file_lists import CROP_SET_INDEX
 from rewho.data.images import decode
 
@@ -129,6 +129,8 @@ def read_index(folder: Path) -> Index:
         numbers = [shard.crops for shard in shards]
         if not all(type(number) is int and number > 0 for number in numbers):
             raise ValueError(f"shards of {numbers} crops")
+        if not all(isinstance(index.about.get(name, {}), dict) for name in ("videos", "terms", "settings")):
+            raise ValueError("videos, terms or settings that are no objects")
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -138,7 +140,7 @@ def read_index(folder: Path) -> Index:
         check_name(str(path), shard.name, deep=False)
         for name in (shard.images, shard.rows):
             resolve_inside(folder, name, str(path))
-    if isinstance(videos := index.about.get("videos"), dict):
+    if videos := index.about.get("videos"):
         resolve_inside(folder, videos.get("file"), str(path))
     return index
 
@@ -315,13 +317,12 @@ class CropSet(Sequence[NDArray[np.uint8]]):
                 raise self._damaged(shard.rows, "others", "the rows that were written")
             self._whole.add(shard.rows)
             with pa.parquet.ParquetFile(path, memory_map=True) as file:
-                rows = file.read(columns=None if columns is None else list(columns), use_threads=False)  # may be a fork
+                rows = file.read(columns=list(columns or MEANING), use_threads=False)  # may be a fork
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(shard.rows, describe_error(error)) from error
         if len(rows) != shard.crops:
             raise self._damaged(shard.rows, f"{len(rows):,} rows", f"rows of {shard.crops:,} crops")
-        if "name" in rows.column_names:
-            check_crop_names(str(path), rows.column("name"))
+        check_rows(str(path), rows, list(columns or MEANING))
         return rows
 
     def batches_of(self, number: int, *, check: bool = True) -> Iterator[pa.RecordBatch]:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import hash_file, write_file
-from rewho.core.check import UserError, resolve_inside
+from rewho.core.check import UserError, describe_error, resolve_inside
+from rewho.core.files import parse_json
 from rewho.crops.rows import import_pyarrow
 from rewho.crops.shards import INDEX, CropSet, read_index
 
@@ -53,8 +54,18 @@ def read_videos(folder: Path) -> list[dict[str, Any]]:
         fix = "Run the command that built the set with another --out."
         got = "another" if path.is_file() else "none"
         raise UserError(str(path), expected="the list of videos that was written", got=got, fix=fix)
-    rows: list[dict[str, Any]] = import_pyarrow().parquet.read_table(path).to_pylist()
-    return [{**row, "path": _as_named(row["path"]), "dropped": json.loads(row["dropped"])} for row in rows]
+    pa = import_pyarrow()
+    try:
+        table = pa.parquet.read_table(path)
+        if table.schema != _video_schema() or any(column.null_count for column in table.columns):
+            raise ValueError("other columns, or absent values")
+        rows = [{**row, "dropped": parse_json(row["dropped"])} for row in table.to_pylist()]
+        if not all(type(count) is int for row in rows for count in {**row["dropped"]}.values()):
+            raise ValueError("counts that are no whole numbers")
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        fix = "Get the set again from where it was made."
+        raise UserError(str(path), expected="a list of videos", got=describe_error(error), fix=fix) from error
+    return [{**row, "path": _as_named(row["path"])} for row in rows]
 
 
 def utf_8(text: str) -> str:

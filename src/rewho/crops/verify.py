@@ -71,7 +71,7 @@ def verify(folder: Path) -> list[Damage]:
         found += _names_twice(crops)
     videos = crops.contents.about.get("videos")
     if videos and not any(one.file == VIDEOS for one in found):
-        found += _file(folder, videos["file"], videos["sha256"])
+        found += _file(folder, videos["file"], videos.get("sha256"))
     return found
 
 
@@ -96,7 +96,7 @@ def _manifest(folder: Path) -> Iterator[Damage]:
         yield Damage(MANIFEST, f"is damaged ({describe_error(error)})")
 
 
-def _file(folder: Path, name: str, sha256: str) -> Iterator[Damage]:
+def _file(folder: Path, name: str, sha256: object) -> Iterator[Damage]:
     file = resolve_inside(folder, name, f"the lists of {folder}")
     if not file.is_file():
         yield Damage(name, "is missing")

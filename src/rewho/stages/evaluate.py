@@ -117,6 +117,9 @@ def _check(settings: EvaluateSettings) -> None:
     for option, values in (("--model", settings.model), ("--data", settings.data)):
         if not values:
             raise UserError(option, expected="at least one folder", got="none", fix=f"Pass {option} FOLDER.")
+        places = [path.expanduser().resolve() for path in values]
+        if twice := [str(path) for path, place in zip(values, places, strict=True) if places.count(place) > 1]:
+            raise UserError(option, expected="each folder once", got=" and ".join(twice), fix="Leave out the second.")
 
 
 def _name(path: Path, all_paths: Sequence[Path]) -> str:

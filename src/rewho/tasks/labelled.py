@@ -259,7 +259,7 @@ def train_marking_best(training: Training, engine: Engine, data: str) -> State:
         epoch = int(state.best[1])
         _mark_best(training.folder, {"data": data, "epoch": epoch, "last_epoch": state.figures})
         say(
-            f"best/: epoch {epoch} of {training.settings.epochs}, mAP {100 * state.best[0]:.2f}, {CHOSEN} of {data}; "
+            f"best/: epoch {epoch} of {training.settings.epochs}, mAP {100 * state.best[0]:.2f} on {data}, {CHOSEN}; "
             f"last epoch: mAP {100 * state.figures['mAP']:.2f}, Rank-1 {100 * state.figures['rank_1']:.2f}"
         )
     return state
