@@ -151,6 +151,8 @@ def test_a_video_has_the_frames_and_the_ground_truth_beside_it(tmp_path, scene):
     assert (tmp_path / "street.gt.txt").is_file()
     with pytest.raises(UserError, match="even"):
         write_street(tmp_path / "odd.mp4", 0.2, size=(65, 96))
+    with pytest.raises(UserError, match="container"):
+        write_street(tmp_path / "other.webm", 0.2, size=(64, 96))
 
 
 @pytest.mark.parametrize("wrong", [{"seconds": 0}, {"fps": 0}, {"people": -1}, {"size": (20, 320)}, {"pan": -1}])

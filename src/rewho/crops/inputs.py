@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewho.core.check import UserError
+from rewho.core.files import VIDEO_ENDINGS
 from rewho.core.progress import say
 from rewho.data.file_lists import read_text
 
-VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp")
-)
-"""Endings that folders are searched for; a file that is named is taken whatever its ending."""
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"))
 COLUMNS = ("path", "key", "city", "source", "licence")
 """Columns of a CSV file; only the first must be there."""
@@ -158,7 +155,7 @@ def _folder(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     for path in folder.rglob("*"):
         suffix = path.suffix.lower()
         images += suffix in IMAGE_SUFFIXES
-        if suffix not in VIDEO_SUFFIXES or path.is_dir():  # a folder's own files are found below it
+        if suffix not in VIDEO_ENDINGS or path.is_dir():  # a folder's own files are found below it
             continue
         if path.name.startswith("."):  # such as ._clip.mp4, in which macOS keeps attributes of clip.mp4
             hidden += 1
@@ -171,7 +168,7 @@ def _folder(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         make = "Make a video of them (`ffmpeg -i %06d.jpg clip.mp4`), or `rewho embed` them if each shows one person."
         raise UserError(
             str(folder),
-            expected=f"video files ({', '.join(sorted(VIDEO_SUFFIXES))})",
+            expected=f"video files ({', '.join(VIDEO_ENDINGS)})",
             got=f"none, but {images:,} images" if images else "none",
             fix=make if images else "Name the files themselves if they have other endings.",
         )

@@ -15,10 +15,10 @@ import numpy as np
 
 from rewho.core.artifact import ASIDE, remove_unfinished
 from rewho.core.check import UserError
+from rewho.core.files import VIDEO_ENDINGS
 from rewho.rendered.street import Frame, GroundTruth, street_frames
 
 DETECTABLE = 0.15  # people with a smaller visible share are not in the detections file
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
 
 
 def write_street(
@@ -32,7 +32,7 @@ def write_street(
 ) -> Path:
     """Write a street scene as a video or as a folder of images, with its ground truth, and return the path.
 
-    A path that ends in .mp4, .mkv, .mov or .avi becomes a video (which needs PyAV), with `NAME.detections.json` and
+    A path with the ending of a video (.mp4, .mkv, …) becomes a video, which needs PyAV, with `NAME.detections.json` and
     `NAME.gt.txt` beside it. Any other becomes a folder as in the MOT challenge: `img1/000001.jpg`, …, `gt/gt.txt`,
     and `detections.json`. Both number the frames from 1. All settings are those of `street_frames`.
 
@@ -53,7 +53,7 @@ def write_street(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(path.parent)
-        if path.suffix.lower() in VIDEO_SUFFIXES:
+        if path.suffix.lower() in VIDEO_ENDINGS:
             truths = _write_video(aside, frames, fps, size)
             detections, mot = path.with_suffix(".detections.json"), path.with_suffix(".gt.txt")
         else:
@@ -103,7 +103,13 @@ def _write_video(
     truths = []
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
+        try:
+            stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
+        except ValueError as error:
+            fix = "Name the file .mp4 or .mkv."
+            raise UserError(
+                f"video {path.suffix}", expected=f"a container that holds {codec}", got=str(error), fix=fix
+            ) from error
         stream.height, stream.width, stream.pix_fmt = size[0], size[1], "yuv420p"
         for frame, truth in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

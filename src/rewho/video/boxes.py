@@ -1,4 +1,4 @@
-"""Boxes as arrays: overlap, and the suppression of boxes that mean the same person, for a whole batch at once.
+"""Boxes as arrays: intersection over union, and non-maximum suppression (NMS) for a whole batch.
 
 Dimensions: B frames, N candidate boxes of a frame. Boxes are left, top, right, bottom.
 """
@@ -11,18 +11,11 @@ from numpy.typing import NDArray
 
 from rewho.video.people import Person
 
-MOST_CANDIDATES = 4000  # of a frame that go into the suppression, the most confident ones; its time is quadratic
+MOST_CANDIDATES = 4000  # most boxes of a frame that NMS compares, the most confident ones; its time is quadratic
 
 
 def compute_iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the intersection over union of every pair of boxes.
-
-    Args:
-        one: [M, 4].
-        other: [N, 4].
-
-    Returns:
-        float64 [M, N], 0 to 1; 0 for empty boxes.
+    """Return the intersection over union of every pair of boxes [M, 4] and [N, 4]: float64 [M, N]; 0 for empty boxes.
 
     Example:
         >>> boxes = np.array([[0.0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]])
@@ -40,13 +33,13 @@ def compute_iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray
 def apply_nms(
     boxes: NDArray[np.floating], scores: NDArray[np.floating], confidence: float, overlap: float, most: int
 ) -> list[list[Person]]:
-    """Return the people of each frame, most confident first, numbered from 0, without those found twice.
+    """Return the people of each frame, most confident first, numbered from 0, without duplicates.
 
     Args:
         boxes: [B, N, 4].
         scores: [B, N], 0 to 1.
-        confidence: Boxes below are left out.
-        overlap: Of two boxes that overlap by more, the less confident one is left out; 1 leaves all.
+        confidence: Drop boxes with lower scores.
+        overlap: Of two boxes with a larger intersection over union, drop the less confident one; 1 keeps all.
         most: Most people of a frame.
 
     Example:
@@ -61,11 +54,9 @@ def apply_nms(
         flat = np.where(flat >= least[:, None], flat, 0)
     frame, place = np.nonzero(flat >= max(confidence, 1e-6))
     people: list[list[Person]] = [[] for _ in range(len(boxes))]
-    if not len(frame):
-        return people
     chosen, sure = boxes[frame, place].astype(np.float64), flat[frame, place]
-    sound = np.isfinite(chosen).all(1)
-    chosen, sure, frame = chosen[sound], sure[sound], frame[sound]
+    finite = np.isfinite(chosen).all(1)
+    chosen, sure, frame = chosen[finite], sure[finite], frame[finite]
     kept = _suppress(chosen, sure, frame, overlap)
     for at in kept[np.argsort(-sure[kept], kind="stable")]:
         found = people[int(frame[at])]
@@ -76,11 +67,11 @@ def apply_nms(
 
 
 def _suppress(
-    boxes: NDArray[np.float64], scores: NDArray[np.float32], groups: NDArray[np.intp], overlap: float
+    boxes: NDArray[np.float64], scores: NDArray[np.float32], frames: NDArray[np.intp], overlap: float
 ) -> NDArray[np.intp]:
-    """Return the places of the boxes that stay; boxes of different groups leave each other alone."""
+    """Return the indices of the boxes that stay; only boxes of the same frame suppress each other."""
     if overlap >= 1 or not len(boxes):
         return np.arange(len(boxes))
     sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    kept = cv2.dnn.NMSBoxesBatched(sides.tolist(), scores.tolist(), groups.tolist(), 0.0, overlap)
+    kept = cv2.dnn.NMSBoxesBatched(sides.tolist(), scores.tolist(), frames.tolist(), 0.0, overlap)
     return np.asarray(kept, np.intp).ravel()

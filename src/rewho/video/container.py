@@ -1,7 +1,7 @@
-"""A first look at a file, before a decoder sees it: what kind it is by its first bytes, and whether its end is there.
+"""Check a file before a decoder opens it: its kind by the first bytes, and whether its end is missing.
 
-What is unusual: most containers say at their beginning how many bytes they have, so that a file that was cut off can
-be told exactly, by arithmetic. Decoders say nothing of it: they decode what is there and report no error.
+What is unusual: most containers declare their length in the header, so a truncated file is recognised exactly. Decoders
+report no error for one: they decode what is there.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from rewho.video.people import VideoFailure
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,h264,hevc,ivf,mxf"
 """The demultiplexers that may open a file. None of them follows a reference to another file; playlists, `concat`, image
-sequences and network protocols are left out because all they do is open something else."""
+sequences and network protocols are excluded, because they open other files or addresses."""
 BOX_LIMIT = 10_000
-"""Most top-level boxes of an MP4 file that are looked at; an hour of fragmented video has about two thousand."""
+"""Most top-level boxes of an MP4 file that are read; an hour of fragmented video has about two thousand."""
 TRANSPORT_PACKET = 188  # bytes; each begins with 0x47
 
 _FOREIGN = (
@@ -39,16 +39,13 @@ _MP4_BOXES = (*_MP4_BEGINNINGS, *(b"moof mfra sidx ssix uuid meta udta prft emsg
 
 
 def check_file_kind(path: Path) -> None:
-    """Refuse what is no video file by its kind and its first bytes; opens nothing but a plain file.
-
-    Args:
-        path: What was named as a video.
+    """Check that a path is a plain file whose first bytes may be those of a video.
 
     Raises:
         VideoFailure: Not a plain file, empty, or a file of another kind.
     """
     try:
-        kind = path.stat().st_mode  # a pipe would block whoever opens it
+        kind = path.stat().st_mode  # checked before opening, because opening a pipe blocks
         if not stat.S_ISREG(kind):
             raise VideoFailure("not a file", "a folder" if stat.S_ISDIR(kind) else "a pipe, socket or device")
         with path.open("rb") as file:
@@ -69,11 +66,8 @@ def count_missing_bytes(path: Path) -> int:
     """Return how many bytes the file lacks of what its container declares; 0 where it declares nothing.
 
     Matroska and WebM declare the size of their segment, AVI that of its RIFF chunk, MP4 and MOV that of every
-    top-level box. Matroska written to a pipe declares none. Transport streams do not either, but show it unless they
-    were cut between two packets, one time in 188.
-
-    Args:
-        path: A plain file.
+    top-level box. Matroska written to a pipe declares nothing. Nor do transport streams, but a cut within one of their
+    packets of 188 bytes shows.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -88,16 +82,12 @@ def count_missing_bytes(path: Path) -> int:
         start = file.read(4 * TRANSPORT_PACKET)
         if start[::TRANSPORT_PACKET] == b"\x47" * 4:
             file.seek(size - size % TRANSPORT_PACKET)
-            return -size % TRANSPORT_PACKET if file.read(1) == b"\x47" else 0  # else foreign bytes behind the end
+            return -size % TRANSPORT_PACKET if file.read(1) == b"\x47" else 0  # else other data follows the video
     return 0
 
 
 def declares_length(path: Path) -> bool:
-    """Return whether the header of a file that declares its length was filled in; a pipe leaves it open.
-
-    Args:
-        path: A plain file.
-    """
+    """Return whether the header declares the file's length; a writer to a pipe cannot fill it in."""
     with path.open("rb") as file:
         head = file.read(32)
     if head[:4] == b"DKIF":
@@ -106,13 +96,13 @@ def declares_length(path: Path) -> bool:
 
 
 def _riff_size(head: bytes) -> int:
-    """Return the bytes that a RIFF header declares; 0 where the writer could not go back and fill them in."""
+    """Return the length in bytes that a RIFF header declares; 0 where the writer could not fill it in."""
     length = int.from_bytes(head[4:8], "little")
     return 0 if length | 0x800000FF == 2**32 - 1 else length
 
 
 def _matroska_end(file: BinaryIO, size: int) -> int:
-    """Return where the first segment ends, 0 where its size is unknown or a header leads out of the file."""
+    """Return the offset at which the first segment ends; 0 where its size is unknown or beyond the file."""
     file.seek(4)
     length = _variable_size(file)
     if length is None or length > size:
@@ -136,12 +126,12 @@ def _variable_size(file: BinaryIO) -> int | None:
 
 
 def _boxes_end(file: BinaryIO, size: int) -> int:
-    """Return the offset at which the last top-level box of an MP4 file ends, as far as their sizes make sense."""
+    """Return the offset at which the last top-level box of an MP4 file ends; 0 where their sizes are not valid."""
     place = 0
     for _ in range(BOX_LIMIT):
         file.seek(place)
         head = file.read(16)
-        if len(head) < 8 or head[4:8] not in _MP4_BOXES:  # the end, or foreign bytes behind it
+        if len(head) < 8 or head[4:8] not in _MP4_BOXES:  # the end of the file, or other data behind the video
             return place if place > size else 0
         length = int.from_bytes(head[:4], "big")
         if length == 1:

@@ -1,11 +1,9 @@
-"""The process that decodes one video, under limits; `frames.py` starts it and reads what it sends.
+"""The process that decodes one video under limits. `decoder_client.py` starts it and reads its messages.
 
-What is unusual: this runs in a Python of its own, because a decoder fed with a damaged file may hang, crash, or ask
-for all memory there is. It reads one request (JSON) from its standard input and answers on its standard output with
-messages: 8 bytes with two lengths, a JSON header, and the pixels of a frame. It imports no torch, so that it starts
-in a fraction of a second, and it lowers its own limits before it opens anything. One process tells what is known of a
-video and then, if it is told to go on, gives its frames; those of a short video are held when they are first passed, so
-that nothing is decoded twice.
+What is unusual: this is a Python process of its own, because a decoder that reads a damaged file may hang, crash, or
+allocate all memory. It reads one request (JSON) from standard input and writes messages to standard output: 8 bytes
+with two lengths, a JSON header, and the pixels of a frame. It does not import torch, so it starts quickly. It lowers its own limits before it opens anything. One process can probe a video and then, on request, send its
+frames; the frames of a short video are kept while probing, so that nothing is decoded twice.
 """
 
 from __future__ import annotations
@@ -32,12 +30,12 @@ from rewho.video.sampling import decode_frames, select_frames, select_numbers
 from rewho.video.video_file import VideoFile, allocated
 
 HEADER = struct.Struct(">II")
-BEAT = 0.5  # seconds between signs of life
-COMPLAINT_BYTES = 2**20  # the only file that is written is the standard error
-HELD_SHARE = 16  # frames that are held may take this part of the memory that the process may allocate
-CELLS, LEAST_CELL = (64, 36), 8  # columns and rows in which still frames are compared; least pixels of a cell
+BEAT = 0.5  # seconds between heartbeats
+STDERR_BYTES = 2**20  # the only file that is written is the standard error
+HELD_SHARE = 16  # kept frames may take 1/16 of the memory that the process may allocate
+CELLS, LEAST_CELL = (64, 36), 8  # columns and rows of the grid for comparing frames; least pixels of a cell's side
 PANORAMA = (1.95, 2.05)  # width over height of an equirectangular image
-TEXTURE = 4.0  # grey levels; a border column with less variation says nothing about a seam
+TEXTURE = 4.0  # grey levels; a border column with less variation cannot show a seam
 FLAT = {"SPHERICAL": 4, "STEREO3D": 0}  # FFmpeg's numbers for a plain projection and for a single view
 TAG_MARKS = ("spherical-video", "spherical", "stereo_mode")
 Numbered = tuple[int, Any]
@@ -45,22 +43,22 @@ Numbered = tuple[int, Any]
 
 
 class Channel:
-    """Where answers go: messages with a JSON header, and signs of life between them."""
+    """Writes messages with a JSON header to a file descriptor, and heartbeats between them."""
 
     def __init__(self, number: int) -> None:
-        self._number, self._spoke = number, time.monotonic()
+        self._number, self._sent = number, time.monotonic()
 
     def send(self, kind: str, payload: memoryview | None = None, **fields: Any) -> None:  # noqa: ANN401 - JSON values
-        """Send one message; waits where the reader is slow."""
+        """Send one message; blocks while the reader is slower."""
         header = json.dumps({"kind": kind, **fields}).encode()
         self._write(memoryview(HEADER.pack(len(header), payload.nbytes if payload else 0) + header))
         if payload:
             self._write(payload)
-        self._spoke = time.monotonic()
+        self._sent = time.monotonic()
 
     def beat(self) -> None:
-        """Say that work goes on, if nothing was said for a while."""
-        if time.monotonic() - self._spoke > BEAT:
+        """Send a heartbeat if nothing was sent for `BEAT` seconds."""
+        if time.monotonic() - self._sent > BEAT:
             self.send("alive")
 
     def _write(self, data: memoryview) -> None:
@@ -69,12 +67,12 @@ class Channel:
 
 
 def lower_limits(seconds: float, memory_mb: int) -> None:
-    """Limit this process from now on: processor time, memory on top of what it has, file writes, core dumps."""
+    """Limit this process: processor time, memory beyond what it has already, size of files, core dumps."""
     memory = allocated() + memory_mb * 2**20
     for kind, limit in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CPU, max(1, int(seconds) + 1)),
-        (resource.RLIMIT_FSIZE, COMPLAINT_BYTES),
+        (resource.RLIMIT_FSIZE, STDERR_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(kind)
@@ -82,11 +80,11 @@ def lower_limits(seconds: float, memory_mb: int) -> None:
 
 
 def main() -> None:
-    """Answer the one request that stands on the standard input."""
-    for asked_to_stop in (signal.SIGINT, signal.SIGTERM):  # sent to whole groups; whoever started us ends us
-        signal.signal(asked_to_stop, signal.SIG_IGN)
+    """Answer the request on standard input."""
+    for request_to_stop in (signal.SIGINT, signal.SIGTERM):  # sent to whole process groups; our parent ends us
+        signal.signal(request_to_stop, signal.SIG_IGN)
     request = json.loads(sys.stdin.readline())
-    # Whatever a library prints must not get between the messages.
+    # Libraries print to standard output too; that must not get between the messages.
     channel = Channel(os.dup(1))
     os.dup2(2, 1)
     import av
@@ -99,7 +97,7 @@ def main() -> None:
         sampling, held = request["sampling"], None
         if request["job"] == "probe":
             held = _probe(video, request["still_frames"], sampling, limits["memory_mb"], channel)
-            if not (sampling and sys.stdin.readline()):  # nobody wants the frames
+            if not (sampling and sys.stdin.readline()):  # the client wants no frames
                 return
         else:
             video.read_packets()
@@ -110,12 +108,12 @@ def main() -> None:
         channel.send("failed", reason="memory limit", detail=f"{limits['memory_mb']} MB")
     except av.error.FFmpegError as error:
         lacking = count_missing_bytes(path)
-        said = f"; {lacking} bytes are missing at the end" if lacking else ""
-        channel.send("failed", reason="unreadable", detail=(error.strerror or type(error).__name__) + said)
+        end = f"; {lacking} bytes are missing at the end" if lacking else ""
+        channel.send("failed", reason="unreadable", detail=(error.strerror or type(error).__name__) + end)
 
 
 def _sample(video: VideoFile, sampling: dict[str, Any], held: list[Numbered] | None, channel: Channel) -> None:
-    """Send the wanted frames, then the end, or that the end came too early."""
+    """Send the selected frames, then the end, or that the end came too early."""
     if held is None:
         video.open()
     last = -1
@@ -128,7 +126,7 @@ def _sample(video: VideoFile, sampling: dict[str, Any], held: list[Numbered] | N
         last = number
     cut = video.cut()
     if not cut and last < 0 and (len(numbers) or not video.packets):
-        raise VideoFailure("no frames", f"{video.packets} packets, none of which can be decoded")
+        raise _no_frames(video)
     if not cut and len(numbers) and last < numbers[-1]:
         cut = f"nothing can be decoded after frame {last} of {video.packets}"
     if cut:
@@ -136,10 +134,14 @@ def _sample(video: VideoFile, sampling: dict[str, Any], held: list[Numbered] | N
     channel.send("end", errors=video.errors)
 
 
+def _no_frames(video: VideoFile) -> VideoFailure:
+    return VideoFailure("no frames", f"{video.packets} packets, none of which can be decoded")
+
+
 def _probe(
     video: VideoFile, still_frames: int, sampling: dict[str, Any] | None, memory_mb: int, channel: Channel
 ) -> list[Numbered] | None:
-    """Send the file's hash, then everything that `Probe` holds; return the sampled frames where they came along."""
+    """Send the file's hash, then the fields of `Probe`; return the sampled frames if all of them could be kept."""
     channel.send("hash", sha256=_hash(video.path, channel))
     video.read_packets()
     cut = video.cut()
@@ -147,16 +149,12 @@ def _probe(
     held = None
     if sampling and (wanted := _few_enough(video, sampling, memory_mb)) is not None:
         places = _even_places(video, max(1, still_frames))
-        passed = list(decode_frames(video, np.union1d(places, wanted), sampling["seek"]))
-        frames, held = [frame for _, frame in match_frames(passed, places)], match_frames(passed, wanted)
+        decoded = list(decode_frames(video, np.union1d(places, wanted), sampling["seek"]))
+        frames, held = [frame for _, frame in match_frames(decoded, places)], match_frames(decoded, wanted)
     else:
         frames = [frame for _, frame in _evenly_spaced(video, max(1, still_frames))]
     if not frames:
-        raise (
-            VideoFailure("cut short", cut)
-            if cut
-            else VideoFailure("no frames", f"{video.packets} packets, none of which can be decoded")
-        )
+        raise VideoFailure("cut short", cut) if cut else _no_frames(video)
     first, stream = frames[0], video.stream
     size = square_pixel_size(first.width, first.height, video.aspect)
     width, height = reversed(size) if read_orientation(first).transposed else size
@@ -190,7 +188,7 @@ def _probe(
 
 
 def _few_enough(video: VideoFile, sampling: dict[str, Any], memory_mb: int) -> NDArray[np.int64] | None:
-    """Return the numbers of the frames that a sampling asks for, or None where they must not, or need not, be held."""
+    """Return the numbers of the sampled frames, or None where they are too many to keep or cannot be known."""
     if not video.indexed or sampling["by"] == "keyframes":
         return None
     numbers = select_numbers(video, sampling)
@@ -199,31 +197,25 @@ def _few_enough(video: VideoFile, sampling: dict[str, Any], memory_mb: int) -> N
     return numbers if len(numbers) * 3 * context.width * context.height <= room else None
 
 
-def match_frames(passed: list[Numbered], numbers: NDArray[np.int64]) -> list[Numbered]:
+def match_frames(decoded: list[Numbered], numbers: NDArray[np.int64]) -> list[Numbered]:
     """Return what `decode_frames` would have yielded for these numbers, from what it yielded for more of them.
-
-    Where a frame cannot be decoded, the next one that can stands in for it, once.
-
-    Args:
-        passed: (number, frame) in ascending order.
-        numbers: Ascending numbers, all of which `decode_frames` was asked for.
 
     Example:
         >>> match_frames([(0, "a"), (3, "b"), (5, "c")], np.array([0, 2, 3, 4]))
         [(0, 'a'), (3, 'b'), (5, 'c')]
     """
-    places = np.unique(np.searchsorted([number for number, _ in passed], numbers))
-    return [passed[place] for place in places if place < len(passed)]
+    places = np.unique(np.searchsorted([number for number, _ in decoded], numbers))
+    return [decoded[place] for place in places if place < len(decoded)]
 
 
 def is_vr_mark(kind: str, content: bytes) -> bool:
-    """Return whether a frame's side data says that it is a sphere, or holds two views.
+    """Return whether a frame's side data marks a spherical projection or two views.
 
-    Telephones mark plain videos too, as a rectilinear projection.
+    Phones mark ordinary videos too, as a rectilinear projection.
 
     Args:
-        kind: FFmpeg's name of the data.
-        content: The data, which begins with the number of the projection or of the arrangement.
+        kind: FFmpeg's name of the side data.
+        content: The side data, which begins with the number of the projection or of the arrangement.
 
     Example:
         >>> is_vr_mark("SPHERICAL", bytes(4)), is_vr_mark("STEREO3D", bytes(4)), is_vr_mark("ICC_PROFILE", b"1234")
@@ -242,14 +234,14 @@ def _hash(path: Path, channel: Channel) -> str:
 
 
 def _even_places(video: VideoFile, number: int) -> NDArray[np.int64]:
-    """Return the numbers of that many frames from the first to the last one."""
+    """Return the numbers of so many evenly spaced frames, the first and the last among them."""
     step = max(1.0, (video.packets - 1) / max(1, number - 1))
     places = np.unique(np.round(np.arange(number) * step).astype(np.int64))
     return places[places < max(1, video.packets)]
 
 
 def _evenly_spaced(video: VideoFile, number: int) -> Iterator[Numbered]:
-    """Yield that many frames from the first to the last one."""
+    """Yield so many evenly spaced frames, the first and the last among them."""
     places = _even_places(video, number)
     if video.indexed:
         return decode_frames(video, places, seek=True)
@@ -258,16 +250,16 @@ def _evenly_spaced(video: VideoFile, number: int) -> Iterator[Numbered]:
 
 
 def _stillness(frames: list[Any]) -> float:
-    """Return the largest difference of any two frames in any cell, in grey levels."""
+    """Return the largest difference of any two frames in any cell of a grid, in grey levels."""
     sides = (frames[0].width, frames[0].height)
     columns, rows = (max(1, min(most, side // LEAST_CELL)) for most, side in zip(CELLS, sides, strict=True))
     small = np.stack([frame.reformat(columns, rows, "gray", interpolation="AREA").to_ndarray() for frame in frames])
-    # The largest difference of any pair is the range over all of them.
+    # The largest difference of any pair is the range over all frames.
     return float((small.max(0).astype(int) - small.min(0)).max())
 
 
 def _seam(frame: Any) -> float | None:  # noqa: ANN401 - PyAV's frame
-    """Return how much more the image changes across its joined borders than beside them; None where unknown."""
+    """Return the difference across the left and right border over that beside them; None without texture there."""
     columns = frame.to_ndarray(format="gray").astype(float)[:, [0, 1, -2, -1]]
     if min(columns[:, 0].std(), columns[:, 3].std()) < TEXTURE:
         return None

@@ -1,7 +1,7 @@
-"""The process that decodes one video, seen from whoever asks: started, read within deadlines, ended for sure.
+"""Start the process that decodes one video (`decoder.py`), read its messages within deadlines, and end it.
 
-What is unusual: the process is not trusted. It reads hostile files, so what it sends is checked, it has limits on time
-and on silence, and however it ends is a `VideoFailure` with its reason. `decoder.py` is its other end.
+What is unusual: the process is not trusted, because it reads hostile files. Its messages are checked, its time and its
+silence are limited, and any way in which it ends early becomes a `VideoFailure` with a reason.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from rewho.settings import LimitSettings
 from rewho.video.people import VideoFailure
 
 HEADER_BYTES = 2**16  # most bytes of a message's header
-PIPE_BYTES = 2**20  # the most that the system allows to everybody; the usual 64 kB mean 40 switches per HD frame
+PIPE_BYTES = 2**20  # the most that Linux allows without privileges; its default of 64 kB costs 40 switches per HD frame
 START = "from rewho.video.decoder import main; main()"
 
 
 class Message(NamedTuple):
-    """One message of the decoding process: its kind, its fields, and the bytes of a frame where it brings one."""
+    """One message of the decoding process: its kind, its fields, and the bytes of a frame if there is one."""
 
     kind: str
     fields: dict[str, Any]
@@ -42,12 +42,12 @@ class Message(NamedTuple):
 
 
 class DecoderClient:
-    """The process that decodes one video; ends with the `with` block, whatever state it is in.
+    """The process that decodes one video; it is killed at the end of the `with` block.
 
     Args:
         path: The file.
-        limits: What it may cost.
-        job: The request, see `decoder.py`.
+        limits: Limits on time, memory and frame size.
+        job: The other fields of the request, see `decoder.py`.
     """
 
     def __init__(self, path: Path | str, limits: LimitSettings, job: dict[str, Any]) -> None:
@@ -57,20 +57,20 @@ class DecoderClient:
     def __enter__(self) -> DecoderClient:
         source = str(Path(__file__).parents[2])
         paths = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
-        self._complaints = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()
         self._process = subprocess.Popen(  # noqa: S603 - our own module, started without a shell
             [sys.executable, "-c", START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            start_new_session=True,  # a Ctrl-C is for us; what it ends is not the video's fault
+            stderr=self._stderr,
+            start_new_session=True,  # or Ctrl-C would end it too, which is no failure of the video
             env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         )
         assert self._process.stdin and self._process.stdout
-        self._say(json.dumps(self._request))
+        self._send(json.dumps(self._request))
         self._pipe = self._process.stdout.fileno()
         if hasattr(fcntl, "F_SETPIPE_SZ"):
-            with contextlib.suppress(PermissionError):  # a user's pipes have used up their share: it stays as it is
+            with contextlib.suppress(PermissionError):  # the user's other pipes have used up the allowance
                 fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         return self
 
@@ -78,23 +78,23 @@ class DecoderClient:
         self._process.kill()
         self._process.wait()
         assert self._process.stdin and self._process.stdout
-        with contextlib.suppress(BrokenPipeError):  # of a line that a dead process did not take
+        with contextlib.suppress(BrokenPipeError):  # for a line that a dead process did not read
             self._process.stdin.close()
         self._process.stdout.close()
-        self._complaints.close()
+        self._stderr.close()
 
-    def go_on(self) -> None:
-        """Ask for the frames, after what is known of the video; needless where they were all that was asked for."""
-        self._say("go on")
+    def request_frames(self) -> None:
+        """Ask for the frames after the probe; without effect if the job was to sample only."""
+        self._send("frames")
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # a process that has died already says so by its exit status
+        with contextlib.suppress(BrokenPipeError):  # the exit status of a dead process is read later
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
 
     def messages(self) -> Iterator[Message]:
-        """Yield messages, signs of life left out.
+        """Yield messages, without heartbeats.
 
         Raises:
             VideoFailure: The process reported a failure, died, hung, or passed a limit.
@@ -103,7 +103,7 @@ class DecoderClient:
             lengths = self._read(8)
             header, payload = int.from_bytes(lengths[:4]), int.from_bytes(lengths[4:])
             if header > HEADER_BYTES or payload > 3e6 * self._limits.megapixels:
-                raise VideoFailure("decoder died", "it sent a message that makes no sense")
+                raise VideoFailure("decoder died", "it sent a malformed message")
             fields = json.loads(self._read(header).tobytes())
             kind = fields.pop("kind")
             if kind == "failed":
@@ -113,7 +113,7 @@ class DecoderClient:
                 yield Message(kind, fields, data)
 
     def _read(self, length: int) -> NDArray[np.uint8]:
-        """Return exactly that many bytes from the process."""
+        """Return exactly `length` bytes from the process."""
         data = np.empty(length, np.uint8)
         left, heard = data.data, time.monotonic()
         poll = select.poll()
@@ -133,14 +133,14 @@ class DecoderClient:
         return data
 
     def _death(self) -> VideoFailure:
-        """Return the reason for which the process ended without an answer."""
+        """Return why the process ended without an answer."""
         code = self._process.wait()
         if code == -signal.SIGXCPU:
             return VideoFailure("time limit", f"{self._limits.seconds:g} s of processor time")
-        self._complaints.seek(0)
-        lines = self._complaints.read(2**16).decode(errors="replace").strip().splitlines()
-        said = f": {lines[-1][:300]}" if lines else ""
-        if "MemoryError" in said:
+        self._stderr.seek(0)
+        lines = self._stderr.read(2**16).decode(errors="replace").strip().splitlines()
+        last = f": {lines[-1][:300]}" if lines else ""
+        if "MemoryError" in last:
             return VideoFailure("memory limit", f"{self._limits.memory_mb} MB")
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        return VideoFailure("decoder died", how + said)
+        return VideoFailure("decoder died", how + last)

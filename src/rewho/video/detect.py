@@ -1,7 +1,7 @@
-"""From a video to its people: frames, detector, keypoints and rules in one stream.
+"""Detect the people of a video: frames, detector, keypoints and rules as one stream.
 
-What is unusual: frames are worked on in batches, yet only one batch is ever held, and frames that came before a failure
-are judged and handed out before the failure is.
+What is unusual: frames pass in batches, but only one batch is in memory at a time. Frames that came before a failure
+are yielded before the failure is raised.
 """
 
 from __future__ import annotations
@@ -33,25 +33,24 @@ def detect_video(
     only_possible: bool = True,
     frames: Iterator[Frame] | None = None,
 ) -> Iterator[FramePeople]:
-    """Yield the sampled frames of a video with everybody found in them and the verdict on each.
+    """Yield the sampled frames of a video with all people found in them and the rules that each fails.
 
     Args:
         path: The video.
         detector: Finds people.
-        pose: Finds keypoints; None leaves out the rules on the body.
+        pose: Finds keypoints; None switches the rules on the body off.
         sampling: Which frames.
-        limits: What the video may cost.
+        limits: Limits on time, memory and frame size.
         rules: Which boxes are kept.
-        batch: Frames that go through the detector at once; so many are held in memory.
-        only_possible: Look for keypoints only of boxes that pass the rules on size and confidence.
-        frames: The sampled frames, where the video is open already (`open_video`).
+        batch: Frames per call of the detector; so many are held in memory.
+        only_possible: Find keypoints only for boxes that pass the rules on size and confidence.
+        frames: The sampled frames, if the video is open already (`open_video`).
 
     Raises:
-        UserError: Something is wrong with the settings or with a file of detections.
+        UserError: A setting or a file of detections is wrong.
         VideoFailure: The video cannot be read, or not to its end; everything before that was yielded.
 
     Example:
-        >>> from rewho.video.replay_detector import ReplayDetector
         >>> list(detect_video("/dev/null", ReplayDetector(None), None))
         Traceback (most recent call last):
         ...
@@ -59,7 +58,7 @@ def detect_video(
     """
     rules = rules or RuleSettings()
     frames = sample_frames(path, sampling, limits) if frames is None else frames
-    begun, failure, looked, detected = False, None, 0, 0
+    begun, failure, sampled, detected = False, None, 0, 0
     while True:
         waiting: list[Frame] = []
         try:
@@ -67,33 +66,34 @@ def detect_video(
                 waiting.append(frame)
         except VideoFailure as error:
             failure = error
-        if waiting and not begun:  # a file that is no video at all fails for that, not for lacking detections
+        if waiting and not begun:  # only now: a file that is not a video must not fail for missing detections
             begun = True
             for part in (detector, pose):
                 if part is not None:
                     part.begin(Path(path))
         if waiting:
             for found in detect_frames(waiting, detector, pose, rules, only_possible):
-                looked, detected = looked + 1, detected + len(found.people)
+                sampled, detected = sampled + 1, detected + len(found.people)
                 yield found
         if failure is not None:
             raise failure
         if len(waiting) < batch:
-            _report(Path(path), detector, looked, detected)
+            _warn(Path(path), detector, sampled, detected)
             return
 
 
-def _report(path: Path, detector: Detector, looked: int, detected: int) -> None:
-    """Warn where no frame of a video had a person, and of what a file of detections did not fit."""
+def _warn(path: Path, detector: Detector, sampled: int, detected: int) -> None:
+    """Warn if no frame of a video had a person, or if a file of detections does not match the video."""
+    replay = isinstance(detector, ReplayDetector)
     notes: list[str] = detector.notes() if isinstance(detector, ReplayDetector) else []
-    if looked and not detected:
+    if sampled and not detected:
         likely = (
             "the file may number frames otherwise (--detector.first_frame), or be for another video"
-            if isinstance(detector, ReplayDetector)
-            else "the model may want another input (range, colour) or number people otherwise (person) than described, "
+            if replay
+            else "the model may need another input (range, colour) or number people otherwise (person) than described, "
             "or --detector.confidence is too high"
         )
-        notes.insert(0, f"{detector.name} found nobody in any of {looked:,} frames: {likely}")
+        notes.insert(0, f"{detector.name} found nobody in any of {sampled:,} frames: {likely}")
     for note in notes:
         say(f"warning: {path}: {note}")
 
@@ -105,17 +105,9 @@ def detect_frames(
     rules: RuleSettings | None = None,
     only_possible: bool = True,
 ) -> Iterator[FramePeople]:
-    """Yield frames that were decoded elsewhere, such as images, with everybody found in them and the verdicts.
-
-    Args:
-        frames: Frames of one video.
-        detector: See `detect_video`.
-        pose: See `detect_video`.
-        rules: See `detect_video`.
-        only_possible: See `detect_video`.
+    """Yield frames, such as images, with all people found in them and the rules that each fails; see `detect_video`.
 
     Example:
-        >>> from rewho.video.replay_detector import ReplayDetector
         >>> frame = Frame(0, 0.0, np.zeros((36, 64, 3), np.uint8))
         >>> [found.people for found in detect_frames([frame], ReplayDetector(None), None)]
         [()]
@@ -131,16 +123,16 @@ def detect_frames(
 def _with_keypoints(
     frames: Sequence[Frame], people: list[list[Person]], pose: PoseEstimator, rules: RuleSettings, only_possible: bool
 ) -> list[list[Person]]:
-    """Return all people, with keypoints of those that they are looked for."""
+    """Return all people, with keypoints for those that can still pass, or for all."""
     if not only_possible:
         return pose.add_keypoints(frames, people)
     possible = [
-        ~find_failures(found, frame.image.shape[:2], rules, body=False).any(1)
+        np.flatnonzero(~find_failures(found, frame.image.shape[:2], rules, body=False).any(1))
         for frame, found in zip(frames, people, strict=True)
     ]
-    chosen = [[found[at] for at in np.flatnonzero(some)] for found, some in zip(people, possible, strict=True)]
+    chosen = [[found[at] for at in some] for found, some in zip(people, possible, strict=True)]
     complete = [list(found) for found in people]
     for found, some, known in zip(complete, possible, pose.add_keypoints(frames, chosen), strict=True):
-        for at, person in zip(np.flatnonzero(some), known, strict=True):
+        for at, person in zip(some, known, strict=True):
             found[at] = person
     return complete

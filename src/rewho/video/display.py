@@ -1,7 +1,7 @@
-"""A decoded frame as it is meant to be shown: in standard dynamic range, with square pixels, turned and mirrored.
+"""Convert a decoded frame to RGB as its file asks: square pixels, turned, mirrored, in standard dynamic range.
 
-What is unusual: nothing is done to a frame that asks for nothing, so that its pixels are the decoder's. High dynamic
-range is tone-mapped in numpy because PyAV's conversion to RGB ignores the transfer function.
+What is unusual: a frame that needs nothing of this keeps the decoder's pixels. High dynamic range is tone-mapped in
+numpy, because PyAV's conversion to RGB ignores the transfer function.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 PQ, HLG = 16, 18
-"""FFmpeg's numbers of the HDR transfer functions SMPTE ST 2084 and ARIB STD-B67."""
+"""FFmpeg's numbers for the HDR transfer functions SMPTE ST 2084 and ARIB STD-B67."""
 HDR = {PQ: "PQ", HLG: "HLG"}
-BT2020 = 9  # FFmpeg's number of the wide primaries
+BT2020 = 9  # FFmpeg's number for the wide primaries
 WHITE, PEAK = 203.0, 1000.0  # cd/m²: diffuse white of HDR (ITU-R BT.2408), and what becomes the brightest pixel
-BRIGHTEST = 65283  # to which swscale converts the white of 10-bit video, not 65535
-KNEE = 0.6  # of diffuse white; light below is kept as it is, light above is compressed
+BRIGHTEST = 65283  # swscale converts the white of 10-bit video to this, not to 65535
+KNEE = 0.6  # of diffuse white; light below is unchanged, light above is compressed
 GAMMA = 2.4  # of a display of standard dynamic range (BT.1886)
 ROWS = 64  # rows that are tone-mapped at a time, so that memory does not depend on the frame
 TO_BT709 = np.array(
@@ -28,7 +28,7 @@ TO_BT709 = np.array(
 
 
 class Orientation(NamedTuple):
-    """How to show a frame: first transpose it, then reverse its rows and its columns."""
+    """How to display a frame: first transpose it, then reverse its rows and its columns."""
 
     transposed: bool = False
     upside_down: bool = False
@@ -36,7 +36,7 @@ class Orientation(NamedTuple):
 
 
 def read_orientation(frame: Any) -> Orientation:  # noqa: ANN401 - PyAV's frame
-    """Return how the frame's display matrix asks to show it, to the nearest of the eight orientations."""
+    """Return the orientation of a frame's display matrix, rounded to one of eight."""
     kinds = [getattr(entry, "type", entry) for entry in frame.side_data]  # entries are keys since PyAV 19
     found = [bytes(frame.side_data[kind]) for kind in kinds if kind.name == "DISPLAYMATRIX"]
     if not found or len(found[-1]) != 36:
@@ -49,12 +49,7 @@ def read_orientation(frame: Any) -> Orientation:  # noqa: ANN401 - PyAV's frame
 
 
 def square_pixel_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Return the size at which pixels of an aspect ratio are square; the short side grows, so that nothing is lost.
-
-    Args:
-        width: Pixels.
-        height: Pixels.
-        aspect: Width over height of one pixel; None or 0 where it is not known.
+    """Return the width and height at which pixels of an aspect ratio are square; the short side grows.
 
     Example:
         >>> square_pixel_size(1440, 1080, Fraction(4, 3)), square_pixel_size(720, 480, Fraction(8, 9))
@@ -66,12 +61,7 @@ def square_pixel_size(width: int, height: int, aspect: Fraction | None) -> tuple
 
 
 def to_rgb(frame: Any, aspect: Fraction | None = None) -> NDArray[np.uint8]:  # noqa: ANN401 - PyAV's frame
-    """Return a decoded frame as uint8 RGB [H, W, 3], as it is meant to be seen.
-
-    Args:
-        frame: PyAV's frame.
-        aspect: Width over height of one pixel.
-    """
+    """Return a decoded frame as uint8 RGB [H, W, 3] for display; `aspect` is width over height of one pixel."""
     width, height = square_pixel_size(frame.width, frame.height, aspect)
     size = {} if (width, height) == (frame.width, frame.height) else {"width": width, "height": height}
     if frame.color_trc in HDR:
@@ -79,9 +69,9 @@ def to_rgb(frame: Any, aspect: Fraction | None = None) -> NDArray[np.uint8]:  # 
         image = tone_map(wide, frame.color_trc, wide_gamut=frame.color_primaries == BT2020)
     else:
         image = frame.to_ndarray(format="rgb24", **size)
-    asked = read_orientation(frame)
-    image = image.transpose(1, 0, 2) if asked.transposed else image
-    image = image[:: -1 if asked.upside_down else 1, :: -1 if asked.mirrored else 1]
+    wanted = read_orientation(frame)
+    image = image.transpose(1, 0, 2) if wanted.transposed else image
+    image = image[:: -1 if wanted.upside_down else 1, :: -1 if wanted.mirrored else 1]
     return np.ascontiguousarray(image)
 
 
@@ -89,7 +79,7 @@ def tone_map(image: NDArray[np.uint16], transfer: int, wide_gamut: bool) -> NDAr
     """Return an HDR image in standard dynamic range (BT.709, gamma 2.4), uint8 RGB [H, W, 3].
 
     Light up to 60 % of diffuse white keeps its level. Above, the largest of R, G and B follows an extended Reinhard
-    curve that has slope 1 at this knee and reaches 1 at 1,000 cd/m²; the other two keep their ratio to it.
+    curve with slope 1 at this knee, which reaches 1 at 1,000 cd/m²; the other two keep their ratio to it.
 
     Args:
         image: RGB as coded, uint16 [H, W, 3], from 0 to `BRIGHTEST`.
@@ -99,7 +89,7 @@ def tone_map(image: NDArray[np.uint16], transfer: int, wide_gamut: bool) -> NDAr
     mapped = np.empty(image.shape, np.uint8)
     for top in range(0, len(image), ROWS):
         light = _light(transfer)[image[top : top + ROWS]]
-        if transfer == HLG:  # the display's share: gamma 1.2 on luminance, for a peak of 1,000 cd/m²
+        if transfer == HLG:  # the display's part of the curve: gamma 1.2 on luminance, for a peak of 1,000 cd/m²
             luminance = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)
             light *= (luminance**0.2)[..., None] * np.float32(PEAK / WHITE)
         if wide_gamut:
@@ -115,7 +105,7 @@ def tone_map(image: NDArray[np.uint16], transfer: int, wide_gamut: bool) -> NDAr
 
 @cache
 def _light(transfer: int) -> NDArray[np.float32]:
-    """Return linear light for every 16-bit code: of PQ in units of diffuse white, of HLG the scene's, 0 to 1."""
+    """Return linear light for every 16-bit code: for PQ in units of diffuse white, for HLG scene light, 0 to 1."""
     code = np.minimum(np.arange(2**16) / BRIGHTEST, 1)
     if transfer == PQ:  # SMPTE ST 2084, equation 4.1
         root = code ** (32 / 2523)
@@ -127,17 +117,17 @@ def _light(transfer: int) -> NDArray[np.float32]:
 
 
 def describe_changes(frame: Any, aspect: Fraction | None, streams: int, stream: int, joints: int) -> str:  # noqa: ANN401
-    """Return in words what is done to show the frames of a video; empty where nothing is.
+    """Return as text what is done to display the frames of a video; empty where nothing is.
 
     Args:
         frame: Its first frame.
         aspect: Width over height of one pixel.
-        streams: Video streams in the file.
-        stream: The stream that was taken.
-        joints: Places where timestamps restart.
+        streams: Number of video streams in the file.
+        stream: Index of the one that is read.
+        joints: Number of places where timestamps restart.
     """
-    asked = read_orientation(frame)
-    mirrored = asked.transposed ^ asked.upside_down ^ asked.mirrored
+    wanted = read_orientation(frame)
+    mirrored = wanted.transposed ^ wanted.upside_down ^ wanted.mirrored
     texts = (
         (streams > 1, f"stream {stream} of {streams} video streams"),
         (joints, f"timestamps joined at {joints} places"),
@@ -147,6 +137,6 @@ def describe_changes(frame: Any, aspect: Fraction | None, streams: int, stream: 
         ),
         (frame.color_trc in HDR, f"tone-mapped from HDR ({HDR.get(frame.color_trc)})"),
         (mirrored, "mirrored"),
-        (asked != Orientation() and not (mirrored and asked == Orientation(mirrored=True)), "turned"),
+        (wanted not in (Orientation(), Orientation(mirrored=True)), "turned"),
     )
     return "; ".join(text for applies, text in texts if applies)

@@ -1,11 +1,10 @@
-"""Images of what the rules decided: kept boxes in green, refused ones in red with every reason.
+"""Draw what the rules decided onto a frame: kept boxes in green, rejected ones in red with every reason.
 
-What is unusual: these images show people; whoever publishes them blurs faces first (the crop stage does).
+What is unusual: the images show people. Blur faces before you publish one, as the crop stage does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -24,9 +23,7 @@ LINE = 14  # pixels of a line of text
 def draw_verdicts(found: FramePeople, rules: RuleSettings | None = None) -> NDArray[np.uint8]:
     """Return a frame with all boxes, keypoints and reasons, uint8 RGB.
 
-    Args:
-        found: A frame and everybody in it.
-        rules: Gives the score from which a keypoint is drawn as visible.
+    Keypoints from the score `rules.keypoint_score` on are filled.
 
     Example:
         >>> from rewho.video.people import Frame
@@ -38,9 +35,9 @@ def draw_verdicts(found: FramePeople, rules: RuleSettings | None = None) -> NDAr
     canvas: NDArray[np.uint8] = np.array(image)
     if scale < 1:
         canvas = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-    # Kept boxes last, so that no refused one hides them.
-    for judged in sorted(found.people, key=lambda one: not one.reasons):
-        _draw_person(canvas, judged, scale, threshold)
+    # Kept boxes are drawn last, so that no rejected one hides them.
+    for verdict in sorted(found.people, key=lambda one: not one.reasons):
+        _draw_person(canvas, verdict, scale, threshold)
     kept = sum(not one.reasons for one in found.people)
     title = f"frame {found.frame.number}, {found.frame.time:.2f} s: {kept} of {len(found.people)} kept"
     _write(canvas, title, (4, LINE), WHITE)
@@ -48,38 +45,27 @@ def draw_verdicts(found: FramePeople, rules: RuleSettings | None = None) -> NDAr
 
 
 def write_explanation(path: Path, found: FramePeople, rules: RuleSettings | None = None) -> None:
-    """Write such an image as a JPEG file.
-
-    Args:
-        path: Where to.
-        found: A frame and everybody in it.
-        rules: See `draw_verdicts`.
-    """
+    """Write the image of `draw_verdicts` as a JPEG file."""
     done, data = cv2.imencode(".jpg", cv2.cvtColor(draw_verdicts(found, rules), cv2.COLOR_RGB2BGR))
     assert done, "a uint8 image can always be encoded"
     write_file(path, lambda file: file.write(data.tobytes()))
 
 
-def _draw_person(canvas: NDArray[np.uint8], judged: Verdict, scale: float, threshold: float) -> None:
-    colour = RED if judged.reasons else GREEN
-    left, top, right, bottom = (round(side * scale) for side in judged.person.box)
-    cv2.rectangle(canvas, (left, top), (right, bottom), colour, 1 if judged.reasons else 2)
-    if judged.person.keypoints is not None:
-        for x, y, score in judged.person.keypoints:
-            if np.isfinite((x, y)).all() and abs(x) + abs(y) < 1e5:
-                centre = (round(float(x) * scale), round(float(y) * scale))
-                cv2.circle(canvas, centre, 2, colour, -1 if score >= threshold else 1)
-    for row, text in enumerate(_lines(judged)):
+def _draw_person(canvas: NDArray[np.uint8], verdict: Verdict, scale: float, threshold: float) -> None:
+    colour, person = RED if verdict.reasons else GREEN, verdict.person
+    left, top, right, bottom = (round(side * scale) for side in person.box)
+    cv2.rectangle(canvas, (left, top), (right, bottom), colour, 1 if verdict.reasons else 2)
+    for x, y, score in [] if person.keypoints is None else person.keypoints:
+        if np.isfinite((x, y)).all() and abs(x) + abs(y) < 1e5:
+            centre = (round(float(x) * scale), round(float(y) * scale))
+            cv2.circle(canvas, centre, 2, colour, -1 if score >= threshold else 1)
+    lines = [f"{person.index}: {person.confidence:.2f}", *map(shorten_reason, verdict.reasons)]
+    for row, text in enumerate(lines):
         _write(canvas, text, (left + 2, max(top, 0) + LINE * (row + 1)), colour)
 
 
-def _lines(judged: Verdict) -> Iterator[str]:
-    yield f"{judged.person.index}: {judged.person.confidence:.2f}"
-    yield from map(shorten_reason, judged.reasons)
-
-
 def shorten_reason(reason: str) -> str:
-    """Return a rule's name in few letters, since there is little room beside a box.
+    """Return a short form of a rule's name, since there is little room beside a box.
 
     Example:
         >>> shorten_reason("width_not_above_48"), shorten_reason("head_not_visible")

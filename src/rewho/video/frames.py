@@ -1,9 +1,8 @@
-"""Videos to frames, safely: what is known of a file, and the frames that a sampling asks for.
+"""Probe videos and sample their frames, safely.
 
-What is unusual: every video is opened in a process of its own (`decoding.py`) with limits on time, memory and pixels.
-Damage of any kind, up to a crash of the decoder, ends in a `VideoFailure` with its reason and never in the loss of a
-run. Frames come one at a time, so that memory does not depend on the video's length, and the decoder waits where
-whoever takes the frames is slower.
+What is unusual: every video is opened in a process of its own (`decoder_client.py`) with limits on time, memory and
+pixels. Any damage, including a crash of the decoder, ends in a `VideoFailure` of that video, with a reason.
+Frames come one at a time, so memory does not depend on the video's length; the decoder waits for a slower reader.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ STILL_FRAMES = 5  # the paper's
 
 
 class OpenVideo(NamedTuple):
-    """A video whose process is running.
+    """A video whose decoding process is running.
 
     Args:
-        probe: What is known of it; a failed one has its reason.
-        frames: The frames that the sampling asks for, each once; see `sample_frames`.
+        probe: What is known of it; after a failure, with the reason.
+        frames: The sampled frames, each once; see `sample_frames`.
     """
 
     probe: Probe
@@ -44,15 +43,14 @@ def open_video(
     limits: LimitSettings | None = None,
     still_frames: int = STILL_FRAMES,
 ) -> Iterator[OpenVideo]:
-    """Give what is known of a video, then its frames if they are wanted, from one process that ends with the block.
+    """Probe a video and sample its frames, if they are read, with one process that ends with the `with` block.
 
-    It costs one start of a process, and of short videos nothing is decoded twice; otherwise it is `probe` and then
-    `sample_frames`.
+    The result is that of `probe` and `sample_frames`, for the start of one process; short videos are decoded once.
 
     Args:
         path: The file.
         sampling: Which frames.
-        limits: What it may cost, all in all.
+        limits: Limits on time, memory and frame size.
         still_frames: How many evenly spaced frames to compare; 0 compares none.
 
     Raises:
@@ -63,55 +61,64 @@ def open_video(
         ...     video.probe.reason
         'not a file'
     """
-    check_pyav()
-    sampling, limits = sampling or SamplingSettings(), limits or LimitSettings()
+    sampling, limits = _checked(sampling, limits)
     job = {"job": "probe", "still_frames": still_frames, "sampling": asdict(sampling)}
     with contextlib.ExitStack() as stack:
         known: dict[str, Any] = {}
         try:
             check_file_kind(Path(path))
-            decoding = stack.enter_context(DecoderClient(path, limits, job))
-            _learn(known, decoding)
-            frames = _frames(decoding)
+            client = stack.enter_context(DecoderClient(path, limits, job))
+            _read_probe(known, client)
+            frames = _read_frames(client)
         except VideoFailure as failure:
             known |= _failed(failure)
-            frames = _failing(failure)
+            frames = _fail(failure)
         yield OpenVideo(_as_probe(known), frames)
 
 
 def probe(path: Path | str, limits: LimitSettings | None = None, still_frames: int = STILL_FRAMES) -> Probe:
-    """Return what is known of a video: soundness, length, size, hash, and the signs that `screen.py` judges by.
+    """Return what is known of a video: whether it can be read, its length, size and hash, and what `screen.py` needs.
 
-    Every packet is read and a few frames are decoded. A file that fails has its reason in the result; nothing is raised
-    for it.
+    Every packet is read and a few frames are decoded. A failure is part of the result and raises nothing.
 
     Args:
         path: The file.
-        limits: What it may cost.
+        limits: Limits on time, memory and frame size.
         still_frames: How many evenly spaced frames to compare; 0 compares none.
 
     Raises:
-        UserError: PyAV is not installed.
+        UserError: PyAV is not installed, or a limit is out of range.
 
     Example:
         >>> probe("/dev/null").reason
         'not a file'
     """
-    check_pyav()
+    _, limits = _checked(None, limits)
     known: dict[str, Any] = {}
     job = {"job": "probe", "still_frames": still_frames, "sampling": None}
     try:
         check_file_kind(Path(path))
-        with DecoderClient(path, limits or LimitSettings(), job) as decoding:
-            _learn(known, decoding)
+        with DecoderClient(path, limits, job) as client:
+            _read_probe(known, client)
     except VideoFailure as failure:
         known |= _failed(failure)
     return _as_probe(known)
 
 
-def _learn(known: dict[str, Any], decoding: DecoderClient) -> None:
-    """Add the fields of a `Probe` as the process tells them; what came before a failure stays."""
-    for message in decoding.messages():
+def _checked(sampling: SamplingSettings | None, limits: LimitSettings | None) -> tuple[SamplingSettings, LimitSettings]:
+    """Return both settings, or their defaults, checked; also check that videos can be decoded at all."""
+    if importlib.util.find_spec("av") is None:
+        fix = "pip install rewho[video]"
+        raise UserError("reading videos", expected="the PyAV library", got="an installation without it", fix=fix)
+    sampling, limits = sampling or SamplingSettings(), limits or LimitSettings()
+    check(sampling, "sampling.")
+    check(limits, "limits.")
+    return sampling, limits
+
+
+def _read_probe(known: dict[str, Any], client: DecoderClient) -> None:
+    """Add the fields of a `Probe` as they arrive, so that those before a failure are kept."""
+    for message in client.messages():
         known |= message.fields
         if message.kind == "probe":
             return
@@ -131,16 +138,16 @@ def _as_probe(known: dict[str, Any]) -> Probe:
 def sample_frames(
     path: Path | str, sampling: SamplingSettings | None = None, limits: LimitSettings | None = None
 ) -> Iterator[Frame]:
-    """Yield the frames that a sampling asks for, one at a time, in order.
+    """Yield the sampled frames of a video, one at a time, in order.
 
     Args:
         path: The file.
         sampling: Which frames.
-        limits: What the file may cost.
+        limits: Limits on time, memory and frame size.
 
     Raises:
-        UserError: PyAV is not installed, or a setting is out of range; before the first frame.
-        VideoFailure: The file cannot be read, or not to its end; frames that came before are sound.
+        UserError: PyAV is not installed, or a setting is out of range; raised before the first frame.
+        VideoFailure: The file cannot be read, or not to its end; frames that came before are valid.
 
     Example:
         >>> list(sample_frames("/dev/null"))
@@ -148,22 +155,18 @@ def sample_frames(
         ...
         rewho.video.people.VideoFailure: not a file: a pipe, socket or device
     """
-    check_pyav()
-    sampling, limits = sampling or SamplingSettings(), limits or LimitSettings()
-    check(sampling, "sampling.")
-    check(limits, "limits.")
-    return _sampled(Path(path), sampling, limits)
+    return _sample(Path(path), *_checked(sampling, limits))
 
 
-def _sampled(path: Path, sampling: SamplingSettings, limits: LimitSettings) -> Iterator[Frame]:
+def _sample(path: Path, sampling: SamplingSettings, limits: LimitSettings) -> Iterator[Frame]:
     check_file_kind(path)
-    with DecoderClient(path, limits, {"job": "sample", "sampling": asdict(sampling)}) as decoding:
-        yield from _frames(decoding)
+    with DecoderClient(path, limits, {"job": "sample", "sampling": asdict(sampling)}) as client:
+        yield from _read_frames(client)
 
 
-def _frames(decoding: DecoderClient) -> Iterator[Frame]:
-    decoding.go_on()
-    for message in decoding.messages():
+def _read_frames(client: DecoderClient) -> Iterator[Frame]:
+    client.request_frames()
+    for message in client.messages():
         if message.kind == "frame":
             fields = message.fields
             image = message.payload.reshape(fields["height"], fields["width"], 3)
@@ -172,21 +175,6 @@ def _frames(decoding: DecoderClient) -> Iterator[Frame]:
             return
 
 
-def _failing(failure: VideoFailure) -> Iterator[Frame]:
+def _fail(failure: VideoFailure) -> Iterator[Frame]:
     raise failure
     yield
-
-
-def check_pyav() -> None:
-    """Check that videos can be decoded at all.
-
-    Raises:
-        UserError: PyAV is not installed.
-    """
-    if importlib.util.find_spec("av") is None:
-        raise UserError(
-            "reading videos",
-            expected="the PyAV library",
-            got="an installation without it",
-            fix="pip install rewho[video]",
-        )

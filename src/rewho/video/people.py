@@ -1,4 +1,4 @@
-"""What meets in memory between a video and its crops: frames, people in them, the verdict on each, and failures.
+"""The values passed between the modules of this package: frames, people in them, verdicts, probes, and failures.
 
 Coordinates are pixels of the frame as it is shown (rotation applied), x to the right and y down, from the outer
 corner of the first pixel. Frame numbers count from 0 in the order of presentation.
@@ -18,7 +18,7 @@ class Person:
 
     Args:
         box: Left, top, right and bottom in pixels of the frame; may reach beyond the frame.
-        confidence: How sure the detector is, 0 to 1.
+        confidence: The detector's, 0 to 1.
         keypoints: float32 [17, 3]: x and y in pixels and score from 0 to 1, in the order of `KEYPOINTS`; None where
             no keypoints are known.
         index: Number of the detection within the frame, before any filter; gaps are normal afterwards.
@@ -32,12 +32,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A detection and the verdict of the rules.
-
-    Args:
-        person: The detection.
-        reasons: Names of all rules that it fails; empty means keep.
-    """
+    """A detection and the names of all rules that it fails; none means keep."""
 
     person: Person
     reasons: tuple[str, ...]
@@ -48,7 +43,7 @@ class Frame:
     """One frame of a video.
 
     Args:
-        number: Place in the order of presentation, from 0.
+        number: Position in the order of presentation, from 0.
         time: Seconds since the first frame.
         image: uint8 RGB [H, W, 3], turned as the file's rotation flag asks.
     """
@@ -60,12 +55,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class FramePeople:
-    """A frame and everybody found in it, kept or not.
-
-    Args:
-        frame: The frame.
-        people: The detections in the detector's order, each with its verdict.
-    """
+    """A frame and all detections in it, kept or not, in the detector's order."""
 
     frame: Frame
     people: tuple[Verdict, ...]
@@ -73,26 +63,26 @@ class FramePeople:
 
 @dataclass(frozen=True)
 class Probe:
-    """What is known of a video before its frames are looked at.
+    """What is known of a video before its frames are sampled.
 
     Args:
-        status: ok, or failed; a failed one has its reason, and zeros where nothing could be read.
+        status: ok or failed; after a failure, fields that could not be read are 0 or empty.
         reason: Empty, or one of `REASONS`.
-        frames: Frames that the file really holds, counted by packet.
+        frames: Frames in the file, counted by packet.
         duration: Seconds from the first frame to the end of the last one.
         width: Width in pixels as shown, rotation applied.
         height: Height in pixels as shown.
         fps: Mean frames per second.
-        sha256: Hash of the file's bytes; empty for what is not a plain file.
-        detail: More on the reason, for people to read.
-        claimed: Seconds that the container claims; 0 where it says nothing.
+        sha256: Hash of the file's bytes; empty where the path is not a plain file.
+        detail: More on the reason, as text.
+        claimed: Duration in seconds that the container declares; 0 where it declares none.
         codec: Name of the video codec, such as h264.
         rotation: Degrees that the file asks to turn its frames by, counter-clockwise.
         title: Title in the container's metadata.
         marks: Marks of VR in the container's metadata, such as `spherical`.
         stillness: Largest difference in grey levels between the evenly spaced frames that were compared, in any of
-            64 × 36 cells of the image; NaN where they were not.
-        changes: What was done to show its frames: turned, mirrored, tone-mapped, made square, joined.
+            64 × 36 cells of the image; NaN where none were compared.
+        changes: What is done to display its frames: turned, mirrored, tone-mapped, made square, joined.
         seam: Difference across the left and right border over that between neighbouring columns; NaN where unknown.
     """
 
@@ -127,20 +117,18 @@ REASONS = {
     "cut short": "the frames end before the container says they do",
     "time limit": "decoding took longer than the limit",
     "memory limit": "decoding asked for more memory than the limit",
-    "hung": "the decoder gave no sign of life",
+    "hung": "the decoder sent nothing for too long",
     "decoder died": "the decoding process was ended by a signal or without an answer",
 }
-"""Every reason for which a video fails while it is read, and what it means."""
+"""Every reason for which reading a video fails, and its meaning."""
 
 
-class VideoFailure(Exception):  # noqa: N818 - the outcome of one video, not a mistake in the program
-    """A video that cannot be read, or not to its end; the run goes on with the next one.
-
-    Frames that came before the failure are sound.
+class VideoFailure(Exception):  # noqa: N818 - a result of one video, not a programming error
+    """A video cannot be read, or not to its end. Frames that came before the failure are valid.
 
     Args:
         reason: One of `REASONS`.
-        detail: What happened, for people to read.
+        detail: What happened.
 
     Example:
         >>> str(VideoFailure("cut short", "12.0 s of 60.0 s"))

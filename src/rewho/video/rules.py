@@ -1,7 +1,7 @@
 """Which boxes are kept, and every reason against the others (LUPerson section 3.1).
 
-What is unusual: the paper names the rules and four figures, and published no code. The open choices are settings with
-their reasons (`RuleSettings`), and a box that fails carries the names of all rules it fails, not of the first one.
+What is unusual: the paper names the rules and four thresholds, and published no code. Everything it leaves open is a
+setting with a reason (`RuleSettings`). A rejected box lists all rules that it fails, not the first one.
 
 Dimensions: N boxes.
 """
@@ -24,7 +24,7 @@ NO_KEYPOINTS = "no_keypoints"
 
 
 def rule_names(settings: RuleSettings | None = None) -> tuple[str, ...]:
-    """Return the names of all rules in the order in which reasons are given.
+    """Return the names of all rules, in the order in which reasons are given.
 
     Example:
         >>> rule_names()[:2]
@@ -45,11 +45,7 @@ def rule_names(settings: RuleSettings | None = None) -> tuple[str, ...]:
 
 
 def clip_boxes(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return boxes cut off at the frame's border.
-
-    Args:
-        boxes: [N, 4], left, top, right, bottom in pixels.
-        size: Height and width of the frame.
+    """Return boxes [N, 4] clipped to a frame of a height and width.
 
     Example:
         >>> clip_boxes(np.array([[-3.0, 70.0, 59.0, 230.0]]), (360, 640)).tolist()
@@ -64,13 +60,8 @@ def find_box_failures(
 ) -> NDArray[np.bool_]:
     """Return which of the four rules on size and confidence each box fails, bool [N, 4] in the order of `rule_names`.
 
-    Comparisons are strict, as in the paper, and made in single precision: detectors give single precision, in which
-    0.72 is a little more than in double, and 0.72 exactly must not pass. An empty box has the ratio 0.
-
-    Args:
-        boxes: [N, 4], left, top, right, bottom in pixels, already clipped if they are to be.
-        confidences: [N], 0 to 1.
-        settings: The thresholds.
+    Comparisons are strict, as in the paper, and in single precision: detectors give single precision, in which 0.72 is
+    slightly more than in double precision, and exactly 0.72 must fail. An empty box has the ratio 0.
 
     Example:
         >>> find_box_failures(np.array([[0.0, 0.0, 48.0, 120.0]]), np.array([0.9]), RuleSettings()).tolist()
@@ -90,12 +81,7 @@ def find_box_failures(
 
 
 def find_side_failures(boxes: NDArray[np.float64], width: int, settings: RuleSettings) -> NDArray[np.bool_]:
-    """Return which boxes lie so near to the left or right border that it may cut a person lengthwise, bool [N].
-
-    Args:
-        boxes: [N, 4], left, top, right, bottom in pixels.
-        width: Of the frame, in pixels.
-        settings: `side_gap`; 0 asks for nothing.
+    """Return which boxes are so close to the left or right border that it may cut a person lengthwise, bool [N].
 
     Example:
         >>> find_side_failures(np.array([[0.5, 60.0, 90.0, 200.0]]), 640, RuleSettings(side_gap=2)).tolist()
@@ -109,9 +95,9 @@ def find_side_failures(boxes: NDArray[np.float64], width: int, settings: RuleSet
 def find_body_failures(
     keypoints: NDArray[np.float32], boxes: NDArray[np.float64], settings: RuleSettings
 ) -> NDArray[np.bool_]:
-    """Return which parts of the body cannot be seen, bool [N, 3]: head, upper body, lower body.
+    """Return which parts of the body are not visible, bool [N, 3]: head, upper body, lower body.
 
-    A keypoint counts if its score reaches the threshold and it lies in the box, or near it.
+    A keypoint counts if its score reaches the threshold and it lies in the box, or within the margin around it.
 
     Args:
         keypoints: float32 [N, 17, 3], x, y in pixels and score, in COCO's order.
@@ -144,7 +130,7 @@ def find_failures(
         people: Detections of one frame.
         size: Height and width of the frame.
         settings: The thresholds.
-        body: Whether to ask for visible parts of the body; people without keypoints then fail `no_keypoints`.
+        body: Require visible parts of the body; people without keypoints then fail `no_keypoints`.
     """
     found = np.zeros((len(people), 9), bool)
     if not people:
@@ -165,14 +151,9 @@ def find_failures(
 def apply_rules(
     people: Sequence[Person], size: tuple[int, int], settings: RuleSettings | None = None, body: bool = True
 ) -> tuple[Verdict, ...]:
-    """Return each person with the names of all rules that it fails.
+    """Return each person with the names of all rules that it fails; see `find_failures`.
 
-    Args:
-        people: Detections of one frame.
-        size: Height and width of the frame.
-        settings: The thresholds.
-        body: Whether to ask for visible parts of the body. `no_keypoints` is given only where nothing else speaks
-            against a box: keypoints are often not looked for where the box has failed already.
+    `no_keypoints` is given only where no other rule fails: for a rejected box, keypoints are often not computed.
 
     Example:
         >>> apply_rules([Person((0, 0, 40, 100), 0.9, None, 0)], (360, 640))[0].reasons

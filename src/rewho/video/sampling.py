@@ -1,8 +1,7 @@
-"""Which frames of an open video are looked at, and the shortest way to each of them.
+"""Select frames of an open video, and decode as few others as possible to reach them.
 
-What is unusual: a frame can only be decoded from the last keyframe before it. From one wanted frame to the next,
-decoding goes on where that is near, and starts again at a later keyframe where that leaves out enough frames; the
-frames that come out are the same ones.
+What is unusual: decoding a frame has to start at the last keyframe before it. Between two selected frames the decoder
+continues where they are close, and seeks to a later keyframe where that skips enough frames; the result is the same.
 """
 
 from __future__ import annotations
@@ -15,16 +14,14 @@ from numpy.typing import NDArray
 
 from rewho.video.video_file import VideoFile
 
-WORTH_A_JUMP = 6  # frames; decoding on is as cheap as a jump to a keyframe that is no farther
-INDEXED = ("mov", "matroska", "avi")  # containers whose index makes a jump exact
+WORTH_A_SEEK = 6  # frames; seeking to a keyframe that is no farther costs as much as decoding up to it
+INDEXED = ("mov", "matroska", "avi")  # containers whose index makes seeking exact
 
 
 def select_frames(video: VideoFile, sampling: dict[str, Any]) -> Iterator[tuple[int, Any]]:
-    """Yield (number, frame) of the frames that a sampling asks for, in order.
+    """Yield (number, frame) of the frames that the fields of `SamplingSettings` select, in order.
 
-    Args:
-        video: An open video whose packets were read.
-        sampling: Fields of `SamplingSettings`.
+    The packets of the video must have been read.
     """
     if not video.indexed:
         return _counted(video, sampling)
@@ -34,7 +31,7 @@ def select_frames(video: VideoFile, sampling: dict[str, Any]) -> Iterator[tuple[
 
 
 def select_numbers(video: VideoFile, sampling: dict[str, Any]) -> NDArray[np.int64]:
-    """Return the numbers of the frames that a sampling asks for, where the packets tell them."""
+    """Return the numbers of the frames that a sampling selects, for a video whose packets have timestamps."""
     if sampling["by"] == "keyframes":
         return np.flatnonzero(video.keys)
     if sampling["by"] == "seconds":
@@ -47,40 +44,39 @@ def select_numbers(video: VideoFile, sampling: dict[str, Any]) -> NDArray[np.int
 def decode_frames(
     video: VideoFile, numbers: NDArray[np.int64], seek: bool, only_keys: bool = False
 ) -> Iterator[tuple[int, Any]]:
-    """Yield (number, frame) of the frames with these ascending numbers, decoding no more than needed.
+    """Yield (number, frame) of the frames with these ascending numbers, seeking to keyframes where that saves time.
 
-    From one wanted frame to the next, decoding goes on, or starts again at the last keyframe before the wanted one
-    where that leaves out enough frames.
+    Where a frame cannot be decoded, the next one that can is yielded instead, once.
     """
     seek = seek and not only_keys and video.format in INDEXED and not video.joints
     keys = np.flatnonzero(video.keys)
-    frames, seen = video.decode(only_keys), -1  # `seen`: number of the last frame that came out
+    frames, last = video.decode(only_keys), -1  # `last`: number of the last decoded frame
     for wanted in map(int, numbers):
-        if wanted <= seen:
+        if wanted <= last:
             continue
         before = keys[np.searchsorted(keys, wanted, side="right") - 1] if len(keys) and keys[0] <= wanted else 0
-        jumped = seek and before > seen + WORTH_A_JUMP
-        if jumped:
+        sought = seek and before > last + WORTH_A_SEEK
+        if sought:
             video.container.seek(int(video.stamps[before]), stream=video.stream, backward=True)
             frames = video.decode(only_keys)
         for frame in frames:
             if frame.pts is None:
                 continue
-            seen = int(np.searchsorted(video.stamps, frame.pts, side="right")) - 1
-            if jumped and seen > wanted:  # the container's index was wrong: begin anew and jump no more
+            last = int(np.searchsorted(video.stamps, frame.pts, side="right")) - 1
+            if sought and last > wanted:  # the container's index was wrong: reopen and seek no more
                 video.open()
                 yield from decode_frames(video, numbers[numbers >= wanted], False, only_keys)
                 return
-            jumped = False
-            if seen >= wanted:
-                yield seen, frame
+            sought = False
+            if last >= wanted:
+                yield last, frame
                 break
         else:
             return
 
 
 def _counted(video: VideoFile, sampling: dict[str, Any]) -> Iterator[tuple[int, Any]]:
-    """Yield (number, frame) by decoding everything, for containers that do not give every frame its timestamp."""
+    """Yield (number, frame) by decoding everything, for containers without a timestamp for every frame."""
     due = 0.0
     for number, frame in enumerate(video.decode()):
         seconds = video.time_of(frame.pts, number)

@@ -1,7 +1,7 @@
 """Which videos are refused as a whole, and why (LUPerson section 3.1): duplicates, too short, still images, VR, HDR.
 
-What is unusual: everything is judged from a `Probe`, so that the rules are pure and a video is opened once. Only
-duplicates need to know what came before; whoever goes through videos in a fixed order keeps one `DuplicateFilter`.
+What is unusual: the rules read a `Probe` only, so they are pure functions and a video is opened once. Only duplicates
+depend on earlier videos: go through the videos in a fixed order with one `DuplicateFilter`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SCREEN_REASONS = ("duplicate content", "duplicate key", "too few frames", "stati
 
 
 class DuplicateFilter:
-    """Contents and keys of the videos that came before; give it videos in the same order to get the same verdicts.
+    """Finds videos with the content or the key of an earlier one; the result depends on their order.
 
     Example:
         >>> seen = DuplicateFilter()
@@ -31,11 +31,11 @@ class DuplicateFilter:
         self._keys: set[str] = set()
 
     def refuse(self, sha256: str, key: str = "") -> str:
-        """Return why a video is a duplicate, or an empty text; in that case it is remembered.
+        """Return why a video is a duplicate, or an empty text; then remember it.
 
         Args:
-            sha256: Hash of the content; empty counts as unlike any other.
-            key: What names the video at its source, such as a platform's id; empty counts as unlike any other.
+            sha256: Hash of the content; empty equals no other.
+            key: The video's id at its source, such as a platform; empty equals no other.
         """
         if self._settings.duplicates_by_content and sha256 in self._hashes:
             return "duplicate content"
@@ -50,9 +50,9 @@ def screen_video(probe: Probe, settings: ScreenSettings | None = None, name: str
     """Return why a video is refused, or an empty text.
 
     Args:
-        probe: What is known of it.
+        probe: From `frames.probe`.
         settings: The thresholds.
-        name: File name or title, in which words may tell VR.
+        name: File name, whose words may mark VR.
 
     Example:
         >>> screen_video(Probe("ok", "", 99, 3.3, 640, 360, 30.0, "aa11"))

@@ -1,9 +1,8 @@
-"""An open video file: its stream of images, the plan of its packets, and how to reach a frame.
+"""An open video file: its video stream, the index of its packets, and decoding.
 
-What is unusual: which frames to decode is planned on the packets, which are read without decoding. Their timestamps,
-sorted, number the frames; their keyframe flags say where decoding may start; their end says whether the file is
-whole. Where packets have no timestamps of their own, frames are counted as they are decoded. This module runs in the
-decoding process only (`decoder.py`) and imports PyAV when it opens something.
+What is unusual: the packets are read first, without decoding. Their sorted timestamps number the frames, their keyframe
+flags show where decoding may start, and their end shows whether the file is complete. Where packets have no timestamps
+of their own, frames are counted while they are decoded. Only the decoding process (`decoder.py`) uses this module.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from rewho.video.container import FORMATS, check_file_kind, count_missing_bytes,
 from rewho.video.display import square_pixel_size
 from rewho.video.people import VideoFailure
 
-FRAMES_OF_ROOM = 2  # a decoder that has less than this left, at 3 bytes a pixel, has run out of memory
-CUT_SECONDS, CUT_SHARE = 0.5, 0.01  # frames may end this much before what the container claims
+SPARE_FRAMES = 2  # a decoder with memory left for fewer frames, at 3 bytes a pixel, has run out of memory
+CUT_SECONDS, CUT_SHARE = 0.5, 0.01  # frames may end so much before the declared duration
 BROADCAST = ("mpegts", "mpeg")  # no duration in the file; timestamps may jump where recordings are joined
-JUMP_SECONDS = 10.0  # a gap in a broadcast container from which on it is a joint; FFmpeg's dts_delta_threshold
+JUMP_SECONDS = 10.0  # a larger gap in a broadcast container is a joint; FFmpeg's dts_delta_threshold
 BACK_SECONDS = 1.0  # decoding times of damaged files may go back by less
 
 
 class _Clock:
-    """One time line for recordings joined in one file: where timestamps restart, what follows is moved to the end."""
+    """One time line for recordings joined in one file: timestamps after a restart are shifted to follow the last one."""
 
     def __init__(self, base: float, gaps: bool) -> None:
         self.joints = 0
@@ -39,8 +38,8 @@ class _Clock:
         self._last: int | None = None
 
     def move(self, packet: Any) -> None:  # noqa: ANN401 - PyAV's packet
-        """Replace a packet's timestamps by those of the one time line."""
-        if packet.dts is None or not packet.size:  # of one that is only shown later its neighbours tell enough
+        """Shift a packet's timestamps to the common time line."""
+        if packet.dts is None or not packet.size:
             packet.pts = None if packet.pts is None else packet.pts + self._shift
             return
         decoded = packet.dts + self._shift
@@ -59,7 +58,13 @@ class _Clock:
 
 
 class VideoFile:
-    """One open file: its video stream, and the plan of its packets."""
+    """An open file with its video stream; `read_packets` fills the index.
+
+    Args:
+        path: The file.
+        limits: Fields of `LimitSettings`.
+        beat: Called while work goes on.
+    """
 
     def __init__(self, path: Path, limits: dict[str, Any], beat: Callable[[], None]) -> None:
         check_file_kind(path)
@@ -68,14 +73,14 @@ class VideoFile:
         self.open()
 
     def open(self) -> None:
-        """Open the file, at its first packet; also to begin anew, since not every container can be rewound."""
+        """Open the file at its first packet; reopening replaces rewinding, which not every container can do."""
         import av
 
         limits = self._limits
         options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
         # Before version 19, which has no such argument, PyAV fails on metadata that is not UTF-8 by default.
         lenient: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-        # An absolute path cannot be taken for an address such as concat:a|b or http://…
+        # FFmpeg reads names such as concat:a|b and http://… as addresses, but never an absolute path.
         self.container = av.open(str(self.path.absolute()), options=options, **lenient)
         self.format = self.container.format.name.split(",")[0]
         self._declares = self.format not in BROADCAST and declares_length(self.path)
@@ -97,7 +102,7 @@ class VideoFile:
             raise VideoFailure("too long", f"{seconds / 3600:.1f} hours {how}")
 
     def _video_stream(self) -> Any:  # noqa: ANN401 - PyAV has no types for its streams' attributes
-        """Return the largest video stream that is no cover, thumbnail or single image beside a video."""
+        """Return the largest video stream that is not a cover, a thumbnail or a single image beside a video."""
         import av
 
         kinds = av.stream.Disposition
@@ -109,11 +114,11 @@ class VideoFile:
         streams = [one for one in streams if one.codec_context is not None]
         if not streams:
             raise VideoFailure("unreadable", "no decoder for its video stream")
-        # Of equal ones the first, as FFmpeg numbers them.
+        # Of equally large streams, max returns the first in FFmpeg's order.
         return max(streams, key=lambda one: (one.frames != 1, one.codec_context.width * one.codec_context.height))
 
     def read_packets(self) -> None:
-        """Read every packet without decoding it: timestamps, keyframes, and where each stream ends."""
+        """Index every packet without decoding it: timestamps, keyframes, and the end of the streams."""
         import av
 
         stamps, slots, keys, last = [], [], [], 0.0
@@ -127,17 +132,17 @@ class VideoFile:
                 if packet.stream_index != self.stream.index or not (known or packet.size):
                     continue
                 self._read += 1
-                if packet.size and not packet.is_discard:  # an empty one shows the frame before for longer
+                if packet.size and not packet.is_discard:  # an empty packet prolongs the frame before
                     stamps.append(packet.pts)
                     slots.append(packet.dts)
                     keys.append(packet.is_keyframe)
         except av.error.FFmpegError as error:
             self._count(error)
         zero = (self.container.start_time or 0) / 1e6
-        # Matroska may say when it ends instead of how long it is.
+        # Matroska may declare its end instead of its duration.
         self.ends = last if self.format == "matroska" and zero < self.claimed else last - zero
         self.packets = len(stamps)
-        # Numbers and jumps need each frame's own timestamp. AVI has the order of decoding alone, raw streams nothing.
+        # Numbering and seeking need a timestamp per frame. AVI has the decoding order only, raw streams have nothing.
         guessed = self.format == "avi" and self.stream.codec_context.has_b_frames
         self.indexed = bool(stamps) and not guessed and None not in stamps and len(stamps) == len(set(stamps))
         order = np.argsort(stamps, kind="stable") if self.indexed else np.zeros(0, int)
@@ -147,7 +152,7 @@ class VideoFile:
         self._check_length(self.duration(), "long")
 
     def _packets(self, *streams: Any) -> Iterator[Any]:  # noqa: ANN401 - PyAV's
-        """Yield the packets of some or of all streams; those of the video stream have one time line."""
+        """Yield the packets of the given streams, or of all; those of the video stream share one time line."""
         clock = _Clock(self.base or 1.0, self.format in BROADCAST)
         for packet in self.container.demux(*streams):
             if packet.stream_index == self.stream.index:
@@ -156,12 +161,12 @@ class VideoFile:
             yield packet
 
     def cut(self) -> str:
-        """Return how the file falls short of what its container says, or an empty text."""
+        """Return what is missing of what the container declares, as text; empty if nothing is."""
         lacking = count_missing_bytes(self.path)
         if lacking:
             return f"{lacking} bytes are missing at the end"
         declared = self.stream.frames if self._declares else 0
-        if self.format in ("mov", "avi"):  # their index leaves out what an edit list hides
+        if self.format in ("mov", "avi"):  # their index omits what an edit list hides
             declared = min(declared, len(self.stream.index_entries) or declared)
         if self._read < 0.99 * declared - 1:
             return f"{self._read} of {declared} frames"
@@ -170,7 +175,7 @@ class VideoFile:
         return ""
 
     def decode(self, only_keys: bool = False) -> Iterator[Any]:
-        """Yield decoded frames from the current place on; packets that cannot be decoded are counted and left out."""
+        """Yield decoded frames from the current position; packets that cannot be decoded are counted and skipped."""
         import av
 
         packets = self._packets(self.stream)
@@ -196,11 +201,10 @@ class VideoFile:
         """Count a packet that could not be read or decoded.
 
         Raises:
-            MemoryError: It is no fault of the packet. FFmpeg calls a lack of memory damaged data, hence the look at
-                how much is left.
+            MemoryError: Memory ran out. FFmpeg reports that as damaged data, so the memory left is checked here.
         """
         context = self.stream.codec_context
-        if isinstance(error, MemoryError) or free_memory() < FRAMES_OF_ROOM * 3 * context.width * context.height:
+        if isinstance(error, MemoryError) or free_memory() < SPARE_FRAMES * 3 * context.width * context.height:
             raise MemoryError
         self.errors += 1
 
@@ -215,7 +219,7 @@ class VideoFile:
         return (stamp - first) * self.base
 
     def duration(self) -> float:
-        """Return the seconds from the first frame to the end of the last one, by the packets."""
+        """Return the seconds from the first frame to the end of the last one, according to the packets."""
         if not len(self._slots):
             return self.time_of(None, self.packets)
         span = float(self._slots[-1] - self._slots[0]) * self.base
@@ -231,6 +235,6 @@ def free_memory() -> int:
 
 
 def allocated() -> int:
-    """Return the bytes of address space that this process holds; 0 where the system does not say."""
+    """Return the bytes of address space that this process holds; 0 where /proc is absent."""
     pages = Path("/proc/self/statm")
     return int(pages.read_text().split()[0]) * resource.getpagesize() if pages.exists() else 0
