@@ -1,4 +1,4 @@
-"""The identity loss: cross-entropy with label smoothing, in the two conventions that the field mixes; circle-softmax.
+"""The identity loss: cross-entropy with label smoothing in both conventions of the field, and circle-softmax.
 
 Letters: N images, C identities.
 """
@@ -13,37 +13,32 @@ from rewho.settings.model import SmoothingOver
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0, over: SmoothingOver = "all") -> Tensor:
-    """Return the mean cross-entropy of identity logits (FD equation 1 as a mean; computed in float32 or more).
+    """Return the mean cross-entropy of identity logits (FD equation 1 as a mean), computed in float32 or float64.
 
     Args:
         logits: [N, C], one score per identity.
         labels: [N] int64, from 0 to C - 1.
-        smoothing: Share e of the target that is spread, 0 to 1.
+        smoothing: Share e of the target that is spread over identities, 0 to 1.
         over: "all" gives the true identity 1 - e + e/C and every other e/C (PyTorch, torchreid); "others" gives the
             true identity 1 - e and every other e/(C - 1) (fast-reid).
-
-    Returns:
-        Scalar.
-
-    Raises:
-        UserError: `smoothing` is not from 0 to 1, or `over` is neither convention.
 
     Example:
         >>> round(cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3])).item(), 4)
         1.3863
     """
-    if over == "others":  # the same target, written as PyTorch's convention with a larger share
+    if over == "others":  # the same target is PyTorch's convention with a larger share
         identities = logits.shape[1]
         smoothing = min(1.0, smoothing * identities / max(identities - 1, 1))
     return F.cross_entropy(_at_least_float32(logits), labels, label_smoothing=smoothing)
 
 
 def circle_logits(cosine: Tensor, labels: Tensor, scale: float = 64.0, margin: float = 0.35) -> Tensor:
-    """Return the logits of circle-softmax (Sun et al., CVPR 2020, on class weights, as fast-reid has it).
+    """Return the logits [N, C] of circle-softmax (Sun et al., CVPR 2020, on class weights, as in fast-reid).
 
-    A cosine s counts by how far it is from its aim: that of the true identity becomes scale * a * (s - (1 - margin))
-    with a = max(0, 1 + margin - s), that of any other scale * a * (s - margin) with a = max(0, s + margin). The weights
-    a are constants in the backward pass. The cross-entropy of these logits is the loss.
+    A cosine s is weighted by its distance from its optimum. The logit of the true identity is
+    scale * a * (s - (1 - margin)) with a = max(0, 1 + margin - s), that of any other scale * a * (s - margin) with
+    a = max(0, s + margin). The weights a are constants in the backward pass. The loss is the cross-entropy of these
+    logits.
 
     Args:
         cosine: [N, C], cosines of embeddings and class weights.
@@ -51,22 +46,16 @@ def circle_logits(cosine: Tensor, labels: Tensor, scale: float = 64.0, margin: f
         scale: 0.1 to 1000; 64 in fast-reid's MGN.
         margin: 0 to 1; 0.35 in fast-reid's MGN.
 
-    Returns:
-        [N, C], float32 or float64.
-
-    Raises:
-        UserError: Scale or margin is out of range.
-
     Example:
         >>> circle_logits(torch.tensor([[0.5, 0.0]]), torch.tensor([0]), scale=10, margin=0.25)
         tensor([[-1.8750, -0.6250]])
     """
     cosine = _at_least_float32(cosine)
-    missed = cosine.detach()
+    constant = cosine.detach()
     own = F.one_hot(labels, cosine.shape[1]).bool()
-    weight = torch.where(own, 1 + margin - missed, missed + margin).clamp(min=0)
-    aim = margin + (1 - 2 * margin) * own.to(cosine.dtype)
-    return scale * weight * (cosine - aim)
+    weight = torch.where(own, 1 + margin - constant, constant + margin).clamp(min=0)
+    threshold = margin + (1 - 2 * margin) * own.to(cosine.dtype)
+    return scale * weight * (cosine - threshold)
 
 
 def _at_least_float32(scores: Tensor) -> Tensor:

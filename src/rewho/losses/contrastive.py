@@ -1,8 +1,8 @@
-"""InfoNCE: tell the other view of the same image from a queue of other images (LUPerson equation 1).
+"""InfoNCE: classify the other view of the same image against a queue of negatives (LUPerson equation 1).
 
-Unusual: the positive's column is never concatenated with the queue's, because that copies the largest tensor of the
-whole training, [N, K]; two logarithms of sums are added instead. Everything is computed in float32 or more: with a
-temperature of 0.07 a score in half precision is off by more than a hundredth.
+Unusual: the column of positives is not concatenated with the queue's, because that would copy the largest tensor of the
+training, [N, K]; two log-sum-exps are combined instead. Everything is computed in float32 or float64: at a temperature
+of 0.07 the error of a score in half precision exceeds 0.01.
 
 Letters: N queries, K keys in the queue, D embedding.
 """
@@ -18,12 +18,7 @@ from rewho.core.check import UserError
 
 
 class Scores(NamedTuple):
-    """Similarities divided by the temperature.
-
-    Attributes:
-        positive: [N], of each query and its own key.
-        negative: [N, K], of each query and every key of the queue.
-    """
+    """Similarities divided by the temperature: [N] of queries and their own keys, [N, K] of queries and the queue."""
 
     positive: Tensor
     negative: Tensor
@@ -39,7 +34,7 @@ def contrastive_scores(queries: Tensor, keys: Tensor, queue: Tensor, temperature
         temperature: 0.001 to 10; 0.07 in the paper.
 
     Raises:
-        UserError: Shapes do not fit, or the temperature is out of range.
+        UserError: Shapes do not match.
 
     Example:
         >>> east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
@@ -47,12 +42,9 @@ def contrastive_scores(queries: Tensor, keys: Tensor, queue: Tensor, temperature
         Scores(positive=tensor([2.]), negative=tensor([[0.]]))
     """
     if queries.ndim != 2 or keys.shape != queries.shape or queue.ndim != 2 or queue.shape[1] != queries.shape[1]:
-        raise UserError(
-            "InfoNCE",
-            expected="queries [N, D], keys [N, D] and a queue [K, D]",
-            got=f"{list(queries.shape)}, {list(keys.shape)}, {list(queue.shape)}",
-            fix="Pass the queue with one key per row.",
-        )
+        expected = "queries [N, D], keys [N, D] and a queue [K, D]"
+        got = f"{list(queries.shape)}, {list(keys.shape)}, {list(queue.shape)}"
+        raise UserError("InfoNCE", expected=expected, got=got, fix="Pass the queue with one key per row.")
     with torch.autocast(queries.device.type, enabled=False):
         precision = torch.promote_types(queries.dtype, torch.float32)
         queries, keys, queue = (part.to(precision) for part in (queries, keys.detach(), queue.detach()))
@@ -63,9 +55,6 @@ def contrastive_scores(queries: Tensor, keys: Tensor, queue: Tensor, temperature
 def info_nce(scores: Scores) -> Tensor:
     """Return the mean of -log(exp(s+) / (exp(s+) + sum of exp(s-))) over the queries (LUPerson equation 1).
 
-    Returns:
-        Scalar, at least 0; log(K + 1) where all scores are equal.
-
     Example:
         >>> round(info_nce(Scores(torch.zeros(2), torch.zeros(2, 3))).item(), 4)  # log 4
         1.3863
@@ -75,7 +64,7 @@ def info_nce(scores: Scores) -> Tensor:
 
 
 def contrastive_accuracy(scores: Scores) -> Tensor:
-    """Return the share of queries whose own key is nearer than all of the queue, a scalar from 0 to 1.
+    """Return the share of queries, 0 to 1, that are more similar to their own key than to every key of the queue.
 
     Example:
         >>> contrastive_accuracy(Scores(torch.tensor([2.0, 1.0]), torch.tensor([[1.0, 1.5], [3.0, 0.0]]))).item()

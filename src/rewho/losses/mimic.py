@@ -1,8 +1,7 @@
 """The regression losses of Factorized Distillation: a branch's output mimics a teacher's representation (FD figure 3).
 
-Unusual: the distance is *summed* over dimensions, as the paper prints it, so one loss starts near its dimension where
-target and output have unit variance, and the weighted total in the thousands. Sums are therefore always taken in
-float32, or in float64 where an input is float64, never in half precision.
+Unusual: the distance is *summed* over dimensions, as in the paper. With targets of unit variance a loss starts near its
+dimension, and the weighted total in the thousands. Sums are therefore never computed in half precision.
 """
 
 from __future__ import annotations
@@ -24,21 +23,18 @@ def mimic_loss(
     divide_by: Divisor = "batch",
     distance: MimicDistance = "sum",
 ) -> Tensor:
-    """Return 1/(2N) times the sum over samples of the squared distance of the two (FD equations 3, 4).
+    """Return 1/(2N) times the sum over samples of the squared distance of target and prediction (FD equations 3, 4).
 
     Args:
-        target: Supervisory representations [N, D]; no gradient flows into them.
+        target: The teacher's representations [N, D]; no gradient flows into them.
         prediction: Representations [N, D] that a branch predicts.
-        keep: Boolean [N]; the loss of a sample is ignored where it is False (FD section 4.1). None keeps all.
+        keep: Boolean [N]; samples with False are ignored (FD section 4.1). None keeps all; without any the loss is 0.
         divide_by: What N is: "batch" counts ignored samples too (the literal equation), "kept" does not.
         distance: "sum" over dimensions is the paper's; "mean" divides it by D, so that views of different widths weigh
-            the same; "cosine" scales both vectors to length 1 first, which leaves 1 - cosine similarity per sample.
-
-    Returns:
-        Scalar, at least 0; 0 where no sample is kept.
+            the same; "cosine" scales both vectors to length 1 first, which gives 1 - cosine similarity per sample.
 
     Raises:
-        UserError: Shapes differ, or a name is not a choice.
+        UserError: Shapes differ.
 
     Example:
         >>> target, prediction = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.zeros(2, 2)
@@ -62,19 +58,13 @@ def mimic_loss(
 
 def _check_shapes(target: Tensor, prediction: Tensor, keep: Tensor | None) -> None:
     if target.ndim != 2 or target.shape != prediction.shape:
-        raise UserError(
-            "supervisory representations",
-            expected=f"the shape of the predictions, {list(prediction.shape)}",
-            got=str(list(target.shape)),
-            fix="Build the branches with the width of each view's representations.",
-        )
+        expected, got = f"the shape of the predictions, {list(prediction.shape)}", str(list(target.shape))
+        fix = "Build the branches with the width of each view's representations."
+        raise UserError("representations of the teacher", expected=expected, got=got, fix=fix)
     if keep is not None and (keep.dtype != torch.bool or keep.shape != target.shape[:1]):
-        raise UserError(
-            "samples to keep",
-            expected=f"one boolean per sample, [{len(target)}]",
-            got=f"{keep.dtype} of shape {list(keep.shape)}",
-            fix="Pass one view's column, True where the sample counts.",
-        )
+        expected, got = f"one boolean per sample, [{len(target)}]", f"{keep.dtype} of shape {list(keep.shape)}"
+        fix = "Pass one view's column, True where the sample counts."
+        raise UserError("samples to keep", expected=expected, got=got, fix=fix)
 
 
 def factorized_total(
@@ -90,22 +80,18 @@ def factorized_total(
 
     Args:
         cross_entropy: Identity loss, a scalar.
-        attribute_losses: `mimic_loss` of the feature-map branch of each of K views; empty without such branches.
-        metric_losses: `mimic_loss` of the representation branch of each of K views; empty without such branches.
+        attribute_losses: `mimic_loss` of each view's feature-map branch, K scalars or none.
+        metric_losses: `mimic_loss` of each view's representation branch, K scalars or none.
         alpha: Weight of the feature-map branches, 0 to 1e6.
         beta: Weight of the representation branches, 0 to 1e6.
-        balance: "fixed" is the paper's. "scale" first brings each kind down to the size of the identity loss, as seen
-            at this step, and never up, or a student that loses its identities would mimic all the harder;
-            "uncertainty" weighs each kind by exp(-s) and adds s/2, with s learned (Kendall et al., CVPR 2018,
-            "Multi-Task Learning Using Uncertainty to Weigh Losses").
+        balance: "fixed" is the paper's. "scale" first scales each kind down to the identity loss of this step, but
+            never up, because that would strengthen mimicking whenever the identity loss grows. "uncertainty" weighs
+            each kind by exp(-s) and adds s/2, with s learned (Kendall et al., CVPR 2018, "Multi-Task Learning Using
+            Uncertainty to Weigh Losses").
         log_variances: For "uncertainty": s of the two kinds, [2].
 
-    Returns:
-        Scalar.
-
     Raises:
-        UserError: The two kinds of losses are of different numbers of views, a weight is out of range, or a name is
-            not a choice.
+        UserError: The two kinds of losses are of different numbers of views.
 
     Example:
         >>> one = torch.tensor(1.0)
@@ -113,12 +99,9 @@ def factorized_total(
         19.0
     """
     if attribute_losses and metric_losses and len(attribute_losses) != len(metric_losses):
-        raise UserError(
-            "losses of the branches",
-            expected="as many of one kind as of the other, one per view",
-            got=f"{len(attribute_losses)} from feature maps and {len(metric_losses)} from representations",
-            fix="Pass every view's loss, or leave one kind out altogether.",
-        )
+        got = f"{len(attribute_losses)} from feature maps and {len(metric_losses)} from representations"
+        fix = "Pass the loss of every view, or none of one kind."
+        raise UserError("losses of the branches", expected="as many of one kind as of the other", got=got, fix=fix)
     total = cross_entropy
     for place, (weight, losses) in enumerate(((alpha, attribute_losses), (beta, metric_losses))):
         if not losses:

@@ -1,9 +1,9 @@
 """The batch-hard triplet loss (Hermans et al., arXiv 1703.07737), with margin and with soft margin.
 
-Unusual: mining and measuring are apart. The hardest pairs are found without gradients, and only their distances, 2N of
-N x N, are computed again with them. That costs less, is exact where two vectors nearly coincide (a squared distance
-written as a sum of products loses its digits there), and gives a zero gradient, never NaN, where two images are the
-same, as samplers repeat images of people who have few.
+Unusual: the hardest pairs are mined without gradients, and only their distances, 2N of N x N, are computed again with
+gradients. That is cheaper. It is exact where two vectors nearly coincide: a squared distance as a sum of products loses
+its digits there. And the gradient is zero, never NaN, for two copies of an image, which samplers draw for people with
+few images.
 
 Letters: N images, D embedding.
 """
@@ -24,12 +24,12 @@ TINY = 1e-12
 
 
 class HardestPairs(NamedTuple):
-    """The pairs that batch-hard mining chooses.
+    """The pairs of batch-hard mining.
 
     Attributes:
-        positive: int64 [N], the farthest image of the same person; the image itself where there is no other.
+        positive: int64 [N], the farthest image of the same person; the image itself if there is no other.
         negative: int64 [N], the nearest image of another person.
-        complete: bool [N], whether there is another person in the batch at all.
+        complete: bool [N], whether the batch has another person.
     """
 
     positive: Tensor
@@ -38,11 +38,7 @@ class HardestPairs(NamedTuple):
 
 
 def mine_hardest_pairs(features: Tensor, labels: Tensor) -> HardestPairs:
-    """Return each image's farthest image of the same person and nearest image of another, by Euclidean distance.
-
-    Args:
-        features: [N, D].
-        labels: int64 [N].
+    """Return the hardest positive and negative of each image [N, D], by Euclidean distance.
 
     Example:
         >>> line = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
@@ -59,7 +55,7 @@ def mine_hardest_pairs(features: Tensor, labels: Tensor) -> HardestPairs:
 
 
 def _distance(left: Tensor, right: Tensor, squared: bool) -> Tensor:
-    """Return the N distances between the rows of two [N, D]; its gradient is zero where two rows are the same."""
+    """Return the distances [N] between the rows of two [N, D]; the gradient is zero where two rows are equal."""
     sums = (left - right).square().sum(dim=1)
     return sums if squared else sums.clamp(min=TINY).sqrt()
 
@@ -70,21 +66,19 @@ def triplet_loss(
     margin: float = 0.3,
     distance: TripletDistance = "euclidean",
 ) -> Tensor:
-    """Return the mean over images of how little nearer the farthest positive is than the nearest negative.
+    """Return the batch-hard loss: mean over anchors of max(0, margin + d(hardest positive) - d(hardest negative)).
+
+    An anchor without a negative in the batch counts as 0; the positive of one without another positive is itself.
 
     Args:
         features: [N, D], not normalised.
-        labels: int64 [N]; a batch of P people with K images each is what the loss is made for.
-        margin: How much nearer positives shall be, above 0 to 100; 0 takes the soft margin log(1 + exp(d_p - d_n)).
+        labels: int64 [N]; the loss is made for batches of P people with K images each.
+        margin: 0 to 100; 0 means the soft margin log(1 + exp(d_p - d_n)).
         distance: "euclidean"; "unit_euclidean" scales vectors to length 1 first (BoT's and LUPerson's option);
             "unit_squared" is its square, 2 - 2 cos (today's fast-reid).
 
-    Returns:
-        Scalar, in float32 or float64. An image without a negative in the batch counts as 0; one without another
-        positive is compared with itself.
-
     Raises:
-        UserError: Shapes do not fit, the margin is out of range, or there is no such distance.
+        UserError: Shapes do not match.
 
     Example:
         >>> line = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
@@ -92,12 +86,8 @@ def triplet_loss(
         0.574999988079071
     """
     if features.ndim != 2 or labels.shape != features.shape[:1]:
-        raise UserError(
-            "triplet loss",
-            expected="features [N, D] and one label for each",
-            got=f"{list(features.shape)} and {list(labels.shape)}",
-            fix="Pass the pooled features of one batch and its labels.",
-        )
+        got, fix = f"{list(features.shape)} and {list(labels.shape)}", "Pass the features of one batch and its labels."
+        raise UserError("triplet loss", expected="features [N, D] and one label for each", got=got, fix=fix)
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     if distance != "euclidean":
         features = F.normalize(features)

@@ -2,8 +2,9 @@
 
 What is unusual: this is a Python process of its own, because a decoder that reads a damaged file may hang, crash, or
 allocate all memory. It reads one request (JSON) from standard input and writes messages to standard output: 8 bytes
-with two lengths, a JSON header, and the pixels of a frame. It does not import torch, so it starts quickly. It lowers its own limits before it opens anything. One process can probe a video and then, on request, send its
-frames; the frames of a short video are kept while probing, so that nothing is decoded twice.
+with two lengths, a JSON header, and the pixels of a frame. It does not import torch, so it starts quickly. It lowers
+its own limits before it opens anything. One process can probe a video and then, on request, send its frames; the frames
+of a short video are kept while probing, so that nothing is decoded twice.
 """
 
 from __future__ import annotations
@@ -180,9 +181,7 @@ def _probe(
         marks=sorted(marks),
         stillness=_stillness(frames) if len(frames) > 1 else None,
         seam=_seam(first) if PANORAMA[0] <= size[0] / size[1] <= PANORAMA[1] else None,
-        changes=describe_changes(
-            first, video.aspect, len(video.container.streams.video), video.stream.index, video.joints
-        ),
+        changes=describe_changes(first, video),
     )
     return held
 
@@ -198,12 +197,7 @@ def _few_enough(video: VideoFile, sampling: dict[str, Any], memory_mb: int) -> N
 
 
 def match_frames(decoded: list[Numbered], numbers: NDArray[np.int64]) -> list[Numbered]:
-    """Return what `decode_frames` would have yielded for these numbers, from what it yielded for more of them.
-
-    Example:
-        >>> match_frames([(0, "a"), (3, "b"), (5, "c")], np.array([0, 2, 3, 4]))
-        [(0, 'a'), (3, 'b'), (5, 'c')]
-    """
+    """Return what `decode_frames` would have yielded for these numbers, from what it yielded for more of them."""
     places = np.unique(np.searchsorted([number for number, _ in decoded], numbers))
     return [decoded[place] for place in places if place < len(decoded)]
 
@@ -211,15 +205,7 @@ def match_frames(decoded: list[Numbered], numbers: NDArray[np.int64]) -> list[Nu
 def is_vr_mark(kind: str, content: bytes) -> bool:
     """Return whether a frame's side data marks a spherical projection or two views.
 
-    Phones mark ordinary videos too, as a rectilinear projection.
-
-    Args:
-        kind: FFmpeg's name of the side data.
-        content: The side data, which begins with the number of the projection or of the arrangement.
-
-    Example:
-        >>> is_vr_mark("SPHERICAL", bytes(4)), is_vr_mark("STEREO3D", bytes(4)), is_vr_mark("ICC_PROFILE", b"1234")
-        (True, False, False)
+    The content begins with FFmpeg's number for the projection or the arrangement. Phones mark ordinary videos too.
     """
     return kind in FLAT and int.from_bytes(content[:4], sys.byteorder) != FLAT[kind]
 
@@ -265,7 +251,3 @@ def _seam(frame: Any) -> float | None:  # noqa: ANN401 - PyAV's frame
         return None
     beside = (np.abs(columns[:, 0] - columns[:, 1]) + np.abs(columns[:, 2] - columns[:, 3])).mean() / 2
     return float(np.abs(columns[:, 0] - columns[:, 3]).mean() / max(beside, 0.5))
-
-
-if __name__ == "__main__":
-    main()

@@ -44,10 +44,7 @@ class Message(NamedTuple):
 class DecoderClient:
     """The process that decodes one video; it is killed at the end of the `with` block.
 
-    Args:
-        path: The file.
-        limits: Limits on time, memory and frame size.
-        job: The other fields of the request, see `decoder.py`.
+    `job` has the other fields of the request, see `decoder.py`.
     """
 
     def __init__(self, path: Path | str, limits: LimitSettings, job: dict[str, Any]) -> None:

@@ -84,15 +84,12 @@ def detect_video(
 
 def _warn(path: Path, detector: Detector, sampled: int, detected: int) -> None:
     """Warn if no frame of a video had a person, or if a file of detections does not match the video."""
-    replay = isinstance(detector, ReplayDetector)
-    notes: list[str] = detector.notes() if isinstance(detector, ReplayDetector) else []
+    notes: list[str] = []
+    likely = "the model may need another input (range, colour) or another class (person), or a lower confidence"
+    if isinstance(detector, ReplayDetector):
+        notes = detector.notes()
+        likely = "the file may number frames otherwise (--detector.first_frame), or be for another video"
     if sampled and not detected:
-        likely = (
-            "the file may number frames otherwise (--detector.first_frame), or be for another video"
-            if replay
-            else "the model may need another input (range, colour) or number people otherwise (person) than described, "
-            "or --detector.confidence is too high"
-        )
         notes.insert(0, f"{detector.name} found nobody in any of {sampled:,} frames: {likely}")
     for note in notes:
         say(f"warning: {path}: {note}")

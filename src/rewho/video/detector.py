@@ -36,19 +36,10 @@ class Detector(Protocol):
 
 
 def find_person_classes(names: Mapping[int, str], option: str, fix: str) -> tuple[int, ...]:
-    """Return the numbers of the classes that are people.
-
-    Args:
-        names: The model's names of its classes.
-        option: The option that named the model, for messages.
-        fix: What to do where no class is a person, for messages.
+    """Return the numbers of the classes that are people; `option` and `fix` are for the message.
 
     Raises:
         UserError: No class is a person.
-
-    Example:
-        >>> find_person_classes({0: "Car", 1: "Pedestrian", 2: "people"}, "detector.weights", "")
-        (1, 2)
     """
     found = tuple(number for number, name in sorted(names.items()) if name.strip().lower() in PERSON_NAMES)
     if not found:

@@ -49,12 +49,7 @@ def read_orientation(frame: Any) -> Orientation:  # noqa: ANN401 - PyAV's frame
 
 
 def square_pixel_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Return the width and height at which pixels of an aspect ratio are square; the short side grows.
-
-    Example:
-        >>> square_pixel_size(1440, 1080, Fraction(4, 3)), square_pixel_size(720, 480, Fraction(8, 9))
-        ((1920, 1080), (720, 540))
-    """
+    """Return the width and height at which pixels of an aspect ratio are square; the short side grows."""
     if not aspect or aspect <= 0:
         return width, height
     return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
@@ -76,15 +71,11 @@ def to_rgb(frame: Any, aspect: Fraction | None = None) -> NDArray[np.uint8]:  # 
 
 
 def tone_map(image: NDArray[np.uint16], transfer: int, wide_gamut: bool) -> NDArray[np.uint8]:
-    """Return an HDR image in standard dynamic range (BT.709, gamma 2.4), uint8 RGB [H, W, 3].
+    """Return an HDR image, uint16 RGB [H, W, 3] from 0 to `BRIGHTEST`, as uint8 RGB in BT.709 with gamma 2.4.
 
     Light up to 60 % of diffuse white keeps its level. Above, the largest of R, G and B follows an extended Reinhard
     curve with slope 1 at this knee, which reaches 1 at 1,000 cd/m²; the other two keep their ratio to it.
-
-    Args:
-        image: RGB as coded, uint16 [H, W, 3], from 0 to `BRIGHTEST`.
-        transfer: `PQ` or `HLG`.
-        wide_gamut: Whether its primaries are BT.2020's.
+    `wide_gamut` says whether its primaries are BT.2020's.
     """
     mapped = np.empty(image.shape, np.uint8)
     for top in range(0, len(image), ROWS):
@@ -116,20 +107,13 @@ def _light(transfer: int) -> NDArray[np.float32]:
     return light.astype(np.float32)
 
 
-def describe_changes(frame: Any, aspect: Fraction | None, streams: int, stream: int, joints: int) -> str:  # noqa: ANN401
-    """Return as text what is done to display the frames of a video; empty where nothing is.
-
-    Args:
-        frame: Its first frame.
-        aspect: Width over height of one pixel.
-        streams: Number of video streams in the file.
-        stream: Index of the one that is read.
-        joints: Number of places where timestamps restart.
-    """
+def describe_changes(frame: Any, video: Any) -> str:  # noqa: ANN401
+    """Return as text what is done to display the frames of a `VideoFile`, given its first; empty where nothing is."""
+    aspect, joints, streams = video.aspect, video.joints, len(video.container.streams.video)
     wanted = read_orientation(frame)
     mirrored = wanted.transposed ^ wanted.upside_down ^ wanted.mirrored
     texts = (
-        (streams > 1, f"stream {stream} of {streams} video streams"),
+        (streams > 1, f"stream {video.stream.index} of {streams} video streams"),
         (joints, f"timestamps joined at {joints} places"),
         (
             square_pixel_size(frame.width, frame.height, aspect) != (frame.width, frame.height),

@@ -59,18 +59,13 @@ def _draw_person(canvas: NDArray[np.uint8], verdict: Verdict, scale: float, thre
         if np.isfinite((x, y)).all() and abs(x) + abs(y) < 1e5:
             centre = (round(float(x) * scale), round(float(y) * scale))
             cv2.circle(canvas, centre, 2, colour, -1 if score >= threshold else 1)
-    lines = [f"{person.index}: {person.confidence:.2f}", *map(shorten_reason, verdict.reasons)]
+    lines = [f"{person.index}: {person.confidence:.2f}", *map(_shorten, verdict.reasons)]
     for row, text in enumerate(lines):
         _write(canvas, text, (left + 2, max(top, 0) + LINE * (row + 1)), colour)
 
 
-def shorten_reason(reason: str) -> str:
-    """Return a short form of a rule's name, since there is little room beside a box.
-
-    Example:
-        >>> shorten_reason("width_not_above_48"), shorten_reason("head_not_visible")
-        ('width <= 48', 'no head')
-    """
+def _shorten(reason: str) -> str:
+    """Return a short form of a rule's name, since there is little room beside a box."""
     if reason.endswith("_not_visible"):
         return f"no {reason.removesuffix('_not_visible').replace('_', ' ')}"
     return reason.replace("_not_above_", " <= ").replace("_not_below_", " >= ").replace("_", " ")

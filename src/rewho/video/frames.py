@@ -61,17 +61,28 @@ def open_video(
         ...     video.probe.reason
         'not a file'
     """
-    sampling, limits = _checked(sampling, limits)
-    job = {"job": "probe", "still_frames": still_frames, "sampling": asdict(sampling)}
+    with _open(path, *_checked(sampling, limits), still_frames) as video:
+        yield video
+
+
+@contextlib.contextmanager
+def _open(
+    path: Path | str, sampling: SamplingSettings | None, limits: LimitSettings, still_frames: int
+) -> Iterator[OpenVideo]:
+    """Probe a video in a process that can then send the frames of a sampling, if there is one."""
+    job = {"job": "probe", "still_frames": still_frames, "sampling": sampling and asdict(sampling)}
     with contextlib.ExitStack() as stack:
         known: dict[str, Any] = {}
         try:
             check_file_kind(Path(path))
             client = stack.enter_context(DecoderClient(path, limits, job))
-            _read_probe(known, client)
+            for message in client.messages():  # each has some fields, so that those before a failure are kept
+                known |= message.fields
+                if message.kind == "probe":
+                    break
             frames = _read_frames(client)
         except VideoFailure as failure:
-            known |= _failed(failure)
+            known |= {"status": "failed", "reason": failure.reason, "detail": failure.detail}
             frames = _fail(failure)
         yield OpenVideo(_as_probe(known), frames)
 
@@ -93,16 +104,8 @@ def probe(path: Path | str, limits: LimitSettings | None = None, still_frames: i
         >>> probe("/dev/null").reason
         'not a file'
     """
-    _, limits = _checked(None, limits)
-    known: dict[str, Any] = {}
-    job = {"job": "probe", "still_frames": still_frames, "sampling": None}
-    try:
-        check_file_kind(Path(path))
-        with DecoderClient(path, limits, job) as client:
-            _read_probe(known, client)
-    except VideoFailure as failure:
-        known |= _failed(failure)
-    return _as_probe(known)
+    with _open(path, None, _checked(None, limits)[1], still_frames) as video:
+        return video.probe
 
 
 def _checked(sampling: SamplingSettings | None, limits: LimitSettings | None) -> tuple[SamplingSettings, LimitSettings]:
@@ -114,18 +117,6 @@ def _checked(sampling: SamplingSettings | None, limits: LimitSettings | None) ->
     check(sampling, "sampling.")
     check(limits, "limits.")
     return sampling, limits
-
-
-def _read_probe(known: dict[str, Any], client: DecoderClient) -> None:
-    """Add the fields of a `Probe` as they arrive, so that those before a failure are kept."""
-    for message in client.messages():
-        known |= message.fields
-        if message.kind == "probe":
-            return
-
-
-def _failed(failure: VideoFailure) -> dict[str, Any]:
-    return {"status": "failed", "reason": failure.reason, "detail": failure.detail}
 
 
 def _as_probe(known: dict[str, Any]) -> Probe:

@@ -29,10 +29,7 @@ PERSON = 1  # its only class besides the background
 class KeypointRcnn(Detector):
     """Keypoint R-CNN with a ResNet-50 and a feature pyramid.
 
-    Args:
-        model: Takes a list of float32 RGB [3, H, W] from 0 to 1 and returns torchvision's dictionaries.
-        settings: The thresholds and the device.
-        sha256: Hash of the weights.
+    `model` maps a list of float32 RGB [3, H, W] from 0 to 1 to torchvision's dictionaries.
     """
 
     name = "keypoint_rcnn"
@@ -83,12 +80,9 @@ def load_detector(settings: DetectorSettings) -> KeypointRcnn:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(
-            str(path),
-            expected="the weights of torchvision's keypointrcnn_resnet50_fpn",
-            got="others: " + " ".join(str(error).split())[:200],
-            fix="Download torchvision's KeypointRCNN_ResNet50_FPN_Weights.",
-        ) from error
+        expected, got = "the weights of torchvision's keypointrcnn_resnet50_fpn", " ".join(str(error).split())[:200]
+        fix = "Download torchvision's KeypointRCNN_ResNet50_FPN_Weights."
+        raise UserError(str(path), expected=expected, got=f"others: {got}", fix=fix) from error
     return KeypointRcnn(model.eval().to(pick_device(settings.device, "--detector.device")), settings, sha256)
 
 

@@ -1,8 +1,7 @@
-"""Detectors from ONNX files, as they are exported from YOLOX, YOLO-NAS, YOLOv5 to v11 and later, and the DETR family.
+"""Detectors from ONNX files, exported from YOLOX, YOLO-NAS, YOLOv5 to v11 and later, and the DETR family.
 
-What is unusual: a black image goes through the model when it is opened, so that what does not fit is known before any
-video is. Only the detection of people is read out of many classes, and a box counts as a person where no other class
-is surer.
+What is unusual: a black image passes through the model when it is opened, so that mismatches are found before any video
+is opened. Of many classes only people are read: a box is a person if no other class has a higher score.
 
 Dimensions: B frames, N candidate boxes.
 """
@@ -43,11 +42,8 @@ OPTION = "detector.description"
 class OnnxDetector(Detector):
     """A detector in an ONNX file.
 
-    Args:
-        settings: `weights`, `description`, `output` and the thresholds.
-
     Raises:
-        UserError: No such file, one that cannot be opened, or an output that is not known.
+        UserError: The file or its description is missing or wrong, or its kind of output is unknown.
     """
 
     def __init__(self, settings: DetectorSettings) -> None:
@@ -61,21 +57,19 @@ class OnnxDetector(Detector):
         notes = read_metadata(self._model.metadata)
         self._description = self._describe(content, seen, notes)
         self._reader = OutputReader(seen, self._size, self._description, notes)
-        self._reader.read(seen, confidence=2.0)  # scores alone: what is found in a black image need not be sound
+        self._reader.read(seen, confidence=2.0)  # checks scores only: boxes in a black image may be arbitrary
         if self._reader.assumed and multiprocessing.parent_process() is None:
             say(f"warning: {path.name}: {self._reader.assumed}")
 
     def _describe(self, content: dict[str, Any], seen: Sequence[NDArray[Any]], notes: Metadata) -> Description:
-        """Return what the outputs mean, from description and settings, or else from what a black image gave."""
+        """Return what the outputs mean, from description and settings, or guessed from those for a black image."""
         named = read_output_kind(content, self._settings.output.replace("auto", ""), OPTION)
         output = named or guess_output_kind(seen, self._size, notes)
         if output not in DETECTORS:
-            raise UserError(
-                f"{OPTION} of {self._model.path.name}",
-                expected=f"a detector whose output is known ({', '.join(DETECTORS)})",
-                got=named or f"outputs of the shapes {format_shapes(seen)}" + f" and {len(notes.names)} class names",
-                fix=f"Write `output: …` into {self._model.path.stem}.yaml beside it; see `rewho.video.onnx_model`.",
-            )
+            path, expected = self._model.path, f"a detector with a known output ({', '.join(DETECTORS)})"
+            got = named or f"outputs of the shapes {format_shapes(seen)} and {len(notes.names)} class names"
+            fix = f"Write `output: …` into {path.stem}.yaml beside it; see `rewho.video.onnx_model`."
+            raise UserError(f"{OPTION} of {path.name}", expected=expected, got=got, fix=fix)
         return complete_description(content, output, self._model, OPTION)
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
@@ -86,7 +80,7 @@ class OnnxDetector(Detector):
         fitted = [resize_to_input(frame.image, self._size, self._description) for frame in frames]
         outputs = self._model.run(normalise([image for image, _ in fitted], self._description))
         boxes, scores = self._reader.read(outputs, settings.confidence)
-        back = np.stack([way for _, way in fitted])[:, None]
+        back = np.stack([mapping for _, mapping in fitted])[:, None]
         boxes = (boxes - np.tile(back[..., 2:], 2)) / np.tile(back[..., :2], 2)
         return apply_nms(boxes, scores, settings.confidence, settings.overlap, settings.most)
 

@@ -1,7 +1,7 @@
-"""What a detector's ONNX file gives: its kind by shapes, values and class names, and the decoding of each kind.
+"""Outputs of detectors in ONNX files: guess their kind from shapes, values and class names, and decode each kind.
 
-What is unusual: shapes alone do not tell the kinds apart: YOLOX and YOLOv8 have equally many boxes, and YOLOX is
-exported with and without decoded boxes.
+What is unusual: shapes alone do not identify a kind. YOLOX and YOLOv8 have equally many boxes, and YOLOX is exported
+with and without decoded boxes.
 
 Dimensions: B images, N candidate boxes, C classes, F values per box.
 """
@@ -31,28 +31,16 @@ Decoded = tuple[Arrays, Arrays]  # boxes [B, N, 4] in pixels of the input, class
 
 @dataclass(frozen=True)
 class Metadata:
-    """What an ONNX file's own metadata say of its output.
+    """What an ONNX file's metadata tell about its output."""
 
-    Args:
-        names: Class names by number; empty where there are none.
-        task: Such as detect, segment, pose, obb; empty where unknown.
-        beside: Values per box behind the class scores: keypoints of a pose model.
-        end2end: Whether boxes come out final.
-    """
-
-    names: Mapping[int, str]
-    task: str = ""
-    beside: int = 0
-    end2end: bool = False
+    names: Mapping[int, str]  # by class number; empty if there are none
+    task: str = ""  # such as detect, segment, pose, obb
+    beside: int = 0  # values per box behind the class scores: keypoints of a pose model
+    end2end: bool = False  # whether the model applies NMS itself
 
 
 def read_metadata(metadata: Mapping[str, str]) -> Metadata:
-    """Return what an ONNX file's metadata say of its output, as Ultralytics and others write them.
-
-    Example:
-        >>> read_metadata({"names": "{0: 'helmet', 1: 'person'}", "task": "detect"}).names
-        {0: 'helmet', 1: 'person'}
-    """
+    """Return what an ONNX file's metadata, as Ultralytics and others write them, tell about its output."""
     names = next((found for key in NAME_KEYS if (found := _names(metadata.get(key, "")))), {})
     shape = _plain(metadata.get("kpt_shape", ""))
     points = isinstance(shape, list) and len(shape) == 2 and all(type(one) is int and 0 < one < 1000 for one in shape)
@@ -61,7 +49,7 @@ def read_metadata(metadata: Mapping[str, str]) -> Metadata:
 
 
 def _plain(text: str) -> Any:  # noqa: ANN401 - plain values
-    """Return the value of a Python or JSON literal, which YAML reads too; None where it is none."""
+    """Return the value of a Python or JSON literal, which YAML reads too; None if it is not one."""
     if not text or len(text) > LONGEST_NAMES:
         return None
     try:
@@ -82,12 +70,7 @@ def _names(text: str) -> dict[int, str]:
 
 
 def decode_yolox(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
-    """Decode [B, N, 5 + C] of YOLOX (section 2.1 of its paper): places relative to grid cells, sizes as logarithms.
-
-    Args:
-        outputs: The one output of the model.
-        size: Height and width of the input.
-    """
+    """Decode [B, N, 5 + C] of YOLOX (section 2.1 of its paper): centres relative to grid cells, sizes as logarithms."""
     raw = outputs[0].astype(np.float32)
     cells, strides = [], []
     for stride in STRIDES:
@@ -102,33 +85,21 @@ def decode_yolox(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
 
 
 def decode_yolov5(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
-    """Decode [B, N, 5 + C] of YOLOv5, or of YOLOX with decoded boxes: centre and size, a score for the box, classes.
-
-    Args:
-        outputs: The model's outputs, of which the first counts.
-        size: Height and width of the input.
-    """
+    """Decode [B, N, 5 + C] of YOLOv5, or of YOLOX with decoded boxes: centre and size, objectness, class scores."""
     raw = outputs[0].astype(np.float32)
     return _corners(raw[..., :2], raw[..., 2:4]), raw[..., 5:] * raw[..., 4:5]
 
 
 def decode_yolov8(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
-    """Decode [B, N, 4 + C] of YOLOv8 and its followers, turned from their [B, 4 + C, N]: centre and size, classes.
-
-    Args:
-        outputs: The model's outputs, of which the first counts.
-        size: Height and width of the input.
-    """
+    """Decode [B, N, 4 + C] of YOLOv8 and later, transposed from their [B, 4 + C, N]: centre and size, class scores."""
     raw = outputs[0].astype(np.float32)
     return _corners(raw[..., :2], raw[..., 2:4]), raw[..., 4:]
 
 
 def decode_two(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
-    """Return boxes [B, N, 4] as they are and class scores [B, N, C], from outputs in any order.
+    """Return boxes [B, N, 4] unchanged and class scores [B, N, C], from outputs in any order.
 
-    Args:
-        outputs: Of those with three sides, the boxes are the last one whose last side is 4, the scores the first other.
-        size: Height and width of the input.
+    Of the three-dimensional outputs, the boxes are the last whose last side is 4, the scores the first of the others.
     """
     three = [one.astype(np.float32) for one in outputs if one.ndim == 3]
     at = next(at for at in reversed(range(len(three))) if three[at].shape[2] == 4)
@@ -139,12 +110,7 @@ def decode_two(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
 
 
 def decode_detr(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
-    """Decode class scores [B, N, C] and boxes [B, N, 4] of the DETR family: centre and size.
-
-    Args:
-        outputs: Both outputs, in any order.
-        size: Height and width of the input.
-    """
+    """Decode class scores [B, N, C] and boxes [B, N, 4] (centre and size) of the DETR family, in any order."""
     boxes, scores = decode_two(outputs, size)
     return _corners(boxes[..., :2], boxes[..., 2:]), scores
 
@@ -152,15 +118,14 @@ def decode_detr(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
 def decode_labelled(outputs: Sequence[Arrays]) -> tuple[Arrays, Arrays, Arrays]:
     """Return boxes [B, N, 4] as corners, scores [B, N] and class numbers [B, N] of a model that chose a class per box.
 
-    Args:
-        outputs: One array [B, N, 6 or more] (corners, score, class, others), or boxes, scores and classes in any order.
+    The output is one array [B, N, 6 or more] (corners, score, class, others), or boxes, scores and classes, unordered.
     """
     boxes = next(one for one in outputs if one.ndim == 3).astype(np.float32)
     if boxes.shape[2] > 4:
         return boxes[..., :4], boxes[..., 4], boxes[..., 5]
     flat = [one for one in outputs if one.shape == boxes.shape[:2]]
     labels = next((at for at, one in enumerate(flat) if one.dtype.kind in "iu"), None)
-    if labels is None:  # both are floats: class numbers are whole, and usually above 1
+    if labels is None:  # both are floats: class numbers are whole, and usually larger than 1
         whole = [bool((one == np.rint(one)).all()) for one in flat]
         labels = max(range(len(flat)), key=lambda at: (whole[at], float(flat[at].max(initial=0))))
     scores = next(one for at, one in enumerate(flat) if at != labels)
@@ -186,28 +151,17 @@ CHOSEN = ("end2end", "labelled")
 
 
 def count_cells(size: tuple[int, int]) -> int:
-    """Return how many cells the three grids of an input have.
-
-    Example:
-        >>> count_cells((640, 640))
-        8400
-    """
+    """Return the total number of cells of the three grids of an input."""
     return sum((size[0] // stride) * (size[1] // stride) for stride in STRIDES)
 
 
 def put_boxes_first(raw: Arrays, size: tuple[int, int], wanted: Sequence[int]) -> Arrays:
-    """Return [B, N, F] from [B, N, F] or [B, F, N].
-
-    Args:
-        raw: The output.
-        size: Height and width of the input.
-        wanted: Values of F that names, description or COCO promise.
-    """
+    """Return [B, N, F] from [B, N, F] or [B, F, N]; `wanted` are the values of F that are expected."""
     first, last = raw.shape[1:]
     cells = (count_cells(size), 3 * count_cells(size))
     signs = ((first in wanted, last in wanted), (last in cells, first in cells), (last < 5, first < 5))
-    turned = next((one for one, other in signs if one != other), first < last)
-    return raw.transpose(0, 2, 1) if turned else raw
+    transposed = next((one for one, other in signs if one != other), first < last)
+    return raw.transpose(0, 2, 1) if transposed else raw
 
 
 def is_raw(rows: Arrays) -> bool:
@@ -227,13 +181,7 @@ def is_final(rows: Arrays, size: tuple[int, int]) -> bool:
 
 
 def guess_output_kind(outputs: Sequence[Arrays], size: tuple[int, int], notes: Metadata) -> str:
-    """Return the kind of output that shapes, values and class names tell, or an empty text.
-
-    Args:
-        outputs: What the model gives for one image.
-        size: Height and width of the input.
-        notes: What the file says of itself.
-    """
+    """Return the kind of the outputs for one image, guessed from shapes, values and class names; empty if unknown."""
     three = [one for one in outputs if one.ndim == 3]
     boxes = next((one for one in reversed(three) if one.shape[2] == 4), None)
     if boxes is not None and sum(one.shape == boxes.shape[:2] for one in outputs) >= 2:
@@ -244,7 +192,7 @@ def guess_output_kind(outputs: Sequence[Arrays], size: tuple[int, int], notes: M
 
 
 def _guess_one(raw: Arrays, beside: Sequence[int], size: tuple[int, int], notes: Metadata) -> str:
-    """Return the kind of a model with one main output, or an empty text."""
+    """Return the kind of a model with one main output; empty if unknown."""
     names = len(notes.names) or COCO
     widths = {first + names + more: first for more in beside for first in (4, 5)}
     rows = put_boxes_first(raw, size, list(widths))
@@ -260,13 +208,13 @@ def _guess_one(raw: Arrays, beside: Sequence[int], size: tuple[int, int], notes:
 
 
 def _with_objectness(rows: Arrays, per_cell: int) -> str:
-    """Return which model gives a score of the box before its class scores."""
+    """Return the kind of a model that gives objectness before the class scores."""
     if per_cell != 1 or bool((rows[..., 4] == 1).all()):  # YOLOv6 writes 1 for every box
         return "yolov5"
     return "yolox" if is_raw(rows) else "yolox_decoded"
 
 
 def count_extra_values(outputs: Sequence[Arrays], notes: Metadata) -> list[int]:
-    """Return how many values may follow a box's class scores: none, mask coefficients, keypoints."""
-    masks = [one.shape[1] for one in outputs if one.ndim == 4]
-    return [*(masks[:1] or [notes.beside] if notes.beside else masks[:1]), 0]
+    """Return how many values may follow a box's class scores: mask coefficients or keypoints, else none."""
+    masks = [one.shape[1] for one in outputs if one.ndim == 4][:1]
+    return [*(masks or [notes.beside] * bool(notes.beside)), 0]

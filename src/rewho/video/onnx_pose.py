@@ -1,7 +1,7 @@
-"""Pose models from ONNX files that look at one person at a time: heat maps, SimCC, MoveNet, MediaPipe.
+"""Top-down pose models from ONNX files: heat maps, SimCC, MoveNet, MediaPipe.
 
-What is unusual: each kind of output is one small function from arrays to places and scores; MediaPipe's 33 points are
-mapped to COCO's 17, which are among them.
+What is unusual: each kind of output has one small function from arrays to places and scores. COCO's 17 keypoints are
+selected from MediaPipe's 33.
 
 Dimensions: P people, K keypoints.
 """
@@ -34,12 +34,12 @@ from rewho.video.onnx_model import (
 )
 from rewho.video.pose import Box, TopDownPose
 
-ROOM = 1.25  # side of the image given to the model over the side of the box: what top-down models are trained with
+ROOM = 1.25  # side of the crop over the side of the box; top-down models are trained with it
 MEDIAPIPE_TO_COCO = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 MEDIAPIPE_VALUES = 5  # per point: x, y, depth, visibility, presence
 OPTION = "pose.description"
-FURTHEST = 4.0  # sides of the input that a keypoint may lie from its corner; boxes are enlarged, people cut off
-HIGHEST = 2.0  # of a heat map: trained towards 1, which it may pass
+FURTHEST = 4.0  # largest distance of a keypoint from the input's corner, in sides of the input
+HIGHEST = 2.0  # largest value of a heat map; it is trained towards 1 and may exceed it
 Arrays = NDArray[Any]
 Decoded = tuple[Arrays, Arrays]  # places [P, K, 2] in pixels of the input, scores [P, K]
 
@@ -47,34 +47,24 @@ Decoded = tuple[Arrays, Arrays]  # places [P, K, 2] in pixels of the input, scor
 def decode_heatmaps(outputs: Sequence[Arrays], size: tuple[int, int], activation: str) -> Decoded:
     """Decode heat maps [P, K, H, W]: the highest pixel, moved a quarter of a pixel towards its higher neighbour.
 
-    That is what HRNet does (Sun et al. 2019, section 4.1).
-
-    Args:
-        outputs: The model's outputs, of which the first counts.
-        size: Height and width of the input.
-        activation: What the values still need.
+    This is HRNet's way (Sun et al. 2019, section 4.1).
     """
     maps = activate(outputs[0].astype(np.float32), activation if activation != "softmax" else "none")
     people, points, rows, columns = maps.shape
     flat = maps.reshape(people, points, -1)
     row, column = np.divmod(flat.argmax(2), columns)
     padded = np.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
-    who, which = np.ogrid[:people, :points]
-    slope_x = padded[who, which, row + 1, column + 2] - padded[who, which, row + 1, column]
-    slope_y = padded[who, which, row + 2, column + 1] - padded[who, which, row, column + 1]
+    person, point = np.ogrid[:people, :points]
+    slope_x = padded[person, point, row + 1, column + 2] - padded[person, point, row + 1, column]
+    slope_y = padded[person, point, row + 2, column + 1] - padded[person, point, row, column + 1]
     places = np.stack([column + 0.25 * np.sign(slope_x), row + 0.25 * np.sign(slope_y)], axis=2) + 0.5
     return places * [size[1] / columns, size[0] / rows], flat.max(2)
 
 
 def decode_simcc(outputs: Sequence[Arrays], size: tuple[int, int], activation: str) -> Decoded:
-    """Decode SimCC: one row of values per keypoint along x [P, K, n·W] and along y [P, K, n·H].
+    """Decode SimCC: one row of values per keypoint along x [P, K, n·W] and one along y [P, K, n·H].
 
-    The score is the lower one of both maxima, as in RTMPose's own code.
-
-    Args:
-        outputs: Values along x and along y; the other way round where their lengths say so.
-        size: Height and width of the input.
-        activation: What the values still need.
+    The outputs may come in either order. The score is the lower of both maxima, as in RTMPose's code.
     """
     along_x, along_y = (activate(one.astype(np.float32), activation) for one in outputs[:2])
     if along_x.shape[2] * size[1] == along_y.shape[2] * size[0] and size[0] != size[1]:
@@ -85,13 +75,7 @@ def decode_simcc(outputs: Sequence[Arrays], size: tuple[int, int], activation: s
 
 
 def decode_points(outputs: Sequence[Arrays], size: tuple[int, int], activation: str) -> Decoded:
-    """Decode MoveNet's [P, 1, 17, 3]: y, x as shares of the input, and a score.
-
-    Args:
-        outputs: The model's outputs, of which the first counts.
-        size: Height and width of the input.
-        activation: What the scores still need.
-    """
+    """Decode MoveNet's [P, 1, 17, 3]: y, x as shares of the input, and a score."""
     raw = outputs[0].astype(np.float32).reshape(len(outputs[0]), len(KEYPOINTS), 3)
     return raw[..., 1::-1] * [size[1], size[0]], activate(raw[..., 2], activation)
 
@@ -99,18 +83,13 @@ def decode_points(outputs: Sequence[Arrays], size: tuple[int, int], activation: 
 def decode_mediapipe(outputs: Sequence[Arrays], size: tuple[int, int], activation: str) -> Decoded:
     """Decode MediaPipe's [P, 39 · 5], of which the first 33 points are the body, to COCO's 17.
 
-    The score is the visibility, times the model's own certainty that there is a person at all.
-
-    Args:
-        outputs: The points, and the certainty [P, 1] where the model gives it.
-        size: Height and width of the input.
-        activation: What visibilities still need.
+    The score is the visibility, times the confidence [P, 1] that there is a person, if the model gives one.
     """
     flat = next(one for one in outputs if one.shape[1:] == (39 * MEDIAPIPE_VALUES,)).astype(np.float32)
     raw = flat.reshape(len(flat), -1, MEDIAPIPE_VALUES)[:, MEDIAPIPE_TO_COCO]
     scores = activate(raw[..., 3], activation)
-    certain = [one for one in outputs if one.ndim == 2 and one.shape[1] == 1]
-    return raw[..., :2], scores * certain[0].astype(np.float32).clip(0, 1) if certain else scores
+    confidence = [one for one in outputs if one.ndim == 2 and one.shape[1] == 1]
+    return raw[..., :2], scores * confidence[0].astype(np.float32).clip(0, 1) if confidence else scores
 
 
 DECODERS: dict[str, Callable[[Sequence[Arrays], tuple[int, int], str], Decoded]] = {
@@ -122,13 +101,10 @@ DECODERS: dict[str, Callable[[Sequence[Arrays], tuple[int, int], str], Decoded]]
 
 
 class OnnxPose(TopDownPose):
-    """A pose model in an ONNX file that looks at one person at a time.
-
-    Args:
-        settings: `weights`, `description` and `batch`.
+    """A top-down pose model in an ONNX file.
 
     Raises:
-        UserError: No such file, one that cannot be opened, or an output that is not known.
+        UserError: The file or its description is missing or wrong, or its kind of output is unknown.
     """
 
     def __init__(self, settings: PoseSettings) -> None:
@@ -141,13 +117,10 @@ class OnnxPose(TopDownPose):
         seen = self._model.run(np.zeros((1, *self._size, 3), np.float32))
         output = read_output_kind(content, "", OPTION) or guess_pose_output(seen)
         if output not in POSE_MODELS:
-            raise UserError(
-                f"{OPTION} of {path.name}",
-                expected=f"a pose model of one person whose output is known ({', '.join(POSE_MODELS)})",
-                got=output or f"outputs of the shapes {format_shapes(seen)}",
-                fix=f"Write `output: …` into {path.stem}.yaml beside it; YOLO's pose models and MoveNet for several "
-                "people are not read.",
-            )
+            expected = f"a pose model for one person with a known output ({', '.join(POSE_MODELS)})"
+            got = output or f"outputs of the shapes {format_shapes(seen)}"
+            fix = f"Write `output: …` into {path.stem}.yaml beside it. Models for several people are not supported."
+            raise UserError(f"{OPTION} of {path.name}", expected=expected, got=got, fix=fix)
         self._description = complete_description(content, output, self._model, OPTION)
         decode(seen, self._size, self._description)
 
@@ -160,12 +133,7 @@ class OnnxPose(TopDownPose):
 
 
 def expand_box(box: Sequence[float], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the rectangle around a box that has the proportions of the model's input, and room on all sides.
-
-    Example:
-        >>> expand_box((0, 0, 40, 100), (256, 192)).tolist()
-        [-26.875, -12.5, 66.875, 112.5]
-    """
+    """Return a box enlarged by `ROOM` and to the proportions of a height and width."""
     left, top, right, bottom = box
     width, height = max(right - left, 1.0), max(bottom - top, 1.0)
     aspect = size[1] / size[0]
@@ -175,12 +143,12 @@ def expand_box(box: Sequence[float], size: tuple[int, int]) -> NDArray[np.float6
 
 
 def crop_box(image: NDArray[np.uint8], place: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a rectangle of an image, in the given height and width; black beyond the image."""
+    """Return a rectangle of an image, resized to a height and width; black beyond the image."""
     left, top, right, bottom = place
     scale_x, scale_y = size[1] / (right - left), size[0] / (bottom - top)
-    # warpAffine counts from the middle of the first pixel, boxes from its outer corner: hence the halves.
-    way = np.array([[scale_x, 0, (0.5 - left) * scale_x - 0.5], [0, scale_y, (0.5 - top) * scale_y - 0.5]])
-    return np.asarray(cv2.warpAffine(image, way, (size[1], size[0]), flags=cv2.INTER_LINEAR), np.uint8)
+    # warpAffine's origin is the middle of the first pixel, that of boxes its outer corner: hence the halves.
+    matrix = np.array([[scale_x, 0, (0.5 - left) * scale_x - 0.5], [0, scale_y, (0.5 - top) * scale_y - 0.5]])
+    return np.asarray(cv2.warpAffine(image, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def map_to_frame(
@@ -195,16 +163,11 @@ def map_to_frame(
 def decode(outputs: Sequence[Arrays], size: tuple[int, int], description: Description) -> Decoded:
     """Return places [P, 17, 2] in pixels of the input and scores [P, 17].
 
-    Args:
-        outputs: What the model gave.
-        size: Height and width of the input.
-        description: What the outputs mean.
-
     Raises:
-        UserError: The outputs do not have the shapes that the description promises, or not COCO's 17 points; or places
-            lie far beyond the input, or scores are no shares.
+        UserError: Other shapes than described, other keypoints than COCO's 17, places far beyond the input, or scores
+            out of range.
     """
-    fix = f"Name the right output in {OPTION}, or take a model trained on COCO."
+    fix = f"Name the right output in {OPTION}, or choose a model trained on COCO."
     with explain_shape_errors(
         outputs, "pose", f"{description.output} with {len(KEYPOINTS)} keypoints in COCO's order", fix
     ):
@@ -213,17 +176,15 @@ def decode(outputs: Sequence[Arrays], size: tuple[int, int], description: Descri
             raise ValueError("other keypoints")
     furthest = np.abs(places / [size[1], size[0]]).max(initial=0)
     if not (furthest <= FURTHEST and scores.min(initial=0) >= -0.5 and scores.max(initial=0) <= HIGHEST):
-        raise UserError(
-            f"pose output {description.output}",
-            expected=f"places within {FURTHEST:g} sides of the input, scores from 0 to 1",
-            got=f"places up to {furthest:.4g} sides, scores from {scores.min():.4g} to {scores.max():.4g}",
-            fix=f"Write the right output, or `activation: sigmoid` for raw scores, into {OPTION}.",
-        )
+        expected = f"places within {FURTHEST:g} sides of the input, scores from 0 to 1"
+        got = f"places up to {furthest:.4g} sides, scores from {scores.min():.4g} to {scores.max():.4g}"
+        fix = f"Write the right output, or `activation: sigmoid` for raw scores, into {OPTION}."
+        raise UserError(f"pose output {description.output}", expected=expected, got=got, fix=fix)
     return places, scores.clip(0, 1)
 
 
 def guess_pose_output(outputs: Sequence[Arrays]) -> str:
-    """Return the kind of output that the shapes tell, or an empty text."""
+    """Return the kind of output, guessed from the shapes; empty if unknown."""
     sides = [one.shape[1:] for one in outputs]
     if (39 * MEDIAPIPE_VALUES,) in sides:
         return "mediapipe"

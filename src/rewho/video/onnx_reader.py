@@ -1,7 +1,7 @@
-"""Reads a detector's output and refuses what cannot be one: class columns, classes of people, scores, boxes.
+"""Read a detector's output and check it: class columns, classes of people, scores, boxes.
 
-What is unusual: every batch is checked, not the first one alone: scores are shares, boxes have sides and lie near the
-image. An output that is decoded in the wrong way shows itself there.
+What is unusual: every batch is checked, not the first one only: scores are from 0 to 1, boxes have sides and lie near
+the image. Wrong decoding shows there.
 
 Dimensions: B images, N candidate boxes, C classes, F values per box.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -33,29 +34,26 @@ from rewho.video.onnx_output import (
 )
 
 FIX = "Name the right `output` in detector.description"
-COCO_OWN_IDS = (
-    91,
-    92,
-)  # class columns of models that use COCO's own ids, of which 1 is a person; without and with "none"
+COCO_OWN_IDS = (91, 92)  # numbers of class columns with COCO's own ids, of which 1 is a person; without, with "none"
 TASKS = ("", "detect", "segment", "pose")
-SLACK = 0.01  # scores of half precision may pass 1 by a little
-SURE = 0.05  # class numbers of boxes with a lower score are often filler
+SLACK = 0.01  # scores in half precision may slightly exceed 1
+LEAST_SCORE = 0.05  # class numbers of boxes with a lower score are often filler
 
 
 class OutputReader:
-    """Reads a detector's output: boxes, and how sure the model is of a person in each.
+    """Reads boxes of people and their scores from a detector's outputs.
 
     Args:
-        outputs: What the model gives for one image, such as a black one.
+        outputs: The outputs for one image, such as a black one.
         size: Height and width of the input.
         known: What the outputs mean.
-        notes: What the file says of itself.
+        notes: The file's metadata.
 
     Attributes:
-        assumed: What was assumed of the classes without a word in file or description; usually empty.
+        assumed: A warning, if neither file nor description tell which class is a person; usually empty.
 
     Raises:
-        UserError: Neither description nor names fit the outputs, or no class is a person.
+        UserError: Description or names do not fit the outputs, or no class is a person.
     """
 
     def __init__(
@@ -65,7 +63,7 @@ class OutputReader:
         self._width = known.classes or len(self._notes.names) or COCO
         self.assumed = ""
         if self._notes.task not in TASKS:
-            fix = "Take a detector; boxes of rotated objects and classifiers are not read."
+            fix = "Choose a detector; rotated boxes and classifiers are not supported."
             raise UserError("detector.weights", expected="a detector", got=f"a model for {self._notes.task}", fix=fix)
         with explain_shape_errors(outputs, "detector", known.output, f"{FIX}."):
             self._classes = self._count(outputs)
@@ -76,12 +74,11 @@ class OutputReader:
         """Return [B, N, F] of a model with one main output."""
         raw = next(one for one in outputs if one.ndim == 3)
         first = FIRST_CLASS[self._known.output]
-        return put_boxes_first(
-            raw, self._size, [first + self._width + one for one in count_extra_values(outputs, self._notes)]
-        )
+        widths = [first + self._width + one for one in count_extra_values(outputs, self._notes)]
+        return put_boxes_first(raw, self._size, widths)
 
     def _count(self, outputs: Sequence[Arrays]) -> int:
-        """Return how many columns are class scores; 0 where each box has one class."""
+        """Return the number of columns with class scores; 0 if each box has one class."""
         known, names = self._known, len(self._notes.names)
         if known.output in CHOSEN:
             decode_labelled(outputs)
@@ -98,17 +95,17 @@ class OutputReader:
             final = raw.any() and is_final(raw, self._size)
             fits = columns > 0 and not (first and (final or columns + first == COCO + 9 - first))
         if not fits:
-            raise UserError(
-                f"detector output {known.output}",
-                expected=f"{known.classes or names or 'some'} class scores behind the {first} values of a box",
-                got=f"{columns} columns behind them, in {format_shapes(outputs)}",
-                fix=f"{FIX} (4 + {COCO} columns: yolov8; 5 + {COCO}: yolov5 or yolox_decoded; corners, score and "
-                "class: end2end), or write `classes: N` where masks or keypoints follow N class scores.",
+            expected = f"{known.classes or names or 'some'} class scores behind the {first} values of a box"
+            got = f"{columns} columns behind them, in {format_shapes(outputs)}"
+            fix = (
+                f"{FIX} (4 + {COCO} columns: yolov8; 5 + {COCO}: yolov5 or yolox_decoded; corners, score and class: "
+                "end2end), or write `classes: N` where masks or keypoints follow N class scores."
             )
+            raise UserError(f"detector output {known.output}", expected=expected, got=got, fix=fix)
         return columns - extra if first else columns
 
-    def _activation(self, outputs: Sequence[Arrays]) -> str:
-        """Return what the scores of the DETR family still need; those of others are shares."""
+    def _activation(self, outputs: Sequence[Arrays]) -> Literal["none", "sigmoid", "softmax"]:
+        """Return the activation that scores of the DETR family still need; those of others need none."""
         if self._known.output != "detr":
             return "none"
         scores = decode_two(outputs, self._size)[1]
@@ -117,7 +114,7 @@ class OutputReader:
         return "softmax" if self._classes == (len(self._notes.names) or COCO_OWN_IDS[0]) + 1 else "sigmoid"
 
     def _people(self) -> tuple[int, ...]:
-        """Return the classes that are people: as described, by the file's names, or by the number of classes."""
+        """Return the classes that are people: by description, by the file's names, or by the number of classes."""
         known, count = self._known, self._classes
         if known.person:
             if count and max(known.person) >= count:
@@ -125,7 +122,7 @@ class OutputReader:
                 raise UserError("detector.description: person", expected="a class that exists", got=got, fix=fix)
             return known.person
         if self._notes.names:
-            fix = "Take a detector of people; if one of these is a person, write `person: N` into its description."
+            fix = "Choose a detector of people; if one of these is a person, write `person: N` into its description."
             return find_person_classes(self._notes.names, "detector.weights", fix)
         if count in COCO_OWN_IDS:
             return (1,)
@@ -134,14 +131,12 @@ class OutputReader:
         return (0,)
 
     def read(self, outputs: Sequence[Arrays], confidence: float) -> tuple[Arrays, Arrays]:
-        """Return boxes [B, N, 4] in pixels of the input and how sure the model is of a person [B, N].
+        """Return boxes [B, N, 4] in pixels of the input and the scores of a person in each [B, N].
 
-        Args:
-            outputs: What the model gave.
-            confidence: Boxes of at least this score are checked.
+        Boxes with a score of at least `confidence` are checked.
 
         Raises:
-            UserError: Other shapes than those described, or values that cannot be boxes and scores.
+            UserError: Other shapes than described, or values that cannot be boxes and scores.
         """
         known, height, width = self._known, *self._size
         with explain_shape_errors(outputs, "detector", known.output, f"{FIX}."):
@@ -155,10 +150,10 @@ class OutputReader:
         known, first = self._known, FIRST_CLASS[self._known.output]
         if first:
             rows = self._rows(outputs)
-            if (known.output == "yolox") != is_raw(rows) and (known.output == "yolox" or self._negative(rows)):
-                found = "pixels" if known.output == "yolox" else "offsets and logarithms, with negative sides"
-                other = "yolox_decoded" if known.output == "yolox" else "yolox"
-                self._refuse("boxes as the description says", f"{found}{_span(rows[..., :4])}", f"output: {other}")
+            if known.output == "yolox" and not is_raw(rows):
+                self._refuse("offsets and logarithms", f"pixels{_span(rows[..., :4])}", "output: yolox_decoded")
+            if known.output != "yolox" and is_raw(rows) and rows[..., 2:4].min(initial=0) < -0.1:
+                self._refuse("boxes in pixels", f"offsets and logarithms{_span(rows[..., :4])}", "output: yolox")
             outputs = [rows]
         boxes, scores = DECODERS[known.output](outputs, self._size)
         if first:
@@ -172,27 +167,22 @@ class OutputReader:
         boxes, scores, labels = decode_labelled(outputs)
         scores = activate(scores, self._known.activation)
         self._check_scores(scores)
-        sure = labels[scores >= SURE]
+        sure = labels[scores >= LEAST_SCORE]
         count = len(self._notes.names) or (COCO if not self._known.person else 0)
         if (sure != np.rint(sure)).any() or (count and sure.max(initial=0) >= count):
             expected = f"class numbers from 0 to {count - 1}" if count else "whole class numbers"
             self._refuse(expected, f"classes{_span(sure)}", "person: 1` for COCO's own ids, or `output: yolov8")
         return boxes, np.where(np.isin(labels, self._person), scores, 0)
 
-    @staticmethod
-    def _negative(rows: Arrays) -> bool:
-        return bool(rows[..., 2:4].min(initial=0) < -0.1)
-
     def _check_scores(self, scores: Arrays) -> None:
         if scores.size and not (scores.min() >= -SLACK and scores.max() <= 1 + SLACK):
             seen = "NaN" if np.isnan(scores).any() else f"values{_span(scores)}"
             write = "activation: sigmoid` for raw scores, `classes: N` where masks or keypoints follow N scores"
-            self._refuse(
-                f"scores from 0 to 1, activation {self._known.activation}", seen, f"{write}, or another `output"
-            )
+            expected = f"scores from 0 to 1, activation {self._known.activation}"
+            self._refuse(expected, seen, f"{write}, or another `output")
 
     def _check_boxes(self, boxes: Arrays) -> None:
-        """Refuse boxes without sides, far beyond the input, or smaller than two pixels all together."""
+        """Refuse boxes without sides or far beyond the input, and boxes that all lie within two pixels."""
         if not len(boxes):
             return
         height, width = self._size
@@ -205,12 +195,8 @@ class OutputReader:
             self._refuse("boxes in pixels of the input", f"corners{_span(boxes)}", "coordinates: shares")
 
     def _refuse(self, expected: str, got: str, write: str) -> None:
-        raise UserError(
-            f"detector output {self._known.output}",
-            expected=expected,
-            got=got,
-            fix=f"Describe what the model gives in detector.description; try `{write}`.",
-        )
+        fix = f"Describe the model's output in detector.description; try `{write}`."
+        raise UserError(f"detector output {self._known.output}", expected=expected, got=got, fix=fix)
 
 
 def _span(values: Arrays) -> str:

@@ -126,10 +126,6 @@ REASONS = {
 class VideoFailure(Exception):  # noqa: N818 - a result of one video, not a programming error
     """A video cannot be read, or not to its end. Frames that came before the failure are valid.
 
-    Args:
-        reason: One of `REASONS`.
-        detail: What happened.
-
     Example:
         >>> str(VideoFailure("cut short", "12.0 s of 60.0 s"))
         'cut short: 12.0 s of 60.0 s'

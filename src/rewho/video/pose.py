@@ -42,13 +42,9 @@ class PoseEstimator(Protocol):
 
 
 class TopDownPose(PoseEstimator, Protocol):
-    """A pose model that gets one person at a time; people of several frames share a batch.
+    """A pose model that gets one person at a time; people of several frames share a batch."""
 
-    Attributes:
-        batch: Most people that go through the model at once.
-    """
-
-    batch: int
+    batch: int  # most people per call of the model
 
     def estimate(self, people: Sequence[tuple[NDArray[np.uint8], Box]]) -> list[NDArray[np.float32]]:
         """Return float32 [17, 3] in pixels of the frame for each frame image and box."""

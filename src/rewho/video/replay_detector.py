@@ -1,14 +1,14 @@
 """A file of detections in place of a detector: LUPerson's published layout as JSON, and MOT's text files.
 
-What is unusual: nobody needs a detector to build a crop set from published detections, or from ground truth. The
-published pickle files are refused, because reading one runs whatever its author wrote.
+What is unusual: published detections or ground truth suffice to build a crop set. LUPerson's published pickle files are
+refused, because reading one runs the code in it.
 
-LUPerson's layout, with frames as text::
+LUPerson's layout, with frame numbers as text::
 
     {frame: [[object, {"bbox": [left, top, right, bottom], "conf": …, "pose": [17][2], "prob": [17][1]}], …]}
 
-MOT's columns: frame, id, left, top, width, height, then nothing, a confidence, or more: ground truth has 9 columns in
-all (flag, class, visible share), MOT15's files and trackers' output have 10 (confidence and three that are not read).
+MOT's columns: frame, id, left, top, width, height, then nothing, a confidence, or more. Ground truth has 9 columns in
+all (flag, class, visible share). MOT15's files and trackers' output have 10 (confidence and three that are ignored).
 """
 
 from __future__ import annotations
@@ -33,24 +33,20 @@ from rewho.video.detector import Detector
 from rewho.video.people import Frame, Person
 
 ENDINGS = (".detections.json", ".json", ".gt.txt", ".det.txt", ".txt")
-"""How a file of detections may end, tried in this order for a video of the same name."""
+"""Endings of files of detections, tried in this order for a video of the same name."""
 PEDESTRIAN = 1  # MOT's class; the others are vehicles, reflections, people on vehicles and the like
 NO_CLASS = UNKNOWN = -1  # what trackers write for the class and for a confidence
 Box = tuple[int, int, NDArray[np.float64], float, NDArray[np.float32] | None]
-"""Frame, id (negative for none), corners, confidence and keypoints, as a file has them."""
+"""Frame, id (negative for none), corners, confidence and keypoints, as in the file."""
 
 
 class ReplayDetector(Detector):
-    """A detector that gives what stands in a file; keypoints too, where the file has them.
+    """Returns the detections in a file; keypoints too, if the file has them.
 
     Args:
         detections: One file, a folder with a file for each video (`NAME.detections.json`, `NAME.json`, `NAME.gt.txt`,
             `NAME.txt`), or None for files beside the videos.
         first_frame: Number of the first frame in the file.
-
-    Example:
-        >>> ReplayDetector(None).name
-        'replay'
     """
 
     name = "replay"
@@ -76,15 +72,11 @@ class ReplayDetector(Detector):
             say(f"warning: {path}: {note}")
         first = min(self._people, default=self._first)
         if first < self._first:
-            raise UserError(
-                str(path),
-                expected=f"frames numbered from {self._first}",
-                got=f"frame {first}",
-                fix=f"Pass the first_frame of this file: {first} if its first frame is that of the video.",
-            )
+            fix = f"Pass the first_frame of this file: {first} if its first frame is that of the video."
+            raise UserError(str(path), expected=f"frames numbered from {self._first}", got=f"frame {first}", fix=fix)
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
-        """Return the people that the file names for each frame."""
+        """Return the file's people for each frame."""
         found = [self._people.get(frame.number + self._first, []) for frame in frames]
         for frame, people in zip(frames, found, strict=True):
             height, width = frame.image.shape[:2]
@@ -94,17 +86,17 @@ class ReplayDetector(Detector):
         return found
 
     def notes(self) -> list[str]:
-        """Return what a user should know when the video has ended: boxes beyond the frame, frames that do not match."""
-        said = []
+        """Return warnings for the end of the video: boxes beyond the frame, frame numbers that do not match."""
+        notes = []
         if self._beyond:
-            said.append(
+            notes.append(
                 f"{self._beyond:,} of {self._seen:,} boxes reach beyond the frame and are cut at its border"
                 + ("; are the columns left, top, width, height?" if self._beyond > self._seen / 2 else "")
             )
         if not self._seen and self._people:
             first, last = min(self._people), max(self._people)
-            said.append(f"the file has frames {first} to {last}; the first frame of the video is {self._first} there")
-        return said
+            notes.append(f"the file has frames {first} to {last}; the first frame of the video is {self._first} there")
+        return notes
 
     def _find(self, video: Path) -> Path:
         given = self._detections
@@ -115,12 +107,9 @@ class ReplayDetector(Detector):
             for name in (video.stem, video.name):
                 if (folder / f"{name}{ending}").is_file():
                     return folder / f"{name}{ending}"
-        raise UserError(
-            f"detections of {video.name}",
-            expected=f"a file such as {video.stem}.detections.json in {folder}",
-            got="none",
-            fix="Pass detector.detections: a file, or a folder with one file per video.",
-        )
+        expected = f"a file such as {video.stem}.detections.json in {folder}"
+        fix = "Pass detector.detections: a file, or a folder with one file per video."
+        raise UserError(f"detections of {video.name}", expected=expected, got="none", fix=fix)
 
 
 def load_detector(settings: DetectorSettings) -> ReplayDetector:
@@ -130,23 +119,14 @@ def load_detector(settings: DetectorSettings) -> ReplayDetector:
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a file of detections holds.
-
-    Args:
-        people: The people of each frame, by the file's own frame numbers.
-        notes: What was left out, changed or assumed, for the user.
-    """
+    """The people of each frame, by the file's own frame numbers, and warnings about what was skipped or changed."""
 
     people: dict[int, list[Person]]
     notes: tuple[str, ...] = ()
 
 
 def parse_detections(data: bytes, what: str) -> Parsed:
-    """Return the people of each frame, and what a user should know of the file.
-
-    Args:
-        data: The file's bytes.
-        what: The file's name, for messages.
+    """Return the people of each frame and warnings; `what` names the file in messages.
 
     Raises:
         UserError: Pickle, neither of the known layouts, or boxes without sides; names the line.
@@ -157,34 +137,26 @@ def parse_detections(data: bytes, what: str) -> Parsed:
         ((10.0, 20.0, 40.0, 80.0), 7)
     """
     if data[:1] == b"\x80" or data[:4] in (b"(dp0", b"PK\x03\x04"):
-        raise UserError(
-            what,
-            expected="detections as JSON or as MOT text",
-            got="a pickle file, which can run code when it is read",
-            fix="Where you trust it, convert it once with a script of your own: json.dump(detections, file, "
-            "default=lambda array: array.tolist()).",
-        )
+        got = "a pickle file, which can run code when it is read"
+        fix = "If you trust it, convert it yourself: json.dump(detections, file, default=lambda array: array.tolist())."
+        raise UserError(what, expected="detections as JSON or as MOT text", got=got, fix=fix)
     text = data.decode(errors="replace").lstrip("\ufeff \n\r\t")
     try:
-        boxes, notes = _luperson(parse_json(text)) if text[:1] == "{" else _mot(text)
+        boxes, notes = (_luperson(parse_json(text)), []) if text[:1] == "{" else _mot(text)
         return _numbered(boxes, notes)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
         got = f"a line too short or a field missing ({error})" if isinstance(error, LookupError) else str(error)
-        raise UserError(
-            what,
-            expected="LUPerson's layout as JSON, or MOT's columns (frame, id, left, top, width, height, confidence)",
-            got=" ".join(got.split())[:200],
-            fix="See `rewho.video.replay_detector` for both layouts.",
-        ) from error
+        expected = "LUPerson's layout as JSON, or MOT's columns (frame, id, left, top, width, height, confidence)"
+        got, fix = " ".join(got.split())[:200], "See `rewho.video.replay_detector` for both layouts."
+        raise UserError(what, expected=expected, got=got, fix=fix) from error
 
 
-def _luperson(content: dict[str, Any]) -> tuple[list[Box], list[str]]:
-    frames = {int(frame): found for frame, found in content.items()}
+def _luperson(content: dict[str, Any]) -> list[Box]:
     return [
         (frame, int(index), *_fields(f"frame {frame}, object {index}", fields))
-        for frame, found in frames.items()
+        for frame, found in {int(frame): found for frame, found in content.items()}.items()
         for index, fields in found
-    ], []
+    ]
 
 
 def _fields(where: str, fields: dict[str, Any]) -> tuple[NDArray[np.float64], float, NDArray[np.float32] | None]:
@@ -194,14 +166,14 @@ def _fields(where: str, fields: dict[str, Any]) -> tuple[NDArray[np.float64], fl
         places = np.asarray(fields["pose"], np.float32).reshape(len(KEYPOINTS), 2)
         scores = np.asarray(fields["prob"], np.float32).reshape(len(KEYPOINTS), 1)
         keypoints = np.concatenate([places, scores], axis=1)
-    return _sound(box, where), float(fields["conf"]), keypoints
+    return _checked_box(box, where), float(fields["conf"]), keypoints
 
 
 def _mot(text: str) -> tuple[list[Box], list[str]]:
-    """Return the rows of one of MOT's files: ground truth has a flag and a class, the others a confidence.
+    """Return the rows and warnings of one of MOT's files.
 
-    MOT16 and later write ground truth in 9 columns; MOT15's and trackers' files have 10, of which the last three are
-    places in the world, or -1.
+    MOT16 and later write ground truth in 9 columns with a flag and a class. MOT15's and trackers' files have 10 columns
+    with a confidence; the last three are places in the world, or -1.
     """
     rows = [(number, _row(number, line)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     widths = sorted({len(row) for _, row in rows})
@@ -220,13 +192,13 @@ def _mot(text: str) -> tuple[list[Box], list[str]]:
     boxes: list[Box] = []
     for number, row in people:
         frame, person = _whole(row[0], number, "frame"), _whole(row[1], number, "id")
-        box = _sound(np.array([row[2], row[3], row[2] + row[4], row[3] + row[5]]), f"line {number}")
+        box = _checked_box(np.array([row[2], row[3], row[2] + row[4], row[3] + row[5]]), f"line {number}")
         boxes.append((frame, person, box, row[6] if known else 1.0, None))
     return boxes, notes
 
 
 def _row(number: int, line: str) -> list[float]:
-    """Return the numbers of a line, which are divided by commas, semicolons, tabs or spaces."""
+    """Return the numbers of a line, which are separated by commas, semicolons, tabs or spaces."""
     parts = re.split(r"[,;]", line.strip()) if re.search("[,;]", line) else line.split()
     try:
         values = [float(part) for part in parts]
@@ -243,7 +215,7 @@ def _whole(value: float, line: int, name: str) -> int:
     return int(value)
 
 
-def _sound(box: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+def _checked_box(box: NDArray[np.float64], where: str) -> NDArray[np.float64]:
     left, top, right, bottom = box
     if not (np.isfinite(box).all() and right > left and bottom > top):
         size = f"{right - left:g} x {bottom - top:g} pixels"
@@ -251,32 +223,28 @@ def _sound(box: NDArray[np.float64], where: str) -> NDArray[np.float64]:
     return box
 
 
-def _numbered(boxes: Sequence[Box], notes: Sequence[str]) -> Parsed:
-    """Return people by frame, with a number of its own for each within its frame, and confidences as shares."""
+def _numbered(boxes: Sequence[Box], notes: list[str]) -> Parsed:
+    """Return people by frame, with indices unique within their frame and confidences clipped to 0 to 1."""
     people: dict[int, list[Person]] = {}
-    clipped: list[float] = []
     again, used, ids = 0, set[tuple[int, int]](), {(frame, given) for frame, given, *_ in boxes}
     for frame, given, box, confidence, keypoints in boxes:
         if not np.isfinite([confidence, *([] if keypoints is None else keypoints.ravel())]).all():
             raise ValueError(f"frame {frame}, detection {given}: NaN or infinity")
         found = people.setdefault(frame, [])
-        if not 0 <= confidence <= 1:
-            clipped.append(confidence)
         left, top, right, bottom = map(float, box)
         index = given
         if given < 0 or (frame, given) in used:
             again += given >= 0
-            index = next(
-                n for n in count(max(given + 1, len(found))) if (frame, n) not in used and (frame, n) not in ids
-            )
+            free = count(max(given + 1, len(found)))
+            index = next(n for n in free if (frame, n) not in used and (frame, n) not in ids)
         used.add((frame, index))
         found.append(Person((left, top, right, bottom), min(max(confidence, 0.0), 1.0), keypoints, index))
-    said = list(notes)
+    clipped = [confidence for *_, confidence, _ in boxes if not 0 <= confidence <= 1]
     if clipped:
         span = f"from {min(clipped):g} to {max(clipped):g}"
-        said.append(f"{len(clipped):,} of {len(boxes):,} confidences lie beyond 0 to 1 ({span}) and are clipped")
+        notes.append(f"{len(clipped):,} of {len(boxes):,} confidences lie beyond 0 to 1 ({span}) and are clipped")
     if again:
-        said.append(f"{again:,} boxes have an id that another box of their frame has, and get the next free number")
-    if not people and not said:
-        said.append("the file holds no detections")
-    return Parsed(people, tuple(said))
+        notes.append(f"{again:,} boxes have an id that another box of their frame has, and get the next free number")
+    if not people and not notes:
+        notes.append("the file holds no detections")
+    return Parsed(people, tuple(notes))

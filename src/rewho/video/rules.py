@@ -45,12 +45,7 @@ def rule_names(settings: RuleSettings | None = None) -> tuple[str, ...]:
 
 
 def clip_boxes(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return boxes [N, 4] clipped to a frame of a height and width.
-
-    Example:
-        >>> clip_boxes(np.array([[-3.0, 70.0, 59.0, 230.0]]), (360, 640)).tolist()
-        [[0.0, 70.0, 59.0, 230.0]]
-    """
+    """Return boxes [N, 4] clipped to a frame of a height and width."""
     height, width = size
     return np.clip(boxes, 0, [width, height, width, height])
 
@@ -62,10 +57,6 @@ def find_box_failures(
 
     Comparisons are strict, as in the paper, and in single precision: detectors give single precision, in which 0.72 is
     slightly more than in double precision, and exactly 0.72 must fail. An empty box has the ratio 0.
-
-    Example:
-        >>> find_box_failures(np.array([[0.0, 0.0, 48.0, 120.0]]), np.array([0.9]), RuleSettings()).tolist()
-        [[False, False, False, True]]
     """
     wide, high = (boxes[:, 2:] - boxes[:, :2]).T
     ratio = np.divide(high, wide, out=np.zeros_like(high), where=wide > 0).astype(np.float32)
@@ -81,12 +72,7 @@ def find_box_failures(
 
 
 def find_side_failures(boxes: NDArray[np.float64], width: int, settings: RuleSettings) -> NDArray[np.bool_]:
-    """Return which boxes are so close to the left or right border that it may cut a person lengthwise, bool [N].
-
-    Example:
-        >>> find_side_failures(np.array([[0.5, 60.0, 90.0, 200.0]]), 640, RuleSettings(side_gap=2)).tolist()
-        [True]
-    """
+    """Return which boxes are so close to the left or right border that it may cut a person lengthwise, bool [N]."""
     if settings.side_gap <= 0:
         return np.zeros(len(boxes), bool)
     return np.asarray(np.minimum(boxes[:, 0], width - boxes[:, 2]) < settings.side_gap)
@@ -97,17 +83,7 @@ def find_body_failures(
 ) -> NDArray[np.bool_]:
     """Return which parts of the body are not visible, bool [N, 3]: head, upper body, lower body.
 
-    A keypoint counts if its score reaches the threshold and it lies in the box, or within the margin around it.
-
-    Args:
-        keypoints: float32 [N, 17, 3], x, y in pixels and score, in COCO's order.
-        boxes: [N, 4], left, top, right, bottom in pixels.
-        settings: The thresholds.
-
-    Example:
-        >>> points = np.zeros((1, 17, 3), np.float32)
-        >>> find_body_failures(points, np.array([[0.0, 0.0, 100.0, 250.0]]), RuleSettings()).tolist()
-        [[True, True, True]]
+    A keypoint [N, 17, 3] counts if its score reaches the threshold and it lies in the box, or in the margin around it.
     """
     low, high = boxes[:, None, :2], boxes[:, None, 2:]
     slack = settings.margin * (high - low)

@@ -25,9 +25,7 @@ def select_frames(video: VideoFile, sampling: dict[str, Any]) -> Iterator[tuple[
     """
     if not video.indexed:
         return _counted(video, sampling)
-    if sampling["by"] == "keyframes":
-        return decode_frames(video, np.flatnonzero(video.keys), sampling["seek"], only_keys=True)
-    return decode_frames(video, select_numbers(video, sampling), sampling["seek"])
+    return decode_frames(video, select_numbers(video, sampling), sampling["seek"], sampling["by"] == "keyframes")
 
 
 def select_numbers(video: VideoFile, sampling: dict[str, Any]) -> NDArray[np.int64]:

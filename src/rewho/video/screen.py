@@ -73,12 +73,7 @@ def screen_video(probe: Probe, settings: ScreenSettings | None = None, name: str
 
 
 def is_vr(probe: Probe, settings: ScreenSettings, name: str = "") -> bool:
-    """Return whether a video is VR or a panorama: by its metadata, by words in its name, or by its seam.
-
-    Example:
-        >>> is_vr(Probe("ok", "", 500, 20.0, 1920, 960, 25.0, "aa11"), ScreenSettings(), "tour 360° VR.mp4")
-        True
-    """
+    """Return whether a video is VR or a panorama: by its metadata, by words in its name, or by its seam."""
     text = re.sub(r"[\W_]+", " ", f" {Path(name).stem} {probe.title} ".replace("°", " degree ").lower())
     named = any(f" {word.lower()} " in text for word in settings.vr_words)
     return bool(probe.marks or named or probe.seam <= settings.vr_seam)

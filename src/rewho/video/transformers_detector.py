@@ -27,13 +27,7 @@ EXAMPLES = {"detector": "PekingU/rtdetr_v2_r18vd", "pose": "usyd-community/vitpo
 
 
 class TransformersDetector(Detector):
-    """A detector of the transformers library.
-
-    Args:
-        processor: Its image processor.
-        model: The network, on its device.
-        settings: The thresholds.
-        sha256: Hash of the weights.
+    """A detector of the transformers library: its image processor, and its network on its device.
 
     Raises:
         UserError: None of its classes is a person.
@@ -78,11 +72,7 @@ def load_detector(settings: DetectorSettings) -> TransformersDetector:
 def load_model(name: str, kind: str, part: str, device: str) -> tuple[Any, Any, str]:
     """Return image processor, network and hash of the weights, of a local folder or a name on the hub.
 
-    Args:
-        name: Folder or hub name.
-        kind: Name of the library's class.
-        part: detector or pose, for messages.
-        device: auto, cpu or cuda.
+    `kind` is the library's class; `part`, detector or pose, is for messages.
 
     Raises:
         UserError: transformers is not installed, or there is no such model.
@@ -101,12 +91,10 @@ def load_model(name: str, kind: str, part: str, device: str) -> tuple[Any, Any, 
             processor = open_processor(name, trust_remote_code=False)
             model = open_model(name, use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
-        raise UserError(
-            f"{part}.model",
-            expected="a folder with a model, or a hub name that can be reached or was downloaded before",
-            got=f"{name}: {' '.join(str(error).split())[:200]}",
-            fix="Check the name. Without a network, download the model elsewhere and pass its folder.",
-        ) from error
+        expected = "a folder with a model, or a hub name that can be reached or was downloaded before"
+        got = f"{name}: {' '.join(str(error).split())[:200]}"
+        fix = "Check the name. Without a network, download the model elsewhere and pass its folder."
+        raise UserError(f"{part}.model", expected=expected, got=got, fix=fix) from error
     files = sorted(Path(name).glob("*.safetensors"))
     sha256 = hash_file(files[0]) if len(files) == 1 else getattr(model.config, "_commit_hash", None) or ""
     return processor, model.eval().to(pick_device(device, f"--{part}.device")), sha256

@@ -29,7 +29,7 @@ BACK_SECONDS = 1.0  # decoding times of damaged files may go back by less
 
 
 class _Clock:
-    """One time line for recordings joined in one file: timestamps after a restart are shifted to follow the last one."""
+    """One time line for recordings joined in one file: timestamps after a restart are shifted to follow."""
 
     def __init__(self, base: float, gaps: bool) -> None:
         self.joints = 0
@@ -58,13 +58,7 @@ class _Clock:
 
 
 class VideoFile:
-    """An open file with its video stream; `read_packets` fills the index.
-
-    Args:
-        path: The file.
-        limits: Fields of `LimitSettings`.
-        beat: Called while work goes on.
-    """
+    """An open file with its video stream; `read_packets` fills the index, `beat` is called between packets."""
 
     def __init__(self, path: Path, limits: dict[str, Any], beat: Callable[[], None]) -> None:
         check_file_kind(path)

@@ -17,14 +17,7 @@ from rewho.video.transformers_detector import load_model
 
 
 class VitPose(TopDownPose):
-    """ViTPose or ViTPose++.
-
-    Args:
-        processor: Its image processor.
-        model: The network, on its device.
-        settings: `model` is its name; `batch` people go through it at once.
-        sha256: Hash of the weights.
-    """
+    """ViTPose or ViTPose++: its image processor, and its network on its device."""
 
     def __init__(self, processor: Any, model: Any, settings: PoseSettings, sha256: str = "") -> None:  # noqa: ANN401
         self._processor, self._model, self.batch = processor, model, settings.batch
