@@ -10,7 +10,7 @@ from clips import barcode, read_number, write_clip
 
 from rewho.settings import LimitSettings, SamplingSettings, ScreenSettings
 from rewho.video.display import BRIGHTEST, HLG, PQ, tone_map
-from rewho.video.frames import probe, sample_frames
+from rewho.video.frames import open_video, probe, sample_frames
 from rewho.video.screen import screen_video
 
 av = pytest.importorskip("av", reason="PyAV is an extra")
@@ -44,16 +44,21 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("plain") / "plain.mp4", [barcode(5)] * 3)
 
 
+@pytest.fixture(scope="module")
+def plain_image(plain: Path) -> np.ndarray:
+    return next(sample_frames(plain)).image
+
+
 @pytest.mark.parametrize(("matrix", "flip", "changes"), ORIENTATIONS)
 def test_every_orientation_of_the_display_matrix(
-    plain: Path, tmp_path: Path, matrix: tuple[int, int, int, int], flip: Flip, changes: str
+    plain: Path, plain_image: np.ndarray, tmp_path: Path, matrix: tuple[int, int, int, int], flip: Flip, changes: str
 ) -> None:
     """The pixels are those of the plain video, moved; expected from the definition x' = ax + cy, y' = bx + dy."""
     path = with_matrix(plain, tmp_path / "turned.mp4", matrix)
-    image = next(sample_frames(path)).image
-    assert np.array_equal(image, flip(next(sample_frames(plain)).image))
+    with open_video(path) as video:
+        known, image = video.probe, next(video.frames).image
+    assert np.array_equal(image, flip(plain_image))
     assert image.flags.c_contiguous
-    known = probe(path)
     assert (known.height, known.width) == image.shape[:2]
     assert known.changes == changes
 

@@ -28,8 +28,9 @@ DEEPEST = 50
 """Most levels of lists and mappings within each other."""
 DEEP = f"more than {DEEPEST} lists or mappings within each other"
 
-VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv")
-VIDEO_ENDINGS += (".wmv", ".3gp")
+VIDEO_ENDINGS = frozenset(
+    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp")
+)
 """Endings of the video files that folders are searched for."""
 WHOLE_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*|(?=[eE])))(?:[eE][-+]?[0-9]{1,3})?")

@@ -168,7 +168,7 @@ def _folder(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         make = "Make a video of them (`ffmpeg -i %06d.jpg clip.mp4`), or `rewho embed` them if each shows one person."
         raise UserError(
             str(folder),
-            expected=f"video files ({', '.join(VIDEO_ENDINGS)})",
+            expected=f"video files ({', '.join(sorted(VIDEO_ENDINGS))})",
             got=f"none, but {images:,} images" if images else "none",
             fix=make if images else "Name the files themselves if they have other endings.",
         )
