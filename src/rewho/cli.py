@@ -54,7 +54,7 @@ def _run(arguments: list[str]) -> int:
         print(_overview())  # noqa: T201 - the result of the command
         return 0
     if arguments[0] in ("-V", "--version"):
-        from rewho.core.artifact import rewho_version
+        from rewho.core.record import rewho_version
 
         print(f"rewho {rewho_version()}")  # noqa: T201 - the result of the command
         return 0

@@ -8,19 +8,9 @@ import sys
 
 import pytest
 
-from rewho.core.artifact import (
-    ASIDE,
-    KEPT,
-    MANIFEST,
-    STARTED,
-    find_damage,
-    hash_file,
-    list_differences,
-    write_file,
-    write_folder,
-    write_json,
-)
+from rewho.core.artifact import ASIDE, MANIFEST, hash_file, write_file, write_folder, write_json
 from rewho.core.check import UserError
+from rewho.core.record import KEPT, STARTED, find_damage, list_differences
 from rewho.core.stage import Stage, accept_changes
 
 
@@ -60,7 +50,7 @@ def test_a_change_is_refused_with_a_diff(tmp_path, finished):
         stage(tmp_path, seed=2).begin()
     with pytest.raises(UserError, match=r"inputs.data: 'abc' -> 'xyz'"):
         Stage(tmp_path, "train", {"seed": 1}, {"data": "xyz"}, ("out",)).begin()
-    with pytest.raises(UserError, match="got what `rewho train` made"):
+    with pytest.raises(UserError, match="got one of `rewho train`"):
         Stage(tmp_path, "evaluate", {"seed": 1}, {"data": "abc"}, ("out",)).begin()
 
 
@@ -128,7 +118,7 @@ def test_a_finished_run_without_its_files_is_not_finished(tmp_path):
         (tmp_path / "result.json").unlink(missing_ok=True)
         if content is not None:
             (tmp_path / "result.json").write_bytes(content)
-        with pytest.raises(UserError, match=rf"what the finished run left there, got result\.json .*{found}"):
+        with pytest.raises(UserError, match=rf"the files of the finished run, got result\.json .*{found}"):
             stage(tmp_path).begin()
     (tmp_path / "result.json").write_bytes(whole)
     assert stage(tmp_path).begin() == "finished"

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from rewho.cli import main
-from rewho.core.artifact import MANIFEST, STARTED, hash_file, write_json
+from rewho.core.artifact import MANIFEST, hash_file, write_json
 from rewho.core.check import UserError
+from rewho.core.record import STARTED
 from rewho.core.stage import Stage
 from rewho.embedding.embedder import load
 from rewho.models.single_view import SingleViewModel

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from checkpoints import same
-from rewho.core.artifact import MANIFEST, STARTED
+from rewho.core.artifact import MANIFEST
+from rewho.core.record import STARTED
 from rewho.training.checkpoint import STATE, load_checkpoint, save_checkpoint
 from rewho.training.log import LOG
 

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from test_pretrain_stage import settings as pretraining
 
 from conftest import distilling, quick
-from rewho.core.artifact import MANIFEST, STARTED, hash_file
+from rewho.core.artifact import MANIFEST, hash_file
 from rewho.core.check import UserError
+from rewho.core.record import STARTED
 from rewho.embedding.embedder import load
 from rewho.models.weights import CARD, SUMS, TENSORS
 from rewho.settings import (

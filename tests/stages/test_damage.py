@@ -12,9 +12,10 @@ import pytest
 from fake_people import FakePeople, settings, write_videos
 
 from conftest import CPU, quick
-from rewho.core.artifact import MANIFEST, find_damage, verify_hash, write_json
+from rewho.core.artifact import MANIFEST, verify_hash, write_json
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
+from rewho.core.record import find_damage
 from rewho.core.stage import Stage
 from rewho.crops.shards import CropSet
 from rewho.models.heads import build_classifier

@@ -16,8 +16,9 @@ from cut_runs import check_equal, checkpoint_of, cut, last, lose, state_after
 
 from checkpoints import DAMAGES, damage_checkpoint, same
 from conftest import CPU, distilling, quick
-from rewho.core.artifact import MANIFEST, SEAL, STARTED, compute_hashes
+from rewho.core.artifact import MANIFEST, compute_hashes
 from rewho.core.check import UserError
+from rewho.core.record import SEAL, STARTED
 from rewho.settings import (
     BranchSettings,
     CheckpointSettings,
@@ -248,7 +249,7 @@ def check_allowed(changed: DistillSettings, lines: list[str], step: int, capsys)
     """Go on with a changed run after a step, to its end; the difference is logged, and then it is the run's own."""
     distill.run(replace(changed, allow_config_change=True))
     said = capsys.readouterr().err
-    assert "going on in spite of these changes" in said
+    assert "resuming with these changes" in said
     assert f"resuming after step {step}\n" in said
     for line in lines:
         assert re.search(line, said)

@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import CPU, VIEWS, distilling, quick, teacher_settings
-from rewho.core.artifact import KEPT, MANIFEST, compute_hashes, find_damage, write_json
+from rewho.core.artifact import MANIFEST, compute_hashes, write_json
 from rewho.core.check import UserError
+from rewho.core.record import KEPT, find_damage
 from rewho.data.benchmarks import read_settings
 from rewho.embedding.embedder import load
 from rewho.models.factorization import load_branches

@@ -11,8 +11,8 @@ import pytest
 
 import rewho
 from conftest import quick
-from rewho.core.artifact import find_damage
 from rewho.core.check import UserError
+from rewho.core.record import find_damage
 from rewho.core.text import html_text
 from rewho.embedding.scoring import similarities
 from rewho.settings import (

@@ -11,8 +11,9 @@ import torch
 from cut_runs import cut
 
 from conftest import CPU, distilling, quick
-from rewho.core.artifact import MANIFEST, STARTED, find_damage
+from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
+from rewho.core.record import STARTED, find_damage
 from rewho.data.augment import resize
 from rewho.data.images import decode
 from rewho.embedding.attention import shown_views

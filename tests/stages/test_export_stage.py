@@ -13,8 +13,9 @@ import yaml
 
 import rewho
 from rewho.cli import main
-from rewho.core.artifact import find_damage, hash_file
+from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
+from rewho.core.record import find_damage
 from rewho.embedding.embedder import view_of
 from rewho.embedding.foreign_networks import open_teacher
 from rewho.embedding.onnx_network import OnnxNetwork

@@ -8,8 +8,9 @@ from cut_runs import differing_files
 from safetensors.torch import save_file
 
 from conftest import CPU, quick
-from rewho.core.artifact import MANIFEST, find_damage
+from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
+from rewho.core.record import find_damage
 from rewho.models.backbone import build_backbone
 from rewho.models.kinds import build_model
 from rewho.models.weights import ModelCard, save_model

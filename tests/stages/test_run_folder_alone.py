@@ -9,8 +9,9 @@ from cut_runs import cut
 
 import rewho
 from conftest import CPU, distilling, quick
-from rewho.core.artifact import MANIFEST, STARTED
+from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
+from rewho.core.record import STARTED
 from rewho.models.factorization import load_branches
 from rewho.models.weights import CARD
 from rewho.settings import CompareSettings, DataSettings, EmbedSettings, EvaluateSettings, RepresentSettings

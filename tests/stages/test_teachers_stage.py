@@ -13,8 +13,9 @@ from cut_runs import cut, differing_files, last
 
 from checkpoints import same
 from conftest import teacher_settings
-from rewho.core.artifact import MANIFEST, find_damage
+from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
+from rewho.core.record import find_damage
 from rewho.core.runtime import Interrupted
 from rewho.settings import CheckpointSettings
 from rewho.stages import teachers

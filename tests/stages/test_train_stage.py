@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import quick
-from rewho.core.artifact import MANIFEST, find_damage
+from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
+from rewho.core.record import find_damage
 from rewho.models.weights import load_model
 from rewho.settings import AugmentSettings, DataSettings, SamplerSettings
 from rewho.stages import train

@@ -2,8 +2,9 @@
 
 import pytest
 
-from rewho.core.artifact import MANIFEST, STARTED
+from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
+from rewho.core.record import STARTED
 from rewho.models.weights import CARD
 from rewho.tasks.teachers import find_teachers
 

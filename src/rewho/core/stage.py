@@ -1,8 +1,7 @@
-"""One run of a stage and the folder that it fills: claimed and locked at the start, its manifest last.
+"""A run of a stage and its folder, which is claimed and locked at the start and gets its manifest last.
 
-The presence of `manifest.json` means that the stage is complete. A re-run with the same settings and inputs does
-nothing; with others it is an error that shows the difference, never a silent mix of two runs. `run.json` is written at
-the start, so that an interrupted run is held to the same rule when it is resumed.
+`manifest.json` means that the stage is complete. A re-run with the same settings and inputs does nothing; with others
+it fails and shows the difference. `run.json` is written at the start, so that a resumed run is checked the same way.
 """
 
 from __future__ import annotations
@@ -14,32 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rewho.core.artifact import (
-    ASIDE,
-    CHANGED,
-    KEPT,
-    MANIFEST,
-    NEEDED,
-    SEAL,
-    STARTED,
-    compute_hashes,
-    digest,
-    find_damage,
-    list_differences,
-    plain,
-    read_record,
-    read_versions,
-    remove_unfinished,
-    rewho_version,
-    write_json,
-)
+from rewho.core.artifact import ASIDE, MANIFEST, compute_hashes, plain, remove_unfinished, write_json
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, hold, release
 from rewho.core.progress import say
+from rewho.core.record import (
+    CHANGED,
+    KEPT,
+    REQUIRED,
+    STARTED,
+    find_damage,
+    list_differences,
+    read_record,
+    read_versions,
+    rewho_version,
+    seal,
+)
 
 
 def accept_changes(folder: Path) -> None:
-    """Hold a stage's folder to the changed settings that `Stage.begin` allowed from now on, if there are any."""
+    """Make changed settings that `Stage.begin` allowed, if any, those of the run."""
     if (folder / CHANGED).is_file():
         (folder / CHANGED).replace(folder / STARTED)
 
@@ -53,11 +46,10 @@ class Stage:
         name: The stage's verb, such as "train".
         settings: The resolved settings.
         inputs: Digest of each input by name, such as the rows of a data set.
-        ignore: Dotted names of settings that may differ between a run and its continuation.
-        work: Pattern of what in the folder means that a run got somewhere; empty takes any file. A run that ended
-            before that, over a mistake in its settings, does not bind the next one.
-        fixed: Dotted names of settings and inputs that may not change even where changes are allowed, because they are
-            settled when a run begins.
+        ignore: Dotted names of settings that may change on resume.
+        work: Pattern of the files that make a run resumable; empty is any file. A run that failed before it wrote one
+            does not restrict the next run's settings.
+        fixed: Dotted names of settings and inputs that may not change even with --allow_config_change.
         lock: Name of the lock file in the folder; empty where several builders share the folder and lock their parts.
     """
 
@@ -71,21 +63,21 @@ class Stage:
     lock: str = LOCK
 
     def begin(self, *, allow_change: bool = False) -> Literal["new", "unfinished", "finished"]:
-        """Claim the folder, lock it until the run ends, and say what is in it.
+        """Claim the folder, lock it until the run ends, and return the state of its run.
 
-        Changes that are allowed are written aside: whoever finds that the earlier work fits them calls
-        `accept_changes`, and until then the folder is held to the settings that it had.
+        Allowed changes are written to a file of their own. The caller calls `accept_changes` once a checkpoint fits
+        them; until then the earlier settings hold.
 
         Raises:
-            UserError: Another process writes there, the folder holds a run with other settings or inputs (the message
-                shows the difference), or a finished run whose files are missing or damaged.
+            UserError: Another process writes there, the folder holds a run with other settings or inputs, or a finished
+                run whose files are missing or damaged.
         """
         if (self.folder / MANIFEST).is_file():
             return self._finished()
         if self.lock:
             hold(self.folder / self.lock, f"--out {self.folder}")
         try:
-            if (self.folder / MANIFEST).is_file():  # finished by whoever had the lock before
+            if (self.folder / MANIFEST).is_file():  # finished while we waited for the lock
                 return self._finished()
             return self._claim(allow_change=allow_change)
         except BaseException:
@@ -93,15 +85,16 @@ class Stage:
             raise
 
     def _finished(self) -> Literal["finished"]:
-        self._compare(read_record(self.folder / MANIFEST, **NEEDED), finished=True)
+        self._compare(read_record(self.folder / MANIFEST, **REQUIRED), finished=True)
         if wrong := find_damage(self.folder):
             raise UserError(
                 f"--out {self.folder}",
-                expected="what the finished run left there",
+                expected="the files of the finished run",
                 got=wrong,
                 fix="Restore it from a copy, or choose another --out to run it again.",
             )
         release(self.folder / self.lock)
+        say(f"{self.folder} is finished; nothing to do")
         return "finished"
 
     def _claim(self, *, allow_change: bool) -> Literal["new", "unfinished"]:
@@ -112,7 +105,7 @@ class Stage:
             remove_unfinished(self.folder, ours=True)
         others = self._others()
         if started.is_file() and (any(self.folder.glob(self.work)) if self.work else others):
-            changed = self._compare(read_record(started, **NEEDED), allow_change=allow_change)
+            changed = self._compare(read_record(started, **REQUIRED), allow_change=allow_change)
             target = self.folder / CHANGED if changed else started
             state = "unfinished"
         elif not started.is_file() and others:
@@ -129,38 +122,42 @@ class Stage:
         return state
 
     def _others(self) -> list[Path]:
-        """Return what is in the folder beside the records of a run, locks and what killed writers left."""
+        """Return the folder's entries except records of runs, locks and leftovers of killed writers."""
         entries = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
         own = (STARTED, CHANGED, KEPT, MANIFEST)
         return [one for one in entries if one.name not in own and not one.name.startswith((ASIDE, LOCK))]
 
     def files(self) -> list[Path]:
-        """Return all files that the stage made, in its folder and below, sorted."""
+        """Return all files that the stage wrote, sorted."""
         return [file for one in self._others() for file in sorted([one, *one.rglob("*")]) if file.is_file()]
 
     def record_file(self, file: Path) -> Path:
-        """Note that a file is whole, with its hash, so that a run that is resumed can trust it; see `is_recorded`."""
+        """Record a finished file with its hash, for `is_recorded` of a resumed run; return the file."""
         record = read_record(self.folder / KEPT) if (self.folder / KEPT).is_file() else {"files": {}}
         record["files"] |= compute_hashes(self.folder, [file])
         write_json(self.folder / KEPT, record)
         return file
 
     def is_recorded(self, file: Path) -> bool:
-        """Return whether a file is there as it was when it was kept; one that is not is to be made again."""
+        """Return whether a file is as it was when recorded; if not, it must be written again."""
         record = read_record(self.folder / KEPT) if (self.folder / KEPT).is_file() else {"files": {}}
         wanted = record["files"].get(file.relative_to(self.folder).as_posix())
         if not file.is_file() or wanted == compute_hashes(self.folder, [file]).popitem()[1]:
             return file.is_file()
-        say(f"{file} is {'damaged' if wanted else 'not known to be whole'}: making it again")
+        say(f"{file} is {'damaged' if wanted else 'not recorded as finished'}: writing it again")
         return False
 
     def _compare(self, record: Mapping[str, Any], *, allow_change: bool = False, finished: bool = False) -> bool:
-        """Return whether anything differs."""
+        """Return whether settings or inputs changed.
+
+        Raises:
+            UserError: They did, and it is not allowed.
+        """
         if record.get("stage") != self.name:
             raise UserError(
                 f"--out {self.folder}",
                 expected=f"a new or empty folder, or one of an earlier `rewho {self.name}`",
-                got=f"what `rewho {record.get('stage')}` made",
+                got=f"one of `rewho {record.get('stage')}`",
                 fix="Choose another folder with --out.",
             )
         lines = list_differences(
@@ -168,18 +165,18 @@ class Stage:
             {"stage": self.name, **self.settings, "inputs": self.inputs},
             self.ignore,
         )
-        settled = [line for line in lines if line.partition(": ")[0] in self.fixed]
-        if lines and allow_change and not settled:
-            say("going on in spite of these changes:\n    " + "\n    ".join(lines))
+        fixed = [line for line in lines if line.partition(": ")[0] in self.fixed]
+        if lines and allow_change and not fixed:
+            say("resuming with these changes:\n    " + "\n    ".join(lines))
         elif lines:
-            allowed = "allow_config_change" in self.settings and not finished and not settled
+            allowed = "allow_config_change" in self.settings and not finished and not fixed
             raise UserError(
                 f"--out {self.folder}",
-                expected=f"the settings and data of the {'finished ' if finished else ''}run that is in this folder",
-                got="different ones:\n    " + "\n    ".join(settled if allow_change and settled else lines),
+                expected=f"the settings and data of the {'finished ' if finished else ''}run in this folder",
+                got="different ones:\n    " + "\n    ".join(fixed if allow_change and fixed else lines),
                 fix="Choose another folder with --out, or undo the change"
                 + (", or pass --allow_config_change." if allowed else ".")
-                + (" A run that has begun cannot change these, even with --allow_config_change." if settled else ""),
+                + (" --allow_config_change does not cover these." if fixed else ""),
             )
         return bool(lines)
 
@@ -195,24 +192,23 @@ class Stage:
         }
 
     def finish(self, outputs: Iterable[Path], counts: Mapping[str, Any], seconds: float) -> Path:
-        """Write the manifest: from now on the stage is complete.
+        """Write the manifest, which marks the stage as complete; return its path.
 
         Args:
-            outputs: The files that the stage leaves; each is hashed.
-            counts: Numbers worth keeping, such as images and steps.
-            seconds: How long the work took.
+            outputs: The stage's files; each is hashed.
+            counts: Numbers to record, such as images and steps.
+            seconds: Duration of the run.
         """
         record = read_record(self.folder / STARTED)
         files = compute_hashes(self.folder, outputs)
         kept = read_record(self.folder / KEPT)["files"] if (self.folder / KEPT).is_file() else {}
         changed = [name for name, entry in kept.items() if files.get(name, entry) != entry]
         if changed:
-            fix = "Run the same command again: what is damaged is made again."
+            fix = "Run the same command again, which writes damaged files again."
             got = f"{changed[0]} with other bytes"
             raise UserError(f"--out {self.folder}", expected="the files that this run wrote", got=got, fix=fix)
         record |= {"files": files, "counts": plain(counts), "seconds": round(seconds, 3)}
-        record[SEAL] = digest(record)  # of the manifest itself, so that a changed byte in it shows
-        written = write_json(self.folder / MANIFEST, record)
+        written = write_json(self.folder / MANIFEST, seal(record))
         (self.folder / KEPT).unlink(missing_ok=True)
         release(self.folder / self.lock)
         return written

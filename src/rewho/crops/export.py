@@ -12,15 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from rewho.core.artifact import (
-    ASIDE,
-    explain_full_disk,
-    hash_file,
-    plain,
-    remove_unfinished,
-    write_file,
-    write_folder,
-)
+from rewho.core.artifact import ASIDE, explain_full_disk, hash_file, plain, remove_unfinished, write_file, write_folder
 from rewho.core.check import UserError
 from rewho.core.progress import track
 from rewho.core.text import csv_table

@@ -19,7 +19,7 @@ from rewho.crops.rows import import_pyarrow
 from rewho.crops.shards import INDEX, CropSet, read_index
 
 VIDEOS = "videos.parquet"
-NEEDED = ("height", "width", "bytes", "confidence", "quality", "channel_sum", "channel_square_sum")
+REQUIRED = ("height", "width", "bytes", "confidence", "quality", "channel_sum", "channel_square_sum")
 SHARES = (0, 5, 25, 50, 75, 95, 100)  # percentiles that are reported
 
 
@@ -126,12 +126,12 @@ def compute_statistics(crops: CropSet, videos: Sequence[dict[str, Any]]) -> dict
         videos: Its list of videos.
     """
     channels = Channels()
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in NEEDED[:5]}
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in REQUIRED[:5]}
     for shard in crops.contents.shards:
-        rows = crops.rows_of(shard, NEEDED)
+        rows = crops.rows_of(shard, REQUIRED)
         for name, values in columns.items():
             values.append(rows.column(name).to_numpy())
-        sums, squares = (_three(rows.column(name)) for name in NEEDED[5:])
+        sums, squares = (_three(rows.column(name)) for name in REQUIRED[5:])
         channels.add(sums, squares, columns["height"][-1].astype(np.int64) * columns["width"][-1])
     whole = {name: np.concatenate(values) if values else np.empty(0) for name, values in columns.items()}
     scenes = [video for video in videos if video["status"] == "ok"]

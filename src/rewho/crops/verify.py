@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewho.core.artifact import MANIFEST, STARTED, digest, hash_file, json_bytes, write_file
+from rewho.core.artifact import MANIFEST, digest, hash_file, json_bytes, write_file
 from rewho.core.check import UserError, describe_error, resolve_inside
 from rewho.core.files import parse_json
 from rewho.core.progress import Progress
+from rewho.core.record import STARTED
 from rewho.crops.inputs import VideoTask
 from rewho.crops.one_video import PartMaker
 from rewho.crops.page import write_description

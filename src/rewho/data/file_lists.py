@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rewho.core import files
-from rewho.core.artifact import STARTED
 from rewho.core.check import UserError, is_dir, is_file, nearest
 from rewho.core.progress import say
+from rewho.core.record import STARTED
 from rewho.data.table import ImageTable, first_three
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

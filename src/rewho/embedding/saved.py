@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rewho.core.artifact import MANIFEST, STARTED
+from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.progress import say
+from rewho.core.record import STARTED
 from rewho.models.backbone import fill
 from rewho.models.factorization import BRANCH_TENSORS, Factorization, build_branches, folded_student, load_branches
 from rewho.models.initial import tensors_under

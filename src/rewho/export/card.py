@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from rewho.core.artifact import flatten, plain, rewho_version
+from rewho.core.artifact import plain
+from rewho.core.record import flatten, rewho_version
 from rewho.export.graph import INPUT, OUTPUT, EmbeddingGraph
 from rewho.export.parity import Parity
 

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from rewho.core.artifact import MANIFEST, hash_file, plain, rewho_version, verify_hash, write_file, write_json
+from rewho.core.artifact import MANIFEST, hash_file, plain, verify_hash, write_file, write_json
 from rewho.core.check import UserError
 from rewho.core.files import check_fields, read_json
 from rewho.core.progress import say
+from rewho.core.record import rewho_version
 from rewho.core.tensors import read_safetensors, tensor_shapes
 from rewho.models.backbone import fill, fitting, read_weights
 from rewho.models.kinds import build_model

@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import ASIDE, list_differences, plain, remove_unfinished, write_json
+from rewho.core.artifact import ASIDE, plain, remove_unfinished, write_json
 from rewho.core.check import UserError, check_range
 from rewho.core.files import read_json
 from rewho.core.people import RENDERED
+from rewho.core.record import list_differences
 from rewho.core.runtime import generator
 from rewho.rendered.camera import Camera
 from rewho.rendered.image import render_person

@@ -10,7 +10,7 @@ import base64
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 
-from rewho.core.artifact import rewho_version
+from rewho.core.record import rewho_version
 from rewho.core.text import html_text as text
 from rewho.report.style import STYLE_SHEET
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewho.core.artifact import flatten, plain
+from rewho.core.artifact import plain
+from rewho.core.record import flatten
 from rewho.core.text import html_text as text
 from rewho.report import html_page as html
 from rewho.report.content import Plot, Report, Score, Section

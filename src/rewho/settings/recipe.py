@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rewho.core.artifact import flatten
 from rewho.core.check import UserError, nearest
 from rewho.core.files import check_extends, read_yaml
+from rewho.core.record import flatten
 
 SPECIAL = ("about", "extends", "smoke")
 

@@ -15,10 +15,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from rewho.core.artifact import MANIFEST, STARTED, flatten, plain, remove_unfinished
+from rewho.core.artifact import MANIFEST, plain, remove_unfinished
 from rewho.core.check import UserError
 from rewho.core.lock import Lock
 from rewho.core.progress import Progress, say
+from rewho.core.record import STARTED, flatten
 from rewho.core.runtime import PartlyFailed, StopRequest, run_in_processes
 from rewho.core.stage import Stage
 from rewho.crops.inputs import Plan, VideoTask, parse_shard, plan_videos
@@ -80,7 +81,6 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
             _reopen(settings.out, plan)
         if stage.begin() == "finished":
             check_shards(settings.out)
-            say(f"{settings.out} is finished; nothing to do")
             if settings.retry and any(video["status"] == "failed" for video in read_videos(settings.out)):
                 say("videos that failed are part of it as that; to try them again choose another --out")
         else:

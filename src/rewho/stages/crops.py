@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from rewho.core.artifact import STARTED, flatten, plain, read_record
+from rewho.core.artifact import plain
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
 from rewho.core.progress import say
+from rewho.core.record import STARTED, flatten, read_record
 from rewho.core.runtime import run_in_processes
 from rewho.crops.export import export, merge, overlap
 from rewho.crops.one_video import PartMaker, hash_config

@@ -43,7 +43,6 @@ def run(settings: EmbedSettings) -> Path:
     inputs = {"model": hash_file(model.weights[0]), "images": sha256} | view_of(model.model).inputs()
     stage = Stage(settings.out, "embed", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
-        say(f"{settings.out} is finished; nothing to do")
         return settings.out
     progress = Progress("embed", len(images), unit="images")
     embeddings = model.embed(images, flip=settings.flip, batch=settings.batch, done=progress.advance)

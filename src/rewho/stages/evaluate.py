@@ -10,10 +10,11 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from rewho.core.artifact import hash_file, plain, rewho_version
+from rewho.core.artifact import hash_file, plain
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
+from rewho.core.record import rewho_version
 from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.benchmarks import read_settings
@@ -73,7 +74,6 @@ def run(settings: EvaluateSettings) -> Path:
     stage = Stage(settings.out, "evaluate", plain(settings), inputs, FREE_SETTINGS)
     page = settings.out / "index.html"
     if stage.begin() == "finished":
-        say(f"{settings.out} is finished; nothing to do")
         return page
     data_names = _data_names(data_sets)
     doubts: dict[tuple[str, str], list[str]] = {}  # by model and data set

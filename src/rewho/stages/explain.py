@@ -49,7 +49,6 @@ def run(settings: ExplainSettings) -> Path:
     stage = Stage(settings.out, "explain", plain(settings), inputs, FREE_SETTINGS)
     first = settings.out / "sheet-1.jpg"
     if stage.begin() == "finished":
-        say(f"{settings.out} is finished; nothing to do")
         return first
     if not views:
         say(f"{settings.model} has no feature-map branches of a distillation; showing its own map f alone")

@@ -77,7 +77,6 @@ def run(settings: ExportSettings) -> Path:
     } | view.inputs()
     stage = Stage(settings.out, "export", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
-        say(f"{settings.out} is finished; nothing to do")
         return settings.out
     remove_unfinished(settings.out)
     if settings.format == "onnx":

@@ -57,7 +57,6 @@ def run(settings: RepresentSettings) -> Path:
         inputs |= {f"teacher {record.view}": record.digest} | teacher.view.inputs()
     stage = Stage(settings.out, "represent", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
-        say(f"{settings.out} is finished; nothing to do")
         return settings.out
     with StopRequest() as stop:
         files = [

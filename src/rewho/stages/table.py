@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from rewho import settings as all_settings
-from rewho.core.artifact import MANIFEST, flatten, plain, rewho_version, write_file, write_json
+from rewho.core.artifact import MANIFEST, plain, write_file, write_json
 from rewho.core.check import UserError, check_choice
 from rewho.core.files import read_json
 from rewho.core.lock import LOCK, hold, release_locks
 from rewho.core.progress import say, show
+from rewho.core.record import flatten, rewho_version
 from rewho.core.runtime import StopRequest, is_main_process, on_main_process
 from rewho.data.benchmarks import read_settings
 from rewho.data.view_file import read_view

@@ -26,9 +26,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from rewho.core.artifact import flatten
 from rewho.core.check import UserError, check_choice, check_name, nearest
 from rewho.core.files import check_extends, read_yaml
+from rewho.core.record import flatten
 from rewho.tables.grid import unrolled
 
 GIVEN = "given"

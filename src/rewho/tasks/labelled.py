@@ -111,7 +111,6 @@ def claim(stage: Stage, settings: TrainingSettings, table: Summarised) -> bool:
     """
     found = on_main_process(lambda: stage.begin(allow_change=settings.allow_config_change))
     if found == "finished":
-        say(f"{settings.out} is finished; nothing to do")
         return True
     if found == "unfinished" and not settings.resume:
         raise UserError(

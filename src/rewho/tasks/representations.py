@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import MANIFEST, find_damage, read_record, write_file, write_json
+from rewho.core.artifact import MANIFEST, write_file, write_json
 from rewho.core.check import UserError, check_choice, check_name, describe_error, resolve_inside
 from rewho.core.files import read_json
+from rewho.core.record import find_damage, read_record
 from rewho.data.views import View
 
 INDEX = "representations.json"

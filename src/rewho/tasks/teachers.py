@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewho.core.artifact import MANIFEST, STARTED
+from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
+from rewho.core.record import STARTED
 from rewho.models.weights import CARD
 from rewho.training.checkpoint import STATE, has_checkpoint
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
-from rewho.core.artifact import find_damage, json_bytes, remove_unfinished, write_folder
+from rewho.core.artifact import json_bytes, remove_unfinished, write_folder
 from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.progress import say
+from rewho.core.record import find_damage
 from rewho.core.tensors import read_torch
 
 STATE = "state.pt"

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from rewho.core.artifact import CHANGED
 from rewho.core.check import UserError
 from rewho.core.progress import Progress, say
+from rewho.core.record import CHANGED
 from rewho.core.runtime import (
     Interrupted,
     StopRequest,
