@@ -28,7 +28,7 @@ def test_golden_videos(shared: Path) -> None:
             sha256=f"hash {order}",
             stillness={True: 0.0, False: 120.0, None: 1.0}[video["static"]],
         )
-        verdict = seen.refuse(known.sha256, video["key"]) or screen_video(known, name=video["title"])
+        verdict = seen.check(known.sha256, video["key"]) or screen_video(known, name=video["title"])
         if video["expect"] == "keep":
             assert verdict == "", video
         elif video["expect"] == "drop":
@@ -56,9 +56,9 @@ def test_thresholds_are_settings() -> None:
 
 def test_duplicates_can_be_allowed() -> None:
     seen = DuplicateFilter(ScreenSettings(duplicates_by_content=False))
-    assert [seen.refuse("a", "k"), seen.refuse("a", "l"), seen.refuse("b", "k")] == ["", "", "duplicate key"]
+    assert [seen.check("a", "k"), seen.check("a", "l"), seen.check("b", "k")] == ["", "", "duplicate key"]
     unnamed = DuplicateFilter()
-    assert [unnamed.refuse("", ""), unnamed.refuse("", "")] == ["", ""]
+    assert [unnamed.check("", ""), unnamed.check("", "")] == ["", ""]
 
 
 @pytest.mark.parametrize(

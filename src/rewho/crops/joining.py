@@ -44,7 +44,7 @@ def order_videos(videos: Iterable[Joined], screen: ScreenSettings) -> list[Joine
     seen = DuplicateFilter(screen)
     for one in ordered:
         record = one.record
-        if record["status"] == "ok" and (reason := seen.refuse(record["sha256"], record["key"])):
+        if record["status"] == "ok" and (reason := seen.check(record["sha256"], record["key"])):
             record |= {"status": "refused", "reason": reason, "kept": 0, "persons": 0}
     return ordered
 

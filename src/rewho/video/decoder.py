@@ -125,7 +125,7 @@ def _sample(video: VideoFile, sampling: dict[str, Any], held: list[Numbered] | N
         seconds = video.time_of(frame.pts, number)
         channel.send("frame", image.data.cast("B"), number=number, time=seconds, height=height, width=width)
         last = number
-    cut = video.cut()
+    cut = video.describe_cut()
     if not cut and last < 0 and (len(numbers) or not video.packets):
         raise _no_frames(video)
     if not cut and len(numbers) and last < numbers[-1]:
@@ -145,7 +145,7 @@ def _probe(
     """Send the file's hash, then the fields of `Probe`; return the sampled frames if all of them could be kept."""
     channel.send("hash", sha256=_hash(video.path, channel))
     video.read_packets()
-    cut = video.cut()
+    cut = video.describe_cut()
     video.open()
     held = None
     if sampling and (wanted := _few_enough(video, sampling, memory_mb)) is not None:
@@ -156,6 +156,11 @@ def _probe(
         frames = [frame for _, frame in _evenly_spaced(video, max(1, still_frames))]
     if not frames:
         raise VideoFailure("cut short", cut) if cut else _no_frames(video)
+    _send_probe(video, frames, cut, channel)
+    return held
+
+
+def _send_probe(video: VideoFile, frames: list[Any], cut: str, channel: Channel) -> None:
     first, stream = frames[0], video.stream
     size = square_pixel_size(first.width, first.height, video.aspect)
     width, height = reversed(size) if read_orientation(first).transposed else size
@@ -183,7 +188,6 @@ def _probe(
         seam=_seam(first) if PANORAMA[0] <= size[0] / size[1] <= PANORAMA[1] else None,
         changes=describe_changes(first, video),
     )
-    return held
 
 
 def _few_enough(video: VideoFile, sampling: dict[str, Any], memory_mb: int) -> NDArray[np.int64] | None:

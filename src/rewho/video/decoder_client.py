@@ -124,12 +124,12 @@ class DecoderClient:
             if poll.poll(1000 * min(1.0, self._limits.silence, self._limits.seconds)):
                 got = os.readv(self._pipe, [left])
                 if not got:
-                    raise self._death()
+                    raise self._end_reason()
                 left, heard = left[got:], time.monotonic()
             self._waited += time.monotonic() - started
         return data
 
-    def _death(self) -> VideoFailure:
+    def _end_reason(self) -> VideoFailure:
         """Return why the process ended without an answer."""
         code = self._process.wait()
         if code == -signal.SIGXCPU:

@@ -96,7 +96,7 @@ def decode_yolov8(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
     return _corners(raw[..., :2], raw[..., 2:4]), raw[..., 4:]
 
 
-def decode_two(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
+def decode_boxes_and_scores(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
     """Return boxes [B, N, 4] unchanged and class scores [B, N, C], from outputs in any order.
 
     Of the three-dimensional outputs, the boxes are the last whose last side is 4, the scores the first of the others.
@@ -111,7 +111,7 @@ def decode_two(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
 
 def decode_detr(outputs: Sequence[Arrays], size: tuple[int, int]) -> Decoded:
     """Decode class scores [B, N, C] and boxes [B, N, 4] (centre and size) of the DETR family, in any order."""
-    boxes, scores = decode_two(outputs, size)
+    boxes, scores = decode_boxes_and_scores(outputs, size)
     return _corners(boxes[..., :2], boxes[..., 2:]), scores
 
 
@@ -141,7 +141,7 @@ DECODERS: dict[str, Callable[[Sequence[Arrays], tuple[int, int]], Decoded]] = {
     "yolox_decoded": decode_yolov5,
     "yolov5": decode_yolov5,
     "yolov8": decode_yolov8,
-    "yolonas": decode_two,
+    "yolonas": decode_boxes_and_scores,
     "detr": decode_detr,
 }
 FIRST_CLASS = {"yolox": 5, "yolox_decoded": 5, "yolov5": 5, "yolov8": 4, "yolonas": 0, "detr": 0}

@@ -26,8 +26,8 @@ from rewho.video.onnx_output import (
     Decoded,
     Metadata,
     count_extra_values,
+    decode_boxes_and_scores,
     decode_labelled,
-    decode_two,
     is_final,
     is_raw,
     put_boxes_first,
@@ -84,7 +84,7 @@ class OutputReader:
             decode_labelled(outputs)
             return 0
         first, beside = FIRST_CLASS[known.output], count_extra_values(outputs, self._notes)
-        rows = self._rows(outputs) if first else decode_two(outputs, self._size)[1]
+        rows = self._rows(outputs) if first else decode_boxes_and_scores(outputs, self._size)[1]
         columns = int(rows.shape[2]) - first
         if known.classes or names:
             extra = columns - (known.classes or names)
@@ -108,7 +108,7 @@ class OutputReader:
         """Return the activation that scores of the DETR family still need; those of others need none."""
         if self._known.output != "detr":
             return "none"
-        scores = decode_two(outputs, self._size)[1]
+        scores = decode_boxes_and_scores(outputs, self._size)[1]
         if scores.size and scores.min() >= 0 and scores.max() <= 1:
             return "none"
         return "softmax" if self._classes == (len(self._notes.names) or COCO_OWN_IDS[0]) + 1 else "sigmoid"

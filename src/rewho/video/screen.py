@@ -21,7 +21,7 @@ class DuplicateFilter:
 
     Example:
         >>> seen = DuplicateFilter()
-        >>> seen.refuse("aa11", "key-1"), seen.refuse("aa11", "key-2"), seen.refuse("bb22", "key-1")
+        >>> seen.check("aa11", "key-1"), seen.check("aa11", "key-2"), seen.check("bb22", "key-1")
         ('', 'duplicate content', 'duplicate key')
     """
 
@@ -30,7 +30,7 @@ class DuplicateFilter:
         self._hashes: set[str] = set()
         self._keys: set[str] = set()
 
-    def refuse(self, sha256: str, key: str = "") -> str:
+    def check(self, sha256: str, key: str = "") -> str:
         """Return why a video is a duplicate, or an empty text; then remember it.
 
         Args:

@@ -154,7 +154,7 @@ class VideoFile:
                 self.joints = max(self.joints, clock.joints)
             yield packet
 
-    def cut(self) -> str:
+    def describe_cut(self) -> str:
         """Return what is missing of what the container declares, as text; empty if nothing is."""
         lacking = count_missing_bytes(self.path)
         if lacking:
