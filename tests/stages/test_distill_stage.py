@@ -228,7 +228,7 @@ def test_a_space_without_a_teacher_is_refused(people, model, representations, tm
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss": LossSettings(identity=0.0)}, "--loss.identity: expected 1.0"),
+        ({"loss": LossSettings(identity=0.5)}, "--loss.identity: expected 1.0"),
         ({"loss": LossSettings(triplet=5.0)}, "--loss.triplet: expected 0.0"),
         ({"loss": LossSettings(classifier="circle")}, "--loss.classifier: expected linear"),
         ({"augment": AugmentSettings(crop_padding=30)}, "--augment.crop_padding: expected 0"),

@@ -35,7 +35,8 @@ def masked(people, tmp_path_factory):
 
 def test_training_and_evaluation_look_masks_up_and_record_them(masked, people):
     manifest = json.loads((masked / "manifest.json").read_text())
-    assert set(manifest["inputs"]) == {"data", "model.pretrained", "box of view upper", "masks of view upper"}
+    of_views = {"box of view upper", "masks of view upper"}
+    assert set(manifest["inputs"]) == {"data", "images", "length of an epoch", "model.pretrained", *of_views}
     assert 0 <= rewho.evaluate(masked, people).mAP_rectangular <= 1
 
 

@@ -174,8 +174,8 @@ def _convert(value: Any, kind: Any) -> Any:  # noqa: ANN401, PLR0911 - any value
     optional, kind = type(None) in get_args(kind), plain_type(kind)
     if optional and (value is None or (isinstance(value, str) and value.lower() in ("null", "none", ""))):
         return None
-    if get_origin(kind) is tuple and isinstance(value, str) and value.startswith("["):  # `rewho table --override`
-        value = [item.strip() for item in value.strip("[]").split(",")]
+    if get_origin(kind) is tuple and isinstance(value, str) and value.startswith("["):  # as in `--override`
+        value = [item.strip() for item in value.strip("[]").split(",") if item.strip()]
     if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
         return tuple(_convert(item, get_args(kind)[0]) for item in value)
     if get_origin(kind) is Literal:
