@@ -245,7 +245,7 @@ def test_mistakes(people, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(UserError, match="--crops: expected one or more folders"):
         pretrain.run(replace(settings(people, out), crops=()))
-    with pytest.raises(UserError, match="--model.head: expected none for an encoder"):
+    with pytest.raises(UserError, match=r"--model\.head: expected none for an encoder"):
         pretrain.run(settings(people, out, model=replace(ENCODER, head="fc_bn")))
     with pytest.raises(UserError, match="no labels"):
         pretrain.run(settings(people, out, sampler=SamplerSettings("identities", batch=8)))
@@ -254,7 +254,7 @@ def test_mistakes(people, tmp_path):
     few = replace(settings(people, out).images, share=0.1)
     with pytest.raises(UserError, match=r"images that --images\.share 0\.1 leaves, got 8"):
         pretrain.run(settings(people, out, images=few, sampler=SamplerSettings(batch=8)))
-    with pytest.raises(UserError, match="--sampler.accumulate: expected a whole number from 1"):
+    with pytest.raises(UserError, match=r"--sampler\.accumulate: expected a whole number from 1"):
         pretrain.run(settings(people, out, sampler=SamplerSettings(batch=8, accumulate=0)))
     with pytest.raises(UserError, match=r"--model\.view: expected holistic"):
         pretrain.run(settings(people, out, model=replace(ENCODER, view="dn1")))
