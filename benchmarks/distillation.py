@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from rewho.data.augment import resize
 from rewho.data.batches import Batch
-from rewho.data.benchmarks import read_settings
+from rewho.data.datasets import read_settings
 from rewho.data.images import decode
 from rewho.data.views import VIEWS
 from rewho.embedding.embedder import embedder, view_of

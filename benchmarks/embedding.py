@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from rewho.data.benchmarks import read
+from rewho.data.datasets import read
 from rewho.embedding.embedder import Embedder, embedder
 from rewho.models.single_view import SingleViewModel
 from rewho.settings import EngineSettings, ModelSettings

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rewho.core.progress import Progress
 from rewho.core.runtime import generator
 from rewho.crops.faces import hide_face, locate_head
-from rewho.data.benchmarks import read_settings
+from rewho.data.datasets import read_settings
 from rewho.data.images import decode
 from rewho.data.table import ImageTable
 from rewho.embedding.embedder import Embedder, load

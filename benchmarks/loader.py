@@ -23,7 +23,7 @@ from torchvision.transforms import v2
 
 from rewho.data.augment import POLICIES
 from rewho.data.batches import PlanStream, load_batches
-from rewho.data.benchmarks import read
+from rewho.data.datasets import read
 from rewho.data.images import Images
 from rewho.data.table import ImageTable
 from rewho.data.views import VIEWS

@@ -3,7 +3,7 @@
 import pytest
 
 from rewho.core.check import UserError
-from rewho.data.benchmarks import read
+from rewho.data.datasets import read
 from rewho.data.images import Images
 
 MARKET = ("bounding_box_train/0002_c1s1_1_00.jpg", "query/0001_c1s1_1_00.jpg", "bounding_box_test/0001_c2s1_1_00.jpg")
@@ -189,7 +189,7 @@ def test_csv_paths_that_leave_the_folder(tmp_path, path):
     "layout", ["../market1501", "market1501/../..", "/etc", "", "__class__", "market1501\0", "; rm -rf"]
 )
 def test_layout_names_are_names_only(tmp_path, layout):
-    assert "one of auto, market1501" in answer(plant(tmp_path, *MARKET), layout)
+    assert "one of auto, csv, cuhk03-np, " in answer(plant(tmp_path, *MARKET), layout)
 
 
 def test_files_that_are_no_images_are_named(tmp_path):

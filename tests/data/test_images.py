@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewho.core.check import UserError
-from rewho.data.benchmarks import read
+from rewho.data.datasets import read
 from rewho.data.images import PIXEL_LIMIT, Images, decode, verify
 from rewho.data.table import ImageTable
 

@@ -10,18 +10,11 @@ import pytest
 
 from rewho.core.check import UserError
 from rewho.core.people import DISTRACTOR, JUNK
-from rewho.data.benchmarks import read_settings
-from rewho.data.splits import (
-    even_counts,
-    hold_out,
-    keep_identities,
-    keep_images,
-    read_identity_list,
-    read_image_list,
-    scored_part,
-    select_share,
-    training_rows,
-)
+from rewho.data.datasets import read_settings
+from rewho.data.scored_part import scored_part
+from rewho.data.share_lists import keep_identities, keep_images, read_identity_list, read_image_list
+from rewho.data.shares import even_counts, select_share
+from rewho.data.splits import hold_out, training_rows
 from rewho.data.table import ImageTable
 from rewho.settings import DataSettings
 
@@ -201,9 +194,9 @@ def test_wrong_uses_of_a_list(tmp_path):
     numbered, named = DataSettings(root=root / "list.csv", share_list=file), DataSettings(root=root, share_list=file)
     file.write_text("2\n")
     assert len(read_settings(numbered)) == 2
-    with pytest.raises(UserError, match=r"both, with --data\.share 0\.5"):
+    with pytest.raises(UserError, match=r"--data\.share: expected 1, its default, beside share_list, got 0\.5"):
         read_settings(replace(numbered, share=0.5))
-    with pytest.raises(UserError, match="names of their own"):
+    with pytest.raises(UserError, match="names instead of numbers"):
         read_settings(named)
     file.write_text("2\n77\n")
     with pytest.raises(UserError, match=r"--data\.share_list[\s\S]*1 of 2 that are not in it: '77'"):
@@ -324,7 +317,7 @@ def test_copies_are_left_out_of_the_ranking(tmp_path):
     assert "1 queries have byte-identical copies in the gallery" in said
     assert "1 gallery files are byte-identical copies of other gallery files" in said
     assert "1 byte-identical images are of two people by their labels" in said
-    with pytest.raises(UserError, match="nobody in query and gallery may be in train"):
+    with pytest.raises(UserError, match="no person in query and gallery may be in train"):
         scored_part(table.rows([0, 2, 5]))
 
 

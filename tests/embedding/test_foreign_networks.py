@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.data.augment import resize
-from rewho.data.benchmarks import read_settings
+from rewho.data.datasets import read_settings
 from rewho.data.views import VIEWS
 from rewho.embedding.embedder import load
 from rewho.embedding.foreign_networks import open_teacher

@@ -19,7 +19,7 @@ from conftest import CPU, VIEWS, distilling, quick, teacher_settings
 from rewho.core.artifact import MANIFEST, compute_hashes, write_json
 from rewho.core.check import UserError
 from rewho.core.record import KEPT, find_damage
-from rewho.data.benchmarks import read_settings
+from rewho.data.datasets import read_settings
 from rewho.embedding.embedder import load
 from rewho.models.factorization import load_branches
 from rewho.models.heads import Classifier

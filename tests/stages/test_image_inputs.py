@@ -12,7 +12,7 @@ import rewho
 from rewho.core.check import UserError
 from rewho.crops.shards import CropSet
 from rewho.crops.writer import example_set
-from rewho.data.benchmarks import read
+from rewho.data.datasets import read
 from rewho.embedding.embedder import load
 from rewho.embedding.scoring import rank_table
 from rewho.models.single_view import SingleViewModel

@@ -20,7 +20,7 @@ from checkpoints import same
 from conftest import quick
 from rewho.core.check import UserError
 from rewho.crops.writer import example_set
-from rewho.data.benchmarks import read
+from rewho.data.datasets import read
 from rewho.embedding.embedder import load
 from rewho.models.weights import ModelCard, load_model, read_card
 from rewho.settings import (

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.core.people import DISTRACTOR, JUNK, UNKNOWN_CAMERA
-from rewho.data.table import first_three
+from rewho.data.table import ImageTable, Names, first_three
 
 PERSON_MARKS = {str(JUNK): JUNK, str(DISTRACTOR): DISTRACTOR}
 """Names of people that are ids with a meaning."""
@@ -116,3 +118,60 @@ def spelling_notes(names: Iterable[str], what: str) -> list[str]:
             f"Each is a {what} of its own: {', '.join(groups[:3])}{more}. Write them alike where they mean the same."
         )
     return notes
+
+
+class NamedRow(NamedTuple):
+    """An image with its labels as the user wrote them: `camera` is "" if unknown, `where` is the place of the label."""
+
+    path: str
+    person: str
+    camera: str
+    split: str
+    where: str
+
+
+def named_table(name: str, root: Path, rows: Sequence[NamedRow], notes: Sequence[str]) -> ImageTable:
+    """Return the table of rows whose people and cameras are names, in their order.
+
+    Raises:
+        UserError: Only some rows have a camera, or an id is negative and has no meaning.
+    """
+    where = [row.where for row in rows]
+    people, person_names = number_names([row.person for row in rows], where=where)
+    without = [row.path for row in rows if not row.camera]
+    if without and len(without) < len(rows):
+        raise UserError(
+            f"{name}: cameras",
+            expected="the camera of every image, or of none",
+            got=f"{len(without):,} of {len(rows):,} without: {first_three(without)}",
+            fix="Fill in the missing cameras, or leave cameras out altogether.",
+        )
+    cameras, camera_names = np.full(len(rows), UNKNOWN_CAMERA, np.int64), tuple[str, ...]()
+    if not without:
+        cameras, camera_names = number_names([row.camera for row in rows], "camera", CAMERA_MARKS, where)
+    else:
+        notes = [
+            *notes,
+            "Cameras are not known, so images of a query's own camera cannot be left out of its ranking.",
+        ]
+    return ImageTable(
+        name=name,
+        root=root,
+        paths=tuple(row.path for row in rows),
+        person_ids=people,
+        camera_ids=cameras,
+        splits=tuple(row.split for row in rows),
+        person_names=person_names or _zeros_kept(people, [row.person for row in rows]),
+        camera_names=camera_names or _zeros_kept(cameras, [row.camera for row in rows]),
+        notes=(
+            *notes,
+            *spelling_notes((row.person for row in rows), "person"),
+            *spelling_notes((row.camera for row in rows if row.camera), "camera"),
+        ),
+    )
+
+
+def _zeros_kept(ids: NDArray[np.int64], names: Sequence[str]) -> Names:
+    """Return how numbers with leading zeros were written, by id; an empty tuple where there are none."""
+    pairs = zip(ids.tolist(), map(canonical, names), strict=True)
+    return {number: name for number, name in pairs if name.isdecimal() and name != str(number)} or ()

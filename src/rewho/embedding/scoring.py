@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_embeddings
 from rewho.core.progress import say
-from rewho.data.benchmarks import read_settings
+from rewho.data.datasets import read_settings
 from rewho.data.file_lists import list_images
-from rewho.data.splits import scored_part
+from rewho.data.scored_part import scored_part
 from rewho.data.table import ImageTable
 from rewho.embedding.embedder import Embedder, Image, listed, load
 from rewho.rank.distance import unit_vectors
@@ -95,7 +95,7 @@ def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, 
             "data",
             expected="a data set's folder, CSV file or table",
             got=repr(data),
-            fix="Pass a path, or what rewho.data.benchmarks.read_settings returns.",
+            fix="Pass a path, or what rewho.data.datasets.read_settings returns.",
         )
     table = data if isinstance(data, ImageTable) else read_settings(DataSettings(root=Path(data)))
     for note in scored_part(table).notes:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rewho.core.runtime import generator
 from rewho.data.images import decode
-from rewho.data.splits import scored_part
+from rewho.data.scored_part import scored_part
 from rewho.data.table import ImageTable
 from rewho.rank.ranking import Ranking
 from rewho.rank.scores import Scores

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Literal
 
-from rewho.settings.fields import Mistake, Processes, Range, Seed, Share, SomeShare
+from rewho.settings.fields import Mistake, Names, Processes, Range, Seed, Share, SomeShare, name_function
 
-Layout = Literal["auto", "market1501", "cuhk03-np", "cuhk03-original", "dukemtmc-reid", "msmt17", "folder", "csv"]
+# One module per layout; listing their names imports none of them, which would load numpy.
+_LAYOUT_MODULES = iter_modules([str(Path(__file__).parents[1] / "data" / "layouts")])
+LAYOUTS = Names("auto", *sorted(module.name.replace("_", "-") for module in _LAYOUT_MODULES))
 CuhkBoxes = Literal["detected", "labeled"]
-ShareBy = Literal["identities", "people", "images"]
+ShareBy = Literal["identities", "images"]
 EraseFill = Literal["mean", "noise"]
 Gigabytes = Annotated[float, Range(0, 1_000_000)]
 ERASE_NOTHING = "To erase nothing, pass {at}erase 0; else lower {at}erase_area_low too."
@@ -31,6 +34,7 @@ class DataSettings:
     Args:
         root: Folder of the data set, or a CSV file.
         layout: market1501, cuhk03-np, cuhk03-original, dukemtmc-reid, msmt17, folder or csv; `auto` detects it.
+            MODULE:FUNCTION calls your own function, which gets these settings and returns an ImageTable.
         cuhk03_boxes: Bounding boxes of the original CUHK03 release: detected or labeled.
         cuhk03_protocol: The new protocol's .mat file, for the original CUHK03 release.
         person_pattern: For plain folders: regular expression with a group `person` and optionally a group `camera`,
@@ -48,7 +52,7 @@ class DataSettings:
     """
 
     root: Path = Path("data")
-    layout: Layout = "auto"
+    layout: Annotated[str | Callable[..., object], LAYOUTS] = "auto"
     cuhk03_boxes: CuhkBoxes = "detected"
     cuhk03_protocol: Path | None = None
     person_pattern: str | None = None
@@ -60,6 +64,15 @@ class DataSettings:
     hold_out: Annotated[int, Range(0)] = 0
     memory_gb: Gigabytes = 4.0
     workers: Processes = 2
+
+    def __post_init__(self) -> None:
+        if callable(self.layout):
+            object.__setattr__(self, "layout", name_function("layout", self.layout))
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield broken rules between fields."""
+        if self.share_list is not None and self.share != 1:
+            yield Mistake("share", "1, its default, beside share_list", "Omit {at}share or {at}share_list.")
 
 
 @dataclass(frozen=True)

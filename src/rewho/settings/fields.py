@@ -8,8 +8,9 @@ Python all call `check`, which reports every mistake at once and reads no file.
 from __future__ import annotations
 
 import math
+import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -73,6 +74,13 @@ class Only(tuple[str, ...]):
         return super().__new__(cls, actions)
 
 
+class Names(tuple[str, ...]):
+    """The choices of a text option that also accepts MODULE:FUNCTION, a function of the user."""
+
+    def __new__(cls, *names: str) -> Names:  # noqa: D102 - see the class
+        return super().__new__(cls, names)
+
+
 class Mistake(NamedTuple):
     """A broken rule between fields of one settings class.
 
@@ -95,7 +103,7 @@ Seed = Annotated[int, Range(0, 2**63 - 1)]
 Device = Literal["auto", "cpu", "cuda"]
 YesNoAuto = Literal["auto", "yes", "no"]
 
-
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
 _ANNOTATIONS: dict[type[Any], dict[str, Any]] = {}  # a cache, because reading takes 1 ms per class
 
 
@@ -133,6 +141,23 @@ def plain_type(kind: Any) -> Any:  # noqa: ANN401 - a type annotation
 def find_metadata(kind: Any, wanted: type[Extra]) -> Extra | None:  # noqa: ANN401 - a type annotation
     """Return an annotation's metadata of one class, such as its `Range`; None without."""
     return next((item for item in getattr(kind, "__metadata__", ()) if isinstance(item, wanted)), None)
+
+
+def name_function(what: str, function: Callable[..., object]) -> str:
+    """Return MODULE:FUNCTION, which is written into a run's settings and from which the function is imported again.
+
+    Raises:
+        UserError: The function is not at the top level of its module.
+
+    Example:
+        >>> name_function("--data.layout", name_function)
+        'rewho.settings.fields:name_function'
+    """
+    name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', repr(function))}"
+    if not _FUNCTION.fullmatch(name):
+        fix = "Define it with `def` in a module, outside of functions and classes."
+        raise UserError(what, expected="a function at the top level of a module", got=name, fix=fix)
+    return name
 
 
 def is_list(kind: Any) -> bool:  # noqa: ANN401 - a type annotation
@@ -217,8 +242,11 @@ def find_mismatch(value: Any, kind: Any) -> str:  # noqa: ANN401 - any value, a 
         if not isinstance(value, tuple):
             return f"a list, each {find_mismatch(object(), each)}"
         return next((f"each {words}" for item in value if (words := find_mismatch(item, each))), "")
-    if get_origin(plain) is Literal:
-        return "" if value in get_args(plain) else f"one of {list_choices(get_args(plain))}"
+    names = find_metadata(kind, Names)
+    if names or get_origin(plain) is Literal:
+        choices = names or get_args(plain)
+        fits = value in choices or bool(names and isinstance(value, str) and _FUNCTION.fullmatch(value))
+        return "" if fits else f"one of {list_choices(choices)}{', or MODULE:FUNCTION' if names else ''}"
     if plain in (int, float):
         fits = isinstance(value, int if plain is int else (int, float)) and not isinstance(value, bool)
         number = "a whole number" if plain is int else "a number"
@@ -288,8 +316,10 @@ def find_mistakes(settings: Any, prefix: str = "--") -> Iterator[UserError]:  # 
 
 
 def _wrong_value(what: str, value: Any, kind: Any, expected: str) -> UserError:  # noqa: ANN401 - any value
-    if get_origin(plain_type(kind)) is Literal:
-        near = nearest(str(value), map(str, get_args(plain_type(kind))))
+    if choices := find_metadata(kind, Names) or (
+        get_origin(plain_type(kind)) is Literal and get_args(plain_type(kind))
+    ):
+        near = nearest(str(value), map(str, choices))
         fix = f"Did you mean {near!r}? Choose a name from the list." if near else "Choose a name from the list."
     elif plain_type(kind) is Path and isinstance(value, str) and value:
         fix = f"In Python, pass pathlib.Path({value!r})."

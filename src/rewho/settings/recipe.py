@@ -25,7 +25,17 @@ def read_recipe(path: Path, *, smoke: bool = False) -> dict[str, Any]:
         UserError: Not a YAML mapping, or a recipe that extends itself.
     """
     settings, of_smoke = _layers(path)
-    return {**settings, **of_smoke} if smoke else settings
+    merged = {**settings, **of_smoke} if smoke else settings
+    refuse_functions(f"--recipe {path}", merged)
+    return merged
+
+
+def refuse_functions(what: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a file that names a function to run: files are passed on, and loading one must not run code."""
+    for name, value in settings.items():
+        if name.rpartition(".")[2] == "layout" and ":" in str(value):
+            fix = f"Leave it out of the file, and pass --{name} {value} on the command line."
+            raise UserError(f"{what}: {name}", expected="the name of a layout", got=f"the function {value}", fix=fix)
 
 
 def _layers(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:

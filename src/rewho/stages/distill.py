@@ -22,7 +22,7 @@ from rewho.core.lock import release_locks
 from rewho.core.progress import say
 from rewho.core.runtime import generator, on_main_process, run_in_processes
 from rewho.core.stage import Stage
-from rewho.data.benchmarks import read_settings
+from rewho.data.datasets import read_settings
 from rewho.data.table import ImageTable
 from rewho.data.views import box_of
 from rewho.embedding.embedder import view_of

@@ -17,8 +17,9 @@ from rewho.core.progress import Progress, say
 from rewho.core.record import rewho_version
 from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
-from rewho.data.benchmarks import read_settings
-from rewho.data.splits import HELD_OUT, scored_part
+from rewho.data.datasets import read_settings
+from rewho.data.scored_part import scored_part
+from rewho.data.splits import HELD_OUT
 from rewho.data.table import ImageTable
 from rewho.embedding.attention import compute_query_attention
 from rewho.embedding.embedder import Embedder, load, view_of

@@ -19,7 +19,7 @@ from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator, on_main_process, run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.batches import PlanStream, load_batches
-from rewho.data.benchmarks import read_settings
+from rewho.data.datasets import read_settings
 from rewho.data.splits import has_test_part
 from rewho.data.table import ImageTable
 from rewho.data.view_file import view_of_settings

@@ -18,7 +18,7 @@ from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, run_in_processes
 from rewho.core.stage import Stage
-from rewho.data.benchmarks import read_settings
+from rewho.data.datasets import read_settings
 from rewho.data.table import ImageTable
 from rewho.data.views import box_of
 from rewho.embedding.foreign_networks import Teacher, open_teacher

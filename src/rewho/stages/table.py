@@ -25,7 +25,7 @@ from rewho.core.lock import LOCK, hold, release_locks
 from rewho.core.progress import say, show
 from rewho.core.record import flatten, rewho_version
 from rewho.core.runtime import StopRequest, is_main_process, on_main_process
-from rewho.data.benchmarks import read_settings
+from rewho.data.datasets import read_settings
 from rewho.data.view_file import read_view
 from rewho.models.weights import CARD
 from rewho.rendered import write_people
@@ -33,7 +33,7 @@ from rewho.report.content import Score
 from rewho.settings import DataSettings, TableSettings
 from rewho.settings.command_line import fill
 from rewho.settings.fields import check, options_of
-from rewho.settings.recipe import read_recipe
+from rewho.settings.recipe import read_recipe, refuse_functions
 from rewho.tables.command import format_command
 from rewho.tables.comparison import OURS, PaperCell, PaperRow, PaperTable, from_dict, markdown, page
 from rewho.tables.plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
@@ -264,6 +264,7 @@ class Runner:
         values |= step.resolved({name: self.folder(key, name) for name in self.plan.steps})
         if self.settings.smoke:
             values |= self.plan.smoke.get(step.stage, {})
+        refuse_functions(f"table {self.plan.name}, {step.name}", values)
         if step.stage == "pretrain":
             return values | {"crops": [folder.as_posix() for folder in self.settings.crops or [self.data[key].root]]}
         return values | self._data(key)

@@ -23,7 +23,7 @@ from rewho.core.progress import say
 from rewho.core.runtime import generator, is_main_process, on_main_process, run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.batches import Batch
-from rewho.data.benchmarks import read_settings
+from rewho.data.datasets import read_settings
 from rewho.data.table import ImageTable
 from rewho.data.view_file import view_of_settings
 from rewho.data.views import View, box_of

@@ -25,7 +25,8 @@ from rewho.core.stage import Stage
 from rewho.data.augment import apply, draw
 from rewho.data.batches import Batch, Part, Plan, PlanStream, Prepare, load_batches
 from rewho.data.images import Images
-from rewho.data.splits import has_test_part, scored_part, training_rows
+from rewho.data.scored_part import scored_part
+from rewho.data.splits import has_test_part, training_rows
 from rewho.data.table import ImageTable
 from rewho.data.views import View
 from rewho.embedding.embedder import Embedder

@@ -23,7 +23,7 @@ from rewho.core.artifact import digest, hash_contents, hash_file
 from rewho.core.check import UserError, check_share, whole_share
 from rewho.core.runtime import generator
 from rewho.crops.shards import INDEX, CropSet
-from rewho.data.benchmarks import read, recognise_benchmark
+from rewho.data.datasets import read, recognise_benchmark
 from rewho.data.file_lists import check_folder, is_crop_set, list_images
 from rewho.data.images import Images, decode
 from rewho.data.splits import training_rows

@@ -5,8 +5,8 @@ import pytest
 from scipy.io import savemat
 
 from rewho.core.check import UserError
-from rewho.data.benchmarks import read
-from rewho.data.cuhk03 import PROTOCOL_FILE
+from rewho.data.datasets import read
+from rewho.data.layouts.cuhk03_original import PROTOCOL_FILE
 
 NAMES = ["1_001_1_01.png", "1_001_2_06.png", "1_002_1_01.png", "1_002_2_06.png", "5_039_1_02.png"]
 
@@ -93,7 +93,7 @@ def test_missing_parts_are_named(release, tmp_path):
     with pytest.raises(UserError, match="images_labeled"):
         read(release, cuhk03_boxes="labeled")
     (release / "cuhk-03.mat").touch()
-    with pytest.raises(UserError, match=r"Take the images out of cuhk-03\.mat"):
+    with pytest.raises(UserError, match=r"Extract the images from cuhk-03\.mat"):
         read(release, cuhk03_boxes="labeled")
 
 
@@ -101,7 +101,9 @@ def test_missing_parts_are_named(release, tmp_path):
 def test_the_published_protocol(tmp_path, shared, boxes, monkeypatch):
     golden = np.load(shared / "golden" / "splits" / f"cuhk03_new_protocol_{boxes}.npz", allow_pickle=False)
     (tmp_path / f"images_{boxes}").mkdir()
-    monkeypatch.setattr("rewho.data.cuhk03.missing_files", lambda root, paths: [])  # 14,097 files take seconds to make
+    monkeypatch.setattr(
+        "rewho.data.layouts.cuhk03_original.missing_files", lambda root, paths: []
+    )  # 14,097 files take seconds to make
     arrays = {name: golden[name].reshape(-1, 1) for name in golden.files if name != "filelist"}
     savemat(tmp_path / PROTOCOL_FILE.format(boxes=boxes), arrays | {"filelist": cell(golden["filelist"].tolist())})
     table = read(tmp_path, cuhk03_boxes=boxes)

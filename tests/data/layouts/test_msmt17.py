@@ -3,8 +3,8 @@
 import pytest
 
 from rewho.core.check import UserError
-from rewho.data.benchmarks import read
-from rewho.data.msmt17 import TEST_OFFSET
+from rewho.data.datasets import read
+from rewho.data.layouts.msmt17 import TEST_OFFSET
 
 LISTS = {
     "list_train.txt": (

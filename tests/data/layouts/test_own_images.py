@@ -4,7 +4,7 @@ import pytest
 
 from rewho.core.check import UserError
 from rewho.core.people import DISTRACTOR, JUNK, UNKNOWN_CAMERA
-from rewho.data.benchmarks import read
+from rewho.data.datasets import read
 from rewho.data.file_lists import list_images
 from rewho.data.names import number_names, spelling_notes
 

@@ -1,9 +1,10 @@
-"""MSMT17, versions 1 and 2: four list files, people in sub-folders, cameras with two digits.
+"""MSMT17, versions 1 and 2: four lists of images, people in sub-folders, cameras with two digits.
 
-What is unusual: the lists number people from 0 twice, once for training and once for testing, and person 0 is a real
-person. So that one id means one person in the whole table, the people of the test part are counted on from
-TEST_OFFSET. There are two training sets in use, and results differ: the notes say which one was read. Version 2 has the
-same images with blurred faces.
+The lists number people from 0 twice, for training and for testing, and person 0 is a real person. The test people are
+therefore numbered from TEST_OFFSET. Two training sets are in use and results differ, so the notes name the one that was
+read. Version 2 has the same images with blurred faces.
+
+Wei et al., Person Transfer GAN to Bridge Domain Gap for Person Re-Identification, CVPR 2018.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import NamedTuple
 
 from rewho.core.check import UserError
 from rewho.data.file_lists import Row, check_folder, make_table, missing_files, read_text, wrong_names
-from rewho.data.market_layout import Style, has_market_folders, read_market_folders
+from rewho.data.market_folders import Style, has_market_folders, read_market_folders
+from rewho.data.published_counts import Counts
 from rewho.data.table import SPLITS, ImageTable, first_three, leaves_root
 from rewho.settings import DataSettings
 
@@ -23,12 +25,19 @@ TEST_OFFSET = 10_000
 VERSIONS = {"v1": ("train", "test"), "v2": ("mask_train_v2", "mask_test_v2")}
 """Image folders of the two versions."""
 VERSION_FOLDERS = ("MSMT17_V1", "MSMT17_V2")
+_ALONE, _WITH_VAL = Counts(30_248, 1_041, 11_659, 82_161), Counts(32_621, 1_041, 11_659, 82_161)
+PUBLISHED = {
+    f"msmt17-{version}-{name}": counts
+    for version in VERSIONS
+    for name, counts in (("train", _ALONE), ("trainval", _WITH_VAL))
+}
 
 _OFFSET_NOTE = (
     f"People of query and gallery are numbered from {TEST_OFFSET:,}, because MSMT17 counts them from 0 again."
 )
 _NAME = re.compile(r"\d+_\d+_(?P<camera>\d{1,3})_")
 _EXAMPLE = "0000/0000_000_01_0303morning_0015_0.jpg 0"
+_MARKET_STYLE = Style("0000_c12_0033.jpg", r"\d{4}_c\d\d_\d{4}\.", zero_is_distractor=False, test_offset=TEST_OFFSET)
 
 
 class _List(NamedTuple):
@@ -38,18 +47,22 @@ class _List(NamedTuple):
     offset: int
 
 
-def read_msmt17(settings: DataSettings) -> ImageTable:
-    """Read MSMT17 v1 or v2 from its folder or the one above, or a copy of it in Market-1501's folders.
+def recognise(root: Path) -> str:
+    """Return the reason for this layout: MSMT17's lists, here or in a version's folder, or its names."""
+    if any(_has_lists(folder) for folder in (root, *(root / name for name in VERSION_FOLDERS))):
+        return "it has list_train.txt or list_query.txt"
+    return _MARKET_STYLE.recognise(root)
 
-    Source: Wei et al., Person Transfer GAN to Bridge Domain Gap for Person Re-Identification, CVPR 2018.
+
+def read(settings: DataSettings) -> ImageTable:
+    """Read version 1 or 2 from its folder or the one above, or a copy in Market-1501's folders.
 
     Raises:
         UserError: Lists or images missing, lines or names of another form, or both versions in one folder.
     """
     root = check_folder(settings.root)
     if has_market_folders(root):
-        style = Style("0000_c12_0033.jpg", zero_is_distractor=False, test_offset=TEST_OFFSET)
-        return read_market_folders("msmt17-market", root, style).with_notes(_OFFSET_NOTE)
+        return read_market_folders("msmt17-market", root, _MARKET_STYLE).with_notes(_OFFSET_NOTE)
     root, version = _find_version(root)
     train, test = VERSIONS[version]
     lists = [_List("list_train.txt", train, "train", 0)]
@@ -77,21 +90,20 @@ def read_msmt17(settings: DataSettings) -> ImageTable:
     return make_table(name, root, sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path)), notes)
 
 
-def has_msmt17_lists(root: Path) -> bool:
-    """Return whether MSMT17's lists are in this folder."""
+def _has_lists(root: Path) -> bool:
     return (root / "list_train.txt").is_file() or (root / "list_query.txt").is_file()
 
 
 def _find_version(root: Path) -> tuple[Path, str]:
-    below = [root / name for name in VERSION_FOLDERS if has_msmt17_lists(root / name)]
-    if not has_msmt17_lists(root) and len(below) == 2:
+    below = [root / name for name in VERSION_FOLDERS if _has_lists(root / name)]
+    if not _has_lists(root) and len(below) == 2:
         raise UserError(
             str(root),
             expected="one version of MSMT17",
             got="MSMT17_V1 and MSMT17_V2",
             fix=f"Give one of them: {below[0]} or {below[1]}.",
         )
-    place = below[0] if below and not has_msmt17_lists(root) else root
+    place = below[0] if below and not _has_lists(root) else root
     for version, (train, test) in VERSIONS.items():
         if (place / train).is_dir() and (place / test).is_dir():
             return place, version
@@ -116,5 +128,5 @@ def _read_list(root: Path, entry: _List) -> list[Row]:
             full = f"{entry.folder}/{path}"
             rows.append(Row(full, int(person) + entry.offset, int(name["camera"]) - 1, entry.split))
     if bad or not rows:
-        raise wrong_names(file, bad, len(lines), _EXAMPLE, "Take the list from the data set again.")
+        raise wrong_names(file, bad, len(lines), _EXAMPLE, "Copy the list from the data set again.")
     return rows

@@ -1,8 +1,10 @@
-"""CUHK03 from the images of the original release, split by the .mat file of the new protocol.
+"""CUHK03 from the images of the original release, split by the new protocol's .mat file.
 
-What is unusual: the .mat file counts from 1, and names the images as they are called once they are taken out of the
-release's own container: pair of cameras, person within the pair, view, number (`1_001_1_01.png`). A person's number in
-the whole data set, and the camera (1 or 2), are in the .mat file only.
+The .mat file counts from 1. It names images as most projects extract them from the release's container: pair of
+cameras, person within the pair, view, number (`1_001_1_01.png`). Only the .mat file has a person's number in the whole
+data set, and the camera (1 or 2).
+
+Li et al., DeepReID, CVPR 2014 (images); Zhong et al., CVPR 2017 (protocol).
 """
 
 from __future__ import annotations
@@ -16,27 +18,35 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.data.file_lists import Row, check_folder, make_table, missing_files
+from rewho.data.layouts import cuhk03_np
 from rewho.data.table import ImageTable, first_three, leaves_root
 from rewho.settings import DataSettings
 
+PUBLISHED = cuhk03_np.PUBLISHED
 PROTOCOL_FILE = "cuhk03_new_protocol_config_{boxes}.mat"
-"""Name of the published protocol file."""
 PROTOCOL_LIMIT = 16 * 2**20
-"""Largest protocol file that is read, in bytes; the published ones have about a hundred thousand."""
+"""Largest protocol file that is read, in bytes; the published ones have about 100,000."""
+
 _INDEXES = {"train_idx": "train", "query_idx": "query", "gallery_idx": "gallery"}
 
 
-def read_cuhk03_original(settings: DataSettings) -> ImageTable:
-    """Read `images_detected/` or `images_labeled/` (or `detected/`, `labeled/`), split by the new protocol.
+def recognise(root: Path) -> str:
+    """Return the reason for this layout: the release's folders of images, or the new protocol's file."""
+    for boxes in cuhk03_np.BOXES:
+        if (root / f"images_{boxes}").is_dir() or (root / PROTOCOL_FILE.format(boxes=boxes)).is_file():
+            return f"it has images_{boxes}/ or the new protocol's file"
+    return ""
 
-    Source: Li et al., DeepReID, CVPR 2014 (images); Zhong et al., CVPR 2017 (protocol).
+
+def read(settings: DataSettings) -> ImageTable:
+    """Read `images_detected/` or `images_labeled/` (or `detected/`, `labeled/`), split by the new protocol.
 
     Raises:
         UserError: No images, no protocol file or a damaged one, or images of the protocol that are missing.
     """
     boxes = settings.cuhk03_boxes
     root = check_folder(settings.root)
-    protocol = settings.cuhk03_protocol or find_protocol(root, boxes)
+    protocol = settings.cuhk03_protocol or _find_protocol(root, boxes)
     rows = _protocol_rows(protocol, _read_protocol(protocol))
     folder = _image_folder(root, boxes)
     rows = [row._replace(path=folder + row.path) for row in rows]
@@ -51,12 +61,8 @@ def read_cuhk03_original(settings: DataSettings) -> ImageTable:
     return make_table(f"cuhk03-np-{boxes}", root, rows, [f"Split by {protocol.name}."])
 
 
-def find_protocol(root: Path, boxes: str) -> Path:
-    """Return the protocol file in `root` or the folder above.
-
-    Raises:
-        UserError: It is in neither.
-    """
+def _find_protocol(root: Path, boxes: str) -> Path:
+    """Return the protocol file in `root` or the folder above."""
     name = PROTOCOL_FILE.format(boxes=boxes)
     for folder in (root, root.parent):
         if (folder / name).is_file():
@@ -80,7 +86,7 @@ def _image_folder(root: Path, boxes: str) -> str:
         str(root),
         expected=f"a folder images_{boxes}/ with images like 1_001_1_01.png",
         got=f"the packed release {packed[0]}" if packed else "no such folder",
-        fix="Take the images out of cuhk-03.mat first (most re-ID projects write them to images_detected/ and "
+        fix="Extract the images from cuhk-03.mat first (most re-ID projects write them to images_detected/ and "
         "images_labeled/).",
     )
 
@@ -97,7 +103,10 @@ def _read_protocol(file: Path) -> Mapping[str, Any]:
         content: Mapping[str, Any] = loadmat(str(file), variable_names=wanted)
     except (ValueError, TypeError, KeyError, OSError, NotImplementedError, MatReadError) as error:
         raise UserError(
-            str(file), expected="a MATLAB file (version 5)", got=str(error) or "a damaged file", fix="Get it again."
+            str(file),
+            expected="a MATLAB file (version 5)",
+            got=str(error) or "a damaged file",
+            fix="Download it again.",
         ) from None
     lacking = [name for name in wanted if name not in content]
     if lacking:
@@ -118,7 +127,7 @@ def _protocol_rows(file: Path, content: Mapping[str, Any]) -> list[Row]:
             str(file),
             expected="a file name, a label and a camera per image",
             got=f"{len(names)} names, {len(people)} labels, {len(cameras)} cameras, or names that are no file names",
-            fix="Get the file again.",
+            fix="Download the file again.",
         )
     rows = []
     for variable, split in _INDEXES.items():
@@ -128,7 +137,7 @@ def _protocol_rows(file: Path, content: Mapping[str, Any]) -> list[Row]:
                 f"{file}: {variable}",
                 expected=f"numbers from 1 to {len(names)}",
                 got=f"{index[0] + 1} to {index[-1] + 1}" if index.size else "none",
-                fix="Get the file again.",
+                fix="Download the file again.",
             )
         rows += [Row(names[i], int(people[i]), int(cameras[i]) - 1, split) for i in index]
     return rows
@@ -137,5 +146,7 @@ def _protocol_rows(file: Path, content: Mapping[str, Any]) -> list[Row]:
 def _whole_numbers(file: Path, content: Mapping[str, Any], variable: str) -> NDArray[np.int64]:
     values = np.ravel(content[variable])
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all() or (values != np.floor(values)).any():
-        raise UserError(f"{file}: {variable}", expected="whole numbers", got=str(values.dtype), fix="Get it again.")
+        raise UserError(
+            f"{file}: {variable}", expected="whole numbers", got=str(values.dtype), fix="Download it again."
+        )
     return values.astype(np.int64)

@@ -1,0 +1,118 @@
+"""Your own images in a list: a CSV file with the columns path and person, and optionally camera and split."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rewho.core.check import UserError, check_choice, is_file, nearest
+from rewho.data.file_lists import missing_files, read_text
+from rewho.data.names import MISSING, NamedRow, named_table
+from rewho.data.table import SPLITS, ImageTable, first_three, leaves_root
+from rewho.settings import DataSettings
+
+COLUMNS = ("path", "person", "camera", "split")
+
+
+def recognise(root: Path) -> str:
+    """Return the reason for this layout: the file's ending."""
+    return f"a {root.suffix} file" if is_file(root) and root.suffix.lower() in (".csv", ".tsv") else ""
+
+
+def read(settings: DataSettings) -> ImageTable:
+    """Read a CSV file; paths are relative to its folder, and rows are sorted by split and path.
+
+    Commas, semicolons and tabs are recognised. Person -1 is junk and -2 a distractor.
+
+    Raises:
+        UserError: Not a readable CSV file, columns or cells missing, unknown splits, paths that leave the CSV file's
+            folder or are no files, cameras given for some rows only.
+    """
+    file = settings.root
+    if file.is_dir():
+        raise UserError(
+            str(file), expected="a CSV file", got="a folder", fix=f"Give the file, such as {file / 'images.csv'}."
+        )
+    rows = _csv_rows(file)
+    missing = missing_files(file.parent, [row.path for row in rows])
+    if missing:
+        raise UserError(
+            str(file),
+            expected=f"paths of images, relative to {file.parent}",
+            got=f"{len(missing):,} of {len(rows):,} that are no files: {first_three(missing)}",
+            fix="Write the paths as seen from the CSV file's own folder.",
+        )
+    _check_splits(file, rows)
+    return named_table(file.stem, file.parent, sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path)), [])
+
+
+def _check_splits(file: Path, rows: Sequence[NamedRow]) -> None:
+    """Raise where some rows name their split and others do not: which of them are trained on would be a guess."""
+    unsplit = [row.where for row in rows if row.split == "pool"]
+    if unsplit and len(unsplit) < len(rows):
+        raise UserError(
+            f"{file}: split",
+            expected="train, query or gallery in every row, or in none",
+            got=f"{len(unsplit):,} of {len(rows):,} without (blank or pool): {first_three(unsplit)}",
+            fix="Fill in the missing splits, or leave the column out: then all images are one pool.",
+        )
+
+
+def _csv_rows(file: Path) -> list[NamedRow]:
+    text = read_text(file)
+    text = re.sub(r"\Asep=(.)\s*\n", "", text)  # Excel's own first line; the header shows the delimiter too
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise UserError(str(file), expected="a CSV file", got=str(error), fix="Save it again as CSV.") from None
+    if len(lines) < 2:
+        raise UserError(str(file), expected="a header and at least one row", got="no rows", fix="Fill the file.")
+    columns = _csv_columns(file, [cell.strip().lower() for cell in lines[0][1]])
+    return [_csv_row(file, line, columns, len(lines[0][1]), cells) for line, cells in lines[1:]]
+
+
+def _csv_columns(file: Path, header: list[str]) -> dict[str, int]:
+    for name in ("path", "person"):
+        if name not in header:
+            near = nearest(name, header)
+            raise UserError(
+                f"{file}: header",
+                expected="the columns path and person, and optionally camera and split",
+                got=f"no {name!r} in {', '.join(header)}",
+                fix=f"Rename the column {near!r} to {name!r}." if near else f"Add the column {name!r}.",
+            )
+    twice = [name for name in COLUMNS if header.count(name) > 1]
+    if twice:
+        raise UserError(f"{file}: header", expected="each column once", got=f"{twice[0]!r} twice", fix="Rename one.")
+    return {name: header.index(name) for name in COLUMNS if name in header}
+
+
+def _csv_row(file: Path, line: int, columns: dict[str, int], width: int, cells: list[str]) -> NamedRow:
+    where = f"{file}, line {line}"
+    if len(cells) <= max(columns.values()) or any(cell.strip() for cell in cells[width:]):
+        fix = "Fill in the missing cells, and put quotes around a cell that has the separator in it."
+        raise UserError(where, expected=f"{width} cells, as in the header", got=str(len(cells)), fix=fix)
+    values = {name: cells[at].strip() for name, at in columns.items()}
+    path = cells[columns["path"]]
+    if leaves_root(path):
+        raise UserError(
+            where,
+            expected=f"the path of an image inside {file.parent}",
+            got=repr(path),
+            fix="Put the CSV file into a folder above the images, and write paths relative to it, without '..'.",
+        )
+    person, camera = values["person"], values.get("camera", "")
+    if not person or person in MISSING:
+        got = f"{person!r}, which stands for no value" if person else "an empty cell"
+        raise UserError(where, expected="a person", got=got, fix="Fill it in (-1 is junk), or remove the row.")
+    split = values.get("split", "").casefold()
+    split = check_choice(f"{where}: split", "pool" if split in ("", *map(str.casefold, MISSING)) else split, SPLITS)
+    if "\\" in path and not is_file(file.parent / path):
+        path = path.replace("\\", "/")
+    return NamedRow(path, person, "" if camera in MISSING else camera, split, f"line {line}")
