@@ -39,32 +39,17 @@ class Score:
     explanation: str = ""
 
     def percent(self) -> str:
-        """Return the value in percent with one decimal, or a dash.
-
-        Example:
-            >>> Score("Rank-1", 0.9406).percent(), Score("Rank-1", float("nan")).percent()
-            ('94.1', '–')
-        """
+        """Return the value in percent with one decimal, or a dash."""
         return "–" if self.value is None or self.missing else f"{100 * self.value:.1f}"
 
     def interval(self) -> str:
-        """Return the interval in percent; an empty string where there is none.
-
-        Example:
-            >>> Score("Rank-1", 0.94, 0.931, 0.949).interval()
-            '93.1 – 94.9'
-        """
+        """Return the interval in percent; an empty string where there is none."""
         if self.missing or self.low is None or self.high is None or not np.isfinite([self.low, self.high]).all():
             return ""
         return f"{100 * self.low:.1f} – {100 * self.high:.1f}"
 
     def words(self) -> str:
-        """Return the value in percent, followed by the interval in brackets where there is one.
-
-        Example:
-            >>> Score("Rank-1", 0.94, 0.931, 0.949).words()
-            '94.0 [93.1 – 94.9]'
-        """
+        """Return the value in percent, followed by the interval in brackets where there is one."""
         return f"{self.percent()} [{self.interval()}]" if self.interval() else self.percent()
 
     @property

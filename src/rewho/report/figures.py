@@ -51,12 +51,7 @@ HISTOGRAM_BINS = 80
 
 
 def shorten(text: str, longest: int = LONGEST_LABEL) -> str:
-    """Return text on one line of at most `longest` letters: unprintable ones replaced, the middle cut out.
-
-    Example:
-        >>> shorten("0001_c1s1_001051_00.jpg", 11)
-        '0001_…0.jpg'
-    """
+    """Return text on one line of at most `longest` letters: unprintable ones replaced, the middle cut out."""
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split()))
     half = (longest - 1) // 2
     return line if len(line) <= longest else f"{line[: longest - 1 - half]}…{line[-half:]}"

@@ -82,12 +82,7 @@ class SheetRow:
         return [int(rank) if cell.ranked else None for cell, rank in zip(self.cells, counted, strict=True)]
 
     def title(self) -> str:
-        """Return the line above the row: identity, camera and note.
-
-        Example:
-            >>> SheetRow(np.zeros((4, 2, 3), np.uint8), "a.jpg", "7", "2", note="AP 50.0 %").title()
-            'person 7 · camera 2 · AP 50.0 %'
-        """
+        """Return the line above the row: identity, camera and note."""
         return " · ".join(
             filter(None, [f"person {self.person}", f"camera {self.camera}" if self.camera else "", self.note])
         )
@@ -98,11 +93,6 @@ def fit_image(image: Image, height: int = IMAGE_HEIGHT, width: int = IMAGE_WIDTH
 
     Raises:
         ValueError: `image` is not uint8 RGB [H, W, 3].
-
-    Example:
-        >>> fitted = fit_image(np.zeros((50, 50, 3), np.uint8))
-        >>> fitted.shape, fitted[0, 0].tolist(), fitted[64, 32].tolist()
-        ((128, 64, 3), [232, 234, 237], [0, 0, 0])
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"an image of shape {image.shape} and type {image.dtype}; expected uint8 [H, W, 3]")

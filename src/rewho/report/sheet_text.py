@@ -40,13 +40,7 @@ class SheetText:
 
 
 def write_texts(sheet: NDArray[np.uint8], texts: Sequence[SheetText]) -> NDArray[np.uint8]:
-    """Return a sheet, uint8 RGB [H, W, 3], with texts drawn on it; they must stand on white.
-
-    Example:
-        >>> white = np.full((40, 80, 3), 255, np.uint8)
-        >>> bool((write_texts(white, [SheetText("up1", 4, 20)]) < 128).any())
-        True
-    """
+    """Return a sheet, uint8 RGB [H, W, 3], with texts drawn on it; they must stand on white."""
     height, width = sheet.shape[:2]
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")

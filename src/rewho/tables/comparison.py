@@ -34,12 +34,7 @@ class PaperCell:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     def words(self) -> list[str]:
-        """Return the five columns of `COLUMNS` in percent, ours with their 95 % intervals.
-
-        Example:
-            >>> PaperCell({"Rank-1": Score("Rank-1", 0.5, 0.4, 0.6)}, (0.55, 0.3)).words()
-            ['50.0 [40.0 – 60.0]', '55.00', '–', '–', '30.00']
-        """
+        """Return the five columns of `COLUMNS` in percent, ours with their 95 % intervals."""
         rank_1, rectangular, trapezoid = (self.scores.get(name, Score(name, None)).words() for name in OURS)
         return [rank_1, _quoted(self.paper[0]), rectangular, trapezoid, _quoted(self.paper[1])]
 
@@ -115,13 +110,7 @@ class PaperTable:
 
 
 def from_dict(content: Mapping[str, Any]) -> PaperTable:
-    """Return the table that `PaperTable.as_dict` returned as `content`.
-
-    Example:
-        >>> table = PaperTable("t", {"a": "A"}, [PaperRow("S", None, 1.0, {"a": PaperCell(paper=(0.5, None))})])
-        >>> from_dict(table.as_dict()).as_dict() == table.as_dict()
-        True
-    """
+    """Return the table that `PaperTable.as_dict` returned as `content`."""
     rows = [
         PaperRow(
             row["label"],

@@ -61,22 +61,12 @@ class Step:
     what: str = ""
 
     def needs(self) -> list[str]:
-        """Return the names of the steps that this one refers to.
-
-        Example:
-            >>> Step("fd", "distill", settings={"student": "{initial}", "epochs": 3}).needs()
-            ['initial']
-        """
+        """Return the names of the steps that this one refers to."""
         found = [name for value in self.settings.values() for name in _REFERENCE.findall(str(value))]
         return [check_name(f"step {self.name}", name).split("/")[0] for name in found]
 
     def resolved(self, folders: Mapping[str, Path]) -> dict[str, Any]:
-        """Return the settings with every reference replaced by that step's folder.
-
-        Example:
-            >>> Step("fd", "distill", settings={"student": "{initial}"}).resolved({"initial": Path("runs/s")})
-            {'student': 'runs/s'}
-        """
+        """Return the settings with every reference replaced by that step's folder."""
 
         def place(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
             if isinstance(value, list):
@@ -122,10 +112,6 @@ class PlanRow:
         """Return the paper's figures on a data set, None where it gives none.
 
         Papers seldom say which MSMT17 they mean, so that theirs stand beside every version and training part of it.
-
-        Example:
-            >>> PlanRow("a", paper={"msmt17": (50, 25.5)}).figures("msmt17-v1-trainval")
-            (50, 25.5)
         """
         name = "msmt17" if data_set.startswith("msmt17-") else data_set
         return self.paper.get(data_set, self.paper.get(name, (None,) * len(MEASURES)))
