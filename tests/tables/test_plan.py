@@ -79,7 +79,7 @@ def test_references_become_folders(table):
         (('"{said}"', '"{siad}"'), "Did you mean 'said'"),
         (('["{teachers}"]', '["{last}"]'), "reference"),
         (("stage: distill,", "stage: distil,"), "Did you mean 'distill'"),
-        (("label: after", "label: before"), "labels of their own"),
+        (("label: after", "label: before"), "different labels"),
         (("[50, 25.5]", "[50]"), "2 figures: rank_1, mAP"),
         (("rows:", "row:"), "Did you mean 'rows'"),
         (("label: quoted,", "label: quoted, papre: 1,"), "Did you mean 'paper'"),
@@ -116,7 +116,7 @@ def test_a_given_step_says_what_is_to_be_given(table):
     given = ("  said: {stage: represent,", "  weights: {stage: given, what: theirs}\n  said: {stage: represent,")
     plan = read_plan(table(given))
     assert (plan.steps["weights"].stage, plan.steps["weights"].what) == ("given", "theirs")
-    with pytest.raises(UserError, match="what is to be given"):
+    with pytest.raises(UserError, match="a description"):
         read_plan(table((given[0], given[1].replace(", what: theirs", ""))))
 
 

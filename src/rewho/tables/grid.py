@@ -1,8 +1,8 @@
-"""Steps and rows of a table that are written once for many: every combination of some values.
+"""Expand grids: steps and rows of a table, written once for every combination of some values.
 
-A grid has `over`, which lists values by name, and `steps` and `rows` in which `<NAME>` stands for the value. A value
-may have fields, which `<NAME.FIELD>` stands for, with `is` for what `<NAME>` alone becomes. Text that is nothing but
-one such word becomes the value itself, be it a number or a list; within other text it is written out.
+A grid has `over`, which lists values by name, and `steps` and `rows`, in which `<NAME>` becomes the value. A value may
+have fields: `<NAME.FIELD>` becomes the field, `<NAME>` the field `is`. A text that is only one such placeholder becomes
+the value itself, which may be a number or a list; within other text it is written out.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 from rewho.core.check import UserError, check_choice
 
 FIELDS = ("over", "steps", "rows")
-_WORD = re.compile(r"<([\w.]+)>")
+_PLACEHOLDER = re.compile(r"<([\w.]+)>")
 
 
-def unrolled(what: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table's content with every grid replaced by the steps and rows that it stands for, in its order.
+def expand_grids(what: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table's content with every grid replaced by its steps and rows; they follow the content's own.
 
     Args:
-        what: The table, for messages.
-        content: As it was read; its own steps and rows come first.
+        what: Name of the table in messages.
+        content: As it was read.
 
     Raises:
-        UserError: An unknown field or name, or a value that is neither a list nor has the field.
+        UserError: An unknown field or name, or `over` with a value that is no list.
 
     Example:
         >>> row = {"label": "share <share>", "model": "s-<share>", "paper": {"market1501": "<share.paper>"}}
         >>> grid = [{"over": {"share": [{"is": 10, "paper": [5, 4]}, {"is": 30, "paper": [9, 8]}]}, "rows": [row]}]
-        >>> unrolled("t", {"grid": grid})["rows"][1]
+        >>> expand_grids("t", {"grid": grid})["rows"][1]
         {'label': 'share 30', 'model': 's-30', 'paper': {'market1501': [9, 8]}}
     """
     whole = {name: value for name, value in content.items() if name != "grid"}
@@ -59,17 +59,16 @@ def _listed(what: str, name: str, values: object) -> list[Any]:
 
 
 def _filled(what: str, template: Any, chosen: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever YAML holds
-    """Return a template with every word replaced."""
     if isinstance(template, Mapping):
         return {_filled(what, name, chosen): _filled(what, value, chosen) for name, value in template.items()}
     if isinstance(template, list):
         return [_filled(what, item, chosen) for item in template]
     if not isinstance(template, str):
         return template
-    alone = _WORD.fullmatch(template)
+    alone = _PLACEHOLDER.fullmatch(template)
     if alone:
         return _value(what, alone[1], chosen)
-    return _WORD.sub(lambda word: str(_value(what, word[1], chosen)), template)
+    return _PLACEHOLDER.sub(lambda word: str(_value(what, word[1], chosen)), template)
 
 
 def _value(what: str, word: str, chosen: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever YAML holds

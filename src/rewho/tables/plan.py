@@ -1,20 +1,17 @@
-"""A paper's table as a document: which runs each of its rows needs, and what the paper measured.
+"""Read a paper's table from YAML: the runs that each row needs, and the paper's scores.
 
-Such a file holds, beside `about` as every recipe does,
+Beside `about`, such a file holds
 
 * `title`, and `data`: the names of the paper's data sets;
 * `steps`: by name, each with its `stage`, optionally a `recipe` (relative to the file) and settings under `set`, where
-  `{NAME}` stands for the folder of an earlier step;
-* `rows`: each with a `label`, the step that leaves its `model` (or, by data set, several, with `default` for the rest),
-  and the figures of the `paper`; a row without a model is quoted from elsewhere, `because` says why;
-* `grid`: more steps and rows, written once for all combinations of the values under `over`, see `table_grid`;
-* `smoke`: settings by stage that are laid over the steps in the small variant, the data sets it stands in for, and how
-  many `people` are rendered to train on.
+  `{NAME}` becomes the folder of an earlier step;
+* `rows`: each with a `label`, the step that makes its `model` (or, by data set, several, with `default` for the rest),
+  and the scores of the `paper`; `because` explains why a row has no model;
+* `grid`: steps and rows for all combinations of the values under `over`, see `grid`;
+* `smoke`: settings by stage for the smoke variant, its `data` sets, and the number of `people` to render.
 
-A step whose stage is `given` is not run: it stands for something that the project cannot make, such as another
-project's weights, and `what` says what to give in its place.
-
-`extends` takes all of another such file; its steps are kept, so that tables share their runs.
+A step with stage `given` is not run: the user provides it, and `what` describes it. `extends` adds another file's
+steps, so that tables share their runs.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ from typing import Any
 from rewho.core.check import UserError, check_choice, check_name, nearest
 from rewho.core.files import check_extends, read_yaml
 from rewho.core.record import flatten
-from rewho.tables.grid import unrolled
+from rewho.tables.grid import expand_grids
 
 GIVEN = "given"
 STAGES = ("pretrain", "train", "teachers", "represent", "distill", GIVEN)
@@ -48,10 +45,10 @@ class Step:
 
     Args:
         name: Its name, and that of its folder.
-        stage: The stage's verb, or `given`.
-        recipe: The recipe that it starts from; None takes the stage's defaults.
-        settings: Settings on top, by dotted name; text may refer to earlier steps.
-        what: Of a given step: what it is.
+        stage: The stage, or `given`.
+        recipe: The recipe to start from; None starts from the stage's defaults.
+        settings: Settings on top, by dotted name; `{NAME}` in text is the folder of an earlier step.
+        what: Description of a given step.
     """
 
     name: str
@@ -61,12 +58,12 @@ class Step:
     what: str = ""
 
     def needs(self) -> list[str]:
-        """Return the names of the steps that this one refers to."""
+        """Return the names of the steps that the settings refer to."""
         found = [name for value in self.settings.values() for name in _REFERENCE.findall(str(value))]
         return [check_name(f"step {self.name}", name).split("/")[0] for name in found]
 
     def resolved(self, folders: Mapping[str, Path]) -> dict[str, Any]:
-        """Return the settings with every reference replaced by that step's folder."""
+        """Return the settings with references replaced by the steps' folders."""
 
         def place(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
             if isinstance(value, list):
@@ -88,13 +85,13 @@ class PlanRow:
     """One row of the table.
 
     Args:
-        label: What stands at its left.
-        models: The step whose folder is evaluated, or a folder inside a step's, by data set; `default` for all others.
-            Empty for a row that is only quoted.
-        trained_on: The data set that it is trained on where that is not the one it is tested on.
+        label: Name of the row.
+        models: The step to evaluate, or a folder inside a step's, by data set; `default` for all others. Empty for a
+            row that is only quoted.
+        trained_on: Data set to train on where it differs from the one to test on.
         parameters: The paper's number of parameters in millions.
-        paper: The paper's figures in percent, in the order of `MEASURES`, by data set.
-        because: Why a row has no model, where that is not plain.
+        paper: The paper's scores in percent, in the order of `MEASURES`, by data set.
+        because: Why a row has no model.
     """
 
     label: str
@@ -105,13 +102,13 @@ class PlanRow:
     because: str = ""
 
     def model(self, trained_on: str) -> str:
-        """Return the step, or the folder inside a step's, that is evaluated when trained on a data set."""
+        """Return the step to evaluate, or the folder inside a step's, after training on a data set."""
         return self.models.get(trained_on, self.models.get("default", ""))
 
     def figures(self, data_set: str) -> Sequence[float | None]:
-        """Return the paper's figures on a data set, None where it gives none.
+        """Return the paper's scores on a data set, None where it gives none.
 
-        Papers seldom say which MSMT17 they mean, so that theirs stand beside every version and training part of it.
+        Papers seldom state their version of MSMT17: their scores are shown beside every version and training part.
         """
         name = "msmt17" if data_set.startswith("msmt17-") else data_set
         return self.paper.get(data_set, self.paper.get(name, (None,) * len(MEASURES)))
@@ -127,9 +124,9 @@ class TablePlan:
         data: The paper's data sets.
         steps: By name, each after those that it needs.
         rows: From top to bottom.
-        smoke: By stage, settings of the small variant.
-        smoke_data: Data sets that the small variant stands in for.
-        smoke_people: People that are rendered for each of them to train on.
+        smoke: Settings of the smoke variant, by stage.
+        smoke_data: Names of the smoke variant's data sets.
+        smoke_people: Number of people to render for each of them.
     """
 
     name: str
@@ -142,11 +139,9 @@ class TablePlan:
     smoke_people: int = _FEW_PEOPLE
 
     def chain(self, model: str, made: Collection[str] = ()) -> list[Step]:
-        """Return the steps that a model needs, in the order they have to be run, its own last.
+        """Return the steps that a model needs, in the order to run them, its own last.
 
-        Args:
-            model: A step, or a folder inside a step's.
-            made: Steps whose folders exist already: neither they nor what only they need is among the result.
+        Steps in `made` exist already: they, and steps that only they need, are left out.
         """
         wanted: set[str] = set()
         waiting = [model.split("/", maxsplit=1)[0]]
@@ -158,11 +153,7 @@ class TablePlan:
         return [step for name, step in self.steps.items() if name in wanted]
 
     def select(self, labels: Sequence[str]) -> tuple[PlanRow, ...]:
-        """Return the rows of these labels, all where none is given; `*` and `?` stand for any text and any character.
-
-        Raises:
-            UserError: No such row.
-        """
+        """Return the rows of these labels, which may hold `*` and `?`; all rows where no label is given."""
         wanted: set[str] = set()
         for label in labels:
             exact = [row.label for row in self.rows if row.label == label]
@@ -172,14 +163,10 @@ class TablePlan:
 
 
 def find_plan(name: str, folders: Sequence[Path]) -> Path:
-    """Return the file of a table: `name` itself where it is one, or `*/tables/NAME.yaml` in the first folder with it.
-
-    Args:
-        name: A file, or a table's name.
-        folders: Where recipes lie.
+    """Return the file of a table: `name` itself if it is one, else `*/tables/NAME.yaml` in the first of the folders.
 
     Raises:
-        UserError: There is none; names those that there are.
+        UserError: There is none; lists the tables.
     """
     if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
         return Path(name)
@@ -200,7 +187,7 @@ def read_plan(path: Path) -> TablePlan:
     """Return the table that a file describes.
 
     Raises:
-        UserError: Not such a file, an unknown field or stage, or a reference to a step that is not there.
+        UserError: The file is no table, or has an unknown field, stage or step.
     """
     content = _layers(path)
     what = f"table {path}"
@@ -213,7 +200,7 @@ def read_plan(path: Path) -> TablePlan:
             check_choice(f"{what}, model of {row.label!r}", check_name(what, model).split("/")[0], list(steps))
     labels = [row.label for row in rows]
     if len(set(labels)) < len(labels):
-        raise UserError(what, expected="rows with labels of their own", got=", ".join(labels), fix="Rename one.")
+        raise UserError(what, expected="rows with different labels", got=", ".join(labels), fix="Rename one.")
     data = tuple(map(str, content["data"]))
     smoke = dict(content.get("smoke") or {})
     smoke_data, people = tuple(map(str, smoke.pop("data", data[:1]))), int(smoke.pop("people", _FEW_PEOPLE))
@@ -225,8 +212,8 @@ def read_plan(path: Path) -> TablePlan:
 
 
 def _layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return a file's content on top of what it extends; steps and the small variant are merged, all else replaced."""
-    content = unrolled(f"table {path}", _known(f"table {path}", read_yaml(path, f"table {path}"), _FIELDS))
+    """Return a file's content on top of what it extends; `steps` and `smoke` are merged, all else is replaced."""
+    content = expand_grids(f"table {path}", _known(f"table {path}", read_yaml(path, f"table {path}"), _FIELDS))
     extended = check_extends(f"table {path}", path, content, above)
     below = _layers(extended, (*above, path)) if extended else {}
     steps = dict(below.get("steps", {}))
@@ -251,7 +238,7 @@ def _step(what: str, name: str, content: object, folder: Path, earlier: Sequence
     stage = check_choice(f"{what}: stage", str(fields.get("stage", "")), STAGES)
     recipe = folder / str(fields["recipe"]) if "recipe" in fields else None
     if stage == GIVEN and not fields.get("what"):
-        raise UserError(what, expected="what is to be given", got="none", fix="Say it under `what`.")
+        raise UserError(what, expected="a description", got="none", fix="Write it under `what`.")
     step = Step(name, stage, recipe, flatten(fields.get("set") or {}), str(fields.get("what", "")))
     for needed in step.needs():
         check_choice(f"{what}: reference", needed, earlier)
