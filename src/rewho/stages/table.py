@@ -301,7 +301,7 @@ class Runner:
         return {
             **values,
             **{name: value for name, value in of_table.items() if name in known},
-            **{name.removeprefix(prefix): _value(v) for name, v in self.overrides.items() if name.startswith(prefix)},
+            **{name.removeprefix(prefix): v for name, v in self.overrides.items() if name.startswith(prefix)},
             "out": folder.as_posix(),
         }
 
@@ -324,13 +324,6 @@ class Runner:
     def _paper(self, row: PlanRow, key: str) -> tuple[float | None, float | None]:
         rank_1, mean_average_precision = (None if v is None else v / 100 for v in row.figures(key))
         return rank_1, mean_average_precision
-
-
-def _value(text: str) -> str | list[str]:
-    """Return an override's value: a list where it is written as one, such as `[0.5, 0.4, 0.4]`."""
-    if text.startswith("[") and text.endswith("]"):
-        return [part.strip() for part in text[1:-1].split(",") if part.strip()]
-    return text
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
