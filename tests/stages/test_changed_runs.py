@@ -86,6 +86,7 @@ def unfinished(model, folder):
         ({"steps_per_epoch": 2, "epochs": 9}, r"epoch: '3 steps' -> '2 steps'"),
         ({"data": {"share": 0.25}, "steps_per_epoch": 0}, r"epoch: '3 steps' -> '1 steps'"),
         ({"model": {"pixel_mean": (0.4, 0.4, 0.4)}, "epochs": 9}, r"model\.pixel_mean: "),
+        ({"model": {"pretrained": "imagenet"}, "epochs": 9}, r"inputs\.model\.pretrained: 'none' -> 'imagenet'"),
         ({"epochs": 1}, "2 epochs that are done, of --epochs 1"),
         ({"optimizer": {"weight_decay": 0.1}}, "2 epochs that are done, of --epochs 2"),
     ],
@@ -103,6 +104,14 @@ def test_changes_that_cannot_take_effect_are_refused_and_leave_the_run(model, pe
     assert (folder / STARTED).read_bytes() == before
     train.run(start)
     assert (folder / MANIFEST).is_file()
+
+
+def test_a_last_epoch_that_was_not_evaluated_has_no_figures_of_another(model, people, tmp_path):
+    folder = unfinished(model, tmp_path / "model")
+    changes = {"epochs": 3, "evaluate_every": -1, "steps_per_epoch": 3, "allow_config_change": True}
+    train.run(quick(people, folder, **changes))
+    assert json.loads((folder / CARD).read_text())["metrics"] == {"rendered-people": {}}
+    assert "last_epoch" not in json.loads((folder / "best" / CARD).read_text())["chosen"]
 
 
 def test_pre_training_and_distillation_refuse_another_length_of_epochs_too(people, model, representations, tmp_path):

@@ -89,7 +89,9 @@ def run(settings: DistillSettings) -> Path:
     plans = plans_of(settings, part)
     inputs = {**inputs_of(table, plans), "student": hash_file(settings.student / TENSORS), **targets.inputs}
     free = (*FREE_SETTINGS, "student", "representations", "teachers")
-    stage = Stage(settings.out, "distill", plain(settings), inputs, free, WHOLE, (*FIXED, "classifier"))
+    stage = Stage(
+        settings.out, "distill", plain(settings), inputs, free, WHOLE, (*FIXED, "classifier", "inputs.student")
+    )
     engine = launch(settings.engine)
     if claim(stage, settings, table):
         return settings.out

@@ -54,7 +54,7 @@ FREE_SETTINGS = (
 EPOCH = "length of an epoch"
 FIXED = (f"inputs.{EPOCH}",)
 """May not change on resume even where changes are allowed: steps that were taken cannot be counted in other epochs."""
-FIXED_BY_ORIGIN = ("model.pretrained_labels", "model.pixel_mean", "model.pixel_std")
+FIXED_BY_ORIGIN = ("inputs.model.pretrained", "model.pretrained_labels", "model.pixel_mean", "model.pixel_std")
 """Likewise, where first weights have an origin: they are settled when a run begins, so that a change had no effect."""
 
 
@@ -257,11 +257,13 @@ def train_marking_best(training: Training, engine: Engine, data: str) -> State:
     state = train(replace(training, keep_best=keep_best), engine)
     if engine.fabric.is_global_zero and state.best[1] and (training.folder / "best" / CARD).is_file():
         epoch = int(state.best[1])
-        _mark_best(training.folder, {"data": data, "epoch": epoch, "last_epoch": state.figures})
-        say(
-            f"best/: epoch {epoch} of {training.settings.epochs}, mAP {100 * state.best[0]:.2f} on {data}, {CHOSEN}; "
-            f"last epoch: mAP {100 * state.figures['mAP']:.2f}, Rank-1 {100 * state.figures['rank_1']:.2f}"
-        )
+        last, then = {}, "the last epoch was not evaluated"
+        if state.figures:
+            last = {"last_epoch": state.figures}
+            then = f"last epoch: mAP {100 * state.figures['mAP']:.2f}, Rank-1 {100 * state.figures['rank_1']:.2f}"
+        _mark_best(training.folder, {"data": data, "epoch": epoch, **last})
+        best = f"epoch {epoch} of {training.settings.epochs}, mAP {100 * state.best[0]:.2f} on {data}"
+        say(f"best/: {best}, {CHOSEN}; {then}")
     return state
 
 

@@ -324,7 +324,7 @@ class _Run:
         if cut:
             self.agreed = True
             return  # the resumed run does the evaluation again
-        if figures:
+        if figures or last:  # a last epoch that was not evaluated has no figures, rather than those of another
             state.figures = dict(figures)
         if figures and figures["mAP"] > state.best[0]:
             state.best = [float(figures["mAP"]), float(epoch)]
