@@ -22,7 +22,7 @@ def test_folders_are_searched_for_videos(folder, capsys):
     plan = plan_videos([folder])
     found = ["b.mp4", "c.avi", "folder.mp4/in.mov", "sub/a.MKV"]
     assert [task.path.removeprefix(f"{folder}/") for task in plan] == found
-    assert "1 hidden files are left out, such as ._clip.mp4" in capsys.readouterr().err
+    assert "1 hidden files are skipped, such as ._clip.mp4" in capsys.readouterr().err
     assert plan.digest() == plan_videos([folder / "sub", folder / "b.mp4", folder]).digest()
     assert [task.path for task in plan_videos([folder / "folder.mp4"])] == [str(folder / "folder.mp4" / "in.mov")]
     assert len(plan_videos([folder / "._b.mp4"])) == 1

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewho.core.artifact import hash_file
+from rewho.core.artifact import hash_file, write_json
 from rewho.core.check import UserError
+from rewho.core.record import read_sealed, seal
 from rewho.crops.rows import import_pyarrow, row_schema, rows_table
-from rewho.crops.shards import INDEX, CropSet, sealed, unsealed
+from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.writer import ShardWriter, crop_row, encode
 
 
@@ -62,7 +63,7 @@ def test_every_crop_comes_back_from_anywhere(crops):
         assert hashlib.sha256(again.bytes(row)).hexdigest() == again.manifest(["sha256"])["sha256"][row % 2503].as_py()
     with pytest.raises(IndexError):
         again[2503]
-    assert sum(1 for _ in again.images()) == 2503
+    assert sum(len(batch) for number in range(3) for batch in again.batches_of(number)) == 2503
 
 
 def test_rows_say_what_the_images_are(crops):
@@ -137,7 +138,7 @@ def test_a_second_set_in_a_folder_is_refused(crops):
 
 def test_an_empty_set_is_a_set(tmp_path):
     empty = ShardWriter(tmp_path / "set").commit()
-    assert len(empty) == 0 and empty.manifest().num_rows == 0 and list(empty.images()) == []
+    assert len(empty) == 0 and empty.manifest().num_rows == 0
     assert empty.manifest(["frame"]).column_names == ["frame"]
 
 
@@ -157,9 +158,9 @@ def test_what_is_no_set_is_refused(tmp_path, crops):
     "name", ["x/../../victim", "/etc/passwd", "a\\..\\b", "C:x", "a\0b", "", ".", "x" * 256, 7, None]
 )
 def test_an_index_names_nothing_outside_its_folder(tmp_path, crops, field, name):
-    content = unsealed((crops.folder / INDEX).read_bytes())
+    content = read_sealed(crops.folder / INDEX)
     content["shards"][0][field] = name
-    (tmp_path / INDEX).write_bytes(sealed(content))
+    write_json(tmp_path / INDEX, seal(content))
     with pytest.raises(UserError, match=r"a name in .*index\.json"):
         CropSet.open(tmp_path)
 
@@ -188,7 +189,7 @@ def test_damage_is_found_when_it_is_first_read(tmp_path):
     with pytest.raises(UserError, match="as crop 3"):
         again[3]
     with pytest.raises(UserError, match="crop-00003"):
-        list(again.images())
+        list(again.batches_of(0))
     first.write_bytes(whole)
     rows = crops.folder / crops.contents.shards[1].rows
     flip(rows, 900)
@@ -292,12 +293,12 @@ def test_a_manifest_of_four_million_rows(tmp_path):
 def test_sealed_rows_that_no_crop_has_are_refused(tmp_path, column, value):
     crops = written(tmp_path, 1, 1, 10)
     pa, shard = import_pyarrow(), crops.contents.shards[0]
-    rows, content = crops.manifest(), unsealed((tmp_path / INDEX).read_bytes())
+    rows, content = crops.manifest(), read_sealed(tmp_path / INDEX)
     at, kind = rows.schema.get_field_index(column), None if value == [7] else rows.schema.field(column).type
     rows = rows.drop_columns([column]) if value is None else rows.set_column(at, column, pa.array(value, kind))
     pa.parquet.write_table(rows, tmp_path / shard.rows)
     content["shards"][0]["rows_sha256"] = hash_file(tmp_path / shard.rows)
-    (tmp_path / INDEX).write_bytes(sealed(content))
+    write_json(tmp_path / INDEX, seal(content))
     with pytest.raises(UserError, match=column):
         CropSet.open(tmp_path).manifest([column])
 
@@ -305,7 +306,7 @@ def test_sealed_rows_that_no_crop_has_are_refused(tmp_path, column, value):
 @pytest.mark.parametrize("about", [{"videos": "x"}, {"terms": [1]}, {"settings": None}])
 def test_a_sealed_index_with_other_kinds_of_values_is_refused(tmp_path, about):
     written(tmp_path, 1, 1, 10)
-    content = unsealed((tmp_path / INDEX).read_bytes())
-    (tmp_path / INDEX).write_bytes(sealed({**content, "about": about}))
+    content = read_sealed(tmp_path / INDEX)
+    write_json(tmp_path / INDEX, seal({**content, "about": about}))
     with pytest.raises(UserError, match="no objects"):
         CropSet.open(tmp_path)

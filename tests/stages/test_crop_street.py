@@ -11,7 +11,8 @@ from fake_people import TERMS
 
 import rewho
 from rewho import cli
-from rewho.crops.one_video import crop_box, hide_known_faces
+from rewho.crops.faces import hide_known_faces
+from rewho.crops.one_video import crop_box
 from rewho.crops.statistics import read_videos
 from rewho.crops.verify import verify
 from rewho.rendered import write_street
@@ -149,7 +150,7 @@ def test_cuts_of_the_published_layout_are_the_golden_ones(shared):
 
 def test_inputs_that_are_no_videos_have_one_reason_each_and_end_in_an_empty_set(tmp_path):
     folder = tmp_path / "videos"
-    (folder / "folder.mp4").mkdir(parents=True)
+    folder.mkdir()
     (folder / "empty.mp4").touch()
     (folder / "page.mp4").write_text("<!doctype html><html></html>")
     os.mkfifo(folder / "pipe.mkv")

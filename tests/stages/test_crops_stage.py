@@ -13,12 +13,13 @@ import pytest
 from fake_people import FakePeople, settings, tree, write_videos
 
 from rewho import cli
-from rewho.core.artifact import digest, json_bytes
+from rewho.core.artifact import write_json
 from rewho.core.check import UserError
+from rewho.core.record import read_sealed, seal
 from rewho.crops.export import export
 from rewho.crops.joining import select_crops
 from rewho.crops.rows import rows_table
-from rewho.crops.shards import INDEX, CropSet, sealed, unsealed
+from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.verify import verify
 from rewho.crops.writer import ShardWriter, crop_row, encode, example_set
 from rewho.data.images import decode
@@ -103,7 +104,7 @@ def test_repair_never_gives_something_else(copy):
     flip(copy / shard.rows, 500)
     assert tree(copy) == damaged
     flip(copy / INDEX, 50)
-    with pytest.raises(UserError, match="lists are whole"):
+    with pytest.raises(UserError, match="intact lists"):
         crops.run(CropsSettings("verify", (copy,), repair=True), FakePeople())
 
 
@@ -175,9 +176,9 @@ def test_a_repair_touches_nothing_outside_the_set(copy, tmp_path, name):
     victim = tmp_path / "victim" / "precious.txt"
     victim.parent.mkdir()
     victim.write_text("mine")
-    content = unsealed((copy / INDEX).read_bytes())
+    content = read_sealed(copy / INDEX)
     content["shards"][0]["name"] = name
-    (copy / INDEX).write_bytes(sealed(content))
+    write_json(copy / INDEX, seal(content))
     (copy / ".repair").symlink_to(victim.parent)
     flip(copy / content["shards"][0]["images"], 5000)
     with pytest.raises(UserError):
@@ -191,7 +192,7 @@ def test_a_manifest_names_nothing_outside_its_folder(copy, tmp_path, name):
     content = json.loads((copy / "manifest.json").read_text())
     del content["seal"]
     content["files"][name] = content["files"].pop("statistics.json")
-    (copy / "manifest.json").write_bytes(json_bytes({**content, "seal": digest(content)}))
+    write_json(copy / "manifest.json", seal(content))
     with pytest.raises(UserError, match="a plain path within its folder"):
         crops.run(CropsSettings("verify", (copy,), repair=True), FakePeople())
     assert (tmp_path / "victim.txt").read_text() == "mine"

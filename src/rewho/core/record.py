@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rewho.core.artifact import MANIFEST, digest, hash_file, plain
+from rewho.core.artifact import MANIFEST, digest, hash_file, json_bytes, plain
 from rewho.core.check import UserError, describe_error, resolve_inside
-from rewho.core.files import read_json
+from rewho.core.files import parse_json, read_json
 
 REQUIRED = {"stage": str, "settings": dict, "inputs": dict}  # fields of every record of a run, with their types
 STARTED = "run.json"
@@ -60,6 +60,15 @@ def unseal(record: object) -> dict[str, Any]:
     if record[SEAL] != digest(content):
         raise ValueError("does not match its own seal")
     return content
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return the content of a sealed JSON file; raise ValueError if any byte was changed."""
+    data = path.read_bytes()
+    content = parse_json(data)
+    if json_bytes(content) != data:
+        raise ValueError("does not match its own seal")
+    return unseal(content)
 
 
 def read_record(path: Path, **required: type) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Crop sets as plain images for other programs, faces hidden unless told otherwise; and several sets as one."""
+"""Exports crop sets as image files, merges several sets, and finds images that two sets share."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rewho.core.artifact import ASIDE, explain_full_disk, hash_file, plain, remo
 from rewho.core.check import UserError
 from rewho.core.progress import track
 from rewho.core.text import csv_table
+from rewho.crops.faces import FACE_COLUMNS, hide_known_faces
 from rewho.crops.joining import select_crops
 from rewho.crops.near_duplicates import Shared, find_shared, stack_fingerprints
-from rewho.crops.one_video import FACE_COLUMNS, hide_known_faces
 from rewho.crops.page import write_description
 from rewho.crops.shards import CropSet
 from rewho.crops.statistics import compute_statistics, read_videos, write_videos
@@ -30,21 +30,21 @@ LISTED = ("name", "video", "frame", "time", "confidence", "licence")
 
 
 def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -> Path:
-    """Write the crops of a set as images.
+    """Write the crops of a set as image files and return `out`.
 
-    * jpeg: a folder of `NAME.jpg`, and `crops.csv` with where each comes from;
-    * market: the same under names as Market-1501 has them, `PPPPPPP_c1s1_FFFFFF_II.jpg` in `bounding_box_train/`. A
-      crop set knows no people: each video counts as one, so these are labels for tools that need some, not identities;
+    * jpeg: a folder of `NAME.jpg`, with the source of each in `crops.csv`;
+    * market: the same with file names as in Market-1501, `PPPPPPP_c1s1_FFFFFF_II.jpg` in `bounding_box_train/`. A crop
+      set has no identities: the labels number the videos, for tools that need labels;
     * webdataset: a tar file of pairs `NAME.jpg`, `NAME.json`.
 
     Args:
         crops: The set.
-        out: A folder, or for webdataset a tar file, that is not there yet.
-        layout: One of `LAYOUTS`.
+        out: A new folder, or for webdataset a new tar file.
+        layout: jpeg, market or webdataset.
         blur_faces: Hide faces; the images are then encoded again.
 
     Raises:
-        UserError: Unknown layout, `out` is there already, an image is damaged, or the disk is full.
+        UserError: `out` exists, an image is damaged, or the disk is full.
     """
     if out.exists():
         raise UserError(f"--out {out}", expected="a new name", got="one that is there", fix="Choose another.")
@@ -56,17 +56,14 @@ def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -
 
 
 def _images(crops: CropSet, *, blur_faces: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield each crop's row and its image, as it may be given away."""
+    """Yield the manifest row and the encoded image of each crop."""
     for number, shard in enumerate(crops.contents.shards):
         rows = crops.rows_of(shard, [*LISTED, "index", *FACE_COLUMNS]).to_pylist()
         data = (image.as_py() for batch in crops.batches_of(number) for image in batch.column(1))
         for row, image in zip(rows, data, strict=True):
-            yield row, _hidden(row, image) if blur_faces else image
+            hidden = hide_known_faces(decode(image, row["name"]), row) if blur_faces else None
+            yield row, image if hidden is None else encode(hidden, quality=QUALITY)
         crops.close()
-
-
-def _hidden(row: dict[str, Any], image: bytes) -> bytes:
-    return encode(hide_known_faces(decode(image, row["name"]), row), quality=QUALITY)
 
 
 def _write_folder(folder: Path, images: Iterator[tuple[dict[str, Any], bytes]], *, market: bool) -> None:
@@ -97,14 +94,10 @@ def _write_tar(file: BinaryIO, images: Iterator[tuple[dict[str, Any], bytes]]) -
 
 
 def merge(folders: Sequence[Path], out: Path) -> CropSet:
-    """Write several crop sets as one; a crop that is in two of them by name enters once.
-
-    Args:
-        folders: The sets.
-        out: The new set's folder.
+    """Merge crop sets into a new one at `out`; crops with equal names enter once.
 
     Raises:
-        UserError: Fewer than two sets, `out` has something in it, or the disk is full.
+        UserError: Fewer than two sets, `out` is not empty, or the disk is full.
     """
     if len(folders) < 2:
         raise UserError("merge", expected="two or more crop sets", got=str(len(folders)), fix="Name them.")
@@ -128,7 +121,7 @@ def _merge_into(folders: Sequence[Path], out: Path) -> None:
         for rows, images in select_crops(crops, new):
             writer.add(rows, images)
         crops.close()
-    about = _together([crops.contents.about for crops in sets])
+    about = _merge_properties([crops.contents.about for crops in sets])
     videos: dict[str, dict[str, Any]] = {}
     for folder in folders:
         for video in read_videos(folder):
@@ -139,8 +132,8 @@ def _merge_into(folders: Sequence[Path], out: Path) -> None:
     write_description(merged, list(videos.values()), compute_statistics(merged, list(videos.values())))
 
 
-def _together(abouts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what is said of several sets: what they agree on, and the terms of all."""
+def _merge_properties(abouts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the properties of the first set with the joined terms, encodings and settings of all."""
     first = dict(abouts[0])
     terms = [about.get("terms", {}) for about in abouts]
     names = terms[0]
@@ -153,14 +146,8 @@ def _together(abouts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return first
 
 
-def overlap(first: CropSet, second: CropSet, distance: int) -> list[tuple[str, str, Shared]]:
-    """Return the images that two sets share or nearly share, by the names of both.
-
-    Args:
-        first: One set, such as the one to train on.
-        second: Another, such as the one to test on.
-        distance: Bits of 256 in which the fingerprints of near-duplicates may differ.
-    """
+def find_overlap(first: CropSet, second: CropSet, distance: int) -> list[tuple[str, str, Shared]]:
+    """Return the near-duplicates between two sets, with their names in both; see `near_duplicates.find_shared`."""
     tables = [crops.manifest(["name", "fingerprint"]) for crops in (first, second)]
     names = [table.column("name").to_pylist() for table in tables]
     prints = [stack_fingerprints(table.column("fingerprint").to_pylist()) for table in tables]

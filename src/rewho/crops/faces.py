@@ -1,47 +1,43 @@
-"""Hides faces in images that are shown or given away.
+"""Hides faces in images that are shown or exported.
 
-What is unusual: no face is looked for. Where a head is follows from the keypoints, and where those are missing, from
-where heads are in crops of people; this also covers heads seen from behind, which costs little and misses less.
+No face detector is used. The head is located from keypoints; without them the upper band of the crop is hidden. Heads
+seen from behind are hidden too: that costs little and misses fewer faces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SEEN = 0.2
-"""Score from which a keypoint says where a head is: lower than for keeping a crop, for a false blur harms nobody."""
+MIN_SCORE = 0.2
+"""Score from which keypoints locate a head: lower than for keeping a crop, because a needless blur does little harm."""
 HEAD_POINTS = slice(0, 5)
 EARS = slice(3, 5)
 SHOULDERS = slice(5, 7)
 BAND = 0.24
-"""Without keypoints: the upper share of a crop that is hidden over its full width. In the rendered street it covers
-every head (tests/data/test_faces.py)."""
+"""Upper share of a crop that is hidden over its full width if there are no keypoints. In the rendered street it covers
+every head (tests/crops/test_faces.py)."""
 LOW = 0.05
-"""A head that begins below this share of the crop is doubted, and what is above it is hidden as well: keypoints of
-people seen from behind were found half a head too low."""
+"""If the head begins below this share of the crop's height, everything above it is hidden too: in people seen from
+behind, keypoints were found half a head too low."""
 WIDER = 1.2
-"""Width of what is hidden above a doubted head over the head's. Hiding the whole band there costs a model more."""
-ASIDE = 0.3
-"""A head whose centre lies further than this share of the width from the middle is doubted too, and the upper band is
-hidden as well: keypoints were found on a neighbour, and the head of the person that the crop is of stayed open."""
-GRAINS = 6
-"""Into how many spots across a hidden head is reduced before it is blurred."""
+"""Width of the region hidden above such a low head, relative to the head's. Hiding the whole band there would cost a
+model more."""
+OFF_CENTRE = 0.3
+"""If the head's centre is further from the middle than this share of the width, the upper band is hidden too: keypoints
+of a neighbour were found, and the head of the crop's own person stayed visible."""
+SPOTS = 6
+"""Pixels across a hidden head after reduction, before it is blurred."""
+FACE_COLUMNS = ("keypoints", "other_heads", "cut")
+"""Columns of the manifest that `hide_known_faces` needs."""
 
 
 class Head(NamedTuple):
-    """An upright ellipse around a head, in pixels of the crop.
-
-    Args:
-        x: Centre.
-        y: Centre.
-        width: Half of it.
-        height: Half of it.
-    """
+    """An upright ellipse around a head, in pixels of the crop: centre, half width and half height."""
 
     x: float
     y: float
@@ -50,10 +46,10 @@ class Head(NamedTuple):
 
 
 def locate_head(keypoints: NDArray[np.float32] | None, size: tuple[int, int]) -> Head | None:
-    """Return where the head is in a crop, or None where the keypoints do not say.
+    """Return the head in a crop, or None if the keypoints do not show it.
 
-    The ellipse reaches from above the crown to the chin: half a head is .3 of the distance between shoulders and head
-    points upwards and downwards in an adult who stands. Whatever estimate is larger is taken.
+    The ellipse reaches from above the crown to the chin. Its size is the largest of three estimates: from the spread of
+    the head's keypoints, from their distance to the shoulders, and from the height of the crop.
 
     Args:
         keypoints: float32 [17, 3], in pixels of the crop, with scores; None where none are known.
@@ -67,12 +63,12 @@ def locate_head(keypoints: NDArray[np.float32] | None, size: tuple[int, int]) ->
     """
     if keypoints is None:
         return None
-    head = keypoints[HEAD_POINTS][keypoints[HEAD_POINTS, 2] >= SEEN]
-    shoulders = keypoints[SHOULDERS][keypoints[SHOULDERS, 2] >= SEEN]
+    head = keypoints[HEAD_POINTS][keypoints[HEAD_POINTS, 2] >= MIN_SCORE]
+    shoulders = keypoints[SHOULDERS][keypoints[SHOULDERS, 2] >= MIN_SCORE]
     if len(head) == 0:
         return None
     x, y = head[:, 0].mean(), head[:, 1].mean()
-    if (keypoints[EARS, 2] >= SEEN).all():  # a head turns about the line between its ears; nose and eyes lie before it
+    if (keypoints[EARS, 2] >= MIN_SCORE).all():  # the ears are beside the head's centre, nose and eyes in front of it
         x = keypoints[EARS, 0].mean()
     spread = float(max(np.ptp(head[:, 0]), np.ptp(head[:, 1])))
     neck = max(0.0, float(shoulders[:, 1].mean() - y)) if len(shoulders) else 0.0
@@ -83,13 +79,13 @@ def locate_head(keypoints: NDArray[np.float32] | None, size: tuple[int, int]) ->
 def hide_face(
     pixels: NDArray[np.uint8], keypoints: NDArray[np.float32] | None = None, others: Sequence[Head] = ()
 ) -> NDArray[np.uint8]:
-    """Return a copy in which the head cannot be known: reduced to a few spots, then blurred.
+    """Return a copy of a crop with hidden heads: reduced to a few pixels, then blurred.
 
     Args:
-        pixels: uint8 RGB [H, W, 3], one person.
-        keypoints: float32 [17, 3], in pixels of this image, with scores; without them, or where they show no head,
-            the upper quarter is hidden.
-        others: Heads of other people in the image, which are hidden too.
+        pixels: uint8 RGB [H, W, 3].
+        keypoints: The person's, float32 [17, 3], in pixels of the crop, with scores; if they show no head, the upper
+            band is hidden.
+        others: Heads of other people in the crop, which are hidden too.
 
     Example:
         >>> image = np.random.default_rng(1).integers(0, 256, (100, 40, 3), np.uint8)
@@ -106,29 +102,44 @@ def hide_face(
         across = width
         mask[: max(1, round(BAND * height))] = 255
     else:
-        across = min(width, 2 * _drawn(mask, head))
+        across = min(width, 2 * _draw_head(mask, head))
         if head.y - head.height > LOW * height:
             left, right = (round(head.x + side * WIDER * head.width) for side in (-1, 1))
             mask[: max(1, round(head.y)), max(0, left) : max(1, right)] = 255
-        if abs(head.x / width - 0.5) > ASIDE:
+        if abs(head.x / width - 0.5) > OFF_CENTRE:
             mask[: max(1, round(BAND * height))] = 255
-    hidden = _covered(pixels, mask, across)
+    hidden = _blur(pixels, mask, across)
     for other in others:
         mask = np.zeros((height, width), np.uint8)
-        hidden = _covered(hidden, mask, 2 * _drawn(mask, other))
+        hidden = _blur(hidden, mask, 2 * _draw_head(mask, other))
     return hidden
 
 
-def _drawn(mask: NDArray[np.uint8], head: Head) -> int:
+def hide_known_faces(pixels: NDArray[np.uint8], row: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Return a stored crop, uint8 RGB, with all heads hidden that its manifest row knows; needs `FACE_COLUMNS`."""
+    points = None
+    if row["keypoints"] is not None:
+        points = shift_keypoints(np.array(row["keypoints"], np.float32).reshape(17, 3), *row["cut"][:2])
+    others = np.array(row["other_heads"], np.float64).reshape(-1, 4).tolist()
+    return hide_face(pixels, points, [Head(*one) for one in others])
+
+
+def shift_keypoints(points: NDArray[np.float32] | None, left: float, top: float) -> NDArray[np.float32] | None:
+    """Return keypoints relative to a corner, such as that of a crop in its frame."""
+    return None if points is None else points - np.array([left, top, 0], np.float32)
+
+
+def _draw_head(mask: NDArray[np.uint8], head: Head) -> int:
     """Draw a head into a mask; return half of its width in pixels."""
     axes = (max(1, round(head.width)), max(1, round(head.height)))
     cv2.ellipse(mask, (round(head.x), round(head.y)), axes, 0, 0, 360, 255, -1)
     return axes[0]
 
 
-def _covered(pixels: NDArray[np.uint8], mask: NDArray[np.uint8], across: int) -> NDArray[np.uint8]:
+def _blur(pixels: NDArray[np.uint8], mask: NDArray[np.uint8], across: int) -> NDArray[np.uint8]:
+    """Return a copy that is blurred under a mask, for a head `across` pixels wide."""
     height, width = mask.shape
-    spot = max(2.0, across / GRAINS)
+    spot = max(2.0, across / SPOTS)
     few = (max(1, round(width / spot)), max(1, round(height / spot)))
     coarse = cv2.resize(pixels, few, interpolation=cv2.INTER_AREA)
     smooth = cv2.GaussianBlur(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), (0, 0), spot / 2)

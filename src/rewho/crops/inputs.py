@@ -1,7 +1,7 @@
-"""From what the user named to one task per video: files, folders, lists, CSV files with what is known of each video.
+"""Turns the user's files, folders, lists and CSV files into one task per video.
 
-What is unusual: a plan holds one short line per video and makes tasks as they are asked for, in an order that depends
-on the videos' paths alone. A task's id follows from its path and length, so that a finished part is found again.
+The order of tasks depends on the videos' paths only. The id of a task is computed from path and file size, so that a
+finished part is found again on resume.
 """
 
 from __future__ import annotations
@@ -19,45 +19,31 @@ from rewho.data.file_lists import read_text
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"))
 COLUMNS = ("path", "key", "city", "source", "licence")
-"""Columns of a CSV file; only the first must be there."""
+"""Columns of a CSV file; only the first is required."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoTask:
-    """One video to work on.
-
-    Args:
-        path: Where it is.
-        size: Its length in bytes; -1 where it is no plain file.
-        key: Its id elsewhere, such as at a platform; videos with the same key are the same.
-        city: Where it was taken.
-        source: Where it comes from.
-        licence: Identifier of its licence.
-    """
+    """One video to process."""
 
     path: str
-    size: int
-    key: str = ""
-    city: str = ""
-    source: str = ""
-    licence: str = ""
+    size: int  # of the file in bytes; -1 where it is no plain file
+    key: str = ""  # id at its source, such as a platform; videos with the same key are the same
+    city: str = ""  # where it was recorded
+    source: str = ""  # where it comes from
+    licence: str = ""  # identifier of its licence
 
     @property
     def id(self) -> str:
-        """What the video's part is filed under: 32 hexadecimal digits.
-
-        Example:
-            >>> len(VideoTask("a.mp4", 3).id), VideoTask("a.mp4", 3).id == VideoTask("a.mp4", 4).id
-            (32, False)
-        """
+        """Name of the folder of the video's part: 32 hexadecimal digits."""
         return hashlib.sha256(f"{self.size}\n{self.path}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 class Plan:
-    """The videos to work on, in the order of their paths.
+    """The videos to process, in the order of their paths.
 
     Args:
-        known: What is known of each video, by path.
+        known: Path of each video → its key, city, source and licence, or nothing.
 
     Example:
         >>> plan = Plan({"b.mp4": (), "a.mp4": ()})
@@ -77,12 +63,12 @@ class Plan:
             yield VideoTask(path, file.stat().st_size if file.is_file() else -1, *rest)
 
     def tasks(self, shard: str) -> Iterator[VideoTask]:
-        """Yield the tasks of part i of n, written "i/n"."""
+        """Return the tasks of part i of n, written "i/n"."""
         part, parts = parse_shard(shard)
         return (task for task in self if int(task.id[:8], 16) % parts == part - 1)
 
     def digest(self) -> str:
-        """Return what tells this plan from another: every path, length and note."""
+        """Return the sha256 of all fields of all tasks."""
         whole = hashlib.sha256()
         for task in self:
             fields = (task.path, str(task.size), task.key, task.city, task.source, task.licence)
@@ -91,15 +77,7 @@ class Plan:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """Return (i, n) of "i/n", where 1 <= i <= n.
-
-    Raises:
-        UserError: It is not of that form.
-
-    Example:
-        >>> parse_shard("2/8")
-        (2, 8)
-    """
+    """Return (i, n) of "i/n" where 1 <= i <= n; raise UserError otherwise."""
     part, _, parts = text.partition("/")
     if part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts):
         return int(part), int(parts)
@@ -107,63 +85,55 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def plan_videos(named: Sequence[Path]) -> Plan:
-    """Return the plan for what the user named.
+    """Return the plan for the user's files, folders and lists.
 
-    A file in a list that does not exist is still a task: it fails alone, with its reason, and the run goes on.
+    A missing file in a list is still a task: that video fails, the others do not.
 
     Raises:
-        UserError: Nothing named, a path that does not exist, a folder without videos, a wrong CSV file.
-
-    Example:
-        >>> plan_videos([])
-        Traceback (most recent call last):
-        rewho.core.check.UserError: videos: expected files, folders, .txt lists or .csv files, got none.
-          Fix: Name at least one.
+        UserError: No path, a path that does not exist, a folder without videos, or a wrong CSV file.
     """
     if not named:
         fix = "Name at least one."
         raise UserError("videos", expected="files, folders, .txt lists or .csv files", got="none", fix=fix)
     known: dict[str, tuple[str, ...]] = {}
     for path in named:
-        for name, rest in _read(Path(path)):
-            known[name] = max(known.get(name, ()), rest)  # named twice: whichever says more, in any order
+        for name, fields in _read(Path(path)):
+            known[name] = max(known.get(name, ()), fields)  # named twice: keep the fuller entry, whatever the order
     return Plan(known)
 
 
 def _read(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the videos that one path names, each with its key, city, source and licence."""
     if path.is_dir():
-        yield from _folder(path)
+        yield from ((name, ()) for name in _search_folder(path))
     elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
         fix = "Make a video of the images, or `rewho embed` them if each shows one person."
         raise UserError(str(path), expected="a video, a folder, or a list", got="an image", fix=fix)
     elif path.suffix.lower() == ".csv":
-        yield from _csv(path)
+        yield from _read_csv(path)
     elif path.suffix.lower() == ".txt":
-        yield from ((_beside(path, line.strip()), ()) for line in read_text(path).splitlines() if _says(line))
+        lines = (line.strip() for line in read_text(path).splitlines())
+        yield from ((_resolve(path, line), ()) for line in lines if line and not line.startswith("#"))
     elif not path.exists():
         raise UserError(str(path), expected="a video, a folder, or a list", got="nothing there", fix="Check the path.")
     else:
         yield str(path), ()
 
 
-def _says(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith("#")
-
-
-def _folder(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _search_folder(folder: Path) -> Iterator[str]:
     found = images = hidden = 0
     for path in folder.rglob("*"):
         suffix = path.suffix.lower()
         images += suffix in IMAGE_SUFFIXES
         if suffix not in VIDEO_ENDINGS or path.is_dir():  # a folder's own files are found below it
             continue
-        if path.name.startswith("."):  # such as ._clip.mp4, in which macOS keeps attributes of clip.mp4
+        if path.name.startswith("."):  # such as ._clip.mp4, in which macOS stores attributes of clip.mp4
             hidden += 1
             continue
         found += 1
-        yield str(path), ()
+        yield str(path)
     if hidden:
-        say(f"{folder}: {hidden:,} hidden files are left out, such as ._clip.mp4; name one itself to read it")
+        say(f"{folder}: {hidden:,} hidden files are skipped, such as ._clip.mp4; to read one, pass its own path")
     if not found:
         make = "Make a video of them (`ffmpeg -i %06d.jpg clip.mp4`), or `rewho embed` them if each shows one person."
         raise UserError(
@@ -174,7 +144,7 @@ def _folder(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         )
 
 
-def _csv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _read_csv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     lines = csv.DictReader(read_text(path).splitlines())
     columns = lines.fieldnames or ()
     unknown = [name for name in columns if name not in COLUMNS]
@@ -183,15 +153,11 @@ def _csv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         raise UserError(str(path), expected=f"the columns {', '.join(COLUMNS)}", got=got, fix="Rename the columns.")
     for line in lines:
         if not line["path"]:
-            raise UserError(
-                f"{path}, line {lines.line_num}",
-                expected="a path",
-                got="an empty cell",
-                fix="Fill it in, or delete it.",
-            )
-        yield _beside(path, line["path"]), tuple(line.get(name) or "" for name in COLUMNS[1:])
+            what, fix = f"{path}, line {lines.line_num}", "Fill it in, or delete the line."
+            raise UserError(what, expected="a path", got="an empty cell", fix=fix)
+        yield _resolve(path, line["path"]), tuple(line.get(name) or "" for name in COLUMNS[1:])
 
 
-def _beside(listing: Path, name: str) -> str:
-    """Return a listed path; relative ones are as seen from the list's own folder."""
+def _resolve(listing: Path, name: str) -> str:
+    """Return a listed path; a relative one is relative to the list's folder."""
     return str(listing.parent / name)

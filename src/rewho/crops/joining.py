@@ -1,7 +1,7 @@
-"""Parts of videos → one crop set: duplicates among videos, which crops enter, and the shards, in one fixed order.
+"""Joins the parts of videos into one crop set: removes duplicate videos, selects crops, writes shards in a fixed order.
 
-What is unusual: the order is that of the videos' hashes, so the set does not depend on what the videos are called, on
-who worked on them, or on when. Which crops enter is decided from rows alone; images are copied as they are.
+Videos are ordered by their hashes, so the set does not depend on their names, or on where and when they were processed.
+Crops are selected from manifest rows; images are copied unchanged.
 """
 
 from __future__ import annotations
@@ -27,19 +27,14 @@ from rewho.video.screen import DuplicateFilter
 
 @dataclass
 class Joined:
-    """One video's record, and the crop set that is its part.
+    """A video's record and its part."""
 
-    Args:
-        record: See `rewho.crops.one_video.blank_record`; `crops` is added when crops are chosen.
-        part: Its part.
-    """
-
-    record: dict[str, Any]
+    record: dict[str, Any]  # see `one_video.new_record`; `choose_crops` adds `crops`
     part: CropSet
 
 
 def order_videos(videos: Iterable[Joined], screen: ScreenSettings) -> list[Joined]:
-    """Return the videos in the set's order: by hash, then path; later duplicates are refused, with their reason."""
+    """Return the videos ordered by hash, then path, with the records of later duplicates set to refused."""
     ordered = sorted(videos, key=lambda one: (one.record["sha256"] or "~", one.record["path"]))
     seen = DuplicateFilter(screen)
     for one in ordered:
@@ -50,14 +45,7 @@ def order_videos(videos: Iterable[Joined], screen: ScreenSettings) -> list[Joine
 
 
 def check_failures(records: Sequence[dict[str, Any]], limit: float) -> None:
-    """Refuse to go on where too many videos failed.
-
-    Raises:
-        UserError: More than this share; the message counts them by reason.
-
-    Example:
-        >>> check_failures([{"status": "failed", "reason": "empty"}, {"status": "ok", "reason": ""}], 0.5)
-    """
+    """Raise UserError if more than a share `limit` of the videos failed; the message counts them by reason."""
     failed = [record for record in records if record["status"] in ("failed", "given up")]
     if len(failed) <= limit * len(records):
         return
@@ -68,68 +56,54 @@ def check_failures(records: Sequence[dict[str, Any]], limit: float) -> None:
         "videos",
         expected=f"at most {limit:.1%} that fail",
         got=f"{len(failed):,} of {len(records):,} ({len(failed) / len(records):.1%}): {counted}; first {named}",
-        fix="Raise --failure_limit, which goes on from here; or mend or take away these videos, with another --out.",
+        fix="Raise --failure_limit to resume from here, or repair or remove these videos and choose another --out.",
     )
 
 
 def choose_crops(videos: Sequence[Joined], selection: SelectionSettings) -> list[NDArray[np.bool_]]:
-    """Return which crops of each video enter the set.
+    """Return which crops of each video enter the set, as one bool mask per video (empty for a video without crops).
 
-    In this order: near-duplicates within videos, across videos, the most per video, the share of all.
-
-    Args:
-        videos: Videos in the set's order.
-        selection: Which crops to take.
-
-    Raises:
-        UserError: A setting is out of range.
+    Steps, in this order: near-duplicates within a video or the set, the most per video, the best share of all.
     """
-    used = [one for one in videos if one.record["status"] == "ok" and len(one.part)]
-    tables = {id(one): one.part.manifest(["quality", "sha256", "fingerprint"]) for one in used}
-    keep = {id(one): np.ones(len(one.part), bool) for one in used}
+    used = [number for number, one in enumerate(videos) if one.record["status"] == "ok" and len(one.part)]
+    tables = [videos[number].part.manifest(["quality", "sha256", "fingerprint"]) for number in used]
+    ends = np.cumsum([len(table) for table in tables])[:-1]
+    masks = [np.ones(len(table), bool) for table in tables]
     if selection.near_duplicates == "video":
-        keep = {id(one): _different(tables[id(one)], selection.distance) for one in used}
+        masks = [_find_distinct(table, selection.distance) for table in tables]
     if selection.near_duplicates == "set" and used:
-        whole = _different(import_pyarrow().concat_tables([tables[id(one)] for one in used]), selection.distance)
-        ends = np.cumsum([len(one.part) for one in used])[:-1]
-        keep = {id(one): mask for one, mask in zip(used, np.split(whole, ends), strict=True)}
-    grades = {name: table.column("quality").to_numpy() for name, table in tables.items()}
+        masks = np.split(_find_distinct(import_pyarrow().concat_tables(tables), selection.distance), ends)
+    quality = [table.column("quality").to_numpy() for table in tables]
     if selection.most_per_video:
-        keep = {name: _best(mask, grades[name], selection.most_per_video) for name, mask in keep.items()}
+        masks = [_find_best(mask, one, selection.most_per_video) for mask, one in zip(masks, quality, strict=True)]
     if selection.share < 1 and used:
-        masks = [keep[id(one)] for one in used]
-        grade = np.concatenate([grades[id(one)] for one in used])
-        whole = _best(np.concatenate(masks), grade, round(selection.share * sum(int(mask.sum()) for mask in masks)))
-        ends = np.cumsum([len(mask) for mask in masks])[:-1]
-        keep = {id(one): mask for one, mask in zip(used, np.split(whole, ends), strict=True)}
-    none = np.zeros(0, bool)
-    chosen = [keep.get(id(one), none) for one in videos]
+        mask = np.concatenate(masks)
+        most = round(selection.share * int(mask.sum()))
+        masks = np.split(_find_best(mask, np.concatenate(quality), most), ends)
+    chosen = [np.zeros(0, bool)] * len(videos)
+    for number, mask in zip(used, masks, strict=True):
+        chosen[number] = mask
     for one, mask in zip(videos, chosen, strict=True):
         one.record["crops"] = int(mask.sum())
     return chosen
 
 
-def _different(table: Any, distance: int) -> NDArray[np.bool_]:  # noqa: ANN401 - pyarrow's
+def _find_distinct(table: Any, distance: int) -> NDArray[np.bool_]:  # noqa: ANN401 - pyarrow's
     return find_distinct(
         stack_fingerprints(table.column("fingerprint").to_pylist()), table.column("sha256").to_pylist(), distance
     )
 
 
-def _best(mask: NDArray[np.bool_], grades: NDArray[np.float32], most: int) -> NDArray[np.bool_]:
-    """Return the `most` best of those in a mask; of equal ones the first."""
+def _find_best(mask: NDArray[np.bool_], quality: NDArray[np.float32], most: int) -> NDArray[np.bool_]:
+    """Return a mask of the `most` rows of a mask with the highest quality, the first ones among equals."""
     rows = np.flatnonzero(mask)
-    best = rows[np.argsort(-grades[rows], kind="stable")[:most]]
-    taken = np.zeros_like(mask)
-    taken[best] = True
-    return taken
+    best = np.zeros_like(mask)
+    best[rows[np.argsort(-quality[rows], kind="stable")[:most]]] = True
+    return best
 
 
 def write_set(out: Path, videos: Sequence[Joined], chosen: Sequence[NDArray[np.bool_]]) -> ShardWriter:
-    """Write the shards of a set; what an interrupted join left is replaced. The caller commits.
-
-    Raises:
-        UserError: Two crops have one name, or the disk is full.
-    """
+    """Write the shards of a set, replacing those of an interrupted join, and return the writer, not yet committed."""
     for name in ("shards", "manifest"):
         shutil.rmtree(out / name, ignore_errors=True)
     (out / INDEX).unlink(missing_ok=True)
@@ -141,27 +115,27 @@ def write_set(out: Path, videos: Sequence[Joined], chosen: Sequence[NDArray[np.b
             for rows, images in select_crops(one.part, mask):
                 writer.add(rows, images)
                 progress.advance(len(rows))
-            one.part.close()  # there may be more parts than a process may map files
+            one.part.close()  # a process may map fewer files than there are parts
     progress.close()
     return writer
 
 
 def _check_names(records: Sequence[dict[str, Any]]) -> None:
-    """Names begin with 64 bits of the video's hash; two videos that share them would share names."""
+    """Raise UserError if two videos share the first 64 bits of their hashes, and so the names of their crops."""
     seen: dict[str, str] = {}
     for record in records:
         other = seen.setdefault(record["sha256"][:16], record["path"])
         if other != record["path"]:
             raise UserError(
                 record["path"],
-                expected="a content of its own",
-                got=f"that of {other}",
-                fix="Take one of them away, or leave --screen.duplicates_by_content on.",
+                expected="a video with content of its own",
+                got=f"the content of {other}",
+                fix="Remove one of them, or leave --screen.duplicates_by_content on.",
             )
 
 
 def select_crops(part: CropSet, mask: NDArray[np.bool_]) -> Iterator[tuple[Any, Any]]:
-    """Yield (rows, images) of a mask's crops, a record batch at a time."""
+    """Yield the rows and images of the crops in a mask, one record batch at a time."""
     pa = import_pyarrow()
     start = 0
     for number, shard in enumerate(part.contents.shards):

@@ -1,8 +1,7 @@
-"""Near-duplicates among crops: 256-bit fingerprints, and a search for close pairs that never compares all with all.
+"""Finds near-duplicates among crops: 256-bit fingerprints, and a search for close pairs in near-linear time.
 
-What is unusual: neighbours are found by sorting. Fingerprints that differ in few bits lie next to each other in sorted
-order, unless one of the first bits differs; sorting again under other orders of the bits finds those as well. Time and
-memory grow with the number of crops alone, and the orders are fixed, so the answer is too.
+Fingerprints that differ in few bits are neighbours in sorted order, unless one of the first bits differs. Sorting
+again under other orders of the bits finds those pairs too. The orders are fixed, so the result is deterministic.
 """
 
 from __future__ import annotations
@@ -16,25 +15,19 @@ from numpy.typing import NDArray
 
 from rewho.core.runtime import generator
 
-BYTES = 32
-"""Length of a fingerprint."""
+BYTES = 32  # length of a fingerprint
 DISTANCE = 24
-"""Bits of 256 in which near-duplicates may differ. Of 500 copies of real crops that were re-encoded, scaled, lightened
-or shifted by a pixel 99 % differ in no more; no two of 6,000 different crops are that near."""
-ORDERS = 12
-"""Orders of the bits under which fingerprints are sorted."""
-WINDOW = 16
-"""How many following neighbours each one is compared with, per order."""
+"""Bits of 256 in which near-duplicates may differ. Of 500 copies of real crops (re-encoded, scaled, lightened or
+shifted by a pixel) 99 % differ in no more; no two of 6,000 different crops are that close."""
+ORDERS = 12  # of the bits, under which fingerprints are sorted
+WINDOW = 16  # following neighbours with which each fingerprint is compared, per order
 
 
 def compute_fingerprint(pixels: NDArray[np.uint8]) -> bytes:
-    """Return 32 bytes that near-duplicates nearly share: which of two neighbouring spots is lighter.
+    """Return the difference hash ("dHash", N. Krawetz, 2013) of an image, uint8 RGB [H, W, 3]: 256 bits in 32 bytes.
 
-    The image is reduced to 9 x 16 spots (compared left to right, 128 bits) and to 8 x 17 (compared downwards, 128
-    bits), as difference hashing does ("dHash", N. Krawetz, 2013), so lighting and size hardly matter.
-
-    Args:
-        pixels: uint8 RGB [H, W, 3].
+    The image is reduced to 9 x 16 and to 8 x 17 pixels. A bit says whether a pixel is lighter than its left (128 bits)
+    or upper (128 bits) neighbour, so that lighting and size hardly matter.
 
     Example:
         >>> image = np.arange(40 * 20 * 3, dtype=np.uint8).reshape(40, 20, 3)
@@ -49,19 +42,15 @@ def compute_fingerprint(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def stack_fingerprints(fingerprints: Sequence[bytes]) -> NDArray[np.uint64]:
-    """Return fingerprints as numbers [N, 4]."""
+    """Return fingerprints as uint64 [N, 4]."""
     return np.frombuffer(b"".join(fingerprints), np.uint64).reshape(-1, BYTES // 8)
 
 
 def find_close_pairs(prints: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray[np.int64]:
-    r"""Return pairs of rows [P, 2] whose fingerprints differ in at most `distance` bits, the smaller row first, sorted.
+    r"""Return sorted pairs of rows [P, 2], smaller row first, whose fingerprints differ in at most `distance` bits.
 
-    Not every pair is sure to be found, and the nearer it is the surer: among 6,500 real crops all 500 planted copies
-    within 28 bits were.
-
-    Args:
-        prints: Fingerprints as numbers, uint64 [N, 4].
-        distance: Largest number of different bits.
+    The search is approximate; closer pairs are more likely to be found. Among 6,500 real crops all 500 planted copies
+    within 28 bits were found.
 
     Example:
         >>> find_close_pairs(stack_fingerprints([bytes(32), bytes(31) + b"\x01", b"\xff" * 32])).tolist()
@@ -81,7 +70,7 @@ def find_close_pairs(prints: NDArray[np.uint64], distance: int = DISTANCE) -> ND
 
 
 def _sort_keys(prints: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
-    """Return one number per crop and order of the bits: 64 bits of the fingerprint, chosen by that order."""
+    """Return the sort keys of each order of the bits: 64 bits of every fingerprint."""
     orders = [generator(0, "order of bits", number).permutation(BYTES * 8)[:64] for number in range(ORDERS)]
     keys = [np.empty(len(prints), np.uint64) for _ in orders]
     for start in range(0, len(prints), 1 << 16):
@@ -93,15 +82,12 @@ def _sort_keys(prints: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
 
 
 def find_distinct(prints: NDArray[np.uint64], exact: Sequence[str], distance: int = DISTANCE) -> NDArray[np.bool_]:
-    r"""Return which crops to keep so that none is a copy, or nearly one, of a crop before it that is kept.
+    r"""Return a mask [N] of crops to keep, so that none is a copy or near-duplicate of an earlier one that is kept.
 
     Args:
-        prints: Fingerprints as numbers, uint64 [N, 4].
-        exact: N hashes of the images; equal ones are copies, whatever their distance.
+        prints: Fingerprints, uint64 [N, 4].
+        exact: N hashes of the images; images with equal hashes are copies.
         distance: Largest number of different bits of near-duplicates; a negative number removes exact copies only.
-
-    Returns:
-        bool [N].
 
     Example:
         >>> find_distinct(stack_fingerprints([bytes(32), bytes(32), b"\xff" * 32]), ["a", "b", "c"]).tolist()
@@ -115,33 +101,21 @@ def find_distinct(prints: NDArray[np.uint64], exact: Sequence[str], distance: in
         for first, second in rows[find_close_pairs(prints[rows], distance)].tolist():
             if keep[first] and keep[second]:
                 keep[second], dropped = False, True
-        if not dropped:  # removing some lets others become neighbours, so look again until nothing is found
+        if not dropped:  # removing some makes others neighbours: repeat until nothing is found
             break
     return keep
 
 
 class Shared(NamedTuple):
-    """Two crops of different sets that are nearly the same image.
+    """Near-duplicates in two sets."""
 
-    Args:
-        first: Row in the first set.
-        second: Row in the second set.
-        bits: In how many of 256 bits they differ.
-    """
-
-    first: int
-    second: int
-    bits: int
+    first: int  # row in the first set
+    second: int  # row in the second set
+    bits: int  # of 256, in which their fingerprints differ
 
 
 def find_shared(first: NDArray[np.uint64], second: NDArray[np.uint64], distance: int = DISTANCE) -> list[Shared]:
-    """Return the images that two sets share, such as a training and a test set that must not.
-
-    Args:
-        first: Fingerprints of one set, uint64 [N, 4].
-        second: Fingerprints of the other, uint64 [M, 4].
-        distance: Largest number of different bits.
-    """
+    """Return the near-duplicates between two sets, from their fingerprints [N, 4] and [M, 4]."""
     both = np.concatenate([first, second])
     pairs = find_close_pairs(both, distance)
     across = pairs[(pairs[:, 0] < len(first)) & (pairs[:, 1] >= len(first))]

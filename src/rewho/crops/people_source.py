@@ -1,6 +1,6 @@
-"""Where the people of a video come from: probe, screen, detector and keypoints, loaded once per process.
+"""Finds the people of a video: probe, screen, detector and keypoint model, loaded once per process.
 
-What is unusual: the object is sent to worker processes as settings alone; models are loaded where they are first used.
+Only the settings are sent to worker processes; each process loads the models on first use.
 """
 
 from __future__ import annotations
@@ -22,31 +22,25 @@ from rewho.video.screen import screen_video
 
 
 class VideoContent(NamedTuple):
-    """A video that is open.
-
-    Args:
-        probe: What is known of it.
-        refusal: Why it is refused as a whole, or an empty text.
-        people: The sampled frames with everybody in them; may raise VideoFailure. Nothing is done before it is asked.
-    """
+    """The content of an open video."""
 
     probe: Probe
-    refusal: str
-    people: Iterator[FramePeople]
+    refusal: str  # why the video is refused as a whole; empty where it is not
+    people: Iterator[FramePeople]  # the sampled frames with their detections; lazy, may raise VideoFailure
 
 
 class PeopleSource(Protocol):
-    """Gives what is in a video."""
+    """Finds the people of videos."""
 
     def models(self) -> tuple[str, str]:
         """Return the ids of the detector and of the keypoint model, each with the hash of its file."""
 
     def open(self, path: Path) -> AbstractContextManager[VideoContent]:
-        """Give what is in a video, while the block lasts."""
+        """Open a video for the duration of a `with` block."""
 
 
 class VideoPeople:
-    """The people of videos, as the settings of `crop` say.
+    """Finds people with the detector and the keypoint model of the settings of `crop`.
 
     Args:
         settings: Sampling, screen, limits, detector, pose and rules are used.
@@ -78,18 +72,18 @@ class VideoPeople:
 
     @contextmanager
     def open(self, path: Path) -> Iterator[VideoContent]:
-        """Give what is known of a video and its people, from one decoding process."""
+        """Open a video; probe and frames come from one decoding process."""
         given, screen = self.settings, self.settings.screen
         with open_video(path, given.sampling, given.limits, screen.static_frames) as video:
             refusal = screen_video(video.probe, screen, path.name)
             yield VideoContent(video.probe, refusal, self._allowed(self.people(path, video.frames)))
 
     def people(self, path: Path, frames: Iterator[Frame] | None = None) -> Iterator[FramePeople]:
-        """Yield the sampled frames with everybody in them, without a look at the video as a whole.
+        """Yield the sampled frames with their detections, without screening the video.
 
         Args:
             path: The video.
-            frames: Its sampled frames, where it is open already.
+            frames: Its sampled frames, if it is open already.
 
         Raises:
             VideoFailure: The video cannot be read to its end.
@@ -108,7 +102,7 @@ class VideoPeople:
         )
 
     def _allowed(self, people: Iterator[FramePeople]) -> Iterator[FramePeople]:
-        """Yield the same, and end where the video was cut off if such videos are allowed."""
+        """Yield the same frames; if truncated videos are allowed, end quietly where one is cut off."""
         try:
             yield from people
         except VideoFailure as failure:

@@ -1,6 +1,6 @@
-"""How good a crop is to learn from, as one number: for taking the best of a video, or the best share of a set.
+"""The quality of a crop as training data, as one number, for selecting the best crops of a video or a set.
 
-The score is ours; LUPerson has none. It multiplies what can go wrong, so that one fault is enough for a low score.
+LUPerson has no such score. It is a geometric mean, so that one low factor is enough for a low score.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 FULL_HEIGHT = 256.0
-"""Height in pixels from which more does not count: the height that the networks take."""
+"""Height in pixels from which the score does not increase: the input height of the networks."""
 SHARP = 300.0
 """Variance of the Laplacian, at 128 x 64, from which an image counts as sharp."""
 
 
 def compute_quality(pixels: NDArray[np.uint8], confidence: float, keypoints: NDArray[np.float32] | None) -> float:
-    """Return 0 (useless) to 1: confidence x visible keypoints x size x sharpness, as their geometric mean.
+    """Return the geometric mean, 0 to 1, of confidence, keypoint scores, size and sharpness.
 
     Args:
         pixels: uint8 RGB [H, W, 3].
         confidence: The detector's, 0 to 1.
-        keypoints: float32 [17, 3] with scores in the last column; None leaves them out.
+        keypoints: float32 [17, 3] with scores in the last column; None omits this factor.
 
     Example:
         >>> plain = np.zeros((200, 80, 3), np.uint8)

@@ -1,19 +1,17 @@
-"""Ray in place of a pool of processes: the same tasks and the same outcomes, on many machines and their GPUs.
+"""Runs tasks on a Ray cluster instead of local processes: same tasks, same outcomes, many machines and GPUs.
 
-What is unusual: Ray only decides where workers run. Each worker is an actor, so that models are loaded once and a GPU,
-or a share of one, is its own as long as it lives; which task comes next, and what becomes of one that ended its worker,
-is decided here as for processes. Tasks write their own results into a folder that all machines see, so a cluster has
-nothing to bring together.
+Ray only places the workers. Each worker is an actor: it loads its models once and keeps its GPU, or its share of one.
+The queue of tasks is the one of local processes. Tasks write their results into a folder that all machines share, so
+nothing has to be collected.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic
 
 from rewho.core.check import UserError
-from rewho.crops.workers import LOOK, Outcome, Result, Task
+from rewho.crops.workers import POLL, Outcome, Result, Task, TaskQueue
 
 
 def run_tasks_on_ray(
@@ -26,52 +24,51 @@ def run_tasks_on_ray(
     tries: int = 2,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Outcome[Task, Result]]:
-    """Yield the outcome of every task, as they are done.
+    """Run a function on every task in Ray workers and yield the outcomes as they are ready; see `workers.run_tasks`.
 
     Args:
-        tasks: See `rewho.crops.workers.work_through`.
-        function: See there; sent to every worker.
-        workers: Workers, and tasks at a time; 0 takes as many as the cluster has room for.
-        address: Address of the cluster; empty starts one on this machine, unless one was started already.
-        gpus: What each worker has of GPUs: 0, a share of one such as 0.25, or a whole number.
-        tries: See there.
-        stop: See there.
+        tasks: The tasks.
+        function: Runs one task.
+        workers: Number of workers; 0 starts as many as the cluster has room for.
+        address: Address of the cluster; empty uses one that is running, or starts one on this machine.
+        gpus: GPUs per worker: 0, a share such as 0.25, or a whole number.
+        tries: How often a task may end its worker before it is given up.
+        stop: Called repeatedly; once it returns true, all workers are ended.
 
     Raises:
-        UserError: Ray is not installed, the cluster has no such worker to offer, or the function raised it.
+        UserError: Ray is not installed, the cluster has no room for a worker, or the function raised it.
     """
-    try:
-        import ray
-    except ImportError as error:
-        fix = "pip install rewho[scale], or --engine processes."
-        raise UserError(
-            "--engine ray", expected="the library ray", got="an installation without it", fix=fix
-        ) from error
-    ours = not ray.is_initialized()
-    if ours:
+    ray = _import_ray()
+    started = not ray.is_initialized()
+    if started:
         ray.init(address=address or None, log_to_driver=False)
-    team = None
+    team: _Team[Task, Result] | None = None
     try:
         room = count_workers(ray.nodes(), gpus)
         if not room:
-            wanted = f"a machine with a processor and {gpus:g} GPUs" if gpus else "a machine with a processor"
-            raise UserError("the Ray cluster", expected=wanted, got="none", fix="Pass --gpus 0, or add machines.")
-        team = _Team(ray, iter(tasks), function, min(workers or room, room), gpus, tries)
-        while not stop() and team.hire():
+            expected = f"a machine with a processor and {gpus:g} GPUs" if gpus else "a machine with a processor"
+            raise UserError("the Ray cluster", expected=expected, got="none", fix="Pass --gpus 0, or add machines.")
+        team = _Team(ray, TaskQueue(tasks, tries), function, min(workers or room, room), gpus)
+        while not stop() and team.assign():
             yield from team.outcomes()
     finally:
         if team is not None:
-            team.end()
-        if ours:
+            team.stop()
+        if started:
             ray.shutdown()
 
 
-def count_workers(nodes: Sequence[Mapping[str, Any]], gpus: float) -> int:
-    """Return how many workers of one processor and so many GPUs fit on the machines of a cluster.
+def _import_ray() -> Any:  # noqa: ANN401 - a module
+    try:
+        import ray
+    except ImportError as error:
+        got, fix = "an installation without it", "pip install rewho[scale], or --engine processes."
+        raise UserError("--engine ray", expected="the library ray", got=got, fix=fix) from error
+    return ray
 
-    Args:
-        nodes: As `ray.nodes()` gives them.
-        gpus: What each worker has.
+
+def count_workers(nodes: Sequence[Mapping[str, Any]], gpus: float) -> int:
+    """Return how many workers with one processor and `gpus` GPUs fit on the machines of `ray.nodes()`.
 
     Example:
         >>> machine = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}}
@@ -88,73 +85,59 @@ def count_workers(nodes: Sequence[Mapping[str, Any]], gpus: float) -> int:
 
 
 class Worker(Generic[Task, Result]):
-    """What lives in an actor: the function with its models.
-
-    Args:
-        function: Does one task.
-    """
+    """The class of the actors: the function with its models."""
 
     def __init__(self, function: Callable[[Task], Result]) -> None:
         self._function = function
 
     def act(self, task: Task) -> tuple[str, Any]:
-        """Return ("done", result), or a user's mistake as plain values, which survive the journey."""
+        """Return ("done", result), or a UserError as plain values: raised, it would arrive wrapped by Ray."""
         try:
             return "done", self._function(task)
         except UserError as error:
-            return "mistake", (error.what, error.expected, error.got, error.fix)
+            return "user error", (error.what, error.expected, error.got, error.fix)
 
 
 class _Team(Generic[Task, Result]):
-    """The actors, the tasks that wait, and how often each task has ended an actor."""
+    """The actors and the queue of tasks."""
 
     def __init__(
         self,
-        ray: Any,  # noqa: ANN401 - a library that need not be installed
-        waiting: Iterator[Task],
+        ray: Any,  # noqa: ANN401 - a module
+        queue: TaskQueue[Task, Result],
         function: Callable[[Task], Result],
-        most: int,
+        workers: int,
         gpus: float,
-        tries: int,
     ) -> None:
-        self._ray, self._waiting, self._most, self._tries = ray, waiting, most, tries
+        self._ray, self._queue, self._most = ray, queue, workers
         self._actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(Worker)
         self._function = ray.put(function)
-        self._again: deque[tuple[Task, int]] = deque()
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, Task, int]] = {}
 
-    def hire(self) -> bool:
-        """Give tasks to actors while there is room and work; return whether anybody works."""
-        while len(self._busy) < self._most and (found := self._next()):
+    def assign(self) -> bool:
+        """Give tasks to actors while there are both; return whether any actor is busy."""
+        while len(self._busy) < self._most and (found := self._queue.next()):
             actor = self._idle.pop() if self._idle else self._actor.remote(self._function)
             self._busy[actor.act.remote(found[0])] = (actor, *found)
         return bool(self._busy)
 
-    def _next(self) -> tuple[Task, int] | None:
-        """Return the next task and how often it has failed."""
-        return self._again.popleft() if self._again else next(((task, 0) for task in self._waiting), None)
-
     def outcomes(self) -> Iterator[Outcome[Task, Result]]:
-        """Wait a moment and yield what came of it."""
-        ready, _ = self._ray.wait(list(self._busy), timeout=LOOK)
+        """Wait up to `POLL` seconds and yield the outcomes that are ready."""
+        ready, _ = self._ray.wait(list(self._busy), timeout=POLL)
         for reference in ready:
             actor, task, failed = self._busy.pop(reference)
             try:
                 kind, value = self._ray.get(reference)
             except self._ray.exceptions.RayError as error:
-                self._ray.kill(actor)  # whether it has died or not: what it knows is not trusted
-                if failed + 1 < self._tries:
-                    self._again.append((task, failed + 1))
-                else:
-                    yield Outcome(task, None, f"{str(error).strip().splitlines()[-1]} ({self._tries} tries)")
+                self._ray.kill(actor)  # even if it is alive: its state cannot be trusted after an exception
+                yield from self._queue.fail(task, failed, str(error).strip().splitlines()[-1])
                 continue
             self._idle.append(actor)
-            if kind == "mistake":
+            if kind == "user error":
                 raise UserError(value[0], expected=value[1], got=value[2], fix=value[3])
             yield Outcome(task, value)
 
-    def end(self) -> None:
-        """End all actors."""
+    def stop(self) -> None:
         for actor in [*self._idle, *(actor for actor, _, _ in self._busy.values())]:
             self._ray.kill(actor)

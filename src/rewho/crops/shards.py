@@ -1,12 +1,12 @@
-"""Crops on disk: memory-mapped Arrow files of encoded images, with one Parquet manifest beside each.
+"""Crop sets on disk: memory-mapped Arrow files of encoded images, with a Parquet manifest beside each.
 
-A crop set is a folder with `shards/00000.arrow`, … (the encoded images, in record batches of 1,000),
-`manifest/00000.parquet`, … (where each crop comes from, same order) and `index.json`, written last, with the hash of
-every file. Opening reads the index alone; a crop costs one look into a memory-mapped file. Whoever adds crops writes
-new files and then replaces the index, so that readers see the set before or after and never between.
+A crop set is a folder with `shards/00000.arrow`, … (encoded images in record batches of 1,000),
+`manifest/00000.parquet`, … (one row per crop, in the same order) and `index.json`, written last, with the hash of
+every file. Opening a set reads the index only; a crop costs one access to a memory-mapped file. Crops are added as
+new files, then the index is replaced, so that readers see the set before or after.
 
-Nothing is read without being compared: a file of rows with its hash in the index when it is first used, and a crop
-with the hash in its row at every access, which costs a hundredth of decoding it.
+Everything read is verified: a file of rows against the index when it is first used, a crop against its row at every
+access. Hashing a crop costs a hundredth of decoding it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import digest, hash_file, json_bytes
+from rewho.core.artifact import hash_file, json_bytes
 from rewho.core.check import UserError, check_name, describe_error, resolve_inside
-from rewho.core.files import parse_json
-from rewho.crops.rows import MEANING, check_rows, image_schema, import_pyarrow, matches_row
+from rewho.core.record import read_sealed, seal
+from rewho.crops.rows import COLUMNS, check_rows, image_schema, import_pyarrow, matches_row, row_schema
 from rewho.data.file_lists import CROP_SET_INDEX
 from rewho.data.images import decode
 
@@ -38,74 +38,37 @@ BATCH_ROWS = 1000
 """Crops per record batch; the last batch of a shard may have fewer."""
 SHARD_ROWS = 10_000
 """Crops per shard; the last shard of a set may have fewer."""
-SUM = 16  # digits of an image's hash that are kept in memory: enough against damage, 64 MB for four million crops
-SEAL = "seal"
+DIGITS = 16  # of an image's hash kept in memory: enough to find damage, 64 MB for four million crops
 Encoded = bytes
-"""An encoded image; a name of its own, because `CropSet.bytes` hides the other."""
+"""An encoded image; an alias, because `CropSet.bytes` shadows the built-in name."""
 
 INDEX = CROP_SET_INDEX
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard: a file of images and the file of their rows.
+    """One shard: a file of images and the file of their rows."""
 
-    Args:
-        name: Such as "00000"; shards are in the order of the index, not of their names.
-        crops: How many.
-        images: Path of the Arrow file within the set.
-        rows: Path of the Parquet file within the set.
-        images_sha256: Hash of the Arrow file.
-        rows_sha256: Hash of the Parquet file.
-    """
-
-    name: str
-    crops: int
-    images: str
-    rows: str
+    name: str  # such as "00000"; the order of shards is that of the index, not of their names
+    crops: int  # how many
+    images: str  # path of the Arrow file within the set
+    rows: str  # path of the Parquet file within the set
     images_sha256: str
     rows_sha256: str
 
 
 @dataclass(frozen=True)
 class Index:
-    """What `index.json` says of a crop set.
-
-    Args:
-        shards: The shards, in order.
-        about: What else is known of the set, such as its encoding; plain values.
-    """
+    """The content of a crop set's `index.json`."""
 
     shards: tuple[Shard, ...]
-    about: dict[str, Any]
+    about: dict[str, Any]  # other properties of the set, such as its encoding; plain values
 
-    def encoded(self) -> bytes:
-        """Return the one form of this index: same index, same bytes; sealed, so that any changed byte shows."""
+    def encode(self) -> bytes:
+        """Return the index as sealed JSON; equal indexes give equal bytes."""
         content: dict[str, Any] = {"format": FORMAT, "crops": sum(shard.crops for shard in self.shards)}
         content |= {"about": self.about, "shards": [asdict(shard) for shard in self.shards]}
-        return sealed(content)
-
-
-def sealed(content: dict[str, Any]) -> bytes:
-    """Return JSON that carries the digest of itself.
-
-    Example:
-        >>> unsealed(sealed({"crops": 3}))
-        {'crops': 3}
-    """
-    return json_bytes({**content, SEAL: digest(content)}, sort_keys=True)
-
-
-def unsealed(data: bytes) -> dict[str, Any]:
-    """Return what `sealed` was given.
-
-    Raises:
-        ValueError: Any byte differs from what was written.
-    """
-    content = parse_json(data)
-    if not isinstance(content, dict) or content.pop(SEAL, None) != digest(content) or sealed(content) != data:
-        raise ValueError("does not match its own seal")
-    return content
+        return json_bytes(seal(content), sort_keys=True)
 
 
 def read_index(folder: Path) -> Index:
@@ -116,11 +79,9 @@ def read_index(folder: Path) -> Index:
     """
     path = folder / INDEX
     if not path.is_file():
-        raise UserError(
-            str(folder), expected=f"a crop set (a folder with {INDEX})", got="none", fix="Check the path, or build it."
-        )
+        raise no_crop_set(folder)
     try:
-        content = unsealed(path.read_bytes())
+        content = read_sealed(path)
         if content.get("format") != FORMAT:
             fix = "Install a newer rewho."
             raise UserError(str(path), expected=f"format {FORMAT}", got=repr(content.get("format")), fix=fix)
@@ -145,18 +106,20 @@ def read_index(folder: Path) -> Index:
     return index
 
 
-class CropSet(Sequence[NDArray[np.uint8]]):
-    r"""The crops of a folder, in any order, decoded when they are asked for.
+def no_crop_set(folder: Path) -> UserError:
+    """Return the error that a folder holds no crop set."""
+    fix = "Check the path, or build the set with `rewho crop`."
+    return UserError(str(folder), expected=f"a crop set (a folder with {INDEX})", got="none", fix=fix)
 
-    It can be pickled and used after a fork: files are opened where they are first read, and memory pages are shared.
+
+class CropSet(Sequence[NDArray[np.uint8]]):
+    r"""The crops of a folder, decoded on access, in any order.
+
+    It can be pickled and used after a fork: files are opened on first access, and memory pages are shared.
 
     Args:
         folder: The folder.
         contents: Its index.
-
-    Attributes:
-        folder: The folder.
-        contents: What `index.json` says.
 
     Example:
         >>> import tempfile
@@ -170,11 +133,11 @@ class CropSet(Sequence[NDArray[np.uint8]]):
     def __init__(self, folder: Path, contents: Index) -> None:
         self.folder, self.contents = folder, contents
         self._ends = list(itertools.accumulate(shard.crops for shard in contents.shards))
-        self._forget()
+        self.close()
 
     @classmethod
     def open(cls, folder: Path | str) -> CropSet:
-        """Return the crop set in a folder; reads its index alone.
+        """Return the crop set in a folder; only its index is read.
 
         Raises:
             UserError: No crop set there, or a damaged index.
@@ -182,15 +145,12 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         return cls(Path(folder), read_index(Path(folder)))
 
     def close(self) -> None:
-        """Close the files; whatever is read next opens them again."""
-        self._forget()
-
-    def _forget(self) -> None:
+        """Close the files; the next access opens them again."""
         self._owner = os.getpid()
         self._readers: dict[int, pa.ipc.RecordBatchFileReader] = {}
         self._batches: dict[tuple[int, int], pa.Array] = {}
-        self._whole: set[str] = set()  # files of rows that were compared with their hashes
-        self._sums: dict[int, str] = {}
+        self._verified: set[str] = set()  # files of rows whose hash was compared
+        self._hashes: dict[int, str] = {}  # the first digits of each shard's image hashes, joined
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "contents": self.contents}
@@ -202,27 +162,20 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:  # type: ignore[override]  # rows, not slices
-        """Return crop `row`, uint8 RGB [H, W, 3].
-
-        Raises:
-            UserError: The image is damaged; `rewho crops verify` finds all such.
-        """
+        """Return crop `row`, uint8 RGB [H, W, 3]; raise UserError if it is damaged."""
         return decode(self.bytes(row), f"crop {row} of {self.folder}")
 
     def bytes(self, row: int) -> Encoded:
-        """Return the encoded image of crop `row` as it was written.
-
-        Raises:
-            UserError: It is not what was written.
-        """
+        """Return the encoded image of crop `row` as it was written; raise UserError if it is damaged."""
         column, place = self._find(row, 1)
         data = Encoded(column[place].as_buffer())
-        number, within = self._place(row)
+        number, within = self._locate(row)
         shard = self.contents.shards[number]
-        if number not in self._sums:
+        if number not in self._hashes:
             column = self.rows_of(shard, ["sha256"]).column(0).to_pylist()
-            self._sums[number] = "".join(one[:SUM].ljust(SUM) for one in column)
-        if hashlib.sha256(data).hexdigest()[:SUM] != self._sums[number][SUM * within : SUM * (within + 1)]:
+            self._hashes[number] = "".join(one[:DIGITS].ljust(DIGITS) for one in column)
+        expected = self._hashes[number][DIGITS * within : DIGITS * (within + 1)]
+        if hashlib.sha256(data).hexdigest()[:DIGITS] != expected:
             raise self._damaged(shard.images, f"other bytes as crop {row}", "the images that were written")
         return data
 
@@ -231,29 +184,31 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         column, place = self._find(row, 0)
         return str(column[place].as_py())
 
-    def place(self, row: int) -> tuple[Shard, int]:
-        """Return the shard of crop `row`, and its place in it."""
-        number, place = self._place(row)
-        return self.contents.shards[number], place
+    def row(self, row: int, columns: Sequence[str]) -> dict[str, Any]:
+        """Return some columns of crop `row`'s manifest row."""
+        number, place = self._locate(row)
+        values: dict[str, Any] = self.rows_of(self.contents.shards[number], columns).slice(place, 1).to_pylist()[0]
+        return values
 
-    def _place(self, row: int) -> tuple[int, int]:
+    def _locate(self, row: int) -> tuple[int, int]:
+        """Return the number of the shard that holds a row, and the row's position in it."""
         row = range(len(self))[row]
         number = bisect.bisect_right(self._ends, row)
         return number, row - (self._ends[number - 1] if number else 0)
 
     def _find(self, row: int, column: int) -> tuple[pa.Array, int]:
-        """Return a column of the record batch that holds a row, and the row's place in it."""
-        number, place = self._place(row)
+        """Return a column of the record batch that holds a row, and the row's position in it."""
+        number, place = self._locate(row)
         batch, place = divmod(place, BATCH_ROWS)
         if self._owner != os.getpid():
-            self._forget()
+            self.close()
         key = (number * 2 + column, batch)
         if key not in self._batches:
             self._batches[key] = self._batch(number, batch).column(column)
         return self._batches[key], place
 
     def _batch(self, number: int, batch: int) -> pa.RecordBatch:
-        """Return a record batch whose offsets lie within it: a damaged one would be read beyond its end."""
+        """Return a record batch with verified offsets: reading a damaged one could run beyond its end."""
         file = self.contents.shards[number].images
         try:
             found = self._reader(number).get_batch(batch)
@@ -266,7 +221,7 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         return found
 
     def _reader(self, number: int) -> pa.ipc.RecordBatchFileReader:
-        """Return the memory-mapped shard with this number, opened on first use."""
+        """Return a memory-mapped shard, opened on first use."""
         if number not in self._readers:
             shard = self.contents.shards[number]
             pa = import_pyarrow()
@@ -286,54 +241,43 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         return UserError(str(self.folder / file), expected=expected, got=got, fix=fix)
 
     def manifest(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return the manifest's rows, in the order of the crops.
+        """Return the manifest's rows in the order of the crops; raise UserError if a file is missing or damaged.
 
         Args:
-            columns: Which columns, of `rewho.crops.rows.MEANING`; all by default. Ask for few where the set is
-                large: all columns take about a kilobyte per crop.
-
-        Raises:
-            UserError: A file of the manifest is missing or damaged.
+            columns: Names of `rewho.crops.rows.COLUMNS`; all by default. All take about a kilobyte per crop.
         """
-        pa = import_pyarrow()
         tables = [self.rows_of(shard, columns) for shard in self.contents.shards]
         if not tables:
-            from rewho.crops.rows import row_schema
-
             empty = row_schema().empty_table()
             return empty if columns is None else empty.select(list(columns))
-        return pa.concat_tables(tables)
+        return import_pyarrow().concat_tables(tables)
 
     def rows_of(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return the manifest's rows of one shard, compared with the index's hash when they are first used.
+        """Return the manifest's rows of one shard; the file's hash is compared on first use.
 
         Raises:
-            UserError: The file is missing, damaged or not the one that was written, or a crop's name is none.
+            UserError: The file is missing, damaged or another one, or a crop's name is no file name.
         """
         pa = import_pyarrow()
         try:
             path = resolve_inside(self.folder, shard.rows, INDEX)
-            if shard.rows not in self._whole and hash_file(path) != shard.rows_sha256:
+            if shard.rows not in self._verified and hash_file(path) != shard.rows_sha256:
                 raise self._damaged(shard.rows, "others", "the rows that were written")
-            self._whole.add(shard.rows)
+            self._verified.add(shard.rows)
             with pa.parquet.ParquetFile(path, memory_map=True) as file:
-                rows = file.read(columns=list(columns or MEANING), use_threads=False)  # may be a fork
+                rows = file.read(columns=list(columns or COLUMNS), use_threads=False)  # may be a fork
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(shard.rows, describe_error(error)) from error
         if len(rows) != shard.crops:
             raise self._damaged(shard.rows, f"{len(rows):,} rows", f"rows of {shard.crops:,} crops")
-        check_rows(str(path), rows, list(columns or MEANING))
+        check_rows(str(path), rows, list(columns or COLUMNS))
         return rows
 
     def batches_of(self, number: int, *, check: bool = True) -> Iterator[pa.RecordBatch]:
-        """Yield the names and encoded images of one shard, a record batch at a time, in order.
-
-        Args:
-            number: Which shard.
-            check: Compare every name and image with its row.
+        """Yield the record batches of one shard, with columns `name` and `image`.
 
         Raises:
-            UserError: The file is missing or damaged, or a crop is not the one that its row describes.
+            UserError: The file is missing or damaged, or `check` is set and a crop does not match its row.
         """
         shard = self.contents.shards[number]
         rows = self.rows_of(shard, ["name", "sha256"]).to_pylist() if check else []
@@ -344,10 +288,3 @@ class CropSet(Sequence[NDArray[np.uint8]]):
                     expected = "the image that its row describes"
                     raise self._damaged(shard.images, "other bytes", f"{expected}, of crop {row['name']}")
             yield found
-
-    def images(self) -> Iterator[tuple[str, Encoded]]:
-        """Yield name and encoded image of every crop, in order, in bounded memory."""
-        for number in range(len(self.contents.shards)):
-            for batch in self.batches_of(number):
-                for name, image in zip(batch.column(0), batch.column(1), strict=True):
-                    yield name.as_py(), image.as_py()

@@ -1,7 +1,7 @@
-"""Processes that work through tasks and may die: a task that ends its process twice is given up, and the rest goes on.
+"""Worker processes that run tasks and may die: a task that ends its process twice is given up, the others continue.
 
-What is unusual: each worker has a pipe of its own, so that the death of one is the end of its pipe and nobody else's
-business; a pool of `concurrent.futures` breaks as a whole. Workers end with their parent, however it ends.
+Each worker has a pipe of its own, so that its death ends only that pipe; a pool of `concurrent.futures` would break
+as a whole. Workers end with their parent process, however that ends.
 """
 
 from __future__ import annotations
@@ -22,46 +22,64 @@ from rewho.core.runtime import check_open_files
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-LOOK = 0.2  # seconds between two looks at whether to stop
+POLL = 0.2  # seconds between two checks for a request to stop
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[Task, Result]):
-    """What became of a task.
-
-    Args:
-        task: The task.
-        result: What the function returned; None where the task was given up.
-        lost: Why it was given up; empty where it was not.
-    """
+    """The outcome of a task: its result, or the reason why it was given up."""
 
     task: Task
-    result: Result | None
-    lost: str = ""
+    result: Result | None  # None where the task was given up
+    lost: str = ""  # the reason; empty where the task was not given up
+
+
+class TaskQueue(Generic[Task, Result]):
+    """The tasks that wait, first those that have to be repeated.
+
+    Args:
+        tasks: All tasks; one is taken when a worker is free.
+        tries: How often a task may end its worker before it is given up.
+    """
+
+    def __init__(self, tasks: Iterable[Task], tries: int) -> None:
+        self._tasks, self._tries = iter(tasks), tries
+        self._failed: deque[tuple[Task, int]] = deque()
+
+    def next(self) -> tuple[Task, int] | None:
+        """Return the next task and how often it has failed, or None if none is left."""
+        return self._failed.popleft() if self._failed else next(((task, 0) for task in self._tasks), None)
+
+    def fail(self, task: Task, failed: int, why: str) -> Iterator[Outcome[Task, Result]]:
+        """Queue a task again that ended its worker after `failed` earlier failures, or yield that it is given up."""
+        if failed + 1 < self._tries:
+            self._failed.append((task, failed + 1))
+        else:
+            yield Outcome(task, None, f"{why} ({self._tries} tries)")
 
 
 class _Worker:
-    """A process, its pipe, and the task that it has."""
+    """A process, its pipe and its current task."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
-        context = multiprocessing.get_context("spawn")  # forking would copy the locks of threads that are not there
+        context = multiprocessing.get_context("spawn")  # forking would copy locks held by other threads
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, function))
         self.process.start()
         theirs.close()
         self.task: Any = None
         self.failed = 0
-        self.complaint = ""
+        self.error = ""
 
-    def give(self, task: Any, failed: int) -> None:  # noqa: ANN401 - whatever the function takes
-        """Send a task, which has failed so often before."""
+    def send(self, task: Any, failed: int) -> None:  # noqa: ANN401 - whatever the function takes
+        """Send a task that has failed `failed` times."""
         self.task, self.failed = task, failed
         try:
             self.pipe.send(task)
         except (BrokenPipeError, ConnectionResetError):
-            self.complaint = "the process had ended"  # the end of the pipe is noticed where results are awaited
+            self.error = "the process had ended"  # `_receive` reports it
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self.pipe.close()
         if self.process.is_alive():
             self.process.terminate()
@@ -79,20 +97,18 @@ def run_tasks(
     tries: int = 2,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Outcome[Task, Result]]:
-    """Yield the outcome of every task, as they are done.
-
-    Tasks are taken from `tasks` one by one as workers become free.
+    """Run a function on every task in worker processes and yield the outcomes as they are ready.
 
     Args:
-        tasks: What to do.
-        function: Does one task; a function or object that can be sent to another process.
-        workers: Processes; 0 works in this one.
+        tasks: The tasks; one is taken when a worker is free.
+        function: Runs one task; must be picklable.
+        workers: Number of processes; 0 runs the tasks in this one.
         tries: How often a task may end its process before it is given up.
-        stop: Asked now and then; once true, all workers are ended and nothing more is yielded.
+        stop: Called repeatedly; once it returns true, all workers are ended and no more outcomes are yielded.
 
     Raises:
-        UserError: The function raised it: a full disk, a wrong setting. All workers are ended first. Or the system
-            allows too few open files.
+        UserError: The function raised it, such as for a full disk (all workers are ended first), or the system allows
+            too few open files.
     """
     if workers == 0:
         for task in tasks:
@@ -101,64 +117,56 @@ def run_tasks(
             yield Outcome(task, function(task))
         return
     check_open_files(workers)
-    team = _Team(iter(tasks), function, workers, tries)
+    team: _Team[Task, Result] = _Team(TaskQueue(tasks, tries), function, workers)
     try:
-        while not stop() and team.hire():
+        while not stop() and team.assign():
             yield from team.outcomes()
     finally:
-        team.end()
+        team.stop()
 
 
 class _Team(Generic[Task, Result]):
-    """The workers, the tasks that wait, and how often each task has ended a process."""
+    """The workers and the queue of tasks."""
 
-    def __init__(self, waiting: Iterator[Task], function: Callable[[Task], Result], workers: int, tries: int) -> None:
-        self._waiting, self._function, self._most, self._tries = waiting, function, workers, tries
-        self._again: deque[tuple[Task, int]] = deque()
-        self._members: list[_Worker] = []
+    def __init__(self, queue: TaskQueue[Task, Result], function: Callable[[Task], Result], workers: int) -> None:
+        self._queue, self._function, self._most = queue, function, workers
+        self._workers: list[_Worker] = []
 
-    def hire(self) -> bool:
-        """Start workers while there is room and work for them; return whether anybody works."""
-        while len(self._members) < self._most and (found := self._next()):
-            self._members.append(_Worker(self._function))
-            self._members[-1].give(*found)
-        return bool(self._members)
-
-    def _next(self) -> tuple[Task, int] | None:
-        """Return the next task and how often it has failed."""
-        return self._again.popleft() if self._again else next(((task, 0) for task in self._waiting), None)
+    def assign(self) -> bool:
+        """Start workers while there are tasks for them; return whether any is running."""
+        while len(self._workers) < self._most and (found := self._queue.next()):
+            self._workers.append(_Worker(self._function))
+            self._workers[-1].send(*found)
+        return bool(self._workers)
 
     def outcomes(self) -> Iterator[Outcome[Task, Result]]:
-        """Wait a moment and yield what came of it."""
-        ready = wait([worker.pipe for worker in self._members], LOOK)
-        for worker in [one for one in self._members if one.pipe in ready]:
+        """Wait up to `POLL` seconds and yield the outcomes that are ready."""
+        ready = wait([worker.pipe for worker in self._workers], POLL)
+        for worker in [one for one in self._workers if one.pipe in ready]:
             answer = _receive(worker)
             if answer is None:
                 continue
             kind, value = answer
             task = worker.task
             if kind == "done":
-                found = self._next()
-                worker.give(*found) if found else self._dismiss(worker)
+                found = self._queue.next()
+                worker.send(*found) if found else self._remove(worker)
                 yield Outcome(task, value)
-                continue
-            self._dismiss(worker)
-            if worker.failed + 1 < self._tries:
-                self._again.append((task, worker.failed + 1))
             else:
-                yield Outcome(task, None, f"{value} ({self._tries} tries)")
+                self._remove(worker)
+                yield from self._queue.fail(task, worker.failed, value)
 
-    def _dismiss(self, worker: _Worker) -> None:
-        self._members.remove(worker)
-        worker.end()
+    def _remove(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.stop()
 
-    def end(self) -> None:
-        for worker in self._members:
-            worker.end()
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.stop()
 
 
 def _receive(worker: _Worker) -> tuple[str, Any] | None:
-    """Return ("done", result) or ("died", why), or None after a complaint that comes before a death.
+    """Return ("done", result) or ("died", why); None after the message of an exception, which precedes the death.
 
     Raises:
         UserError: The worker's function raised it.
@@ -169,19 +177,19 @@ def _receive(worker: _Worker) -> tuple[str, Any] | None:
         worker.process.join(5)
         code = worker.process.exitcode
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        return "died", worker.complaint or f"the process was ended by {how}"
-    if kind == "mistake":
+        return "died", worker.error or f"the process was ended by {how}"
+    if kind == "user error":
         raise UserError(value[0], expected=value[1], got=value[2], fix=value[3])
-    if kind == "complaint":
-        worker.complaint = str(value)
+    if kind == "exception":
+        worker.error = str(value)
         return None
     return kind, value
 
 
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
-    """Work on what comes through the pipe until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to everybody; the parent says what happens
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Run tasks from the pipe until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent alone reacts
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     while True:
         try:
             task = pipe.recv()
@@ -190,15 +198,15 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
         try:
             result = function(task)
         except UserError as error:
-            pipe.send(("mistake", (error.what, error.expected, error.got, error.fix)))
+            pipe.send(("user error", (error.what, error.expected, error.got, error.fix)))
             return
         except Exception as error:
-            pipe.send(("complaint", f"{type(error).__name__}: {error}"))
+            pipe.send(("exception", f"{type(error).__name__}: {error}"))
             raise
         pipe.send(("done", result))
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,14 +1,14 @@
-"""Writes the shards of a crop set: same crops in, same bytes out; the index last.
+"""Writes the shards of a crop set, the index last; equal crops give equal bytes.
 
-What is unusual: batches and shards are cut by number alone, wherever the crops come from, so that a set does not depend
-on how its rows were handed over.
+Batches and shards are split by number of crops only, so that a set does not depend on how many crops were added at a
+time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +26,10 @@ if TYPE_CHECKING:
 
 
 def encode(pixels: NDArray[np.uint8], encoding: str = "jpeg", quality: int = 95) -> bytes:
-    r"""Return an image's encoded bytes.
+    """Return the bytes of an image, uint8 RGB [H, W, 3], encoded as jpeg or png.
 
-    JPEG is written without chroma subsampling: colours of clothes are what tells people apart, and at half resolution
-    a crop 48 pixels wide has 24 of them.
-
-    Args:
-        pixels: uint8 RGB [H, W, 3].
-        encoding: jpeg, or png (without loss, about three times the size).
-        quality: Of JPEG, 1 to 100.
-
-    Raises:
-        UserError: Unknown encoding, or quality out of range.
-
-    Example:
-        >>> encode(np.zeros((4, 2, 3), np.uint8), "png")[:4]
-        b'\x89PNG'
+    JPEG is written without chroma subsampling: re-identification relies on the colours of clothes, and with subsampling
+    a crop 48 pixels wide has 24 pixels of colour. PNG is lossless and about three times as large.
     """
     options = [cv2.IMWRITE_PNG_COMPRESSION, 6]
     if encoding == "jpeg":
@@ -53,13 +41,13 @@ def encode(pixels: NDArray[np.uint8], encoding: str = "jpeg", quality: int = 95)
 
 
 def crop_row(name: str, data: bytes, pixels: NDArray[np.uint8], **known: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return a manifest row: what follows from the image, and what else is known of it.
+    """Return a manifest row.
 
     Args:
         name: The crop's unique name.
         data: Its encoded image.
         pixels: The image, uint8 RGB [H, W, 3], before encoding.
-        **known: The other columns; those left out are empty or zero, a crop without provenance.
+        **known: Other columns; those left out are empty or zero.
     """
     whole = [0, 0, pixels.shape[1], pixels.shape[0]]
     counts = [np.bincount(pixels[..., channel].reshape(-1), minlength=256) for channel in range(3)]
@@ -73,15 +61,12 @@ def crop_row(name: str, data: bytes, pixels: NDArray[np.uint8], **known: Any) ->
 
 
 class ShardWriter:
-    """Writes crops into a folder, shard by shard; `commit` makes them a crop set, or adds them to the one there.
+    """Writes crops into a folder, shard by shard; `commit` makes them a crop set.
 
     Args:
-        folder: The folder; made where it is not there.
-        append: Add to the crop set in the folder, instead of starting one. Adding begins a new shard.
+        folder: The folder; created if missing.
+        append: Add new shards to the crop set in the folder; otherwise UserError is raised if there is one.
         shard_rows: Crops per shard.
-
-    Raises:
-        UserError: There is a crop set already and `append` is false.
 
     Example:
         >>> import tempfile
@@ -95,9 +80,8 @@ class ShardWriter:
         self.folder, self._shard_rows = folder, shard_rows
         there = (folder / INDEX).is_file()
         if there and not append:
-            raise UserError(
-                str(folder), expected="a folder without a crop set", got="one that has it", fix="Choose another."
-            )
+            got, fix = "one that has it", "Choose another."
+            raise UserError(str(folder), expected="a folder without a crop set", got=got, fix=fix)
         self._shards = list(read_index(folder).shards) if there else []
         self._about = read_index(folder).about if there else {}
         self._rows: list[pa.Table] = []
@@ -106,12 +90,7 @@ class ShardWriter:
         self._open: _OpenShard | None = None
 
     def add(self, rows: pa.Table, images: pa.Array | Sequence[bytes]) -> None:
-        """Add crops.
-
-        Args:
-            rows: Their manifest rows.
-            images: Their encoded images, in the same order.
-        """
+        """Add crops: their manifest rows and, in the same order, their encoded images."""
         pa = import_pyarrow()
         names = rows.column("name").combine_chunks()
         table = pa.Table.from_arrays([names, pa.array(images, pa.binary())], schema=image_schema())
@@ -127,7 +106,7 @@ class ShardWriter:
                 self._close_shard()
 
     def _write_batches(self, *, whole_only: bool) -> None:
-        """Write what waits as record batches; the last, partial one only where the shard ends."""
+        """Write pending crops as record batches; the last, partial one only at the end of a shard."""
         waiting = sum(len(table) for table in self._pending)
         if waiting == 0 or (whole_only and waiting < BATCH_ROWS):
             return
@@ -135,7 +114,7 @@ class ShardWriter:
         count = waiting - waiting % BATCH_ROWS if whole_only else waiting
         self._open = self._open or _OpenShard(self.folder, f"{len(self._shards):05d}")
         for start in range(0, count, BATCH_ROWS):
-            # Taking copies: a slice would carry bits of its neighbours into the file's padding.
+            # `take` copies: a slice would write bits of its neighbours into the file's padding.
             self._open.write(table.take(np.arange(start, min(start + BATCH_ROWS, count))))
         self._pending = [table.slice(count)] if count < waiting else []
 
@@ -146,27 +125,23 @@ class ShardWriter:
         self._rows, self._in_shard, self._open = [], 0, None
 
     def commit(self, about: dict[str, Any] | None = None) -> CropSet:
-        """Write the last shard and the index: from now on the crops are in the set.
-
-        Args:
-            about: What else the index shall say; plain values. What it said before is kept beside it.
-        """
+        """Write the last shard and the index, with other properties of the set in `about`, and return the crop set."""
         if self._in_shard:
             self._write_batches(whole_only=False)
             self._close_shard()
         index = Index(tuple(self._shards), {**self._about, **(about or {})})
-        write_file(self.folder / INDEX, lambda file: file.write(index.encoded()))
+        write_file(self.folder / INDEX, lambda file: file.write(index.encode()))
         return CropSet(self.folder, index)
 
     def abandon(self) -> None:
-        """Remove the shard that is half written; finished shards stay until the next writer replaces them."""
+        """Remove the partly written shard; finished shards stay until the next writer replaces them."""
         if self._open is not None:
             self._open.remove()
             self._open = None
 
 
 class _OpenShard:
-    """A shard while it is written: aside, and renamed when it is whole."""
+    """A shard while it is written, under a temporary name."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
@@ -179,13 +154,18 @@ class _OpenShard:
         self._crops = 0
 
     def write(self, table: pa.Table) -> None:
-        self._attempt(lambda: self._writer.write_table(table))
+        with explain_full_disk(self._path, self._aside):
+            self._writer.write_table(table)
         self._crops += len(table)
 
     def close(self, rows: pa.Table) -> Shard:
-        """Finish both files and return what the index says of them."""
+        """Finish both files and return their entry in the index."""
         assert len(rows) == self._crops
-        self._attempt(self._finish)
+        with explain_full_disk(self._path, self._aside):
+            self._writer.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
         self._aside.replace(self._path)
         place = self._folder / "manifest" / f"{self._name}.parquet"
         parquet = import_pyarrow().parquet
@@ -199,38 +179,18 @@ class _OpenShard:
             hash_file(place),
         )
 
-    def _finish(self) -> None:
-        self._writer.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-    def _attempt(self, step: Callable[[], object]) -> None:
-        """Do one step of writing; where the disk is full nothing half written is left behind."""
-        with explain_full_disk(self._path, self._aside):
-            step()
-
     def remove(self) -> None:
         self._file.close()
         self._aside.unlink(missing_ok=True)
 
 
 def example_set(folder: Path, licence: str = "") -> Path:
-    """Write a crop set of two grey images, for examples.
-
-    Args:
-        folder: Where.
-        licence: Id of their licence.
-
-    Returns:
-        The folder.
-    """
+    """Write a crop set of two grey images for examples, and return its folder."""
     writer = ShardWriter(folder)
     for number in range(2):
         pixels = np.full((8, 4, 3), 60 + number, np.uint8)
         data = encode(pixels)
-        writer.add(
-            rows_table([crop_row(f"example-{number}", data, pixels, frame=100 * number, licence=licence)]), [data]
-        )
+        row = crop_row(f"example-{number}", data, pixels, frame=100 * number, licence=licence)
+        writer.add(rows_table([row]), [data])
     writer.commit()
     return folder

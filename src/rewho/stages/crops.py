@@ -12,7 +12,7 @@ from rewho.core.lock import LOCK, Lock
 from rewho.core.progress import say
 from rewho.core.record import STARTED, flatten, read_record
 from rewho.core.runtime import run_in_processes
-from rewho.crops.export import export, merge, overlap
+from rewho.crops.export import export, find_overlap, merge
 from rewho.crops.one_video import PartMaker, hash_config
 from rewho.crops.people_source import PeopleSource, VideoPeople
 from rewho.crops.shards import CropSet
@@ -110,7 +110,7 @@ def _writer(out: Path) -> Lock:
 
 def _overlap(settings: CropsSettings, _source: PeopleSource | None) -> str:
     first, second = (CropSet.open(folder) for folder in settings.folders)
-    shared = overlap(first, second, settings.distance)
+    shared = find_overlap(first, second, settings.distance)
     lines = [f"{one} = {other} ({how.bits} of 256 bits differ)" for one, other, how in shared[:SHOWN]]
     more = [f"and {len(shared) - SHOWN:,} more"] if len(shared) > SHOWN else []
     return "\n".join([f"{len(shared):,} images are in both sets, or nearly", *lines, *more])
