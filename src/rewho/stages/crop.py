@@ -37,7 +37,7 @@ from rewho.crops.one_video import (
 from rewho.crops.page import write_report
 from rewho.crops.people_source import PeopleSource, VideoPeople
 from rewho.crops.ray_engine import run_tasks_on_ray
-from rewho.crops.shards import CropSet
+from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.statistics import VIDEOS, read_videos
 from rewho.crops.workers import Outcome, run_tasks
 from rewho.settings import CropSettings, TermsSettings
@@ -102,7 +102,7 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
 
 def closing(out: Path) -> str:
     """Return the last line of the output: how many videos a finished set has, and each that is not in it, with why."""
-    videos = read_videos(out)
+    videos = read_videos(out) if (out / INDEX).is_file() else []  # with --shard the set may not be joined yet
     lost = [one for one in videos if one["status"] != "ok"]
     counts = Counter(one["status"] for one in videos)
     counted = ", ".join(f"{counts[status]:,} {status}" for status in ("ok", *UNDONE, "refused") if counts[status])
