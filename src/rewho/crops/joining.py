@@ -128,7 +128,7 @@ def _check_names(records: Sequence[dict[str, Any]]) -> None:
         if other != record["path"]:
             raise UserError(
                 record["path"],
-                expected="a video with content of its own",
+                expected="a video with other content",
                 got=f"the content of {other}",
                 fix="Remove one of them, or leave --screen.duplicates_by_content on.",
             )

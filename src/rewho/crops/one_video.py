@@ -161,10 +161,7 @@ class PartMaker:
 def make_indices_unique(people: Sequence[Person], names: set[tuple[int, int]], frame: int) -> list[Person]:
     """Return people with indices that are unique in their frame, because crops are named by them.
 
-    Args:
-        people: Detections of a frame.
-        names: Frame and index of every crop of the video so far; those of `people` are added.
-        frame: The frame's number.
+    `names` has the frame and index of every crop of the video so far; those of `people` are added.
 
     Example:
         >>> twice = Person((0, 0, 1, 2), 1.0, None, 7)
@@ -216,11 +213,7 @@ def new_record(task: VideoTask, probe: Probe | None = None) -> dict[str, Any]:
 
 
 def crop_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return a box in whole pixels, rounded half to even as in the published crops, then clipped to the frame.
-
-    Args:
-        box: Left, top, right, bottom in pixels.
-        size: Height and width of the frame.
+    """Return a box in whole pixels, rounded half to even as in the published crops, then clipped to the frame's size.
 
     Example:
         >>> crop_box((100.5, 59.6, 162.2, 999.0), (360, 640))
@@ -233,12 +226,7 @@ def crop_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> t
 
 
 def find_heads(cut: tuple[int, int, int, int], people: Sequence[Person]) -> list[Head]:
-    """Return the heads of other people, kept or not, that reach into a crop, in pixels of the crop.
-
-    Args:
-        cut: Left, top, right, bottom of the crop in pixels of the frame.
-        people: Everybody else in the frame.
-    """
+    """Return the heads of other people in the frame that reach into the crop with box `cut`, in pixels of the crop."""
     found = []
     for person in people:
         left, top, right, bottom = person.box

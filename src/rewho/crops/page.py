@@ -62,13 +62,7 @@ def write_description(crops: CropSet, records: Sequence[dict[str, Any]], figures
 
 
 def build_data_sheet(terms: Mapping[str, str], figures: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    """Return the data sheet as Markdown, after "Datasheets for Datasets" (Gebru et al., 2021).
-
-    Args:
-        terms: The fields of `TermsSettings`.
-        figures: The statistics.
-        about: The properties of the set in its index: encoding, settings, whether faces are hidden.
-    """
+    """Return the data sheet as Markdown, after "Datasheets for Datasets" (Gebru et al., 2021)."""
     persons = f"{figures['crops']:,} crops from {figures['scenes']:,} videos, by estimate {figures['persons']:,} people"
     rules = ", ".join(f"{name} {value}" for name, value in sorted(about["settings"]["rules"].items()))
     stored = "are not hidden in the stored crops; exports hide them by default"

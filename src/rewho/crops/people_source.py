@@ -79,15 +79,7 @@ class VideoPeople:
             yield VideoContent(video.probe, refusal, self._allowed(self.people(path, video.frames)))
 
     def people(self, path: Path, frames: Iterator[Frame] | None = None) -> Iterator[FramePeople]:
-        """Yield the sampled frames with their detections, without screening the video.
-
-        Args:
-            path: The video.
-            frames: Its sampled frames, if it is open already.
-
-        Raises:
-            VideoFailure: The video cannot be read to its end.
-        """
+        """Yield the sampled frames with their detections, without screening; raise VideoFailure if reading fails."""
         given = self.settings
         return detect_video(
             path,

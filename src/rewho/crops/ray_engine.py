@@ -26,14 +26,8 @@ def run_tasks_on_ray(
 ) -> Generator[Outcome[Task, Result]]:
     """Run a function on every task in Ray workers and yield the outcomes as they are ready; see `workers.run_tasks`.
 
-    Args:
-        tasks: The tasks.
-        function: Runs one task.
-        workers: Number of workers; 0 starts as many as the cluster has room for.
-        address: Address of the cluster; empty uses one that is running, or starts one on this machine.
-        gpus: GPUs per worker: 0, a share such as 0.25, or a whole number.
-        tries: How often a task may end its worker before it is given up.
-        stop: Called repeatedly; once it returns true, all workers are ended.
+    With 0 workers it starts as many as the cluster has room for. An empty address uses a running cluster, or starts one
+    on this machine. `gpus` is per worker: 0, a share such as 0.25, or a whole number.
 
     Raises:
         UserError: Ray is not installed, the cluster has no room for a worker, or the function raised it.

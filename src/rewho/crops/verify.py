@@ -118,11 +118,6 @@ def _find_damaged_crops(crops: CropSet, number: int, shard: Shard) -> Iterator[s
 def repair(folder: Path, damage: Sequence[Damage], maker: PartMaker) -> list[str]:
     """Rebuild damaged shards from their videos and return the files that were replaced.
 
-    Args:
-        folder: The crop set.
-        damage: The result of `verify`.
-        maker: Makes parts with the settings of the set.
-
     Raises:
         UserError: An index or list is damaged, both files of a shard are, or a video has changed.
     """

@@ -41,14 +41,7 @@ def encode(pixels: NDArray[np.uint8], encoding: str = "jpeg", quality: int = 95)
 
 
 def crop_row(name: str, data: bytes, pixels: NDArray[np.uint8], **known: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return a manifest row.
-
-    Args:
-        name: The crop's unique name.
-        data: Its encoded image.
-        pixels: The image, uint8 RGB [H, W, 3], before encoding.
-        **known: Other columns; those left out are empty or zero.
-    """
+    """Return the manifest row of a crop with encoded image `data`; columns missing in `known` are empty or zero."""
     whole = [0, 0, pixels.shape[1], pixels.shape[0]]
     counts = [np.bincount(pixels[..., channel].reshape(-1), minlength=256) for channel in range(3)]
     sums, squares = ([int(count @ np.arange(256) ** power) for count in counts] for power in (1, 2))

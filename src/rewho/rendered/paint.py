@@ -39,13 +39,7 @@ class Patch:
 
 
 def paint_figure(figure: Figure, scale: float, light: Light, at: tuple[float, float] = (0.0, 0.0)) -> Patch:
-    """Return a painted figure.
-
-    Args:
-        figure: The figure.
-        scale: Pixels per metre.
-        light: The light.
-        at: x and y on the canvas, in pixels, of the ground below the figure's hips.
+    """Return a painted figure at `scale` pixels per metre; `at` is the ground below its hips on the canvas, in pixels.
 
     Example:
         >>> from rewho.rendered.figure import build_figure

@@ -53,13 +53,7 @@ class Skeleton:
 
 
 def pose_skeleton(identity: Identity, pose: Pose) -> Skeleton:
-    """Return the joints of a walking person: the legs swing in opposite phase, each arm against its leg.
-
-    Example:
-        >>> skeleton = pose_skeleton(Identity.draw(1, 7), Pose(phase=0.0, yaw=0.0, swing=0.0))
-        >>> bool(skeleton["left_ankle"][1] < skeleton["left_knee"][1] < skeleton["left_hip"][1])
-        True
-    """
+    """Return the joints of a walking person: the legs swing in opposite phase, each arm against its leg."""
     joints = _leg_joints(identity, pose)
     skeleton = Skeleton(identity, pose, joints)
     for side, name in SIDES:

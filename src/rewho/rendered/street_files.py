@@ -74,7 +74,7 @@ def write_street(
 
 
 def _write_images(folder: Path, frames: Iterator[tuple[Frame, list[GroundTruth]]]) -> list[list[GroundTruth]]:
-    """Write the frames as JPEG files and return the ground truth of each."""
+    """Write the frames as JPEG files and return their ground truth."""
     (folder / "img1").mkdir(parents=True)
     truths = []
     for number, (frame, truth) in enumerate(frames, start=1):
