@@ -1,5 +1,6 @@
 """From a video to judged people, on a rendered street whose every person is known."""
 
+import doctest
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -228,3 +229,9 @@ def test_a_video_in_which_nobody_is_found_is_said(tmp_path: Path, capsys: pytest
     (tmp_path / "a.txt").write_text("2,1,0,0,50,90\n")
     assert len(list(detect_video(tmp_path / "a.mp4", ReplayDetector(None), None, frames=iter(frames)))) == 3
     assert not capsys.readouterr().err
+
+
+def test_the_sessions_of_the_guide_run() -> None:
+    pytest.importorskip("av", reason="PyAV is an extra")
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "video.md"
+    assert doctest.testfile(str(guide), module_relative=False).failed == 0
