@@ -12,7 +12,7 @@ import torch
 from rewho.core.check import UserError
 from rewho.rendered import street_frames
 from rewho.settings import DetectorSettings, PoseSettings
-from rewho.settings.fields import kinds_of
+from rewho.settings.fields import annotations_of
 from rewho.video.adapters import build_detector
 from rewho.video.boxes import compute_iou
 from rewho.video.keypoint_rcnn_detector import KeypointRcnn, read_weights
@@ -228,7 +228,7 @@ def test_vitpose_from_a_folder(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_detector_has_its_module() -> None:
-    kinds = get_args(kinds_of(DetectorSettings)["kind"])
+    kinds = get_args(annotations_of(DetectorSettings)["kind"])
     for kind in kinds:
         assert callable(import_module(f"rewho.video.{kind}_detector").load_detector)
     assert len(kinds) >= 5
