@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.settings import DetectorSettings, PoseSettings, RuleSettings
-from rewho.video.adapters import Detector, build_detector, build_pose
+from rewho.video.adapters import build_detector, build_pose
 from rewho.video.boxes import compute_iou
 from rewho.video.detect import detect_frames
+from rewho.video.detector import Detector
 from rewho.video.people import Frame, FramePeople
 from rewho.video.pose import PoseEstimator
 from rewho.video.rules import apply_rules, clip_boxes, find_box_failures, rule_names

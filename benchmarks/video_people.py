@@ -19,8 +19,9 @@ import av
 import numpy as np
 
 from rewho.settings import DetectorSettings, PoseSettings, RuleSettings, SamplingSettings
-from rewho.video.adapters import Detector, build_detector, build_pose
+from rewho.video.adapters import build_detector, build_pose
 from rewho.video.detect import detect_video
+from rewho.video.detector import Detector
 from rewho.video.people import Frame
 from rewho.video.pose import PoseEstimator
 from rewho.video.rules import find_failures
