@@ -1,6 +1,7 @@
 """Metrics against values solved by hand, closed forms, golden values, and a slow evaluation in plain Python."""
 
 import json
+import pickle
 from fractions import Fraction
 from itertools import permutations
 from math import comb
@@ -12,8 +13,10 @@ from sklearn.metrics import average_precision_score
 from rewho.core.check import UserError
 from rewho.rank.interval import bootstrap_interval
 from rewho.rank.labels import ImageLabels
-from rewho.rank.metrics import evaluate
+from rewho.rank.metrics import METRICS, evaluate
 from rewho.rank.ranking import Ranking
+from rewho.rank.scores import Metric
+from rewho.rank.ties import expected_first_rank
 
 NAMES = ("rank_1", "ap_rectangular", "ap_trapezoid", "inp", "first_match")
 
@@ -310,3 +313,22 @@ def test_the_dictionary_is_json():
     with_all = evaluate(random_task(np.random.default_rng(0)), camera_pairs=True, resamples=9).as_dict()
     assert set(json.loads(json.dumps(with_all))["intervals"]) == {"rank_1", "mAP_rectangular", "mAP_trapezoid"}
     assert {"query_camera", "mAP_trapezoid"} <= set(with_all["camera_pairs"][0])
+
+
+def test_a_metric_of_a_users_own_is_one_entry_and_is_listed_everywhere():
+    explanation = "Mean of 1 / rank of the first match."
+    reciprocal = Metric(
+        "MRR", "reciprocal_rank", "MRR", explanation, lambda matches: 1 / expected_first_rank(matches.first), True
+    )
+    scores = evaluate(random_task(np.random.default_rng(0)), camera_pairs=True, metrics=(*METRICS, reciprocal))
+    first = scores.per_query.first_match
+    assert pytest.approx(np.nansum(1 / first) / scores.valid_queries) == scores.MRR
+    assert scores.MRR_all_queries < scores.MRR
+    low, high = scores.intervals["MRR"]
+    assert low < scores.MRR < high
+    assert scores.per_query.reciprocal_rank.tolist() == pytest.approx((1 / first).tolist(), nan_ok=True)
+    assert scores.as_dict()["camera_pairs"][0]["MRR"] == scores.camera_pairs[0].MRR
+    assert list(scores.headlines())[-1] == ("MRR", scores.MRR, low, high, explanation)
+    with pytest.raises(AttributeError, match="no score 'mAp'; it has rank_1, mAP_rectangular"):
+        _ = scores.mAp
+    assert pickle.loads(pickle.dumps(scores.camera_pairs[0])) == scores.camera_pairs[0]

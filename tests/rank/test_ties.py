@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rewho.rank.ties import (
+    QueryMatches,
     expected_first_rank,
     group_ties,
     inverse_last_rank,
@@ -51,8 +52,8 @@ def closed_forms(levels):
     groups = group_ties(np.zeros(len(nearer), np.int64), np.array(nearer), np.array(not_farther))
     number = groups.matches.sum()
     rectangular, trapezoid = (sums.sum() / number for sums in precision_sums(groups))
-    inp = number * inverse_last_rank(groups.last())[0]
-    first = groups.first()
+    inp = number * inverse_last_rank(QueryMatches(groups).last)[0]
+    first = QueryMatches(groups).first
     return [rectangular, trapezoid, inp, expected_first_rank(first)[0], *match_within(first, MAX_RANK)[0]]
 
 
@@ -109,12 +110,12 @@ def test_groups_of_several_queries_stay_apart():
     assert groups.size.tolist() == [2, 1, 2]
     assert groups.matches.tolist() == [2, 1, 2]
     assert groups.matches_nearer.tolist() == [0, 0, 1]
-    assert groups.first().nearer.tolist() == [3, 3]
-    assert groups.last().nearer.tolist() == [3, 7]
+    assert QueryMatches(groups).first.nearer.tolist() == [3, 3]
+    assert QueryMatches(groups).last.nearer.tolist() == [3, 7]
 
 
 def test_no_match_at_all():
     empty = np.empty(0, np.int64)
     groups = group_ties(empty, empty, empty)
-    assert len(groups.query) == len(groups.first().query) == len(groups.last().query) == 0
-    assert match_within(groups.first(), 3).shape == (0, 3)
+    assert len(groups.query) == len(QueryMatches(groups).first.query) == len(QueryMatches(groups).last.query) == 0
+    assert match_within(QueryMatches(groups).first, 3).shape == (0, 3)

@@ -1,19 +1,18 @@
 """CMC, mAP in its two conventions, and mINP, from a ranking.
 
-What is unusual:
-
-* Published mAP figures mix two conventions that differ by up to two points; both are computed, and each has its name.
-* Nothing is averaged in silence: figures over the queries that have a match and over all queries stand side by side,
-  and the queries without a match are counted by reason.
+* Published mAP mixes two conventions that differ by up to two points; both are computed, each under its own name.
+* Means over the queries that have a match and over all queries stand side by side, and the queries without a match are
+  counted by reason.
 * Tied images are scored at their expected value (`ties.py`), so the order in which images are stored has no influence.
-* No gallery is ever put in order. Only the number of images nearer than each match counts, and that is looked up in the
-  sorted distances up to the query's last match.
+* No gallery is ever sorted. Only the number of images nearer than each match counts; it is looked up in the sorted
+  distances up to the query's last match.
 
-Letters: Q queries, K ranked gallery images, M matches, B queries of a block.
+Letters: Q queries, V of them with a match, K ranked gallery images, M matches, B queries of a block.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,15 +21,43 @@ from numpy.typing import NDArray
 from rewho.core.check import UserError
 from rewho.rank.interval import bootstrap_interval
 from rewho.rank.ranking import Ranking, RankingBlock
-from rewho.rank.scores import CameraPair, QueryScores, Scores
-from rewho.rank.ties import (
-    TieGroups,
-    expected_first_rank,
-    group_ties,
-    inverse_last_rank,
-    match_within,
-    precision_sums,
+from rewho.rank.scores import CameraPair, Metric, QueryScores, Scores
+from rewho.rank.ties import QueryMatches, expected_first_rank, group_ties, inverse_last_rank, match_within
+
+METRICS = (
+    Metric(
+        "rank_1",
+        "rank_1",
+        "Rank-1",
+        "Share of queries whose nearest ranked image shows the same person.",
+        lambda matches: match_within(matches.first, 1)[:, 0],
+        interval=True,
+    ),
+    Metric(
+        "mAP_rectangular",
+        "ap_rectangular",
+        "mAP (rectangular)",
+        "Mean average precision as fast-reid, torchreid and scikit-learn compute it.",
+        lambda matches: matches.average_precisions[0],
+        interval=True,
+    ),
+    Metric(
+        "mAP_trapezoid",
+        "ap_trapezoid",
+        "mAP (trapezoid)",
+        "Mean average precision as Market-1501's own evaluation computes it.",
+        lambda matches: matches.average_precisions[1],
+        interval=True,
+    ),
+    Metric(
+        "mINP",
+        "inp",
+        "mINP",
+        "How early the last match comes: matches divided by the last match's rank.",
+        lambda matches: matches.counts * inverse_last_rank(matches.last),
+    ),
 )
+"""All metrics of an evaluation, in the order in which they are shown."""
 
 
 def evaluate(
@@ -41,6 +68,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 1,
     threads: int | None = None,
+    metrics: Sequence[Metric] = METRICS,
 ) -> Scores:
     """Compute all scores of a ranking.
 
@@ -51,6 +79,7 @@ def evaluate(
         resamples: Resamples of the bootstrap interval over people; 0 leaves it out.
         seed: Seed of the bootstrap.
         threads: Threads; None takes one per processor.
+        metrics: What to compute: `METRICS`, with metrics of your own behind them.
 
     Raises:
         UserError: No query has a match, or `max_rank` is below 1.
@@ -66,18 +95,15 @@ def evaluate(
         raise UserError("max_rank", expected="at least 1", got=str(max_rank), fix="Ask for one rank or more.")
     cameras = np.unique(ranking.gallery.cameras[ranking.kept]) if camera_pairs else np.empty(0, np.int64)
     parts = ranking.map_blocks(lambda block: _match_ranks(ranking, block, cameras), threads)
-    over_all, *by_camera = (_join(part) for part in zip(*parts, strict=True))
-    queries = len(ranking.query)
-    found = group_ties(*over_all)
-    per_query = _score_queries(found, ranking.query.person_ids)
-    valid = per_query.valid
-    if not valid.any():
+    whole, *by_camera = (QueryMatches(group_ties(*_join(part))) for part in zip(*parts, strict=True))
+    queries, people = len(ranking.query), ranking.query.person_ids
+    per_query = _score_queries(whole, people, metrics)
+    count = int(per_query.valid.sum())
+    if not count:
         raise _no_match(ranking)
     # A query without a match adds nothing to any sum.
-    curve = match_within(found.first(), max_rank).sum(axis=0)
-    names = ("ap_rectangular", "ap_trapezoid", "inp")
-    sums = {name: float(np.nansum(getattr(per_query, name))) for name in names}
-    count = int(valid.sum())
+    curve = match_within(whole.first, max_rank).sum(axis=0)
+    sums = {metric.name: float(np.nansum(per_query.values[metric.query_name])) for metric in metrics}
     absent = int((ranking.same_person() == 0).sum())
     return Scores(
         description=ranking.description,
@@ -86,21 +112,18 @@ def evaluate(
         not_in_gallery=absent,
         only_left_out=queries - count - absent,
         cmc=curve / count,
-        mAP_rectangular=sums["ap_rectangular"] / count,
-        mAP_trapezoid=sums["ap_trapezoid"] / count,
-        mINP=sums["inp"] / count,
         cmc_all_queries=curve / queries,
-        mAP_rectangular_all_queries=sums["ap_rectangular"] / queries,
-        mAP_trapezoid_all_queries=sums["ap_trapezoid"] / queries,
-        mINP_all_queries=sums["inp"] / queries,
-        people=len(np.unique(per_query.person_ids[valid])),
-        intervals=_intervals(per_query, resamples, seed) if resamples else {},
+        values={name: total / count for name, total in sums.items()}
+        | {f"{name}_all_queries": total / queries for name, total in sums.items()},
+        people=len(np.unique(people[per_query.valid])),
+        intervals=_intervals(per_query, metrics, resamples, seed) if resamples else {},
         camera_pairs=tuple(
             pair
-            for camera, ranks in zip(cameras.tolist(), by_camera, strict=True)
-            for pair in _camera_pairs(ranking, camera, _score_queries(group_ties(*ranks), ranking.query.person_ids))
+            for camera, matches in zip(cameras.tolist(), by_camera, strict=True)
+            for pair in _camera_pairs(ranking, camera, _score_queries(matches, people, metrics), metrics)
         ),
         per_query=per_query,
+        metrics=tuple(metrics),
     )
 
 
@@ -115,7 +138,7 @@ class _MatchRanks(NamedTuple):
 def _match_ranks(ranking: Ranking, block: RankingBlock, cameras: NDArray[np.int64]) -> list[_MatchRanks]:
     """Rank the matches of a block among all images, then among the images of each camera alone."""
     column_cameras = ranking.gallery.cameras[ranking.kept]
-    alone = []
+    ranks = [_count_nearer(block)]
     for camera in cameras:
         inside = column_cameras == camera
         of_camera = inside[block.match_columns]
@@ -126,8 +149,8 @@ def _match_ranks(ranking: Ranking, block: RankingBlock, cameras: NDArray[np.int6
             block.match_rows[of_camera],
             new_columns[block.match_columns[of_camera]],
         )
-        alone.append(_count_nearer(part))
-    return [_count_nearer(block), *alone]
+        ranks.append(_count_nearer(part))
+    return ranks
 
 
 def _count_nearer(block: RankingBlock) -> _MatchRanks:
@@ -158,51 +181,42 @@ def _join(parts: tuple[_MatchRanks, ...]) -> _MatchRanks:
     return _MatchRanks(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _score_queries(groups: TieGroups, person_ids: NDArray[np.int64]) -> QueryScores:
-    first, last, queries = groups.first(), groups.last(), len(person_ids)
-    matches = np.bincount(groups.query, weights=groups.matches, minlength=queries)
-    valid = matches > 0
-
+def _score_queries(matches: QueryMatches, person_ids: NDArray[np.int64], metrics: Sequence[Metric]) -> QueryScores:
     def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        everywhere = np.full(queries, np.nan)
-        everywhere[first.query] = values
+        everywhere = np.full(len(person_ids), np.nan)
+        everywhere[matches.queries] = values
         return everywhere
 
-    rectangular, trapezoid = (
-        spread((np.bincount(groups.query, weights=sums, minlength=queries) / np.maximum(matches, 1))[valid])
-        for sums in precision_sums(groups)
-    )
+    first = spread(expected_first_rank(matches.first))
     return QueryScores(
-        person_ids=person_ids,
-        valid=valid,
-        rank_1=spread(match_within(first, 1)[:, 0]),
-        ap_rectangular=rectangular,
-        ap_trapezoid=trapezoid,
-        inp=spread(matches[valid] * inverse_last_rank(last)),
-        first_match=spread(expected_first_rank(first)),
+        person_ids, ~np.isnan(first), first, {metric.query_name: spread(metric.compute(matches)) for metric in metrics}
     )
 
 
-def _intervals(per_query: QueryScores, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
-    valid = per_query.valid
-    names = ("rank_1", "mAP_rectangular", "mAP_trapezoid")
-    columns = (per_query.rank_1, per_query.ap_rectangular, per_query.ap_trapezoid)
+def _intervals(
+    per_query: QueryScores, metrics: Sequence[Metric], resamples: int, seed: int
+) -> dict[str, tuple[float, float]]:
+    valid, with_interval = per_query.valid, [metric for metric in metrics if metric.interval]
+    if not with_interval:
+        return {}
     low, high = bootstrap_interval(
-        np.stack([column[valid] for column in columns], axis=1),
+        np.stack([per_query.values[metric.query_name][valid] for metric in with_interval], axis=1),
         per_query.person_ids[valid],
         resamples=resamples,
         seed=seed,
     )
-    ends = zip(names, low.tolist(), high.tolist(), strict=True)
-    return {name: (lower, upper) for name, lower, upper in ends if np.isfinite(lower)}
+    ends = zip(with_interval, low.tolist(), high.tolist(), strict=True)
+    return {metric.name: (lower, upper) for metric, lower, upper in ends if np.isfinite(lower)}
 
 
-def _camera_pairs(ranking: Ranking, gallery_camera: int, scores: QueryScores) -> list[CameraPair]:
+def _camera_pairs(
+    ranking: Ranking, gallery_camera: int, scores: QueryScores, metrics: Sequence[Metric]
+) -> list[CameraPair]:
     pairs = []
     for query_camera in np.unique(ranking.query.cameras[scores.valid]).tolist():
         chosen = scores.valid & (ranking.query.cameras == query_camera)
-        means = [float(column[chosen].mean()) for column in (scores.rank_1, scores.ap_rectangular, scores.ap_trapezoid)]
-        pairs.append(CameraPair(query_camera, gallery_camera, int(chosen.sum()), *means))
+        means = {metric.name: float(scores.values[metric.query_name][chosen].mean()) for metric in metrics}
+        pairs.append(CameraPair(query_camera, gallery_camera, int(chosen.sum()), means))
     return pairs
 
 

@@ -1,66 +1,105 @@
-# ruff: noqa: N815  (mAP and mINP are what the field calls them)
-"""What an evaluation leaves: figures under names that say which convention they follow and which queries they cover."""
+"""The result of an evaluation: scores with their labels.
+
+Each score carries its name, label and explanation, so that whatever lists scores (report, CSV, JSON, log) need not name
+them: a new metric is one entry in `metrics.METRICS`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import check_range
+from rewho.rank.ties import QueryMatches
+
+Value = TypeVar("Value")
+
+
+class Metric(NamedTuple):
+    """A score of each query, whose mean over queries is reported.
+
+    Attributes:
+        name: Name of the mean: attribute of `Scores`, and key in metrics.json.
+        query_name: Name of a query's own score: attribute of `QueryScores`, and column of per_query.csv.
+        label: Name in tables and on the report's page.
+        explanation: One sentence for the reader of the report.
+        compute: Returns the score, 0 to 1, of each query that has a match, float64 [V].
+        interval: Whether a bootstrap interval is computed, and the gain over another model.
+    """
+
+    name: str
+    query_name: str
+    label: str
+    explanation: str
+    compute: Callable[[QueryMatches], NDArray[np.float64]]
+    interval: bool = False
+
+
+class Headline(NamedTuple):
+    """One score as the report shows it: a share from 0 to 1, and the ends of its 95 % interval or None."""
+
+    label: str
+    value: float
+    low: float | None
+    high: float | None
+    explanation: str
+
+
+class _ByName(Generic[Value]):
+    """Gives each of its `values` as an attribute too."""
+
+    values: Mapping[str, Value]
+
+    def __getattr__(self, name: str) -> Value:
+        values = self.__dict__.get("values", {})  # absent while the object is being copied
+        if name not in values:
+            raise AttributeError(f"{type(self).__name__} has no score {name!r}; it has {', '.join(values)}")
+        value: Value = values[name]
+        return value
 
 
 @dataclass(frozen=True, eq=False)
-class QueryScores:
+class QueryScores(_ByName[NDArray[np.float64]]):
     """Scores of each query; NaN where it has no match.
 
     Args:
         person_ids: Person that each query shows, int64 [Q].
         valid: Whether the query has a match left, bool [Q].
-        rank_1: Probability that the nearest image is a match: 0 or 1 but for ties, [Q].
-        ap_rectangular: Average precision, mean of (i + 1) / (r + 1) over the matches, [Q].
-        ap_trapezoid: Average precision, mean of half the sum of (i + 1) / (r + 1) and i / r (1 where r = 0), [Q].
-        inp: Inverse negative penalty, matches / rank of the last match, [Q].
         first_match: Rank of the first match, counted from 1, [Q].
+        values: By the `query_name` of each metric, [Q]: `rank_1`, `ap_rectangular`, `ap_trapezoid`, `inp`.
     """
 
     person_ids: NDArray[np.int64]
     valid: NDArray[np.bool_]
-    rank_1: NDArray[np.float64]
-    ap_rectangular: NDArray[np.float64]
-    ap_trapezoid: NDArray[np.float64]
-    inp: NDArray[np.float64]
     first_match: NDArray[np.float64]
+    values: Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class CameraPair:
-    """Scores of one camera's queries against one camera's gallery images; means over the queries with a match there.
+class CameraPair(_ByName[float]):
+    """Scores of one camera's queries against one camera's gallery images.
 
     Args:
         query_camera: Camera of the queries; -1 is unknown.
         gallery_camera: Camera of the gallery images.
         valid_queries: Queries of that camera that have a match in the other.
-        rank_1: Share of them whose nearest image is a match.
-        mAP_rectangular: Mean average precision, rectangular.
-        mAP_trapezoid: Mean average precision, trapezoid.
+        values: Mean over these queries, by the name of each metric.
     """
 
     query_camera: int
     gallery_camera: int
     valid_queries: int
-    rank_1: float
-    mAP_rectangular: float
-    mAP_trapezoid: float
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Scores:
-    """What an evaluation found. All figures are shares from 0 to 1.
+class Scores(_ByName[float]):
+    """The scores of a ranking, as shares from 0 to 1.
 
     Args:
         description: How the distances were made.
@@ -70,18 +109,15 @@ class Scores:
         only_left_out: Queries without a match because all images of their person are left out: same camera, or the
             query itself.
         cmc: Share of the valid queries with a match among the k nearest, k = 1 … max_rank.
-        mAP_rectangular: Mean over the valid queries (fast-reid, torchreid, scikit-learn).
-        mAP_trapezoid: Mean over the valid queries (Market-1501's own code).
-        mINP: Mean inverse negative penalty over the valid queries.
-        cmc_all_queries: As cmc, over all queries; one without a match counts as a miss.
-        mAP_rectangular_all_queries: Mean over all queries; one without a match counts 0.
-        mAP_trapezoid_all_queries: Mean over all queries; one without a match counts 0.
-        mINP_all_queries: Mean over all queries; one without a match counts 0.
+        cmc_all_queries: The same share of all queries; one without a match counts as a miss.
+        values: Mean over the valid queries by the name of each metric (`mAP_rectangular`, `mAP_trapezoid`, `mINP`), and
+            over all queries under the same name with `_all_queries`; a query without a match counts 0 there.
         people: People that the valid queries show.
-        intervals: 95 % bootstrap interval over people for rank_1 and both mAPs; empty if not asked for, or where there
-            is one person only.
+        intervals: 95 % bootstrap interval over people, by the name of the metric; empty if not asked for, or where
+            there is one person only.
         camera_pairs: One entry per pair of cameras with a match; empty if not asked for.
         per_query: Scores of each query.
+        metrics: What was computed.
     """
 
     description: str
@@ -90,29 +126,32 @@ class Scores:
     not_in_gallery: int
     only_left_out: int
     cmc: NDArray[np.float64]
-    mAP_rectangular: float
-    mAP_trapezoid: float
-    mINP: float
     cmc_all_queries: NDArray[np.float64]
-    mAP_rectangular_all_queries: float
-    mAP_trapezoid_all_queries: float
-    mINP_all_queries: float
+    values: Mapping[str, float]
     people: int
-    intervals: dict[str, tuple[float, float]]
+    intervals: Mapping[str, tuple[float, float]]
     camera_pairs: tuple[CameraPair, ...]
     per_query: QueryScores
+    metrics: tuple[Metric, ...]
 
     def __repr__(self) -> str:
-        return (
-            f"Scores({self.description}: Rank-1 {self.rank(1):.4f}, mAP {self.mAP_rectangular:.4f} rectangular, "
-            f"{self.mAP_trapezoid:.4f} trapezoid, {self.valid_queries} of {self.queries} queries)"
-        )
+        return f"Scores({self.description}: {self.line()})"
+
+    def headlines(self) -> Iterator[Headline]:
+        """Yield Rank-1, 5 and 10 and the mean of every metric, each with its label, interval and explanation."""
+        for metric in self.metrics:
+            low, high = self.intervals.get(metric.name, (None, None))
+            yield Headline(metric.label, self.values[metric.name], low, high, metric.explanation)
+            for k in (5, 10) if metric.name == "rank_1" else ():
+                if k <= len(self.cmc):
+                    explanation = f"Share of queries with a match among the nearest {k}."
+                    yield Headline(f"Rank-{k}", self.rank(k), None, None, explanation)
 
     def line(self) -> str:
-        """Return the headline figures in percent, the interval over people and the counts of queries on one line."""
+        """Return the usual scores in percent, the interval over people and the counts of queries on one line."""
         if self.people == 1:
             interval = " (one person, so no interval)"
-        elif self.intervals:
+        elif "mAP_rectangular" in self.intervals:
             low, high = self.intervals["mAP_rectangular"]
             interval = f" (95 % over {self.people:,} people: {100 * low:.2f} – {100 * high:.2f})"
         else:
@@ -136,17 +175,24 @@ class Scores:
 
         Args:
             with_queries: Add the scores of each query.
-            camera_name: Returns what the pairs of cameras call a camera; by default its id.
+            camera_name: Returns the name of a camera by its id.
         """
-        named = {name: value for name, value in vars(self).items() if name not in ("per_query", "camera_pairs")}
+        apart = ("values", "intervals", "camera_pairs", "per_query", "metrics")
+        named = {name: value for name, value in vars(self).items() if name not in apart} | dict(self.values)
         named |= {f"rank_{k}": self.rank(k) for k in (1, 5, 10, 20) if k <= len(self.cmc)}
         named["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
         named["camera_pairs"] = [
-            vars(pair) | {name: camera_name(getattr(pair, name)) for name in ("query_camera", "gallery_camera")}
+            {
+                "query_camera": camera_name(pair.query_camera),
+                "gallery_camera": camera_name(pair.gallery_camera),
+                "valid_queries": pair.valid_queries,
+                **pair.values,
+            }
             for pair in self.camera_pairs
         ]
         if with_queries:
-            named["per_query"] = {name: _json_list(value) for name, value in vars(self.per_query).items()}
+            queries = {name: value for name, value in vars(self.per_query).items() if name != "values"}
+            named["per_query"] = {name: _json_list(v) for name, v in (queries | dict(self.per_query.values)).items()}
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in named.items()}
 
 

@@ -1,16 +1,18 @@
 """Expected scores where images lie at equal distances: the mean over all orders of the tied images, in closed form.
 
-What is unusual: most evaluation code scores tied images in the order in which the gallery happens to be stored, so that
-shuffling the gallery changes the result. Here a group of n tied images, m of them matches, that follows L nearer
+Most evaluation code scores tied images in the order in which the gallery is stored, so that shuffling the gallery
+changes the result. Here a group of n tied images, m of them matches, that follows L nearer
 images, a of them matches, adds its expected value. Position p = 1 … n of the group holds a match with probability m/n,
 and then (p - 1) rho other matches of the group are expected before it, with rho = (m - 1) / (n - 1). Summing over p
 leaves harmonic numbers H. Without ties (n = m = 1) every formula is the usual one.
 
-Letters: T groups of tied images, Q queries.
+Letters: T groups of tied images, V queries that have a match.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -33,16 +35,6 @@ class TieGroups(NamedTuple):
     matches_nearer: NDArray[np.int64]
     size: NDArray[np.int64]
     matches: NDArray[np.int64]
-
-    def first(self) -> TieGroups:
-        """Keep the nearest group of each query."""
-        new_query = np.diff(self.query, prepend=-1) != 0
-        return TieGroups(*(values[new_query] for values in self))
-
-    def last(self) -> TieGroups:
-        """Keep the farthest group of each query."""
-        end_of_query = np.diff(self.query, append=-1) != 0
-        return TieGroups(*(values[end_of_query] for values in self))
 
 
 def group_ties(query: NDArray[np.int64], nearer: NDArray[np.int64], not_farther: NDArray[np.int64]) -> TieGroups:
@@ -100,6 +92,53 @@ def precision_sums(groups: TieGroups) -> tuple[NDArray[np.float64], NDArray[np.f
     return rectangular, (rectangular + share * just_before) / 2
 
 
+@dataclass(frozen=True, eq=False)
+class QueryMatches:
+    """The matches of the V queries that have any: what a metric computes its score per query from.
+
+    Args:
+        groups: Groups of tied images, by query and distance.
+
+    Example:
+        >>> matches = QueryMatches(group_ties(np.array([0, 0, 4]), np.array([0, 2, 0]), np.array([1, 3, 1])))
+        >>> matches.queries.tolist(), matches.counts.tolist(), matches.average_precisions[0].round(4).tolist()
+        ([0, 4], [2, 1], [0.8333, 1.0])
+    """
+
+    groups: TieGroups
+
+    @cached_property
+    def first(self) -> TieGroups:
+        """The nearest group of each query, [V]."""
+        new_query = np.diff(self.groups.query, prepend=-1) != 0
+        return TieGroups(*(values[new_query] for values in self.groups))
+
+    @cached_property
+    def last(self) -> TieGroups:
+        """The farthest group of each query, [V]."""
+        end_of_query = np.diff(self.groups.query, append=-1) != 0
+        return TieGroups(*(values[end_of_query] for values in self.groups))
+
+    @property
+    def queries(self) -> NDArray[np.int64]:
+        """Numbers of the queries, int64 [V]."""
+        return self.first.query
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Matches of each query, int64 [V]."""
+        return self.last.matches_nearer + self.last.matches
+
+    @cached_property
+    def average_precisions(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Average precision of each query in the rectangular and the trapezoid convention, float64 [V] each."""
+        rectangular, trapezoid = (
+            np.bincount(self.groups.query, weights=sums)[self.queries] / self.counts
+            for sums in precision_sums(self.groups)
+        )
+        return rectangular, trapezoid
+
+
 def _harmonic_difference(low: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return 1/(low + 1) + ... + 1/(low + count); low = -1 gives a number without meaning."""
     difference = 1.0 / np.maximum(low + 1, 1)
@@ -116,7 +155,7 @@ def match_within(first: TieGroups, max_rank: int) -> NDArray[np.float64]:
     """Return the probability that a query's first match is among the k nearest, for k = 1 … max_rank.
 
     Args:
-        first: The nearest group of each query, see `TieGroups.first`.
+        first: The nearest group of each query, see `QueryMatches.first`.
         max_rank: Largest k.
 
     Returns:

@@ -19,14 +19,6 @@ from rewho.report.plots import Evaluation, draw_plots
 from rewho.report.rank_sheet import SheetCell, SheetRow, Verdict
 
 SHEET_COLUMNS = 10  # gallery images per query
-EXPLANATIONS = {
-    "Rank-1": "Share of queries whose nearest ranked image shows the same person.",
-    "Rank-5": "Share of queries with a match among the nearest five.",
-    "Rank-10": "Share of queries with a match among the nearest ten.",
-    "mAP (rectangular)": "Mean average precision as fast-reid, torchreid and scikit-learn compute it.",
-    "mAP (trapezoid)": "Mean average precision as Market-1501's own evaluation computes it.",
-    "mINP": "How early the last match comes: matches divided by the last match's rank.",
-}
 
 
 def build_section(
@@ -61,7 +53,7 @@ def build_section(
     return Section(
         model=model,
         data=data,
-        scores=_headline(scores),
+        scores=[Score(*headline) for headline in scores.headlines()],
         queries=scores.valid_queries,
         people=scores.people,
         gallery=len(ranking.kept),
@@ -80,23 +72,13 @@ def build_section(
     )
 
 
-def _headline(scores: Scores) -> list[Score]:
-    def score(name: str, value: float, key: str = "") -> Score:
-        low, high = scores.intervals.get(key, (None, None))
-        return Score(name, value, low, high, EXPLANATIONS[name])
-
-    return [
-        score("Rank-1", scores.rank(1), "rank_1"),
-        *(score(f"Rank-{k}", scores.rank(k)) for k in (5, 10) if k <= len(scores.cmc)),
-        score("mAP (rectangular)", scores.mAP_rectangular, "mAP_rectangular"),
-        score("mAP (trapezoid)", scores.mAP_trapezoid, "mAP_trapezoid"),
-        score("mINP", scores.mINP),
-    ]
-
-
 def _comparison(scored: Sequence[tuple[Ranking, Scores]]) -> Table:
-    rows = [[ranking.description, *(score.percent() for score in _headline(scores))] for ranking, scores in scored]
-    return Table("Rankings compared, in percent", ["ranking", *(score.name for score in _headline(scored[0][1]))], rows)
+    rows = [
+        [ranking.description, *(Score(*headline).percent() for headline in scores.headlines())]
+        for ranking, scores in scored
+    ]
+    labels = [headline.label for headline in scored[0][1].headlines()]
+    return Table("Rankings compared, in percent", ["ranking", *labels], rows)
 
 
 def _per_query(query: ImageTable, scores: Scores) -> dict[str, Sequence[object]]:
@@ -107,9 +89,7 @@ def _per_query(query: ImageTable, scores: Scores) -> dict[str, Sequence[object]]
         "camera": [query.camera_name(int(camera)) for camera in query.camera_ids],
         "has_match": per_query.valid.tolist(),
         "first_match_rank": per_query.first_match.tolist(),
-        "ap_rectangular": per_query.ap_rectangular.tolist(),
-        "ap_trapezoid": per_query.ap_trapezoid.tolist(),
-        "inp": per_query.inp.tolist(),
+        **{name: values.tolist() for name, values in per_query.values.items()},
     }
 
 

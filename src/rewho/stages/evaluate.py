@@ -25,7 +25,7 @@ from rewho.embedding.attention import compute_query_attention
 from rewho.embedding.embedder import Embedder, load, view_of
 from rewho.embedding.scoring import rank_table
 from rewho.rank.interval import gain_interval
-from rewho.rank.metrics import evaluate
+from rewho.rank.metrics import METRICS, evaluate
 from rewho.rank.ranking import Ranking
 from rewho.rank.rerank import rerank
 from rewho.rank.scores import Scores
@@ -36,7 +36,7 @@ from rewho.report.sections import build_section
 from rewho.settings import EvaluateSettings
 from rewho.settings.fields import check
 
-GAINS = {"rank_1": "Rank-1", "ap_rectangular": "mAP (rectangular)", "ap_trapezoid": "mAP (trapezoid)"}
+GAINS = {metric.query_name: metric.label for metric in METRICS if metric.interval}
 ONE_PERSON = "one person, so no interval"
 FREE_SETTINGS = ("out", "model", "data", "engine", "batch", "reading.root", "reading.workers", "reading.memory_gb")
 
@@ -206,9 +206,8 @@ def _more_figures(
 
 
 def _gain(first: tuple[str, Scores], scores: Scores, seed: int) -> dict[str, Any]:
-    before, after = vars(first[1].per_query), vars(scores.per_query)
-    people = before["person_ids"]
-    gains = {key: gain_interval(before[key], after[key], people, seed=seed) for key in GAINS}
+    before, after = first[1].per_query, scores.per_query
+    gains = {key: gain_interval(before.values[key], after.values[key], before.person_ids, seed=seed) for key in GAINS}
     return {"over": first[0], "people": scores.people, **gains}
 
 

@@ -329,9 +329,5 @@ def score(
     finally:
         progress.close()
     say(f"{what} {table.name}: {scores.line()}, {len(part.gallery):,} in the gallery")
-    return {
-        "rank_1": scores.rank(1),
-        "mAP": scores.mAP_rectangular,
-        "mAP_trapezoid": scores.mAP_trapezoid,
-        "mINP": scores.mINP,
-    }
+    figures = {metric.name: scores.values[metric.name] for metric in scores.metrics}
+    return {"rank_1": figures["rank_1"], "mAP": figures.pop("mAP_rectangular"), **figures}
