@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
-from rewho.export.parity import Parity, check, measure, same_neighbours
+from rewho.export.parity import Parity, check_parity, compute_parity, same_neighbours
 
 
 def circle(degrees) -> np.ndarray:
@@ -17,7 +17,7 @@ def test_the_difference_is_relative_to_the_scale():
     expected = 100 * circle(np.arange(0, 120, 5))
     found = expected.copy()
     found[3, 1] += 0.5
-    parity = measure(expected, found)
+    parity = compute_parity(expected, found)
     assert parity.images == 24
     assert parity.largest_difference == pytest.approx(0.5, rel=1e-4)
     assert parity.scale == pytest.approx(100 / np.sqrt(2), rel=1e-6)
@@ -47,7 +47,7 @@ def test_ties_count_whichever_way_they_fall():
 def test_both_limits_hold(difference, share, sound):
     parity = Parity(50, difference, 1.0, difference, share)
     if sound:
-        check(parity, "file")
+        check_parity(parity, "file")
     else:
         with pytest.raises(UserError, match="no model was kept"):
-            check(parity, "file")
+            check_parity(parity, "file")

@@ -156,9 +156,6 @@ def test_mistakes(inputs):
         Factorization(8, 9, {})
     with pytest.raises(UserError, match="one kind of branch"):
         Factorization(8, 9, SMALL, from_map=False, from_representation=False)
-    for wrong in ({"features": 0}, {"kernel": 0}, {"widths": {"up1": 0}}):
-        with pytest.raises(UserError, match="whole numbers from 1, got 0"):
-            Factorization(**{"channels": 8, "size": 9, "widths": SMALL, **wrong})
     with pytest.raises(UserError, match="Did you mean 'up1'"):
         Factorization(8, 9, SMALL, features=5).attention_map(inputs[0], "up2")
     with pytest.raises(UserError, match="feature-map branches"):

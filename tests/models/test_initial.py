@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from rewho.core.check import UserError
 from rewho.models.backbone import build_backbone
-from rewho.models.initial import Origin, doubt, first_model, initialise, origin_of, resolve
+from rewho.models.initial import Origin, build_initial_model, describe_assumptions, find_origin, load_initial_weights
 from rewho.models.kinds import build_model
 from rewho.models.weights import ModelCard, save_model
 from rewho.settings import ModelSettings
@@ -42,13 +42,13 @@ def same(part, tensors, prefix=""):
 def test_a_published_moco_checkpoint(kind, encoders, tmp_path):
     query = moco_checkpoint(tmp_path / "moco.pth", encoders)
     wanted = replace(PLAIN, kind=kind, embedding=48, pretrained=str(tmp_path / "moco.pth"), pixel_mean=(0.3, 0.3, 0.3))
-    origin = origin_of(wanted)
+    origin = find_origin(wanted)
     assert origin.labels is False
     assert origin.mean == (0.3, 0.3, 0.3)
     assert origin.provenance["layout"].startswith("MoCo")
-    model = first_model(wanted, SIZE, origin)
+    model = build_initial_model(wanted, SIZE, origin)
     assert model.settings.extra_bn == "yes", "weights without labels get the extra batch normalisation by themselves"
-    initialise(model)
+    load_initial_weights(model)
     if kind == "mgn":
         assert same(model.branches[2].layer4, query, "layer4.")
         assert same(model.backbone.body.layer2, query, "layer2.")
@@ -64,8 +64,8 @@ def test_a_file_of_a_timm_model(name, suffix, tmp_path):
     file = tmp_path / f"weights.{suffix}"
     (save_file if suffix == "safetensors" else torch.save)(network.state_dict(), file)
     wanted = replace(PLAIN, backbone=name, pretrained=str(file))
-    model = first_model(wanted, SIZE, origin_of(wanted))
-    assert f"{name}: " in initialise(model)
+    model = build_initial_model(wanted, SIZE, find_origin(wanted))
+    assert f"{name}: " in load_initial_weights(model)
     assert same(model.backbone.body.network, network.state_dict())
 
 
@@ -76,8 +76,8 @@ def test_a_moco_v3_checkpoint_of_a_transformer(tmp_path):
     tensors |= {f"module.base_encoder.{name}": value for name, value in query.items()}
     torch.save({"state_dict": tensors}, tmp_path / "moco.pth")
     wanted = replace(PLAIN, backbone="test_vit", head="fc_bn", pretrained=str(tmp_path / "moco.pth"))
-    model = first_model(wanted, SIZE, origin_of(wanted))
-    initialise(model)
+    model = build_initial_model(wanted, SIZE, find_origin(wanted))
+    load_initial_weights(model)
     assert model.settings.extra_bn == "yes"
     assert same(model.backbone.body.network, query)
 
@@ -108,34 +108,34 @@ def test_a_transformer_begins_from_a_folder_of_another_input_size(head, tmp_path
     encoder = transformer((128, 64))
     save_model(tmp_path / "encoder", encoder, ModelCard())
     wanted = replace(PLAIN, backbone="test_vit", head=head, pretrained=str(tmp_path / "encoder"))
-    model = first_model(wanted, (256, 128), origin_of(wanted))
-    assert initialise(model).endswith("position embedding resampled from 8 x 4 to 16 x 8 patches")
+    model = build_initial_model(wanted, (256, 128), find_origin(wanted))
+    assert load_initial_weights(model).endswith("position embedding resampled from 8 x 4 to 16 x 8 patches")
     network, before = model.backbone.body.network, encoder.backbone.body.network
     assert same(network.blocks, before.blocks.state_dict())
     assert torch.equal(network.pos_embed[:, :1], before.pos_embed[:, :1])
     torch.testing.assert_close(
         inside(network.pos_embed, 16, 8), ramp(16, 8).view(16, 8, 64)[1:-1, 1:-1], atol=0.03, rtol=0
     )
-    turned = first_model(wanted, (64, 128), origin_of(wanted))
-    assert "from 8 x 4 to 4 x 8 patches" in initialise(turned), "as many patches, in other places"
-    alike = first_model(wanted, (128, 64), origin_of(wanted))
-    assert "resampled" not in initialise(alike)
+    turned = build_initial_model(wanted, (64, 128), find_origin(wanted))
+    assert "from 8 x 4 to 4 x 8 patches" in load_initial_weights(turned), "as many patches, in other places"
+    alike = build_initial_model(wanted, (128, 64), find_origin(wanted))
+    assert "resampled" not in load_initial_weights(alike)
 
 
 def test_square_weights_of_a_transformer_are_made_to_fit_and_others_need_the_input_size(tmp_path):
     save_file(transformer((224, 224)).backbone.body.network.state_dict(), tmp_path / "square.safetensors")
     wanted = replace(PLAIN, backbone="test_vit", pretrained=str(tmp_path / "square.safetensors"))
-    model = first_model(wanted, (256, 128), origin_of(wanted))
-    assert "resampled from 14 x 14 to 16 x 8 patches" in initialise(model)
+    model = build_initial_model(wanted, (256, 128), find_origin(wanted))
+    assert "resampled from 14 x 14 to 16 x 8 patches" in load_initial_weights(model)
     positions = inside(model.backbone.body.network.pos_embed, 16, 8)
     torch.testing.assert_close(positions, ramp(16, 8).view(16, 8, 64)[1:-1, 1:-1], atol=0.03, rtol=0)
     save_file(transformer((128, 64)).backbone.body.network.state_dict(), tmp_path / "high.safetensors")
     wanted = replace(wanted, pretrained=str(tmp_path / "high.safetensors"))
-    assert "resampled" not in initialise(first_model(wanted, (128, 64), origin_of(wanted)))
+    assert "resampled" not in load_initial_weights(build_initial_model(wanted, (128, 64), find_origin(wanted)))
     with pytest.raises(
         UserError, match=r"pos_embed: \[1, 33, 64\].*\n.*Fix: Choose the backbone and, .*--model\.input_size"
     ):
-        initialise(first_model(wanted, (256, 128), origin_of(wanted)))
+        load_initial_weights(build_initial_model(wanted, (256, 128), find_origin(wanted)))
 
 
 def test_a_model_folder_hands_on_weights_pixels_and_provenance(tmp_path):
@@ -144,19 +144,19 @@ def test_a_model_folder_hands_on_weights_pixels_and_provenance(tmp_path):
     card = ModelCard(trained_on={"name": "crops"}, provenance={"method": "moco", "labels": False})
     save_model(tmp_path / "encoder", encoder, card)
     wanted = replace(PLAIN, head="fc_bn", pretrained=str(tmp_path / "encoder"))
-    origin = origin_of(wanted)
-    model = first_model(wanted, SIZE, origin)
-    initialise(model)
+    origin = find_origin(wanted)
+    model = build_initial_model(wanted, SIZE, origin)
+    load_initial_weights(model)
     assert same(model.backbone, encoder.backbone.state_dict())
     assert torch.equal(model.mean, encoder.mean)
     assert torch.equal(model.variance, encoder.variance)
     assert model.settings.extra_bn == "yes"
     assert origin.provenance["before"]["trained_on"] == {"name": "crops"}
     assert len(origin.provenance["weights_sha256"]) == 64
-    assert resolve(replace(wanted, extra_bn="no"), origin).extra_bn == "no"
+    assert build_initial_model(replace(wanted, extra_bn="no"), SIZE, origin).settings.extra_bn == "no"
     save_model(tmp_path / "labelled", encoder, ModelCard(provenance={"labels": True}))
     labelled = replace(wanted, pretrained=str(tmp_path / "labelled"))
-    assert first_model(labelled, SIZE, origin_of(labelled)).settings.extra_bn == "no"
+    assert build_initial_model(labelled, SIZE, find_origin(labelled)).settings.extra_bn == "no"
 
 
 def test_an_mgn_begins_from_an_mgn_and_nothing_else_does(tmp_path):
@@ -164,74 +164,74 @@ def test_an_mgn_begins_from_an_mgn_and_nothing_else_does(tmp_path):
     before = build_model(replace(PLAIN, kind="mgn", embedding=64), SIZE)
     save_model(tmp_path / "mgn", before, ModelCard())
     wanted = replace(PLAIN, kind="mgn", embedding=16, pretrained=str(tmp_path / "mgn"))
-    model = first_model(wanted, SIZE, origin_of(wanted))
-    initialise(model)
+    model = build_initial_model(wanted, SIZE, find_origin(wanted))
+    load_initial_weights(model)
     assert same(model.branches, before.branches.state_dict())
     assert same(model.backbone, before.backbone.state_dict())
     other = replace(wanted, kind="single_view")
     with pytest.raises(UserError, match="three branches"):
-        initialise(first_model(other, SIZE, origin_of(other)))
+        load_initial_weights(build_initial_model(other, SIZE, find_origin(other)))
 
 
 def test_a_plain_file_is_of_unknown_origin(tmp_path):
     save_file(build_backbone("resnet18").body.state_dict(), tmp_path / "r18.safetensors")
     plain = replace(PLAIN, pretrained=str(tmp_path / "r18.safetensors"))
-    origin = origin_of(plain)
+    origin = find_origin(plain)
     assert origin.labels is None
-    assert resolve(PLAIN, origin).extra_bn == "no"
-    said = doubt(plain, origin)
+    assert build_initial_model(PLAIN, SIZE, origin).settings.extra_bn == "no"
+    said = describe_assumptions(plain, origin)
     assert "no extra batch normalisation; pass --model.pretrained_labels no" in said
     assert "ImageNet's mean and standard deviation; pass" in said
-    assert "extra" not in doubt(replace(plain, extra_bn="yes"), origin)
+    assert "extra" not in describe_assumptions(replace(plain, extra_bn="yes"), origin)
     measured = {"pixel_mean": (0.3, 0.3, 0.3), "pixel_std": (0.2, 0.2, 0.2)}
-    assert "pixel" not in doubt(replace(plain, **measured), origin)
-    assert doubt(replace(plain, extra_bn="yes", **measured), origin) is None
+    assert "pixel" not in describe_assumptions(replace(plain, **measured), origin)
+    assert describe_assumptions(replace(plain, extra_bn="yes", **measured), origin) is None
 
 
 @pytest.mark.parametrize(("labels", "extra_bn"), [("no", "yes"), ("yes", "no")])
 def test_a_user_says_whether_a_plain_file_was_learned_with_labels(tmp_path, labels, extra_bn):
     save_file(build_backbone("resnet18").body.state_dict(), tmp_path / "r18.safetensors")
     wanted = replace(PLAIN, pretrained=str(tmp_path / "r18.safetensors"), pretrained_labels=labels)
-    origin = origin_of(wanted)
-    assert first_model(wanted, SIZE, origin).settings.extra_bn == extra_bn
-    assert "labels" not in doubt(wanted, origin)
+    origin = find_origin(wanted)
+    assert build_initial_model(wanted, SIZE, origin).settings.extra_bn == extra_bn
+    assert "labels" not in describe_assumptions(wanted, origin)
 
 
 def test_the_pixel_statistics_of_a_moco_checkpoint_are_unknown(tmp_path):
     moco_checkpoint(tmp_path / "lup_moco_r18.pth")
     wanted = replace(PLAIN, pretrained=str(tmp_path / "lup_moco_r18.pth"))
-    said = doubt(wanted, origin_of(wanted))
+    said = describe_assumptions(wanted, find_origin(wanted))
     assert "unknown pixel statistics: ImageNet's mean and standard deviation; pass" in said
     assert "--model.pixel_mean 0.3525 0.3106 0.3140 --model.pixel_std 0.2660 0.2522 0.2505" in said
     assert "labels" not in said
     wanted = replace(wanted, pixel_mean=(0.3525, 0.3106, 0.3140))
-    assert "ImageNet's standard deviation; pass" in doubt(wanted, origin_of(wanted))
+    assert "ImageNet's standard deviation; pass" in describe_assumptions(wanted, find_origin(wanted))
     wanted = replace(wanted, pixel_std=(0.2660, 0.2522, 0.2505))
-    assert doubt(wanted, origin_of(wanted)) is None
+    assert describe_assumptions(wanted, find_origin(wanted)) is None
 
 
 @pytest.mark.parametrize("name", ["resnet18-f37072fd.pth", "resnet18.imagenet.safetensors"])
-def test_files_of_imagenets_weights_are_stated_and_not_doubted(name):
-    said = doubt(replace(PLAIN, pretrained=f"weights/{name}"), Origin())
+def test_files_of_imagenets_weights_are_stated_without_a_warning(name):
+    said = describe_assumptions(replace(PLAIN, pretrained=f"weights/{name}"), Origin())
     assert said.endswith("no extra batch normalisation, ImageNet's pixel statistics")
     assert "unknown" not in said
-    assert "unknown" in doubt(replace(PLAIN, backbone="resnet34", pretrained=name), Origin())
+    assert "unknown" in describe_assumptions(replace(PLAIN, backbone="resnet34", pretrained=name), Origin())
 
 
 def test_mistakes(tmp_path):
     with pytest.raises(UserError, match="nothing at"):
-        origin_of(replace(PLAIN, pretrained=str(tmp_path / "no.pth")))
+        find_origin(replace(PLAIN, pretrained=str(tmp_path / "no.pth")))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no model\.json"):
-        origin_of(replace(PLAIN, pretrained=str(tmp_path / "empty")))
+        find_origin(replace(PLAIN, pretrained=str(tmp_path / "empty")))
     with pytest.raises(UserError, match="pixel_mean"):
-        origin_of(replace(PLAIN, pixel_mean=(123.0, 1.0, 1.0)))
+        find_origin(replace(PLAIN, pixel_mean=(123.0, 1.0, 1.0)))
     save_model(tmp_path / "r18", build_model(PLAIN, SIZE), ModelCard())
     wrong = replace(PLAIN, backbone="resnet34", pretrained=str(tmp_path / "r18"))
     with pytest.raises(
         UserError, match=r"backbone: expected resnet18, which .*r18 was trained with, got resnet34"
     ) as error:
-        origin_of(wrong)
+        find_origin(wrong)
     assert error.value.fix.startswith("Pass --model.backbone resnet18")
 
 
@@ -240,8 +240,8 @@ def test_an_encoder_of_stride_32_gives_its_weights_to_a_model_of_stride_16(kind,
     encoder = build_model(replace(PLAIN, stride_one_at="none"), SIZE)
     save_model(tmp_path / "encoder", encoder, ModelCard())
     wanted = replace(PLAIN, kind=kind, embedding=48, pretrained=str(tmp_path / "encoder"))
-    model = first_model(wanted, SIZE, origin_of(wanted))
-    initialise(model)
+    model = build_initial_model(wanted, SIZE, find_origin(wanted))
+    load_initial_weights(model)
     assert encoder.eval().feature_map(torch.zeros(1, 3, *SIZE)).shape[2:] == (3, 1)
     part = model.branches[2].layer4 if kind == "mgn" else model.backbone.body.layer4
     assert same(part, encoder.state_dict(), "backbone.body.layer4.")

@@ -98,7 +98,7 @@ def test_every_branch_of_mgn_begins_as_the_plain_network(backbone):
     torch.manual_seed(2)
     plain = build_backbone(backbone).eval()
     model = build_model(settings("mgn", backbone=backbone), SIZE).eval()
-    model.take(plain)
+    model.load_backbone(plain)
     normalised = torch.randn(2, 3, *SIZE)
     expected = plain(normalised)
     shared = model.backbone(normalised)

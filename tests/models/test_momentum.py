@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from rewho.losses.contrastive import contrastive_scores, info_nce
-from rewho.models.momentum import KeyQueue, MomentumContrast, ProjectionHead, follow, key_momentum
+from rewho.models.momentum import KeyQueue, MomentumContrast, ProjectionHead, key_momentum, update_ema
 from rewho.models.split_norm import split_batch_norm
 
 
@@ -49,7 +49,7 @@ def test_momentum_update_equals_golden(shared):
         follower.load_state_dict(weights("key_before"))
         for step in range(3):
             leader.load_state_dict(weights(f"query_step{step}"))
-            follow(follower, leader, momentum)
+            update_ema(follower, leader, momentum)
             for layer, expected in weights(f"key_after_step{step}").items():
                 torch.testing.assert_close(follower.state_dict()[layer], expected, atol=1e-7, rtol=0)
 

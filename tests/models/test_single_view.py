@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rewho.core.check import UserError
-from rewho.models.backbone import build_backbone, load_pretrained
+from rewho.models.backbone import build_backbone
+from rewho.models.loading import load_pretrained
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, load_model, save_model
 from rewho.settings import ModelSettings
@@ -160,7 +161,7 @@ def test_a_hostile_checkpoint_executes_nothing(tmp_path):
 
 def test_imagenet_weights_are_not_waited_for_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr("rewho.models.backbone.is_reachable", lambda address: False)
+    monkeypatch.setattr("rewho.models.loading.is_reachable", lambda address: False)
     with pytest.raises(
         UserError, match=r"(?s)no network, and nothing at .*squeezenet1_1-\w+\.pth.*--model.pretrained FILE"
     ):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from rewho.core.check import UserError
-from rewho.models.backbone import build_backbone, load_pretrained
+from rewho.models.backbone import build_backbone
+from rewho.models.loading import load_pretrained
 
 NAME = "test_resnet"  # of timm, with batch normalisation
 

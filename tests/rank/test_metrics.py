@@ -149,7 +149,7 @@ def test_golden_values(shared, size):
     ):
         np.testing.assert_allclose(getattr(scores, name), wanted[key], rtol=0, atol=1e-9)
     if size == "small":
-        (block,) = ranking.blocks()
+        (block,) = ranking.map_blocks(lambda block: block, threads=1)
         stored = wanted["cosine_distance"][:, ranking.kept]
         np.testing.assert_allclose(np.where(np.isinf(block.distances), stored, block.distances), stored, atol=1e-6)
 
@@ -164,7 +164,7 @@ def test_agrees_with_a_slow_evaluation_and_with_scikit_learn(seed):
         np.testing.assert_allclose(getattr(scores.per_query, name), expected[:, column], rtol=0, atol=1e-12)
     np.testing.assert_allclose(scores.cmc, expected[valid, 5:].mean(axis=0), rtol=0, atol=1e-12)
     np.testing.assert_allclose(scores.mAP_trapezoid_all_queries, np.nansum(expected[:, 2]) / len(valid), atol=1e-12)
-    for block in ranking.blocks():
+    for block in ranking.map_blocks(lambda block: block, threads=1):
         for row in np.flatnonzero(valid):
             inside = np.isfinite(block.distances[row])
             match = np.zeros(len(inside), bool)

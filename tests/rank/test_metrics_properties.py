@@ -70,7 +70,7 @@ def the_curve_rises(task):
 def average_precision_is_one_only_where_all_matches_come_first(task):
     ranking = task.ranking()
     scores = task.scores().per_query
-    for block in ranking.blocks():
+    for block in ranking.map_blocks(lambda block: block, threads=1):
         for row in np.flatnonzero(scores.valid):
             match = np.zeros(len(ranking.kept), bool)
             match[block.match_columns[block.match_rows == row]] = True

@@ -68,7 +68,7 @@ def test_names_that_come_twice_are_all_kept_out():
 
 def test_a_block_holds_infinity_where_images_are_left_out():
     gallery = labels([7, -1, 7, 8], [1, 1, 0, 0])
-    (block,) = one_query(labels([7], [0]), gallery, [1, 2, 3, 4]).blocks()
+    (block,) = one_query(labels([7], [0]), gallery, [1, 2, 3, 4]).map_blocks(lambda block: block, threads=1)
     assert block.distances.tolist() == [[1, np.inf, 4]]
     assert (block.match_rows.tolist(), block.match_columns.tolist()) == ([0], [0])
 
@@ -90,7 +90,7 @@ def test_matches_agree_with_a_loop_over_all_pairs():
     gallery = labels(random.integers(-2, 6, 90), random.integers(-1, 3, 90))
     ranking = Ranking.from_distances(random.random((700, 90)), query, gallery)
     matches, left_out = np.zeros((700, 90), bool), np.zeros((700, 90), bool)
-    for block in ranking.blocks():
+    for block in ranking.map_blocks(lambda block: block, threads=1):
         matches[block.rows[block.match_rows], ranking.kept[block.match_columns]] = True
         left_out[block.rows[:, None], ranking.kept] = np.isinf(block.distances)
     for row in range(700):

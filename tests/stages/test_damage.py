@@ -19,7 +19,7 @@ from rewho.core.record import find_damage
 from rewho.core.stage import Stage
 from rewho.crops.shards import CropSet
 from rewho.models.heads import build_classifier
-from rewho.models.initial import initialise
+from rewho.models.initial import load_initial_weights
 from rewho.models.kinds import build_model
 from rewho.models.weights import CARD, CLASSIFIER, SUMS, TENSORS, load_classifier, load_model
 from rewho.settings import (
@@ -71,7 +71,7 @@ def test_an_encoder_that_is_damaged_is_not_begun_from(copy, model):
     for pretrained in (copy, copy / TENSORS):
         network = build_model(ModelSettings(backbone=given, pretrained=str(pretrained)), (64, 32))
         with pytest.raises(UserError, match="damaged, or of another run"):
-            initialise(network)
+            load_initial_weights(network)
 
 
 def test_weights_that_cannot_be_checked_are_announced(copy, capsys):

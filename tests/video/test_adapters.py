@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from rewho.core.check import UserError
+from rewho.core.tensors import read_weights
 from rewho.rendered import street_frames
 from rewho.settings import DetectorSettings, PoseSettings
 from rewho.settings.fields import annotations_of
 from rewho.video.adapters import build_detector
 from rewho.video.boxes import compute_iou
-from rewho.video.keypoint_rcnn_detector import KeypointRcnn, read_weights
+from rewho.video.keypoint_rcnn_detector import KeypointRcnn
 from rewho.video.people import Frame, Person
 from rewho.video.transformers_detector import TransformersDetector
 from rewho.video.vitpose import load_pose

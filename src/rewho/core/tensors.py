@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from rewho.core.artifact import verify_hash
 from rewho.core.check import UserError
 from rewho.core.files import check_regular, parse_json
+from rewho.core.progress import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +32,38 @@ LARGEST_VALUE = 10_000_000
 LEGACY = 4
 """Pickles at the beginning of files of torch before 1.6: magic number, protocol, system, content."""
 FIX = "Ask for a .safetensors file, or for a file that holds nothing but named tensors."
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the named tensors of a .safetensors file, or of a file of `torch.save`; nothing in it runs.
+
+    Every byte is verified where model.json or manifest.json beside the file holds its hash.
+
+    Raises:
+        UserError: No such file, damaged, no tensors, or a pickle that would run code.
+    """
+    if not path.is_file():
+        raise UserError(
+            "weights file",
+            expected="a .safetensors or .pth file, or a model folder of ours",
+            got=f"nothing at {path}",
+            fix="Check the path, of --model.pretrained or in the recipe.",
+        )
+    if not verify_hash(path, "model.json", "manifest.json") and path.with_name("model.json").is_file():
+        say(f"warning: {path.with_name('model.json')} holds no hash of {path.name}, which cannot be checked for damage")
+    if path.suffix == ".onnx":
+        raise UserError(
+            f"weights file {path}",
+            expected="named tensors (.safetensors, or a torch file that holds tensors only)",
+            got="an ONNX file, which is no list of tensors",
+            fix="Ask for a .safetensors file.",
+        )
+    tensors = read_safetensors(path) if path.suffix == ".safetensors" else named_tensors(read_torch(path))
+    if not tensors:
+        raise UserError(
+            f"weights file {path}", expected="named tensors", got="none", fix="Save the network's state_dict()."
+        )
+    return tensors
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -37,13 +37,14 @@ from rewho.core.device import pick_device
 from rewho.core.files import read_yaml
 from rewho.core.network import use_hub_cache_offline
 from rewho.core.onnx_session import LAYOUTS
+from rewho.core.tensors import read_weights
 from rewho.data.augment import resize
 from rewho.data.images import decode
 from rewho.data.view_file import read_view
 from rewho.data.view_masks import known_fields
 from rewho.data.views import View
 from rewho.embedding.embedder import embed_batches, in_batches, load, view_of
-from rewho.models.backbone import fill, read_weights
+from rewho.models.loading import load_tensors
 from rewho.settings import DeviceSettings
 
 TIMM = "timm:"
@@ -266,7 +267,7 @@ def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engi
         ) from error
     if weights not in (None, "none"):
         file = resolve_inside(folder, weights, f"teacher {name}")
-        fill(network, read_weights(file), f"{file}")
+        load_tensors(network, read_weights(file), f"{file}")
     what = f"teacher {name}"
     config: Any = network.pretrained_cfg
     mean = _channels(what, fields, "mean", config.get("mean"))

@@ -15,9 +15,9 @@ from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.progress import say
 from rewho.core.record import STARTED
-from rewho.models.backbone import fill
 from rewho.models.factorization import BRANCH_TENSORS, Factorization, build_branches, folded_student, load_branches
 from rewho.models.initial import tensors_under
+from rewho.models.loading import load_tensors
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import (
     CARD,
@@ -116,12 +116,12 @@ def _from_checkpoint(path: Path, state: Mapping[str, Any], *, branches: bool) ->
         tensors = {**state["parameters"], **state["buffers"]}
         own = tensors_under(tensors, description["prefix"])
         model = build_described(file, network, {name: tuple(own[name].shape) for name in own}, str(path))
-        fill(model, own, f"network in {path}")
+        load_tensors(model, own, f"network in {path}")
         model.eval()
         found = None
         if "branches" in description and (branches or description["folded"]):
             found = build_branches(file, description["branches"])
-            fill(found, tensors_under(tensors, BRANCHES), f"branches in {path}")
+            load_tensors(found, tensors_under(tensors, BRANCHES), f"branches in {path}")
             found.eval()
             model = folded_student(model, found) if description["folded"] else model
     return Saved(model, network, (path / STATE,), found if branches else None)

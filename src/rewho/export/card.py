@@ -1,4 +1,4 @@
-"""What stands beside an exported file: facts for programs (`model.json`) and a page for people (`README.md`)."""
+"""Files beside an exported model: `model.json` for programs and `README.md` for people."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Box = tuple[Fraction, Fraction, Fraction, Fraction]
 WHOLE: Box = (Fraction(0), Fraction(1), Fraction(0), Fraction(1))
 
 
-def export_facts(
+def build_export_facts(
     graph: EmbeddingGraph, written: Mapping[str, Any], box: Box, masked: bool, source: str, parity: Parity
 ) -> dict[str, Any]:
-    """Return what `model.json` says of the export, under `export`.
+    """Return the content of `export` in `model.json`.
 
     Args:
-        graph: What was exported.
-        written: What only its kind of file has: format, file, version of what it was written with.
+        graph: The exported network.
+        written: Format, name and writer's version of the file.
         box: Top, bottom, left and right of the view, as shares of the image.
         masked: Whether the model was trained on images with pixels masked out.
         source: sha256 of the model's weights.
-        parity: How well file and model agree.
+        parity: Differences between file and model.
     """
     settings = graph.model.settings
     return {
@@ -55,14 +55,8 @@ def export_facts(
     }
 
 
-def readme(card: Mapping[str, Any], box: Box, parameters: int) -> str:
-    """Return the page, in Markdown with the header that model hubs read.
-
-    Args:
-        card: Content of the export's `model.json`.
-        box: Top, bottom, left and right of the view.
-        parameters: How many numbers were trained.
-    """
+def build_readme(card: Mapping[str, Any], box: Box, parameters: int) -> str:
+    """Return `README.md`, with the YAML header that model hubs read, from the export's `model.json`."""
     facts = card["export"]
     head = {
         "license": "other",
@@ -71,14 +65,14 @@ def readme(card: Mapping[str, Any], box: Box, parameters: int) -> str:
         "tags": ["person-re-identification"],
     }
     sections = {
-        "Input and output": _contract(facts, box),
-        "Use": _use(facts, box),
+        "Input and output": _describe_input(facts, box),
+        "Use": _write_example(facts, box),
         "Training data and licence": f"Licence of the training data: {card.get('licence') or 'not recorded'}\n\n"
         f"Trained on:\n\n{_listed(card.get('trained_on'))}\n\nWhere the weights come from:\n\n"
         f"{_listed(card.get('provenance'))}",
         "Figures": f"Measured by rewho when these weights were saved:\n\n{_listed(card.get('metrics'))}"
         + (f"\n\nThe best epoch of its training:\n\n{_listed(card['chosen'])}" if card.get("chosen") else ""),
-        "How exact the file is": _exactness(facts),
+        "How exact the file is": _describe_parity(facts),
         "Limits": "A similarity is a hint and never proof: people who look alike are confused, and models are worse "
         "for those who were rare in training. Do not let one decide about anybody, and use images of people only "
         "with their agreement or another lawful reason.",
@@ -98,13 +92,13 @@ def _listed(values: Mapping[str, Any] | None) -> str:
     return "\n".join(lines) or "* not recorded"
 
 
-def _contract(facts: Mapping[str, Any], box: Box) -> str:
+def _describe_input(facts: Mapping[str, Any], box: Box) -> str:
     (_, _, height, width), (_, length) = facts["input"]["shape"], facts["output"]["shape"]
     view = facts["input"]["view"]
     seen = "the whole image"
     if box != WHOLE:
         seen = (
-            f"the part of the image that the view `{view['name']}` names: rows from {box[0]} to {box[1]} of the "
+            f"the part of the image that belongs to the view `{view['name']}`: rows from {box[0]} to {box[1]} of the "
             f"height, columns from {box[2]} to {box[3]} of the width"
         )
     lines = [
@@ -121,13 +115,13 @@ def _contract(facts: Mapping[str, Any], box: Box) -> str:
     else:
         lines.append(
             "* The embedding is that of the image alone. `rewho embed`, `evaluate` and `rewho.load(...).embed` take "
-            "the mean of the embeddings of an image and its mirror image unless told not to; for the same numbers, "
+            "the mean of the embeddings of an image and its mirror image by default; for the same numbers, "
             "run the file on `images[..., ::-1].copy()` too and take the mean."
         )
     return "\n".join(lines)
 
 
-def _use(facts: Mapping[str, Any], box: Box) -> str:
+def _write_example(facts: Mapping[str, Any], box: Box) -> str:
     _, _, height, width = facts["input"]["shape"]
     cut = ""
     if box != WHOLE:
@@ -147,7 +141,7 @@ def _use(facts: Mapping[str, Any], box: Box) -> str:
         if onnx
         else "with torch.inference_mode():\n    embeddings = network(torch.from_numpy(images)).numpy()"
     )
-    warning = "" if onnx else "\n\nOpening such a file lets torch unpickle what it asks for: open only your own."
+    warning = "" if onnx else "\n\nSuch a file can make torch run code when it is opened: open only your own."
     return (
         f"```python\nimport cv2\nimport {'onnxruntime' if onnx else 'torch'}\n\nnetwork = {opened}\n"
         f'image = cv2.cvtColor(cv2.imread("person.jpg"), cv2.COLOR_BGR2RGB)\n{cut}'
@@ -158,7 +152,7 @@ def _use(facts: Mapping[str, Any], box: Box) -> str:
     )
 
 
-def _exactness(facts: Mapping[str, Any]) -> str:
+def _describe_parity(facts: Mapping[str, Any]) -> str:
     parity = facts["parity"]
     return (
         f"Compared with the model in torch on {parity['images']} images when it was exported: the largest "

@@ -1,7 +1,7 @@
-"""What is exported: a network from bytes to embeddings, alone; and that network as a program of torch.
+"""The exported network, from uint8 images to embeddings, and its `torch.export` program.
 
-The file of `torch.export` stands here for TorchScript, which torch has deprecated. Whoever opens one lets torch
-unpickle what the file asks for, so it is for one's own use; an ONNX file runs no code of its maker.
+`torch.export` replaces TorchScript, which torch has deprecated. Opening such a program unpickles parts of it and so can
+run code: it is for your own use. An ONNX file runs no code.
 
 Letters: N images, H and W height and width of the input, D embedding.
 """
@@ -20,7 +20,7 @@ INPUT, OUTPUT = "images", "embedding"
 
 
 class EmbeddingGraph(nn.Module):
-    """Images, uint8 [N, 3, H, W] in RGB, to embeddings, float32 [N, D], not normalised; in evaluation mode.
+    """Maps images, uint8 [N, 3, H, W] in RGB, to embeddings, float32 [N, D] of any length; in evaluation mode.
 
     Args:
         model: The trained network; it normalises its input itself.
@@ -43,16 +43,16 @@ class EmbeddingGraph(nn.Module):
         if not self.flip:
             embedding: Tensor = self.model(images)
             return embedding
-        both: Tensor = self.model(torch.cat([images, images.flip(-1)]))  # one pass, so that it is traced once
+        both: Tensor = self.model(torch.cat([images, images.flip(-1)]))  # one forward pass, so that it is traced once
         return both.reshape(2, -1, both.shape[1]).mean(dim=0)
 
     def example(self) -> tuple[Tensor]:
-        """Return an input to trace with: two black images, because torch takes a batch of one for a fixed size."""
+        """Return the input to trace with: two black images, because torch treats a batch of one as a fixed size."""
         return (torch.zeros(2, 3, *self.model.input_size, dtype=torch.uint8),)
 
 
-def untraceable(graph: EmbeddingGraph, kind: str, error: Exception) -> UserError:
-    """Return what to tell whoever wants to export a network that torch cannot trace or write down."""
+def describe_failure(graph: EmbeddingGraph, kind: str, error: Exception) -> UserError:
+    """Return the error for a network that torch cannot trace or write."""
     settings = graph.model.settings
     return UserError(
         f"export of a {settings.kind} model with the backbone {settings.backbone}",
@@ -63,7 +63,7 @@ def untraceable(graph: EmbeddingGraph, kind: str, error: Exception) -> UserError
 
 
 def program_bytes(graph: EmbeddingGraph) -> bytes:
-    """Return the network as `torch.export.save` writes it, for any batch.
+    """Return the content of the network's `torch.export` file, for any batch size.
 
     Raises:
         UserError: The network cannot be traced.
@@ -73,9 +73,9 @@ def program_bytes(graph: EmbeddingGraph) -> bytes:
             graph, graph.example(), dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}}
         )
         for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # the paths of this installation are nobody's business
+            node.meta.pop("stack_trace", None)  # it holds paths of this installation
         file = io.BytesIO()
         torch.export.save(program, file)
     except Exception as error:  # tracing fails in as many ways as there are operators
-        raise untraceable(graph, "a program", error) from error
+        raise describe_failure(graph, "a program", error) from error
     return file.getvalue()

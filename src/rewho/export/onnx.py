@@ -1,7 +1,7 @@
-"""A trained network as an ONNX file. What writes it, onnx and onnxscript, is imported when it is needed.
+"""A trained network as an ONNX file; onnx and onnxscript are imported on demand.
 
-Unusual: names of modules, lines of source and paths of this installation, which torch writes beside every operator, are
-taken out again: the same model gives the same bytes wherever it is exported.
+torch writes names of modules, lines of source and paths of this installation beside every operator. They are removed:
+the same model gives the same bytes wherever it is exported.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 import torch
 
 from rewho.core.check import UserError
-from rewho.export.graph import INPUT, OUTPUT, EmbeddingGraph, untraceable
+from rewho.export.graph import INPUT, OUTPUT, EmbeddingGraph, describe_failure
 
 OPSET = 18  # what torch writes without converting, and onnxruntime has read since 1.14
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-def require_packages() -> None:
-    """Check that all that an ONNX export takes is installed.
+def check_packages() -> None:
+    """Check that the packages for an ONNX export are installed.
 
     Raises:
-        UserError: It is not; says which packages are missing.
+        UserError: Some are missing; lists them.
     """
     missing = []
     for name in PACKAGES:
@@ -42,14 +42,14 @@ def require_packages() -> None:
 
 
 def onnx_bytes(graph: EmbeddingGraph, metadata: Mapping[str, Any]) -> bytes:
-    """Return the network as an ONNX file with its weights, for any batch.
+    """Return the content of an ONNX file with the network and its weights, for any batch size.
 
     Args:
-        graph: What is exported.
-        metadata: What the file says of itself; each value is written as JSON.
+        graph: The network.
+        metadata: Written into the file's metadata, each value as JSON.
 
     Raises:
-        UserError: The network cannot be traced, or has more weights than the 2 GB that such a file can hold.
+        UserError: The network cannot be traced, or its weights exceed the 2 GB that such a file can hold.
     """
     try:
         program = torch.onnx.export(
@@ -63,7 +63,7 @@ def onnx_bytes(graph: EmbeddingGraph, metadata: Mapping[str, Any]) -> bytes:
             opset_version=OPSET,
             external_data=False,
         )
-        assert program is not None, "the exporter returns a program unless it is told to be the old one"
+        assert program is not None, "the exporter returns a program with dynamo=True"
         file = program.model_proto
         content = file.graph
         for entry in (file, content, *content.node, *content.input, *content.output, *content.initializer):
@@ -73,5 +73,5 @@ def onnx_bytes(graph: EmbeddingGraph, metadata: Mapping[str, Any]) -> bytes:
             file.metadata_props.add(key=name, value=json.dumps(value))
         written: bytes = file.SerializeToString(deterministic=True)
     except Exception as error:  # tracing fails in as many ways as there are operators
-        raise untraceable(graph, "an ONNX file", error) from error
+        raise describe_failure(graph, "an ONNX file", error) from error
     return written

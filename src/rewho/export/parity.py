@@ -1,4 +1,4 @@
-"""Whether an exported file computes what the model computes, measured on images.
+"""Differences between an exported file's embeddings and the model's.
 
 Letters: N images, D embedding.
 """
@@ -15,19 +15,19 @@ from rewho.core.check import UserError
 LARGEST_DIFFERENCE = 1e-4
 SMALLEST_SHARE = 0.999
 NEIGHBOURS = 10
-TIE = 1e-6  # cosines that are nearer to each other than this are equal: float32 does not tell them apart
-ENTRIES = 2**22  # similarities that are held at once
+TIE = 1e-6  # cosines that differ by less are equal within float32's precision
+ENTRIES = 2**22  # similarities in memory at once
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How much an exported file's embeddings differ from the model's.
+    """Differences between an exported file's embeddings and the model's.
 
     Args:
         images: Number N of images compared.
         largest_difference: Largest absolute difference between two numbers.
         scale: Root mean square of the model's numbers; embeddings are not of unit length.
-        relative_difference: The largest difference divided by the scale: what is held against the limit.
+        relative_difference: The largest difference divided by the scale; `LARGEST_DIFFERENCE` is its limit.
         same_neighbours: Share of each image's ten nearest by the file's embeddings that the model has among its ten
             nearest too, by the cosine; where the model's tenth is a tie, any of the tied counts.
     """
@@ -39,7 +39,7 @@ class Parity:
     same_neighbours: float
 
 
-def measure(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
+def compute_parity(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
     """Compare a file's embeddings with the model's.
 
     Args:
@@ -47,7 +47,7 @@ def measure(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Parity
         found: The file's, [N, D], of the same images.
 
     Example:
-        >>> measure(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)).same_neighbours
+        >>> compute_parity(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)).same_neighbours
         1.0
     """
     difference = float(np.abs(expected.astype(np.float64) - found).max())
@@ -64,7 +64,7 @@ def same_neighbours(expected: NDArray[np.float32], found: NDArray[np.float32]) -
         rows = np.arange(start, min(start + step, len(ours)))
         similar = [vectors[rows] @ vectors.T for vectors in (ours, theirs)]
         for block in similar:
-            block[np.arange(len(rows)), rows] = -np.inf  # nobody is their own neighbour
+            block[np.arange(len(rows)), rows] = -np.inf  # an image is not its own neighbour
         nearest = np.argpartition(-similar[1], count - 1, axis=1)[:, :count]
         last = -np.partition(-similar[0], count - 1, axis=1)[:, count - 1 : count]
         kept += int(np.count_nonzero(np.take_along_axis(similar[0], nearest, axis=1) >= last - TIE))
@@ -78,14 +78,10 @@ def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def check_parity(parity: Parity, what: str) -> None:
-    """Raise unless a file computes what its model computes.
-
-    Args:
-        parity: What was measured.
-        what: Which file, for the message.
+    """Check that a file computes what its model computes; `what` names it in the message.
 
     Raises:
-        UserError: The difference is too large, or not a number, or too many neighbours are others.
+        UserError: The difference is too large or NaN, or too many neighbours differ.
     """
     if parity.relative_difference <= LARGEST_DIFFERENCE and parity.same_neighbours >= SMALLEST_SHARE:
         return

@@ -1,7 +1,7 @@
-"""BDB, the batch drop block network (Dai et al., ICCV 2019): a global branch, and one that must do with a part.
+"""BDB, the batch drop block network (Dai et al., ICCV 2019): a global branch and one with dropped rows.
 
 While training, the second branch loses the same band of rows in every image of the batch, so that it cannot rely on
-what was there and the triplet loss compares like with like. When embedding, nothing is dropped.
+them and the triplet loss compares the same parts of all images. In evaluation mode nothing is dropped.
 
 Letters: N images, C channels, h and w height and width of the map, D embedding of both branches together.
 """
@@ -25,9 +25,9 @@ HEIGHT_SHARE = 0.33
 
 
 class BatchDrop(nn.Module):
-    """Sets one band of rows to zero, the same for the whole batch, while training.
+    """Sets one band of rows to zero while training, the same in the whole batch.
 
-    Its place comes from torch's CPU generator, which the training loop seeds at every step.
+    Its position comes from torch's CPU generator, which the training loop seeds at every step.
 
     Args:
         share: Share of the rows, 0 to 1.
@@ -58,14 +58,11 @@ class BatchDrop(nn.Module):
 
 
 class BatchDropModel(SingleViewModel):
-    """Global branch and dropped branch; both embeddings, one after the other, are the model's.
+    """Global branch and branch with dropped rows; the model's embedding is the concatenation of theirs.
 
-    Args:
-        settings: `embedding` is the length of both together, a multiple of 3: one third global, two thirds of the
-            dropped branch; 512 + 1024 = 1536 in the paper. Pooling and head are BDB's own, whatever the settings say.
-        input_size: Height and width of the input in pixels; 384 x 128 in the paper.
-        mean: Channel means of the images, RGB in 0 to 1.
-        std: Channel standard deviations of the images.
+    `settings.embedding` is the length of both together, a multiple of 3: one third global, two thirds of the dropped
+    branch; 512 + 1024 = 1536 in the paper, with images of 384 x 128. Pooling and head of the settings are replaced by
+    BDB's.
 
     Raises:
         UserError: The embedding does not divide by 3.
@@ -77,7 +74,7 @@ class BatchDropModel(SingleViewModel):
     """
 
     def build(self, settings: ModelSettings, backbone: Backbone) -> None:
-        """Make both branches."""
+        """Create both branches."""
         from timm.models.resnet import Bottleneck
 
         third, rest = divmod(settings.embedding, 3)
@@ -109,10 +106,10 @@ class BatchDropModel(SingleViewModel):
         return whole, part
 
     def represent(self, feature_map: Tensor) -> Tensor:
-        """Return the embedding [N, D] of a feature map [N, C, h, w]: global branch, then the other."""
+        """Return the concatenated embeddings of both branches, [N, D], of a feature map [N, C, h, w]."""
         return torch.cat(self._embeddings(feature_map), dim=1)
 
     def features(self, images: Tensor) -> Features:
-        """Return what the losses see of images [N, 3, H, W]: both embeddings, for classifiers and triplets alike."""
+        """Return both embeddings of images [N, 3, H, W], for classifiers and triplets alike."""
         both = self._embeddings(self.feature_map(images))
         return Features(both, both)

@@ -1,11 +1,11 @@
-"""The branches of Factorized Distillation: from the student to what a teacher of each view would say (FD figure 3).
+"""Branches of Factorized Distillation: they predict each teacher's embedding from the student (FD figure 3).
 
-They are there while training only; a saved student has none of them.
+They exist while training only; a saved student has none of them.
 
-Unusual: the 1 x 1 convolution is written as a matrix product over the map's positions: the same numbers, and faster on
-the CPU, however the map lies in memory. Every view has layers of its own; one wide layer for all views would be the
-same function, but no faster, because its output is too large for the cache. The products of seven views are more
-arithmetic than a whole SqueezeNet (193 to 167 million products per image): `features` decides how long a step takes.
+The 1 x 1 convolution is written as a matrix product over the map's positions: the same numbers, and faster on the CPU
+in every memory layout. One wide layer for all views would be the same function, but no faster, because its output is
+too large for the cache. Seven views take more multiplications than a whole SqueezeNet (193 to 167 million per image):
+`features` decides how long a step takes.
 
 Letters: N images, C channels of the student's map, h and w its height and width, F selected features, K views,
 D_k width of view k's representation.
@@ -21,21 +21,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewho.core.artifact import verify_hash, write_file, write_json
 from rewho.core.check import UserError, check_choice
 from rewho.core.files import read_json
-from rewho.models.backbone import fill, read_weights
+from rewho.core.tensors import read_weights
 from rewho.models.heads import Embedding
+from rewho.models.loading import load_tensors, tensor_bytes
 from rewho.models.pooling import StabilizedMaxPool
 from rewho.models.single_view import SingleViewModel
 
 
 class Prediction(NamedTuple):
-    """What the two branches of a view predict; None where a kind of branch was left out.
+    """Predictions of both branches of a view; None where a kind of branch was left out.
 
     Attributes:
         from_map: [N, D_k], of the feature-map branch; compared in L_attr (FD equation 3).
@@ -70,7 +70,7 @@ class FeatureMapBranch(nn.Module):
 
     def selected_map(self, feature_map: Tensor) -> Tensor:
         """Return the view's map f^k [N, F, h, w] of a feature map [N, C, h, w]."""
-        # Positions are rows here; the result is a view whose channels lie together, which later layers are fastest on.
+        # Positions are rows here; the result is in the channels-last layout, which later layers are fastest on.
         selected = self.select(feature_map.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return F.relu(self.normalise(selected), inplace=True)
 
@@ -119,7 +119,7 @@ class Factorization(nn.Module):
         from_representation: Whether there are representation branches.
 
     Raises:
-        UserError: No view, no branch, or a number below 1.
+        UserError: No view or no branch.
 
     Example:
         >>> factorization = Factorization(8, 6, {"holistic": 6, "up1": 4}, features=5)
@@ -147,14 +147,6 @@ class Factorization(nn.Module):
                 got=f"{len(widths)} views, from_map {from_map}, from_representation {from_representation}",
                 fix="Name a teacher's view, and switch one kind of branch on.",
             )
-        smallest = min(channels, size, features, kernel, *widths.values())
-        if smallest < 1:
-            raise UserError(
-                "sizes of the branches",
-                expected="whole numbers from 1",
-                got=str(smallest),
-                fix="512, and a kernel of 4.",
-            )
         self.description = {
             **{"channels": channels, "size": size, "widths": dict(widths), "features": features, "kernel": kernel},
             **{"student_view": student_view, "from_map": from_map, "from_representation": from_representation},
@@ -171,14 +163,11 @@ class Factorization(nn.Module):
         )
 
     def forward(self, feature_map: Tensor, representation: Tensor) -> dict[str, Prediction]:
-        """Return what the branches of each view predict.
+        """Return the predictions [N, D_k] by view, in the order of `widths`.
 
         Args:
             feature_map: The student's map f [N, C, h, w], before pooling.
             representation: The student's representation r [N, D].
-
-        Returns:
-            By view name, in the order of `widths`: `(from_map, from_representation)`, [N, D_k] each.
         """
         from_map = [branch(feature_map) for branch in self.map_branches]
         from_representation = [branch(representation) for branch in self.representation_branches]
@@ -187,11 +176,10 @@ class Factorization(nn.Module):
 
     @torch.no_grad()
     def folded(self, embedding: nn.Module) -> Embedding:
-        """Return an embedding that ends where the teacher of the student's own view does, in one layer as before.
+        """Return the student's embedding and the representation branch of its own view, folded into one layer.
 
-        Behind that view's representation branch stands nothing but FC and batch normalisation, so in evaluation mode
-        the student's embedding and the branch are one linear map of the pooled feature. Ours: the paper's student
-        keeps its own representation.
+        Both are FC and batch normalisation, so in evaluation mode they are one linear map of the pooled feature: its
+        output is in the space of that view's teacher. Not in the paper, whose student keeps its own representation.
 
         Args:
             embedding: The student's embedding, [N, C] to [N, D].
@@ -205,8 +193,8 @@ class Factorization(nn.Module):
         Example:
             >>> factorization = Factorization(8, 6, {"holistic": 4}, features=5).eval()
             >>> embedding, feature = Embedding(8, 6).eval(), torch.randn(3, 8)
-            >>> said = factorization(torch.zeros(3, 8, 4, 2), embedding(feature))["holistic"].from_representation
-            >>> torch.allclose(factorization.folded(embedding)(feature), said, atol=1e-5)
+            >>> predicted = factorization(torch.zeros(3, 8, 4, 2), embedding(feature))["holistic"].from_representation
+            >>> torch.allclose(factorization.folded(embedding)(feature), predicted, atol=1e-5)
             True
         """
         if self.student_view not in self.views or not self.representation_branches:
@@ -214,14 +202,14 @@ class Factorization(nn.Module):
                 "--embedding_space teacher",
                 expected=f"a teacher of the student's own view ({self.student_view}) and representation branches",
                 got=f"views {', '.join(self.views)}; from_representation {bool(self.representation_branches)}",
-                fix="Add that view's teacher, switch the branches on, or take --embedding_space student.",
+                fix="Add that view's teacher, switch the branches on, or pass --embedding_space student.",
             )
         if not isinstance(embedding, Embedding):
             raise UserError(
                 "--embedding_space teacher",
                 expected="a student whose head is fc_bn, a fully connected layer and batch normalisation",
                 got=f"a head made of {type(embedding).__name__}",
-                fix="Train the student with --model.head fc_bn, or take --embedding_space student.",
+                fix="Train the student with --model.head fc_bn, or pass --embedding_space student.",
             )
         branch = self.representation_branches[self.views.index(self.student_view)]
         assert isinstance(branch, RepresentationBranch)
@@ -231,7 +219,7 @@ class Factorization(nn.Module):
         scale = first.weight.double() / (first.running_var.double() + first.eps).sqrt()
         shift = first.bias.double() - scale * first.running_mean.double()
         result = copy.deepcopy(branch.mapping)
-        # No weights are drawn that would be thrown away: scoring a run must not move its random numbers.
+        # On the meta device, because drawing weights here would shift the random numbers of the training.
         project = nn.Linear(embedding.project.in_features, len(mapping), bias=False, device="meta")
         result.project = project.to_empty(device=mapping.device)
         result.project.weight.copy_(mapping @ (scale[:, None] * embedding.project.weight.double()))
@@ -241,16 +229,13 @@ class Factorization(nn.Module):
 
     @torch.no_grad()
     def attention_map(self, feature_map: Tensor, view: str) -> Tensor:
-        """Return where a view's feature-map branch looks (FD figure 4): `attention` of its map f^k.
+        """Return the attention of a view's feature-map branch, [N, h, w] from 0 to 1 (FD figure 4).
 
-        Running statistics are used and left alone, also while training.
+        Running statistics are used and not updated, also while training.
 
         Args:
             feature_map: The student's map f [N, C, h, w].
             view: Name of the view.
-
-        Returns:
-            [N, h, w], 0 to 1.
 
         Raises:
             UserError: No such view, or the feature-map branches were left out.
@@ -271,13 +256,9 @@ class Factorization(nn.Module):
 
 
 def attention(feature_map: Tensor) -> Tensor:
-    """Return the L1 norm over channels of a map, scaled to 0 to 1 within each image (FD figure 4).
+    """Return the L1 norm over channels of a map [N, C, h, w], scaled to 0 to 1 within each image (FD figure 4).
 
-    Args:
-        feature_map: [N, C, h, w].
-
-    Returns:
-        [N, h, w] in float32: 0 at each image's weakest position, 1 at its strongest; all 0 where both are equal.
+    The result [N, h, w] is float32: 0 at each image's weakest position, 1 at its strongest; all 0 if both are equal.
 
     Example:
         >>> attention(torch.tensor([[[[1.0, -3.0]], [[0.0, 0.0]]]]))  # norms 1 and 3
@@ -302,7 +283,7 @@ BRANCH_CARD = "branches.json"
 
 def save_branches(folder: Path, factorization: Factorization) -> list[Path]:
     """Write the branches beside a student, for `rewho explain`; returns the files written."""
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in factorization.state_dict().items()})
+    content = tensor_bytes(factorization)
     return [
         write_file(folder / BRANCH_TENSORS, lambda file: file.write(content)),
         write_json(folder / BRANCH_CARD, {"format": 1, **factorization.description}),
@@ -310,7 +291,7 @@ def save_branches(folder: Path, factorization: Factorization) -> list[Path]:
 
 
 def load_branches(folder: Path) -> Factorization | None:
-    """Read the branches beside a student, in evaluation mode; None where there are none.
+    """Return the branches beside a student, in evaluation mode; None where there are none.
 
     Raises:
         UserError: They are damaged.
@@ -321,7 +302,7 @@ def load_branches(folder: Path) -> Factorization | None:
     description = read_json(folder / BRANCH_CARD, fix="Copy the model folder again.", format=int)
     description.pop("format")
     factorization = build_branches(folder / BRANCH_CARD, description)
-    fill(factorization, read_weights(folder / BRANCH_TENSORS), f"{folder / BRANCH_TENSORS}")
+    load_tensors(factorization, read_weights(folder / BRANCH_TENSORS), f"{folder / BRANCH_TENSORS}")
     return factorization.eval()
 
 

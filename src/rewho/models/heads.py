@@ -1,4 +1,4 @@
-"""What follows the pooled feature: the embedding and the identity classifier."""
+"""Layers behind the pooling: the embedding and the identity classifiers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 
 class Features(NamedTuple):
-    """What a model hands to the losses; one entry per head.
+    """Inputs of the losses; one entry per head.
 
     Attributes:
-        classified: Features [N, D_i] that identity classifiers see.
-        compared: Features [N, D_j] that triplet losses see.
+        classified: Features [N, D_i] for identity classifiers.
+        compared: Features [N, D_j] for triplet losses.
     """
 
     classified: tuple[Tensor, ...]
@@ -23,8 +23,7 @@ class Features(NamedTuple):
 class Embedding(nn.Module):
     """Fully connected layer and batch normalisation (FD section 3.1): its output is the representation r.
 
-    The layer has no bias, because the normalisation behind it would take it away again; the paper's parameter counts
-    hold to the digit that way.
+    The layer has no bias, because the normalisation behind it would remove it; the paper's parameter counts agree.
 
     Args:
         channels: Length C of the pooled feature.
@@ -51,11 +50,7 @@ class Embedding(nn.Module):
 class Classifier(nn.Linear):
     """Identity logits of an embedding; used while training only.
 
-    Weights start small, so that the first loss is the logarithm of the number of identities.
-
-    Args:
-        size: Length D of the embedding.
-        identities: Number of training identities.
+    Initial weights are small, so that the first loss is the logarithm of the number of identities.
     """
 
     def __init__(self, size: int, identities: int) -> None:
@@ -65,10 +60,6 @@ class Classifier(nn.Linear):
 
 class CosineClassifier(nn.Linear):
     """Cosines between an embedding and one vector per identity, for circle-softmax; used while training only.
-
-    Args:
-        size: Length D of the embedding.
-        identities: Number C of training identities.
 
     Example:
         >>> import torch
@@ -82,30 +73,23 @@ class CosineClassifier(nn.Linear):
         nn.init.normal_(self.weight, std=0.01)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Map [N, D] to [N, C]."""
+        """Map [N, D] to one cosine per identity."""
         return F.linear(F.normalize(embedding), F.normalize(self.weight))
 
 
 def build_classifier(kind: str, size: int, identities: int) -> nn.Module:
-    """Return the classifier called linear or circle.
-
-    Raises:
-        UserError: No classifier has that name.
-    """
+    """Build the identity classifier called linear or circle, for embeddings of length `size`."""
     return CosineClassifier(size, identities) if kind == "circle" else Classifier(size, identities)
 
 
 def build_head(kind: str, channels: int, size: int) -> tuple[nn.Module, int]:
-    """Return what follows the pooling, and the length of its output.
+    """Build the layers behind the pooling; returns them and the length of their output.
 
     Args:
         kind: fc_bn; bn, a batch normalisation whose bias stays zero (BNNeck: Luo et al., 2019), so that the features
             of a person stay on one side of the origin; or none.
         channels: Length C of the pooled feature.
         size: Length D of the embedding of fc_bn; the others have C.
-
-    Raises:
-        UserError: No head has that name.
 
     Example:
         >>> build_head("bn", 16, 8)[1], build_head("fc_bn", 16, 8)[1]

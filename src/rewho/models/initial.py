@@ -1,7 +1,7 @@
-"""Where a model's first weights come from: nothing, ImageNet, an encoder or model of ours, a published checkpoint.
+"""Where a model's first weights come from: none, ImageNet, an encoder or model of ours, a published checkpoint.
 
-What is known about the origin goes with the weights: the images' mean and deviation, whether labels were used (which
-decides about the extra batch normalisation, LUPerson section 4.3), and enough to write the provenance down.
+What is known about the weights goes with them: the images' mean and standard deviation, whether labels were used (which
+decides about the extra batch normalisation, LUPerson section 4.3), and their provenance.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.progress import say
-from rewho.models.backbone import build_backbone, fill, fit_positions, load_pretrained, read_weights
+from rewho.core.tensors import read_weights
+from rewho.models.backbone import build_backbone
 from rewho.models.kinds import build_model
+from rewho.models.loading import load_pretrained, load_tensors, resample_positions, tensors_under
 from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
-from rewho.models.weights import CARD, TENSORS, read_card, tensors_of
+from rewho.models.weights import CARD, TENSORS, read_card
 from rewho.settings import ModelSettings
 
 ORIGIN = "origin.json"
-"""File of a training run; who resumes it no longer needs the first weights, but must know where they came from."""
+"""File of a training run: a resumed run no longer needs its first weights, but must know where they came from."""
 QUERY_ENCODERS = ("encoder_q.", "base_encoder.")
-"""What the names of MoCo's checkpoints hold: of facebookresearch/moco and LUPerson's code after it, and of moco-v3."""
+"""Parts of the tensors' names in MoCo's checkpoints: facebookresearch/moco and LUPerson's code; moco-v3."""
 
 USUAL_NAME = re.compile(r"[-._](imagenet|[0-9a-f]{8})\.(pth|safetensors)")
 """What follows the backbone in the name of a file of ImageNet's weights: the hash of torchvision's, or the word."""
@@ -40,8 +40,8 @@ class Origin:
     Args:
         mean: Channel means that the weights expect, RGB in 0 to 1.
         std: Channel standard deviations that they expect.
-        labels: Whether they were trained with labels; None where there was no training or nothing is known.
-        provenance: What goes into `model.json`.
+        labels: Whether they were trained with labels; None where they were not trained or nothing is known.
+        provenance: Goes into `model.json`.
     """
 
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -52,30 +52,27 @@ class Origin:
 
 def read_origin(folder: Path) -> Origin:
     """Return the origin that a training wrote into its folder as `ORIGIN`."""
-    read = read_json(folder / ORIGIN, mean=list, std=list, provenance=dict)
-    return Origin(
-        _three(f"mean in {folder / ORIGIN}", tuple(read["mean"])),
-        _three(f"std in {folder / ORIGIN}", tuple(read["std"])),
-        read.get("labels"),
-        read["provenance"],
-    )
+    file = folder / ORIGIN
+    read = read_json(file, mean=list, std=list, provenance=dict)
+    mean, std = (_check_channels(f"{name} in {file}", tuple(read[name])) for name in ("mean", "std"))
+    return Origin(mean, std, read.get("labels"), read["provenance"])
 
 
-def weights_digest(source: str, run: Path) -> str:
-    """Return what tells first weights from all others: the sha256 of their file, or `none` or `imagenet`.
+def hash_pretrained(source: str, run: Path) -> str:
+    """Return the sha256 of the file of first weights; `none` and `imagenet` as they are.
 
-    Weights that are no longer where they were count as those that the run in a folder began with, so that an encoder
-    can be moved away before its training is over.
+    For weights that are gone, return the hash of those that the run began with: an encoder may be moved away before the
+    training that began from it is over.
 
     Args:
-        source: What `--model.pretrained` says.
+        source: The value of `--model.pretrained`.
         run: The run's folder, which may hold an `ORIGIN`.
 
     Raises:
         UserError: Nothing is there, and no run that began with a file.
 
     Example:
-        >>> weights_digest("none", Path("runs/train"))
+        >>> hash_pretrained("none", Path("runs/train"))
         'none'
     """
     if source in ("none", "imagenet"):
@@ -91,22 +88,19 @@ def weights_digest(source: str, run: Path) -> str:
             got=f"nothing at {file}",
             fix="Check the path, of --model.pretrained or in the recipe.",
         )
-    say(f"nothing is left at {source}; going by what {run} began with: {began['weights_began_as']}")
+    say(f"nothing is left at {source}; using what {run} began with: {began['weights_began_as']}")
     return str(began["weights_sha256"])
 
 
 def check_backbone(settings: ModelSettings) -> None:
-    """Refuse to begin from a model folder of another backbone, before anything else is done.
+    """Check that a model folder to begin from has the backbone that the settings name.
 
     Raises:
-        UserError: `pretrained` is a model folder, and `backbone` not the one that it was trained with.
-
-    Example:
-        >>> check_backbone(ModelSettings(pretrained="none"))
+        UserError: `pretrained` is a model folder that was trained with another backbone.
     """
     folder = Path(settings.pretrained)
     if not all((folder / name).is_file() for name in (CARD, TENSORS)):
-        return  # a run that has begun no longer needs them
+        return  # a resumed run no longer needs them
     trained = read_card(folder)["architecture"].get("backbone", settings.backbone)
     if trained != settings.backbone:
         raise UserError(
@@ -117,33 +111,32 @@ def check_backbone(settings: ModelSettings) -> None:
         )
 
 
-def origin_of(settings: ModelSettings) -> Origin:
-    """Look at where first weights shall come from, without loading them into anything.
+def find_origin(settings: ModelSettings) -> Origin:
+    """Return what is known about first weights, without loading them into anything.
 
     Args:
-        settings: `pretrained` and, to override what it says, `pretrained_labels`, `pixel_mean`, `pixel_std` are used.
+        settings: `pretrained` is used, and `pretrained_labels`, `pixel_mean` and `pixel_std`, which override what the
+            weights' files say.
 
     Raises:
-        UserError: No such file or folder, one that holds no weights or those of another backbone, or a wrong word about
-            labels.
+        UserError: No such file or folder, or one that holds no weights or those of another backbone.
 
     Example:
-        >>> origin_of(ModelSettings(pretrained="none")).provenance
+        >>> find_origin(ModelSettings(pretrained="none")).provenance
         {'weights_began_as': 'none'}
     """
     check_backbone(settings)
-    origin = _origin(settings.pretrained)
-    labels = settings.pretrained_labels
-    if labels != "auto":
-        origin = replace(origin, labels=labels == "yes")
+    origin = _read_origin_of(settings.pretrained)
+    if settings.pretrained_labels != "auto":
+        origin = replace(origin, labels=settings.pretrained_labels == "yes")
     if settings.pixel_mean:
-        origin = replace(origin, mean=_three("--model.pixel_mean", settings.pixel_mean))
+        origin = replace(origin, mean=_check_channels("--model.pixel_mean", settings.pixel_mean))
     if settings.pixel_std:
-        origin = replace(origin, std=_three("--model.pixel_std", settings.pixel_std))
+        origin = replace(origin, std=_check_channels("--model.pixel_std", settings.pixel_std))
     return origin
 
 
-def _origin(source: str) -> Origin:
+def _read_origin_of(source: str) -> Origin:
     provenance: dict[str, Any] = {"weights_began_as": source}
     if source == "none":
         return Origin(provenance=provenance)
@@ -152,12 +145,12 @@ def _origin(source: str) -> Origin:
     path = Path(source)
     if path.is_dir():
         card = read_card(path)
-        before = card.get("provenance", {})
         provenance |= {
             "weights_sha256": hash_file(path / TENSORS),
             "before": {name: card.get(name) for name in ("trained_on", "licence", "provenance", "metrics")},
         }
-        return Origin(tuple(card["mean"]), tuple(card["std"]), before.get("labels", True), provenance)
+        labels = card.get("provenance", {}).get("labels", True)
+        return Origin(tuple(card["mean"]), tuple(card["std"]), labels, provenance)
     names = read_weights(path)
     provenance["weights_sha256"] = hash_file(path)
     contrastive = any(query in name for query in QUERY_ENCODERS for name in names)
@@ -166,65 +159,67 @@ def _origin(source: str) -> Origin:
     return Origin(labels=False if contrastive else None, provenance=provenance)
 
 
-def _three(option: str, values: tuple[float, ...]) -> tuple[float, ...]:
+def _check_channels(option: str, values: tuple[float, ...]) -> tuple[float, ...]:
     if len(values) != 3 or not all(0 < value < 1 for value in values):
         raise UserError(option, expected="three numbers between 0 and 1", got=str(values), fix="Divide by 255.")
     return values
 
 
-def resolve(settings: ModelSettings, origin: Origin) -> ModelSettings:
-    """Return the settings with the question of the extra batch normalisation answered.
+def describe_assumptions(settings: ModelSettings, origin: Origin) -> str | None:
+    """Describe what we assume about a weights file without metadata; None if nothing.
+
+    Two things may be unknown: whether the weights were trained with labels, and the pixel statistics of their images.
+    A file under the usual name of ImageNet's weights is assumed to be what its name says.
 
     Example:
-        >>> resolve(ModelSettings(), Origin(labels=False)).extra_bn
-        'yes'
-    """
-    if settings.extra_bn != "auto":
-        return settings
-    return replace(settings, extra_bn="yes" if origin.labels is False else "no")
-
-
-def doubt(settings: ModelSettings, origin: Origin) -> str | None:
-    """Say what is taken for granted about a file of weights that does not tell it; None where nothing is.
-
-    Two things may be unknown: whether the weights were learned with labels, and the statistics of their images. A
-    file that has the usual name of ImageNet's weights is taken for what it says.
-
-    Example:
-        >>> doubt(ModelSettings(pretrained="squeezenet1_1-b8a52dc0.pth"), Origin())
+        >>> describe_assumptions(ModelSettings(pretrained="squeezenet1_1-b8a52dc0.pth"), Origin())
         "ImageNet's weights by the name of the file: no extra batch normalisation, ImageNet's pixel statistics"
-        >>> doubt(ModelSettings(pretrained="resnet50.pth", extra_bn="no"), Origin())[:55]
+        >>> describe_assumptions(ModelSettings(pretrained="resnet50.pth", extra_bn="no"), Origin())[:55]
         "resnet50.pth: unknown pixel statistics: ImageNet's mean"
-        >>> doubt(ModelSettings(pretrained="none"), Origin())
+        >>> describe_assumptions(ModelSettings(pretrained="none"), Origin())
     """
     source = settings.pretrained
     if source in ("none", "imagenet") or Path(source).is_dir():
         return None
     labels_unknown = origin.labels is None and settings.extra_bn == "auto"
     given = {"mean": settings.pixel_mean, "standard deviation": settings.pixel_std}
-    taken = " and ".join(name for name, values in given.items() if not values)
+    assumed = " and ".join(name for name, values in given.items() if not values)
     if USUAL_NAME.fullmatch(Path(source).name.removeprefix(settings.backbone)):
-        said = ["no extra batch normalisation"] if labels_unknown else []
-        said += ["ImageNet's pixel statistics"] if taken else []
-        return f"ImageNet's weights by the name of the file: {', '.join(said)}" if said else None
-    said = []
+        assumptions = ["no extra batch normalisation"] if labels_unknown else []
+        assumptions += ["ImageNet's pixel statistics"] if assumed else []
+        return f"ImageNet's weights by the name of the file: {', '.join(assumptions)}" if assumptions else None
+    warnings = []
     if labels_unknown:
-        said.append(
+        warnings.append(
             f"{source}: unknown whether learned with labels: no extra batch normalisation; pass "
             "--model.pretrained_labels no (or yes)"
         )
-    if taken:
-        said.append(
-            f"{source}: unknown pixel statistics: ImageNet's {taken}; pass those of its images, such as LUPerson's: "
+    if assumed:
+        warnings.append(
+            f"{source}: unknown pixel statistics: ImageNet's {assumed}; pass those of its images, such as LUPerson's: "
             "--model.pixel_mean 0.3525 0.3106 0.3140 --model.pixel_std 0.2660 0.2522 0.2505"
         )
-    return "; ".join(said) or None
+    return "; ".join(warnings) or None
 
 
-def initialise(model: SingleViewModel) -> str:
-    """Give a new model its first weights, from where its settings say; returns one readable line about it.
+def build_initial_model(settings: ModelSettings, input_size: tuple[int, int], origin: Origin) -> SingleViewModel:
+    """Build a model for weights of that origin, which `load_initial_weights` loads.
 
-    A model folder of the same kind gives all parts that pre-training can give; any other gives its backbone.
+    `extra_bn="auto"` becomes yes for weights that were trained without labels.
+
+    Example:
+        >>> build_initial_model(ModelSettings(embedding=8), (64, 32), Origin(labels=False)).settings.extra_bn
+        'yes'
+    """
+    if settings.extra_bn == "auto":
+        settings = replace(settings, extra_bn="yes" if origin.labels is False else "no")
+    return build_model(settings, input_size, origin.mean, origin.std)
+
+
+def load_initial_weights(model: SingleViewModel) -> str:
+    """Load the first weights that a new model's settings name; returns one readable line about them.
+
+    A model folder of the same kind fills all pre-trained parts; one of another kind fills the backbone.
 
     Raises:
         UserError: Weights are missing or do not fit.
@@ -235,17 +230,17 @@ def initialise(model: SingleViewModel) -> str:
     plain = build_backbone(settings.backbone, settings.stride_one_at, model.input_size)
     folder = Path(source)
     if source == "imagenet" or not folder.is_dir():
-        said = load_pretrained(plain, settings.backbone, source)
-        model.take(plain)
-        return said
+        line = load_pretrained(plain, settings.backbone, source)
+        model.load_backbone(plain)
+        return line
     card = read_card(folder)
     height, width = card["input_size"]
-    tensors, resampled = fit_positions(model, tensors_of(folder), (height, width))
+    tensors, resampled = resample_positions(model, read_weights(folder / TENSORS), (height, width))
     kind = card["architecture"].get("kind", "single_view")
-    parts = model.pretrained_parts()
     if kind == settings.kind:
+        parts = model.pretrained_parts()
         for name, part in parts.items():
-            fill(part, tensors_under(tensors, name), f"{name} of {folder}")
+            load_tensors(part, tensors_under(tensors, name), f"{name} of {folder}")
         return f"{settings.backbone}: {', '.join(parts)} of {folder}{resampled}"
     if kind == "mgn":
         raise UserError(
@@ -254,29 +249,6 @@ def initialise(model: SingleViewModel) -> str:
             got="an MGN, whose backbone ends in three branches",
             fix="Choose another model folder, or --model.kind mgn.",
         )
-    fill(plain, tensors_under(tensors, "backbone"), f"backbone of {folder}")
-    model.take(plain)
+    load_tensors(plain, tensors_under(tensors, "backbone"), f"backbone of {folder}")
+    model.load_backbone(plain)
     return f"{settings.backbone}: backbone of {folder}{resampled}"
-
-
-def tensors_under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Return the tensors of a part of a network, by their names within that part.
-
-    Example:
-        >>> import torch
-        >>> tensors_under({"model.weight": torch.ones(1), "classifier.weight": torch.zeros(1)}, "model")
-        {'weight': tensor([1.])}
-    """
-    return {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
-
-
-def first_model(settings: ModelSettings, input_size: tuple[int, int], origin: Origin) -> SingleViewModel:
-    """Build a model for weights of that origin; they are not loaded yet, see `initialise`.
-
-    Example:
-        >>> origin = Origin(labels=False)
-        >>> model = first_model(ModelSettings(embedding=8), (64, 32), origin)
-        >>> model.settings.extra_bn
-        'yes'
-    """
-    return build_model(resolve(settings, origin), input_size, origin.mean, origin.std)

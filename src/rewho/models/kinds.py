@@ -22,16 +22,7 @@ def build_model(
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
 ) -> SingleViewModel:
-    """Build an untrained model of the kind that its settings name.
-
-    Args:
-        settings: Architecture.
-        input_size: Height and width of the input in pixels.
-        mean: Channel means of the images, RGB in 0 to 1.
-        std: Channel standard deviations of the images.
-
-    Raises:
-        UserError: No such kind, or settings that do not fit it.
+    """Build an untrained model of the kind that its settings name; arguments as of `SingleViewModel`.
 
     Example:
         >>> build_model(ModelSettings(kind="bdb", embedding=12), (64, 32)).settings.embedding

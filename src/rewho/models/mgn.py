@@ -1,8 +1,8 @@
 """MGN, the multiple granularity network (Wang et al., ACM MM 2018), as fast-reid and LUPerson train it.
 
-A ResNet is shared up to the first block of its third stage; what follows exists three times (`cut`). The branches'
-maps are looked at whole and cut into 1, 2 and 3 stripes: 8 heads of generalised-mean pooling, FC and batch
-normalisation. All heads are made and called by one loop.
+A ResNet is shared up to the first block of its third stage; what follows exists three times (`split_network`). The
+branches' maps are pooled whole and in 1, 2 and 3 stripes: 8 heads of generalised-mean pooling, FC and batch
+normalisation.
 
 Letters: N images, C channels, D embedding of all heads together.
 """
@@ -25,15 +25,15 @@ from rewho.models.single_view import SingleViewModel, extra_normalisation
 from rewho.settings import ModelSettings
 
 STRIPES = (1, 2, 3)
-"""Into how many stripes each branch's map is cut; 1 is the whole map alone."""
+"""Number of stripes of each branch's map; 1 is the whole map alone."""
 HEADS = sum(1 if count == 1 else 1 + count for count in STRIPES)
 
 
-def cut(network: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequential]:
-    """Cut a network into what the branches share and what each has of its own.
+def split_network(network: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """Split a network into the shared trunk and the part that every branch has a copy of.
 
-    A ResNet is cut behind the first block of its third stage, as in the paper; a SqueezeNet, which the paper does not
-    have, before its last three modules of squeeze and expansion.
+    A ResNet is split behind the first block of its third stage, as in the paper; a SqueezeNet, which the paper does not
+    have, before its last three Fire modules.
 
     Raises:
         UserError: The network is neither.
@@ -62,7 +62,7 @@ def _chain(layers: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:
 
 
 class StripeHead(nn.Module):
-    """Generalised mean over a piece of a map, then FC and batch normalisation.
+    """Generalised mean over a stripe of a map, then FC and batch normalisation.
 
     Args:
         channels: Channels C of the map.
@@ -78,21 +78,17 @@ class StripeHead(nn.Module):
         self.pooling = GeneralizedMeanPool()
         self.embedding = Embedding(channels, size)
 
-    def forward(self, piece: Tensor) -> Tensor:
+    def forward(self, stripe: Tensor) -> Tensor:
         """Map [N, C, h, w] to [N, D]."""
-        embedding: Tensor = self.embedding(self.pooling(piece))
+        embedding: Tensor = self.embedding(self.pooling(stripe))
         return embedding
 
 
 class MultipleGranularityModel(SingleViewModel):
-    """Three branches, eight heads; their embeddings, one after the other, are the model's.
+    """Three branches, eight heads; the model's embedding is the concatenation of theirs.
 
-    Args:
-        settings: `embedding` is the length of all heads together, a multiple of 8; 8 x 256 = 2048 in the paper. Pooling
-            and head are MGN's own, whatever the settings say.
-        input_size: Height and width of the input in pixels; 384 x 128 in the paper.
-        mean: Channel means of the images, RGB in 0 to 1.
-        std: Channel standard deviations of the images.
+    `settings.embedding` is the length of all heads together, a multiple of 8; 8 x 256 = 2048 in the paper, with images
+    of 384 x 128. Pooling and head of the settings are replaced by MGN's.
 
     Raises:
         UserError: The backbone is neither ResNet nor SqueezeNet, or the embedding does not divide by 8.
@@ -105,7 +101,7 @@ class MultipleGranularityModel(SingleViewModel):
     """
 
     def build(self, settings: ModelSettings, backbone: Backbone) -> None:
-        """Make trunk, branches and heads."""
+        """Create trunk, branches and heads."""
         if settings.embedding % HEADS:
             raise UserError(
                 "--model.embedding",
@@ -113,7 +109,7 @@ class MultipleGranularityModel(SingleViewModel):
                 got=str(settings.embedding),
                 fix="Pass --model.embedding 2048.",
             )
-        trunk, own = cut(backbone.body, settings.backbone)
+        trunk, own = split_network(backbone.body, settings.backbone)
         channels, size = backbone.channels, settings.embedding // HEADS
         self.settings = replace(settings, pooling="gem", head="fc_bn")
         self.backbone = Backbone(trunk, channels)
@@ -125,9 +121,9 @@ class MultipleGranularityModel(SingleViewModel):
         """Return trunk and branches."""
         return {"backbone": self.backbone, "branches": self.branches}
 
-    def take(self, backbone: Backbone) -> None:
-        """Take over the weights of a plain network; every branch begins with the same ones."""
-        trunk, own = cut(backbone.body, self.settings.backbone)
+    def load_backbone(self, backbone: Backbone) -> None:
+        """Copy the weights of a plain network; all branches begin with the same ones."""
+        trunk, own = split_network(backbone.body, self.settings.backbone)
         self.backbone.body.load_state_dict(trunk.state_dict())
         for branch in self.branches:
             branch.load_state_dict(own.state_dict())
@@ -142,15 +138,15 @@ class MultipleGranularityModel(SingleViewModel):
         for count, branch, recalibration in zip(STRIPES, self.branches, self.recalibrations, strict=True):
             branch_map = recalibration(branch(shared))
             stripes = torch.tensor_split(branch_map, count, dim=2) if count > 1 else ()
-            found.append([next(heads)(piece) for piece in (branch_map, *stripes)])
+            found.append([next(heads)(stripe) for stripe in (branch_map, *stripes)])
         return found
 
     def represent(self, feature_map: Tensor) -> Tensor:
-        """Return the embedding [N, D] of the trunk's map: that of every head, one after the other."""
+        """Return the concatenated embeddings of all heads, [N, D], from the trunk's map."""
         return torch.cat([embedding for branch in self._embeddings(feature_map) for embedding in branch], dim=1)
 
     def features(self, images: Tensor) -> Features:
-        """Return 8 features for classifiers and 5 for triplets: those of 3 whole maps, 2 stripes joined, 3 joined."""
+        """Return 8 features for classifiers and 5 for triplets: 3 whole maps, 2 stripes joined, 3 stripes joined."""
         branches = self._embeddings(self.feature_map(images))
         whole = [embeddings[0] for embeddings in branches]
         stripes = [torch.cat(embeddings[1:], dim=1) for embeddings in branches if len(embeddings) > 1]

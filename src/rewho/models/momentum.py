@@ -1,8 +1,8 @@
-"""Momentum contrast: an encoder, a copy that slowly follows it, a queue of what the copy said (LUPerson section 4.1).
+"""Momentum contrast: an encoder, its momentum (EMA) copy and a queue of that copy's keys (LUPerson section 4.1).
 
-Unusual: the batch is shuffled for the key encoder by numbers that came with the images, not by a draw of its own.
-So any number of processes shuffle alike, a resumed run shuffles as the uninterrupted one did, and the images that
-share a batch normalisation are others for a query than for its key, on one device (`split_norm`) as on many.
+The batch is shuffled for the key encoder by random numbers that came with the images, not by a draw of its own. So any
+number of processes shuffle alike, a resumed run shuffles as the uninterrupted one did, and a query shares its batch
+normalisation with other images than its key does, on one device (`split_norm`) as on many.
 
 Letters: N images of all processes, n of this one, K keys in the queue, D embedding, C channels.
 """
@@ -22,13 +22,13 @@ from rewho.settings.pretrain import MomentumSchedule
 
 
 class ProjectionHead(nn.Module):
-    """What the contrast is measured behind: FC, ReLU, FC, length 1 (MoCo v2); thrown away after pre-training.
+    """Projection before the contrastive loss: FC, ReLU, FC, length 1 (MoCo v2); dropped after pre-training.
 
     Args:
-        channels: Length C of the encoder's feature; also the width of the layer between.
+        channels: Length C of the encoder's feature, and width of the hidden layer.
         size: Length D of the projection; 128 in the paper.
-        normalise: Follow both FC by batch normalisation, the second without weights (MoCo v3). What all images of a
-            batch have in common is gone then, so that neither it nor its drift over time tells keys apart.
+        normalise: Follow both FC by batch normalisation, the second without weights (MoCo v3). It removes what all
+            images of a batch have in common, so that neither that nor its drift over time tells keys apart.
 
     Example:
         >>> ProjectionHead(512)(torch.randn(2, 512)).norm(dim=1).round(decimals=4).tolist()
@@ -49,9 +49,9 @@ class ProjectionHead(nn.Module):
 
 
 class KeyQueue(nn.Module):
-    """The last K keys; new ones overwrite the oldest. K need not be a multiple of anything.
+    """The last K keys; new ones overwrite the oldest. K need not be a multiple of the batch.
 
-    The pointer is a tensor beside the keys, so that nothing has to wait for a GPU, and both are saved with the model.
+    The pointer is a tensor, so that the CPU need not wait for the GPU; it is saved with the keys.
 
     Args:
         length: K; 65,536 in the paper.
@@ -74,7 +74,7 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Put N keys [N, D] in; of more than K only the last K stay."""
+        """Append N keys [N, D]; of more than K only the last K stay."""
         length, count = len(self.keys), len(keys)
         kept = keys[max(0, count - length) :].to(self.keys.dtype)
         places = torch.arange(count - len(kept), count, device=self.keys.device)
@@ -83,26 +83,26 @@ class KeyQueue(nn.Module):
 
 
 @torch.no_grad()
-def follow(follower: nn.Module, leader: nn.Module, momentum: float) -> None:
-    """Move every parameter of the follower a little towards the leader's: m * own + (1 - m) * leader's (equation 2).
+def update_ema(copied: nn.Module, network: nn.Module, momentum: float) -> None:
+    """Move every parameter of a copy towards the network's: m * own + (1 - m) * the network's (equation 2).
 
-    Buffers, such as running statistics, are left alone: the follower's own images make them.
+    Buffers, such as running statistics, are left alone: the copy's own images make them.
 
     Example:
-        >>> leader, follower = nn.BatchNorm1d(2), nn.BatchNorm1d(2)  # weights of 1
-        >>> _ = nn.init.zeros_(follower.weight)
-        >>> follow(follower, leader, 0.75)
-        >>> follower.weight.tolist()
+        >>> network, copied = nn.BatchNorm1d(2), nn.BatchNorm1d(2)  # weights of 1
+        >>> _ = nn.init.zeros_(copied.weight)
+        >>> update_ema(copied, network, 0.75)
+        >>> copied.weight.tolist()
         [0.25, 0.25]
     """
-    own: list[Tensor] = list(follower.parameters())
-    others: list[Tensor] = list(leader.parameters())
+    own: list[Tensor] = list(copied.parameters())
+    others: list[Tensor] = list(network.parameters())
     torch._foreach_mul_(own, momentum)
     torch._foreach_add_(own, others, alpha=1 - momentum)
 
 
-def _gathered(part: Tensor) -> Tensor:
-    """Return the parts of all processes one after the other; without gradients."""
+def _gather(part: Tensor) -> Tensor:
+    """Concatenate the tensors of all processes; without gradients."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return part
     parts = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(distributed.get_world_size())]
@@ -110,22 +110,19 @@ def _gathered(part: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _own(whole: Tensor, count: int) -> Tensor:
-    """Return this process's `count` rows of what all processes hold."""
+def _own_rows(whole: Tensor, count: int) -> Tensor:
+    """Return this process's `count` rows of a gathered tensor."""
     rank = distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
     return whole[rank * count : (rank + 1) * count]
 
 
 def key_momentum(start: float, done: float, schedule: MomentumSchedule = "constant") -> float:
-    """Return the key encoder's momentum after a share of the steps, a pure function of it.
+    """Return the key encoder's momentum, 0 to 1, at a point of the training.
 
     Args:
         start: The momentum of the first step.
-        done: Share of all steps that were taken, 0 to 1.
+        done: Share of the steps that are done, 0 to 1.
         schedule: constant, or cosine: rises to 1 by half a cosine (MoCo v3).
-
-    Raises:
-        UserError: Another schedule.
 
     Example:
         >>> [round(key_momentum(0.99, done, "cosine"), 4) for done in (0, 0.5, 1)]
@@ -137,13 +134,13 @@ def key_momentum(start: float, done: float, schedule: MomentumSchedule = "consta
 
 
 class Contrast(NamedTuple):
-    """What InfoNCE compares.
+    """Arguments of InfoNCE, and the features for statistics.
 
     Attributes:
         queries: [n, D] of length 1, with gradients.
         keys: [n, D] of length 1: the other view of each query's image.
         queue: [K, D] of length 1: the queue before these keys went in.
-        features: [n, C]: what the encoder said of the queries' images, before the projection; without gradients.
+        features: [n, C]: the encoder's features of the queries' images, before the projection; without gradients.
     """
 
     queries: Tensor
@@ -188,10 +185,10 @@ class MomentumContrast(nn.Module):
         self.queue = KeyQueue(queue, size)
 
     def forward(self, first: Tensor, second: Tensor, order: Tensor) -> Contrast:
-        """Encode two views of this process's images; the keys of all processes go into the queue.
+        """Encode two views of this process's images.
 
-        While training the key encoder first takes its step towards the query encoder, the queue takes the keys, and
-        the processes agree on the running statistics of both encoders.
+        While training, the key encoder is first updated, the keys of all processes enter the queue, and the running
+        statistics of both encoders are averaged over the processes.
 
         Args:
             first: n images: the queries.
@@ -202,20 +199,20 @@ class MomentumContrast(nn.Module):
         queries: Tensor = self.projection(features)
         with torch.no_grad():
             if self.training:
-                follow(self.key_encoder, self.encoder, self.momentum)
-                follow(self.key_projection, self.projection, self.momentum)
-            everyones = self._keys(second, order)
-            before = self.queue.keys.clone()  # the backward pass still needs it when the new keys are in
+                update_ema(self.key_encoder, self.encoder, self.momentum)
+                update_ema(self.key_projection, self.projection, self.momentum)
+            all_keys = self._encode_keys(second, order)
+            before = self.queue.keys.clone()  # the backward pass needs the queue without the new keys
             if self.training:
-                self.queue.enqueue(everyones)
+                self.queue.enqueue(all_keys)
                 average_statistics(self)
-        return Contrast(queries, _own(everyones, len(first)), before, features.detach())
+        return Contrast(queries, _own_rows(all_keys, len(first)), before, features.detach())
 
-    def _keys(self, images: Tensor, order: Tensor) -> Tensor:
+    def _encode_keys(self, images: Tensor, order: Tensor) -> Tensor:
         """Return the keys [N, D] of all processes' images, each process encoding a shuffled part."""
-        shuffle = _gathered(order).argsort()
-        shuffled = _own(_gathered(images)[shuffle], len(images))
-        if shuffled.ndim == 4:  # gathering lays the channels apart
+        shuffle = _gather(order).argsort()
+        shuffled = _own_rows(_gather(images)[shuffle], len(images))
+        if shuffled.ndim == 4:  # gathering loses the channels-last layout
             shuffled = shuffled.contiguous(memory_format=torch.channels_last)
-        keys = _gathered(self.key_projection(self.key_encoder(shuffled)))
+        keys = _gather(self.key_projection(self.key_encoder(shuffled)))
         return keys[shuffle.argsort()]

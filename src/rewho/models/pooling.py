@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 
 class StabilizedMaxPool(nn.Module):
-    """Maximum over a feature map that was smoothed first: GMP(AvgPool(f, kernel, stride 1)) (FD equation 5).
+    """Maximum over a smoothed feature map: GMP(AvgPool(f, kernel, stride 1)) (FD equation 5).
 
-    A 16 x 8 map becomes 13 x 5 before the maximum. Where a map is smaller than the kernel, the kernel shrinks to the
-    map in that direction, so that small inputs work.
+    A 16 x 8 map becomes 13 x 5 before the maximum. A kernel larger than the map shrinks to it, so that small inputs
+    work.
 
     Args:
         kernel: Side of the averaging window; 4 in the paper, 1 is the plain maximum.
@@ -37,10 +37,10 @@ class StabilizedMaxPool(nn.Module):
 
 
 class _GeneralizedMean(torch.autograd.Function):
-    """The generalised mean, which keeps no copy of the map: its backward pass takes the powers again.
+    """The generalised mean, which saves no second map for the backward pass: that computes the powers again.
 
     With r = f / mean, the mean's derivative by a value f is r^(p - 1) / count, and by p it is mean / p times the
-    average of r^p log r. Whoever wants the derivative of these in turn is refused.
+    average of r^p log r. There is no second derivative.
     """
 
     @staticmethod
@@ -70,8 +70,6 @@ class _GeneralizedMean(torch.autograd.Function):
 class GeneralizedMeanPool(nn.Module):
     """Generalised mean with a learnable exponent: (mean of f^p)^(1/p); p = 1 is the mean, large p the maximum.
 
-    It keeps nothing of the map's size for the backward pass but the map itself, and has no second derivative.
-
     Args:
         exponent: Initial p.
         smallest: Values are clamped to at least this, because roots of negative numbers do not exist.
@@ -93,12 +91,7 @@ class GeneralizedMeanPool(nn.Module):
 
 
 class MeanPool(nn.Module):
-    """Global average pooling.
-
-    Example:
-        >>> MeanPool()(torch.ones(2, 8, 3, 3)).shape
-        torch.Size([2, 8])
-    """
+    """Global average pooling."""
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Pool [N, C, h, w] to [N, C]."""
@@ -106,12 +99,7 @@ class MeanPool(nn.Module):
 
 
 def build_pooling(name: str, kernel: int = 4) -> nn.Module:
-    """Return the pooling called `name`.
-
-    Args:
-        name: stabilized_gmp, gem, gap or gmp.
-        kernel: Averaging window of stabilized_gmp.
-    """
+    """Build the pooling called stabilized_gmp (with this averaging window), gem, gap or gmp."""
     pools: dict[str, Callable[[], nn.Module]] = {
         "stabilized_gmp": lambda: StabilizedMaxPool(kernel),
         "gem": GeneralizedMeanPool,

@@ -1,7 +1,7 @@
 """The single-view model: backbone, pooling, embedding (FD section 3.1, figure 2). Teachers and students are this.
 
-It takes the image's bytes, not prepared floats: uint8 in, normalised on the device. Nobody who loads a model can
-forget its mean and standard deviation, and a quarter of the bytes travels to the device.
+It takes uint8 images and normalises them on the device: mean and standard deviation cannot be forgotten, and a quarter
+of the bytes travels to the device.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class SingleViewModel(nn.Module):
     """One image of one view in, one embedding out; models with several branches are special cases of it.
 
-    `settings` are the resolved ones: their `embedding` is the length of what comes out. `box` is the part of the
-    image that it was trained on, top, bottom, left and right as fractions; empty where that is not known.
+    Its `settings.embedding` is the length of the output. `box` is the part of the image that it was trained on: top,
+    bottom, left and right as fractions; empty where that is not known.
 
     Args:
-        settings: Architecture; `pretrained` is not acted on here, see `models.backbone.load_pretrained`.
+        settings: Architecture; its weights stay random, see `models.initial.load_initial_weights`.
         input_size: Height and width of the input in pixels.
         mean: Channel means of the images, RGB in 0 to 1.
         std: Channel standard deviations of the images.
@@ -59,7 +59,7 @@ class SingleViewModel(nn.Module):
         self.register_buffer("variance", (255 * torch.tensor(std)) ** 2, persistent=False)
 
     def build(self, settings: ModelSettings, backbone: Backbone) -> None:
-        """Make every layer; called once, when the model is made."""
+        """Create all layers; called once, by the constructor."""
         self.backbone = backbone
         self.recalibration = extra_normalisation(settings, backbone.channels)
         self.pooling = build_pooling(settings.pooling, settings.pooling_kernel)
@@ -67,16 +67,16 @@ class SingleViewModel(nn.Module):
         self.settings = replace(settings, embedding=size)
 
     def pretrained_parts(self) -> Mapping[str, nn.Module]:
-        """Return the parts that pre-training gives weights to, by the name that their tensors' names begin with."""
+        """Return the parts with pre-trained weights, by the prefix of their tensors' names."""
         return {"backbone": self.backbone}
 
     def new_parts(self) -> list[nn.Module]:
-        """Return all other parts: those that every training begins anew."""
-        begun = {id(part) for part in self.pretrained_parts().values()}
-        return [part for part in self.children() if id(part) not in begun]
+        """Return all other parts: those that every training begins from random weights."""
+        pretrained = {id(part) for part in self.pretrained_parts().values()}
+        return [part for part in self.children() if id(part) not in pretrained]
 
-    def take(self, backbone: Backbone) -> None:
-        """Take over the weights of a plain backbone of the same name."""
+    def load_backbone(self, backbone: Backbone) -> None:
+        """Copy the weights of a plain backbone of the same name."""
         self.backbone.load_state_dict(backbone.state_dict())
 
     def classified_sizes(self) -> tuple[int, ...]:
@@ -84,15 +84,15 @@ class SingleViewModel(nn.Module):
         return (self.settings.embedding,)
 
     def features(self, images: Tensor) -> Features:
-        """Return what the losses see of images [N, 3, H, W]."""
+        """Return the features that the losses take, of images [N, 3, H, W]."""
         pooled = self.pooling(self.recalibration(self.feature_map(images)))
         embedding = self.embedding(pooled)
         return Features((embedding,), (pooled if self.settings.head == "bn" else embedding,))
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Return the map f [N, C, h, w] of RGB images [N, 3, H, W] with values from 0 to 255."""
-        # One fused pass; subtracting and dividing in two takes a third longer on the CPU.
-        # PyTorch 2.11 refuses an epsilon of 0; this one is lost in rounding.
+        # One fused operation: subtracting and dividing apart takes a third longer on the CPU.
+        # PyTorch 2.11 refuses an epsilon of 0; this one is below rounding.
         normalised = F.batch_norm(images.to(self.mean.dtype), self.mean, self.variance, eps=1e-30)
         feature_map: Tensor = self.backbone(normalised)
         return feature_map
@@ -118,10 +118,5 @@ def extra_normalisation(settings: ModelSettings, channels: int) -> nn.Module:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Return the number of trained numbers in a model: backbone and embedding, no classifier (FD table 1).
-
-    Example:
-        >>> round(parameter_count(SingleViewModel(ModelSettings(), (256, 128))) / 1e6, 1)
-        1.0
-    """
+    """Return the number of parameters of a model: backbone and embedding, no classifier (FD table 1)."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,9 +1,8 @@
 """Batch normalisation over groups of a batch, so that one device does what several would do.
 
-Batch statistics tell which images were in a batch together: contrastive learning can read the answer off them instead
-of looking at the image (MoCo, section 3.3). Several devices hide it by normalising each its own part. Here one
-device normalises its batch in groups of a fixed number of images, so results do not depend on how many devices there
-are: groups of 32 on one device are what eight devices with 32 images each do.
+Batch statistics reveal which images share a batch, so that a network can solve the contrastive task without looking at
+the images (MoCo, section 3.3). Several devices avoid that, because each normalises its own part of the batch. Here one
+device normalises groups of a fixed number of images: groups of 32 give what eight devices with 32 images each give.
 """
 
 from __future__ import annotations
@@ -18,12 +17,8 @@ from rewho.core.check import UserError
 class _SplitBatchNorm(nn.Module):
     """Normalises each group of `group` consecutive images by its own statistics while training.
 
-    It takes over the parameters and buffers of the layer that it replaces, under the same names, so that saved weights
-    fit with and without it. Running statistics move once per batch, towards the mean over the groups.
-
-    Args:
-        layer: The layer that it replaces.
-        group: Images per group.
+    It has the parameters and buffers of the layer that it replaces, under the same names, so that saved weights fit
+    with and without it. Running statistics move once per batch, towards the mean over the groups.
     """
 
     running_mean: Tensor
@@ -39,11 +34,7 @@ class _SplitBatchNorm(nn.Module):
         self.train(layer.training)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise [N, C] or [N, C, h, w]; N is a multiple of the group while training.
-
-        Raises:
-            UserError: The batch cannot be split into groups.
-        """
+        """Normalise [N, C] or [N, C, h, w]; N must be a multiple of the group while training."""
         if not self.training:
             return F.batch_norm(
                 features, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
@@ -51,17 +42,17 @@ class _SplitBatchNorm(nn.Module):
         if len(features) % self.group:
             raise UserError(
                 "--contrast.norm_group",
-                expected=f"a divisor of the {len(features)} images of one pass on one device",
+                expected=f"a divisor of the {len(features)} images of one forward pass on one device",
                 got=str(self.group),
                 fix="Choose a batch that is a multiple of devices x accumulate x norm_group.",
             )
         with torch.no_grad():
             self.num_batches_tracked += 1
-        # One group is not split: the backward pass of a split would copy the whole map.
+        # A single group is not split: the backward pass of a split copies the whole map.
         split = torch.split(features, self.group) if len(features) > self.group else (features,)
         share = self.momentum / len(split)
         parts = [
-            # Later groups move the running statistics on from where earlier ones left them: in the end all weigh alike.
+            # Each group moves the running statistics left by the one before; this factor gives all the same weight.
             F.batch_norm(
                 part,
                 self.running_mean,
@@ -78,15 +69,14 @@ class _SplitBatchNorm(nn.Module):
 
 
 def split_batch_norm(network: nn.Module, group: int) -> int:
-    """Let every batch normalisation of a network work on groups of `group` images; returns how many layers there are.
+    """Make every batch normalisation of a network use groups of `group` images; returns the number of layers.
 
     Args:
         network: Changed in place; its parameters and their names stay.
         group: Images per group, 2 or more.
 
     Raises:
-        UserError: A group of fewer than 2, or a layer of another kind of batch normalisation, which is not known how
-            to split.
+        UserError: A group of fewer than 2, or a kind of batch normalisation that cannot be split.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -114,23 +104,14 @@ def split_batch_norm(network: nn.Module, group: int) -> int:
 
 
 def average_statistics(network: nn.Module) -> None:
-    """Give every process the mean over all processes of each running statistic; one message for the whole network.
+    """Average each running statistic of a network over all processes, in place and with one message.
 
-    A running statistic is a weighted sum of what batches had, so that the mean of the processes' own is what one
-    process with all of their groups has. Without processes nothing happens.
-
-    Args:
-        network: Its buffers `running_mean` and `running_var` are changed in place.
-
-    Example:
-        >>> layer = nn.BatchNorm1d(2)
-        >>> average_statistics(layer)
-        >>> layer.running_mean.tolist()
-        [0.0, 0.0]
+    A running statistic is a weighted sum of batch statistics, so the mean over the processes is what one process with
+    all of their groups has.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return
-    # `.data`, because the backward pass would refuse buffers that changed, though while training it does not use them.
+    # `.data`, because the backward pass refuses buffers that changed, though it does not use them while training.
     running = [buffer.data for name, buffer in network.named_buffers() if "running_" in name]
     if running:
         joined = torch.cat(running)

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from rewho.core.artifact import MANIFEST, hash_file, plain, verify_hash, write_file, write_json
 from rewho.core.check import UserError
 from rewho.core.files import check_fields, read_json
 from rewho.core.progress import say
 from rewho.core.record import rewho_version
-from rewho.core.tensors import read_safetensors, tensor_shapes
-from rewho.models.backbone import fill, fitting, read_weights
+from rewho.core.tensors import read_weights, tensor_shapes
 from rewho.models.kinds import build_model
+from rewho.models.loading import load_tensors, match_names, tensor_bytes
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.settings import ModelSettings
-from rewho.settings.command_line import fill as fill_settings
+from rewho.settings.command_line import fill
 
 TENSORS = "model.safetensors"
 CARD = "model.json"
@@ -36,7 +35,7 @@ COPY = "Copy the model folder again."
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What stands in `model.json` beside the architecture: where a model comes from and what it can do.
+    """What stands in `model.json` beside the architecture.
 
     Args:
         trained_on: Name and digest of the training data.
@@ -57,13 +56,12 @@ def save_model(folder: Path, model: SingleViewModel, card: ModelCard, beside: It
     """Write a model folder; returns the files written, the description with the hashes of the others last.
 
     Args:
-        folder: Where to write; made if missing.
+        folder: Created if missing.
         model: The network, without any training-only branch.
         card: What to write beside the architecture.
         beside: Files with more weights that lie in the folder already.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    content = save(tensors)
+    content = tensor_bytes(model)
     sums = {TENSORS: hashlib.sha256(content).hexdigest(), **{file.name: hash_file(file) for file in beside}}
     description = describe_model(model, card) | {SUMS: sums}
     return [
@@ -101,33 +99,33 @@ def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
     description = read_card(folder)
     shapes = tensor_shapes(folder / TENSORS)
     model = build_described(folder / CARD, description, shapes, str(folder / TENSORS))
-    fill(model, tensors_of(folder), f"{folder / TENSORS}")
+    load_tensors(model, read_weights(folder / TENSORS), f"{folder / TENSORS}")
     return model.eval(), description
 
 
 def build_described(
     path: Path, description: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], weights: str
 ) -> SingleViewModel:
-    """Build the untrained network that a description describes.
+    """Build the untrained network of a description that `describe_model` returned.
 
     Args:
         path: The description's file, for messages.
-        description: As `describe_model` returns it.
-        shapes: Shape of each tensor that the network will be filled with.
-        weights: What holds these tensors, for messages.
+        description: The description.
+        shapes: Shape of each tensor that will be loaded into the network.
+        weights: Name of the file that holds these tensors, for messages.
 
     Raises:
         UserError: A field is missing or wrong, or the network is not that of the tensors.
     """
-    settings = _settings(path, description)
+    settings = _architecture(path, description)
     height, width = settings.input_size
-    _check_size(path, settings, shapes, weights)
+    _check_shapes(path, settings, shapes, weights)
     model = build_model(settings, (height, width), settings.pixel_mean, settings.pixel_std)
     model.box = tuple(description.get("box", ()))
     return model
 
 
-def _settings(path: Path, description: Mapping[str, Any]) -> ModelSettings:
+def _architecture(path: Path, description: Mapping[str, Any]) -> ModelSettings:
     """Return the architecture that a `model.json` describes, with its input size, mean and deviation.
 
     Raises:
@@ -144,20 +142,21 @@ def _settings(path: Path, description: Mapping[str, Any]) -> ModelSettings:
                 raise UserError(name, expected=f"{length} values", got=str(description[name]), fix=COPY)
         if not all(isinstance(side, str) for side in description.get("box", ())):
             raise UserError("box", expected="fractions as text", got=str(description["box"]), fix=COPY)
-        return fill_settings(ModelSettings, values, "train", prefix="")
+        return fill(ModelSettings, values, "train", prefix="")
 
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name the file in errors about what it holds."""
+    """Name the file in errors about its content."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{path}: {error.what}", expected=error.expected, got=error.got, fix=COPY) from error
+        fix = error.fix if error.what.startswith("backbone ") else COPY
+        raise UserError(f"{path}: {error.what}", expected=error.expected, got=error.got, fix=fix) from error
 
 
-def _check_size(path: Path, settings: ModelSettings, shapes: Mapping[str, tuple[int, ...]], weights: str) -> None:
-    """Refuse an architecture that is not the one of the weights, before it takes any memory."""
+def _check_shapes(path: Path, settings: ModelSettings, shapes: Mapping[str, tuple[int, ...]], weights: str) -> None:
+    """Check the names and shapes of tensors against the architecture, before either takes any memory."""
     height, width = settings.input_size
     try:
         with torch.device("meta"), _naming(path):
@@ -169,33 +168,21 @@ def _check_size(path: Path, settings: ModelSettings, shapes: Mapping[str, tuple[
             return
         got = " ".join(str(error).split())[:160]
         raise UserError(f"{path}", expected="a network that exists", got=got, fix=COPY) from error
-    fitting(wanted, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, weights)
-
-
-def tensors_of(folder: Path) -> dict[str, Tensor]:
-    """Return the tensors of a model folder by name, every byte of them verified.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    if not verify_hash(folder / TENSORS, CARD, MANIFEST):
-        say(f"warning: {folder / CARD} holds no hash of {TENSORS}, which cannot be checked for damage")
-    return read_safetensors(folder / TENSORS)
+    match_names(wanted, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, weights)
 
 
 def save_classifier(folder: Path, classifier: nn.Module) -> Path:
-    """Write the identity classifier beside a model: nobody needs it to embed, a distillation begins from it."""
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()})
-    return write_file(folder / CLASSIFIER, lambda file: file.write(content))
+    """Write the identity classifier beside a model; only a distillation uses it."""
+    return write_file(folder / CLASSIFIER, lambda file: file.write(tensor_bytes(classifier)))
 
 
 def load_classifier(folder: Path, classifier: nn.Module) -> None:
     """Fill a classifier with the weights that `save_classifier` wrote.
 
     Raises:
-        UserError: There is none, or it knows other identities.
+        UserError: There is none, or it has other identities.
     """
-    fill(classifier, read_weights(folder / CLASSIFIER), f"{folder / CLASSIFIER}")
+    load_tensors(classifier, read_weights(folder / CLASSIFIER), f"{folder / CLASSIFIER}")
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """Work on a large matrix a few rows at a time, in threads.
 
-A matrix of query-to-gallery distances need not exist as a whole: each block of rows is made, used and thrown away.
-Threads suffice, because NumPy lets go of the interpreter while it multiplies, sorts and compares. What is unusual: the
-linear algebra library is held to one thread meanwhile. Its own threads would wait for each other, spinning, on the
-processors that the other blocks need.
+A matrix of query-to-gallery distances never exists as a whole: each block of rows is computed, used and dropped.
+Threads suffice, because NumPy releases the interpreter lock while it multiplies, sorts and compares. BLAS is limited to
+one thread meanwhile: its own threads would spin on the processors that the other blocks need.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 
 BLOCK_BYTES = 32 * 2**20
-"""Size of one float64 block; a thread holds about three times as much at its peak. Larger ones cost page faults."""
+"""Bytes of one float64 block; a thread uses about three times as much. Larger ones cost page faults."""
 
 LEAST_ROWS, MOST_ROWS = 128, 512
-"""With fewer rows a matrix product slows down, even where the block grows beyond its size; more make none faster."""
+"""Fewer rows slow a matrix product down, so wide blocks exceed `BLOCK_BYTES`; more rows do not speed it up."""
 
 MOST_THREADS = 4
-"""More threads than this wait for memory, and each holds blocks of its own."""
+"""More threads wait for memory, and each holds its own blocks."""
 
 
 def row_blocks(rows: int, columns: int, multiple: int = 1) -> list[NDArray[np.int64]]:
-    """Return the row numbers of each block of a [rows, columns] matrix, in order; blocks are about equally high.
+    """Return the row numbers of each block of a [rows, columns] matrix, in order; blocks have about as many rows.
 
     Args:
-        rows: Rows in all, >= 0.
-        columns: Columns of the matrix; the wider it is, the fewer rows make a block.
-        multiple: Make the number of blocks a multiple of this, where there are rows enough.
+        rows: Number of rows, from 0.
+        columns: Columns of the matrix; the more columns, the fewer rows per block.
+        multiple: Make the number of blocks a multiple of this, if there are enough rows.
 
     Example:
         >>> [len(block) for block in row_blocks(rows=1200, columns=1000)]
@@ -50,13 +49,9 @@ def row_blocks(rows: int, columns: int, multiple: int = 1) -> list[NDArray[np.in
 def map_row_blocks(
     function: Callable[[NDArray[np.int64]], T], rows: int, columns: int, threads: int | None = None
 ) -> list[T]:
-    """Apply `function` to the row numbers of each block, in threads; results come in the order of the rows.
+    """Apply `function` to the row numbers of each block, in threads; returns the results in the order of the rows.
 
-    Args:
-        function: Takes the row numbers of one block.
-        rows: Rows of the matrix.
-        columns: Columns of the matrix.
-        threads: Number of threads; None takes one for each processor, up to `MOST_THREADS`.
+    `threads=None` uses one for each processor, up to `MOST_THREADS`.
 
     Example:
         >>> map_row_blocks(len, rows=600, columns=1000, threads=1)
@@ -71,7 +66,7 @@ def map_row_blocks(
 
 
 def _one_thread_each() -> AbstractContextManager[object]:
-    """Hold the linear algebra library to one thread, where threadpoolctl is there to do so."""
+    """Limit BLAS to one thread, if threadpoolctl is installed."""
     try:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
     except ImportError:

@@ -1,9 +1,9 @@
-"""Distances between embeddings, made a block of rows at a time.
+"""Distances between embeddings, computed a block of rows at a time.
 
-What is unusual: distances are computed in float64, subtractions included, and rounded once to float32. A matrix product
-gives the same pair of vectors results that differ in the last bit, depending on where in the matrix the pair stands;
-two images with equal embeddings would then be ranked by their place in the gallery, and shuffling the gallery would
-change the score. So distances are first rounded to multiples of `GRID`, which hides these bits where they show: near 0.
+Distances are computed in float64, subtractions included, and rounded once to float32. The last bit of a matrix product
+depends on where in the matrix a pair of vectors stands; two images with equal embeddings would then be ranked by their
+position in the gallery, and shuffling the gallery would change the score. So distances are first rounded to multiples
+of `GRID`, which removes these bits near 0, where they would show.
 
 Letters: Q queries, G gallery, D embedding, B rows of a block.
 """
@@ -22,11 +22,11 @@ from rewho.core.check import UserError, check_choice, check_embeddings
 METRICS = ("cosine", "squared_euclidean")
 PRECISIONS = ("float64", "float32")
 GRID = 2.0**-43
-"""Step of distances, relative to the largest possible: above the error of products, far below what float32 shows."""
+"""Step of distances, relative to the largest possible: above the error of products, far below float32's resolution."""
 
 
 class DistanceSource(Protocol):
-    """Whatever can give the distances of some queries to the whole ranked gallery."""
+    """Distances of queries to the whole ranked gallery, computed on demand."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -34,20 +34,14 @@ class DistanceSource(Protocol):
         ...
 
     def block(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-        """Return the distances of the queries `rows`, [B, G], as a fresh array that the caller may change."""
+        """Return the distances of the queries `rows`, [B, G], as a new array that the caller may change."""
         ...
 
 
 def unit_vectors(embeddings: NDArray[Any], dtype: str = "float64") -> NDArray[Any]:
-    """Return [N, D] embeddings scaled to length 1; lengths are always computed in float64, tiny and huge ones too.
+    """Return embeddings [N, D] scaled to length 1, as float64 or float32; none may be zero.
 
-    Args:
-        embeddings: Floating-point array [N, D] without zero vectors.
-        dtype: Type of the result: float64 or float32.
-
-    Example:
-        >>> unit_vectors(np.array([[3.0, 4.0]])).tolist()
-        [[0.6, 0.8]]
+    Lengths are computed in float64, also very small and large ones.
     """
     exact = embeddings.astype(np.float64)
     squared = np.einsum("nd,nd->n", exact, exact)
@@ -64,14 +58,14 @@ class EmbeddingDistances:
     """Distances between query and gallery embeddings, float32.
 
     Args:
-        query: Query embeddings [Q, D], any floating-point type. Kept as `precision`, at length 1 where the metric is
-            cosine, else with the gallery's mean subtracted, which changes no distance and keeps more of its digits.
+        query: Query embeddings [Q, D], any floating-point type. Stored in `precision`: for cosine at length 1, else
+            with the gallery's mean subtracted, which changes no distance and keeps more of its digits.
         gallery: Gallery embeddings [G + J, D]; without junk there are G = all of them.
         metric: cosine (1 - cos, from 0 to 2; vectors of any length) or squared_euclidean (>= 0).
-        precision: In which type cosines are summed: float64, or float32, which takes half the time and memory but
-            ranks images with equal embeddings by where they stand, see the top of this file. Squared distances are
+        precision: Type in which cosines are summed: float64, or float32, which takes half the time and memory but
+            ranks images with equal embeddings by their position, see the top of this file. Squared distances are
             differences of large numbers and always float64.
-        junk: bool [G + J], True for the J gallery images that are not ranked. They are kept as `bystanders`, because
+        junk: bool [G + J], True for the J gallery images that are not ranked. They are stored as `bystanders`, because
             re-ranking may count them as neighbours. None means none.
         query_names: Names of the query images, for messages only.
         gallery_names: Names of the gallery images, for messages only.
@@ -131,7 +125,7 @@ class EmbeddingDistances:
         return len(self.query), len(self.gallery)
 
     def block(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the distances of the queries `rows`, [B, G], as a fresh array."""
+        """Return the distances of the queries `rows`, [B, G], as a new array."""
         distances: NDArray[np.float32] = np.empty((len(rows), len(self.gallery)), np.float32)
         if self._squared is None:
             exact = self.query[rows] @ self.gallery.T
@@ -144,21 +138,17 @@ class EmbeddingDistances:
             exact += self._squared[0][rows, None]
             exact += self._squared[1][None, :]
             exact += self._grid
-        # The sum of a distance and `_grid` has no digits below GRID.
+        # Adding `_grid` and subtracting it again drops all digits below GRID.
         np.subtract(exact, self._grid, out=distances, casting="same_kind")
         return distances
 
 
 @dataclass(frozen=True, eq=False)
 class GivenDistances:
-    """A matrix of distances that somebody else computed, [Q, G] float32 or float64; used as it is.
+    """A matrix of distances that the caller computed, [Q, G] float32 or float64; used unchanged.
 
     Raises:
         UserError: Not a floating-point matrix, or an entry is NaN or infinite.
-
-    Example:
-        >>> GivenDistances(np.array([[0.5, 0.25]])).block(np.array([0])).tolist()
-        [[0.5, 0.25]]
     """
 
     matrix: NDArray[np.floating[Any]]
@@ -179,43 +169,14 @@ class GivenDistances:
         return self.matrix.shape[0], self.matrix.shape[1]
 
     def block(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-        """Return the distances of the queries `rows`, [B, G], as a fresh array."""
+        """Return the distances of the queries `rows`, [B, G], as a new array."""
         return self.matrix[rows]
 
 
-def distances(query: NDArray[Any], gallery: NDArray[Any], metric: str = "cosine") -> NDArray[np.float32]:
-    """Return the whole matrix of distances, [Q, G] float32: for small sets, and for looking at.
-
-    Args:
-        query: Query embeddings [Q, D].
-        gallery: Gallery embeddings [G, D].
-        metric: cosine (1 - cos, from 0 to 2) or squared_euclidean.
-
-    Raises:
-        UserError: See `EmbeddingDistances`.
-
-    Example:
-        >>> distances(np.array([[1.0, 1.0]]), np.array([[4.0, 5.0]]), "squared_euclidean").tolist()
-        [[25.0]]
-    """
-    source = EmbeddingDistances(query, gallery, metric)
-    return source.block(np.arange(source.shape[0]))
-
-
 def smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64], NDArray[np.floating[Any]]]:
-    """Find the k smallest entries of each row, in ascending order; equal entries by ascending column.
+    """Return columns and values, [B, k] each, of the k smallest entries of each row, in ascending order.
 
-    Args:
-        values: Array [B, G] without NaN.
-        k: How many, from 1; at most G are returned.
-
-    Returns:
-        Columns [B, k] and values [B, k].
-
-    Example:
-        >>> columns, found = smallest(np.array([[3.0, 1.0, 2.0, 1.0]]), 3)
-        >>> columns.tolist(), found.tolist()
-        ([[1, 3, 2]], [[1.0, 1.0, 2.0]])
+    Equal entries are ordered by column. Of fewer than k columns all are returned.
     """
     k = min(k, values.shape[1])
     rows, columns = _candidates(values, k)
@@ -227,10 +188,10 @@ def smallest(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int6
 
 
 def _candidates(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows and columns of entries that include the k smallest of each row, ties too, and few others.
+    """Return rows and columns of entries that include the k smallest of each row, with ties, and few others.
 
     Wide rows are cut into `width` slices of 32 entries, `width` apart. The k smallest lie in slices whose minimum does
-    not exceed the k-th smallest minimum, so that only those slices need a second look.
+    not exceed the k-th smallest minimum, so only those slices are searched.
     """
     height, width = len(values), values.shape[1] // 32
     if width <= 4 * k:
@@ -247,13 +208,13 @@ def _candidates(values: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.i
 
 
 def _centre(embeddings: NDArray[Any]) -> NDArray[np.float64]:
-    """Return about the mean, [D]: rounded, so that it does not depend on the order of the images."""
-    with np.errstate(over="ignore"):  # whatever float32 cannot hold is refused by `_largest_squared`
+    """Return the mean [D], rounded to float32, so that it does not depend on the order of the images."""
+    with np.errstate(over="ignore"):  # `_largest_squared` refuses embeddings that float32 cannot hold
         return np.asarray(embeddings.mean(axis=0, dtype=np.float64).astype(np.float32), np.float64)
 
 
 def _largest_squared(query: NDArray[np.float64], gallery: NDArray[np.float64]) -> float:
-    """Return a power of two that no squared distance exceeds, from the squared lengths of both sides.
+    """Return a power of two that no squared distance exceeds, from the squared lengths of both sets.
 
     Raises:
         UserError: float32 could not hold such distances.

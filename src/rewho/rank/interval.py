@@ -1,8 +1,8 @@
 """Confidence intervals by resampling people with all their queries (a cluster bootstrap over identities).
 
-What is unusual: queries are not resampled one by one. Queries of one person rise and fall together, so intervals over
-single queries are too narrow. The interval is about other people in the same gallery and with the same model, not about
-another gallery, another training run or another camera network. With fewer than about 30 people it is still too narrow.
+Scores of one person's queries are correlated, so resampling single queries gives intervals that are too narrow. The
+interval is about other people in the same gallery and with the same model, not about another gallery, another training
+run or another camera network. With fewer than about 30 people it is still too narrow.
 """
 
 from __future__ import annotations
@@ -24,25 +24,19 @@ def bootstrap_interval(
     coverage: float = 0.95,
     seed: int = 1,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the percentile bootstrap interval of the mean over queries of each column; NaN where all show one person.
+    """Return the lower and upper ends, [S] each, of the percentile bootstrap interval of each column's mean.
+
+    Both are NaN if all queries show one person.
 
     Args:
         scores: One row per query, one column per score: [Q, S], finite. All columns share their resamples.
         groups: Person of each query, int64 [Q]; each resample draws as many people, with all their queries.
-        resamples: How many resamples, >= 1.
+        resamples: Number of resamples, from 1.
         coverage: Share of the resampled means inside the interval, between 0 and 1.
         seed: Seed of the draws.
 
-    Returns:
-        Lower and upper ends, float64 [S] each.
-
     Raises:
         UserError: No query, not one person per query, or `resamples` below 1.
-
-    Example:
-        >>> low, high = bootstrap_interval(np.array([[0.0], [1.0]] * 50), np.arange(100))
-        >>> bool(0.3 < low[0] < 0.5 < high[0] < 0.7)
-        True
     """
     if len(scores) == 0 or resamples < 1 or len(groups) != len(scores):
         raise UserError(
@@ -52,7 +46,7 @@ def bootstrap_interval(
             fix="Pass at least one query and one resample.",
         )
     _, first, number = np.unique(groups, return_index=True, return_inverse=True)
-    number = np.argsort(np.argsort(first))[number]  # by first query, so that other ids give the same draws
+    number = np.argsort(np.argsort(first))[number]  # by first query, so that renumbered people give the same draws
     units = len(first)
     if units == 1:
         return np.full(scores.shape[1], np.nan), np.full(scores.shape[1], np.nan)
@@ -76,20 +70,17 @@ def gain_interval(
     resamples: int = 1000,
     seed: int = 1,
 ) -> tuple[float, float, float]:
-    """Return the mean gain of a score over the same queries, and its 95 % interval over people.
+    """Return the mean of `after - before` over queries, and the ends of its 95 % interval over people.
 
-    Both scores of a query stay together, so that hard queries cancel out, and a gain can be told from chance although
-    the two single intervals overlap.
+    Both scores of a query are resampled together: hard queries cancel out, so a gain can be significant although the
+    two single intervals overlap. The ends are NaN if all queries show one person.
 
     Args:
         before: Score of each query with one model, [Q]; NaN where the query has no match.
         after: Score of the same queries with another, [Q].
         groups: Person of each query, int64 [Q].
-        resamples: How many resamples, >= 1.
+        resamples: Number of resamples, from 1.
         seed: Seed of the draws.
-
-    Returns:
-        Mean of `after - before`, and the ends of its interval, NaN where all queries show one person.
 
     Raises:
         UserError: The two are not of the same queries, or no query has a match.

@@ -1,4 +1,4 @@
-"""Labels of images as a ranking needs them, and the two ids that have a meaning of their own."""
+"""Person and camera of each image, as a ranking needs them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rewho.core.people import UNKNOWN_CAMERA
 
 @dataclass(frozen=True, eq=False)
 class ImageLabels:
-    """Who is in each image, and which camera took it.
+    """Person and camera of each of N images.
 
     Args:
-        person_ids: int64 [N]; -1 is junk (dropped where it stands in a gallery); any other negative id is a person of
-            no name, who never matches.
+        person_ids: int64 [N]; -1 is junk, dropped from every gallery; any other negative id is a distractor and never
+            matches.
         camera_ids: int64 [N]; -1 is unknown. None means all unknown.
-        names: N names, used in messages and to keep an image out of its own ranking. None means no names.
+        names: N names, used in messages and to leave an image out of its own ranking. None means no names.
 
     Raises:
         UserError: Not whole numbers, not one-dimensional, or lengths differ.

@@ -13,7 +13,7 @@ Letters: Q queries, V of them with a match, K ranked gallery images, M matches, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +95,7 @@ def evaluate(
         raise UserError("max_rank", expected="at least 1", got=str(max_rank), fix="Ask for one rank or more.")
     cameras = np.unique(ranking.gallery.cameras[ranking.kept]) if camera_pairs else np.empty(0, np.int64)
     parts = ranking.map_blocks(lambda block: _match_ranks(ranking, block, cameras), threads)
-    whole, *by_camera = (QueryMatches(group_ties(*_join(part))) for part in zip(*parts, strict=True))
+    whole, *by_camera = (QueryMatches(group_ties(*np.concatenate(part, axis=1))) for part in zip(*parts, strict=True))
     queries, people = len(ranking.query), ranking.query.person_ids
     per_query = _score_queries(whole, people, metrics)
     count = int(per_query.valid.sum())
@@ -127,15 +127,7 @@ def evaluate(
     )
 
 
-class _MatchRanks(NamedTuple):
-    """For each match: its query, the images strictly nearer, and those as near or nearer; int64 [M] each."""
-
-    query: NDArray[np.int64]
-    nearer: NDArray[np.int64]
-    not_farther: NDArray[np.int64]
-
-
-def _match_ranks(ranking: Ranking, block: RankingBlock, cameras: NDArray[np.int64]) -> list[_MatchRanks]:
+def _match_ranks(ranking: Ranking, block: RankingBlock, cameras: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Rank the matches of a block among all images, then among the images of each camera alone."""
     column_cameras = ranking.gallery.cameras[ranking.kept]
     ranks = [_count_nearer(block)]
@@ -153,8 +145,8 @@ def _match_ranks(ranking: Ranking, block: RankingBlock, cameras: NDArray[np.int6
     return ranks
 
 
-def _count_nearer(block: RankingBlock) -> _MatchRanks:
-    """Count the images nearer than each match."""
+def _count_nearer(block: RankingBlock) -> NDArray[np.int64]:
+    """Return for each match its query, the images strictly nearer, and those as near or nearer, [3, M]."""
     distances, rows = block.distances, block.match_rows
     of_match = distances[rows, block.match_columns]
     of_match = of_match[np.lexsort((of_match, rows))]
@@ -168,17 +160,13 @@ def _count_nearer(block: RankingBlock) -> _MatchRanks:
         ahead.sort()
         nearer[matches] = ahead.searchsorted(sought, "left")
         not_farther[matches] = ahead.searchsorted(sought, "right")
-    return _MatchRanks(block.rows[rows], nearer, not_farther)
+    return np.stack([block.rows[rows], nearer, not_farther])
 
 
 def _not_farther_than(distances: NDArray[Any], limit: np.floating[Any]) -> NDArray[Any]:
     """Return a query's distances up to `limit`, or a copy of all where that is quicker."""
     inside = distances <= limit
     return distances.compress(inside) if 8 * np.count_nonzero(inside) < len(distances) else distances.copy()
-
-
-def _join(parts: tuple[_MatchRanks, ...]) -> _MatchRanks:
-    return _MatchRanks(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def _score_queries(matches: QueryMatches, person_ids: NDArray[np.int64], metrics: Sequence[Metric]) -> QueryScores:

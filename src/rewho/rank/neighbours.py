@@ -1,12 +1,12 @@
-"""Sparse k-reciprocal neighbour sets and the Jaccard distance between them: re-ranking and clustering share them.
+"""Sparse k-reciprocal neighbour sets and the Jaccard distance between them.
 
-What is unusual: everything is a sparse matrix with a few dozen entries per image, so memory grows with N k and not with
-N^2, and set operations on all images at once are matrix products. Zhong et al., "Re-ranking Person Re-identification
+Everything is a sparse matrix with a few dozen entries per image: memory grows with N k instead of N^2, and set
+operations on all images at once are matrix products. Zhong et al., "Re-ranking Person Re-identification
 with k-reciprocal Encoding", CVPR 2017, sections 3.2 to 3.4.
 
-Where this may differ from the dense form: the sums over neighbours run in another order, in float32, which moves an
-entry of the Jaccard distance by less than 1e-6; images at exactly the same distance are ordered by their number; and an
-image always counts as its own nearest neighbour, also among exact copies of it. No entry is cut off or left out.
+Differences from the dense form: the sums over neighbours run in another order, in float32, which changes a Jaccard
+distance by less than 1e-6; images at exactly the same distance are ordered by their number; and an image is always its
+own nearest neighbour, also among exact copies of it. No entry is truncated.
 
 Letters: N images, D embedding, K neighbours, Q rows asked for, G columns asked for, B rows of a block.
 """
@@ -23,14 +23,14 @@ from rewho.rank.blocks import map_row_blocks
 from rewho.rank.distance import EmbeddingDistances, smallest
 
 PRODUCT_ROWS = 2048
-"""Rows of a sparse product that are held at once."""
+"""Rows of a sparse product that are computed at once."""
 
 EXPANDED_ENTRIES = 2**20
-"""Pairs of shared neighbours that are held at once when Jaccard distances are summed."""
+"""Pairs of shared neighbours in memory at once when Jaccard distances are summed."""
 
 
 class Neighbours(NamedTuple):
-    """The nearest images of every image, itself first.
+    """The K nearest images of every image.
 
     Attributes:
         indices: int64 [N, K]; column 0 is the image itself, the others follow by distance, equal ones by number.
@@ -44,13 +44,13 @@ class Neighbours(NamedTuple):
 def nearest_neighbours(
     embeddings: NDArray[Any], k: int, metric: str = "cosine", threads: int | None = None
 ) -> Neighbours:
-    """Find the k nearest of each image, itself included, without ever holding all distances.
+    """Return the k nearest images of each image, itself included; memory grows with N k.
 
     Args:
         embeddings: Floating-point array [N, D].
-        k: How many, itself included; at most N are returned.
+        k: Number of neighbours; at most N are returned.
         metric: cosine or squared_euclidean.
-        threads: Threads; None takes one per processor.
+        threads: Threads; None uses one per processor.
 
     Raises:
         UserError: An embedding is NaN, infinite or zero.
@@ -72,35 +72,19 @@ def nearest_neighbours(
 
 
 def reciprocal_sets(indices: NDArray[np.int64]) -> sparse.csr_array:
-    """Return who is among whose neighbours and the other way round, as a matrix of ones, [N, N].
-
-    Args:
-        indices: Neighbours of each image, int64 [N, K].
-
-    Example:
-        >>> reciprocal_sets(np.array([[0, 1], [1, 2], [2, 1]])).toarray().tolist()
-        [[1, 0, 0], [0, 1, 1], [0, 1, 1]]
-    """
+    """Return a matrix of ones, [N, N], where both images are among each other's neighbours, int64 [N, K]."""
     forward = _pattern(indices)
     return sparse.csr_array(forward.multiply(forward.T))
 
 
 def expanded_reciprocal_sets(indices: NDArray[np.int64], half: int) -> sparse.csr_array:
-    """Return each image's k-reciprocal set, joined with the sets of those members that fit it (section 3.2).
+    """Return each image's k-reciprocal set, extended by the sets of its members (section 3.2), as ones, [N, N].
 
-    The half-size set of a member is joined if more than 2/3 of it, strictly, lie in the k-reciprocal set.
+    The half-size set of a member is added if strictly more than 2/3 of it lie in the k-reciprocal set.
 
     Args:
         indices: Nearest neighbours of each image, itself first, int64 [N, K].
-        half: Number of neighbours, itself included, that make the half-size sets: round(k1 / 2) + 1, see `half_size`.
-
-    Returns:
-        Matrix of ones, [N, N], sorted by column.
-
-    Example:
-        >>> sets = expanded_reciprocal_sets(np.array([[0, 1], [1, 2], [2, 1]]), half=2)
-        >>> sets.toarray().tolist()
-        [[1, 0, 0], [0, 1, 1], [0, 1, 1]]
+        half: Neighbours, itself included, in the half-size sets; see `half_size`.
     """
     whole = reciprocal_sets(indices)
     small = reciprocal_sets(indices[:, :half])
@@ -123,33 +107,19 @@ def expanded_reciprocal_sets(indices: NDArray[np.int64], half: int) -> sparse.cs
 
 
 def half_size(k1: int) -> int:
-    """Return the neighbours, itself included, that make a half-size set: round(k1 / 2) + 1, halves to even.
-
-    Example:
-        >>> half_size(20), half_size(30), half_size(3)
-        (11, 16, 3)
-    """
+    """Return the neighbours of a half-size set, itself included: round(k1 / 2) + 1, halves to even."""
     return round(k1 / 2) + 1
 
 
 def gaussian_weights(
     sets: sparse.csr_array, embeddings: NDArray[np.floating[Any]], scale: NDArray[np.floating[Any]] | float = 1.0
 ) -> sparse.csr_array:
-    """Weight the members of each set by exp(-d), to a sum of 1 (section 3.3, equation 7).
+    """Weight the members of each set by exp(-d), to a sum of 1, float32 [N, N] (section 3.3, equation 7).
 
     Args:
         sets: Matrix of ones, [N, N].
-        embeddings: [N, D], of length 1 where cosine is meant.
-        scale: What squared distances d are divided by: one number, or one per row, [N].
-
-    Returns:
-        float32 matrix [N, N] with the entries of `sets`.
-
-    Example:
-        >>> weights = gaussian_weights(sparse.csr_array(np.ones((2, 2), np.int32)), np.eye(2, dtype=np.float32))
-        >>> weights.toarray().round(4)  # 1 / (1 + exp(-2)) on the diagonal
-        array([[0.8808, 0.1192],
-               [0.1192, 0.8808]], dtype=float32)
+        embeddings: [N, D], of length 1 for cosine.
+        scale: Divisor of the squared distances d: one number, or one per row, [N].
     """
     row_of = np.repeat(np.arange(sets.shape[0]), np.diff(sets.indptr))
     lengths = np.einsum("nd,nd->n", embeddings, embeddings)  # float64 embeddings keep differences of large lengths
@@ -171,12 +141,7 @@ def local_query_expansion(weights: sparse.csr_array, indices: NDArray[np.int64])
 
     Args:
         weights: float32 matrix [N, N].
-        indices: The k2 nearest neighbours of each image, itself included, int64 [N, k2]; k2 = 1 changes nothing.
-
-    Example:
-        >>> local_query_expansion(sparse.csr_array(np.eye(2, dtype=np.float32)), np.array([[0, 1], [1, 0]])).toarray()
-        array([[0.5, 0.5],
-               [0.5, 0.5]], dtype=float32)
+        indices: The k2 nearest neighbours of each image, itself included, int64 [N, k2].
     """
     if indices.shape[1] == 1:
         return weights
@@ -189,17 +154,12 @@ class JaccardDistances:
     """Jaccard distances between weighted neighbour sets (section 3.3, equation 10).
 
     The rows of `weights` sum to 1, so that 1 - (sum of minima) / (sum of maxima) = 1 - s / (2 - s) with s the sum of
-    minima. Only neighbours that two images share add to s; they are found in lists of who has which neighbour.
+    minima. Only shared neighbours add to s; they are found in lists of the images that have each neighbour.
 
     Args:
         weights: float32 matrix [N, N], one weighted set per row.
         rows: Images that become rows of the distance matrix, int64 [Q].
         columns: Images that become its columns, int64 [G].
-
-    Example:
-        >>> weights = sparse.csr_array(np.array([[0.5, 0.5], [0.0, 1.0]], np.float32))
-        >>> JaccardDistances(weights, np.array([0]), np.array([0, 1])).block(np.array([0])).round(4)
-        array([[0.    , 0.6667]], dtype=float32)
     """
 
     def __init__(self, weights: sparse.csr_array, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
@@ -216,7 +176,7 @@ class JaccardDistances:
         shared = np.zeros((len(rows), self.shape[1]), np.float32)
         sets = self._rows[rows]
         owners_of_entry = np.diff(self._owners.indptr)[sets.indices]
-        work = np.r_[0, np.cumsum(owners_of_entry)][sets.indptr]  # pairs to look at before each row
+        work = np.r_[0, np.cumsum(owners_of_entry)][sets.indptr]  # pairs of shared neighbours before each row
         start = 0
         while start < len(rows):
             fitting = int(np.searchsorted(work, work[start] + EXPANDED_ENTRIES, "right")) - 1
@@ -240,7 +200,7 @@ class JaccardDistances:
 
 
 def _pattern(indices: NDArray[np.int64]) -> sparse.csr_array:
-    """Turn neighbour numbers [N, K] into a matrix of ones, [N, N]."""
+    """Return neighbour numbers [N, K] as a matrix of ones, [N, N]."""
     images, k = indices.shape
     ones = np.ones(images * k, np.int32)
     return sparse.csr_array((ones, indices.ravel(), np.arange(0, images * k + 1, k)), shape=(images, images))

@@ -1,15 +1,14 @@
 """Ranking: the immutable value between search and everything that follows.
 
-What is unusual: the rules on cameras, junk and distractors are applied here, once, and nowhere else. Whatever takes a
-ranking - metrics, re-ranking, figures - sees the same images left out. The order itself is never stored: a ranking
-knows how to make the distances of some queries when they are asked for.
+The rules on cameras, junk and distractors are applied here and nowhere else: metrics, re-ranking and figures leave out
+the same images. The order itself is never stored: a ranking computes the distances of some queries on demand.
 
 Letters: Q queries, G gallery, K gallery images that are ranked, D embedding, B queries of a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.core.people import JUNK, UNKNOWN_CAMERA
-from rewho.rank.blocks import map_row_blocks, row_blocks
+from rewho.rank.blocks import map_row_blocks
 from rewho.rank.distance import DistanceSource, EmbeddingDistances, GivenDistances, smallest
 from rewho.rank.labels import ImageLabels
 
@@ -31,9 +30,9 @@ class RankingBlock(NamedTuple):
 
     Attributes:
         rows: Query numbers, int64 [B].
-        distances: [B, K]; a fresh array. Images left out for a query are +inf.
-        match_rows: Which row of the block each match belongs to, int64 [M], ascending.
-        match_columns: Which of the K images it is, int64 [M].
+        distances: [B, K]; a new array. Images left out for a query are +inf.
+        match_rows: Row of the block of each match, int64 [M], ascending.
+        match_columns: Column of each match, int64 [M].
     """
 
     rows: NDArray[np.int64]
@@ -49,8 +48,8 @@ class Nearest(NamedTuple):
         indices: Gallery numbers, int64 [B, k]; -1 where fewer than k images are left.
         distances: [B, k]; +inf where fewer than k images are left.
         matches: bool [B, k]: same person, and not left out.
-        left_out: bool [B, k]: image that the rules leave out for this query (same person and camera, or the query
-            itself); only True where such images were asked for.
+        left_out: bool [B, k]: left out for this query (same person and camera, or the query itself); all False
+            unless requested with `with_left_out`.
     """
 
     indices: NDArray[np.int64]
@@ -61,11 +60,11 @@ class Nearest(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Queries, a gallery, and a source of the distances between them; make one with `from_embeddings`.
+    """Queries, a gallery, and a source of the distances between them; build one with `from_embeddings`.
 
-    Three rules hold. Gallery images of person -1 (junk) are dropped from every ranking. An image of the query's person
-    from the query's camera is left out for that query, unless one of the two cameras is unknown (-1), and so is an
-    image of the query's own name. All others stay; they match if they show the query's person and the id is >= 0.
+    Gallery images of person -1 (junk) are dropped from every ranking. An image of the query's person from the query's
+    camera is left out for that query, unless one of the two cameras is unknown (-1), and so is an image of the query's
+    own name. All others stay; they match if they show the query's person and the id is >= 0.
 
     Args:
         query: Labels of the Q queries.
@@ -146,13 +145,7 @@ class Ranking:
         gallery: ImageLabels,
         description: str = "given distances",
     ) -> Ranking:
-        """Rank by a matrix of distances that somebody else computed.
-
-        Args:
-            distances: float32 or float64 [Q, G], junk columns included; smaller is more alike.
-            query: Labels of the queries.
-            gallery: Labels of the gallery.
-            description: How the distances were made.
+        """Rank by a given matrix of distances, float32 or float64 [Q, G], junk columns included.
 
         Raises:
             UserError: Numbers differ, an entry is not finite, or a set is empty.
@@ -172,19 +165,8 @@ class Ranking:
         """Gallery numbers of the K images that are not junk, ascending."""
         return np.flatnonzero(self.gallery.person_ids != JUNK)
 
-    def blocks(self) -> Iterator[RankingBlock]:
-        """Go through all queries in order, a block of bounded size at a time.
-
-        Example:
-            >>> query, gallery = ImageLabels(np.array([1, 2])), ImageLabels(np.array([1]))
-            >>> ranking = Ranking.from_distances(np.ones((2, 1)), query, gallery)
-            >>> [block.match_rows.tolist() for block in ranking.blocks()]  # query 0 has a match, query 1 has none
-            [[0]]
-        """
-        return (self.block(rows) for rows in row_blocks(*self.source.shape))
-
     def map_blocks(self, function: Callable[[RankingBlock], T], threads: int | None = None) -> list[T]:
-        """Apply `function` to every block, in threads; results come in the order of the queries."""
+        """Apply `function` to every block, in threads; returns the results in the order of the queries."""
         return map_row_blocks(lambda rows: function(self.block(rows)), *self.source.shape, threads)
 
     def block(self, rows: NDArray[np.int64]) -> RankingBlock:
@@ -195,23 +177,14 @@ class Ranking:
         return RankingBlock(rows, distances, match_rows, match_columns)
 
     def same_person(self) -> NDArray[np.int64]:
-        """Count for each query the ranked images of its person, left out or not, int64 [Q].
-
-        Example:
-            >>> query, gallery = ImageLabels(np.array([1, 5])), ImageLabels(np.array([1, -1, 1]))
-            >>> Ranking.from_distances(np.ones((2, 3)), query, gallery).same_person().tolist()
-            [2, 0]
-        """
+        """Return for each query the number of ranked images of its person, left out or not, int64 [Q]."""
         _, start, stop = self._people
         return stop - start
 
     def top(self, k: int, rows: NDArray[np.int64] | None = None, *, with_left_out: bool = False) -> Nearest:
-        """Return the k nearest gallery images of the queries `rows` (None: of all).
+        """Return the k nearest gallery images of the queries `rows` (None: of all), at most K.
 
-        Args:
-            k: How many; at most K are returned.
-            rows: Query numbers, int64 [B].
-            with_left_out: Show the images that the rules leave out in their place, marked; junk is never shown.
+        `with_left_out` keeps the images that the rules leave out in their places, marked; junk never appears.
 
         Raises:
             UserError: k is below 1.

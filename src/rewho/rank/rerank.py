@@ -1,9 +1,8 @@
 """k-reciprocal re-ranking: a ranking in, a ranking out (Zhong et al., CVPR 2017).
 
-What is unusual: memory grows with (Q + G) k1 instead of (Q + G)^2, and the re-ranked distances are made a block of
-queries at a time like any others. An image that is query and gallery image counts once. Cosines are float32. How close
-that is to the dense form is said in `neighbours.py`. The parameters are part of the result's description, because
-published figures use different ones without saying so.
+Memory grows with (Q + G) k1 instead of (Q + G)^2, and the re-ranked distances are computed a block of queries at a
+time. An image that is query and gallery image counts once. Cosines are float32; `neighbours.py` lists the differences
+from the dense form. The parameters are part of the result's description, because published scores use different ones.
 
 Letters: Q queries, F of them in no gallery, G gallery, J junk, N = F + G (+ J), B queries of a block.
 """
@@ -30,7 +29,7 @@ from rewho.rank.ranking import Ranking
 
 @dataclass(frozen=True, eq=False)
 class RerankedDistances:
-    """(1 - lambda) x Jaccard distance + lambda x original distance, the latter divided by the query's farthest.
+    """(1 - lambda) x Jaccard distance + lambda x original distance / largest distance of the query.
 
     Args:
         original: Distances before re-ranking.
@@ -50,7 +49,7 @@ class RerankedDistances:
         return self.original.shape
 
     def block(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the distances of the queries `rows`, float32 [B, G], as a fresh array."""
+        """Return the distances of the queries `rows`, float32 [B, G], as a new array."""
         distances = self.original.block(rows)
         distances *= np.float32(self.lambda_) / self.farthest[rows, None]
         jaccard = self.jaccard.block(rows)
@@ -72,11 +71,11 @@ def rerank(
 
     Args:
         ranking: Made by `Ranking.from_embeddings`.
-        k1: Neighbours that make the k-reciprocal sets, beside the image itself.
-        k2: Neighbours that the sets are averaged over, the image itself included; 1 is off.
+        k1: Neighbours in the k-reciprocal sets, besides the image itself.
+        k2: Neighbours over which the sets are averaged, the image itself included; 1 is off.
         lambda_: Share of the original distance in the result, 0 to 1.
-        keep_junk: Let junk images count as neighbours, as the original MATLAB scripts do. They are never ranked.
-        threads: Threads; None takes one per processor.
+        keep_junk: Count junk images as neighbours, as the original MATLAB scripts do. They are never ranked.
+        threads: Threads; None uses one per processor.
 
     Returns:
         A ranking of the same images, with the parameters in its description.
@@ -97,12 +96,12 @@ def rerank(
             "re-ranking",
             expected="a ranking made from embeddings",
             got=ranking.description,
-            fix="Re-rank once, and before anything else; distances alone do not say how gallery images lie.",
+            fix="Re-rank a ranking made by Ranking.from_embeddings, once: it needs distances between gallery images.",
         )
     check_range("k1", k1, 1, np.inf)
     check_range("k2", k2, 1, k1 + 1)
     check_range("lambda", lambda_, 0, 1)
-    places, own = _places(ranking)
+    places, own = _find_places(ranking)
     everyone = np.concatenate([source.query[own], source.gallery, *([source.bystanders] if keep_junk else [])])
     if source.metric == "cosine":
         everyone = everyone.astype(np.float32, copy=False)
@@ -123,11 +122,11 @@ def rerank(
     )
 
 
-def _places(ranking: Ranking) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return each query's row among all images, where the F queries that are no gallery image come first, and those F.
+def _find_places(ranking: Ranking) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return each query's row among all images, and the numbers of the F queries that are no gallery image.
 
-    Without this, a pool, whose images are queries and gallery, would hold every image twice: each copy would be the
-    other's nearest neighbour, and only half as many people would fit into k1.
+    These F come first, then the gallery. A pool, whose images are queries and gallery, would otherwise hold every image
+    twice: each copy would be the other's nearest neighbour, and only half as many people would fit into k1.
     """
     column = np.full(len(ranking.query), -1)
     pairs = ranking.same_image[::-1]

@@ -1,9 +1,8 @@
-"""The single-gallery-shot protocol of the first CUHK03 evaluations: one gallery image per person, drawn anew each time.
+"""The single-gallery-shot protocol of the first CUHK03 evaluations: one random gallery image per person.
 
-What is unusual: each query meets a gallery of its own, drawn from what the camera rule leaves it, and the CMC curve is
-the mean over many draws. CUHK03's first protocol (Li et al., CVPR 2014) is this with 100 test people, queries from one
-camera and a gallery from the other. The figures are much higher than those of the full gallery and must not be compared
-with them.
+Each query has its own gallery, drawn from the images that the camera rule leaves, and the CMC curve is the mean over
+many draws. CUHK03's first protocol (Li et al., CVPR 2014) is this with 100 test people, queries from one camera and a
+gallery from the other. Its scores are much higher than those of the full gallery and must not be compared with them.
 
 Letters: Q queries, G gallery, P people in the gallery, R repeats, M matches, B queries of a block.
 """
@@ -45,25 +44,17 @@ def single_gallery_shot(
 ) -> SingleShotScores:
     """Score a ranking by the single-gallery-shot protocol.
 
-    Gallery images of a negative person id take no part, as they belong to no one of whom an image could be drawn.
+    Gallery images with a negative person id are never drawn.
 
     Args:
         ranking: What to score.
         max_rank: Length of the CMC curve.
         repeats: Galleries drawn for each query.
         seed: Seed of the draws; they do not depend on blocks or threads.
-        threads: Threads; None takes one per processor.
+        threads: Threads; None uses one per processor.
 
     Raises:
         UserError: No query has a match, or `max_rank` or `repeats` is below 1.
-
-    Example:
-        >>> from rewho.rank.labels import ImageLabels
-        >>> query, gallery = ImageLabels(np.array([1])), ImageLabels(np.array([1, 1, 2]))
-        >>> ranking = Ranking.from_distances(np.array([[0.1, 0.3, 0.2]]), query, gallery)
-        >>> scores = single_gallery_shot(ranking, max_rank=2, repeats=1000)
-        >>> bool(abs(scores.cmc[0] - 0.5) < 0.1), scores.cmc[1].item()
-        (True, 1.0)
     """
     if max_rank < 1 or repeats < 1:
         raise UserError(

@@ -1,10 +1,10 @@
-"""Expected scores where images lie at equal distances: the mean over all orders of the tied images, in closed form.
+"""Expected scores of images at equal distances: the mean over all orders of the tied images, in closed form.
 
 Most evaluation code scores tied images in the order in which the gallery is stored, so that shuffling the gallery
-changes the result. Here a group of n tied images, m of them matches, that follows L nearer
-images, a of them matches, adds its expected value. Position p = 1 … n of the group holds a match with probability m/n,
-and then (p - 1) rho other matches of the group are expected before it, with rho = (m - 1) / (n - 1). Summing over p
-leaves harmonic numbers H. Without ties (n = m = 1) every formula is the usual one.
+changes the result. Here a group of n tied images, m of them matches, that follows L nearer images, a of them matches,
+adds its expected value. Position p = 1 … n of the group holds a match with probability m/n, and then (p - 1) rho other
+matches of the group are expected before it, with rho = (m - 1) / (n - 1). Summing over p leaves harmonic numbers H.
+Without ties (n = m = 1) every formula is the usual one.
 
 Letters: T groups of tied images, V queries that have a match.
 """
@@ -44,11 +44,6 @@ def group_ties(query: NDArray[np.int64], nearer: NDArray[np.int64], not_farther:
         query: Query of each match, int64 [M], ascending.
         nearer: Images strictly nearer than the match, int64 [M], ascending within a query.
         not_farther: Images as near or nearer, the match among them, int64 [M].
-
-    Example:
-        >>> groups = group_ties(np.array([0, 0, 0]), np.array([0, 3, 3]), np.array([1, 6, 6]))
-        >>> groups.size.tolist(), groups.matches.tolist(), groups.matches_nearer.tolist()
-        ([1, 3], [1, 2], [0, 1])
     """
     new_query = np.diff(query, prepend=-1) != 0
     start = np.flatnonzero(new_query | (np.diff(nearer, prepend=-1) != 0))
@@ -63,20 +58,11 @@ def group_ties(query: NDArray[np.int64], nearer: NDArray[np.int64], not_farther:
 
 
 def precision_sums(groups: TieGroups) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what each group adds to the sum of precisions of its query, in expectation.
+    """Return each group's expected contribution to the sum of precisions of its query, float64 [T] per convention.
 
     Divided by the number of matches, the sums over a query's groups are its average precision: *rectangular* takes the
     precision (i + 1) / (r + 1) at each match, *trapezoid* the mean of that and of the precision i / r just before it
     (1 where r = 0), with i matches and r images before the match.
-
-    Returns:
-        Sums of the rectangular and of the trapezoid convention, float64 [T] each.
-
-    Example:
-        >>> one_match_among_two = TieGroups(*(np.array([value]) for value in (0, 0, 0, 2, 1)))
-        >>> rectangular, trapezoid = precision_sums(one_match_among_two)
-        >>> rectangular.item(), trapezoid.item()  # (1/1 + 1/2) / 2 and (1 + 1/4) / 2
-        (0.75, 0.625)
     """
     nearer, before, size, matches = (values.astype(np.float64) for values in groups[1:])
     rho = np.divide(matches - 1, size - 1, out=np.zeros_like(size), where=size > 1)
@@ -94,7 +80,7 @@ def precision_sums(groups: TieGroups) -> tuple[NDArray[np.float64], NDArray[np.f
 
 @dataclass(frozen=True, eq=False)
 class QueryMatches:
-    """The matches of the V queries that have any: what a metric computes its score per query from.
+    """The matches of the V queries that have any: the input of a metric.
 
     Args:
         groups: Groups of tied images, by query and distance.
@@ -152,19 +138,9 @@ def _harmonic_difference(low: NDArray[np.int64], count: NDArray[np.int64]) -> ND
 
 
 def match_within(first: TieGroups, max_rank: int) -> NDArray[np.float64]:
-    """Return the probability that a query's first match is among the k nearest, for k = 1 … max_rank.
+    """Return the probability that a query's first match is among the k nearest, k = 1 … max_rank, [V, max_rank].
 
-    Args:
-        first: The nearest group of each query, see `QueryMatches.first`.
-        max_rank: Largest k.
-
-    Returns:
-        float64 [T, max_rank], ascending within a row.
-
-    Example:
-        >>> one_match_among_two = TieGroups(*(np.array([value]) for value in (0, 1, 0, 2, 1)))
-        >>> match_within(one_match_among_two, 4).tolist()
-        [[0.0, 0.5, 1.0, 1.0]]
+    `first` is the nearest group of each query, see `QueryMatches.first`.
     """
     place = np.arange(max_rank)
     left = (first.size - first.matches)[:, None] - place
@@ -176,23 +152,14 @@ def match_within(first: TieGroups, max_rank: int) -> NDArray[np.float64]:
 
 
 def expected_first_rank(first: TieGroups) -> NDArray[np.float64]:
-    """Return the expected rank of the first match, counted from 1, float64 [T].
-
-    Example:
-        >>> expected_first_rank(TieGroups(*(np.array([value]) for value in (0, 4, 0, 2, 1)))).tolist()
-        [5.5]
-    """
+    """Return the expected rank of the first match, counted from 1, float64 [V]."""
     return first.nearer + (first.size + 1) / (first.matches + 1)
 
 
 def inverse_last_rank(last: TieGroups) -> NDArray[np.float64]:
-    """Return the expected value of 1 / (rank of the last match), float64 [T].
+    """Return the expected value of 1 / (rank of the last match), float64 [V].
 
     The last of m matches among n tied images stands at place p with probability C(p - 1, m - 1) / C(n, m).
-
-    Example:
-        >>> inverse_last_rank(TieGroups(*(np.array([value]) for value in (0, 0, 0, 2, 1)))).tolist()
-        [0.75]
     """
     inverse = 1.0 / (last.nearer + last.size)
     for group in np.flatnonzero(last.matches < last.size):

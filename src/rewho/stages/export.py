@@ -31,10 +31,10 @@ from rewho.data.images import decode
 from rewho.data.views import View
 from rewho.embedding.embedder import embed_batches, in_batches, view_of
 from rewho.embedding.onnx_network import OnnxNetwork
-from rewho.export.card import export_facts, readme
+from rewho.export.card import build_export_facts, build_readme
 from rewho.export.graph import EmbeddingGraph, program_bytes
-from rewho.export.onnx import OPSET, onnx_bytes, require_packages
-from rewho.export.parity import Parity, check_parity, measure
+from rewho.export.onnx import OPSET, check_packages, onnx_bytes
+from rewho.export.parity import Parity, check_parity, compute_parity
 from rewho.models.single_view import parameter_count
 from rewho.models.weights import CARD, SUMS, TENSORS, load_model
 from rewho.rendered import Camera, Identity, render_person
@@ -80,14 +80,18 @@ def run(settings: ExportSettings) -> Path:
         return settings.out
     remove_unfinished(settings.out)
     if settings.format == "onnx":
-        require_packages()
+        check_packages()
     graph, batches = EmbeddingGraph(model, flip=settings.flip), _batches(files, view, settings.batch)
     content, written = _traced(settings.format, graph, card, source)
     parity = _keep_if_same(settings.out / name, content, graph, batches)
     box = (view.top, view.bottom, view.left, view.right)
     sums = {SUMS: {name: hashlib.sha256(content).hexdigest()}}
-    exported = {**card, **sums, "export": export_facts(graph, written, box, view.mask is not None, source, parity)}
-    page = readme(exported, box, parameter_count(model))
+    exported = {
+        **card,
+        **sums,
+        "export": build_export_facts(graph, written, box, view.mask is not None, source, parity),
+    }
+    page = build_readme(exported, box, parameter_count(model))
     outputs = [
         settings.out / name,
         write_json(settings.out / CARD, exported),
@@ -116,7 +120,7 @@ def _keep_if_same(
         expected, found = (
             np.concatenate(list(embed_batches(network, batches(), CPU, flip=False))) for network in (graph, opened)
         )
-        parity = measure(check_embeddings("the model's", expected), found)
+        parity = compute_parity(check_embeddings("the model's", expected), found)
         check_parity(parity, f"export to {path}")
         aside.replace(path)
     finally:

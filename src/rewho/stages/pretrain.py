@@ -24,7 +24,15 @@ from rewho.data.splits import has_test_part
 from rewho.data.table import ImageTable
 from rewho.data.view_file import view_of_settings
 from rewho.embedding.saved import describe
-from rewho.models.initial import ORIGIN, Origin, first_model, initialise, origin_of, read_origin, weights_digest
+from rewho.models.initial import (
+    ORIGIN,
+    Origin,
+    build_initial_model,
+    find_origin,
+    hash_pretrained,
+    load_initial_weights,
+    read_origin,
+)
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, save_model
 from rewho.settings import ModelSettings, PretrainSettings
@@ -74,7 +82,7 @@ def run(settings: PretrainSettings) -> Path:
     inputs = {
         "crops": images.digest,
         EPOCH: f"{plans.epoch_length()} steps",
-        "model.pretrained": weights_digest(settings.model.pretrained, settings.out),
+        "model.pretrained": hash_pretrained(settings.model.pretrained, settings.out),
     }
     free = (*FREE_SETTINGS, "crops", "images.workers", "images.memory_gb", "probe", "model.pretrained")
     fixed = (*FIXED, *FIXED_BY_ORIGIN, "images.statistics_of")
@@ -171,7 +179,7 @@ def _origin(settings: PretrainSettings, images: JoinedImages, *, resumed: bool) 
     def find_out() -> Origin:
         if resumed and written.is_file():
             return read_origin(settings.out)
-        origin = origin_of(settings.model)
+        origin = find_origin(settings.model)
         if not (settings.model.pixel_mean and settings.model.pixel_std):
             count = settings.images.statistics_of
             progress = Progress("pixel statistics", min(count or len(images), len(images)), unit="images")
@@ -190,9 +198,9 @@ def _origin(settings: PretrainSettings, images: JoinedImages, *, resumed: bool) 
 
 def _encoder(settings: PretrainSettings, origin: Origin, *, resumed: bool) -> SingleViewModel:
     wanted: ModelSettings = replace(settings.model, extra_bn="no")
-    model = first_model(wanted, view_of_settings(wanted).size, origin)
+    model = build_initial_model(wanted, view_of_settings(wanted).size, origin)
     if not resumed:
-        say(initialise(model))
+        say(load_initial_weights(model))
     mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (origin.mean, origin.std))
     say(f"pixels: mean {mean}; standard deviation {std}")
     return model.to(memory_format=torch.channels_last)

@@ -34,13 +34,13 @@ from rewho.models.heads import build_classifier
 from rewho.models.initial import (
     ORIGIN,
     Origin,
+    build_initial_model,
     check_backbone,
-    doubt,
-    first_model,
-    initialise,
-    origin_of,
+    describe_assumptions,
+    find_origin,
+    hash_pretrained,
+    load_initial_weights,
     read_origin,
-    weights_digest,
 )
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import CARD, TENSORS, ModelCard, save_classifier, save_model
@@ -134,7 +134,7 @@ def run(settings: TrainSettings) -> Path:
     view = view_of_settings(settings.model)
     inputs = {
         **inputs_of(table, plans),
-        "model.pretrained": weights_digest(settings.model.pretrained, settings.out),
+        "model.pretrained": hash_pretrained(settings.model.pretrained, settings.out),
         **view.inputs(),
     }
     free, fixed = (*FREE_SETTINGS, "model.pretrained"), (*FIXED, *FIXED_BY_ORIGIN)
@@ -196,13 +196,13 @@ def _check_triplets(settings: TrainSettings, part: ImageTable) -> None:
 def _model(settings: TrainSettings, view: View, *, resumed: bool) -> tuple[Origin, SingleViewModel]:
     """Build the model; when a run is resumed its checkpoint holds every weight, and what it began with may be gone."""
     written = settings.out / ORIGIN
-    origin = read_origin(settings.out) if resumed and written.is_file() else origin_of(settings.model)
-    model = first_model(settings.model, view.size, origin)
+    origin = read_origin(settings.out) if resumed and written.is_file() else find_origin(settings.model)
+    model = build_initial_model(settings.model, view.size, origin)
     model.box = box_of(view)
     if not resumed:
-        began = initialise(model)
+        began = load_initial_weights(model)
         added = "one more batch normalisation before the head" if model.settings.extra_bn == "yes" else ""
-        say("; ".join(filter(None, [began, added, doubt(settings.model, origin)])))
+        say("; ".join(filter(None, [began, added, describe_assumptions(settings.model, origin)])))
         if is_main_process():
             write_json(written, origin)
     return origin, model.to(memory_format=torch.channels_last)

@@ -7,8 +7,6 @@ scores from 0 to 1, such that 2, the usual threshold for "visible", becomes one 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ import torch
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.core.device import pick_device
-from rewho.core.tensors import named_tensors, read_safetensors, read_torch
+from rewho.core.tensors import read_weights
 from rewho.settings import DetectorSettings
 from rewho.video.boxes import apply_nms
 from rewho.video.detector import Detector, check_weights_file
@@ -75,22 +73,11 @@ def load_detector(settings: DetectorSettings) -> KeypointRcnn:
     from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
     path = check_weights_file(settings.weights, "detector.weights", (".safetensors", ".pth", ".pt"))
-    state, sha256 = read_weights(path)
     model = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(read_weights(path))
     except RuntimeError as error:
         expected, got = "the weights of torchvision's keypointrcnn_resnet50_fpn", " ".join(str(error).split())[:200]
         fix = "Download torchvision's KeypointRCNN_ResNet50_FPN_Weights."
         raise UserError(str(path), expected=expected, got=f"others: {got}", fix=fix) from error
-    return KeypointRcnn(model.eval().to(pick_device(settings.device, "--detector.device")), settings, sha256)
-
-
-def read_weights(path: Path) -> tuple[dict[str, Any], str]:
-    """Return the tensors of a weights file and its hash; nothing that is read runs code.
-
-    Raises:
-        UserError: Not a file of tensors.
-    """
-    tensors = read_safetensors(path) if path.suffix == ".safetensors" else named_tensors(read_torch(path))
-    return tensors, hash_file(path)
+    return KeypointRcnn(model.eval().to(pick_device(settings.device, "--detector.device")), settings, hash_file(path))
