@@ -16,8 +16,7 @@ from rewho.core.check import UserError
 from rewho.core.progress import say
 from rewho.core.record import STARTED
 from rewho.models.factorization import BRANCH_TENSORS, Factorization, build_branches, folded_student, load_branches
-from rewho.models.initial import tensors_under
-from rewho.models.loading import load_tensors
+from rewho.models.loading import load_tensors, tensors_under
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import (
     CARD,
