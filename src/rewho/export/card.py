@@ -43,12 +43,7 @@ def build_export_facts(
             "view": {"name": settings.view, "masked": masked}
             | {side: str(value) for side, value in zip(("top", "bottom", "left", "right"), box, strict=True)},
         },
-        "output": {
-            "name": OUTPUT,
-            "dtype": "float32",
-            "shape": ["batch", settings.embedding],
-            "unit_length": False,
-        },
+        "output": {"name": OUTPUT, "dtype": "float32", "shape": ["batch", settings.embedding], "unit_length": False},
         "mean_with_mirror_image": graph.flip,
         "source_sha256": source,
         "parity": plain(parity),

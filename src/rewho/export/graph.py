@@ -25,12 +25,6 @@ class EmbeddingGraph(nn.Module):
     Args:
         model: The trained network; it normalises its input itself.
         flip: Return the mean of the embeddings of an image and its mirror image.
-
-    Example:
-        >>> from rewho.settings import ModelSettings
-        >>> graph = EmbeddingGraph(SingleViewModel(ModelSettings(embedding=8), (64, 32)), flip=True)
-        >>> graph(torch.zeros(3, 3, 64, 32, dtype=torch.uint8)).shape
-        torch.Size([3, 8])
     """
 
     def __init__(self, model: SingleViewModel, *, flip: bool = False) -> None:

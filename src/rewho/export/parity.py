@@ -45,10 +45,6 @@ def compute_parity(expected: NDArray[np.float32], found: NDArray[np.float32]) ->
     Args:
         expected: The model's, [N, D], N >= 2, finite and no row zero.
         found: The file's, [N, D], of the same images.
-
-    Example:
-        >>> compute_parity(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)).same_neighbours
-        1.0
     """
     difference = float(np.abs(expected.astype(np.float64) - found).max())
     scale = float(np.sqrt(np.mean(expected.astype(np.float64) ** 2)))

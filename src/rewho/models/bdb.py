@@ -34,11 +34,6 @@ class BatchDrop(nn.Module):
 
     Raises:
         UserError: The share is not from 0 to 1.
-
-    Example:
-        >>> dropped = BatchDrop(0.5)(torch.ones(2, 1, 4, 3))
-        >>> float(dropped.sum()), bool((dropped[0] == dropped[1]).all())
-        (12.0, True)
     """
 
     def __init__(self, share: float = HEIGHT_SHARE) -> None:

@@ -54,10 +54,6 @@ class FeatureMapBranch(nn.Module):
         width: Width D_k of the view's representation.
         features: Channels F that the branch selects; 512 in the paper.
         kernel: Averaging window of the stabilised maximum; 4 in the paper.
-
-    Example:
-        >>> FeatureMapBranch(8, 4, features=5)(torch.randn(3, 8, 16, 8)).shape
-        torch.Size([3, 4])
     """
 
     def __init__(self, channels: int, width: int, features: int = 512, kernel: int = 4) -> None:
@@ -88,10 +84,6 @@ class RepresentationBranch(nn.Module):
         width: Width D_k of the view's representation.
         features: Features F that the branch selects, 512 in the paper; 0 leaves the first three layers out, as the
             paper does for the view that the student itself sees.
-
-    Example:
-        >>> RepresentationBranch(8, 4, features=5)(torch.randn(3, 8)).shape
-        torch.Size([3, 4])
     """
 
     def __init__(self, size: int, width: int, features: int = 512) -> None:
@@ -189,13 +181,6 @@ class Factorization(nn.Module):
 
         Raises:
             UserError: There is no such branch, or the student's head is another.
-
-        Example:
-            >>> factorization = Factorization(8, 6, {"holistic": 4}, features=5).eval()
-            >>> embedding, feature = Embedding(8, 6).eval(), torch.randn(3, 8)
-            >>> predicted = factorization(torch.zeros(3, 8, 4, 2), embedding(feature))["holistic"].from_representation
-            >>> torch.allclose(factorization.folded(embedding)(feature), predicted, atol=1e-5)
-            True
         """
         if self.student_view not in self.views or not self.representation_branches:
             raise UserError(
@@ -259,10 +244,6 @@ def attention(feature_map: Tensor) -> Tensor:
     """Return the L1 norm over channels of a map [N, C, h, w], scaled to 0 to 1 within each image (FD figure 4).
 
     The result [N, h, w] is float32: 0 at each image's weakest position, 1 at its strongest; all 0 if both are equal.
-
-    Example:
-        >>> attention(torch.tensor([[[[1.0, -3.0]], [[0.0, 0.0]]]]))  # norms 1 and 3
-        tensor([[[0., 1.]]])
     """
     norms = feature_map.float().abs().sum(dim=1)
     low, high = norms.amin(dim=(1, 2), keepdim=True), norms.amax(dim=(1, 2), keepdim=True)

@@ -28,11 +28,6 @@ class Embedding(nn.Module):
     Args:
         channels: Length C of the pooled feature.
         size: Length D of the embedding.
-
-    Example:
-        >>> import torch
-        >>> Embedding(512, 256)(torch.randn(4, 512)).shape
-        torch.Size([4, 256])
     """
 
     def __init__(self, channels: int, size: int) -> None:
@@ -59,14 +54,7 @@ class Classifier(nn.Linear):
 
 
 class CosineClassifier(nn.Linear):
-    """Cosines between an embedding and one vector per identity, for circle-softmax; used while training only.
-
-    Example:
-        >>> import torch
-        >>> cosines = CosineClassifier(8, 5)(torch.randn(2, 8))
-        >>> list(cosines.shape), bool(cosines.abs().max() <= 1.0001)
-        ([2, 5], True)
-    """
+    """Cosines between an embedding and one vector per identity, for circle-softmax; used while training only."""
 
     def __init__(self, size: int, identities: int) -> None:
         super().__init__(size, identities, bias=False)
@@ -90,10 +78,6 @@ def build_head(kind: str, channels: int, size: int) -> tuple[nn.Module, int]:
             of a person stay on one side of the origin; or none.
         channels: Length C of the pooled feature.
         size: Length D of the embedding of fc_bn; the others have C.
-
-    Example:
-        >>> build_head("bn", 16, 8)[1], build_head("fc_bn", 16, 8)[1]
-        (16, 8)
     """
     if kind == "fc_bn":
         return Embedding(channels, size), size

@@ -70,10 +70,6 @@ def hash_pretrained(source: str, run: Path) -> str:
 
     Raises:
         UserError: Nothing is there, and no run that began with a file.
-
-    Example:
-        >>> hash_pretrained("none", Path("runs/train"))
-        'none'
     """
     if source in ("none", "imagenet"):
         return source
@@ -120,10 +116,6 @@ def find_origin(settings: ModelSettings) -> Origin:
 
     Raises:
         UserError: No such file or folder, or one that holds no weights or those of another backbone.
-
-    Example:
-        >>> find_origin(ModelSettings(pretrained="none")).provenance
-        {'weights_began_as': 'none'}
     """
     check_backbone(settings)
     origin = _read_origin_of(settings.pretrained)
@@ -206,10 +198,6 @@ def build_initial_model(settings: ModelSettings, input_size: tuple[int, int], or
     """Build a model for weights of that origin, which `load_initial_weights` loads.
 
     `extra_bn="auto"` becomes yes for weights that were trained without labels.
-
-    Example:
-        >>> build_initial_model(ModelSettings(embedding=8), (64, 32), Origin(labels=False)).settings.extra_bn
-        'yes'
     """
     if settings.extra_bn == "auto":
         settings = replace(settings, extra_bn="yes" if origin.labels is False else "no")

@@ -22,10 +22,5 @@ def build_model(
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
 ) -> SingleViewModel:
-    """Build an untrained model of the kind that its settings name; arguments as of `SingleViewModel`.
-
-    Example:
-        >>> build_model(ModelSettings(kind="bdb", embedding=12), (64, 32)).settings.embedding
-        12
-    """
+    """Build an untrained model of the kind that its settings name; arguments as of `SingleViewModel`."""
     return KINDS[settings.kind](settings, input_size, mean, std)

@@ -112,12 +112,6 @@ def resample_positions(
 
     Returns:
         The weights by the network's names, and a note for the user: empty, or the end of a sentence.
-
-    Example:
-        >>> from rewho.models.backbone import build_backbone
-        >>> small, large = (build_backbone("test_vit", input_size=size).body for size in ((64, 64), (256, 128)))
-        >>> resample_positions(large, small.state_dict())[1]
-        '; position embedding resampled from 4 x 4 to 16 x 8 patches'
     """
     from timm.layers.pos_embed import resample_abs_pos_embed
 
@@ -194,12 +188,7 @@ def match_names(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor], wha
 
 
 def tensors_under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Return the tensors of a part of a network, by their names within that part.
-
-    Example:
-        >>> tensors_under({"model.weight": torch.ones(1), "classifier.weight": torch.zeros(1)}, "model")
-        {'weight': tensor([1.])}
-    """
+    """Return the tensors of a part of a network, by their names within that part."""
     return {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
 
 

@@ -67,10 +67,6 @@ class StripeHead(nn.Module):
     Args:
         channels: Channels C of the map.
         size: Length of this head's embedding; 256 in the paper.
-
-    Example:
-        >>> StripeHead(8, 4)(torch.rand(2, 8, 3, 8)).shape
-        torch.Size([2, 4])
     """
 
     def __init__(self, channels: int, size: int) -> None:

@@ -29,10 +29,6 @@ class ProjectionHead(nn.Module):
         size: Length D of the projection; 128 in the paper.
         normalise: Follow both FC by batch normalisation, the second without weights (MoCo v3). It removes what all
             images of a batch have in common, so that neither that nor its drift over time tells keys apart.
-
-    Example:
-        >>> ProjectionHead(512)(torch.randn(2, 512)).norm(dim=1).round(decimals=4).tolist()
-        [1.0, 1.0]
     """
 
     def __init__(self, channels: int, size: int = 128, normalise: bool = False) -> None:
@@ -56,12 +52,6 @@ class KeyQueue(nn.Module):
     Args:
         length: K; 65,536 in the paper.
         size: Length D of a key.
-
-    Example:
-        >>> queue = KeyQueue(5, 2)
-        >>> queue.enqueue(torch.ones(4, 2)); queue.enqueue(2 * torch.ones(3, 2))
-        >>> queue.keys[:, 0].tolist(), int(queue.pointer)
-        ([2.0, 2.0, 1.0, 1.0, 2.0], 2)
     """
 
     keys: Tensor
@@ -87,13 +77,6 @@ def update_ema(copied: nn.Module, network: nn.Module, momentum: float) -> None:
     """Move every parameter of a copy towards the network's: m * own + (1 - m) * the network's (equation 2).
 
     Buffers, such as running statistics, are left alone: the copy's own images make them.
-
-    Example:
-        >>> network, copied = nn.BatchNorm1d(2), nn.BatchNorm1d(2)  # weights of 1
-        >>> _ = nn.init.zeros_(copied.weight)
-        >>> update_ema(copied, network, 0.75)
-        >>> copied.weight.tolist()
-        [0.25, 0.25]
     """
     own: list[Tensor] = list(copied.parameters())
     others: list[Tensor] = list(network.parameters())

@@ -19,10 +19,6 @@ class StabilizedMaxPool(nn.Module):
 
     Args:
         kernel: Side of the averaging window; 4 in the paper, 1 is the plain maximum.
-
-    Example:
-        >>> StabilizedMaxPool()(torch.ones(2, 512, 16, 8)).shape
-        torch.Size([2, 512])
     """
 
     def __init__(self, kernel: int = 4) -> None:
@@ -73,10 +69,6 @@ class GeneralizedMeanPool(nn.Module):
     Args:
         exponent: Initial p.
         smallest: Values are clamped to at least this, because roots of negative numbers do not exist.
-
-    Example:
-        >>> round(GeneralizedMeanPool(3.0)(torch.full((1, 1, 2, 2), 2.0)).item(), 4)
-        2.0
     """
 
     def __init__(self, exponent: float = 3.0, smallest: float = 1e-6) -> None:

@@ -77,13 +77,6 @@ def split_batch_norm(network: nn.Module, group: int) -> int:
 
     Raises:
         UserError: A group of fewer than 2, or a kind of batch normalisation that cannot be split.
-
-    Example:
-        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-        >>> split_batch_norm(network, 2)
-        1
-        >>> network(torch.randn(6, 3, 8, 8)).shape
-        torch.Size([6, 4, 6, 6])
     """
     if group < 2:
         raise UserError("--contrast.norm_group", expected="2 or more images", got=str(group), fix="Pass 32.")

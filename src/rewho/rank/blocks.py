@@ -36,10 +36,6 @@ def row_blocks(rows: int, columns: int, multiple: int = 1) -> list[NDArray[np.in
         rows: Number of rows, from 0.
         columns: Columns of the matrix; the more columns, the fewer rows per block.
         multiple: Make the number of blocks a multiple of this, if there are enough rows.
-
-    Example:
-        >>> [len(block) for block in row_blocks(rows=1200, columns=1000)]
-        [400, 400, 400]
     """
     height = min(max(BLOCK_BYTES // (8 * max(columns, 1)), LEAST_ROWS), MOST_ROWS)
     count = math.ceil(rows / height / multiple) * multiple if rows > height else min(rows, 1)
@@ -52,10 +48,6 @@ def map_row_blocks(
     """Apply `function` to the row numbers of each block, in threads; returns the results in the order of the rows.
 
     `threads=None` uses one for each processor, up to `MOST_THREADS`.
-
-    Example:
-        >>> map_row_blocks(len, rows=600, columns=1000, threads=1)
-        [300, 300]
     """
     workers = threads or min(os.cpu_count() or 1, MOST_THREADS)
     blocks = row_blocks(rows, columns, workers)

@@ -92,10 +92,7 @@ class EmbeddingDistances:
     _grid: float = field(init=False, repr=False, default=2.0**52 * GRID)
 
     def __post_init__(
-        self,
-        junk: NDArray[np.bool_] | None,
-        query_names: Sequence[str] | None,
-        gallery_names: Sequence[str] | None,
+        self, junk: NDArray[np.bool_] | None, query_names: Sequence[str] | None, gallery_names: Sequence[str] | None
     ) -> None:
         check_choice("metric", self.metric, METRICS)
         check_choice("precision", self.precision, PRECISIONS)

@@ -54,10 +54,6 @@ def nearest_neighbours(
 
     Raises:
         UserError: An embedding is NaN, infinite or zero.
-
-    Example:
-        >>> nearest_neighbours(np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), k=2).indices.tolist()
-        [[0, 1], [1, 0], [2, 1]]
     """
     source = EmbeddingDistances(embeddings, embeddings, metric, "float32")
 

@@ -149,11 +149,6 @@ class Ranking:
 
         Raises:
             UserError: Numbers differ, an entry is not finite, or a set is empty.
-
-        Example:
-            >>> labels = ImageLabels(np.array([1])), ImageLabels(np.array([1, -1, 2]))
-            >>> Ranking.from_distances(np.array([[0.5, 0.1, 0.2]]), *labels).top(2).indices.tolist()
-            [[2, 0]]
         """
         whole = GivenDistances(distances)
         _check_count("columns of distances", whole.shape[1], gallery)

@@ -96,7 +96,7 @@ def rerank(
             "re-ranking",
             expected="a ranking made from embeddings",
             got=ranking.description,
-            fix="Re-rank a ranking made by Ranking.from_embeddings, once: it needs distances between gallery images.",
+            fix="Re-rank once, a ranking made by Ranking.from_embeddings: distances between gallery images are needed.",
         )
     check_range("k1", k1, 1, np.inf)
     check_range("k2", k2, 1, k1 + 1)

@@ -84,11 +84,6 @@ class QueryMatches:
 
     Args:
         groups: Groups of tied images, by query and distance.
-
-    Example:
-        >>> matches = QueryMatches(group_ties(np.array([0, 0, 4]), np.array([0, 2, 0]), np.array([1, 3, 1])))
-        >>> matches.queries.tolist(), matches.counts.tolist(), matches.average_precisions[0].round(4).tolist()
-        ([0, 4], [2, 1], [0.8333, 1.0])
     """
 
     groups: TieGroups
