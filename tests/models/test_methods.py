@@ -9,7 +9,7 @@ from torch import nn
 from kept import kept_bytes
 from rewho.core.check import UserError
 from rewho.models.backbone import build_backbone
-from rewho.models.bdb import BatchDrop, BatchDropModel
+from rewho.models.bdb import BatchDrop
 from rewho.models.kinds import KINDS, build_model
 from rewho.models.mgn import MultipleGranularityModel
 from rewho.models.single_view import SingleViewModel, parameter_count
@@ -181,9 +181,3 @@ def test_a_model_of_several_branches_needs_no_other_treatment():
 def test_mistakes():
     with pytest.raises(UserError, match="a ResNet or a SqueezeNet"):
         MultipleGranularityModel(settings("mgn", backbone="test_resnet"), SIZE)
-    with pytest.raises(UserError, match="multiple of 8"):
-        MultipleGranularityModel(settings("mgn", embedding=100), SIZE)
-    with pytest.raises(UserError, match="share of rows that are dropped: expected a number from 0 to 1"):
-        BatchDrop(1.5)
-    with pytest.raises(UserError, match="multiple of 3"):
-        BatchDropModel(settings("bdb", embedding=100), SIZE)

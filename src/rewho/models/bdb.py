@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rewho.core.check import UserError, check_range
 from rewho.models.backbone import Backbone
 from rewho.models.heads import Embedding, Features
 from rewho.models.single_view import SingleViewModel, extra_normalisation
@@ -28,17 +27,11 @@ class BatchDrop(nn.Module):
     """Sets one band of rows to zero while training, the same in the whole batch.
 
     Its position comes from torch's CPU generator, which the training loop seeds at every step.
-
-    Args:
-        share: Share of the rows, 0 to 1.
-
-    Raises:
-        UserError: The share is not from 0 to 1.
     """
 
     def __init__(self, share: float = HEIGHT_SHARE) -> None:
         super().__init__()
-        self.share = check_range("share of rows that are dropped", share, 0, 1)
+        self.share = share
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map [N, C, h, w] to the same shape."""
@@ -59,9 +52,6 @@ class BatchDropModel(SingleViewModel):
     branch; 512 + 1024 = 1536 in the paper, with images of 384 x 128. Pooling and head of the settings are replaced by
     BDB's.
 
-    Raises:
-        UserError: The embedding does not divide by 3.
-
     Example:
         >>> settings = ModelSettings(kind="bdb", backbone="resnet18", embedding=96, pretrained="none")
         >>> BatchDropModel(settings, (96, 32)).eval()(torch.zeros(2, 3, 96, 32, dtype=torch.uint8)).shape
@@ -72,15 +62,7 @@ class BatchDropModel(SingleViewModel):
         """Create both branches."""
         from timm.models.resnet import Bottleneck
 
-        third, rest = divmod(settings.embedding, 3)
-        if rest or not third:
-            raise UserError(
-                "--model.embedding",
-                expected="a multiple of 3: one third is of the global branch",
-                got=str(settings.embedding),
-                fix="Pass --model.embedding 1536.",
-            )
-        channels = backbone.channels
+        third, channels = settings.embedding // 3, backbone.channels
         self.settings = replace(settings, pooling="gap", head="fc_bn")
         self.backbone = backbone
         self.recalibration = extra_normalisation(settings, channels)

@@ -47,14 +47,7 @@ class Prediction(NamedTuple):
 
 
 class FeatureMapBranch(nn.Module):
-    """FMFB of one view: 1 x 1 convolution, BN, ReLU; stabilised maximum; embedding (FD section 3.3).
-
-    Args:
-        channels: Channels C of the student's feature map.
-        width: Width D_k of the view's representation.
-        features: Channels F that the branch selects; 512 in the paper.
-        kernel: Averaging window of the stabilised maximum; 4 in the paper.
-    """
+    """FMFB of one view: 1 x 1 convolution, BN, ReLU; stabilised maximum; embedding (FD section 3.3)."""
 
     def __init__(self, channels: int, width: int, features: int = 512, kernel: int = 4) -> None:
         super().__init__()
@@ -71,7 +64,7 @@ class FeatureMapBranch(nn.Module):
         return F.relu(self.normalise(selected), inplace=True)
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """Return the prediction [N, D_k] from a feature map [N, C, h, w]."""
+        """Map [N, C, h, w] to [N, D_k]."""
         prediction: Tensor = self.embedding(self.pooling(self.selected_map(feature_map)))
         return prediction
 
@@ -79,11 +72,7 @@ class FeatureMapBranch(nn.Module):
 class RepresentationBranch(nn.Module):
     """RFB of one view: FC, BN, ReLU, then FC, BN (FD section 3.4).
 
-    Args:
-        size: Length D of the student's representation.
-        width: Width D_k of the view's representation.
-        features: Features F that the branch selects, 512 in the paper; 0 leaves the first three layers out, as the
-            paper does for the view that the student itself sees.
+    `features=0` leaves the first three layers out, as the paper does for the student's own view.
     """
 
     def __init__(self, size: int, width: int, features: int = 512) -> None:
@@ -92,7 +81,7 @@ class RepresentationBranch(nn.Module):
         self.mapping = Embedding(features or size, width)
 
     def forward(self, representation: Tensor) -> Tensor:
-        """Return the prediction [N, D_k] from the student's representation [N, D]."""
+        """Map [N, D] to [N, D_k]."""
         prediction: Tensor = self.mapping(self.select(representation))
         return prediction
 
@@ -155,12 +144,7 @@ class Factorization(nn.Module):
         )
 
     def forward(self, feature_map: Tensor, representation: Tensor) -> dict[str, Prediction]:
-        """Return the predictions [N, D_k] by view, in the order of `widths`.
-
-        Args:
-            feature_map: The student's map f [N, C, h, w], before pooling.
-            representation: The student's representation r [N, D].
-        """
+        """Return the predictions [N, D_k] by view, from the student's f [N, C, h, w] and r [N, D]."""
         from_map = [branch(feature_map) for branch in self.map_branches]
         from_representation = [branch(representation) for branch in self.representation_branches]
         pairs = zip_longest(self.views, from_map, from_representation)
@@ -172,12 +156,7 @@ class Factorization(nn.Module):
 
         Both are FC and batch normalisation, so in evaluation mode they are one linear map of the pooled feature: its
         output is in the space of that view's teacher. Not in the paper, whose student keeps its own representation.
-
-        Args:
-            embedding: The student's embedding, [N, C] to [N, D].
-
-        Returns:
-            A new embedding, [N, C] to [N, D_k], in evaluation mode.
+        The result maps [N, C] to [N, D_k] and is in evaluation mode.
 
         Raises:
             UserError: There is no such branch, or the student's head is another.
@@ -216,11 +195,7 @@ class Factorization(nn.Module):
     def attention_map(self, feature_map: Tensor, view: str) -> Tensor:
         """Return the attention of a view's feature-map branch, [N, h, w] from 0 to 1 (FD figure 4).
 
-        Running statistics are used and not updated, also while training.
-
-        Args:
-            feature_map: The student's map f [N, C, h, w].
-            view: Name of the view.
+        `feature_map` is the student's map f [N, C, h, w]. Running statistics are not updated, also while training.
 
         Raises:
             UserError: No such view, or the feature-map branches were left out.

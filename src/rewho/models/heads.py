@@ -24,10 +24,6 @@ class Embedding(nn.Module):
     """Fully connected layer and batch normalisation (FD section 3.1): its output is the representation r.
 
     The layer has no bias, because the normalisation behind it would remove it; the paper's parameter counts agree.
-
-    Args:
-        channels: Length C of the pooled feature.
-        size: Length D of the embedding.
     """
 
     def __init__(self, channels: int, size: int) -> None:
@@ -53,12 +49,8 @@ class Classifier(nn.Linear):
         nn.init.normal_(self.weight, std=0.01)
 
 
-class CosineClassifier(nn.Linear):
+class CosineClassifier(Classifier):
     """Cosines between an embedding and one vector per identity, for circle-softmax; used while training only."""
-
-    def __init__(self, size: int, identities: int) -> None:
-        super().__init__(size, identities, bias=False)
-        nn.init.normal_(self.weight, std=0.01)
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Map [N, D] to one cosine per identity."""

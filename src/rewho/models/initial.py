@@ -64,10 +64,6 @@ def hash_pretrained(source: str, run: Path) -> str:
     For weights that are gone, return the hash of those that the run began with: an encoder may be moved away before the
     training that began from it is over.
 
-    Args:
-        source: The value of `--model.pretrained`.
-        run: The run's folder, which may hold an `ORIGIN`.
-
     Raises:
         UserError: Nothing is there, and no run that began with a file.
     """
@@ -108,11 +104,7 @@ def check_backbone(settings: ModelSettings) -> None:
 
 
 def find_origin(settings: ModelSettings) -> Origin:
-    """Return what is known about first weights, without loading them into anything.
-
-    Args:
-        settings: `pretrained` is used, and `pretrained_labels`, `pixel_mean` and `pixel_std`, which override what the
-            weights' files say.
+    """Return what is known about first weights; `pretrained_labels`, `pixel_mean` and `pixel_std` override it.
 
     Raises:
         UserError: No such file or folder, or one that holds no weights or those of another backbone.

@@ -23,12 +23,9 @@ CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.")
 
 
 def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
-    """Load pre-trained weights into a backbone; returns one readable line about what was loaded and what was left over.
+    """Load pre-trained weights into the backbone called `name`; returns one line: what was loaded, what left over.
 
-    Args:
-        backbone: Changed in place.
-        name: Its name, as given to `build_backbone`.
-        source: none, imagenet (downloaded by name, its sha256 prefix checked), or a .safetensors / .pth file.
+    `source` is none, imagenet (downloaded by name, its sha256 prefix checked), or a .safetensors / .pth file.
 
     Raises:
         UserError: The file is missing, holds executable content, or does not fit; lists missing and misfitting names.
@@ -105,10 +102,10 @@ def resample_positions(
     cannot be found; `load_tensors` refuses them.
 
     Args:
-        network: What the weights are for; may have no position embedding.
+        network: The network; may have no position embedding.
         weights: Named tensors of a file.
-        made_at: Height and width of the images that they were trained on; None takes a number of patches that differs
-            from the network's for a square.
+        made_at: Height and width of the images that they were trained on; None assumes a square grid if the number of
+            patches differs from the network's.
 
     Returns:
         The weights by the network's names, and a note for the user: empty, or the end of a sentence.

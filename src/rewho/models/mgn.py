@@ -62,12 +62,7 @@ def _chain(layers: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:
 
 
 class StripeHead(nn.Module):
-    """Generalised mean over a stripe of a map, then FC and batch normalisation.
-
-    Args:
-        channels: Channels C of the map.
-        size: Length of this head's embedding; 256 in the paper.
-    """
+    """Generalised mean over a stripe of a map, then FC and batch normalisation."""
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
@@ -87,7 +82,7 @@ class MultipleGranularityModel(SingleViewModel):
     of 384 x 128. Pooling and head of the settings are replaced by MGN's.
 
     Raises:
-        UserError: The backbone is neither ResNet nor SqueezeNet, or the embedding does not divide by 8.
+        UserError: The backbone is neither ResNet nor SqueezeNet.
 
     Example:
         >>> settings = ModelSettings(kind="mgn", backbone="resnet18", embedding=64, pretrained="none")
@@ -98,13 +93,6 @@ class MultipleGranularityModel(SingleViewModel):
 
     def build(self, settings: ModelSettings, backbone: Backbone) -> None:
         """Create trunk, branches and heads."""
-        if settings.embedding % HEADS:
-            raise UserError(
-                "--model.embedding",
-                expected=f"a multiple of {HEADS}, the number of MGN's heads",
-                got=str(settings.embedding),
-                fix="Pass --model.embedding 2048.",
-            )
         trunk, own = split_network(backbone.body, settings.backbone)
         channels, size = backbone.channels, settings.embedding // HEADS
         self.settings = replace(settings, pooling="gem", head="fc_bn")

@@ -24,11 +24,8 @@ from rewho.settings.pretrain import MomentumSchedule
 class ProjectionHead(nn.Module):
     """Projection before the contrastive loss: FC, ReLU, FC, length 1 (MoCo v2); dropped after pre-training.
 
-    Args:
-        channels: Length C of the encoder's feature, and width of the hidden layer.
-        size: Length D of the projection; 128 in the paper.
-        normalise: Follow both FC by batch normalisation, the second without weights (MoCo v3). It removes what all
-            images of a batch have in common, so that neither that nor its drift over time tells keys apart.
+    `normalise` adds batch normalisation behind both FC, the second without weights (MoCo v3). It removes what all
+    images of a batch have in common, so that neither that nor its drift over time tells keys apart.
     """
 
     def __init__(self, channels: int, size: int = 128, normalise: bool = False) -> None:
@@ -48,10 +45,6 @@ class KeyQueue(nn.Module):
     """The last K keys; new ones overwrite the oldest. K need not be a multiple of the batch.
 
     The pointer is a tensor, so that the CPU need not wait for the GPU; it is saved with the keys.
-
-    Args:
-        length: K; 65,536 in the paper.
-        size: Length D of a key.
     """
 
     keys: Tensor
@@ -174,9 +167,9 @@ class MomentumContrast(nn.Module):
         statistics of both encoders are averaged over the processes.
 
         Args:
-            first: n images: the queries.
-            second: Other views of the same n images: the keys.
-            order: [n] random numbers that came with the images; all processes' together, sorted, are the shuffle.
+            first: n images, the queries.
+            second: Other views of the same n images, the keys.
+            order: [n] random numbers that came with the images; sorting those of all processes gives the shuffle.
         """
         features: Tensor = self.encoder(first)
         queries: Tensor = self.projection(features)
@@ -192,7 +185,7 @@ class MomentumContrast(nn.Module):
         return Contrast(queries, _own_rows(all_keys, len(first)), before, features.detach())
 
     def _encode_keys(self, images: Tensor, order: Tensor) -> Tensor:
-        """Return the keys [N, D] of all processes' images, each process encoding a shuffled part."""
+        """Return the keys [N, D] of all processes' images; each process encodes a shuffled part."""
         shuffle = _gather(order).argsort()
         shuffled = _own_rows(_gather(images)[shuffle], len(images))
         if shuffled.ndim == 4:  # gathering loses the channels-last layout

@@ -108,7 +108,7 @@ class SingleViewModel(nn.Module):
 
 
 def extra_normalisation(settings: ModelSettings, channels: int) -> nn.Module:
-    """Return the extra batch normalisation of an unsupervised backbone's map (LUPerson section 4.3), if wanted."""
+    """Build the extra batch normalisation of an unsupervised backbone's map (LUPerson section 4.3), if wanted."""
     return nn.BatchNorm2d(channels) if settings.extra_bn == "yes" else nn.Identity()
 
 

@@ -35,10 +35,9 @@ class _SplitBatchNorm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise [N, C] or [N, C, h, w]; N must be a multiple of the group while training."""
+        tensors = (self.running_mean, self.running_var, self.weight, self.bias)
         if not self.training:
-            return F.batch_norm(
-                features, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-            )
+            return F.batch_norm(features, *tensors, False, 0.0, self.eps)
         if len(features) % self.group:
             raise UserError(
                 "--contrast.norm_group",
@@ -53,16 +52,7 @@ class _SplitBatchNorm(nn.Module):
         share = self.momentum / len(split)
         parts = [
             # Each group moves the running statistics left by the one before; this factor gives all the same weight.
-            F.batch_norm(
-                part,
-                self.running_mean,
-                self.running_var,
-                self.weight,
-                self.bias,
-                True,
-                share / (1 - later * share),
-                self.eps,
-            )
+            F.batch_norm(part, *tensors, True, share / (1 - later * share), self.eps)
             for later, part in zip(range(len(split) - 1, -1, -1), split, strict=True)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -71,9 +61,7 @@ class _SplitBatchNorm(nn.Module):
 def split_batch_norm(network: nn.Module, group: int) -> int:
     """Make every batch normalisation of a network use groups of `group` images; returns the number of layers.
 
-    Args:
-        network: Changed in place; its parameters and their names stay.
-        group: Images per group, 2 or more.
+    The network is changed in place; its parameters and their names stay.
 
     Raises:
         UserError: A group of fewer than 2, or a kind of batch normalisation that cannot be split.

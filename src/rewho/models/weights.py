@@ -55,11 +55,7 @@ class ModelCard:
 def save_model(folder: Path, model: SingleViewModel, card: ModelCard, beside: Iterable[Path] = ()) -> list[Path]:
     """Write a model folder; returns the files written, the description with the hashes of the others last.
 
-    Args:
-        folder: Created if missing.
-        model: The network, without any training-only branch.
-        card: What to write beside the architecture.
-        beside: Files with more weights that lie in the folder already.
+    `beside` are files with more weights, already in the folder.
     """
     content = tensor_bytes(model)
     sums = {TENSORS: hashlib.sha256(content).hexdigest(), **{file.name: hash_file(file) for file in beside}}
@@ -106,13 +102,9 @@ def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
 def build_described(
     path: Path, description: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], weights: str
 ) -> SingleViewModel:
-    """Build the untrained network of a description that `describe_model` returned.
+    """Build the untrained network of a description that `describe_model` returned, for tensors of these shapes.
 
-    Args:
-        path: The description's file, for messages.
-        description: The description.
-        shapes: Shape of each tensor that will be loaded into the network.
-        weights: Name of the file that holds these tensors, for messages.
+    `path` and `weights` name the files of the description and of the tensors in messages.
 
     Raises:
         UserError: A field is missing or wrong, or the network is not that of the tensors.

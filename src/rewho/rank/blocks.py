@@ -32,10 +32,7 @@ MOST_THREADS = 4
 def row_blocks(rows: int, columns: int, multiple: int = 1) -> list[NDArray[np.int64]]:
     """Return the row numbers of each block of a [rows, columns] matrix, in order; blocks have about as many rows.
 
-    Args:
-        rows: Number of rows, from 0.
-        columns: Columns of the matrix; the more columns, the fewer rows per block.
-        multiple: Make the number of blocks a multiple of this, if there are enough rows.
+    The number of blocks is a multiple of `multiple`, if there are enough rows.
     """
     height = min(max(BLOCK_BYTES // (8 * max(columns, 1)), LEAST_ROWS), MOST_ROWS)
     count = math.ceil(rows / height / multiple) * multiple if rows > height else min(rows, 1)

@@ -11,7 +11,6 @@ Letters: Q queries, G gallery, D embedding, B rows of a block.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import InitVar, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,7 +52,6 @@ def unit_vectors(embeddings: NDArray[Any], dtype: str = "float64") -> NDArray[An
     return exact.astype(dtype, copy=False)
 
 
-@dataclass(frozen=True, eq=False)
 class EmbeddingDistances:
     """Distances between query and gallery embeddings, float32.
 
@@ -80,25 +78,22 @@ class EmbeddingDistances:
         [[0.0, 1.0, 2.0]]
     """
 
-    query: NDArray[Any]
-    gallery: NDArray[Any]
-    metric: str = "cosine"
-    precision: str = "float64"
-    junk: InitVar[NDArray[np.bool_] | None] = None
-    query_names: InitVar[Sequence[str] | None] = None
-    gallery_names: InitVar[Sequence[str] | None] = None
-    bystanders: NDArray[Any] = field(init=False)
-    _squared: tuple[NDArray[np.float64], NDArray[np.float64]] | None = field(init=False, repr=False, default=None)
-    _grid: float = field(init=False, repr=False, default=2.0**52 * GRID)
-
-    def __post_init__(
-        self, junk: NDArray[np.bool_] | None, query_names: Sequence[str] | None, gallery_names: Sequence[str] | None
+    def __init__(
+        self,
+        query: NDArray[Any],
+        gallery: NDArray[Any],
+        metric: str = "cosine",
+        precision: str = "float64",
+        *,
+        junk: NDArray[np.bool_] | None = None,
+        query_names: Sequence[str] | None = None,
+        gallery_names: Sequence[str] | None = None,
     ) -> None:
-        check_choice("metric", self.metric, METRICS)
-        check_choice("precision", self.precision, PRECISIONS)
-        zero = self.metric != "cosine"
-        query = check_embeddings("query", np.asarray(self.query), query_names, zero=zero)
-        everyone = check_embeddings("gallery", np.asarray(self.gallery), gallery_names, zero=zero)
+        self.metric = check_choice("metric", metric, METRICS)
+        self.precision = check_choice("precision", precision, PRECISIONS)
+        zero = metric != "cosine"
+        query = check_embeddings("query", np.asarray(query), query_names, zero=zero)
+        everyone = check_embeddings("gallery", np.asarray(gallery), gallery_names, zero=zero)
         if query.shape[1] != everyone.shape[1]:
             raise UserError(
                 "gallery embeddings",
@@ -107,24 +102,22 @@ class EmbeddingDistances:
                 fix="Embed both sets with the same model.",
             )
         ranked, bystanders = (everyone, everyone[:0]) if junk is None else (everyone[~junk], everyone[junk])
-        centre = None if self.metric == "cosine" else _centre(everyone)
-        for name, given in (("query", query), ("gallery", ranked), ("bystanders", bystanders)):
-            prepared = unit_vectors(given, self.precision) if centre is None else given.astype(np.float64) - centre
-            object.__setattr__(self, name, prepared)
+        centre = None if metric == "cosine" else _centre(everyone)
+        self.query, self.gallery, self.bystanders = (
+            unit_vectors(part, precision) if centre is None else part.astype(np.float64) - centre
+            for part in (query, ranked, bystanders)
+        )
+        self.shape = len(self.query), len(self.gallery)
+        self._squared: list[NDArray[np.float64]] = []
+        self._grid = 2.0**52 * GRID
         if centre is not None:
-            squared = [np.einsum("nd,nd->n", part, part) for part in (self.query, self.gallery)]
-            object.__setattr__(self, "_squared", tuple(squared))
-            object.__setattr__(self, "_grid", 2.0**52 * GRID * _largest_squared(*squared))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of queries Q and of gallery images G."""
-        return len(self.query), len(self.gallery)
+            self._squared = [np.einsum("nd,nd->n", part, part) for part in (self.query, self.gallery)]
+            self._grid *= _largest_squared(*self._squared)
 
     def block(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the distances of the queries `rows`, [B, G], as a new array."""
         distances: NDArray[np.float32] = np.empty((len(rows), len(self.gallery)), np.float32)
-        if self._squared is None:
+        if not self._squared:
             exact = self.query[rows] @ self.gallery.T
             if exact.dtype == np.float32:
                 np.subtract(np.float32(1), exact, out=distances)
@@ -140,7 +133,6 @@ class EmbeddingDistances:
         return distances
 
 
-@dataclass(frozen=True, eq=False)
 class GivenDistances:
     """A matrix of distances that the caller computed, [Q, G] float32 or float64; used unchanged.
 
@@ -148,22 +140,17 @@ class GivenDistances:
         UserError: Not a floating-point matrix, or an entry is NaN or infinite.
     """
 
-    matrix: NDArray[np.floating[Any]]
-
-    def __post_init__(self) -> None:
-        matrix = np.asarray(self.matrix)
-        if matrix.ndim != 2 or matrix.dtype not in (np.float32, np.float64) or not np.isfinite(matrix).all():
+    def __init__(self, matrix: NDArray[np.floating[Any]]) -> None:
+        self.matrix = np.asarray(matrix)
+        kind, shape = self.matrix.dtype, self.matrix.shape
+        if len(shape) != 2 or kind not in (np.float32, np.float64) or not np.isfinite(self.matrix).all():
             raise UserError(
                 "distances",
                 expected="a finite float32 or float64 array of shape [queries, gallery]",
-                got=f"{matrix.dtype} of shape {list(matrix.shape)}" + (", not all finite" if matrix.ndim == 2 else ""),
+                got=f"{kind} of shape {list(shape)}" + (", not all finite" if len(shape) == 2 else ""),
                 fix="Pass one row per query and one column per gallery image.",
             )
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of queries Q and of gallery images G."""
-        return self.matrix.shape[0], self.matrix.shape[1]
+        self.shape = shape[0], shape[1]
 
     def block(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
         """Return the distances of the queries `rows`, [B, G], as a new array."""

@@ -79,7 +79,7 @@ def gain_interval(
         before: Score of each query with one model, [Q]; NaN where the query has no match.
         after: Score of the same queries with another, [Q].
         groups: Person of each query, int64 [Q].
-        resamples: Number of resamples, from 1.
+        resamples: Number of resamples.
         seed: Seed of the draws.
 
     Raises:

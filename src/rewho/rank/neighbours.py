@@ -46,14 +46,7 @@ def nearest_neighbours(
 ) -> Neighbours:
     """Return the k nearest images of each image, itself included; memory grows with N k.
 
-    Args:
-        embeddings: Floating-point array [N, D].
-        k: Number of neighbours; at most N are returned.
-        metric: cosine or squared_euclidean.
-        threads: Threads; None uses one per processor.
-
-    Raises:
-        UserError: An embedding is NaN, infinite or zero.
+    Of fewer than k images all are returned. `threads=None` uses one thread per processor.
     """
     source = EmbeddingDistances(embeddings, embeddings, metric, "float32")
 
@@ -76,11 +69,8 @@ def reciprocal_sets(indices: NDArray[np.int64]) -> sparse.csr_array:
 def expanded_reciprocal_sets(indices: NDArray[np.int64], half: int) -> sparse.csr_array:
     """Return each image's k-reciprocal set, extended by the sets of its members (section 3.2), as ones, [N, N].
 
-    The half-size set of a member is added if strictly more than 2/3 of it lie in the k-reciprocal set.
-
-    Args:
-        indices: Nearest neighbours of each image, itself first, int64 [N, K].
-        half: Neighbours, itself included, in the half-size sets; see `half_size`.
+    The half-size set of a member, made of its `half` nearest, is added if strictly more than 2/3 of it lie in the
+    k-reciprocal set.
     """
     whole = reciprocal_sets(indices)
     small = reciprocal_sets(indices[:, :half])
@@ -112,10 +102,7 @@ def gaussian_weights(
 ) -> sparse.csr_array:
     """Weight the members of each set by exp(-d), to a sum of 1, float32 [N, N] (section 3.3, equation 7).
 
-    Args:
-        sets: Matrix of ones, [N, N].
-        embeddings: [N, D], of length 1 for cosine.
-        scale: Divisor of the squared distances d: one number, or one per row, [N].
+    Embeddings have length 1 for cosine. Squared distances d are divided by `scale`, one number or one per row.
     """
     row_of = np.repeat(np.arange(sets.shape[0]), np.diff(sets.indptr))
     lengths = np.einsum("nd,nd->n", embeddings, embeddings)  # float64 embeddings keep differences of large lengths
@@ -133,12 +120,7 @@ def gaussian_weights(
 
 
 def local_query_expansion(weights: sparse.csr_array, indices: NDArray[np.int64]) -> sparse.csr_array:
-    """Replace each image's weights by the mean over its nearest neighbours (section 3.4, equation 11).
-
-    Args:
-        weights: float32 matrix [N, N].
-        indices: The k2 nearest neighbours of each image, itself included, int64 [N, k2].
-    """
+    """Replace each image's weights by the mean over its k2 nearest neighbours, int64 [N, k2] (section 3.4, eq. 11)."""
     if indices.shape[1] == 1:
         return weights
     chosen = _pattern(indices).astype(np.float32)
@@ -161,11 +143,7 @@ class JaccardDistances:
     def __init__(self, weights: sparse.csr_array, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
         self._rows = weights[rows]
         self._owners = sparse.csc_array(weights[columns])
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of rows Q and of columns G."""
-        return self._rows.shape[0], self._owners.shape[0]
+        self.shape = len(rows), len(columns)
 
     def block(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the distances of the rows `rows`, float32 [B, G], from 0 to 1."""

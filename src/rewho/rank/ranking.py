@@ -103,15 +103,7 @@ class Ranking:
         metric: str = "cosine",
         precision: str = "float64",
     ) -> Ranking:
-        """Rank by the distance between embeddings.
-
-        Args:
-            query_embeddings: Floating-point array [Q, D], of any length per vector.
-            query: Labels of the queries.
-            gallery_embeddings: Floating-point array [G, D].
-            gallery: Labels of the gallery.
-            metric: cosine or squared_euclidean.
-            precision: float64 or float32 for the dot products, see `EmbeddingDistances`.
+        """Rank by the distance between embeddings [Q, D] and [G, D]; metric and precision as of `EmbeddingDistances`.
 
         Raises:
             UserError: An embedding is NaN, infinite or zero (the message names the image); numbers or dimensions

@@ -9,8 +9,6 @@ Letters: Q queries, F of them in no gallery, G gallery, J junk, N = F + G (+ J),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,26 +25,17 @@ from rewho.rank.neighbours import (
 from rewho.rank.ranking import Ranking
 
 
-@dataclass(frozen=True, eq=False)
 class RerankedDistances:
     """(1 - lambda) x Jaccard distance + lambda x original distance / largest distance of the query.
 
-    Args:
-        original: Distances before re-ranking.
-        farthest: Distance of the image farthest from each query, among queries and gallery, float32 [Q].
-        jaccard: Jaccard distances of the k-reciprocal sets.
-        lambda_: Share of the original distance, 0 to 1.
+    `farthest` is the distance of the image farthest from each query, among queries and gallery, float32 [Q].
     """
 
-    original: EmbeddingDistances
-    farthest: NDArray[np.float32]
-    jaccard: JaccardDistances
-    lambda_: float
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of queries Q and of gallery images G."""
-        return self.original.shape
+    def __init__(
+        self, original: EmbeddingDistances, farthest: NDArray[np.float32], jaccard: JaccardDistances, lambda_: float
+    ) -> None:
+        self.original, self.farthest, self.jaccard, self.lambda_ = original, farthest, jaccard, lambda_
+        self.shape = original.shape
 
     def block(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the distances of the queries `rows`, float32 [B, G], as a new array."""

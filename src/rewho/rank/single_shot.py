@@ -27,7 +27,7 @@ class SingleShotScores:
     Args:
         description: How the distances were made.
         queries: Number of queries.
-        valid_queries: Queries with a match; the others are left out.
+        valid_queries: Queries with a match; the others do not count.
         repeats: Galleries drawn for each query.
         cmc: Share of valid queries with their match among the k nearest, k = 1 … max_rank, mean over the repeats.
     """
@@ -46,23 +46,15 @@ def single_gallery_shot(
 
     Gallery images with a negative person id are never drawn.
 
-    Args:
-        ranking: What to score.
-        max_rank: Length of the CMC curve.
-        repeats: Galleries drawn for each query.
-        seed: Seed of the draws; they do not depend on blocks or threads.
-        threads: Threads; None uses one per processor.
+    `max_rank` is the length of the CMC curve, `repeats` the number of galleries per query. The draws depend on the seed
+    alone. `threads=None` uses one thread per processor.
 
     Raises:
         UserError: No query has a match, or `max_rank` or `repeats` is below 1.
     """
     if max_rank < 1 or repeats < 1:
-        raise UserError(
-            "max_rank and repeats",
-            expected="at least 1 each",
-            got=f"{max_rank} and {repeats}",
-            fix="Raise the smaller.",
-        )
+        got = f"{max_rank} and {repeats}"
+        raise UserError("max_rank and repeats", expected="at least 1 each", got=got, fix="Raise the smaller.")
     parts = ranking.map_blocks(lambda block: _curves(ranking, block, max_rank, repeats, seed), threads)
     curves = np.concatenate(parts)
     if not len(curves):

@@ -38,7 +38,7 @@ class TieGroups(NamedTuple):
 
 
 def group_ties(query: NDArray[np.int64], nearer: NDArray[np.int64], not_farther: NDArray[np.int64]) -> TieGroups:
-    """Group the matches of each query that lie at the same distance.
+    """Group the M matches of all queries by query and distance.
 
     Args:
         query: Query of each match, int64 [M], ascending.
