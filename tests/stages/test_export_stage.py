@@ -1,6 +1,6 @@
 """Exported files give the model's own embeddings, for every kind of model; what is not the same is not kept."""
 
-import importlib
+import importlib.util
 import json
 import re
 import shutil
@@ -224,14 +224,10 @@ def test_a_network_that_cannot_be_traced_is_told(plain, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_extra_is_named(plain, tmp_path, monkeypatch, missing):
-    found = importlib.import_module
-
-    def without(name, *rest):
-        if name == missing:
-            raise ImportError(name)
-        return found(name, *rest)
-
-    monkeypatch.setattr(importlib, "import_module", without)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == missing else found(name, *rest)
+    )
     with pytest.raises(UserError) as error:
         export.run(ExportSettings(plain[0], tmp_path / "onnx"))
     assert f"without {missing}." in str(error.value) and "pip install 'rewho[export]'" in str(error.value)

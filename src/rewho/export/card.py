@@ -22,15 +22,11 @@ def build_export_facts(
 ) -> dict[str, Any]:
     """Return the content of `export` in `model.json`.
 
-    Args:
-        graph: The exported network.
-        written: Format, name and writer's version of the file.
-        box: Top, bottom, left and right of the view, as shares of the image.
-        masked: Whether the model was trained on images with pixels masked out.
-        source: sha256 of the model's weights.
-        parity: Differences between file and model.
+    `written` holds format, name and writer's version of the file; `box` is top, bottom, left and right of the view as
+    shares of the image; `masked` says whether the model was trained on masked images; `source` is the sha256 of the
+    model's weights.
     """
-    settings = graph.model.settings
+    settings, sides = graph.model.settings, ("top", "bottom", "left", "right")
     return {
         **written,
         "input": {
@@ -40,8 +36,7 @@ def build_export_facts(
             "shape": ["batch", 3, *graph.model.input_size],
             "colours": "RGB",
             "normalisation": "in the file: mean and std are not to be applied again",
-            "view": {"name": settings.view, "masked": masked}
-            | {side: str(value) for side, value in zip(("top", "bottom", "left", "right"), box, strict=True)},
+            "view": {"name": settings.view, "masked": masked, **dict(zip(sides, map(str, box), strict=True))},
         },
         "output": {"name": OUTPUT, "dtype": "float32", "shape": ["batch", settings.embedding], "unit_length": False},
         "mean_with_mirror_image": graph.flip,
@@ -83,8 +78,7 @@ def build_readme(card: Mapping[str, Any], box: Box, parameters: int) -> str:
 
 
 def _listed(values: Mapping[str, Any] | None) -> str:
-    lines = [f"* {name}: {value}" for name, value in flatten(values or {}).items() if name]
-    return "\n".join(lines) or "* not recorded"
+    return "\n".join(f"* {name}: {value}" for name, value in flatten(values or {}).items() if name) or "* not recorded"
 
 
 def _describe_input(facts: Mapping[str, Any], box: Box) -> str:
@@ -126,17 +120,13 @@ def _write_example(facts: Mapping[str, Any], box: Box) -> str:
         )
         cut = f"height, width = image.shape[:2]\nimage = image[{rows}, {columns}]\n"
     onnx = facts["format"] == "onnx"
-    opened = (
-        'onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])'
-        if onnx
-        else 'torch.export.load("model.pt2").module()'
-    )
-    called = (
-        f'(embeddings,) = network.run(None, {{"{INPUT}": images}})'
-        if onnx
-        else "with torch.inference_mode():\n    embeddings = network(torch.from_numpy(images)).numpy()"
-    )
-    warning = "" if onnx else "\n\nSuch a file can make torch run code when it is opened: open only your own."
+    if onnx:
+        opened = 'onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])'
+        called, warning = f'(embeddings,) = network.run(None, {{"{INPUT}": images}})', ""
+    else:
+        opened = 'torch.export.load("model.pt2").module()'
+        called = "with torch.inference_mode():\n    embeddings = network(torch.from_numpy(images)).numpy()"
+        warning = "\n\nSuch a file can make torch run code when it is opened: open only your own."
     return (
         f"```python\nimport cv2\nimport {'onnxruntime' if onnx else 'torch'}\n\nnetwork = {opened}\n"
         f'image = cv2.cvtColor(cv2.imread("person.jpg"), cv2.COLOR_BGR2RGB)\n{cut}'

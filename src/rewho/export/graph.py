@@ -22,9 +22,7 @@ INPUT, OUTPUT = "images", "embedding"
 class EmbeddingGraph(nn.Module):
     """Maps images, uint8 [N, 3, H, W] in RGB, to embeddings, float32 [N, D] of any length; in evaluation mode.
 
-    Args:
-        model: The trained network; it normalises its input itself.
-        flip: Return the mean of the embeddings of an image and its mirror image.
+    With `flip` it returns the mean of the embeddings of an image and its mirror image.
     """
 
     def __init__(self, model: SingleViewModel, *, flip: bool = False) -> None:
@@ -47,11 +45,11 @@ class EmbeddingGraph(nn.Module):
 
 def describe_failure(graph: EmbeddingGraph, kind: str, error: Exception) -> UserError:
     """Return the error for a network that torch cannot trace or write."""
-    settings = graph.model.settings
+    settings, first_line = graph.model.settings, (str(error).splitlines() or [""])[0][:200]
     return UserError(
         f"export of a {settings.kind} model with the backbone {settings.backbone}",
         expected=f"a network that torch can write as {kind}",
-        got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}",
+        got=f"{type(error).__name__}: {first_line}",
         fix="Try the other --format, or a model with another backbone; nothing was written.",
     )
 

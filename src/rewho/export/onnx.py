@@ -6,7 +6,7 @@ the same model gives the same bytes wherever it is exported.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -26,12 +26,7 @@ def check_packages() -> None:
     Raises:
         UserError: Some are missing; lists them.
     """
-    missing = []
-    for name in PACKAGES:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            missing.append(name)
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
             "--format onnx",
@@ -42,11 +37,7 @@ def check_packages() -> None:
 
 
 def onnx_bytes(graph: EmbeddingGraph, metadata: Mapping[str, Any]) -> bytes:
-    """Return the content of an ONNX file with the network and its weights, for any batch size.
-
-    Args:
-        graph: The network.
-        metadata: Written into the file's metadata, each value as JSON.
+    """Return the content of an ONNX file with the network, its weights and metadata (as JSON), for any batch size.
 
     Raises:
         UserError: The network cannot be traced, or its weights exceed the 2 GB that such a file can hold.

@@ -28,8 +28,8 @@ class Parity:
         largest_difference: Largest absolute difference between two numbers.
         scale: Root mean square of the model's numbers; embeddings are not of unit length.
         relative_difference: The largest difference divided by the scale; `LARGEST_DIFFERENCE` is its limit.
-        same_neighbours: Share of each image's ten nearest by the file's embeddings that the model has among its ten
-            nearest too, by the cosine; where the model's tenth is a tie, any of the tied counts.
+        same_neighbours: Share of each image's ten nearest by the file's embeddings, by the cosine, that are among the
+            model's ten nearest; ties with the model's tenth count.
     """
 
     images: int
@@ -40,12 +40,7 @@ class Parity:
 
 
 def compute_parity(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
-    """Compare a file's embeddings with the model's.
-
-    Args:
-        expected: The model's, [N, D], N >= 2, finite and no row zero.
-        found: The file's, [N, D], of the same images.
-    """
+    """Compare a file's embeddings of N >= 2 images with the model's, [N, D], finite and no row zero."""
     difference = float(np.abs(expected.astype(np.float64) - found).max())
     scale = float(np.sqrt(np.mean(expected.astype(np.float64) ** 2)))
     return Parity(len(expected), difference, scale, difference / scale, same_neighbours(expected, found))

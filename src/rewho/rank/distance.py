@@ -65,8 +65,7 @@ class EmbeddingDistances:
             differences of large numbers and always float64.
         junk: bool [G + J], True for the J gallery images that are not ranked. They are stored as `bystanders`, because
             re-ranking may count them as neighbours. None means none.
-        query_names: Names of the query images, for messages only.
-        gallery_names: Names of the gallery images, for messages only.
+        query_names, gallery_names: Names of the images, for messages.
 
     Raises:
         UserError: An embedding is NaN, infinite or, for cosine, zero; dimensions D differ; an unknown metric or
@@ -95,12 +94,9 @@ class EmbeddingDistances:
         query = check_embeddings("query", np.asarray(query), query_names, zero=zero)
         everyone = check_embeddings("gallery", np.asarray(gallery), gallery_names, zero=zero)
         if query.shape[1] != everyone.shape[1]:
-            raise UserError(
-                "gallery embeddings",
-                expected=f"{query.shape[1]} dimensions, as the query embeddings have",
-                got=str(everyone.shape[1]),
-                fix="Embed both sets with the same model.",
-            )
+            expected = f"{query.shape[1]} dimensions, as the query embeddings have"
+            fix = "Embed both sets with the same model."
+            raise UserError("gallery embeddings", expected=expected, got=str(everyone.shape[1]), fix=fix)
         ranked, bystanders = (everyone, everyone[:0]) if junk is None else (everyone[~junk], everyone[junk])
         centre = None if metric == "cosine" else _centre(everyone)
         self.query, self.gallery, self.bystanders = (
@@ -144,12 +140,10 @@ class GivenDistances:
         self.matrix = np.asarray(matrix)
         kind, shape = self.matrix.dtype, self.matrix.shape
         if len(shape) != 2 or kind not in (np.float32, np.float64) or not np.isfinite(self.matrix).all():
-            raise UserError(
-                "distances",
-                expected="a finite float32 or float64 array of shape [queries, gallery]",
-                got=f"{kind} of shape {list(shape)}" + (", not all finite" if len(shape) == 2 else ""),
-                fix="Pass one row per query and one column per gallery image.",
-            )
+            expected = "a finite float32 or float64 array of shape [queries, gallery]"
+            got = f"{kind} of shape {list(shape)}" + (", not all finite" if len(shape) == 2 else "")
+            fix = "Pass one row per query and one column per gallery image."
+            raise UserError("distances", expected=expected, got=got, fix=fix)
         self.shape = shape[0], shape[1]
 
     def block(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
@@ -204,11 +198,8 @@ def _largest_squared(query: NDArray[np.float64], gallery: NDArray[np.float64]) -
         UserError: float32 could not hold such distances.
     """
     reach = sum(float(np.sqrt(squared.max(initial=0))) for squared in (query, gallery))
-    if not 1e-15 < reach < 1e19 and not reach == 0:
-        raise UserError(
-            "embeddings for squared_euclidean",
-            expected="distances from 1e-15 to 1e19, whose squares float32 can hold",
-            got=f"embeddings up to {reach:.1e} apart",
-            fix="Multiply all embeddings by one number, or use cosine.",
-        )
+    if not 1e-15 < reach < 1e19 and reach != 0:
+        expected = "distances from 1e-15 to 1e19, whose squares float32 can hold"
+        got, fix = f"embeddings up to {reach:.1e} apart", "Multiply all embeddings by one number, or use cosine."
+        raise UserError("embeddings for squared_euclidean", expected=expected, got=got, fix=fix)
     return float(2.0 ** np.ceil(2 * np.log2(reach))) if reach else 1.0

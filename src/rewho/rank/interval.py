@@ -21,10 +21,9 @@ def bootstrap_interval(
     groups: NDArray[np.int64],
     *,
     resamples: int = 1000,
-    coverage: float = 0.95,
     seed: int = 1,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the lower and upper ends, [S] each, of the percentile bootstrap interval of each column's mean.
+    """Return the lower and upper ends, [S] each, of the 95 % percentile bootstrap interval of each column's mean.
 
     Both are NaN if all queries show one person.
 
@@ -32,19 +31,15 @@ def bootstrap_interval(
         scores: One row per query, one column per score: [Q, S], finite. All columns share their resamples.
         groups: Person of each query, int64 [Q]; each resample draws as many people, with all their queries.
         resamples: Number of resamples, from 1.
-        coverage: Share of the resampled means inside the interval, between 0 and 1.
         seed: Seed of the draws.
 
     Raises:
         UserError: No query, not one person per query, or `resamples` below 1.
     """
     if len(scores) == 0 or resamples < 1 or len(groups) != len(scores):
-        raise UserError(
-            "bootstrap",
-            expected="queries, one person for each, and resamples",
-            got=f"{len(scores)} queries, {len(groups)} people, {resamples} resamples",
-            fix="Pass at least one query and one resample.",
-        )
+        got = f"{len(scores)} queries, {len(groups)} people, {resamples} resamples"
+        fix = "Pass at least one query and one resample."
+        raise UserError("bootstrap", expected="queries, one person for each, and resamples", got=got, fix=fix)
     _, first, number = np.unique(groups, return_index=True, return_inverse=True)
     number = np.argsort(np.argsort(first))[number]  # by first query, so that renumbered people give the same draws
     units = len(first)
@@ -57,7 +52,7 @@ def bootstrap_interval(
     for resample in range(resamples):
         drawn = np.bincount(random.integers(units, size=units), minlength=units)
         means[resample] = drawn @ sums / (drawn @ sizes)
-    tail = (1 - coverage) / 2
+    tail = (1 - 0.95) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return low, high
 
@@ -73,14 +68,8 @@ def gain_interval(
     """Return the mean of `after - before` over queries, and the ends of its 95 % interval over people.
 
     Both scores of a query are resampled together: hard queries cancel out, so a gain can be significant although the
-    two single intervals overlap. The ends are NaN if all queries show one person.
-
-    Args:
-        before: Score of each query with one model, [Q]; NaN where the query has no match.
-        after: Score of the same queries with another, [Q].
-        groups: Person of each query, int64 [Q].
-        resamples: Number of resamples.
-        seed: Seed of the draws.
+    two single intervals overlap. The ends are NaN if all queries show one person. `before` and `after` are scores [Q]
+    with two models, NaN where a query has no match; other arguments as of `bootstrap_interval`.
 
     Raises:
         UserError: The two are not of the same queries, or no query has a match.
@@ -91,12 +80,9 @@ def gain_interval(
         (0.1, 0.1, 0.1)
     """
     if before.shape != after.shape or not np.array_equal(np.isnan(before), np.isnan(after)):
-        raise UserError(
-            "scores to compare",
-            expected="two scores of the same queries",
-            got=f"{len(before)} and {len(after)} queries, or other ones without a match",
-            fix="Evaluate both models on the same data set.",
-        )
+        got = f"{len(before)} and {len(after)} queries, or other ones without a match"
+        fix = "Evaluate both models on the same data set."
+        raise UserError("scores to compare", expected="two scores of the same queries", got=got, fix=fix)
     scored = ~np.isnan(before)
     differences = (after - before)[scored]
     low, high = bootstrap_interval(differences[:, None], groups[scored], resamples=resamples, seed=seed)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.rank.interval import bootstrap_interval
-from rewho.rank.ranking import Ranking, RankingBlock
+from rewho.rank.ranking import Ranking, RankingBlock, no_match_error
 from rewho.rank.scores import CameraPair, Metric, QueryScores, Scores
 from rewho.rank.ties import QueryMatches, expected_first_rank, group_ties, inverse_last_rank, match_within
 
@@ -100,7 +100,7 @@ def evaluate(
     per_query = _score_queries(whole, people, metrics)
     count = int(per_query.valid.sum())
     if not count:
-        raise _no_match(ranking)
+        raise no_match_error(ranking)
     # A query without a match adds nothing to any sum.
     curve = match_within(whole.first, max_rank).sum(axis=0)
     sums = {metric.name: float(np.nansum(per_query.values[metric.query_name])) for metric in metrics}
@@ -206,14 +206,3 @@ def _camera_pairs(
         means = {metric.name: float(scores.values[metric.query_name][chosen].mean()) for metric in metrics}
         pairs.append(CameraPair(query_camera, gallery_camera, int(chosen.sum()), means))
     return pairs
-
-
-def _no_match(ranking: Ranking) -> UserError:
-    absent = int((ranking.same_person() == 0).sum())
-    return UserError(
-        "evaluation",
-        expected="at least one query whose person another camera saw too",
-        got=f"none of {len(ranking.query)} ({absent} people are not in the gallery, the others only from the query's "
-        "own camera)",
-        fix="Check that query and gallery belong together, and that person and camera ids were read as meant.",
-    )

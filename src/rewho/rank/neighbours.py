@@ -24,7 +24,6 @@ from rewho.rank.distance import EmbeddingDistances, smallest
 
 PRODUCT_ROWS = 2048
 """Rows of a sparse product that are computed at once."""
-
 EXPANDED_ENTRIES = 2**20
 """Pairs of shared neighbours in memory at once when Jaccard distances are summed."""
 

@@ -85,13 +85,8 @@ class Ranking:
         for what, count in (("query set", len(self.query)), ("gallery without junk", len(self.kept))):
             if count == 0:
                 raise UserError(what, expected="at least one image", got="none", fix="Check the folder and its labels.")
-        if self.source.shape != (len(self.query), len(self.kept)):
-            raise UserError(
-                "distances",
-                expected=f"{len(self.query)} queries x {len(self.kept)} gallery images, as the labels have",
-                got=f"{self.source.shape[0]} x {self.source.shape[1]}",
-                fix="Pass labels and embeddings of the same images, in the same order.",
-            )
+        _check_count("rows of distances", self.source.shape[0], len(self.query))
+        _check_count("columns of distances without junk", self.source.shape[1], len(self.kept))
 
     @classmethod
     def from_embeddings(
@@ -117,7 +112,7 @@ class Ranking:
             [[1, 2, -1]]
         """
         for what, embeddings, labels in (("query", query_embeddings, query), ("gallery", gallery_embeddings, gallery)):
-            _check_count(f"{what} embeddings", len(embeddings), labels)
+            _check_count(f"{what} embeddings", len(embeddings), len(labels))
         source = EmbeddingDistances(
             query_embeddings,
             gallery_embeddings,
@@ -143,7 +138,7 @@ class Ranking:
             UserError: Numbers differ, an entry is not finite, or a set is empty.
         """
         whole = GivenDistances(distances)
-        _check_count("columns of distances", whole.shape[1], gallery)
+        _check_count("columns of distances", whole.shape[1], len(gallery))
         source = GivenDistances(whole.matrix[:, gallery.person_ids != JUNK])
         return cls(query, gallery, source, description)
 
@@ -253,11 +248,19 @@ class Ranking:
         return np.repeat(np.arange(len(rows)), counts), self.same_image[place, 1]
 
 
-def _check_count(what: str, count: int, labels: ImageLabels) -> None:
-    if count != len(labels):
-        raise UserError(
-            what,
-            expected=f"{len(labels)}, one for each labelled image",
-            got=str(count),
-            fix="Pass labels and embeddings of the same images, in the same order.",
-        )
+def no_match_error(ranking: Ranking) -> UserError:
+    """Return the error for a ranking in which no query has a match."""
+    absent = int((ranking.same_person() == 0).sum())
+    return UserError(
+        "evaluation",
+        expected="at least one query whose person another camera saw too",
+        got=f"none of {len(ranking.query)} ({absent} people are not in the gallery, the others only from the query's "
+        "own camera)",
+        fix="Check that query and gallery belong together, and that person and camera ids were read as meant.",
+    )
+
+
+def _check_count(what: str, count: int, expected: int) -> None:
+    if count != expected:
+        fix = "Pass labels and embeddings of the same images, in the same order."
+        raise UserError(what, expected=f"{expected}, one for each labelled image", got=str(count), fix=fix)

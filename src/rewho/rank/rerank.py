@@ -81,12 +81,8 @@ def rerank(
     """
     source = ranking.source
     if not isinstance(source, EmbeddingDistances):
-        raise UserError(
-            "re-ranking",
-            expected="a ranking made from embeddings",
-            got=ranking.description,
-            fix="Re-rank once, a ranking made by Ranking.from_embeddings: distances between gallery images are needed.",
-        )
+        fix = "Re-rank once, a ranking made by Ranking.from_embeddings: distances between gallery images are needed."
+        raise UserError("re-ranking", expected="a ranking made from embeddings", got=ranking.description, fix=fix)
     check_range("k1", k1, 1, np.inf)
     check_range("k2", k2, 1, k1 + 1)
     check_range("lambda", lambda_, 0, 1)

@@ -182,12 +182,8 @@ class Scores(_ByName[float]):
         named |= {f"rank_{k}": self.rank(k) for k in (1, 5, 10, 20) if k <= len(self.cmc)}
         named["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
         named["camera_pairs"] = [
-            {
-                "query_camera": camera_name(pair.query_camera),
-                "gallery_camera": camera_name(pair.gallery_camera),
-                "valid_queries": pair.valid_queries,
-                **pair.values,
-            }
+            {name: camera_name(getattr(pair, name)) for name in ("query_camera", "gallery_camera")}
+            | {"valid_queries": pair.valid_queries, **pair.values}
             for pair in self.camera_pairs
         ]
         if with_queries:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.core.runtime import generator
-from rewho.rank.ranking import Ranking, RankingBlock
+from rewho.rank.ranking import Ranking, RankingBlock, no_match_error
 from rewho.rank.ties import TieGroups, match_within
 
 
@@ -58,12 +58,7 @@ def single_gallery_shot(
     parts = ranking.map_blocks(lambda block: _curves(ranking, block, max_rank, repeats, seed), threads)
     curves = np.concatenate(parts)
     if not len(curves):
-        raise UserError(
-            "single-gallery-shot evaluation",
-            expected="at least one query whose person another camera saw too",
-            got=f"none of {len(ranking.query)}",
-            fix="Check that query and gallery belong together, and that person and camera ids were read as meant.",
-        )
+        raise no_match_error(ranking)
     return SingleShotScores(ranking.description, len(ranking.query), len(curves), repeats, curves.mean(axis=0))
 
 
