@@ -88,6 +88,7 @@ CARDS = {
     "an unknown pooling": architecture(pooling="sum"),
     "a pooling kernel of nothing": architecture(pooling_kernel=0),
     "an unknown head": architecture(head="fc"),
+    "a head that leaves weights over": architecture(head="none"),
     "an unknown stride": architecture(stride_one_at="layer9"),
     "extra_bn as number": architecture(extra_bn=1),
     "extra_bn true": architecture(extra_bn=True),

@@ -135,6 +135,8 @@ def test_frames_before_the_first_are_refused_and_boxes_beyond_the_frame_counted(
         b"1,1,0,0,5,9,1\n1,2,0,0,5,9\n",
         b"frame,id,x,y,w,h,score\n1,1,0,0,5,9,1\n",
         b"1,1,0,0,5,9,1,1,1,1,1,1\n",
+        b"1,1,0,0,5,9,0.9,0\n1,2,0,0,5,9,0.8,1\n",  # a tracker's confidence and COCO's class
+        b"1,1,0,0,5,9,1,1,0,0\n1,2,0,0,5,9,1,4,1,2\n",  # VisDrone: a pedestrian and a car
         b'{"1": [[0, {"bbox": [9, 0, 1, 5], "conf": 0.5}]]}',
         b'{"1": [[0, {"bbox": [0, 0, 1, 5], "conf": ' + b"9" * 400 + b"}]]}",
     ],

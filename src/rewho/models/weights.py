@@ -95,7 +95,9 @@ def load_model(folder: Path) -> tuple[SingleViewModel, dict[str, Any]]:
     description = read_card(folder)
     shapes = tensor_shapes(folder / TENSORS)
     model = build_described(folder / CARD, description, shapes, str(folder / TENSORS))
-    load_tensors(model, read_weights(folder / TENSORS), f"{folder / TENSORS}")
+    if others := load_tensors(model, read_weights(folder / TENSORS), f"{folder / TENSORS}"):
+        expected, got = f"the tensors of the network in {CARD} alone", f"others, such as {others[0]}"
+        raise UserError(f"{folder / TENSORS}", expected=expected, got=got, fix=COPY)
     return model.eval(), description
 
 

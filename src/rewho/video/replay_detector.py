@@ -180,6 +180,10 @@ def _mot(text: str) -> tuple[list[Box], list[str]]:
     if len(widths) > 1:
         raise ValueError(f"lines of {widths[0]} and of {widths[-1]} columns")
     truth = widths[:1] in ([8], [9]) and any(row[7] != NO_CLASS for _, row in rows)
+    if truth and not all(row[6] in (0, 1) for _, row in rows):
+        raise ValueError("classes beside confidences; MOT's ground truth has a flag, 0 or 1, in column 7")
+    if widths == [10] and _has_classes(np.array([row[7:] for _, row in rows])):
+        raise ValueError("several classes in column 8, as in VisDrone; keep the rows of people, with -1 in it")
     people = [row for row in rows if row[1][6] and row[1][7] == PEDESTRIAN] if truth else rows
     notes = []
     if truth and not people:
@@ -195,6 +199,12 @@ def _mot(text: str) -> tuple[list[Box], list[str]]:
         box = _checked_box(np.array([row[2], row[3], row[2] + row[4], row[3] + row[5]]), f"line {number}")
         boxes.append((frame, person, box, row[6] if known else 1.0, None))
     return boxes, notes
+
+
+def _has_classes(last: NDArray[np.float64]) -> bool:
+    """Return whether the last three columns are class, truncation and occlusion, and not a place in the world."""
+    whole = bool((last == np.rint(last)).all() and last.min() >= 0)
+    return whole and len(np.unique(last[:, 0])) > 1 and bool((last.max(0) <= (11, 2, 2)).all())
 
 
 def _row(number: int, line: str) -> list[float]:
