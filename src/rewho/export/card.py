@@ -119,8 +119,7 @@ def _write_example(facts: Mapping[str, Any], box: Box) -> str:
             for side, first, last in (("height", *box[:2]), ("width", *box[2:]))
         )
         cut = f"height, width = image.shape[:2]\nimage = image[{rows}, {columns}]\n"
-    onnx = facts["format"] == "onnx"
-    if onnx:
+    if onnx := facts["format"] == "onnx":
         opened = 'onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])'
         called, warning = f'(embeddings,) = network.run(None, {{"{INPUT}": images}})', ""
     else:

@@ -171,11 +171,7 @@ def save_classifier(folder: Path, classifier: nn.Module) -> Path:
 
 
 def load_classifier(folder: Path, classifier: nn.Module) -> None:
-    """Fill a classifier with the weights that `save_classifier` wrote.
-
-    Raises:
-        UserError: There is none, or it has other identities.
-    """
+    """Fill a classifier with the weights that `save_classifier` wrote; fails if they have other identities."""
     load_tensors(classifier, read_weights(folder / CLASSIFIER), f"{folder / CLASSIFIER}")
 
 
