@@ -46,6 +46,7 @@ def write_description(crops: CropSet, records: Sequence[dict[str, Any]], figures
     out, about = crops.folder, crops.contents.about
     try:
         terms = {name: str(about["terms"][name]) for name in ("name", *TERMS)}
+        # The data sheet needs these too: fail before a file is written.
         _ = {**about["settings"]["rules"]}, about["settings"]["selection"]["near_duplicates"], about["encoding"]
     except (KeyError, TypeError) as error:
         expected, got = "terms and settings, as `rewho crop` writes them", f"none, or not all: {error}"
