@@ -115,17 +115,7 @@ def compute_statistics(crops: CropSet, videos: Sequence[dict[str, Any]]) -> dict
 
     `persons` is the paper's estimate: the largest number of people in one frame of a video, summed over the videos.
     """
-    channels = Channels()
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in REQUIRED[:5]}
-    for shard in crops.contents.shards:
-        rows = crops.rows_of(shard, REQUIRED)
-        for name, values in columns.items():
-            values.append(rows.column(name).to_numpy())
-        sums, squares = (
-            rows.column(name).combine_chunks().flatten().to_numpy().reshape(-1, 3) for name in REQUIRED[5:]
-        )
-        channels.add(sums, squares, columns["height"][-1].astype(np.int64) * columns["width"][-1])
-    whole = {name: np.concatenate(values) if values else np.empty(0) for name, values in columns.items()}
+    whole, channels = _read_columns(crops)
     scenes = [video for video in videos if video["status"] == "ok"]
     dropped: Counter[str] = Counter()
     for video in scenes:
@@ -150,6 +140,20 @@ def compute_statistics(crops: CropSet, videos: Sequence[dict[str, Any]]) -> dict
         "cities": _count(video["city"] for video in scenes),
         "licences": _count(video["licence"] for video in scenes),
     }
+
+
+def _read_columns(crops: CropSet) -> tuple[dict[str, NDArray[Any]], Channels]:
+    channels = Channels()
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in REQUIRED[:5]}
+    for shard in crops.contents.shards:
+        rows = crops.rows_of(shard, REQUIRED)
+        for name, values in columns.items():
+            values.append(rows.column(name).to_numpy())
+        sums, squares = (
+            rows.column(name).combine_chunks().flatten().to_numpy().reshape(-1, 3) for name in REQUIRED[5:]
+        )
+        channels.add(sums, squares, columns["height"][-1].astype(np.int64) * columns["width"][-1])
+    return {name: np.concatenate(values) if values else np.empty(0) for name, values in columns.items()}, channels
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:
