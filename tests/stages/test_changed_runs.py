@@ -87,8 +87,8 @@ def unfinished(model, folder):
         ({"data": {"share": 0.25}, "steps_per_epoch": 0}, r"epoch: '3 steps' -> '1 steps'"),
         ({"model": {"pixel_mean": (0.4, 0.4, 0.4)}, "epochs": 9}, r"model\.pixel_mean: "),
         ({"model": {"pretrained": "imagenet"}, "epochs": 9}, r"inputs\.model\.pretrained: 'none' -> 'imagenet'"),
-        ({"epochs": 1}, "2 epochs that are done, of --epochs 1"),
-        ({"optimizer": {"weight_decay": 0.1}}, "2 epochs that are done, of --epochs 2"),
+        ({"epochs": 1}, "2 finished epochs of --epochs 1"),
+        ({"optimizer": {"weight_decay": 0.1}}, "2 finished epochs of --epochs 2"),
     ],
     ids=str,
 )

@@ -176,7 +176,7 @@ def test_every_command_that_writes_holds_the_lock_of_its_folder(name, people, mo
     )
     if name == "table":
         lock = out / "tables" / "fd7" / LOCK
-    assert f"one writer at a time, got one that is at work already: process {os.getpid()}" in held_elsewhere(lock, run)
+    assert f"one writer at a time, got another writer: process {os.getpid()}" in held_elsewhere(lock, run)
     assert not lock.exists()
     assert [file for file in out.rglob("*") if file.is_file()] == []
 

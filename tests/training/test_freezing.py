@@ -97,7 +97,7 @@ def test_parameters_that_never_learn_do_not_thaw(tmp_path):
     ("changes", "says"),
     [
         ({"freeze_epochs": 3.5, "warmup_epochs": 3.5}, ""),
-        ({"freeze_epochs": 4}, "what was pre-trained is frozen (4 epochs) as long as the training lasts (4)"),
+        ({"freeze_epochs": 4}, "the pre-trained weights are frozen (4 epochs) during the whole training (4)"),
         ({"warmup_epochs": 10}, "the warm-up (10 epochs) is as long as the training (4)"),
         ({"schedule": "cosine", "flat_epochs": 4}, "the learning rate falls from epoch 4 on, and the training has 4"),
     ],
@@ -114,7 +114,7 @@ def test_freezing_where_nothing_was_pre_trained_is_said(tmp_path, capsys):
     task = ToyTask()
     task.backbone.requires_grad_(False)
     run(frozen(tmp_path), task=task)
-    assert "nothing was pre-trained that --optimizer.freeze_epochs 1.5 could freeze" in capsys.readouterr().err
+    assert "--optimizer.freeze_epochs 1.5 has no effect: no weights are pre-trained" in capsys.readouterr().err
 
 
 def test_nothing_but_frozen_parts_cannot_be_trained(tmp_path):

@@ -34,6 +34,20 @@ def ask() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _work_on_main(rank: int) -> dict[str, object]:
+    """Return what each rank gets of work that only the main one does."""
+    found: dict[str, object] = {}
+    found["who worked"] = on_main_process(lambda: rank)
+    found["stage"] = run_in_processes(lambda given: (rank, given.seed))(TrainSettings(seed=3))
+    found["nested"] = on_main_process(lambda: on_main_process(os.getpid))
+    for name, error in (("refused", UserError("a", expected="b", got="c", fix="d")), ("failed", KeyError("k"))):
+        try:
+            on_main_process(lambda error=error: (_ for _ in ()).throw(error))
+        except Exception as raised:  # noqa: BLE001 - that both have one is what is tested
+            found[name] = f"{type(raised).__name__}: {raised}"
+    return found
+
+
 def _agree(rank: int, port: int, folder: str) -> None:
     """Run every case in both ranks, one after the other; a rank that waits for the other in vain is a deadlock."""
     engine = _join(rank, port)
@@ -92,15 +106,7 @@ def _agree(rank: int, port: int, folder: str) -> None:
     plain = ToyTask()
     outcome("sixth", task=plain, optimizer=decays)
     found["weights"] = float(sum(parameter.detach().double().sum() for parameter in task.backbone.parameters()))
-    found["who worked"] = on_main_process(lambda: rank)
-    found["stage"] = run_in_processes(lambda given: (rank, given.seed))(TrainSettings(seed=3))
-    found["nested"] = on_main_process(lambda: on_main_process(os.getpid))
-    for name, error in (("refused", UserError("a", expected="b", got="c", fix="d")), ("failed", KeyError("k"))):
-        try:
-            on_main_process(lambda error=error: (_ for _ in ()).throw(error))
-        except Exception as raised:  # noqa: BLE001 - that both have one is what is tested
-            found[name] = f"{type(raised).__name__}: {raised}"
-    torch.save(found, Path(folder, f"{rank}.pt"))
+    torch.save(found | _work_on_main(rank), Path(folder, f"{rank}.pt"))
 
 
 def test_both_act_on_what_they_exchanged_and_share_every_outcome(tmp_path):
@@ -147,7 +153,7 @@ def test_one_that_is_killed_ends_the_other_at_once_and_the_run_resumes(tmp_path,
     assert time.monotonic() - lost < 30 and ranks[killed].exitcode == -signal.SIGKILL
     assert ranks[1 - killed].exitcode == 2
     said = (tmp_path / "said.txt").read_text()
-    assert said.startswith("several processes: expected all of them to go on, got one that ended (")
+    assert said.startswith("several processes: expected all of them to run to the end, got one that ended (")
     assert "Run the same command again" in said
     assert load_checkpoint(tmp_path / "checkpoints")[0] == 4
     assert run(settings(tmp_path, data=DataSettings(workers=0), epochs=1, evaluate_every=-1)).step == 10

@@ -18,8 +18,9 @@ from rewho.settings import (
     TrainSettings,
 )
 from rewho.training.engine import Engine, launch
-from rewho.training.loop import State, Training, train
+from rewho.training.loop import Training, train
 from rewho.training.optim import build_optimizer
+from rewho.training.state import State
 
 IMAGES, IDENTITIES, EPOCHS, STEPS = 40, 5, 4, 40
 LABELS = np.arange(IMAGES) % IDENTITIES

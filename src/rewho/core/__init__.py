@@ -1,1 +1,1 @@
-"""What every other part of rewho stands on; imports nothing of ours."""
+"""Foundations of all other packages; imports none of them."""

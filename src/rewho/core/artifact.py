@@ -133,9 +133,6 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     Args:
         path: The file; parent folders are created.
         write: Called with the open binary file.
-
-    Raises:
-        UserError: The disk is full; the old file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
@@ -227,9 +224,6 @@ def verify_hash(file: Path, *listings: str) -> bool:
     Args:
         file: The file.
         *listings: Names of JSON files in its folder that may hold its hash: manifests (`files`), model.json (`sha256`).
-
-    Raises:
-        UserError: The file was changed.
     """
     wanted: dict[str, str] = {}
     for name in listings:

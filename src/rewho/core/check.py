@@ -1,4 +1,4 @@
-"""Checks of what a user hands in, with one form of message: what, expected, got, how to fix it."""
+"""Checks of user input, with one form of message: what, expected, got, how to fix it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave, or in what the machine can do; printed without a traceback.
+    """A mistake in the user's input, or a limit of the machine; printed without a traceback.
 
     Args:
-        what: The thing that is wrong: an option, a file, an array.
-        expected: What would have been right.
-        got: What came instead.
-        fix: What the user can do about it.
+        what: What is wrong: an option, a file, an array.
+        expected: What would be right.
+        got: What was found.
+        fix: What the user can do.
 
     Example:
         >>> print(UserError("--batch", expected="a whole number >= 2", got="0", fix="Pass --batch 32."))
@@ -38,11 +38,7 @@ class UserError(ValueError):
         super().__init__(f"{what}: expected {expected}, got {got}.\n  Fix: {fix}")
 
     def renamed(self, names: Mapping[str, str]) -> UserError:
-        """Return the error with other names in its texts.
-
-        Args:
-            names: What the texts say → what they shall say; the first comes first.
-        """
+        """Return the error with names replaced in its texts, in order."""
         texts = [self.what, self.expected, self.got, self.fix]
         for old, new in names.items():
             name = re.escape(old) + (r"(?=\w)" if old[-1] == "." else r"\b")  # not the dot that ends a sentence
@@ -50,13 +46,13 @@ class UserError(ValueError):
         return UserError(texts[0], expected=texts[1], got=texts[2], fix=texts[3])
 
     def __reduce__(self) -> tuple[partial[UserError], tuple[()]]:
-        """Let it travel between processes."""
+        """Make the error picklable, to send it between processes."""
         return partial(UserError, self.what, expected=self.expected, got=self.got, fix=self.fix), ()
 
 
 @contextmanager
 def rename_options(names: Mapping[str, str]) -> Iterator[None]:
-    """Name the options of the command that runs in errors from within, such as --reading.layout for --data.layout.
+    """Replace option names in errors of a block, such as --reading.layout for --data.layout.
 
     Example:
         >>> with rename_options({"--data.": "--reading."}):
@@ -82,7 +78,7 @@ def is_dir(path: Path) -> bool:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that is spelt most like `name`, or None where none comes near.
+    """Return the choice spelt most like `name`, or None if none is similar.
 
     Example:
         >>> nearest("learning_rat", ["learning_rate", "batch"])
@@ -93,16 +89,13 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 
 
 def list_choices(choices: Sequence[object]) -> str:
-    """Return choices in one line; they are quoted where one of them has a comma, as a table's rows do."""
+    """Return choices in one line, quoted if one of them has a comma, as rows of a table do."""
     names = [str(choice) for choice in choices]
     return ", ".join(map(repr, names) if any("," in name for name in names) else names)
 
 
 def check_choice(what: str, value: str, choices: Sequence[str]) -> str:
-    """Return `value` if it is one of `choices`; otherwise raise with the nearest name and the whole list.
-
-    Raises:
-        UserError: `value` is not a choice.
+    """Return `value` if it is one of `choices`; otherwise raise a UserError with the nearest name and the list.
 
     Example:
         >>> check_choice("view", "up1", ["holistic", "up1"])
@@ -121,7 +114,7 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an error's message on one line; the name of its kind where it has none.
+    """Return an error's message on one line, or its type if it has none.
 
     Example:
         >>> describe_error(TimeoutError()), describe_error(ValueError("no image"))
@@ -131,22 +124,18 @@ def describe_error(error: BaseException) -> str:
 
 
 _NO_NAME = re.compile(r"[\\\x00-\x1f\x7f]|^[A-Za-z]:")  # backslash, control characters, a drive of Windows
-LONGEST_NAME = 255  # bytes of one part of a path, as file systems have it
+LONGEST_NAME = 255  # bytes per part of a path, the limit of file systems
 
 
 def check_name(what: str, name: object, *, deep: bool = True) -> str:
-    """Return a name that was read from a file, if it names something within the folder that the file speaks of.
+    """Return an untrusted relative path, read from an index, manifest or row, if it stays in its folder.
 
-    Names in an index, a manifest or a row may be damaged or hostile. None of them may be absolute, hold `..`, a
-    backslash or a control character, or be longer than a file's name can be.
+    It must not be absolute, nor contain `..`, a backslash, a control character, or a part of more than 255 bytes.
 
     Args:
         what: Where the name was read, for the message.
         name: The name, with forward slashes.
-        deep: Whether it may lie in sub-folders.
-
-    Raises:
-        UserError: It leaves the folder, or cannot be a name.
+        deep: Allow sub-folders.
 
     Example:
         >>> check_name("an index", "shards/00000.arrow")
@@ -173,37 +162,31 @@ def check_name(what: str, name: object, *, deep: bool = True) -> str:
 
 
 def resolve_inside(folder: Path, name: object, what: str) -> Path:
-    """Return the path of a file that another file names, if it lies in a folder and is a plain file or not there.
+    """Return the path of a file that another file names, if it is a plain file in `folder`, or missing.
 
     Args:
-        folder: Where it has to lie; links may not lead out of it.
-        name: What it is called, relative to `folder`; see `check_name`.
+        folder: The folder; links must not leave it.
+        name: Untrusted name relative to `folder`; see `check_name`.
         what: Where the name was read, for the message.
-
-    Raises:
-        UserError: It leaves the folder, or is a device, a pipe or a folder.
     """
     path = folder / check_name(what, name)
     try:
         own = path.resolve().is_relative_to(folder.resolve())
         sound = own and (path.is_file() or not path.exists())
     except (OSError, RuntimeError):
-        own = sound = False  # links in a circle, or longer than the system takes
+        own = sound = False  # circular links, or a path too long for the system
     if sound:
         return path
     raise UserError(
         f"{path}, named in {what}",
         expected="a plain file within the folder",
         got="no plain file" if own else "a link that leaves it",
-        fix="Put the file itself there, instead of a link or anything else.",
+        fix="Replace it by the file itself.",
     )
 
 
 def check_range(what: str, value: float, low: float, high: float) -> float:
-    """Return `value` if low <= value <= high.
-
-    Raises:
-        UserError: The value lies outside, or is not a number.
+    """Return `value` if low <= value <= high; NaN is not.
 
     Example:
         >>> check_range("momentum", 0.9, 0, 1)
@@ -217,10 +200,7 @@ def check_range(what: str, value: float, low: float, high: float) -> float:
 
 
 def check_share(what: str, share: float) -> float:
-    """Return `share` if it is one that leaves something: above 0, at most 1.
-
-    Raises:
-        UserError: It is not.
+    """Return `share` if it is above 0 and at most 1.
 
     Example:
         >>> check_share("--data.share", 0.1)
@@ -232,7 +212,7 @@ def check_share(what: str, share: float) -> float:
 
 
 def whole_share(count: int, share: float) -> int:
-    """Return how many of `count` a share is, rounded down; the share is taken as the decimal number that it is read as.
+    """Return `count` times `share`, rounded down, without floating-point error.
 
     Example:
         >>> whole_share(100, 0.29), int(100 * 0.29)
@@ -244,23 +224,20 @@ def whole_share(count: int, share: float) -> int:
 def check_embeddings(
     what: str, embeddings: NDArray[Any], names: Sequence[str] | None = None, *, zero: bool = False
 ) -> NDArray[Any]:
-    """Return [N, D] embeddings whose every row can be ranked: finite, and not the zero vector.
+    """Return embeddings if every row is finite and not the zero vector.
 
     Args:
         what: Which embeddings these are, for the message.
-        embeddings: Array of shape [N, D], floating point.
-        names: N image names; the message names the first bad image.
+        embeddings: Floating-point array of shape [N, D].
+        names: N image names, for the message.
         zero: Accept the zero vector, which has distances but no direction.
-
-    Raises:
-        UserError: Not two-dimensional, not floating point, or a row holds NaN, infinity, or only zeros.
 
     Example:
         >>> import numpy as np
         >>> check_embeddings("query", np.ones((2, 4), np.float32)).shape
         (2, 4)
     """
-    import numpy as np  # here, because the command line imports this module before it knows that it needs numbers
+    import numpy as np  # late, because the command line imports this module
 
     if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.floating):
         raise UserError(
@@ -279,6 +256,6 @@ def check_embeddings(
             f"{what} embedding of {name}",
             expected="finite numbers, not all zero",
             got=f"{kind} ({bad.size} such image{'s' if bad.size > 1 else ''} of {len(embeddings)})",
-            fix="Look at that image and at the model that embedded it; a diverged model gives such vectors.",
+            fix="Check that image and the model; a diverged model gives such vectors.",
         )
     return embeddings

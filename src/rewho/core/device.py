@@ -19,9 +19,6 @@ def use_cuda(device: str, available: bool, option: str, fix: str) -> bool:
         option: The option that named the device, for messages.
         fix: How to get CUDA, or which device to choose instead, for messages.
 
-    Raises:
-        UserError: There is no such device.
-
     Example:
         >>> use_cuda("auto", True, "engine.device", ""), use_cuda("cpu", True, "engine.device", "")
         (True, False)
@@ -34,9 +31,6 @@ def use_cuda(device: str, available: bool, option: str, fix: str) -> bool:
 
 def pick_device(name: str, option: str = "--engine.device") -> torch.device:
     """Return torch's device for a setting: auto, cpu or cuda.
-
-    Raises:
-        UserError: There is no such device.
 
     Example:
         >>> pick_device("cpu")

@@ -1,7 +1,7 @@
-"""Files that somebody else may have made: regular, bounded, strictly parsed; what is wrong with one is a `UserError`.
+"""Reading untrusted text, JSON and YAML: regular files only, of limited size, strictly parsed.
 
-A pipe never ends, a device has no size, nested brackets exhaust the stack and aliases multiply a kilobyte of YAML to
-gigabytes. Every reader of text, JSON and YAML therefore comes through here.
+A pipe never ends, a device has no size, nested brackets exhaust the stack, and aliases multiply a kilobyte of YAML to
+gigabytes. Therefore every reader of text, JSON and YAML uses these functions.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import yaml
 from rewho.core.check import UserError
 
 RECORD_LIMIT = 8 * 2**20
-"""Most bytes of a JSON record; Python needs about twenty times as much memory for the worst of them."""
+"""Largest JSON record in bytes; Python needs up to about 20 times as much memory."""
 YAML_LIMIT = 128 * 2**10
-"""Most bytes of a YAML document; its parser reads about 100 kB a second."""
+"""Largest YAML document in bytes; the parser reads about 100 kB per second."""
 MOST_NODES = 5_000
-"""Most values of a YAML document once its aliases are written out."""
+"""Most values of a YAML document with its aliases expanded."""
 DEEPEST = 50
-"""Most levels of lists and mappings within each other."""
-DEEP = f"more than {DEEPEST} lists or mappings within each other"
+"""Most levels of nested lists and mappings."""
+DEEP = f"more than {DEEPEST} nested lists or mappings"
 
 VIDEO_ENDINGS = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp")
@@ -41,24 +41,21 @@ def read_bytes(path: Path, limit: int, what: str = "", expected: str = "a readab
 
     Args:
         path: The file.
-        limit: The most bytes that it may have.
-        what: What it is, for messages; its path by default.
-        expected: Likewise.
-
-    Raises:
-        UserError: No such file, not a regular one (a pipe would never end), too large, or not readable.
+        limit: Largest size in bytes.
+        what: What the file is, for messages; its path by default.
+        expected: What is expected, for messages.
     """
     check_regular(path, limit, what, expected)
     try:
         return path.read_bytes()
     except OSError as error:
         raise UserError(
-            what or str(path), expected=expected, got=error.strerror or str(error), fix="Check who may read it."
+            what or str(path), expected=expected, got=error.strerror or str(error), fix="Check its permissions."
         ) from error
 
 
 def check_regular(path: Path, limit: int = 2**62, what: str = "", expected: str = "a readable file") -> int:
-    """Return the size of a regular file; anything else is refused as in `read_bytes`, without opening it."""
+    """Return the size of a regular file in bytes without opening it; raise a UserError like `read_bytes` for others."""
     try:
         status = path.stat()
         if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
@@ -73,16 +70,12 @@ def check_regular(path: Path, limit: int = 2**62, what: str = "", expected: str 
         what or str(path),
         expected=expected if limit == 2**62 else f"{expected} of at most {limit:,} bytes",
         got=got,
-        fix="Check the path and who may read it.",
+        fix="Check the path and its permissions.",
     )
 
 
 def read_text(path: Path, limit: int = RECORD_LIMIT, what: str = "", expected: str = "text") -> str:
-    """Return the text of a file in UTF-8, with or without a byte-order mark.
-
-    Raises:
-        UserError: As in `read_bytes`, or in another encoding.
-    """
+    """Return the text of a UTF-8 file, with or without a byte-order mark; errors as `read_bytes`."""
     try:
         return read_bytes(path, limit, what, expected).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -95,10 +88,7 @@ def read_text(path: Path, limit: int = RECORD_LIMIT, what: str = "", expected: s
 
 
 def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """Return what strict JSON holds: no NaN, no infinity, no deep nesting.
-
-    Raises:
-        ValueError: It is something else; says what in a few words.
+    """Return the content of strict JSON: no NaN, no infinity, no deep nesting; anything else raises a ValueError.
 
     Example:
         >>> parse_json('{"crops": 3}')
@@ -129,12 +119,9 @@ def read_json(path: Path, what: str = "", fix: str = "Copy it again.", **needed:
 
     Args:
         path: The file.
-        what: What it is, for messages; its path by default.
-        fix: What the user can do about a damaged one.
-        **needed: Fields that have to be there, each with its type.
-
-    Raises:
-        UserError: Not there, too large, no JSON, no mapping, or a field is missing or of another type.
+        what: What the file is, for messages; its path by default.
+        fix: What the user can do if it is damaged.
+        **needed: Required fields with their types.
     """
     text = read_text(path, RECORD_LIMIT, what, "JSON as rewho writes it")
     try:
@@ -148,11 +135,7 @@ def read_json(path: Path, what: str = "", fix: str = "Copy it again.", **needed:
 
 
 def check_fields(content: Mapping[str, Any], needed: Mapping[str, type]) -> None:
-    """Check that fields are there and of their types.
-
-    Raises:
-        ValueError: Names the first that is not.
-    """
+    """Check that fields are there and of their types."""
     for name, kind in needed.items():
         if name not in content:
             raise ValueError(f"no {name!r}")
@@ -166,12 +149,12 @@ def _kind(value: object) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values by the rules of YAML 1.2: `yes` is a word, 1e-3 a number, and 1:30 no number of minutes."""
+    """Plain values by the rules of YAML 1.2: `yes` and 1:30 are text, 1e-3 is a number."""
 
     depth = nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
-        """Return the next node; nesting and number are counted, because parsing takes time with both."""
+        """Return the next node; limits nesting and number of nodes, on which the parsing time depends."""
         self.depth, self.nodes = self.depth + 1, self.nodes + 1
         if self.depth > DEEPEST or self.nodes > MOST_NODES:
             raise ValueError(DEEP if self.depth > DEEPEST else f"more than {MOST_NODES:,} values")
@@ -181,7 +164,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what `_Loader` would read as something else."""
+    """Quotes text that `_Loader` would read as another type."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -199,7 +182,7 @@ for _tag, _rule, _first in (
 
 
 def yaml_text(value: Any) -> str:  # noqa: ANN401 - plain values
-    """Return plain values as YAML that `read_yaml` reads back as they were.
+    """Return plain values as YAML; the inverse of `read_yaml`.
 
     Example:
         >>> print(yaml_text({"epochs": 3, "name": "1e3"}), end="")
@@ -210,28 +193,22 @@ def yaml_text(value: Any) -> str:  # noqa: ANN401 - plain values
 
 
 def read_yaml(path: Path, what: str = "", expected: str = "a readable YAML file") -> Any:  # noqa: ANN401
-    """Return what a YAML document holds.
-
-    Raises:
-        UserError: As in `read_text`, or no YAML, too deep, too large with its aliases written out, or a name twice.
-    """
+    """Return the content of a YAML document."""
     text = read_text(path, YAML_LIMIT, what, expected)
     try:
         return parse_yaml(text)
     except (yaml.YAMLError, ValueError) as error:
         got = " ".join(str(error).split())[:300]
         raise UserError(
-            what or str(path), expected=expected, got=got.replace("<unicode string>", path.name), fix="Mend the file."
+            what or str(path),
+            expected=expected,
+            got=got.replace("<unicode string>", path.name),
+            fix="Correct the file.",
         ) from error
 
 
 def parse_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
-    """Return what YAML text holds; JSON and Python's literals are read too.
-
-    Raises:
-        ValueError: It is too deep, too large with its aliases written out, or a name is there twice.
-        yaml.YAMLError: It is no YAML.
-    """
+    """Return the content of YAML text."""
     loader = _Loader(text)
     node = loader.get_single_node()
     if node is None:
@@ -241,12 +218,12 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Return the number of values under a node, each alias counted in full."""
+    """Return the number of values under a node, with aliases expanded."""
     if id(node) in known:
         return known[id(node)]
     size = 1
     if isinstance(node, yaml.CollectionNode):
-        known[id(node)] = MOST_NODES + 1  # what an alias within itself adds
+        known[id(node)] = MOST_NODES + 1  # counts an alias within itself as too large
         size += sum(_size(part, known) for part in _parts(node))
     if size > MOST_NODES:
         raise ValueError(f"more than {MOST_NODES:,} values, or an alias within itself")
@@ -265,16 +242,13 @@ def _parts(node: yaml.CollectionNode) -> list[yaml.Node]:
 
 
 def check_extends(what: str, path: Path, content: Mapping[str, Any], above: tuple[Path, ...]) -> Path | None:
-    """Return the file that a document extends, or None where it extends none.
+    """Return the file that a document extends, or None.
 
     Args:
         what: What the document is, for messages.
         path: Its file.
-        content: What it holds.
+        content: Its content.
         above: The files that led to it, each extending the next.
-
-    Raises:
-        UserError: It extends itself, directly or through others, or does not name a file.
     """
     if "extends" not in content:
         return None

@@ -1,4 +1,4 @@
-"""One writer per folder: a lock that the system takes back when its holder dies, however it dies."""
+"""One writer per folder, by a lock that the system releases when its holder dies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rewho.core.progress import say
 from rewho.core.runtime import is_main_process
 
 LOCK = ".lock"
-"""The lock file of a folder, in it; removed when its holder ends, ignored when it was killed."""
+"""Name of a folder's lock file; removed when its holder ends, ignored when its holder was killed."""
 _HELD: dict[Path, Lock] = {}
 _GUARD = threading.Lock()
 P = ParamSpec("P")
@@ -26,17 +26,14 @@ R = TypeVar("R")
 
 
 class Lock:
-    """Holds a lock file while a block runs; the file says who holds it.
+    """Holds a lock file, which names its holder, while a block runs.
 
-    The lock is the system's, not the file's presence: a file that a killed process left holds nobody up. It belongs to
-    the process alone (a record lock, not flock), so that workers that outlive a killed process do not keep it.
+    The lock is the system's, not the file's presence: the file of a killed process blocks nobody. It is a record lock,
+    not flock, so that it belongs to the process alone and workers that outlive a killed process do not keep it.
 
     Args:
         path: The lock file.
-        what: What must not be done twice at a time, for the message.
-
-    Raises:
-        UserError: Another process or thread holds it, with its process id; or nothing can be written there.
+        what: What is locked, for the message.
 
     Example:
         >>> import tempfile
@@ -56,24 +53,24 @@ class Lock:
                 raise self._busy(f"{os.getpid()} (this one)")
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._take()
+                self._acquire()
             except OSError as error:
                 place = error.filename or self.path.parent
-                fix = "Check the path, and who may write there, or choose another folder."
+                fix = "Check the path and its permissions, or choose another folder."
                 got = f"{place}: {error.strerror or describe_error(error)}"
                 raise UserError(self.what, expected="a folder that can be written to", got=got, fix=fix) from error
             _HELD[self._key] = self
             self._process, self._thread = os.getpid(), threading.current_thread()
         return self
 
-    def _take(self) -> None:
+    def _acquire(self) -> None:
         while self._descriptor < 0:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                    say(f"warning: {self.path.parent} has no locks ({error.strerror}): write there once at a time")
+                    say(f"warning: {self.path.parent} has no locks ({error.strerror}): run one command at a time there")
                 else:
                     holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
                     os.close(descriptor)
@@ -89,7 +86,7 @@ class Lock:
         return UserError(
             self.what,
             expected="one writer at a time",
-            got=f"one that is at work already: process {holder}",
+            got=f"another writer: process {holder}",
             fix="Wait until it ends, or stop it, or choose another folder.",
         )
 
@@ -100,7 +97,7 @@ class Lock:
             return False
 
     def held(self, *, here: bool = False) -> bool:
-        """Return whether this process holds it; with `here`, whether the calling thread does, or one that has ended."""
+        """Return whether this process holds it; with `here`, whether the calling or a finished thread does."""
         mine = self._descriptor >= 0 and self._process == os.getpid()
         return mine and (not here or self._thread is threading.current_thread() or not self._thread.is_alive())
 
@@ -108,7 +105,7 @@ class Lock:
         self.release()
 
     def release(self) -> None:
-        """Give the lock back and remove its file."""
+        """Release the lock and remove its file."""
         with _GUARD:
             if self.held():
                 self.path.unlink(missing_ok=True)
@@ -118,12 +115,9 @@ class Lock:
 
 
 def hold(path: Path, what: str) -> None:
-    """Take a lock until `release`, the end of the `release_locks` around, or the end of the process.
+    """Acquire a lock until `release`, the end of the surrounding `release_locks`, or the end of the process.
 
-    Of several ranks of one run the first holds it for all. What the thread holds already it keeps.
-
-    Raises:
-        UserError: See `Lock`.
+    The main process holds it for all processes of a run. A lock that the thread holds already is kept.
     """
     held = _HELD.get(path.absolute())
     if is_main_process() and not (held and held.held(here=True)):
@@ -131,13 +125,13 @@ def hold(path: Path, what: str) -> None:
 
 
 def release(path: Path) -> None:
-    """Give back a lock that `hold` took, if this process has it."""
+    """Release a lock acquired by `hold`, if this process has it."""
     if held := _HELD.get(path.absolute()):
         held.release()
 
 
 def release_locks(run: Callable[P, R]) -> Callable[P, R]:
-    """Give back, however `run` ends, the locks that it took by `hold`."""
+    """Decorate a function: when it ends, release the locks that it acquired by `hold`."""
 
     @functools.wraps(run)
     def freeing(*args: P.args, **kwargs: P.kwargs) -> R:

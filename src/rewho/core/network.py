@@ -1,4 +1,4 @@
-"""Whether there is a network, asked before a library waits for one: by themselves they try again for minutes."""
+"""Checks for a network before libraries try to download, because their own retries take minutes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-PATIENCE = 5.0  # seconds; a server that is there answers in less than one
+PATIENCE = 5.0  # seconds; a reachable server answers in less than one
 
 
 def is_reachable(address: str, seconds: float = PATIENCE) -> bool:
-    """Return whether a server answers in time; an answer that is an error counts too.
+    """Return whether a server answers in time, even with an error.
 
     Example:
         >>> is_reachable("http://127.0.0.1:9/")
@@ -25,13 +25,13 @@ def is_reachable(address: str, seconds: float = PATIENCE) -> bool:
         try:
             urlopen(Request(address, method="HEAD"), timeout=seconds).close()  # noqa: S310 - addresses of libraries
         except OSError as error:
-            # A status that is an error is an answer; the library that asks next may know an unknown certificate.
+            # An error status is an answer, and so is a certificate unknown to Python, which the library may know.
             there = isinstance(error, HTTPError) or isinstance(getattr(error, "reason", None), ssl.SSLError)
             if not there:
                 return
         answered.set()
 
-    # In a thread of its own, because looking up a name cannot be given a timeout.
+    # In a thread, because looking up a name has no timeout.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds)
@@ -40,7 +40,7 @@ def is_reachable(address: str, seconds: float = PATIENCE) -> bool:
 
 @contextmanager
 def use_hub_cache_offline() -> Iterator[None]:
-    """Within, the Hugging Face hub's library uses its cache only where the hub cannot be reached."""
+    """Let the Hugging Face library use only its cache while a block runs if the hub is not reachable."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE

@@ -1,8 +1,8 @@
-"""ONNX files as networks that take images: opened, checked and run in this place alone.
+"""Opening, checking and running of ONNX files that take images.
 
-What is unusual: which input takes the images, in which layout and number type, is read from the file; an input of image
-sizes beside it, as RT-DETR and D-FINE have, gets the size of the input. The weights may lie in files beside it; which
-ones is read from the file's bytes, so that the package onnx is not needed.
+The file determines which input takes the images, in which layout and number type. A second input of image sizes, as in
+RT-DETR and D-FINE, gets the size of the input. Weights may be in files beside it, whose names are read from the file's
+bytes, so that the package onnx is not needed.
 """
 
 from __future__ import annotations
@@ -23,32 +23,29 @@ if TYPE_CHECKING:
 FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 INTEGERS = {f"tensor({name})": name for name in ("uint8", "uint16", "int16", "int32", "int64")}
 LAYOUTS = {"NCHW": 1, "NHWC": 3}
-"""Layouts of an input, and which side of its shape is the 3 channels."""
-LARGEST_SIDE = 8192  # pixels; larger inputs are mistakes, and one image of them fills the memory
+"""Layouts of an input, with the axis of the 3 channels."""
+LARGEST_SIDE = 8192  # pixels; one larger image fills the memory
 EXTERNAL = rb"\n\x08location\x12"
-"""What stands before the name of a file of weights, in the bytes of an ONNX file: an entry's key, 8 letters long, and
-the tag of its value (StringStringEntryProto of onnx.proto)."""
+"""Bytes before the name of a file of weights: an entry's key, 8 letters long, and the tag of its value
+(StringStringEntryProto of onnx.proto)."""
 
 
 class OnnxSession:
-    """An ONNX file that takes batches of images and is ready to run.
+    """An opened ONNX file that takes batches of images.
 
     Args:
         path: The file.
         what: What it is, for messages: an option, or `teacher NAME`.
         layout: NCHW or NHWC; empty reads it from the file.
         device: auto, cpu or cuda.
-        threads: Processor threads; 0 leaves it to the library.
+        threads: CPU threads; 0 keeps the library's default.
 
     Attributes:
         sha256: Hash of the file and of the files beside it that hold its weights.
-        size: Height and width of the input; None where the file leaves them open.
-        takes_bytes: Whether its input is of whole numbers, which are pixels from 0 to 255.
+        size: Height and width of the input; None if variable.
+        takes_bytes: Whether the input is of an integer type: pixels from 0 to 255.
         outputs: Names of the outputs.
-        metadata: The file's own notes by name, such as `names`.
-
-    Raises:
-        UserError: onnxruntime is not installed, the file cannot be opened, or it does not take batches of images.
+        metadata: The file's metadata by name, such as `names`.
     """
 
     def __init__(self, path: Path, what: str, *, layout: str = "", device: str = "auto", threads: int = 0) -> None:
@@ -66,17 +63,14 @@ class OnnxSession:
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, images: NDArray[Any], names: Sequence[str] | None = None) -> list[NDArray[Any]]:
-        """Return outputs for images [B, H, W, 3], each with one row per image; numbers alone stay numbers.
+        """Return outputs for images [B, H, W, 3], each with one row per image or a scalar.
 
-        A file with a fixed batch is run in steps of that size. One that claims to take any, and does not, is run with
-        one image at a time.
+        A file with a fixed batch size is run in steps of that size. A file that fails on its variable batch size is run
+        with one image at a time.
 
         Args:
-            images: Prepared as the network wants them; converted to the input's number type here.
+            images: Preprocessed images; converted to the input's number type here.
             names: Outputs to return; None for all.
-
-        Raises:
-            UserError: The network cannot be run, or does not give one row per image.
         """
         import numpy as np
 
@@ -128,7 +122,7 @@ class OnnxSession:
 
 
 def _joined(column: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return the rows of several runs as one array; lists of detections of other lengths are filled up with zeros."""
+    """Return the rows of several runs as one array; shorter lists of detections are padded with zeros."""
     import numpy as np
 
     if not column[0].ndim:
@@ -160,7 +154,7 @@ def _inputs(inputs: Sequence[Any], what: str) -> tuple[Any, dict[str, str]]:
 
 
 def _layout(shape: Sequence[int | None], wanted: str, what: str) -> str:
-    """Return the layout of an input, which has 3 channels and sides that are possible."""
+    """Return the layout of an input; fail without 3 channels, or if a side is too large."""
     possible = [name for name, side in LAYOUTS.items() if shape[side] in (3, None)]
     sure = [name for name in possible if shape[LAYOUTS[name]] == 3]
     layout = wanted or (sure or possible or [""])[0]
@@ -170,17 +164,13 @@ def _layout(shape: Sequence[int | None], wanted: str, what: str) -> str:
             what,
             expected=f"3 channels {f'as {wanted}' if wanted else 'first or last'}, sides of at most {LARGEST_SIDE}",
             got=f"an input of the shape {list(shape)}",
-            fix="Correct `layout`, or take a network for colour images.",
+            fix="Correct `layout`, or use a network for colour images.",
         )
     return layout
 
 
 def weights_beside(path: Path, what: str) -> list[Path]:
-    """Return the files beside an ONNX file that hold its weights.
-
-    Raises:
-        UserError: The file names one that is not there, or that lies elsewhere.
-    """
+    """Return the files beside an ONNX file that hold its weights; fail if one is missing or in another folder."""
     if not path.stat().st_size:
         return []
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -198,7 +188,7 @@ def weights_beside(path: Path, what: str) -> list[Path]:
 
 
 def _text_at(content: mmap.mmap, start: int) -> str:
-    """Return the text that protobuf holds at `start`, after its length: seven bits a byte, the lowest first."""
+    """Return protobuf's text at `start`, after its length: a varint of seven bits per byte, lowest first."""
     length = shift = 0
     for at in range(start, min(start + 5, len(content))):
         length |= (content[at] & 127) << shift
@@ -209,7 +199,7 @@ def _text_at(content: mmap.mmap, start: int) -> str:
 
 
 def _open(path: Path, what: str, device: str, threads: int) -> tuple[Any, str]:
-    """Return onnxruntime's session, and the hash of all files that it reads."""
+    """Return onnxruntime's session, and the hash of all its files."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -223,12 +213,12 @@ def _open(path: Path, what: str, device: str, threads: int) -> tuple[Any, str]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
-    # Threads that wait in a loop take the processor from the decoder and from other workers.
+    # Spinning threads would take the CPU from the decoder and from other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     beside = weights_beside(path, what)
     hashes = [hash_file(file) for file in (path, *beside)]
     try:
-        # From memory where it can be, because onnxruntime cannot open every file name.
+        # From memory if possible, because onnxruntime cannot open every file name.
         source = str(path) if beside else path.read_bytes()
         session = onnxruntime.InferenceSession(source, options, providers=[*wanted, "CPUExecutionProvider"])
     except Exception as error:  # as above

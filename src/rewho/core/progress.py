@@ -1,4 +1,4 @@
-"""What a long command says while it works: a bar where there is a terminal, plain lines where there is none."""
+"""Messages and progress of a command: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import rich.progress
 
 Item = TypeVar("Item")
-PLAIN_LINE_EVERY = 10.0  # seconds between two lines of a log that no terminal shows
-SLOW = 0.1  # items a second, below which seconds an item are shown: rounded, such a rate would be 0.0
+PLAIN_LINE_EVERY = 10.0  # seconds between two plain lines
+SLOW = 0.1  # items per second; slower rates, which would round to 0.0, are shown as seconds per item
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people read them.
+    """Return seconds as minutes and seconds, or hours, minutes and seconds.
 
     Example:
         >>> duration(75), duration(3 * 3600 + 120)
@@ -35,11 +35,11 @@ def duration(seconds: float) -> str:
 
 
 def pace(rate: float, unit: str) -> str:
-    """Return items a second; seconds an item where they are slow.
+    """Return items per second, or seconds per item if slow.
 
     Args:
-        rate: Items a second.
-        unit: What they are, in the plural.
+        rate: Items per second.
+        unit: Name of the items, in the plural.
 
     Example:
         >>> pace(1234.5, "images"), pace(0.04, "steps")
@@ -49,23 +49,20 @@ def pace(rate: float, unit: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print one line for the user, once however many processes work; nothing for an empty text.
-
-    Standard output is kept for results, so this goes to standard error.
-    """
+    """Print a message on standard error, in the main process only; nothing for an empty text."""
     if text and is_main_process():
         print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints messages
 
 
 def show(result: object) -> None:
-    """Print what a command made on standard output, once however many processes work."""
+    """Print a command's result on standard output, in the main process only."""
     if is_main_process():
         print(printable(str(result)))  # noqa: T201 - the one place that prints results
 
 
 @functools.cache
 def warn_once(text: str) -> None:
-    """Print a warning, once per process however often the same is found."""
+    """Print a warning once per process."""
     say(f"warning: {text}")
 
 
@@ -73,10 +70,10 @@ class Progress:
     """Counts finished items and shows rate and time left.
 
     Args:
-        what: What is being done, such as "train".
-        total: How many items there are in all.
-        done: How many were finished earlier, when a run is resumed.
-        unit: What is counted.
+        what: Name of the work, such as "train".
+        total: Number of all items.
+        done: Number of items that an earlier run finished.
+        unit: Name of the items, in the plural.
 
     Example:
         >>> progress = Progress("embed", total=10, unit="images")
@@ -90,7 +87,7 @@ class Progress:
         self._bar = _Bar(self.what, total, done, unit) if sys.stderr.isatty() and is_main_process() else None
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Count `count` more items; `note` is shown behind the rate."""
+        """Count finished items; `note` is shown behind the rate."""
         self.done += count
         if self._bar is not None:
             self._bar.show(self.done, f"{pace(self._rate(), self.unit)}  {printable(note)}")
@@ -100,7 +97,7 @@ class Progress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do other work within: its time counts neither for the rate nor for the time left.
+        """Exclude the time of a block from rate and time left.
 
         Example:
             >>> progress = Progress("train", total=10, unit="steps")
@@ -119,7 +116,7 @@ class Progress:
         return (self.done - self._at_start) / elapsed if elapsed > 0 else 0.0
 
     def line(self, note: str = "") -> str:
-        """Return the plain line: share done, rate, time left, note."""
+        """Return the plain line: finished items, rate, time left, note."""
         rate = self._rate()
         left = duration((self.total - self.done) / rate) if rate else "?"
         share = 100 * self.done / self.total if self.total else 100
@@ -128,7 +125,7 @@ class Progress:
         return f"{text}, {note}" if note else text
 
     def close(self, note: str = "") -> None:
-        """End with a last line; nothing is said about work of under a second."""
+        """End with a last line, unless the work took less than a second."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -139,7 +136,7 @@ class Progress:
 
 
 class _Bar:
-    """One line of the live display, which all open bars share: two displays would overwrite each other's lines."""
+    """One line of the live display, which all bars share, because two displays overwrite each other's lines."""
 
     _display: ClassVar[rich.progress.Progress | None] = None
 
@@ -153,7 +150,7 @@ class _Bar:
             _Bar._display.update(self._task, completed=done, note=note)
 
     def close(self) -> None:
-        """Remove the line, and with the last one the display."""
+        """Remove the line; end the display after the last one."""
         if _Bar._display is not None:
             _Bar._display.remove_task(self._task)
             if not _Bar._display.task_ids:
@@ -161,14 +158,14 @@ class _Bar:
 
     @staticmethod
     def stop() -> None:
-        """End the display, which shows the cursor again."""
+        """End the display and show the cursor again."""
         if _Bar._display is not None:
             _Bar._display.stop()
             _Bar._display = None
 
 
 def _live_display() -> rich.progress.Progress:
-    """Start the live display on the terminal; it ends with the process at the latest."""
+    """Start and return the live display; it ends with the process at the latest."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -187,7 +184,7 @@ def _live_display() -> rich.progress.Progress:
 
 
 def track(items: Iterable[Item], what: str, total: int, unit: str = "items") -> Iterator[Item]:
-    """Yield the items and show progress while they are worked on."""
+    """Yield the items and show progress."""
     progress = Progress(what, total, unit=unit)
     try:
         for item in items:

@@ -49,11 +49,7 @@ def seal(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unseal(record: object) -> dict[str, Any]:
-    """Return a sealed record without its seal.
-
-    Raises:
-        ValueError: It is not a record, has no seal, or was changed after it was sealed.
-    """
+    """Return a sealed record without its seal."""
     if not isinstance(record, dict) or SEAL not in record:
         raise ValueError("has no seal")
     content = {name: value for name, value in record.items() if name != SEAL}
@@ -72,11 +68,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def read_record(path: Path, **required: type) -> dict[str, Any]:
-    """Return the content of a `run.json` or `manifest.json`, without its seal if it has one.
-
-    Raises:
-        UserError: It is missing, damaged, lacks a required field, or was changed after it was written.
-    """
+    """Return the content of a `run.json` or `manifest.json`, without its seal if it has one."""
     expected, fix = "the record that a run wrote", "Restore it from a copy, or choose another --out."
     try:
         record = read_json(path, "", fix, **required)

@@ -1,7 +1,7 @@
-"""Named random generators and requests to stop: what makes two runs the same run, whole or cut.
+"""Random generators, requests to stop, and work of several processes.
 
-Random numbers are drawn from counters, not from hidden state: a generator is made from (seed, name, counters), so
-that the draw of batch 1,234 is the same whether the run started at batch 0 or was resumed at batch 1,233.
+A generator is made from (seed, name, counters), without hidden state, so that batch 1,234 draws the same whether the
+run started at batch 0 or resumed at batch 1,233.
 """
 
 from __future__ import annotations
@@ -28,48 +28,40 @@ if TYPE_CHECKING:
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
-PATIENCE = timedelta(days=1)  # how long processes wait for another one that lives: the main one may evaluate for hours
+PATIENCE = timedelta(days=1)  # timeout of exchanges between processes: the main one may evaluate for hours
 
 
 def generator(seed: int, name: str, *counters: int) -> np.random.Generator:
-    """Return the generator called `name` at the position given by `counters`.
+    """Return the random generator of a seed, a name and counters.
 
     Args:
         seed: The run's seed, >= 0.
-        name: What is drawn, such as "augment"; two names never share a stream.
-        *counters: Position in the stream, such as epoch and step, each >= 0.
+        name: What is drawn, such as "augment"; each name has its own random numbers.
+        *counters: Position, such as epoch and step, each >= 0.
 
     Example:
         >>> first, again = generator(1, "augment", 3, 7), generator(1, "augment", 3, 7)
         >>> bool(first.random() == again.random())
         True
     """
-    import numpy as np  # here, because the command line imports this module before it knows that it needs numbers
+    import numpy as np  # late, because the command line imports this module
 
-    # A seed sequence takes [1] and [1, 0] for the same, so the number of counters is part of the key.
+    # SeedSequence treats [1] and [1, 0] alike, so the number of counters is part of the key.
     key = [seed, zlib.crc32(name.encode()), len(counters), *counters]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
 def is_main_process() -> bool:
-    """Return whether this is the process that speaks and writes: rank 0, or the only one.
-
-    Launchers tell a process its rank by environment variables before anything else is known.
-    """
+    """Return whether this process prints and writes: rank 0, or the only one, by the launcher's variables."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 FILES_OF_OWN, FILES_PER_WORKER = 48, 12
-"""Open files of a process with its libraries, and those that each worker adds: pipes, and batches on their way."""
+"""Open files of a process with its libraries, and of each worker: pipes and batches in shared memory."""
 
 
 def check_open_files(workers: int) -> None:
-    """Raise the limit on open files as far as workers need it and the system lets us.
-
-    Without room for their pipes, processes wait for each other for ever.
-
-    Raises:
-        UserError: The limit is too low for so many workers.
+    """Raise the process's limit on open files as far as workers need; without their pipes, processes hang.
 
     Example:
         >>> check_open_files(0)
@@ -92,11 +84,7 @@ def check_open_files(workers: int) -> None:
 
 @contextmanager
 def explain_dead_workers() -> Iterator[None]:
-    """Turn the death of a process that prepares batches into an error for the user.
-
-    Raises:
-        UserError: A worker was ended from outside. PyTorch notices it anywhere, by a signal.
-    """
+    """Turn PyTorch's error about a killed DataLoader worker, which can appear anywhere, into a UserError."""
     try:
         yield
     except RuntimeError as error:
@@ -104,7 +92,7 @@ def explain_dead_workers() -> Iterator[None]:
             raise
         raise UserError(
             "data loading",
-            expected="workers that live as long as the run",
+            expected="workers that run to the end",
             got=str(error).strip().splitlines()[0].split(". ")[0],
             fix="Run the same command again, which resumes; if memory was short, with fewer --data.workers "
             "(pretrain: --images.workers).",
@@ -112,42 +100,46 @@ def explain_dead_workers() -> Iterator[None]:
 
 
 def on_main_process(work: Callable[[], Result]) -> Result:
-    """Do some work in the main process alone; return what it returns, or raise what it raises, in every process.
-
-    Raises:
-        UserError: The main process ended before it told.
-    """
+    """Run `work` in the main process; return its result, or raise its error, in every process."""
     group = _process_group()
     if group is None:
         return work()
-    outcome: list[Any] = [None, None]
-    if is_main_process():
-        _alone.append(work)
-        try:
-            outcome[0] = work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
-            outcome[1] = error
-        finally:
-            _alone.pop()
-    own, known = outcome[1], (UserError, OSError, Interrupted, PartlyFailed)
-    if own is not None and not isinstance(own, known):
-        outcome[1] = RuntimeError(f"the main process failed: {type(own).__name__}: {own}")
+    if not is_main_process():
+        result, failure = _broadcast(group, None, None)
+        if failure is not None:
+            raise failure
+        received: Result = result
+        return received
+    _alone.append(work)
+    try:
+        done = work()
+    except Exception as error:
+        known = isinstance(error, (UserError, OSError, Interrupted, PartlyFailed))
+        text = f"the main process failed: {type(error).__name__}: {error}"
+        _broadcast(group, None, error if known else RuntimeError(text))
+        raise
+    finally:
+        _alone.pop()
+    _broadcast(group, done, None)
+    return done
+
+
+_alone: list[Any] = []  # work of the main process that the others wait for
+
+
+def _broadcast(group: Any, result: Any, failure: Exception | None) -> list[Any]:  # noqa: ANN401 - torch.distributed
+    """Send the main process's result and failure to all; return what was sent."""
+    outcome = [result, failure]
     with explain_lost_process():
         group.broadcast_object_list(outcome, src=0)
-    if outcome[1] is not None:
-        raise own or outcome[1]
-    result: Result = outcome[0]
-    return result
-
-
-_alone: list[Any] = []  # work that the main process is doing while the others wait for it
+    return outcome
 
 
 def _process_group() -> Any:  # noqa: ANN401 - torch.distributed, which is imported late
-    """Return torch.distributed where this process is one of several that can talk to each other, else None.
+    """Return torch.distributed if this is one of several connected processes, else None.
 
-    The processes that a training starts run the whole program from its beginning. What comes before that training was
-    done when they were started, so that they find it finished and need not ask.
+    The processes that a training starts run the whole program from its beginning. Earlier stages were finished before
+    they were started, so they need no exchange.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _alone:
         return None
@@ -163,7 +155,7 @@ def _process_group() -> Any:  # noqa: ANN401 - torch.distributed, which is impor
 
 
 def run_in_processes(run: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Let a stage run in all processes where its settings ask for several devices, else in the main one alone."""
+    """Decorate a stage: run it in all processes if its settings have several devices, else in the main one."""
 
     @functools.wraps(run)
     def shared(*args: Given.args, **options: Given.kwargs) -> Result:
@@ -177,7 +169,7 @@ def run_in_processes(run: Callable[Given, Result]) -> Callable[Given, Result]:
 
 @contextmanager
 def explain_lost_process() -> Iterator[None]:
-    """Turn the error of an exchange with a process that ended into words."""
+    """Turn the error of an exchange with a process that ended into a UserError."""
     try:
         yield
     except RuntimeError as error:
@@ -185,30 +177,29 @@ def explain_lost_process() -> Iterator[None]:
             raise
         lost = UserError(
             "several processes",
-            expected="all of them to go on",
+            expected="all of them to run to the end",
             got=f"one that ended ({str(error).splitlines()[0][:100]})",
-            fix="See its own message, if it left one. Run the same command again: it goes on from the newest "
-            "checkpoint.",
+            fix="See its own message, if any. Run the same command again, which resumes from the newest checkpoint.",
         )
         if not is_main_process():
             print(f"error: {lost}", file=sys.stderr, flush=True)  # noqa: T201 - the main process may be the one that ended
         raise lost from error
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the work was put away safely
-    """The user or the machine asked to stop; the state is saved and the same command goes on from it.
+class Interrupted(Exception):  # noqa: N818 - not an error: the work is saved
+    """The run was asked to stop; its state is saved, and the same command resumes it.
 
     Args:
         saved: What was saved and where, in one line.
     """
 
 
-class PartlyFailed(Exception):  # noqa: N818 - the work is finished, except for what could not be done
-    """The work is finished and in its place, except for items that were given up after several tries.
+class PartlyFailed(Exception):  # noqa: N818 - not an error: the rest of the work is finished
+    """The work is finished, except for items that failed repeatedly.
 
     Args:
-        made: What was made.
-        items: What was given up, in one line.
+        made: Path of the result.
+        items: The failed items, in one line.
     """
 
     def __init__(self, made: Path, items: str) -> None:
@@ -217,15 +208,14 @@ class PartlyFailed(Exception):  # noqa: N818 - the work is finished, except for 
 
 
 EXIT_PARTLY_FAILED = 3
-SAME_PRESS = 1.0  # seconds; launchers pass a Ctrl-C on that the terminal has sent to everybody already
+SAME_PRESS = 1.0  # seconds; launchers repeat a Ctrl-C that the terminal has sent to all processes already
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: try again; schedulers restart a job that ends with it
 
 
 class StopRequest:
-    """Turns SIGTERM and the first Ctrl-C into a flag that work looks at where it can stop safely.
+    """Turns SIGTERM and the first Ctrl-C into a flag that work checks where it can stop safely.
 
-    A second Ctrl-C stops at once, in the way of any other program. Work of several parts has a request of its own
-    around those of its parts: what one was told, the other knows.
+    A second Ctrl-C stops at once. Requests nest: an outer stage and the stages it runs share one stop flag.
 
     Example:
         >>> with StopRequest() as whole, StopRequest() as part:
@@ -253,14 +243,7 @@ class StopRequest:
             self._whole.wanted |= self.wanted
 
     def end_if_wanted(self, saved: str) -> None:
-        """Stop here if somebody asked for it; several processes go by what the main one was asked for.
-
-        Args:
-            saved: What was saved and where, in one line.
-
-        Raises:
-            Interrupted: Somebody did.
-        """
+        """Raise `Interrupted` if the main process was asked to stop; `saved` says in one line what was saved."""
         if on_main_process(lambda: self.wanted):
             raise Interrupted(saved)
 

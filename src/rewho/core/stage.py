@@ -67,10 +67,6 @@ class Stage:
 
         Allowed changes are written to a file of their own. The caller calls `accept_changes` once a checkpoint fits
         them; until then the earlier settings hold.
-
-        Raises:
-            UserError: Another process writes there, the folder holds a run with other settings or inputs, or a finished
-                run whose files are missing or damaged.
         """
         if (self.folder / MANIFEST).is_file():
             return self._finished()
@@ -148,11 +144,7 @@ class Stage:
         return False
 
     def _compare(self, record: Mapping[str, Any], *, allow_change: bool = False, finished: bool = False) -> bool:
-        """Return whether settings or inputs changed.
-
-        Raises:
-            UserError: They did, and it is not allowed.
-        """
+        """Return whether settings or inputs changed."""
         if record.get("stage") != self.name:
             raise UserError(
                 f"--out {self.folder}",

@@ -1,4 +1,4 @@
-"""Tensors from files that somebody else may have made: nothing in them runs or costs far more than its size.
+"""Tensors from untrusted files: no code in them runs, and reading costs no more than the file's size warrants.
 
 A pickle of a kilobyte can hold nested tuples that take years to hash, and the header of a safetensors file a million
 names. Both are counted before anything is built.
@@ -7,7 +7,6 @@ names. Both are counted before anything is built.
 from __future__ import annotations
 
 import math
-import pickle
 import pickletools
 import re
 import zipfile
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HEADER_LIMIT = 4 * 2**20
-"""Most bytes of a safetensors header; a network of 1,000 tensors needs a fortieth."""
+"""Largest safetensors header in bytes; a network of 1,000 tensors needs 1/40 of it."""
 MOST_STEPS = 400_000
-"""Most instructions of a pickle; a tensor takes about 30."""
+"""Most opcodes of a pickle; a tensor takes about 30."""
 LARGEST_VALUE = 10_000_000
-"""Most parts of a value in a pickle, those that are shared counted each time."""
+"""Most parts of a value in a pickle, shared parts counted each time."""
 LEGACY = 4
-"""Pickles at the beginning of files of torch before 1.6: magic number, protocol, system, content."""
+"""Number of pickles at the start of files of torch before 1.6: magic number, protocol, system, content."""
 FIX = "Ask for a .safetensors file, or for a file that holds nothing but named tensors."
 
 
@@ -67,11 +66,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor of a safetensors file, read from its header.
-
-    Raises:
-        UserError: It is damaged, or its header is too large.
-    """
+    """Return the shape of each tensor of a safetensors file, from its header."""
     size = check_regular(path)
     try:
         with path.open("rb") as file:
@@ -90,11 +85,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file by name.
-
-    Raises:
-        UserError: As in `tensor_shapes`.
-    """
+    """Return the tensors of a safetensors file by name."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -106,11 +97,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_torch(path: Path) -> Any:  # noqa: ANN401 - tensors, numbers, text, and lists and mappings of them
-    """Return what a file of `torch.save` holds, if that is tensors, numbers and text alone.
-
-    Raises:
-        UserError: It is damaged, holds anything else, or would take far more memory or time than its size.
-    """
+    """Return the content of a file of `torch.save`: tensors, numbers and text only."""
     import torch
 
     check_regular(path)
@@ -123,12 +110,12 @@ def read_torch(path: Path) -> Any:  # noqa: ANN401 - tensors, numbers, text, and
                 for _ in range(LEGACY):
                     _check_pickle(file)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        got = f"{named[1]}, which is none of these" if named else "something else"
-        numpy = "numpy scalars or arrays beside them: " if named and named[1].startswith("numpy") else ""
-        raise _damaged(path, numpy + got, f"Where it was made, save its weights alone. {FIX}") from error
-    except Exception as error:  # torch raises many kinds for damaged files; all mean the same to a user
+    except Exception as error:  # torch raises many types for damaged files; all mean the same to a user
+        if type(error).__name__ == "UnpicklingError":
+            named = re.search(r"GLOBAL ([\w.]+)", str(error))
+            got = f"{named[1]}, which is none of these" if named else "something else"
+            numpy = "numpy scalars or arrays beside them: " if named and named[1].startswith("numpy") else ""
+            raise _damaged(path, numpy + got, f"Where it was made, save its weights alone. {FIX}") from error
         words = re.sub(r"[^ -~]|weights_only\S*", "", str(error).partition("\n")[0])[:120]
         raise _damaged(path, f"{type(error).__name__}: {words}", FIX) from error
 
@@ -139,7 +126,7 @@ def _damaged(path: Path, got: str, fix: str) -> UserError:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that unpacks to more than its size, or whose pickle is one that `_check_pickle` refuses."""
+    """Check that an archive unpacks to no more than its size, and its pickles; raises ValueError."""
     size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -154,11 +141,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_pickle(file: IO[bytes]) -> None:
-    """Go through a pickle without running it, and refuse one that is long, or small but large when it is followed.
-
-    Raises:
-        ValueError: It is such a one, or none.
-    """
+    """Check the size of a pickle, shared parts counted each time, without running it; raises ValueError."""
     stack: list[int | None] = []  # number of parts of each value; None is a mark
     memo: dict[int, int] = {}
     for steps, (step, argument, _) in enumerate(pickletools.genops(file)):
@@ -183,9 +166,9 @@ def _check_pickle(file: IO[bytes]) -> None:
 
 
 def named_tensors(content: object, depth: int = 0) -> dict[str, Tensor]:
-    """Return every tensor of nested mappings by its dotted name, without levels of one entry.
+    """Return every tensor of nested mappings by dotted name, without levels of one entry.
 
-    What optimizers and schedulers keep is left out.
+    The states of optimizers, schedulers and scalers are skipped.
 
     Example:
         >>> import torch
@@ -197,12 +180,12 @@ def named_tensors(content: object, depth: int = 0) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or depth > 4:
         return {}
     own = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    below = {name: named_tensors(value, depth + 1) for name, value in content.items() if not _is_of_training(name)}
+    below = {
+        name: named_tensors(value, depth + 1)
+        for name, value in content.items()
+        if not re.match(r"optim|.*scheduler|.*scaler", str(name))
+    }
     below = {name: tensors for name, tensors in below.items() if tensors}
     if not own and len(below) == 1:
         return next(iter(below.values()))
     return own | {f"{part}.{name}": value for part, tensors in below.items() for name, value in tensors.items()}
-
-
-def _is_of_training(name: object) -> bool:
-    return re.match(r"optim|.*scheduler|.*scaler", str(name)) is not None

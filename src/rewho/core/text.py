@@ -1,4 +1,4 @@
-"""Text from outside, such as file names and labels, made safe where it leaves the program: terminal, HTML page, CSV."""
+"""Escaping of untrusted text, such as file names and labels, for terminals, HTML and CSV."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.A
 
 
 def printable(text: str) -> str:
-    r"""Return text that no terminal obeys: escape sequences and the like are written out as Python would.
+    r"""Return text with control characters escaped as in Python, so that it cannot control a terminal.
 
     Example:
         >>> printable("a\x1b[31m.jpg")
@@ -26,7 +26,7 @@ def printable(text: str) -> str:
 
 
 def html_text(value: object) -> str:
-    r"""Return a value as text for a page, in which no markup and no control character is left.
+    r"""Return a value as text for HTML, with markup and control characters escaped.
 
     Example:
         >>> html_text("<b>\x1b")
@@ -36,10 +36,7 @@ def html_text(value: object) -> str:
 
 
 def csv_table(rows: Iterable[Sequence[object]]) -> bytes:
-    r"""Return rows as CSV in UTF-8 that a spreadsheet runs nothing of.
-
-    Text that a spreadsheet would read as a formula gets an apostrophe in front; numbers stay as they are. Text is
-    `printable`.
+    r"""Return rows as CSV in UTF-8, with an apostrophe before text that a spreadsheet would run as a formula.
 
     Example:
         >>> csv_table([("path", "gain"), ("=1+1.jpg", -0.5)])

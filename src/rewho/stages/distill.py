@@ -60,8 +60,8 @@ from rewho.tasks.teachers import check_one_per_view, find_teachers
 from rewho.training.checkpoint import WHOLE
 from rewho.training.engine import launch
 from rewho.training.log import LOG
-from rewho.training.loop import State
 from rewho.training.optim import build_optimizer
+from rewho.training.state import State
 
 
 @run_in_processes

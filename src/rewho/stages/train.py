@@ -62,8 +62,8 @@ from rewho.tasks.labelled import (
 from rewho.training.checkpoint import WHOLE, has_checkpoint
 from rewho.training.engine import launch
 from rewho.training.log import LOG
-from rewho.training.loop import State
 from rewho.training.optim import build_optimizer
+from rewho.training.state import State
 
 
 class IdentityTask(nn.Module):

@@ -36,7 +36,8 @@ from rewho.models.weights import CARD
 from rewho.rank.metrics import evaluate
 from rewho.settings import AugmentSettings, LabelledTrainingSettings, TrainingSettings
 from rewho.training.engine import Engine
-from rewho.training.loop import State, Training, train
+from rewho.training.loop import Training, train
+from rewho.training.state import State
 
 # May differ between a run and its continuation: they change where and how fast, not what comes out; what the data and a
 # list hold is in the digest of the data. Of the engine, each checkpoint holds the precision and refuses another.

@@ -1,1 +1,1 @@
-"""The training loop and what it saves; model, loss and batches come in as arguments."""
+"""The training loop and its checkpoints; model, loss and batches are arguments."""

@@ -1,8 +1,8 @@
-"""Checkpoints that survive anything: whole or absent, hashed, and with an older one to fall back to.
+"""Checkpoints, written atomically with hashes; if the newest is damaged, the one before it is used.
 
 A checkpoint is a folder `step-00000123/` with `state.pt`, `checkpoint.json` and a manifest that holds their sha256,
-written aside, synced and renamed. `state.pt` is read with `weights_only=True`: tensors, numbers and text, nothing that
-could run. `checkpoint.json` holds the version of the format and the task's description of the network.
+written aside, synced and renamed. `state.pt` is read with `weights_only=True`: tensors, numbers and text, no
+code. `checkpoint.json` holds the version of the format and the task's description of the network.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ STATE = "state.pt"
 DESCRIPTION = "checkpoint.json"
 VERSION = 1
 WHOLE = "checkpoints/step-*"
-"""Pattern of the whole checkpoints in a run's folder; what a killed writer leaves has another name."""
+"""Pattern of finished checkpoints in a run's folder; leftovers of killed writers have other names."""
 
 
 def has_checkpoint(run: Path) -> bool:
-    """Return whether a run's folder holds a checkpoint to go on from; the folder `checkpoints` alone may be empty.
+    """Return whether a run's folder holds a checkpoint to resume from.
 
     Example:
         >>> import tempfile
@@ -53,11 +53,8 @@ def save_checkpoint(
         folder: Folder of all checkpoints of a run.
         step: Optimizer steps taken.
         state: Parts of the state by name; each holds tensors, numbers, text, lists and dictionaries only.
-        keep: How many checkpoints to keep, at least 1.
-        description: What the network is, as JSON can hold it.
-
-    Raises:
-        UserError: The disk is full; the earlier checkpoints are untouched.
+        keep: Number of checkpoints to keep, at least 1.
+        description: Description of the network, as JSON.
     """
 
     def fill(aside: Path) -> None:
@@ -65,7 +62,7 @@ def save_checkpoint(
         try:
             with (aside / STATE).open("wb") as file:
                 torch.save(dict(state), file)
-        except RuntimeError as error:  # how torch ends when a write failed; why it failed stands behind it
+        except RuntimeError as error:  # torch's error for a failed write; the cause is in its context
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
@@ -81,13 +78,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]] | None:
-    """Return step and state of the newest undamaged checkpoint, for whoever goes on with the run.
-
-    What killed writers left behind is removed; otherwise as `newest_checkpoint`.
-
-    Raises:
-        UserError: There are checkpoints, and every one of them is damaged.
-    """
+    """Return step and state of the newest undamaged checkpoint, or None, and remove leftovers of killed writers."""
     remove_unfinished(folder)
     found = newest_checkpoint(folder)
     return None if found is None else (int(found[0].name.removeprefix("step-")), found[1])
@@ -98,9 +89,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Args:
         path: The folder of one checkpoint.
-
-    Raises:
-        UserError: It is damaged.
     """
     wrong = find_damage(path)
     if wrong is not None:
@@ -108,17 +96,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint {path}",
             expected="an undamaged checkpoint",
             got=wrong,
-            fix="Take another checkpoint of the run, or restore this one from a copy.",
+            fix="Use another checkpoint of the run, or restore this one from a copy.",
         )
     return _state(path)
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint says about its network.
-
-    Raises:
-        UserError: Another version of the format.
-    """
+    """Return what a checkpoint says about its network."""
     description = read_json(path / DESCRIPTION, f"checkpoint {path}") if (path / DESCRIPTION).is_file() else {}
     if description.get("version") != VERSION:
         raise UserError(
@@ -135,14 +119,14 @@ def _state(path: Path) -> dict[str, Any]:
     state = read_torch(path / STATE)
     if not isinstance(state, dict):
         raise UserError(
-            f"checkpoint {path}", expected="parts by name", got=type(state).__name__, fix="Take another checkpoint."
+            f"checkpoint {path}", expected="parts by name", got=type(state).__name__, fix="Use another checkpoint."
         )
     return state
 
 
 @contextlib.contextmanager
 def explain_mismatch(folder: Path) -> Iterator[None]:
-    """Turn errors over a checkpoint whose parts are not those of a training into one that names the run's folder."""
+    """Turn errors about a checkpoint with unexpected content into a UserError that names the run's folder."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, ValueError) as error:
@@ -150,29 +134,26 @@ def explain_mismatch(folder: Path) -> Iterator[None]:
             raise
         raise UserError(
             f"checkpoints in {folder}",
-            expected="the state of a training, as rewho saves it",
+            expected="the state of a training by rewho",
             got=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}",
             fix="Restore the folder from a copy, or choose a new --out to start again.",
         ) from error
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return folder and state of the newest undamaged checkpoint, or None where there is none at all.
+    """Return folder and state of the newest undamaged checkpoint, or None without checkpoints.
 
-    A damaged one is named in a warning, and the one before it is taken. Nothing is changed in the folder.
+    Each damaged one gives a warning. The folder is not changed.
 
     Args:
         folder: Folder of all checkpoints of a run.
-
-    Raises:
-        UserError: There are checkpoints, and every one of them is damaged.
     """
     paths = _newest_first(folder)
     for path in paths:
         wrong = find_damage(path)
         if wrong is None:
             return path, _state(path)
-        say(f"warning: checkpoint {path} is damaged ({wrong}); falling back to the one before it")
+        say(f"warning: checkpoint {path} is damaged ({wrong}); using the one before it")
     if paths:
         raise UserError(
             f"checkpoints in {folder}",

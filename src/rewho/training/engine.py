@@ -26,25 +26,25 @@ from rewho.core.runtime import PATIENCE
 from rewho.settings import EngineSettings
 
 MAIN_PROCESS = "REWHO_MAIN_PROCESS"
-"""Environment variable by which processes that a training starts know the one that started them."""
+"""Environment variable with the id of the process that started a training's others."""
 KILLED = {*range(-64, 0), 1}
-"""Exit codes of processes that did not end by themselves: signals, and errors that nobody expects."""
+"""Exit codes of killed or crashed processes: signals, and unexpected errors."""
 LOST = (
-    "one of several processes ended; see its own message, if it left one. Run the same command again: it goes on from "
-    "the newest checkpoint."
+    "one of several processes ended; see its own message, if any. Run the same command again, which resumes from the "
+    "newest checkpoint."
 )
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A launched Fabric and how the steps of a training are computed.
+    """A launched Fabric, with precision and threads.
 
     Args:
         fabric: Moves modules and batches, wraps for several processes.
         scaler: The loss scaler of fp16; None otherwise.
         precision: 32, tf32, bf16 or fp16.
         threads: CPU threads for the network.
-        deterministic: Whether bit-identical results are asked for on CUDA too.
+        deterministic: Use bit-identical algorithms on CUDA too.
     """
 
     fabric: Fabric
@@ -55,9 +55,9 @@ class Engine:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Hold torch's global options to this engine's while a block runs, and put them back behind it.
+        """Set torch's global options to this engine's while a block runs, and restore them.
 
-        What glibc was told about freed memory stays: it cannot say what held before, and no result depends on it.
+        The setting of glibc's allocator stays: it cannot be read back, and no result depends on it.
         """
         if self.fabric.device.type == "cpu":
             _keep_memory()
@@ -75,7 +75,7 @@ class Engine:
 
 @contextlib.contextmanager
 def arithmetic(threads: int = 0, *, tf32: bool = False) -> Iterator[None]:
-    """Compute with so many CPU threads (0: as they are) and float32 as it is, or with TF32 on CUDA, in a block.
+    """Set the number of CPU threads (0: unchanged) and full float32 precision, or TF32 on CUDA, while a block runs.
 
     Example:
         >>> with arithmetic():
@@ -97,7 +97,7 @@ def arithmetic(threads: int = 0, *, tf32: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Hide Lightning's advice on workers and launchers in a block; it does not concern the result."""
+    """Hide Lightning's advice on workers and launchers while a block runs; no result depends on it."""
     loggers = [logging.getLogger(name) for name in ("lightning.fabric", "lightning.pytorch")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -112,15 +112,12 @@ def _quiet_lightning() -> Iterator[None]:
 
 
 def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engine:
-    """Start the processes and return this one's engine; torch's global options change in `Engine.applied` alone.
+    """Start the processes and return this one's engine; only `Engine.applied` changes torch's global options.
 
     Args:
         settings: Devices and precision.
-        broadcast_buffers: Let the other processes have the first one's buffers at every forward pass. False is for
-            networks that see to it themselves that all have the same.
-
-    Raises:
-        UserError: Unknown precision or device, or fewer devices than asked for.
+        broadcast_buffers: Copy the first process's buffers to the others at every forward pass. False for networks
+            that synchronise them themselves.
     """
     device = pick_device(settings.device)
     precision = settings.precision
@@ -143,20 +140,20 @@ def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engin
     threads, of_openmp = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
     with _quiet_lightning():
         fabric = Fabric(accelerator=device.type, devices=settings.devices, strategy=strategy, plugins=plugin)
-        if settings.devices > 1 and "RANK" not in os.environ:  # other launchers end all processes by themselves
+        if settings.devices > 1 and "RANK" not in os.environ:  # other launchers end all processes
             if "LOCAL_RANK" not in os.environ:
-                os.environ[MAIN_PROCESS] = str(os.getpid())  # the others inherit it
+                os.environ[MAIN_PROCESS] = str(os.getpid())  # inherited by the others
             _watch_others(fabric.strategy, int(os.environ[MAIN_PROCESS]))
         fabric.launch()
     engine = Engine(fabric, scaler, precision, settings.threads or torch.get_num_threads(), settings.deterministic)
-    torch.set_num_threads(threads)  # with several processes Lightning shares the cores out
+    torch.set_num_threads(threads)  # with several processes Lightning divides the cores among them
     if of_openmp is None:
         os.environ.pop("OMP_NUM_THREADS", None)
     return engine
 
 
 def _watch_others(strategy: Strategy, main: int) -> None:
-    """End this process within seconds of one that it works with, wherever it is: nothing would answer it any more."""
+    """End this process within seconds of another one's end, wherever it is: its next exchange would hang."""
 
     def lost() -> bool:
         if os.getpid() != main:
@@ -167,19 +164,19 @@ def _watch_others(strategy: Strategy, main: int) -> None:
     def watch() -> None:
         while not lost():
             time.sleep(1)
-        time.sleep(2)  # in which a process that is in an exchange ends by itself, with better words
-        print(f"error: {LOST}", file=sys.stderr, flush=True)  # noqa: T201 - whichever process is left says it
+        time.sleep(2)  # a process in an exchange ends by itself meanwhile, with a better message
+        print(f"error: {LOST}", file=sys.stderr, flush=True)  # noqa: T201 - any remaining process prints it
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="watch other processes").start()
 
 
 def _keep_memory() -> None:
-    """Let the process keep what a step frees for the next one, where the C library is glibc.
+    """Tell glibc to keep freed memory between steps.
 
-    It hands the top of its heap back by itself, and takes every page anew: a twentieth of a small network's step.
+    Returning it and faulting pages back in costs about 5 % of a small network's step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: hand back what is free above so many bytes
-        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, the largest there is: larger blocks get pages of their own
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: free bytes from which memory is returned
+        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: block size in bytes from which mmap is used; the largest possible

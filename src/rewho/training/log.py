@@ -1,4 +1,4 @@
-"""What a run writes down: one JSON line per step, TensorBoard beside it, both exact after a resume."""
+"""Log of a run: one JSON line per step, and TensorBoard; both exact after a resume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 LOG = "log.jsonl"
-LOG_LIMIT = 2**30  # bytes; a million steps take a quarter of it
+LOG_LIMIT = 2**30  # bytes; a million steps are a quarter of it
 
 
 class RunLog:
@@ -25,7 +25,7 @@ class RunLog:
 
     Args:
         folder: Folder of the run.
-        at: Byte offset that the resumed checkpoint recorded; what was logged after it is cut off. 0 starts anew.
+        at: Length in bytes that the resumed checkpoint recorded; later lines are removed. 0 starts a new log.
         step: Step of the resumed checkpoint.
         tensorboard: Write TensorBoard files too.
     """
@@ -35,7 +35,7 @@ class RunLog:
         path = folder / LOG
         path.touch()
         os.truncate(path, min(at, path.stat().st_size))
-        self._file = path.open("a", buffering=1, encoding="utf-8")  # each line at once, so that it can be watched
+        self._file = path.open("a", buffering=1, encoding="utf-8")  # line by line, for `tail -f`
         self._writer = _tensorboard(folder / "tensorboard", step) if tensorboard else None
 
     def __enter__(self) -> RunLog:
@@ -55,7 +55,7 @@ class RunLog:
                     self._writer.add_scalar(name, value, step)
 
     def offset(self) -> int:
-        """Put everything on the disk and return the length of the log in bytes; belongs in the checkpoint."""
+        """Flush the log to the disk and return its length in bytes, for the checkpoint."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
@@ -68,11 +68,7 @@ def _tensorboard(folder: Path, step: int) -> SummaryWriter:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's log, oldest first; a last line cut by a crash is left out.
-
-    Raises:
-        UserError: There is none, or another line is damaged.
-    """
+    """Return the lines of a run's log, oldest first, without a last line that a crash truncated."""
     path, lines = folder / LOG, []
     whole = read_text(path, LOG_LIMIT, expected="the log of a training").split("\n")[:-1]
     for number, line in enumerate(whole, 1):

@@ -1,13 +1,11 @@
 """The only training loop: steps, checks, log, evaluation, checkpoints, and an exact resume.
 
-Everything that decides the next step is in `State` or is a pure function of the step's number (sampler, augmentation,
-learning rate, torch's generators), so that a run cut anywhere ends with the same bits as one that was not.
+Everything that determines the next step is in `State` or is a pure function of the step's number (sampler,
+augmentation, learning rate, torch's seed), so that a resumed run ends with the same bits as an uninterrupted one.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,58 +34,38 @@ from rewho.training.log import RunLog
 from rewho.training.optim import (
     gradient_norm,
     learning_rate,
-    restore_optimizer,
     schedule_warnings,
     set_learning_rate,
 )
-
-SPIKE_WINDOW = 50  # losses that a new one is compared with
-SPIKE_NEEDS = 5  # losses that must be known before one can stand out
-SPIKE_FLOOR = 2.0  # a loss below this is never called a spike: late in training single hard batches stand out
-SPIKE_OVER_LARGEST = 1.5  # a spike also exceeds the largest loss of the window by this factor
-
-
-@dataclass
-class State:
-    """What changes from step to step, beside weights and optimizer.
-
-    Attributes:
-        step: Optimizer steps taken.
-        closed_epochs: Epochs whose evaluation and log line are done.
-        recent: The last losses, for finding spikes.
-        sums: Sum of each loss term since the epoch began.
-        best: Best mAP so far, and the epoch it was measured after.
-        figures: Figures of the last evaluation.
-        log_bytes: Length of the log.
-    """
-
-    step: int = 0
-    closed_epochs: int = 0
-    recent: list[float] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
-    best: list[float] = field(default_factory=lambda: [-1.0, 0.0])
-    figures: dict[str, float] = field(default_factory=dict)
-    log_bytes: int = 0
+from rewho.training.state import (
+    SPIKE_WINDOW,
+    State,
+    check_fits,
+    check_precision,
+    find_divergence,
+    restore_parts,
+    state_parts,
+)
 
 
 @dataclass(frozen=True)
 class Training:
-    """What the loop is given: model and losses, batches, and what to do at the end of an epoch.
+    """Model and losses, batches, and callbacks of a training.
 
     Args:
-        task: Module that is called with a batch and returns its loss terms by name; `total` is minimised.
+        task: Module that maps a batch to its loss terms by name; `total` is minimised.
         optimizer: Optimizer over the task's parameters.
         epoch_length: Batches in an epoch.
-        batches: Called with the number of batches to skip; returns the rest.
+        batches: Called with the number of batches to skip; returns the others.
         settings: Lengths, schedule, checkpoints, seed.
         folder: Folder of the run.
-        evaluate: Called with the stop request; says and returns figures, `mAP` among them, or None without a test part.
-        keep_best: Called when `mAP` is higher than ever before.
-        names: Names the images of a batch, for messages.
-        watch: Called with the steps taken and the mean loss terms of the epoch, in the process that speaks.
-        prepare: Called before each step with the share of all steps that were taken.
-        pretrained: Parts of the task that `optimizer.freeze_epochs` freezes: no gradients, layers as in evaluation.
-        description: What the network is, as JSON can hold it; saved in every checkpoint.
+        evaluate: Called with the stop request; prints and returns figures with `mAP`, or None without a test part.
+        keep_best: Called when `mAP` reaches a new maximum.
+        names: Maps a batch to the names of its images, for messages.
+        watch: Called after each epoch with the steps taken and the mean loss terms, in the main process.
+        prepare: Called before each step with the finished fraction of all steps, 0 to 1.
+        pretrained: Parts of the task that `optimizer.freeze_epochs` freezes: no gradients, evaluation mode.
+        description: Description of the network as JSON, saved in every checkpoint.
     """
 
     task: nn.Module
@@ -106,12 +84,7 @@ class Training:
 
 
 def train(training: Training, engine: Engine) -> State:
-    """Run a training to its end, from its newest checkpoint if there is one.
-
-    Raises:
-        Interrupted: SIGTERM or Ctrl-C; the state is saved at the end of the current step.
-        UserError: The loss or a gradient is not finite, or jumps; nothing was changed by that step. Or a worker died.
-    """
+    """Run a training to its end, from its newest checkpoint if there is one; return its last state."""
     with StopRequest() as stop, engine.applied(), explain_lost_process(), explain_dead_workers():
         return _Run(training, engine, stop).run()
 
@@ -140,12 +113,12 @@ class _Run:
             say(warning)
         progress = Progress("train", self.total, state.step, "steps") if main else None
         try:
-            if state.step // length > state.closed_epochs:  # cut between the last step and the end of an epoch
+            if state.step // length > state.closed_epochs:  # interrupted between the last step and the end of an epoch
                 self._close_epoch(log, progress)
             for batch in self._batches():
                 rate = self._prepare_step(batch)
                 values = self._forward_backward(batch)
-                self._refuse_divergence(values, batch)
+                self._check_divergence(values, batch)
                 self.wrapped_optimizer.step()
                 self.wrapped_optimizer.zero_grad(set_to_none=True)
                 state.step += 1
@@ -166,7 +139,7 @@ class _Run:
         return state
 
     def _batches(self) -> Iterator[Any]:
-        """Yield this process's batches; what keeps one process from making its part stops all of them with it."""
+        """Yield this process's batches; an error of one process is raised in all."""
         batches = iter(self.training.batches(self.state.step))
         while True:
             batch, error = None, None
@@ -194,7 +167,7 @@ class _Run:
 
     @property
     def _stopping(self) -> bool:
-        """Whether to stop now. Several processes go by their last exchange: a request may reach one before another."""
+        """Whether to stop now; several processes use their last exchange, because a request may reach one earlier."""
         return self.stop.wanted if self.fabric.world_size == 1 else self.agreed
 
     @property
@@ -202,11 +175,7 @@ class _Run:
         return self.state.step < self.settings.optimizer.freeze_epochs * self.training.epoch_length
 
     def _freeze(self) -> None:
-        """Freeze or thaw what was pre-trained, as the step's number says; `_wrap` comes next.
-
-        Raises:
-            UserError: Nothing is left to train.
-        """
+        """Freeze or unfreeze the pre-trained parts for the current step; `_wrap` must follow."""
         self.frozen, self.is_wrapped = self._frozen_now, False
         for parameter in self.freezable:
             parameter.requires_grad_(not self.frozen)
@@ -221,10 +190,8 @@ class _Run:
     def _wrap(self, batch: Any) -> None:  # noqa: ANN401 - batches are the stage's own
         """Wrap the task for several processes, with the parameters that get a gradient.
 
-        Processes agree on the gradients that they exchange when they wrap, so that they wrap again after a thaw. The
-        optimizer meets the thawed weights for the first time then, as if the training had begun there. A parameter
-        that the loss does not depend on would never be exchanged, which is an error to them: a trial finds these, and
-        they stay as they are, as on one device.
+        DDP fixes the exchanged gradients when it wraps, so it wraps again after unfreezing. It fails on parameters
+        without a gradient: a trial forward pass finds them and excludes them, as on one device.
         """
         if self.fabric.world_size > 1:
             before = {name: tensor.clone() for name, tensor in self.module.state_dict().items()}
@@ -239,13 +206,13 @@ class _Run:
         self.is_wrapped = True
 
     def _pieces(self, batch: Any) -> list[Any]:  # noqa: ANN401
-        """Return the parts of a batch that one forward pass takes each, on the device."""
+        """Return the parts of a batch, one per forward pass, on the device."""
         parts, batch = self.settings.sampler.accumulate, self.fabric.to_device(batch)
         columns = [column.chunk(parts) for column in batch]
         return [batch] if parts == 1 else [type(batch)(*piece) for piece in zip(*columns, strict=True)]
 
     def _prepare_step(self, batch: Any) -> float:  # noqa: ANN401
-        """Set learning rate, what is frozen, the task's own course and torch's generators, from the step's number."""
+        """Set learning rate, frozen parts, the task's schedule and torch's seed; return the learning rate."""
         step, settings = self.state.step, self.settings
         rate = learning_rate(settings.optimizer, step, self.training.epoch_length, settings.epochs)
         set_learning_rate(self.optimizer, rate)
@@ -258,7 +225,7 @@ class _Run:
         return rate
 
     def _forward_backward(self, batch: Any) -> dict[str, float]:  # noqa: ANN401 - batches are the stage's own
-        """Add up the gradients of a batch in its parts; return mean loss terms and gradient norm over all processes."""
+        """Accumulate a batch's gradients; return mean loss terms and gradient norm over all processes."""
         self.wrapped.train()
         for frozen in self.training.pretrained if self.frozen else ():
             frozen.eval()
@@ -277,7 +244,7 @@ class _Run:
         return self._gather(sums)
 
     def _gather(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        """Average over processes and bring to the CPU, all at once; a stop that one process saw, all see."""
+        """Return values averaged over processes, in one exchange that also spreads a request to stop."""
         values = torch.stack([*sums.values(), torch.tensor(float(self.stop.wanted), device=self.fabric.device)])
         if self.fabric.world_size > 1:
             torch.distributed.all_reduce(values)
@@ -286,35 +253,24 @@ class _Run:
         self.agreed = stopped > 0
         return dict(zip(sums, numbers, strict=True))
 
-    def _refuse_divergence(self, values: Mapping[str, float], batch: Any) -> None:  # noqa: ANN401
-        """Stop before the optimizer uses a loss or gradient that is not finite, or a loss that jumps."""
-        recent, factor = self.state.recent, self.settings.checkpoint.spike_factor
-        scaled = self.engine.scaler is not None  # fp16 overflows now and then; the scaler leaves such steps out itself
-        wrong = [
-            name
-            for name, value in values.items()
-            if not math.isfinite(value) and not (scaled and name == "gradient_norm")
-        ]
-        limit = math.inf
-        waited = self.state.step >= self.settings.checkpoint.spike_after
-        if factor and waited and len(recent) >= SPIKE_NEEDS:
-            limit = max(factor * statistics.median(recent), SPIKE_OVER_LARGEST * max(recent), SPIKE_FLOOR)
-        if wrong or values["total"] > limit:
-            what = f"{', '.join(wrong)} = NaN or infinity" if wrong else f"loss {values['total']:.4g} > {limit:.4g}"
+    def _check_divergence(self, values: Mapping[str, float], batch: Any) -> None:  # noqa: ANN401
+        """Fail before the optimizer uses a diverging loss or gradient; else record the losses."""
+        wrong = find_divergence(values, self.state, self.settings.checkpoint, scaled=self.engine.scaler is not None)
+        if wrong:
             raise UserError(
                 f"step {self.state.step + 1}",
                 expected="a finite loss and gradient, and no jump",
-                got=f"{what}; the batch holds {', '.join(self.training.names(batch))}",
-                fix="Look at these images; lower --optimizer.learning_rate or add --optimizer.warmup_epochs; run the "
-                "same command to go on from the last checkpoint, which is untouched. "
-                "--checkpoint.spike_factor 0 lets jumps pass.",
+                got=f"{wrong}; the batch holds {', '.join(self.training.names(batch))}",
+                fix="Check these images; lower --optimizer.learning_rate or add --optimizer.warmup_epochs; run the "
+                "same command to resume from the last checkpoint, which is untouched. "
+                "--checkpoint.spike_factor 0 allows jumps.",
             )
-        self.state.recent = [*recent, values["total"]][-SPIKE_WINDOW:]
+        self.state.recent = [*self.state.recent, values["total"]][-SPIKE_WINDOW:]
         for name, value in values.items():
             self.state.sums[name] = self.state.sums.get(name, 0.0) + value
 
     def _close_epoch(self, log: RunLog | None, progress: Progress | None) -> None:
-        """Evaluate if it is time, log the epoch, and remember that both are done."""
+        """Evaluate if due, and log the epoch."""
         state, settings = self.state, self.settings
         epoch = state.step // self.training.epoch_length
         last = epoch == settings.epochs
@@ -339,11 +295,7 @@ class _Run:
                 self.training.watch(state.step, means)
 
     def _evaluate(self, progress: Progress | None) -> tuple[Mapping[str, float], bool]:
-        """Evaluate in the main process, for all; return the figures and whether a request to stop cut it short.
-
-        Raises:
-            UserError: The main process could not, as where an image cannot be read.
-        """
+        """Evaluate in the main process; return the figures and whether a request to stop interrupted it."""
 
         def evaluate() -> tuple[Mapping[str, float], bool]:
             assert progress is not None  # it belongs to the main process
@@ -376,93 +328,22 @@ class _Run:
         state = State()
         if found is not None:
             with explain_mismatch(self.training.folder):
-                refuse_misfit(found[1], self.module, self.optimizer, self.training.folder)
-                refuse_other_precision(found[1], self.engine)
-                self._refuse_changes_without_a_step(found[0])
+                check_fits(found[1], self.module, self.optimizer, self.training.folder)
+                check_precision(found[1], self.engine)
+                self._check_steps_left(found[0])
                 say(f"resuming after step {found[0]:,}")
                 state = restore_parts(found[1], self.module, self.optimizer, self.engine)
         if self.fabric.is_global_zero:
             accept_changes(self.training.folder)
         return state
 
-    def _refuse_changes_without_a_step(self, step: int) -> None:
-        """Check that steps are left for changed settings, which the model would be said to be trained with."""
+    def _check_steps_left(self, step: int) -> None:
+        """Check that steps are left to train with changed settings, which model.json would name otherwise."""
         changed = (self.training.folder / CHANGED).is_file()
         if step > self.total or (changed and step == self.total):
             raise UserError(
                 f"--out {self.training.folder}",
-                expected="a run that has steps left to take",
-                got=f"{step // self.training.epoch_length} epochs that are done, of --epochs {self.settings.epochs}",
+                expected="a run with steps left",
+                got=f"{step // self.training.epoch_length} finished epochs of --epochs {self.settings.epochs}",
                 fix="Pass more --epochs, or undo the change, or choose another --out.",
             )
-
-
-def state_parts(module: nn.Module, optimizer: Optimizer, engine: Engine, state: State) -> dict[str, Any]:
-    """Return every part of the state by name, as the checkpoint holds it."""
-    buffers = dict(module.named_buffers())
-    tensors = module.state_dict()
-    return {
-        "parameters": {name: tensor for name, tensor in tensors.items() if name not in buffers},
-        "buffers": {name: tensor for name, tensor in tensors.items() if name in buffers},
-        "optimizer": optimizer.state_dict(),
-        "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
-        "precision": engine.precision,
-        **{f"state.{name}": value for name, value in vars(state).items()},
-    }
-
-
-def refuse_misfit(parts: Mapping[str, Any], module: nn.Module, optimizer: Optimizer, folder: Path) -> None:
-    """Check that the parts of a checkpoint can be put into a network and an optimizer.
-
-    Raises:
-        UserError: A weight is missing, or has another shape, or the optimizer is another.
-    """
-    shapes = [
-        {name: list(tensor.shape) for name, tensor in tensors.items()}
-        for tensors in ({**parts["parameters"], **parts["buffers"]}, module.state_dict())
-    ]
-    saved, here = shapes
-    wrong = [
-        f"{name} {saved.get(name, 'absent')} instead of {here.get(name, 'none')}"
-        for name in sorted(saved.keys() | here.keys())
-        if saved.get(name) != here.get(name)
-    ]
-    groups = [
-        [(len(group["params"]), "betas" in group) for group in state["param_groups"]]
-        for state in (parts["optimizer"], optimizer.state_dict())
-    ]
-    if not wrong and groups[0] != groups[1]:
-        wrong = ["the state of another optimizer"]
-    if wrong:
-        raise UserError(
-            f"--out {folder}",
-            expected="a checkpoint of the network and optimizer that these settings describe",
-            got=", ".join(wrong[:3]) + (f", and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""),
-            fix="Undo the change, or choose another --out. --allow_config_change is for settings that leave every "
-            "weight its shape.",
-        )
-
-
-def refuse_other_precision(parts: Mapping[str, Any], engine: Engine) -> None:
-    """Check that a run goes on in the precision that it began with, which another machine may not choose by itself.
-
-    Raises:
-        UserError: It would not.
-    """
-    began = parts.get("precision", engine.precision)
-    if began != engine.precision:
-        raise UserError(
-            "--engine.precision",
-            expected=f"{began}, which this run began with",
-            got=engine.precision,
-            fix=f"Pass --engine.precision {began}, or choose another --out.",
-        )
-
-
-def restore_parts(parts: Mapping[str, Any], module: nn.Module, optimizer: Optimizer, engine: Engine) -> State:
-    """Put the parts of a checkpoint back to where they came from; the inverse of `state_parts`."""
-    module.load_state_dict({**parts["parameters"], **parts["buffers"]})
-    restore_optimizer(optimizer, parts["optimizer"])
-    if engine.scaler is not None:
-        engine.scaler.load_state_dict(parts["scaler"])
-    return State(**{name.removeprefix("state."): value for name, value in parts.items() if name.startswith("state.")})

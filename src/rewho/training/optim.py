@@ -1,4 +1,4 @@
-"""Optimizer and learning rate. The rate is a pure function of the step, so that there is no schedule state to lose."""
+"""Optimizer and learning rate, which is a pure function of the step, so that there is no schedule state to save."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def learning_rate(settings: OptimizerSettings, step: int, steps_per_epoch: int, 
     """Return the learning rate of optimizer step `step`, counted from 0.
 
     Args:
-        settings: Rate, warm-up and schedule.
-        step: Steps taken so far.
-        steps_per_epoch: Steps in one epoch.
-        epochs: Length of the whole training in epochs.
+        settings: Learning rate, warm-up and schedule.
+        step: Steps taken.
+        steps_per_epoch: Steps per epoch.
+        epochs: Epochs of the training.
 
     Example:
         >>> paper = OptimizerSettings(learning_rate=0.0025, schedule="halve", halve_every=20)
@@ -45,12 +45,12 @@ def learning_rate(settings: OptimizerSettings, step: int, steps_per_epoch: int, 
 
 
 def schedule_warnings(settings: OptimizerSettings, epochs: int, freezable: bool) -> list[str]:
-    """Return what is wrong with a schedule that the training is too short for, as a preset's is if `epochs` is lowered.
+    """Return warnings about a schedule that is longer than the training, as after lowering `epochs` of a preset.
 
     Args:
-        settings: Rate, warm-up and frozen epochs.
-        epochs: Length of the whole training in epochs.
-        freezable: Whether anything was pre-trained that can be frozen.
+        settings: Warm-up, schedule and frozen epochs.
+        epochs: Epochs of the training.
+        freezable: Whether there are pre-trained weights to freeze.
 
     Example:
         >>> schedule_warnings(OptimizerSettings(warmup_epochs=1), 80, freezable=True)
@@ -60,8 +60,8 @@ def schedule_warnings(settings: OptimizerSettings, epochs: int, freezable: bool)
     warnings = []
     if warmup >= epochs:
         warnings.append(
-            f"warning: the warm-up ({warmup:g} epochs) is as long as the training ({epochs}), so that the learning "
-            "rate only rises; pass --optimizer.warmup_epochs 0, or more --epochs"
+            f"warning: the warm-up ({warmup:g} epochs) is as long as the training ({epochs}): the learning rate only "
+            "rises; pass --optimizer.warmup_epochs 0, or more --epochs"
         )
     elif settings.schedule == "cosine" and flat >= epochs:
         warnings.append(
@@ -69,25 +69,21 @@ def schedule_warnings(settings: OptimizerSettings, epochs: int, freezable: bool)
             "--optimizer.flat_epochs 0, or more --epochs"
         )
     if frozen and not freezable:
-        warnings.append(f"nothing was pre-trained that --optimizer.freeze_epochs {frozen:g} could freeze")
+        warnings.append(f"warning: --optimizer.freeze_epochs {frozen:g} has no effect: no weights are pre-trained")
     elif frozen >= epochs:
         warnings.append(
-            f"warning: what was pre-trained is frozen ({frozen:g} epochs) as long as the training lasts ({epochs}); to "
-            "train it too, pass --optimizer.freeze_epochs 0, or more --epochs"
+            f"warning: the pre-trained weights are frozen ({frozen:g} epochs) during the whole training ({epochs}); to "
+            "train them, pass --optimizer.freeze_epochs 0, or more --epochs"
         )
     return warnings
 
 
 def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: OptimizerSettings) -> Optimizer:
-    """Return the optimizer over a backbone and its heads; each group remembers its `factor` of the learning rate.
-
-    Raises:
-        UserError: Unknown optimizer or schedule.
-    """
+    """Return the optimizer of a backbone and its heads, as two groups with their learning-rate `factor`."""
     of_heads = [parameter for head in heads for parameter in head.parameters() if parameter.requires_grad]
     of_backbone = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     groups = [{"params": of_backbone, "factor": 1.0}, {"params": of_heads, "factor": settings.head_factor}]
-    # One pass over each weight instead of ten; Adam alone took a third of a ResNet-18's small step on a CPU without it.
+    # Reads each weight once instead of ten times: without it Adam takes 1/3 of a small ResNet-18 step on a CPU.
     fused = all(parameter.device.type in {"cpu", "cuda"} for parameter in of_backbone + of_heads)
     if settings.kind != "sgd":
         kind = AdamW if settings.kind == "adamw" else Adam
@@ -106,10 +102,7 @@ def build_optimizer(backbone: nn.Module, heads: Iterable[nn.Module], settings: O
 
 
 def restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Load an optimizer's moments, as its `state_dict` returned them, and keep its own options, such as weight decay.
-
-    `load_state_dict` alone would put the options back that the state was saved with.
-    """
+    """Load a saved `state_dict` without its options, such as weight decay, which may have changed since."""
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(saved)
     for group, own in zip(optimizer.param_groups, options, strict=True):
@@ -120,7 +113,7 @@ def restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
 def _allocate_momentum(optimizer: Optimizer) -> None:
     """Give every weight of SGD a momentum buffer of zeros, unless it has one.
 
-    Where fp16 overflows at the first step, torch leaves them as what the memory held, and uses them after that.
+    Without, torch leaves the buffers uninitialised if fp16 overflows at the first step, and uses them afterwards.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"] if group.get("momentum") else ():
@@ -128,12 +121,12 @@ def _allocate_momentum(optimizer: Optimizer) -> None:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give every parameter group its share of the learning rate."""
+    """Set every parameter group's learning rate to `rate` times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
 
 
 def gradient_norm(module: nn.Module) -> torch.Tensor:
-    """Return the Euclidean norm of all gradients, a scalar on their device; NaN or infinite if any of them is."""
+    """Return the Euclidean norm of all gradients, a scalar on their device; not finite if any of them is not."""
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     return torch.nn.utils.get_total_norm(gradients)
