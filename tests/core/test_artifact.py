@@ -177,7 +177,7 @@ def test_a_second_run_in_a_folder_is_refused_and_names_the_first(tmp_path):
     call = [sys.executable, "-c", BEGIN, str(tmp_path / "run")]
     with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "begun\n"
-        with pytest.raises(UserError, match=f"one writer at a time, got one .* process {first.pid} on"):
+        with pytest.raises(UserError, match=f"one writer at a time, got another writer: process {first.pid} on"):
             stage(tmp_path / "run", seed=7).begin()
         first.kill()
         first.wait()

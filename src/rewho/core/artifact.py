@@ -46,12 +46,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - anything a settings class holds
 
 
 def digest(value: Any) -> str:  # noqa: ANN401 - anything `plain` takes
-    """Return the sha256 of a value's canonical JSON.
-
-    Example:
-        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-        True
-    """
+    """Return the sha256 of a value's canonical JSON."""
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

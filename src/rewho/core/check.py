@@ -78,12 +78,7 @@ def is_dir(path: Path) -> bool:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """Return the choice spelt most like `name`, or None if none is similar.
-
-    Example:
-        >>> nearest("learning_rat", ["learning_rate", "batch"])
-        'learning_rate'
-    """
+    """Return the choice spelt most like `name`, or None if none is similar."""
     found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
     return found[0] if found else None
 
@@ -95,12 +90,7 @@ def list_choices(choices: Sequence[object]) -> str:
 
 
 def check_choice(what: str, value: str, choices: Sequence[str]) -> str:
-    """Return `value` if it is one of `choices`; otherwise raise a UserError with the nearest name and the list.
-
-    Example:
-        >>> check_choice("view", "up1", ["holistic", "up1"])
-        'up1'
-    """
+    """Return `value` if it is one of `choices`; otherwise raise a UserError with the nearest name and the list."""
     if value in choices:
         return value
     near = nearest(value, choices)
@@ -114,12 +104,7 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an error's message on one line, or its type if it has none.
-
-    Example:
-        >>> describe_error(TimeoutError()), describe_error(ValueError("no image"))
-        ('TimeoutError', 'no image')
-    """
+    """Return an error's message on one line, or its type if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -186,12 +171,7 @@ def resolve_inside(folder: Path, name: object, what: str) -> Path:
 
 
 def check_range(what: str, value: float, low: float, high: float) -> float:
-    """Return `value` if low <= value <= high; NaN is not.
-
-    Example:
-        >>> check_range("momentum", 0.9, 0, 1)
-        0.9
-    """
+    """Return `value` if low <= value <= high; NaN is not."""
     if not low <= value <= high:
         raise UserError(
             what, expected=f"a number from {low:g} to {high:g}", got=f"{value:g}", fix="Choose a value in the range."
@@ -200,12 +180,7 @@ def check_range(what: str, value: float, low: float, high: float) -> float:
 
 
 def check_share(what: str, share: float) -> float:
-    """Return `share` if it is above 0 and at most 1.
-
-    Example:
-        >>> check_share("--data.share", 0.1)
-        0.1
-    """
+    """Return `share` if it is above 0 and at most 1."""
     if not 0 < share <= 1:
         raise UserError(what, expected="a number above 0, at most 1", got=f"{share:g}", fix="10 % is 0.1.")
     return share

@@ -182,13 +182,7 @@ for _tag, _rule, _first in (
 
 
 def yaml_text(value: Any) -> str:  # noqa: ANN401 - plain values
-    """Return plain values as YAML; the inverse of `read_yaml`.
-
-    Example:
-        >>> print(yaml_text({"epochs": 3, "name": "1e3"}), end="")
-        epochs: 3
-        name: '1e3'
-    """
+    """Return plain values as YAML; the inverse of `read_yaml`."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
 
 

@@ -34,12 +34,6 @@ class Lock:
     Args:
         path: The lock file.
         what: What is locked, for the message.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder, Lock(Path(folder, "a.lock"), "this folder"):
-        ...     print(Path(folder, "a.lock").read_text().split()[0] == str(os.getpid()))
-        True
     """
 
     def __init__(self, path: Path, what: str) -> None:

@@ -22,12 +22,7 @@ SLOW = 0.1  # items per second; slower rates, which would round to 0.0, are show
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as minutes and seconds, or hours, minutes and seconds.
-
-    Example:
-        >>> duration(75), duration(3 * 3600 + 120)
-        ('1:15', '3:02:00')
-    """
+    """Return seconds as minutes and seconds, or hours, minutes and seconds."""
     whole = max(0, round(seconds))
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -40,10 +35,6 @@ def pace(rate: float, unit: str) -> str:
     Args:
         rate: Items per second.
         unit: Name of the items, in the plural.
-
-    Example:
-        >>> pace(1234.5, "images"), pace(0.04, "steps")
-        ('1,234.5/s', '25.0 s per step')
     """
     return f"{1 / rate:,.1f} s per {unit.removesuffix('s')}" if 0 < rate < SLOW else f"{rate:,.1f}/s"
 
@@ -74,11 +65,6 @@ class Progress:
         total: Number of all items.
         done: Number of items that an earlier run finished.
         unit: Name of the items, in the plural.
-
-    Example:
-        >>> progress = Progress("embed", total=10, unit="images")
-        >>> progress.advance(10)
-        >>> progress.close()
     """
 
     def __init__(self, what: str, total: int, done: int = 0, unit: str = "items") -> None:
@@ -97,14 +83,7 @@ class Progress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Exclude the time of a block from rate and time left.
-
-        Example:
-            >>> progress = Progress("train", total=10, unit="steps")
-            >>> with progress.paused():
-            ...     "evaluate"
-            'evaluate'
-        """
+        """Exclude the time of a block from rate and time left."""
         paused_at = time.monotonic()
         try:
             yield

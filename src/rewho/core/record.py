@@ -39,12 +39,7 @@ def read_versions() -> dict[str, str]:
 
 
 def seal(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with its seal, which reveals any later change.
-
-    Example:
-        >>> unseal(seal({"crops": 3}))
-        {'crops': 3}
-    """
+    """Return a record with its seal, which reveals any later change."""
     return {**record, SEAL: digest(record)}
 
 

@@ -61,11 +61,7 @@ FILES_OF_OWN, FILES_PER_WORKER = 48, 12
 
 
 def check_open_files(workers: int) -> None:
-    """Raise the process's limit on open files as far as workers need; without their pipes, processes hang.
-
-    Example:
-        >>> check_open_files(0)
-    """
+    """Raise the process's limit on open files as far as workers need; without their pipes, processes hang."""
     import resource
 
     needed = FILES_OF_OWN + FILES_PER_WORKER * workers if workers else 0
@@ -216,11 +212,6 @@ class StopRequest:
     """Turns SIGTERM and the first Ctrl-C into a flag that work checks where it can stop safely.
 
     A second Ctrl-C stops at once. Requests nest: an outer stage and the stages it runs share one stop flag.
-
-    Example:
-        >>> with StopRequest() as whole, StopRequest() as part:
-        ...     part.wanted
-        False
     """
 
     def __init__(self) -> None:

@@ -26,12 +26,7 @@ def printable(text: str) -> str:
 
 
 def html_text(value: object) -> str:
-    r"""Return a value as text for HTML, with markup and control characters escaped.
-
-    Example:
-        >>> html_text("<b>\x1b")
-        '&lt;b&gt;\\x1b'
-    """
+    r"""Return a value as text for HTML, with markup and control characters escaped."""
     return html.escape(printable(str(value)))
 
 

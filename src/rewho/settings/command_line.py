@@ -69,9 +69,6 @@ def read_arguments(
         known: Type of each option.
         positional: Options that values without a name are assigned to, in order; the last takes all that are left.
 
-    Raises:
-        UserError: A value without an option, or an option without its value.
-
     Example:
         >>> read_arguments(["--data", "a", "b", "--rerank"], {"data": tuple[str, ...], "rerank": bool})
         [('rerank', 'true'), ('data', ['a', 'b'])]
@@ -155,9 +152,6 @@ def parse(settings: type[Settings], arguments: Sequence[str]) -> Settings | None
     Args:
         settings: The command's settings class.
         arguments: The command line behind the command's name.
-
-    Raises:
-        UserError: Unknown names and wrong values, all at once.
     """
     command: Command = settings.command  # type: ignore[attr-defined]
     known = dict(options_of(settings))
@@ -191,9 +185,6 @@ def fill(settings: type[Settings], values: Mapping[str, Any], command: str, pref
         values: Numbers, text, lists, None.
         command: Name of the command in messages on unknown options.
         prefix: Prefix of the options' names in messages on wrong values.
-
-    Raises:
-        UserError: Unknown names and wrong values, all at once.
 
     Example:
         >>> from rewho.settings import TrainSettings

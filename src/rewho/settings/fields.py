@@ -115,13 +115,7 @@ def annotations_of(settings: type[Any]) -> dict[str, Any]:
 
 
 def options_of(settings: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted name and the annotation of every option of a settings class.
-
-    Example:
-        >>> from rewho.settings import DemoSettings
-        >>> [name for name, _ in options_of(DemoSettings)]
-        ['chapter', 'out', 'identities', 'epochs', 'seed']
-    """
+    """Yield the dotted name and the annotation of every option of a settings class."""
     for name, kind in annotations_of(settings).items():
         if is_dataclass(kind) and isinstance(kind, type):
             yield from options_of(kind, f"{prefix}{name}.")
@@ -265,9 +259,6 @@ def check(settings: Any, prefix: str = "--", kind: type = object) -> None:  # no
         settings: An object of a settings class.
         prefix: Prefix of the options' names in messages.
         kind: Class that the settings must be of.
-
-    Raises:
-        UserError: Names every option that is wrong.
 
     Example:
         >>> from rewho.settings import TrainSettings

@@ -19,11 +19,7 @@ SPECIAL = ("about", "extends", "smoke")
 
 
 def read_recipe(path: Path, *, smoke: bool = False) -> dict[str, Any]:
-    """Return the settings of a recipe and those it extends by dotted name; `smoke` adds their smoke variants.
-
-    Raises:
-        UserError: Not a YAML mapping, or a recipe that extends itself.
-    """
+    """Return the settings of a recipe and those it extends by dotted name; `smoke` adds their smoke variants."""
     settings, of_smoke = _layers(path)
     merged = {**settings, **of_smoke} if smoke else settings
     refuse_functions(f"--recipe {path}", merged)

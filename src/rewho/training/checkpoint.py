@@ -30,17 +30,7 @@ WHOLE = "checkpoints/step-*"
 
 
 def has_checkpoint(run: Path) -> bool:
-    """Return whether a run's folder holds a checkpoint to resume from.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as run:
-        ...     Path(run, "checkpoints", ".aside-1-step-00000001").mkdir(parents=True)
-        ...     before = has_checkpoint(Path(run))
-        ...     _ = save_checkpoint(Path(run, "checkpoints"), 1, {})
-        ...     before, has_checkpoint(Path(run))
-        (False, True)
-    """
+    """Return whether a run's folder holds a checkpoint to resume from."""
     return any(run.glob(WHOLE))
 
 

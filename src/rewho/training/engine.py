@@ -75,13 +75,7 @@ class Engine:
 
 @contextlib.contextmanager
 def arithmetic(threads: int = 0, *, tf32: bool = False) -> Iterator[None]:
-    """Set the number of CPU threads (0: unchanged) and full float32 precision, or TF32 on CUDA, while a block runs.
-
-    Example:
-        >>> with arithmetic():
-        ...     torch.get_float32_matmul_precision()
-        'highest'
-    """
+    """Set the number of CPU threads (0: unchanged) and full float32 precision, or TF32 on CUDA, while a block runs."""
     before = torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     if threads:
         torch.set_num_threads(threads)

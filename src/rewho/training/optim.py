@@ -51,10 +51,6 @@ def schedule_warnings(settings: OptimizerSettings, epochs: int, freezable: bool)
         settings: Warm-up, schedule and frozen epochs.
         epochs: Epochs of the training.
         freezable: Whether there are pre-trained weights to freeze.
-
-    Example:
-        >>> schedule_warnings(OptimizerSettings(warmup_epochs=1), 80, freezable=True)
-        []
     """
     warmup, flat, frozen = settings.warmup_epochs, settings.flat_epochs, settings.freeze_epochs
     warnings = []
