@@ -10,7 +10,7 @@
 # cuhk03-np/detected. OUT: folder of the runs. OPTIONs are passed to every command, such as --engine.precision bf16.
 # IMAGENET=FILE uv run sh ... begins from ImageNet's weights of a ResNet-18 as well, FILE or the word imagenet.
 # All begin with the extra batch normalisation that the paper gives to encoders without labels, so that it is no part of
-# the difference. Finished runs are skipped, interrupted ones go on: run it again after a stop.
+# the difference. Finished runs are skipped and interrupted ones resume: run it again after a stop.
 set -eu
 [ $# -ge 3 ] || { echo "usage: sh $0 IMAGES DATA OUT [OPTION...]" >&2; exit 2; }
 images=$1 data=$2 out=$3
@@ -22,13 +22,13 @@ rewho pretrain "$images" --recipe "$here/moco-small.yaml" --model.input_size 64 
 for seed in 1 2 3; do
   for run in "ide 0.1 40" "trip 0.1 80" "ide 1.0 12" "trip 1.0 8"; do
     for init in none ${IMAGENET:-} "$out/encoder"; do
-      # shellcheck disable=SC2086 # three words: method, share of the people, passes
+      # shellcheck disable=SC2086 # three words: method, share of the people, epochs
       set -- $run "$@"
-      method=$1 share=$2 passes=$3
+      method=$1 share=$2 epochs=$3
       shift 3
       rewho train --recipe "$here/$method-fast.yaml" --data.root "$data" --data.share "$share" --data.split_seed "$seed" \
         --seed "$seed" --model.backbone resnet18 --model.pretrained "$init" --model.input_size 64 32 --model.extra_bn yes \
-        --augment.crop_padding 3 --epochs "$passes" --evaluate_every 0 \
+        --augment.crop_padding 3 --epochs "$epochs" --evaluate_every 0 \
         --out "$out/$method-$share-$(basename "$init")-$seed" "$@"
     done
   done
