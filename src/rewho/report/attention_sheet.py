@@ -51,10 +51,6 @@ class AttentionRow:
     name: str
     maps: Mapping[str, NDArray[np.floating[Any]]]
 
-    def shaded(self, name: str) -> Image:
-        """Return the image multiplied with one of the maps."""
-        return shade(self.image, self.maps[name])
-
 
 def shade(image: Image, attention: NDArray[np.floating[Any]]) -> Image:
     """Return an image, uint8 RGB [H, W, 3], multiplied with a bilinearly resized attention map (FD figure 4).
@@ -101,7 +97,7 @@ def attention_sheet(rows: Sequence[AttentionRow]) -> Image:
         top = HEADER_HEIGHT + number * ATTENTION_ROW_HEIGHT
         title = shorten(row.name, (width - 2 * MARGIN) // LETTER_WIDTH)
         texts.append(SheetText(title, MARGIN, top + TITLE_HEIGHT / 2 + 1, pixels=11))
-        images = [row.image, *(row.shaded(name) for name in row.maps)]
+        images = [row.image, *(shade(row.image, found) for found in row.maps.values())]
         for image, x in zip(images, columns, strict=True):
             y = top + TITLE_HEIGHT
             inside = np.s_[y + FRAME : y + FRAME + IMAGE_HEIGHT, x + FRAME : x + FRAME + IMAGE_WIDTH]

@@ -178,15 +178,7 @@ def distance_histogram(same: Floats, different: Floats) -> bytes:
 def heat_map(
     values: Floats, rows: Sequence[str], columns: Sequence[str], *, row_axis: str, column_axis: str, title: str
 ) -> bytes:
-    """Return a PNG file of a matrix of scores, in percent.
-
-    Args:
-        values: Scores [rows, columns] from 0 to 1; NaN where nothing was scored.
-        rows: Name of each row.
-        columns: Name of each column.
-        row_axis: What a row is, such as "Model".
-        column_axis: What a column is.
-        title: What the values are, such as "mAP".
+    """Return a PNG file of a matrix of scores [rows, columns] from 0 to 1, in percent; NaN is drawn as a dash.
 
     Raises:
         ValueError: The names do not fit the matrix, or it is empty.

@@ -20,22 +20,13 @@ DOTS_PER_INCH = 128  # a power of two: pixels turn into inches and back without 
 
 @dataclass(frozen=True)
 class SheetText:
-    """One line of text on a sheet.
-
-    Args:
-        words: The text.
-        x: Pixels from the left to the anchor.
-        y: Pixels from the top to the middle of the line.
-        anchor: Whether `x` is the left end or the centre of the text.
-        pixels: Height of the letters.
-        weight: normal or bold.
-    """
+    """One line of text on a sheet; lengths are in pixels."""
 
     words: str
-    x: float
-    y: float
+    x: float  # of the anchor
+    y: float  # of the middle of the line
     anchor: Literal["left", "center"] = "left"
-    pixels: float = 10.5
+    pixels: float = 10.5  # height of the letters
     weight: str = "normal"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rewho.core.text import html_text as text
-from rewho.report.attention_sheet import PLAIN, AttentionRow
+from rewho.report.attention_sheet import PLAIN, AttentionRow, shade
 from rewho.report.html_page import card, image, paragraph
 from rewho.report.rank_sheet import MEANINGS, Image, SheetRow, encode_jpeg, fit_image, thumbnail
 
@@ -62,7 +62,7 @@ def attention_card(rows: Sequence[AttentionRow]) -> str:
 
 
 def _attention_row(row: AttentionRow) -> str:
-    images = {PLAIN: row.image, **{name: row.shaded(name) for name in row.maps}}
+    images = {PLAIN: row.image, **{name: shade(row.image, found) for name, found in row.maps.items()}}
     cells = [
         f'<li class="aside">{_thumbnail(fit_image(shown), f"{row.name}: {name}")}{text(name)}</li>'
         for name, shown in images.items()

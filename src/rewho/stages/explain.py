@@ -16,7 +16,7 @@ from rewho.core.stage import Stage
 from rewho.data.file_lists import list_images
 from rewho.embedding.attention import OWN_MAP, compute_attention, shown_views
 from rewho.embedding.embedder import load
-from rewho.report.attention_sheet import AttentionRow, attention_sheet
+from rewho.report.attention_sheet import AttentionRow, attention_sheet, shade
 from rewho.report.rank_sheet import Image, encode_jpeg
 from rewho.settings import ExplainSettings
 from rewho.settings.fields import check
@@ -87,8 +87,9 @@ def _write_single(folder: Path, rows: Sequence[AttentionRow], start: int) -> lis
     written = []
     for number, row in enumerate(rows, start + 1):
         stem = re.sub(r"[^\w-]+", "_", Path(row.name).stem)[:80]
-        for name in row.maps:
-            written.append(_write_jpeg(folder / f"{number:04d}-{stem}-{name}.jpg", row.shaded(name), quality=95))
+        for name, attention in row.maps.items():
+            path = folder / f"{number:04d}-{stem}-{name}.jpg"
+            written.append(_write_jpeg(path, shade(row.image, attention), quality=95))
     return written
 
 
