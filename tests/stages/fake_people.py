@@ -86,6 +86,11 @@ class FakePeople:
         return Verdict(Person(box, confidence, points, index), () if index % 3 != 2 else ("too small",))
 
 
+class Untouchable(FakePeople):
+    def look(self, path):
+        raise AssertionError(f"{path} was opened again")
+
+
 def settings(videos: Path, out: Path, **changes) -> CropSettings:
     named = videos if isinstance(videos, tuple) else (videos,)
     return CropSettings(videos=named, out=out, terms=TERMS, **{"workers": 0, **changes})

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_people import TERMS, FakePeople, settings, tree, write_videos
+from fake_people import FakePeople, Untouchable, settings, tree, write_videos
 
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
@@ -104,11 +104,6 @@ def test_parts_for_many_machines_are_joined_by_the_last(videos, whole, tmp_path)
         assert not (out / MANIFEST).exists()
     crop.run(settings(videos, out, shard=last), FakePeople())
     assert tree(out) == tree(whole.folder)
-
-
-class Untouchable(FakePeople):
-    def look(self, path):
-        raise AssertionError(f"{path} was opened again")
 
 
 def test_a_second_run_does_nothing(videos, tmp_path):
@@ -217,42 +212,6 @@ def test_a_video_that_kills_its_worker_is_given_up_and_can_be_tried_again(tmp_pa
     with pytest.raises(PartlyFailed, match=r"1 videos .*bug"):
         crop.run(settings(videos, out, workers=2, retry=True, failure_limit=1.0), FakePeople())
     assert len(CropSet.open(out)) == 3 * 12 + 6
-
-
-def test_too_many_failures_are_an_error_with_a_count_by_reason(tmp_path):
-    videos = write_videos(tmp_path / "videos", 47, frames=1, people=1)
-    for number in range(3):
-        (videos / f"broken-{number}.mp4").write_text(json.dumps({"broken": True, "n": number}))
-    out = tmp_path / "crops"
-    with pytest.raises(UserError, match=r"at most 5\.0% .*got 3 of 50 \(6\.0%\): unreadable: 3"):
-        crop.run(settings(videos, out, failure_limit=0.05), FakePeople())
-    assert not (out / MANIFEST).exists() and not (out / INDEX).exists()
-    crop.run(settings(videos, out, failure_limit=0.06), Untouchable())
-    assert json.loads((out / "statistics.json").read_text())["reasons"] == {"unreadable": 3}
-
-
-@pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        ({"sampling": {"every": 0}}, r"sampling\.every"),
-        ({"sampling": {"by": "second"}}, "Did you mean 'seconds'"),
-        ({"selection": {"distance": 999}}, r"selection\.distance"),
-        ({"selection": {"share": 0}}, r"selection\.share"),
-        ({"rules": {"min_ratio": 9.0}}, r"rules\.max_ratio"),
-        ({"rules": {"min_ratioo": 9.0}}, "nearest: min_ratio"),
-    ],
-)
-def test_wrong_values_are_refused_before_the_folder_is_taken(wrong, named, tmp_path):
-    videos = write_videos(tmp_path / "videos", 1)
-    with pytest.raises(UserError, match=named):
-        crop.crop(videos, tmp_path / "out", terms=TERMS, **wrong)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_list_may_hold_comments(tmp_path):
-    write_videos(tmp_path / "videos", 1)
-    (tmp_path / "videos" / "list.txt").write_text("# what we filmed in May\n\nv000.mp4\n")
-    assert [Path(task.path).name for task in plan_videos([tmp_path / "videos" / "list.txt"])] == ["v000.mp4"]
 
 
 def test_a_video_that_fails_midway_leaves_no_crop(tmp_path):

@@ -1,0 +1,49 @@
+"""Mistakes in settings and inputs of the crop stage, refused before any work."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_people import TERMS, FakePeople, Untouchable, settings, write_videos
+
+from rewho.core.artifact import MANIFEST
+from rewho.core.check import UserError
+from rewho.crops.inputs import plan_videos
+from rewho.crops.shards import INDEX
+from rewho.stages import crop
+
+
+def test_too_many_failures_are_an_error_with_a_count_by_reason(tmp_path):
+    videos = write_videos(tmp_path / "videos", 47, frames=1, people=1)
+    for number in range(3):
+        (videos / f"broken-{number}.mp4").write_text(json.dumps({"broken": True, "n": number}))
+    out = tmp_path / "crops"
+    with pytest.raises(UserError, match=r"at most 5\.0% .*got 3 of 50 \(6\.0%\): unreadable: 3"):
+        crop.run(settings(videos, out, failure_limit=0.05), FakePeople())
+    assert not (out / MANIFEST).exists() and not (out / INDEX).exists()
+    crop.run(settings(videos, out, failure_limit=0.06), Untouchable())
+    assert json.loads((out / "statistics.json").read_text())["reasons"] == {"unreadable": 3}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"sampling": {"every": 0}}, r"sampling\.every"),
+        ({"sampling": {"by": "second"}}, "Did you mean 'seconds'"),
+        ({"selection": {"distance": 999}}, r"selection\.distance"),
+        ({"selection": {"share": 0}}, r"selection\.share"),
+        ({"rules": {"min_ratio": 9.0}}, r"rules\.max_ratio"),
+        ({"rules": {"min_ratioo": 9.0}}, "nearest: min_ratio"),
+    ],
+)
+def test_wrong_values_are_refused_before_the_folder_is_taken(wrong, named, tmp_path):
+    videos = write_videos(tmp_path / "videos", 1)
+    with pytest.raises(UserError, match=named):
+        crop.crop(videos, tmp_path / "out", terms=TERMS, **wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_list_may_hold_comments(tmp_path):
+    write_videos(tmp_path / "videos", 1)
+    (tmp_path / "videos" / "list.txt").write_text("# what we filmed in May\n\nv000.mp4\n")
+    assert [Path(task.path).name for task in plan_videos([tmp_path / "videos" / "list.txt"])] == ["v000.mp4"]
