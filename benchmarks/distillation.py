@@ -48,9 +48,9 @@ from rewho.settings import (
 )
 from rewho.settings.command_line import read_recipe
 from rewho.stages import represent
-from rewho.stages.train import IdentityTask
 from rewho.tasks.distillation import DistillBatch, DistillTask, OnlineTeachers
-from rewho.tasks.labelled import training_part
+from rewho.tasks.identity import IdentityTask
+from rewho.tasks.labelled import select_training_part
 from rewho.training.engine import Engine, launch
 from rewho.training.optim import build_optimizer
 
@@ -166,7 +166,7 @@ def extraction(device: torch.device, rounds: int, folder: Path) -> dict[str, flo
     model = embedder(student("squeezenet1_1", (256, 128)), DeviceSettings(device.type))
     save_model(folder / "teacher", model.model, ModelCard())
     settings = RepresentSettings((folder / "teacher",), data=DataSettings(people), engine=DeviceSettings(device.type))
-    part, view = training_part(read_settings(settings.data)), view_of(model.model)
+    part, view = select_training_part(read_settings(settings.data)), view_of(model.model)
     files = [part.file(row) for row in range(len(part))]
     pixels = torch.zeros((len(files), *view.size, 3), dtype=torch.uint8)
 

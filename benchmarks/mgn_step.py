@@ -31,8 +31,8 @@ from rewho.settings import (
     TrainSettings,
 )
 from rewho.stages import train
-from rewho.stages.train import IdentityTask
 from rewho.tasks import labelled as training
+from rewho.tasks.identity import IdentityTask
 from rewho.training.engine import launch
 from rewho.training.optim import build_optimizer
 from timed_run import Plan, in_turns, time_command

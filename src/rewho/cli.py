@@ -73,8 +73,8 @@ def _run(arguments: list[str]) -> int:
         result = stage.run(chosen)
         if result is not None:
             show(result)
-        if hasattr(stage, "closing"):
-            say(stage.closing(result))
+        if hasattr(stage, "summarise"):
+            say(stage.summarise(result))
     return 0
 
 

@@ -7,7 +7,7 @@ import torch
 
 import rewho
 from rewho.core.check import UserError
-from rewho.embedding.embedder import ahead, embedder
+from rewho.embedding.embedder import embedder, prefetch
 from rewho.embedding.scoring import similarities
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import ModelCard, save_model
@@ -104,7 +104,7 @@ def test_an_error_in_the_thread_that_prepares_reaches_the_caller():
         raise KeyError("broken")
 
     with pytest.raises(KeyError, match="broken"):
-        list(ahead(items()))
+        list(prefetch(items()))
 
 
 def test_comparing_and_searching(model_folder, images):

@@ -23,7 +23,7 @@ from rewho.models.weights import ModelCard, save_model
 from rewho.rendered import write_people
 from rewho.settings import DataSettings, EngineSettings, ModelSettings, RepresentSettings
 from rewho.stages import represent
-from rewho.tasks.labelled import training_part
+from rewho.tasks.labelled import select_training_part
 from rewho.tasks.representations import open_representations
 
 CPU = EngineSettings(device="cpu")
@@ -219,7 +219,7 @@ def test_teachers_of_several_kinds_are_represented_together(tmp_path):
     settings = RepresentSettings(kinds, tmp_path / "said", DataSettings(root=people), engine=CPU)
     index = json.loads((represent.run(settings) / "representations.json").read_text())
     assert {entry["view"]: entry["width"] for entry in index["teachers"]} == {"dn1": 8, "holistic": 3}
-    part = training_part(read_settings(settings.data))
+    part = select_training_part(read_settings(settings.data))
     said = open_representations(tmp_path / "said", part.digest()).gather(np.arange(len(part)))
     files = [part.file(row) for row in range(len(part))]
     np.testing.assert_allclose(said[:, 8:], mean_colours(files), atol=2e-3)

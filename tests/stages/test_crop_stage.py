@@ -297,16 +297,16 @@ def test_the_last_line_names_every_video_that_is_not_in_the_set_and_why(tmp_path
     write_videos(videos / "still", 1, static=True)
     out = crop.run(settings(videos, tmp_path / "crops"), FakePeople())
     for _ in range(2):  # a finished set says it again
-        line = crop.closing(out)
+        line = crop.summarise(out)
         assert line.startswith("5 videos: 3 ok, 1 failed, 1 refused: ")
         assert f"{videos / 'a-broken.mp4'} (unreadable: made so)" in line
         assert f"{videos / 'still' / 'v000.mp4'} (static)" in line
         crop.run(settings(videos, out), FakePeople())
     whole = crop.run(settings(write_videos(tmp_path / "good", 1), tmp_path / "whole"), FakePeople())
-    assert crop.closing(whole) == ""
-    assert crop.closing(tmp_path / "nothing") == ""
+    assert crop.summarise(whole) == ""
+    assert crop.summarise(tmp_path / "nothing") == ""
     many = write_videos(tmp_path / "many", 30, static=True)
-    assert "and 10 more, see" in crop.closing(crop.run(settings(many, tmp_path / "none"), FakePeople()))
+    assert "and 10 more, see" in crop.summarise(crop.run(settings(many, tmp_path / "none"), FakePeople()))
 
 
 def test_the_command_line_ends_with_the_videos_that_failed(tmp_path, monkeypatch, capfd):

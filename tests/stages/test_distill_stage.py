@@ -36,7 +36,7 @@ from rewho.settings import (
     SamplerSettings,
 )
 from rewho.stages import distill, represent, teachers, train
-from rewho.tasks.labelled import training_part
+from rewho.tasks.labelled import select_training_part
 from rewho.tasks.representations import INDEX, open_representations
 from rewho.training.checkpoint import load_checkpoint
 from rewho.training.log import read_log
@@ -59,7 +59,7 @@ def test_finished_teachers_are_skipped(people, experts, capsys):
 
 
 def test_representations_are_flip_averages_in_the_order_of_the_training_images(people, experts, representations):
-    part = training_part(read_settings(DataSettings(root=people)))
+    part = select_training_part(read_settings(DataSettings(root=people)))
     found = open_representations(representations, part.digest())
     assert found.widths == {"holistic": 12, "up1": 8}
     expected = load(experts / "up1", "cpu").embed([part.file(row) for row in range(len(part))])
@@ -102,7 +102,7 @@ def test_an_interrupted_extraction_goes_on_with_the_missing_view(people, experts
         (folder / name).unlink()
     write_json(folder / KEPT, {"files": compute_hashes(folder, [folder / "holistic.npy"])})
     represent.run(RepresentSettings((experts,), folder, DataSettings(root=people), engine=CPU, batch=16))
-    assert "holistic: is there already" in capsys.readouterr().err
+    assert "holistic: already written" in capsys.readouterr().err
     assert (folder / "up1.npy").read_bytes() == (representations / "up1.npy").read_bytes()
     assert find_damage(folder) is None
 
@@ -134,7 +134,7 @@ def test_images_replaced_under_their_names_are_refused(people, model, experts, r
     again = RepresentSettings((experts,), said, DataSettings(root=moved), engine=CPU, batch=16)
     represent.run(again)
     settings = distilling(people, model, said, tmp_path / "out", data=DataSettings(root=moved, workers=0))
-    image = training_part(read_settings(again.data)).file(3)
+    image = select_training_part(read_settings(again.data)).file(3)
     image.write_bytes(image.read_bytes() + b"\0")
     with pytest.raises(UserError, match=r"inputs\.images: '\w{12}…' -> '\w{12}…'"):
         represent.run(again)

@@ -169,7 +169,7 @@ def test_names_that_are_formulas_are_text_in_the_list_of_embedded_images(model, 
 def test_the_best_epoch_is_said_to_be_chosen_on_the_test_part(model, people, tmp_path, capsys):
     page = evaluate.run(EvaluateSettings((model / "best",), (people,), tmp_path, sheets=0, attention=0, engine=CPU))
     last = 100 * json.loads((model / "model.json").read_text())["metrics"]["rendered-people"]["mAP"]
-    said = f"chosen on the test part, so that its figures there are too high; the last epoch's mAP was {last:.2f} there"
+    said = f"chosen on the test part, so that its scores there are too high; the last epoch's mAP was {last:.2f} there"
     assert f"warning: best is the best epoch of its training, highest mAP, {said}" in capsys.readouterr().err
     assert html_text(said) in page.read_text()
 

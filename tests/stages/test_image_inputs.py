@@ -30,7 +30,8 @@ from rewho.settings import (
     TrainSettings,
 )
 from rewho.stages import compare, embed, evaluate, explain, export, train
-from rewho.tasks.labelled import score, training_part
+from rewho.tasks.labelled import select_training_part
+from rewho.tasks.run import score_test_part
 
 CPU = DeviceSettings(device="cpu")
 
@@ -129,7 +130,7 @@ def test_a_copy_of_the_query_is_not_found(tiny, tmp_path, capsys):
 def test_a_pool_with_junk_is_trained_on_and_scored(tiny, tmp_path):
     rows = [(f"{n}.png", n, f"{[1, 1, 2, 2, -1, -2][n]}") for n in range(6)]
     table = read(labelled(tmp_path, *rows, header="path,person"))
-    assert len(training_part(table)) == 4
+    assert len(select_training_part(table)) == 4
     ranking = rank_table(load(tiny, "cpu"), table)
     assert (len(ranking.query), len(ranking.gallery), len(ranking.kept)) == (4, 6, 5)
     assert scores_of(ranking).queries == 4
@@ -139,7 +140,7 @@ def test_queries_without_a_gallery_are_noted_and_not_scored(tiny, tmp_path):
     rows = [("1.png", 1, "1,0,train"), ("2.png", 2, "2,0,train"), ("3.png", 3, "3,0,query")]
     table = read(labelled(tmp_path, *rows))
     assert "There is query without gallery: nothing can be scored." in table.notes
-    assert score(load(tiny, "cpu").model, table, torch.device("cpu"), None) is None
+    assert score_test_part(load(tiny, "cpu").model, table, torch.device("cpu"), None) is None
 
 
 def test_messages_name_the_options_of_the_command(tiny, tmp_path):

@@ -36,7 +36,7 @@ from rewho.settings import (
     SamplerSettings,
 )
 from rewho.stages import pretrain, train
-from rewho.tasks.contrast import judge
+from rewho.tasks.contrast import find_failure
 from rewho.training.checkpoint import load_checkpoint
 from rewho.training.log import read_log
 
@@ -194,18 +194,18 @@ def test_a_collapsed_encoder_is_said(tmp_path, capsys):
 
 def test_an_easy_contrast_is_said_once_the_queue_is_real():
     easy = {"spread": 0.5, "query_spread": 0.9, "found": 1.0, "queue_similarity": 0.0}
-    assert "norm_group" in judge(easy, filled=True)
-    assert judge(easy, filled=False) is None
-    assert judge({**easy, "found": 0.9}) is None
-    assert "collapsed" in judge({**easy, "spread": 0.01}, filled=False)
-    assert "collapsed" in judge({**easy, "query_spread": 0.05}, filled=False)
+    assert "norm_group" in find_failure(easy, filled=True)
+    assert find_failure(easy, filled=False) is None
+    assert find_failure({**easy, "found": 0.9}) is None
+    assert "collapsed" in find_failure({**easy, "spread": 0.01}, filled=False)
+    assert "collapsed" in find_failure({**easy, "query_spread": 0.05}, filled=False)
 
 
 def test_a_queue_of_another_network_is_said():
     stale = {"spread": 0.5, "query_spread": 0.9, "found": 0.4, "queue_similarity": -0.2}
-    assert "--contrast.momentum" in judge(stale)
-    assert judge(stale, filled=False) is None
-    assert judge({**stale, "queue_similarity": -0.02}) is None
+    assert "--contrast.momentum" in find_failure(stale)
+    assert find_failure(stale, filled=False) is None
+    assert find_failure({**stale, "queue_similarity": -0.02}) is None
 
 
 @pytest.mark.parametrize(("queue", "said"), [(32, False), (41, True)])  # of 48 images, with batches of 8
@@ -219,7 +219,7 @@ def test_a_probe_that_is_trained_on_is_said_and_recorded(people, encoder, tmp_pa
     changes = {"probe": people, "evaluate_every": 1, "epochs": 1, "steps_per_epoch": 1}
     out = pretrain.run(settings(people / "query", tmp_path / "out", **changes))
     count = len(list((people / "query").glob("*.jpg")))
-    assert f"warning: {count} images of --probe are trained on" in capsys.readouterr().err
+    assert f"warning: {count} test images of --probe are trained on" in capsys.readouterr().err
     assert read_card(out)["metrics"]["probe"]["images_trained_on"] == count
     assert "images_trained_on" not in read_card(encoder)["metrics"]["probe"]
 

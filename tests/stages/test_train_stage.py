@@ -180,3 +180,22 @@ def test_trains_on_a_gpu(people, tmp_path, precision):
     settings = quick(people, tmp_path / "model")
     folder = train.run(replace(settings, engine=replace(settings.engine, device="cuda", precision=precision)))
     assert all(torch.isfinite(tensor).all() for tensor in load_file(folder / "model.safetensors").values())
+
+
+def scaled_norm(settings, model, identities):
+    """Build a loss without parameters: the mean square of the embeddings."""
+
+    class Norm(torch.nn.Module):
+        def forward(self, features, labels):
+            return features.compared[0].square().mean()
+
+    return Norm()
+
+
+def test_a_loss_of_ones_own_is_logged_and_belongs_to_the_run(people, tmp_path):
+    settings = quick(people, tmp_path / "run", epochs=1, evaluate_every=-1)
+    train.run(settings, losses={"norm": (0.01, scaled_norm)})
+    steps = [line for line in read_log(tmp_path / "run") if "learning_rate" in line]
+    assert all(abs(line["total"] - line["identity"] - 0.01 * line["norm"]) < 1e-4 for line in steps)
+    with pytest.raises(UserError, match=r"loss norm: 'weight 0\.01' -> 'weight 0\.02'"):
+        train.run(settings, losses={"norm": (0.02, scaled_norm)})

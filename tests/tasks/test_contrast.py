@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from rewho.models.single_view import SingleViewModel
 from rewho.settings import ContrastSettings, ModelSettings, OptimizerSettings
-from rewho.tasks.contrast import ContrastBatch, ContrastTask, judge
+from rewho.tasks.contrast import ContrastBatch, ContrastTask, find_failure
 from rewho.training.optim import build_optimizer
 
 SIZE = (64, 32)
@@ -74,7 +74,7 @@ def test_features_that_are_nearly_the_same_are_said_whatever_the_projection_make
     task.contrast.encoder = Shrunk(network)
     collapsed = {name: float(value.detach()) for name, value in task(batch()).items()}
     assert 1e-6 < collapsed["spread"] < 2e-3 * sound["spread"]
-    assert judge(collapsed, filled=False).startswith("collapsed")
-    assert judge(sound, filled=False) is None
+    assert find_failure(collapsed, filled=False).startswith("collapsed")
+    assert find_failure(sound, filled=False) is None
     assert sound["spread"] < 1
     assert (collapsed["query_spread"] > 0.5) == head_norm, "with a normalised head the queries do not tell"

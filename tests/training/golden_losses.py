@@ -48,7 +48,7 @@ def network():
 def identity():
     """Return the task of `rewho train` and its batches."""
     from rewho.settings import LossSettings
-    from rewho.stages.train import IdentityTask
+    from rewho.tasks.identity import IdentityTask
 
     return IdentityTask(network(), 4, LossSettings(triplet=1.0, label_smoothing=0.1)), batches()
 

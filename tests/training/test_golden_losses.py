@@ -14,9 +14,9 @@ import pytest
 import torch
 from golden_losses import KINDS, RECORD, STEPS, losses
 
-from rewho.stages import train
 from rewho.tasks import contrast as contrasting
 from rewho.tasks import distillation as distilling
+from rewho.tasks import identity
 from rewho.training import optim
 
 TOLERANCE = 1e-6  # relative
@@ -66,8 +66,8 @@ def _changed(optimizer, **values):
 
 
 PLANTED = {
-    "smoothing": ("identity", lambda patch: _multiplied(patch, train, "cross_entropy")),
-    "margin": ("identity", lambda patch: _multiplied(patch, train, "triplet_loss")),
+    "smoothing": ("identity", lambda patch: _multiplied(patch, identity, "cross_entropy")),
+    "margin": ("identity", lambda patch: _multiplied(patch, identity, "triplet_loss")),
     "momentum": ("identity", _more_momentum),
     "weight decay": ("identity", _less_decay),
     "mimicking": ("distillation", lambda patch: _multiplied(patch, distilling, "mimic_loss")),

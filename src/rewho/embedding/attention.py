@@ -27,9 +27,6 @@ def shown_views(model: Embedder, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     Args:
         model: Loaded with its branches.
         wanted: The views to show; empty shows all.
-
-    Raises:
-        UserError: There is no branch for one of `wanted`.
     """
     branches = model.branches
     kept = branches.views if branches is not None and branches.map_branches else ()
@@ -62,9 +59,6 @@ def compute_attention(
         names: What to call them.
         views: Views whose feature-map branch is shown beside the model's own map.
         done: Called with the number of images of each finished batch.
-
-    Raises:
-        UserError: An image cannot be read.
     """
     rows = []
     for part in in_batches(list(zip(files, names, strict=True)), BATCH):

@@ -1,7 +1,6 @@
-"""Images → embeddings, with any model folder.
+"""Images → embeddings, with any model.
 
-Images are decoded and resized by a thread of its own while the network works, so that embedding costs what the
-forward passes cost; memory holds a few batches, however many images there are.
+A thread decodes and resizes images while the network computes; memory holds a few batches.
 """
 
 from __future__ import annotations
@@ -32,17 +31,13 @@ from rewho.settings.fields import Device, check
 from rewho.training.engine import arithmetic
 
 Image = str | Path | bytes | NDArray[np.uint8]
-"""An image; PIL images are taken too, and not named, because their library is not ours."""
+"""An image. PIL images are accepted too; the type does not name them, because Pillow is not a dependency."""
 Item = TypeVar("Item")
-AHEAD = 3  # batches that are prepared while one is embedded
+AHEAD = 3  # batches prepared in advance
 
 
 def view_of(model: SingleViewModel) -> View:
-    """Return the view that a model looks at, at the model's own input size.
-
-    Raises:
-        UserError: Its file is not there, or its box is no longer the one that the model was trained with.
-    """
+    """Return a model's view at the model's input size; raise a UserError if the view's file has another box by now."""
     view = read_view(model.settings.view)
     if model.box and model.box != box_of(view):
         raise UserError(
@@ -54,11 +49,11 @@ def view_of(model: SingleViewModel) -> View:
     return View(view.name, view.top, view.bottom, view.left, view.right, model.input_size, view.mask)
 
 
-def ahead(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
-    """Yield `items` while a thread makes the next `count` of them.
+def prefetch(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
+    """Yield `items` while a thread computes the next `count` of them.
 
     Example:
-        >>> list(ahead(range(5)))
+        >>> list(prefetch(range(5)))
         [0, 1, 2, 3, 4]
     """
     source = iter(items)
@@ -75,9 +70,6 @@ def ahead(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
 def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
     """Return the items in order, as lists of at most `batch`.
 
-    Raises:
-        UserError: `batch` is out of range; at once, not when the first items are taken.
-
     Example:
         >>> list(in_batches("abcde", 2))
         [['a', 'b'], ['c', 'd'], ['e']]
@@ -89,19 +81,16 @@ def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
 def embed_batches(
     model: nn.Module, batches: Iterable[NDArray[np.uint8]], device: torch.device, *, flip: bool = True, threads: int = 0
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the embeddings of each batch of images, in full precision whatever a training around it computes in.
+    """Yield the embeddings float32 [N, D], not normalised, of each batch, in full precision also during a training.
 
     Args:
         model: In evaluation mode, on `device`; takes [N, 3, H, W] uint8.
         batches: uint8 [N, H, W, 3], RGB, at the model's input size.
-        device: Where the model is.
+        device: The model's device.
         flip: Average the embeddings of an image and its mirror image (FD section 4.1).
-        threads: CPU threads; 0 leaves torch's own choice.
-
-    Yields:
-        float32 [N, D], not normalised.
+        threads: CPU threads; 0 keeps torch's default.
     """
-    for batch in ahead(batches):
+    for batch in prefetch(batches):
         with torch.inference_mode(), arithmetic(threads):
             images = torch.from_numpy(batch).to(device, non_blocking=True).permute(0, 3, 1, 2)
             embeddings: Tensor = model(images)
@@ -118,10 +107,10 @@ class Embedder:
     Args:
         model: The network, in evaluation mode.
         description: Content of its `model.json`; empty for a model in training.
-        device: Where it computes.
-        threads: CPU threads; 0 leaves torch's own choice.
+        device: The network's device.
+        threads: CPU threads; 0 keeps torch's default.
         weights: Files that hold the weights.
-        branches: The branches of its distillation, on `device`; None where there are none, or were not asked for.
+        branches: The branches of its distillation, on `device`; None if there are none or they were not loaded.
     """
 
     model: SingleViewModel
@@ -155,7 +144,7 @@ class Embedder:
             UserError: No images, or one that cannot be read; says which.
         """
         parts = []
-        for part in self.stream(listed(images), flip=flip, batch=batch):
+        for part in self.stream(as_list(images), flip=flip, batch=batch):
             parts.append(part)
             done(len(part))
         return np.concatenate(parts)
@@ -163,12 +152,8 @@ class Embedder:
     def stream(
         self, images: Image | Iterable[Image], *, flip: bool = True, batch: int = 64
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield the embeddings [at most `batch`, D] of `embed` as they come, so that no more than a few are in memory.
-
-        Raises:
-            UserError: As in `embed`.
-        """
-        images = listed(images)
+        """Yield the embeddings of `embed`, [at most `batch`, D] at a time, so that few are in memory."""
+        images = as_list(images)
         parts, view = in_batches(images, batch), view_of(self.model)
         wide: list[str] = []
 
@@ -186,7 +171,7 @@ class Embedder:
         warn_of_wide(wide, len(images))
 
     def _pixels(self, image: Image, view: View) -> NDArray[np.uint8]:
-        """Return an image's pixels, masked where the view has masks; these are found by the image's name."""
+        """Return an image's pixels, masked if the view has masks, which are found by the image's name."""
         if isinstance(image, str | Path):
             return view.masked(decode(Path(image)), str(image), self.model.mean.tolist())
         pixels = pixels_of(image)
@@ -200,14 +185,11 @@ class Embedder:
         return pixels
 
 
-def listed(images: object) -> list[Any]:
+def as_list(images: object) -> list[Any]:
     """Return one image or several as a list.
 
-    Raises:
-        UserError: There is none, or something that holds no images.
-
     Example:
-        >>> listed("a.jpg"), len(listed(np.zeros((5, 64, 32, 3), np.uint8)))
+        >>> as_list("a.jpg"), len(as_list(np.zeros((5, 64, 32, 3), np.uint8)))
         (['a.jpg'], 5)
     """
     if isinstance(images, np.ndarray) and images.ndim != 4:
@@ -223,20 +205,14 @@ def listed(images: object) -> list[Any]:
 
 
 def pixels_of(image: object) -> NDArray[np.uint8]:
-    """Return an image that is no file as uint8 RGB [H, W, 3].
-
-    Raises:
-        UserError: It is neither encoded bytes, nor a PIL image, nor such an array.
-    """
+    """Return an image that is no file as uint8 RGB [H, W, 3]."""
     if _is_pil(image):
         content = io.BytesIO()
         image.save(content, "PNG")  # type: ignore[attr-defined]  # and decoded like any file, with the same colours
         image = content.getvalue()
     if isinstance(image, bytes):
         return decode(image)
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
-        raise _no_image(image)
-    if image.shape[2] != 3 or not image.size:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
         raise _no_image(image)
     return image
 
@@ -262,7 +238,7 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0, *, branche
     Args:
         path: A model folder; an unfinished run, whose newest checkpoint is used; or one checkpoint of a run.
         device: auto, cpu or cuda.
-        threads: CPU threads; 0 leaves torch's own choice.
+        threads: CPU threads; 0 keeps torch's default.
         branches: Load the branches of its distillation too, to show where they look.
 
     Raises:
@@ -280,7 +256,7 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0, *, branche
 
 
 def embedder(model: SingleViewModel, engine: DeviceSettings, description: dict[str, Any] | None = None) -> Embedder:
-    """Put a model on its device, in evaluation mode and the memory format that convolutions are fastest in."""
+    """Move a model to its device, in evaluation mode and in the memory format in which convolutions are fastest."""
     device = pick_device(engine.device)
     model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Embedder(model, description or {}, device, engine.threads)

@@ -1,17 +1,16 @@
-"""Any network as a teacher: whatever gives one vector per image and view, ours or not (FD section 5).
+"""Teachers: any network that gives one vector per image and view (FD section 5).
 
-A model folder of ours says everything about itself. Anything else is described in a small YAML file::
+Ours are model folders. Others are described in a YAML file::
 
     network: timm:vit_small_patch16_224.dino    # or timm:hf-hub:OWNER/NAME, or a .onnx file beside this one
     view: up1                                   # a view's name, or its YAML file
-    size: [224, 224]                            # input height and width; where absent, the file's own, or the view's
-    mean: [0.485, 0.456, 0.406]                 # of RGB in 0 to 1; where absent, timm's for these weights
+    size: [224, 224]                            # input height and width; default: the file's own, or the view's
+    mean: [0.485, 0.456, 0.406]                 # of RGB in 0 to 1; default: timm's for these weights
     std: [0.229, 0.224, 0.225]
-    weights: student.safetensors                # for timm: a file, or `none`; where absent, the hub's
+    weights: student.safetensors                # for timm: a file, or `none`; default: the hub's
     colours: RGB                                # or BGR; `layout` NCHW or NHWC, `output` by name: for ONNX files
 
-Unusual: an ONNX file is wrapped as a module that takes bytes, as our own networks do, so that batching, flipping and
-masks are the same code for all.
+Every network is wrapped as a module that takes bytes, so that batching, flipping and masks are the same code for all.
 
 Letters: N images, H and W height and width of the input, D width of the vector.
 """
@@ -57,8 +56,8 @@ class Teacher:
     """A network that gives one vector for each image of a view.
 
     Args:
-        name: What to call it.
-        view: What it sees of an image, and at which size.
+        name: Its name in messages.
+        view: The part of an image that it gets, and its input size.
         width: Length D of its vectors.
         digest: sha256 of its weights and of how its input is prepared.
         network: Takes uint8 [N, 3, H, W] with RGB from 0 to 255, returns [N, D]; in evaluation mode, on `device`.
@@ -77,11 +76,9 @@ class Teacher:
     def embed_batches(
         self, batches: Iterable[NDArray[np.uint8]], *, flip: bool = True
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield float32 [N, D] for each batch of images, uint8 [N, H, W, 3] at the view's size.
+        """Yield float32 [N, D] for each batch of images uint8 [N, H, W, 3], cropped and resized to the view.
 
-        Args:
-            batches: Images, already cut to the view.
-            flip: Average the vectors of an image and its mirror image (FD equation 2).
+        With `flip`, each is the mean of the vectors of an image and its mirror image (FD equation 2).
         """
         return embed_batches(self.network, batches, self.device, flip=flip)
 
@@ -105,13 +102,9 @@ def open_teacher(source: str | Path, view: View | None, engine: DeviceSettings) 
     """Open a teacher of any kind.
 
     Args:
-        source: A model folder of ours, a YAML file that describes another network, or `timm:NAME`.
-        view: The view that it shall teach; None where the source says it.
-        engine: Where it is computed.
-
-    Raises:
-        UserError: Nothing usable there, no view or another one than the source's, or the network does not give one
-            vector per image.
+        source: A model folder, a YAML file that describes another network, or `timm:NAME`.
+        view: Its view; None if the source names it.
+        engine: Device and threads.
     """
     path = Path(source)
     if path.is_dir():
@@ -150,7 +143,7 @@ def _open_own(folder: Path, view: View | None, engine: DeviceSettings) -> Teache
 
 
 def _identity(weights: str, view: View) -> str:
-    """Return a teacher's digest: that of its weights, and of its view where the name alone does not say what it is."""
+    """Return a teacher's digest: of its weights, and of its view unless it is one of the paper's."""
     inputs = view.inputs()
     return digest_of({"weights": weights} | inputs) if inputs else weights
 
@@ -167,7 +160,7 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _view(what: str, fields: dict[str, Any], folder: Path, view: View | None) -> View:
-    """Return the view that the description names, or the one that was asked for, at the network's input size."""
+    """Return the view of the description, or else `view`, at the network's input size."""
     named = str(fields.get("view", ""))
     if not named and view is None:
         raise UserError(what, expected="a view", got="none", fix="Write `view: up1` into the description.")
@@ -212,19 +205,19 @@ class _Normalised(nn.Module):
         own = getattr(self.network, "takes_bytes", False)  # then it normalises by itself
         prepared = images if own else (images.float() - self.mean) / self.std
         vectors: Tensor = self.network(prepared.flip(1) if self.bgr else prepared)
-        return vectors.flatten(1) if vectors.shape[2:].numel() == 1 else vectors  # a map is no vector
+        return vectors.flatten(1) if vectors.shape[2:].numel() == 1 else vectors
 
 
 def _finish(
     name: str, view: View, network: _Normalised, weights: str, fields: dict[str, Any], device: torch.device
 ) -> Teacher:
-    """Try the network on a grey image, and put the teacher together."""
+    """Check the network on a grey image and return the teacher."""
     mean = network.mean.flatten().tolist()
     network = network.to(device).eval()
     try:
         with torch.inference_mode():
             vectors = network(torch.full((2, 3, *view.size), 128, dtype=torch.uint8, device=device))
-    except Exception as error:  # networks of others fail in their own ways; to a user all mean the same
+    except Exception as error:  # other people's networks raise errors of any type
         raise UserError(
             f"teacher {name}",
             expected=f"a network for images of {view.size[0]} x {view.size[1]}",
@@ -258,7 +251,7 @@ def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engi
             network = timm.create_model(
                 model_name, pretrained=weights is None, num_classes=0, **_timm_size(view, model_name)
             )
-    except Exception as error:  # hub and network fail in many ways; the cause is kept
+    except Exception as error:  # the hub and the connection raise errors of many types
         raise UserError(
             f"teacher {name}",
             expected=f"timm's {model_name}" + (" with its weights from the hub" if weights is None else ""),
@@ -279,7 +272,7 @@ def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engi
 
 
 def _timm_size(view: View, model_name: str) -> dict[str, Any]:
-    """Return the argument that makes a transformer take the view's size; convolutions take any."""
+    """Return the argument that sets a transformer's input size; convolutional networks accept any."""
     import timm
 
     config = timm.models.get_pretrained_cfg(model_name)

@@ -20,15 +20,12 @@ class OnnxNetwork(nn.Module):
         path: The file.
         layout: NCHW or NHWC: how its input lies in memory; empty reads it from the file.
         output: Name of the output that is returned; empty takes the first.
-        on_gpu: Compute on the GPU where onnxruntime can.
+        on_gpu: Use the GPU if onnxruntime can.
 
     Attributes:
-        input_size: Height and width where the file fixes them, else None.
+        input_size: Height and width if the file fixes them, else None.
         takes_bytes: Whether it takes pixels from 0 to 255 and normalises them itself.
         sha256: Hash of the file, and of the files beside it that hold its weights.
-
-    Raises:
-        UserError: See `OnnxSession`; or no such output.
     """
 
     def __init__(self, path: Path, layout: str = "", output: str = "", *, on_gpu: bool = False) -> None:
@@ -42,7 +39,7 @@ class OnnxNetwork(nn.Module):
         self._output = check_choice(f"output of {path}", output, names) if output else names[0]
 
     def metadata(self, name: str) -> list[float] | None:
-        """Return a list of numbers from the file's own metadata, such as `mean`; None where it has none."""
+        """Return a list of numbers from the file's metadata, such as `mean`; None if it has none."""
         try:
             value = parse_json(self._session.metadata.get(name, "null"))
         except (ValueError, RecursionError):

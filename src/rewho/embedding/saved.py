@@ -84,9 +84,6 @@ def open_saved(path: Path, *, branches: bool = False) -> Saved:
         path: A model folder; an unfinished run, whose newest undamaged checkpoint is read; or one checkpoint,
             `RUN/checkpoints/step-00000096`.
         branches: Read the branches of its distillation too.
-
-    Raises:
-        UserError: None of these, a run that has no checkpoint yet, or damaged.
     """
     if (path / STATE).is_file():
         return _from_checkpoint(path, read_checkpoint(path), branches=branches)

@@ -15,7 +15,7 @@ from rewho.data.datasets import read_settings
 from rewho.data.file_lists import list_images
 from rewho.data.scored_part import scored_part
 from rewho.data.table import ImageTable
-from rewho.embedding.embedder import Embedder, Image, listed, load
+from rewho.embedding.embedder import Embedder, Image, as_list, load
 from rewho.rank.distance import unit_vectors
 from rewho.rank.labels import ImageLabels
 from rewho.rank.metrics import evaluate
@@ -32,15 +32,7 @@ def rank_table(
     batch: int = 64,
     done: Callable[[int], None] = lambda count: None,
 ) -> Ranking:
-    """Embed a table's queries and gallery and rank them.
-
-    Args:
-        model: Embeds the images.
-        table: With the parts query and gallery, or pool.
-        flip: Average the embeddings of an image and its mirror image.
-        batch: Images at a time.
-        done: Called with the number of images of each finished batch.
-    """
+    """Embed a table's queries and gallery and rank them."""
     part = scored_part(table)
 
     def embed(images: ImageTable) -> NDArray[np.float32]:
@@ -56,12 +48,7 @@ def rank_table(
 
 
 class Found(NamedTuple):
-    """An image that a search found.
-
-    Attributes:
-        path: The image.
-        similarity: Cosine of the two embeddings, -1 to 1; larger is more alike.
-    """
+    """An image that a search found, and the cosine of the two embeddings, -1 to 1."""
 
     path: Path
     similarity: float
@@ -72,8 +59,8 @@ def _embedder(model: Embedder | str | Path) -> Embedder:
 
 
 def _one(image: Image) -> list[Image]:
-    """Return one image as a list; two in its place would be taken for others'."""
-    images = listed(image)
+    """Return one image as a list; raise a UserError for several."""
+    images = as_list(image)
     if len(images) != 1:
         raise UserError("image", expected="one", got=f"{len(images)}", fix="Pass one image.")
     return images
@@ -125,7 +112,7 @@ def similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         [[1.0, 0.0], [0.0, 1.0]]
     """
     unit = unit_vectors(check_embeddings("image", embeddings))
-    alike: NDArray[np.float32] = np.clip(unit @ unit.T, -1, 1).astype(np.float32)  # rounding may lead out
+    alike: NDArray[np.float32] = np.clip(unit @ unit.T, -1, 1).astype(np.float32)  # rounding may exceed 1
     return alike
 
 
@@ -133,8 +120,8 @@ def search(folder: str | Path, image: Image, model: Embedder | str | Path, *, co
     """Find the images of a folder that look most like the person in an image.
 
     Args:
-        folder: Searched with its sub-folders; the image itself comes first where it lies there.
-        image: Whom to look for.
+        folder: Searched with its sub-folders; an image in it finds itself first.
+        image: The person to search for.
         model: A loaded model, or its folder.
         count: How many to return, the most alike first.
 

@@ -1,4 +1,4 @@
-"""Tell how alike the people in two or more images look."""
+"""Compare the people in two or more images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ from rewho.settings.fields import check
 
 @run_in_processes
 def run(settings: CompareSettings) -> str:
-    """Compare images, each with each.
-
-    Returns:
-        The cosine similarity of two images, or a table for more: 1 is alike, 0 has nothing in common.
-
-    Raises:
-        UserError: Fewer than two images, no model, or an image that cannot be read.
-    """
+    """Return the cosine similarity of two images, -1 to 1, or the table of every pair of more."""
     check(settings)
     if len(settings.images) < 2:
         raise UserError(

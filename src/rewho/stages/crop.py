@@ -1,7 +1,7 @@
-"""Videos → a crop set: one part per video, by as many processes as wanted, then joined in one fixed order.
+"""Videos → a crop set: one part per video, made by any number of processes, then joined in one fixed order.
 
-What is unusual: nothing that is written depends on who worked on which video, or on when: a run that was cut, shared
-among machines or started over leaves the same bytes in `index.json` and all that it names.
+The result does not depend on how the work was split: an interrupted run, or one shared among machines, leaves the same
+bytes in `index.json` and the files that it names.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from rewho.settings.fields import check
 FREE_SETTINGS = (
     *("out", "videos", "workers", "shard", "engine", "address", "gpus", "failure_limit", "retry", "limits.threads"),
     *("detector.device", "detector.threads", "detector.weights", "pose.device", "pose.threads", "pose.weights"),
-)  # of the videos and the weights, the contents count
+)  # the contents of videos and weights are in the stage's inputs
 UNDONE = ("failed", "given up")
-NAMED = 20  # videos that are not in the set and stand in the last line
+NAMED = 20  # videos named in the last line of the output
 
 
 @run_in_processes
@@ -57,8 +57,8 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
     """Cut the people out of videos.
 
     Args:
-        settings: Videos, terms, thresholds, where to.
-        source: Gives the people of a video instead of the detector that the settings name.
+        settings: Videos, terms, thresholds, output folder.
+        source: Finds the people of a video, instead of the detector in the settings.
 
     Returns:
         The folder of the crop set.
@@ -66,12 +66,12 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
     Raises:
         UserError: Terms are missing, a setting is wrong, too many videos failed, or the disk is full.
         PartlyFailed: The set is finished, but some videos ended the process that worked on them, twice.
-        Interrupted: A stop was asked for; the same command goes on.
+        Interrupted: A stop was asked for; the same command resumes the run.
     """
     began = time.monotonic()
     check_crop(settings)
     plan = plan_videos(settings.videos)
-    source = source or VideoPeople(one_thread_each(settings))
+    source = source or VideoPeople(limit_threads(settings))
     inputs = {"videos": plan.digest(), **dict(zip(("detector", "pose"), source.models(), strict=True))}
     stage = Stage(settings.out, "crop", plain(settings), inputs, FREE_SETTINGS, work=PARTS, lock="")
     place = settings.out.absolute()
@@ -82,7 +82,7 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
         if stage.begin() == "finished":
             check_shards(settings.out)
             if settings.retry and any(video["status"] == "failed" for video in read_videos(settings.out)):
-                say("videos that failed are part of it as that; to try them again choose another --out")
+                say("its failed videos cannot be tried again; choose another --out for that")
         else:
             make_parts(settings, plan, source)
             if not all(has_part(settings.out, task) for task in plan):
@@ -96,12 +96,12 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
             _clear(settings.out)
     if lost:
         ended = f"{len(lost)} videos that ended their process twice: {', '.join(lost[:3])}"
-        raise PartlyFailed(settings.out, f"{ended}; {closing(settings.out)}")
+        raise PartlyFailed(settings.out, f"{ended}; {summarise(settings.out)}")
     return settings.out
 
 
-def closing(out: Path) -> str:
-    """Return the last line of the output: how many videos a finished set has, and each that is not in it, with why."""
+def summarise(out: Path) -> str:
+    """Return a line that counts a finished set's videos and names those without crops and why; "" if there are none."""
     videos = read_videos(out) if (out / INDEX).is_file() else []  # with --shard the set may not be joined yet
     lost = [one for one in videos if one["status"] != "ok"]
     counts = Counter(one["status"] for one in videos)
@@ -150,16 +150,12 @@ legal_basis, contact, retention.
         folder = run(fill(CropSettings, given, "crop", ""))
     except PartlyFailed as rest:
         folder = rest.made
-    say(closing(folder))
+    say(summarise(folder))
     return CropSet.open(folder)
 
 
 def check_crop(settings: CropSettings) -> None:
-    """Refuse wrong settings before any work.
-
-    Raises:
-        UserError: See `run`.
-    """
+    """Raise a UserError if a setting is wrong or a term is missing."""
     check(settings)
     missing = [entry.name for entry in fields(settings.terms) if not getattr(settings.terms, entry.name).strip()]
     if missing:
@@ -171,10 +167,10 @@ def check_crop(settings: CropSettings) -> None:
         )
 
 
-def one_thread_each(settings: CropSettings) -> CropSettings:
-    """Return settings in which models use one thread unless more were asked for.
+def limit_threads(settings: CropSettings) -> CropSettings:
+    """Return the settings with one thread per model by default.
 
-    With more, their last bits may depend on how work was split, and so the set on the machine; workers are faster too.
+    With more, the last bits of a model's output may depend on the machine, and several workers are faster than threads.
     """
     detector, pose = settings.detector, settings.pose
     return replace(
@@ -185,15 +181,10 @@ def one_thread_each(settings: CropSettings) -> CropSettings:
 
 
 def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None:
-    """Work on every video of this part of the plan that has no part yet.
-
-    Raises:
-        Interrupted: A stop was asked for.
-        UserError: The disk is full, or a setting is wrong.
-    """
+    """Make the part of each video of this shard that has none yet."""
     out = settings.out
     aside = out / UNFINISHED / settings.shard.replace("/", "-of-")
-    shutil.rmtree(aside, ignore_errors=True)  # ours alone, because we hold the lock
+    shutil.rmtree(aside, ignore_errors=True)  # no other process uses it, because we hold the lock
     maker = PartMaker(out, settings, hash_config(settings, source.models()), source, aside)
     total = sum(1 for _ in plan.tasks(settings.shard))
     left = [task for task in plan.tasks(settings.shard) if not has_part(out, task) or _again(settings, task)]
@@ -209,10 +200,10 @@ def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None
                     say(f"given up: {outcome.task.path}: {outcome.lost}")
                 counts[record["status"]] += 1
                 crops += record["kept"]
-                told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-                progress.advance(note=f"{crops:,} crops; {told}")
+                counted = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+                progress.advance(note=f"{crops:,} crops; {counted}")
     finally:
-        shutil.rmtree(aside, ignore_errors=True)  # what workers that were ended have left
+        shutil.rmtree(aside, ignore_errors=True)  # left by killed workers
         progress.close(f"{crops:,} crops")
     stop.end_if_wanted(f"{progress.done:,} of {total:,} videos are done")
 
@@ -232,11 +223,7 @@ def _again(settings: CropSettings, task: VideoTask) -> bool:
 
 
 def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None:
-    """Join all parts and finish the set.
-
-    Raises:
-        UserError: Too many videos failed, or the disk is full.
-    """
+    """Join all parts and finish the set."""
     out = settings.out
     parts = (CropSet.open(part_folder(out, task)) for task in plan)
     videos = order_videos((Joined(dict(part.contents.about["video"]), part) for part in parts), settings.screen)
@@ -248,7 +235,7 @@ def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None
             (out / "explained").mkdir(exist_ok=True)
             shutil.copyfile(image, out / "explained" / image.name)
     if not any(crops.any() for crops in chosen):
-        say("warning: the set has no crop; look at the rules' counts on its page, and whose detections these are")
+        say("warning: the set has no crop; check the rules' counts on its page, and the detections")
     outputs, figures = write_report(out, writer, [video.record for video in videos], settings)
     stage.finish(
         [out / STARTED, *outputs],
@@ -258,11 +245,7 @@ def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None
 
 
 def check_shards(folder: Path) -> None:
-    """Refuse a finished crop set that a file of its crops is missing from; its manifest knows the small files alone.
-
-    Raises:
-        UserError: Names the file.
-    """
+    """Raise a UserError if a finished set lacks a file of its crops, which its manifest does not list."""
     for shard in CropSet.open(folder).contents.shards:
         for name in (shard.images, shard.rows):
             if not (folder / name).is_file():
@@ -271,14 +254,14 @@ def check_shards(folder: Path) -> None:
 
 
 def _reopen(out: Path, plan: Plan) -> None:
-    """Make a finished set unfinished again where videos were given up; its parts are still there for that."""
+    """Remove the manifest of a set some of whose videos failed or were given up, so that they are tried again."""
     lost = [task for task in plan if has_part(out, task) and read_record(part_folder(out, task))["status"] in UNDONE]
     if lost:
         (out / MANIFEST).unlink()
 
 
 def _clear(out: Path) -> None:
-    """Remove the parts, which a finished set has no more use for unless videos were given up."""
+    """Remove the parts; a finished set only needs them while videos are given up."""
     for name in (PARTS, UNFINISHED):
         if (out / name).is_dir():
             shutil.rmtree(out / name)

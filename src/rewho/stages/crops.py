@@ -1,4 +1,4 @@
-"""Looking after crop sets that are there: verify and repair, figures, several into one, images for other programs."""
+"""Work with finished crop sets: verify, repair, count, merge, export, compare."""
 
 from __future__ import annotations
 
@@ -27,17 +27,10 @@ SHOWN = 20  # lines of a list that are printed
 
 @run_in_processes
 def run(settings: CropsSettings, source: PeopleSource | None = None) -> Path | str:
-    """Look after crop sets.
-
-    Args:
-        settings: What to do, and with which sets.
-        source: Of a repair: gives the people of a video instead of the detector that the set was made with.
+    """Run the action on the crop sets.
 
     Returns:
-        What was made, or text to print.
-
-    Raises:
-        UserError: Unknown action, wrong number of sets, damage that was found and not repaired.
+        The folder that was written, or text to print.
     """
     check(settings)
     action = settings.action
@@ -71,11 +64,7 @@ def _verify(settings: CropsSettings, source: PeopleSource | None) -> str:
 
 
 def maker_of(folder: Path, damage: list[Damage], source: PeopleSource | None = None) -> PartMaker:
-    """Return what makes parts as the set's own settings say.
-
-    Raises:
-        UserError: The set's settings are not there, or are damaged themselves.
-    """
+    """Return the maker of a set's damaged parts, with the settings that the set was built with."""
     started = folder / STARTED
     if not started.is_file() or any(one.file == STARTED for one in damage):
         fix = "Repair the sets that it was merged from, or build it again."
@@ -103,7 +92,7 @@ def _export(settings: CropsSettings, _source: PeopleSource | None) -> Path:
 
 
 def _writer(out: Path) -> Lock:
-    """Return the lock of a folder or file that is about to be made; it lies beside it."""
+    """Return the lock of an output folder or file; the lock file is beside it."""
     place = out.absolute()
     return Lock(place.with_name(f".{place.name}{LOCK}"), f"--out {out}")
 

@@ -1,9 +1,9 @@
-"""The whole path on people that do not exist, in two chapters: experts teach a student; does street video save labels?
+"""The whole pipeline on rendered people, in two chapters: distillation, and pre-training without labels.
 
-Runs other stages, as only `teachers` and `table` do beside it: each leaves its own folder, and finished ones are
-skipped. In the first chapter the student sees small images; its teachers see larger ones, each another part of the
-body. In the second a network learns from crops of rendered streets without labels, and then, beside one that did not,
-from a few labelled people; the ground truth of the streets stands in for a detector.
+Runs other stages, each in its own folder; finished ones are skipped. In the first chapter teachers of larger images,
+each of another part of the body, teach a student of small images. In the second a network is pre-trained on crops of
+rendered streets, with the ground truth in place of a detector, and then trained on a few labelled people, beside one
+that was not pre-trained.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ OPTIMIZER = OptimizerSettings(learning_rate=0.05, nesterov=True, schedule="cosin
 LOSS = LossSettings(label_smoothing=0.1)
 
 LABELLED = 10  # of the second chapter: every tenth person has a label
-# Frames are so far apart that hardly anybody is cut out more than twice: two crops of a person count as two people.
+# Frames 5 s apart give most people at most two crops; pre-training treats each crop as another person.
 STREETS, SECONDS, FRAMES_PER_SECOND, WALKERS, FRAME = 4, 300.0, 0.2, 500, (360, 640)
 SMALL = ModelSettings(backbone="test_resnet", pooling="gap", input_size=(64, 32), pretrained="none")
 TERMS = TermsSettings(
@@ -64,28 +64,20 @@ TERMS = TermsSettings(
 @run_in_processes
 @release_locks
 def run(settings: DemoSettings) -> Path:
-    """Play a chapter.
-
-    Args:
-        settings: Which chapter, how many people, how long, where.
+    """Run a chapter.
 
     Returns:
         The report's page.
-
-    Raises:
-        UserError: No such chapter, fewer than two people, or no pass.
     """
-    chapters = {"distillation": _distillation, "few-labels": _few_labels}
     check(settings)
-    play = chapters[settings.chapter]
     hold(settings.out / LOCK, f"--out {settings.out}")
-    page = play(settings)
+    page = {"distillation": _distillation, "few-labels": _few_labels}[settings.chapter](settings)
     say("open this page in a browser:")
     return page
 
 
 def _distillation(settings: DemoSettings) -> Path:
-    """Render, train, distil, evaluate: the student before and after the distillation."""
+    """Evaluate a student before and after its distillation."""
     people = _render(settings)
     before = train.run(initial_student(people, settings))
     experts = teachers.run(experts_of(people, settings))
@@ -99,7 +91,7 @@ def _distillation(settings: DemoSettings) -> Path:
 
 
 def _few_labels(settings: DemoSettings) -> Path:
-    """Render, learn from the streets' crops, learn a few labelled people with and without that, evaluate both."""
+    """Evaluate a network trained on a few labelled people, with and without pre-training on crops of streets."""
     settings = replace(
         settings, out=settings.out / "few-labels", identities=max(2, round(settings.identities / LABELLED))
     )
@@ -133,14 +125,13 @@ def _render(settings: DemoSettings) -> Path:
 
 
 def _data(people: Path) -> DataSettings:
-    return DataSettings(root=people, workers=0)  # small images: a worker would only be in the network's way
+    return DataSettings(root=people, workers=0)  # for small images a worker costs more than it saves
 
 
 def initial_student(people: Path, settings: DemoSettings) -> TrainSettings:
-    """Return settings that learn rendered people from nothing within a minute on two CPU cores.
+    """Return settings of a training from random weights that takes a minute on two CPU cores.
 
-    No pre-trained weights are needed: a small network with batch normalisation learns from random weights, which
-    SqueezeNet, without normalisation, does not.
+    The network has batch normalisation; SqueezeNet, which has none, does not learn from random weights.
     """
     return TrainSettings(
         out=settings.out / "model",
@@ -173,14 +164,14 @@ def experts_of(people: Path, settings: DemoSettings) -> TeachersSettings:
         sampler=SamplerSettings(batch=32),
         optimizer=OPTIMIZER,
         loss=LOSS,
-        epochs=max(1, settings.epochs - 3),  # enough to know more than the student
+        epochs=max(1, settings.epochs - 3),  # enough to be better than the student
         evaluate_every=-1,
         seed=settings.seed,
     )
 
 
 def distillation(people: Path, student: Path, representations: Path, settings: DemoSettings) -> DistillSettings:
-    """Return settings of a short distillation: losses are means over dimensions, so that few passes are enough."""
+    """Return settings of a short distillation; losses are means over dimensions, so that few epochs suffice."""
     return DistillSettings(
         student=student,
         representations=representations,
@@ -199,7 +190,7 @@ def distillation(people: Path, student: Path, representations: Path, settings: D
 
 
 def _streets(settings: DemoSettings) -> Path:
-    """Render streets with their ground truth; those that are there are kept."""
+    """Render the streets that are missing, with their ground truth."""
     folder = settings.out / "videos" / f"seed-{settings.seed}"
     progress = Progress("render streets", STREETS, unit="videos")
     for number in range(1, STREETS + 1):
@@ -212,7 +203,7 @@ def _streets(settings: DemoSettings) -> Path:
 
 
 def cut_out(streets: Path, settings: DemoSettings) -> CropSettings:
-    """Return settings that cut everyone out whom the ground truth shows well enough."""
+    """Return settings that crop everyone large and visible enough in the ground truth."""
     return CropSettings(
         videos=(streets,),
         out=settings.out / "crops",
@@ -227,11 +218,11 @@ def cut_out(streets: Path, settings: DemoSettings) -> CropSettings:
 
 
 def encoder_of(crops: Path, settings: DemoSettings) -> PretrainSettings:
-    """Return settings of a pre-training within two minutes of one core.
+    """Return settings of a pre-training that takes two minutes on one core.
 
-    So few steps want Adam, a normalised projection head, a key encoder that follows fast, a short queue, and views that
-    are not too hard. Colours change as much as from one camera to another: without that, colours of places told crops
-    apart, and nothing carried over to the labelled people (docs/LOG.md).
+    So few steps need Adam, a normalised projection head, a low momentum, a short queue and easy views. Colours change
+    as much as between cameras: without that, the colours of places identified crops, and pre-training did not help
+    (docs/LOG.md).
     """
     return PretrainSettings(
         out=settings.out / "encoder",
@@ -260,10 +251,10 @@ def encoder_of(crops: Path, settings: DemoSettings) -> PretrainSettings:
 
 
 def few_labels(people: Path, origin: str, out: Path, settings: DemoSettings) -> TrainSettings:
-    """Return settings that learn a few labelled people, the same whatever the network begins from.
+    """Return settings of a training on a few labelled people, the same for every initialisation.
 
-    Adam, because its steps do not depend on how large the weights have grown: with SGD at one rate a pre-trained
-    network is trained more gently than a fresh one. Both do better with it.
+    Adam, because its steps do not depend on the size of the weights: with SGD at one learning rate pre-trained weights
+    change more slowly than random ones. Both are better with Adam.
     """
     return TrainSettings(
         out=out,

@@ -26,15 +26,9 @@ FREE_SETTINGS = ("out", "folder", "model", "engine", "batch")
 def run(settings: EmbedSettings) -> Path:
     """Embed every image of a folder, or every crop of a crop set.
 
-    Args:
-        settings: Folder, model, output.
-
     Returns:
         The output folder, with embeddings.npy (float32 [N, D], not normalised) and images.csv (the N paths, in the
         same order).
-
-    Raises:
-        UserError: No model or no images there, or one of them cannot be read.
     """
     check(settings)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Rank the gallery of each data set for its queries, score it, and leave a report."""
+"""Rank the gallery of each data set for its queries, score the rankings, and write a report."""
 
 from __future__ import annotations
 
@@ -46,14 +46,8 @@ FREE_SETTINGS = ("out", "model", "data", "engine", "batch", "reading.root", "rea
 def run(settings: EvaluateSettings) -> Path:
     """Evaluate every model on every data set.
 
-    Args:
-        settings: Models, data sets, options, output folder.
-
     Returns:
         The report's page, index.html; metrics.json, CSV files and images lie beside it.
-
-    Raises:
-        UserError: Models or data cannot be read, an embedding cannot be ranked, or no query has a match.
     """
     check(settings)
     began = time.monotonic()
@@ -124,7 +118,7 @@ def _check(settings: EvaluateSettings) -> None:
 
 
 def _name(path: Path, all_paths: Sequence[Path]) -> str:
-    """Return the shortest name that tells a model folder from the others."""
+    """Return a model folder's name; its path if another has the same name."""
     names = [other.resolve().name for other in all_paths]
     return path.resolve().name if names.count(path.resolve().name) == 1 else str(path)
 

@@ -30,14 +30,8 @@ ROWS_PER_SHEET = 20
 def run(settings: ExplainSettings) -> Path:
     """Draw attention images.
 
-    Args:
-        settings: Images, model, views, output folder.
-
     Returns:
         The first sheet; `single/` beside it has each attention image as a file of its own.
-
-    Raises:
-        UserError: No model or no images there, an image cannot be read, or a view has no branch.
     """
     check(settings)
     began = time.monotonic()
@@ -83,7 +77,7 @@ def _files(images: Sequence[Path]) -> list[Path]:
 
 
 def _write_single(folder: Path, rows: Sequence[AttentionRow], start: int) -> list[Path]:
-    """Write each attention image as a file; numbered, because names of two folders may be the same."""
+    """Write each attention image as a file, numbered because images of two folders may have one name."""
     written = []
     for number, row in enumerate(rows, start + 1):
         stem = re.sub(r"[^\w-]+", "_", Path(row.name).stem)[:80]

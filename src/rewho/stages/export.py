@@ -1,7 +1,6 @@
-"""A trained model as one file that runs without rewho, proved to compute the same before it is kept.
+"""Export a model as one file that runs without rewho.
 
-Unusual: the file has no name of its own until its embeddings were compared with the model's, so a folder never holds a
-`model.onnx` that nobody checked.
+The file gets its name only after its embeddings were compared with the model's.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ FILES = {"onnx": "model.onnx", "pt2": "model.pt2"}
 PAGE = "README.md"
 CPU = torch.device("cpu")
 RENDERED, PER_PERSON, SEED = 48, 4, 1
-FEWEST = 12  # images: with fewer, everybody is among everybody's ten nearest
+FEWEST = 12  # images: with fewer, all images are among the ten nearest of each, and their order proves little
 
 
 @run_in_processes
@@ -54,15 +53,8 @@ FEWEST = 12  # images: with fewer, everybody is among everybody's ten nearest
 def run(settings: ExportSettings) -> Path:
     """Export a model.
 
-    Args:
-        settings: Model, kind of file, output folder, what to compare on.
-
     Returns:
         The folder, with the file, model.json, README.md and manifest.json.
-
-    Raises:
-        UserError: No model there, packages are missing, the network cannot be traced, too few images to compare on,
-            or the file does not compute what the model computes.
     """
     check(settings)
     began = time.monotonic()
@@ -70,11 +62,8 @@ def run(settings: ExportSettings) -> Path:
     model, card = load_model(settings.model)
     view, source = view_of(model), hash_file(settings.model / TENSORS)
     files = [settings.check / file for file in list_images(settings.check)] if settings.check else []
-    inputs = {
-        "model": source,
-        "card": hash_file(settings.model / CARD),
-        "images": hash_contents(files),
-    } | view.inputs()
+    inputs = {"model": source, "card": hash_file(settings.model / CARD), "images": hash_contents(files)}
+    inputs |= view.inputs()
     stage = Stage(settings.out, "export", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
         return settings.out
@@ -102,7 +91,7 @@ def run(settings: ExportSettings) -> Path:
 
 
 def _traced(kind: str, graph: EmbeddingGraph, card: dict[str, Any], source: str) -> tuple[bytes, dict[str, Any]]:
-    """Return a file's bytes, and what only its kind of file has to say of itself."""
+    """Return the file's bytes and the description of its format."""
     if kind == "pt2":
         return program_bytes(graph), {"format": kind, "file": FILES[kind], "torch": torch.__version__}
     own = {key: card[key] for key in ("mean", "std", "licence") if key in card}
@@ -113,7 +102,7 @@ def _traced(kind: str, graph: EmbeddingGraph, card: dict[str, Any], source: str)
 def _keep_if_same(
     path: Path, content: bytes, graph: EmbeddingGraph, batches: Callable[[], Iterator[NDArray[np.uint8]]]
 ) -> Parity:
-    """Write a file aside, compare what it computes with the network, and only then give it its name."""
+    """Write a file under a temporary name, compare its embeddings with the network's, then rename it."""
     aside = write_file(path.with_name(f"{ASIDE}{os.getpid()}-{path.name}"), lambda file: file.write(content))
     try:
         opened = OnnxNetwork(aside) if path.suffix == ".onnx" else _program(content)
@@ -130,22 +119,18 @@ def _keep_if_same(
 
 
 def _program(content: bytes) -> nn.Module:
-    """Open a program of torch, whose bytes were written a moment ago by this process."""
+    """Load a program of torch. It may run code, which is safe for bytes that this process made."""
     return torch.export.load(io.BytesIO(content)).module()
 
 
 def _batches(files: Sequence[Path], view: View, batch: int) -> Callable[[], Iterator[NDArray[np.uint8]]]:
-    """Return what yields the images to compare on, uint8 [at most `batch`, H, W, 3], as often as it is called.
-
-    Raises:
-        UserError: Too few, or `batch` is out of range.
-    """
+    """Return a function that yields the images to compare on, uint8 [at most `batch`, H, W, 3]."""
     if files and len(files) < FEWEST:
         raise UserError(
             "--check",
             expected=f"a folder of {FEWEST} images or more",
             got=f"{len(files)}",
-            fix="Give more, or leave --check out: rendered people are taken then.",
+            fix="Give more, or leave --check out to use rendered people.",
         )
     images: Sequence[Path | NDArray[np.uint8]] = files or _rendered()
     in_batches(images, batch)
@@ -156,7 +141,7 @@ def _batches(files: Sequence[Path], view: View, batch: int) -> Callable[[], Iter
 
 
 def _rendered() -> list[NDArray[np.uint8]]:
-    """Return images of people who do not exist, a few of each."""
+    """Return images of rendered people, `PER_PERSON` of each."""
     return [
         render_person(
             Identity.draw(SEED, number // PER_PERSON),

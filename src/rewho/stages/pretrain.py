@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from rewho.core.artifact import plain, write_folder, write_json
+from rewho.core.artifact import plain, write_json
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import StopRequest, generator, on_main_process, run_in_processes
+from rewho.core.runtime import StopRequest, on_main_process, run_in_processes
 from rewho.core.stage import Stage
-from rewho.data.batches import PlanStream, load_batches
+from rewho.data.batches import PlanStream
 from rewho.data.datasets import read_settings
 from rewho.data.splits import has_test_part
 from rewho.data.table import ImageTable
@@ -37,25 +37,26 @@ from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import ModelCard, save_model
 from rewho.settings import ModelSettings, PretrainSettings
 from rewho.settings.fields import check
-from rewho.tasks.contrast import ContrastPreparation, ContrastTask, watch
-from rewho.tasks.labelled import (
+from rewho.tasks.contrast import ContrastPreparation, ContrastTask, warn_of_failure
+from rewho.tasks.run import (
     EPOCH,
     FIXED,
     FIXED_BY_ORIGIN,
     FREE_SETTINGS,
+    build_training,
     check_shares,
-    claim,
-    score,
+    claim_folder,
+    finish_training,
+    score_test_part,
+    seed_weights,
     train_marking_best,
 )
 from rewho.tasks.unlabelled import JoinedImages, channel_statistics, count_files_of, hold_in_memory, open_images
 from rewho.training.checkpoint import WHOLE, has_checkpoint
-from rewho.training.engine import Engine, launch
-from rewho.training.log import LOG
-from rewho.training.loop import Training
+from rewho.training.engine import launch
 from rewho.training.optim import build_optimizer
 
-QUEUE_FILLS = 2  # queues' worth of steps in which the loss rises by nature, as random keys give way to real ones
+QUEUE_FILLS = 2  # initial fills of the queue during which the loss rises, because real keys replace random ones
 
 
 @run_in_processes
@@ -63,22 +64,17 @@ QUEUE_FILLS = 2  # queues' worth of steps in which the loss rises by nature, as 
 def run(settings: PretrainSettings) -> Path:
     """Pre-train an encoder and leave a model folder.
 
-    Args:
-        settings: Images, encoder, contrast, schedule, output folder.
-
     Returns:
         The folder, with model.safetensors, model.json, log.jsonl, checkpoints and, last, manifest.json.
-
-    Raises:
-        UserError: Anything wrong with images or settings, or a diverged training.
-        Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
     check(settings)
     began = time.monotonic()
+
+    # Data
     images = open_images(settings.crops).share(settings.images.share, settings.images.share_seed)
-    _check(settings, images)
-    probe = _probe(settings)
-    plans = _plans(settings, images)
+    _check_batch(settings, images)
+    probe = _read_probe(settings)
+    plans = _build_plans(settings, images)
     inputs = {
         "crops": images.digest,
         EPOCH: f"{plans.epoch_length()} steps",
@@ -87,38 +83,56 @@ def run(settings: PretrainSettings) -> Path:
     free = (*FREE_SETTINGS, "crops", "images.workers", "images.memory_gb", "probe", "model.pretrained")
     fixed = (*FIXED, *FIXED_BY_ORIGIN, "images.statistics_of")
     stage = Stage(settings.out, "pretrain", plain(settings), inputs, free, WHOLE, fixed)
-    engine = launch(settings.engine, broadcast_buffers=False)  # all have the same queue, which is large
-    if claim(stage, settings, images):
+    engine = launch(settings.engine, broadcast_buffers=False)  # all processes have the same queue, which is large
+    if claim_folder(stage, settings, images):
         return settings.out
     _warn_of_own_keys(settings, len(images))
+
+    # Model and loss
     resumed = has_checkpoint(settings.out)
-    origin = _origin(settings, images, resumed=resumed)
-    torch.manual_seed(int(generator(settings.seed, "initial weights").integers(2**62)))
-    encoder = _encoder(settings, origin, resumed=resumed)
+    origin = _find_origin(settings, images, resumed=resumed)
+    seed_weights(settings)
+    encoder = _build_encoder(settings, origin, resumed=resumed)
     task = ContrastTask(encoder, settings.contrast, settings.sampler.accumulate)
+
+    def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
+        return save_model(folder, task.encoder, _describe_run(images, figures, settings, origin))
+
+    # Batches
     progress = Progress("read images", len(images), unit="images")
     hold_in_memory(images, settings.images.memory_gb, lambda done, _all: progress.advance(done - progress.done))
     progress.close()
+    colour = tuple(encoder.mean.tolist())
+    prepare = ContrastPreparation(images, encoder.input_size, settings.augment, settings.seed, colour)
 
-    def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
-        return _save(folder, task.encoder, images, figures, settings, origin)
-
-    training = _training(task, images, probe, plans, settings, engine, save)
-    card = _card(images, {}, settings, origin)
-    training = replace(training, description=describe(encoder, card, "contrast.encoder"))
+    # Loop
+    training = build_training(
+        task,
+        lambda: build_optimizer(encoder.backbone, [task.contrast.projection], settings.optimizer),
+        prepare,
+        plans,
+        _resolve(settings),
+        engine,
+        workers=settings.images.workers,
+        name=images.name,
+        score=_build_score(encoder, images, probe, engine.fabric.device),
+        save=save,
+        description=describe(encoder, _describe_run(images, {}, settings, origin), "contrast.encoder"),
+        pretrained=[encoder.backbone],
+    )
+    full = plans.epoch_length() + math.ceil(settings.contrast.queue / settings.sampler.batch)  # steps
+    training = replace(
+        training,
+        watch=lambda step, means: warn_of_failure(means, filled=step >= full),
+        prepare=task.set_progress,
+    )
     state = train_marking_best(training, engine, probe.name if probe else "")
-
-    def leave() -> None:
-        files = [*save(settings.out, state.figures), settings.out / ORIGIN, settings.out / LOG]
-        counts = {"steps": state.step, "images": len(images), "parameters": parameter_count(task.encoder)}
-        stage.finish(files, {**counts, "figures": state.figures}, time.monotonic() - began)
-        say(f"encoder: {settings.out}")
-
-    on_main_process(leave)
+    counts = {"images": len(images), "parameters": parameter_count(encoder)}
+    finish_training(stage, save, state, counts, began, [settings.out / ORIGIN])
     return settings.out
 
 
-def _check(settings: PretrainSettings, images: JoinedImages) -> None:
+def _check_batch(settings: PretrainSettings, images: JoinedImages) -> None:
     if len(images) < settings.sampler.batch:
         raise UserError(
             "--sampler.batch",
@@ -132,7 +146,7 @@ def _check(settings: PretrainSettings, images: JoinedImages) -> None:
     if settings.contrast.norm_group and one_pass % settings.contrast.norm_group:
         raise UserError(
             "--contrast.norm_group",
-            expected=f"a divisor of the {one_pass} images of one pass on one device",
+            expected=f"a divisor of the {one_pass} images of one forward pass on one device",
             got=str(settings.contrast.norm_group),
             fix="Choose a batch that is a multiple of devices x accumulate x norm_group, or another group; "
             "0 where the network has no batch normalisation.",
@@ -144,11 +158,11 @@ def _warn_of_own_keys(settings: PretrainSettings, images: int) -> None:
     if queue + batch > images:
         say(
             f"warning: a queue of {queue:,} and a batch of {batch:,} are more than the {images:,} images, so that "
-            "images meet their own earlier keys as those of others; pass a shorter --contrast.queue"
+            "images see their own earlier keys as negatives; pass a shorter --contrast.queue"
         )
 
 
-def _probe(settings: PretrainSettings) -> ImageTable | None:
+def _read_probe(settings: PretrainSettings) -> ImageTable | None:
     if settings.probe is None:
         return None
     reading = settings.probe_reading
@@ -156,9 +170,9 @@ def _probe(settings: PretrainSettings) -> ImageTable | None:
         if given:
             raise UserError(
                 f"--probe_reading.{name}",
-                expected="no share of a probe: it is one of training images, of which a probe uses none",
+                expected="no share: it selects training images, which a probe does not use",
                 got=str(getattr(reading, name)),
-                fix="Leave it out. --probe_reading.hold_out 100 makes a smaller probe, of so many training people.",
+                fix="Leave it out. --probe_reading.hold_out 100 makes a smaller probe of 100 training people.",
             )
     with rename_options({"--data.root": "--probe", "--data.": "--probe_reading."}):
         table = read_settings(replace(settings.probe_reading, root=settings.probe))
@@ -167,13 +181,13 @@ def _probe(settings: PretrainSettings) -> ImageTable | None:
             "--probe",
             expected="a data set with a query and a gallery",
             got=f"one without: {table.name}",
-            fix="Pass --probe_reading.hold_out 100 to make them of so many of its people, or choose another.",
+            fix="Pass --probe_reading.hold_out 100 to make them of 100 of its people, or choose another.",
         )
     return table
 
 
-def _origin(settings: PretrainSettings, images: JoinedImages, *, resumed: bool) -> Origin:
-    """Find out, once per run, the images' mean and deviation and what the first weights are."""
+def _find_origin(settings: PretrainSettings, images: JoinedImages, *, resumed: bool) -> Origin:
+    """Return where the first weights come from and the images' mean and deviation, computed once per run."""
     written = settings.out / ORIGIN
 
     def find_out() -> Origin:
@@ -196,7 +210,7 @@ def _origin(settings: PretrainSettings, images: JoinedImages, *, resumed: bool) 
     return on_main_process(find_out)
 
 
-def _encoder(settings: PretrainSettings, origin: Origin, *, resumed: bool) -> SingleViewModel:
+def _build_encoder(settings: PretrainSettings, origin: Origin, *, resumed: bool) -> SingleViewModel:
     wanted: ModelSettings = replace(settings.model, extra_bn="no")
     model = build_initial_model(wanted, view_of_settings(wanted).size, origin)
     if not resumed:
@@ -206,60 +220,22 @@ def _encoder(settings: PretrainSettings, origin: Origin, *, resumed: bool) -> Si
     return model.to(memory_format=torch.channels_last)
 
 
-def _training(
-    task: ContrastTask,
-    images: JoinedImages,
-    probe: ImageTable | None,
-    plans: PlanStream,
-    settings: PretrainSettings,
-    engine: Engine,
-    save: Callable[[Path, Mapping[str, float]], object],
-) -> Training:
-    fabric = engine.fabric
-    encoder = task.encoder
-    mean_colour = tuple(encoder.mean.tolist())
-    prepare = ContrastPreparation(images, encoder.input_size, settings.augment, settings.seed, mean_colour)
-    figures: dict[str, float] = {}
-    full = math.ceil(settings.contrast.queue / settings.sampler.batch)
-    seen = _probed_images(images, probe)
+def _build_score(
+    encoder: SingleViewModel, images: JoinedImages, probe: ImageTable | None, device: torch.device
+) -> Callable[[StopRequest], Mapping[str, float] | None]:
+    """Return the function that scores the encoder on the probe at the end of epochs."""
+    seen = _count_probed_images(images, probe)
     if seen:
-        say(f"warning: {seen:,} images of --probe are trained on, so that its figures flatter the encoder")
+        say(f"warning: {seen:,} test images of --probe are trained on, so its scores are inflated")
 
-    def batches(start: int) -> Iterable[tuple[torch.Tensor, ...]]:
-        return load_batches(
-            replace(plans, start=start),
-            prepare,
-            workers=settings.images.workers,
-            rank=fabric.global_rank,
-            world=fabric.world_size,
-            pin=fabric.device.type == "cuda",
-        )
+    def score(stop: StopRequest) -> Mapping[str, float] | None:
+        scores = score_test_part(encoder, probe, device, stop, "probe") if probe else None
+        return scores | {"images_trained_on": seen} if scores and seen else scores
 
-    def score_probe(stop: StopRequest) -> Mapping[str, float] | None:
-        figures.clear()
-        figures.update((score(encoder, probe, fabric.device, stop, "probe") if probe else None) or {})
-        if figures and seen:
-            figures["images_trained_on"] = seen
-        return figures
-
-    task = task.to(fabric.device)
-    return Training(
-        task=task,
-        optimizer=build_optimizer(encoder.backbone, [task.contrast.projection], settings.optimizer),
-        epoch_length=plans.epoch_length(),
-        batches=batches,
-        settings=_resolved(settings),
-        folder=settings.out,
-        evaluate=score_probe,
-        keep_best=lambda: write_folder(settings.out / "best", lambda best: save(best, figures)),
-        names=lambda batch: [images.name(int(row)) for row in batch.rows],
-        watch=lambda step, means: watch(means, filled=step - plans.epoch_length() >= full),
-        prepare=task.set_progress,
-        pretrained=[encoder.backbone],
-    )
+    return score
 
 
-def _probed_images(images: JoinedImages, probe: ImageTable | None) -> int:
+def _count_probed_images(images: JoinedImages, probe: ImageTable | None) -> int:
     """Return how many images of the probe's test part are trained on."""
     if probe is None:
         return 0
@@ -267,13 +243,13 @@ def _probed_images(images: JoinedImages, probe: ImageTable | None) -> int:
     return count_files_of(images, probe.root, [probe.paths[row] for row in np.flatnonzero(tested)])
 
 
-def _plans(settings: PretrainSettings, images: JoinedImages) -> PlanStream:
-    labels = np.zeros(len(images), np.int64)  # there are none; the plan wants to know how many images there are
+def _build_plans(settings: PretrainSettings, images: JoinedImages) -> PlanStream:
+    labels = np.zeros(len(images), np.int64)  # the plan only uses their number
     return PlanStream(settings.sampler, labels, settings.seed, settings.epochs, settings.steps_per_epoch)
 
 
-def _resolved(settings: PretrainSettings) -> PretrainSettings:
-    """Return the settings with the learning rate scaled to the batch, and time for the queue to fill."""
+def _resolve(settings: PretrainSettings) -> PretrainSettings:
+    """Return the settings with the learning rate scaled to the batch, and no spike check while the queue fills."""
     batch, reference = settings.sampler.batch, settings.contrast.reference_batch
     rate = settings.optimizer.learning_rate * (batch / reference if reference else 1)
     patience = QUEUE_FILLS * math.ceil(settings.contrast.queue / batch) + settings.checkpoint.spike_after
@@ -284,29 +260,20 @@ def _resolved(settings: PretrainSettings) -> PretrainSettings:
     )
 
 
-def _save(
-    folder: Path,
-    encoder: SingleViewModel,
-    images: JoinedImages,
-    figures: Mapping[str, Any],
-    settings: PretrainSettings,
-    origin: Origin,
-) -> list[Path]:
-    return save_model(folder, encoder, _card(images, figures, settings, origin))
-
-
-def _card(images: JoinedImages, figures: Mapping[str, Any], settings: PretrainSettings, origin: Origin) -> ModelCard:
+def _describe_run(
+    images: JoinedImages, figures: Mapping[str, Any], settings: PretrainSettings, origin: Origin
+) -> ModelCard:
     provenance = {
         **origin.provenance,
         "method": "momentum contrast (MoCo v2)",
         "labels": False,
         "contrast": asdict(settings.contrast),
         "augment": asdict(settings.augment),
-        "optimizer": asdict(_resolved(settings).optimizer),
+        "optimizer": asdict(_resolve(settings).optimizer),
         "batch": settings.sampler.batch,
         "accumulate": settings.sampler.accumulate,
         "epochs": settings.epochs,
-        "steps": len(_plans(settings, images)),
+        "steps": len(_build_plans(settings, images)),
         "seed": settings.seed,
     }
     trained_on = {"name": "images without labels", "images": len(images), "sha256": images.digest}

@@ -1,7 +1,7 @@
-"""Write down, once, what each teacher says of every training image (FD section 3.2, equation 2).
+"""Compute and store each teacher's embedding of every training image (FD section 3.2, equation 2).
 
-Images are not augmented, teachers are in evaluation mode, and each vector is the mean of an image's and its mirror
-image's. A view's array is written as soon as it is whole, so an interrupted run goes on with the next view.
+Images are not augmented, and each vector is the mean of an image's and its mirror image's. Each view's array is written
+when it is complete, so that an interrupted run resumes with the next view.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rewho.data.views import box_of
 from rewho.embedding.foreign_networks import Teacher, open_teacher
 from rewho.settings import RepresentSettings
 from rewho.settings.fields import check
-from rewho.tasks.labelled import training_part
+from rewho.tasks.labelled import select_training_part
 from rewho.tasks.representations import IMAGES, TeacherRecord, array_file, write_index, write_representations
 from rewho.tasks.teachers import check_one_per_view, find_teachers
 
@@ -34,21 +34,14 @@ FREE_SETTINGS = ("out", "teachers", "data.root", "data.share_list", "data.worker
 @run_in_processes
 @release_locks
 def run(settings: RepresentSettings) -> Path:
-    """Write the representations of every view that there is a teacher for.
-
-    Args:
-        settings: Teachers, data, output folder.
+    """Write the representations of the view of each teacher.
 
     Returns:
         The folder, with one array per view, representations.json and manifest.json.
-
-    Raises:
-        UserError: No teachers, two for one view, or the data cannot be read.
-        Interrupted: Stopped by SIGTERM or Ctrl-C; finished views are kept, and the same command goes on.
     """
     check(settings)
     began = time.monotonic()
-    part = training_part(read_settings(settings.data))
+    part = select_training_part(read_settings(settings.data))
     teachers = [open_teacher(source, None, settings.engine) for source in find_teachers(settings.teachers)]
     records = [_record(teacher) for teacher in teachers]
     check_one_per_view([record.view for record in records])
@@ -82,10 +75,10 @@ def _represent(
     place: str,
     stop: StopRequest,
 ) -> Path:
-    """Write one view's array, unless an earlier run did."""
+    """Write one view's array unless an earlier run wrote it."""
     file = array_file(stage.folder, record.view)
     if stage.is_recorded(file):
-        say(f"{record.view}: is there already")
+        say(f"{record.view}: already written")
         return file
     images = [part.file(row) for row in range(len(part))]
     progress = Progress(f"{record.view} ({place})", len(images), unit="images")

@@ -50,15 +50,8 @@ SMOKE_NOTE = "Small variant on rendered people: it shows that everything works, 
 def run(settings: TableSettings) -> Path:
     """Run what is missing and write the table.
 
-    Args:
-        settings: Which table, which data, where.
-
     Returns:
         The table's page; results.json and table.md lie beside it. With `plan` the folder of the runs.
-
-    Raises:
-        UserError: No such table, or whatever a step finds wrong.
-        Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
     check(settings)
     plan = read_plan(find_plan(settings.name, recipe_folders()))
@@ -132,11 +125,6 @@ def _few_people(folder: Path, people: int, seed: int) -> Path:
 @dataclass
 class Runner:
     """Runs the steps of a plan, each at most once.
-
-    Args:
-        plan: The table.
-        settings: Those of the command.
-        data: The data sets, by name.
 
     Attributes:
         headings: What stands above the columns of each data set, those of earlier calls too.

@@ -1,6 +1,6 @@
-"""Train one expert per view, one after the other: the teachers of Factorized Distillation (section 3.1).
+"""Train the teachers of Factorized Distillation (section 3.1), one per view, by running `train` for each.
 
-Runs the training stage once for each view: finished teachers are skipped, an interrupted one goes on where it was.
+Finished teachers are skipped; an interrupted one is resumed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,10 @@ from rewho.stages import train
 
 @release_locks
 def run(settings: TeachersSettings) -> Path:
-    """Train the teachers of all views that were asked for.
-
-    Args:
-        settings: Views, network, data, schedule, output folder.
+    """Train the teachers of all views in the settings.
 
     Returns:
         The folder with one model folder per view.
-
-    Raises:
-        UserError: Two views of one name, or anything wrong with data or settings.
-        Interrupted: Stopped by SIGTERM or Ctrl-C; the same command goes on.
     """
     check(settings)
     views = [read_view(name) for name in settings.views]
@@ -53,11 +46,6 @@ def run(settings: TeachersSettings) -> Path:
 
 def settings_of_teacher(settings: TeachersSettings, name: str, view: View) -> TrainSettings:
     """Return the settings of one view's training.
-
-    Args:
-        settings: Those of all teachers.
-        name: What the view was called by: a name, or a YAML file.
-        view: The view.
 
     Example:
         >>> from rewho.data.views import VIEWS

@@ -1,4 +1,4 @@
-"""What pre-training by contrast is made of: batches of two views, the task, and what its figures tell."""
+"""Momentum contrast: batches of two views per image, the task and its loss, and warnings when it fails."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ from rewho.settings import ContrastAugmentSettings, ContrastSettings
 from rewho.tasks.unlabelled import JoinedImages
 
 COLLAPSED = 0.02
-"""Spread of the encoder's features below which they say next to nothing about their images.
+"""Spread of the encoder's features below which they have collapsed.
 
-Features of a pooled ReLU have much in common, so that a sound encoder's are far from evenly spread: with random weights
-and augmented images of people, batch by batch, 0.10 to 0.16 was measured of a SqueezeNet, 0.43 to 0.75 of ResNets,
-0.73 to 0.88 of a small transformer. What rounding to bfloat16 makes of equal features is spread by 0.002 at most.
+Measured with random weights on augmented images of people, batch by batch: 0.10 to 0.16 for a SqueezeNet, 0.43 to 0.75
+for ResNets, 0.73 to 0.88 for a small transformer. Equal features rounded to bfloat16 are spread by 0.002 at most.
 """
 COLLAPSED_QUERIES = 0.1
-"""The same of what the projection makes of them, which without common parts is about 1.
+"""The same for the projected queries, whose spread is about 1 in a sound training.
 
-It does not tell that features collapse where batch normalisation in the projection blows their differences up again.
+Batch normalisation in the projection may hide collapsed features by scaling their small differences up again.
 """
 SOLVED = 0.995
-"""Share of own keys found that no honest contrast with a long queue reaches: something else gives the answer away."""
+"""Share of own keys found above which something else than the person gives the answer away."""
 STALE = -0.1
-"""Mean similarity of queries to the queue below which the queue is of another network.
+"""Mean similarity of queries to the queue below which the queue is stale.
 
-Where one network makes both, it is the squared length of their mean, and never below 0.
+With keys of the same network it is the squared length of their mean, so never below 0.
 """
 
 
@@ -60,7 +59,7 @@ class ContrastBatch(NamedTuple):
 
 
 class ContrastPreparation:
-    """Makes batches of two views from plans; lives in the workers.
+    """Make batches of two views from plans, in worker processes.
 
     Args:
         images: The images.
@@ -82,7 +81,7 @@ class ContrastPreparation:
         self.seed, self.mean_colour = seed, mean_colour
 
     def __call__(self, plan: Plan, part: Part) -> ContrastBatch:
-        """Return one process's part of a planned batch; everything random is drawn for all of it."""
+        """Return one process's part of a planned batch; random numbers are drawn for the whole batch."""
         rows, count = plan.rows[part], len(plan.rows)
         images = [self.images[int(row)] for row in rows]
         views = []
@@ -100,8 +99,8 @@ class ContrastTask(nn.Module):
     Args:
         encoder: The encoder to be trained, without a head.
         settings: Queue, temperature, momentum, groups of batch normalisation.
-        passes: Forward passes per step. The key encoder follows a little at each of them, so that a step's passes
-            together move it as far as the one pass of a larger device would.
+        passes: Forward passes per step. The key encoder's momentum is applied at each of them, adjusted so that a step
+            moves it as far as one forward pass with the whole batch would.
 
     Raises:
         UserError: A setting is out of its range, or does not fit the encoder.
@@ -138,12 +137,12 @@ class ContrastTask(nn.Module):
         return encoder
 
     def forward(self, batch: ContrastBatch) -> dict[str, Tensor]:
-        """Return the loss of a batch, and figures that tell whether the contrast is a real one.
+        """Return the loss of a batch, and figures that show whether the contrast works.
 
         Returns:
             `total`, the loss; `found`, the share of queries whose own key is the nearest; `own_similarity` and
-            `queue_similarity`, mean cosines; `spread` of the encoder's features, made length 1, and `query_spread`
-            of the projected ones, each about 1 where they are evenly spread, 0 where they are all the same.
+            `queue_similarity`, mean cosines; `spread` of the encoder's L2-normalised features and `query_spread` of
+            the projected ones, each about 1 for an even spread and 0 if all are equal.
         """
         queries, keys, queue, features = self.contrast(batch.first, batch.second, batch.order)
         scores = contrastive_scores(queries, keys, queue, self.temperature)
@@ -171,25 +170,26 @@ def _freeze_patches(encoder: SingleViewModel) -> None:
         parameter.requires_grad_(False)
 
 
-def judge(means: Mapping[str, float], *, filled: bool = True) -> str | None:
-    """Say what an epoch's mean figures tell of a contrast that fails; None where it does not.
+def find_failure(means: Mapping[str, float], *, filled: bool = True) -> str | None:
+    """Return a warning if an epoch's mean figures show that the contrast fails, None if not.
 
     Args:
         means: The figures of `ContrastTask.forward`, as means over an epoch.
-        filled: Whether the queue held real keys all the time; from the random ones of the beginning everything is told.
+        filled: Whether the queue held real keys during the whole epoch. Queries are told from the initial random keys
+            with ease, so that `found` and `queue_similarity` mean nothing before.
 
     Example:
         >>> sound = {"spread": 0.4, "query_spread": 0.9, "found": 0.6, "queue_similarity": 0.1}
-        >>> judge(sound)
-        >>> judge({**sound, "spread": 0.001})[:13]
-        'collapsed: th'
-        >>> judge({**sound, "queue_similarity": -0.3})[:5]
+        >>> find_failure(sound)
+        >>> find_failure({**sound, "spread": 0.001})[:9]
+        'collapsed'
+        >>> find_failure({**sound, "queue_similarity": -0.3})[:5]
         'stale'
     """
     if means["spread"] < COLLAPSED or means["query_spread"] < COLLAPSED_QUERIES:
         return (
-            f"collapsed: the encoder says nearly the same of every image (spread {means['spread']:.4f}, of the "
-            f"queries {means['query_spread']:.3f}). Lower --optimizer.learning_rate or add "
+            f"collapsed: all images get nearly the same embedding (spread {means['spread']:.4f}, of the queries "
+            f"{means['query_spread']:.3f}). Lower --optimizer.learning_rate or add "
             "--optimizer.warmup_epochs, and look at --contrast.temperature."
         )
     if filled and means["found"] > SOLVED:
@@ -199,15 +199,15 @@ def judge(means: Mapping[str, float], *, filled: bool = True) -> str | None:
         )
     if filled and means["queue_similarity"] < STALE:
         return (
-            "stale: the encoder runs away from the keys in the queue, which are told from fresh ones by their age "
+            "stale: the encoder changes faster than the keys in the queue, so their age gives them away "
             f"(mean similarity {means['queue_similarity']:.2f}). Raise --contrast.momentum, shorten --contrast.queue, "
             "or lower --optimizer.learning_rate."
         )
     return None
 
 
-def watch(means: Mapping[str, float], *, filled: bool) -> None:
-    """Warn if an epoch's mean figures show a contrast that fails; see `judge`."""
-    problem = judge(means, filled=filled)
+def warn_of_failure(means: Mapping[str, float], *, filled: bool) -> None:
+    """Warn if an epoch's mean figures show a failure; see `find_failure`."""
+    problem = find_failure(means, filled=filled)
     if problem:
         say(f"warning: {problem}")

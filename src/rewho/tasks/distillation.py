@@ -1,4 +1,4 @@
-"""The task of a distillation: student, classifier, branches, their losses, and where the targets come from.
+"""Distillation: student, classifier, branches and their losses; targets read from disk or computed by teachers.
 
 Letters: B images of a batch, K views, D_k width of view k's representation.
 """
@@ -37,10 +37,9 @@ class DistillBatch(NamedTuple):
         labels: int64 [B], class labels from 0.
         rows: int64 [B], rows of the training table.
         flipped: bool [B].
-        targets: float32 [B, sum of D_k], stored representations of all views side by side; [B, 0] where they are
-            computed from the image.
-        keep: bool [B, K]: False where the two regression losses of a sample and view are ignored.
-        warming: bool [B]: whether the branches still warm up, so that the student must not feel them.
+        targets: float32 [B, sum of D_k], stored representations of all views side by side; [B, 0] with online teachers.
+        keep: bool [B, K]: False where both regression losses of a sample and view are ignored.
+        warming: bool [B]: whether the branches warm up, so that their gradient must not reach the student.
     """
 
     images: Tensor
@@ -53,12 +52,12 @@ class DistillBatch(NamedTuple):
 
 
 class DistillPreparation:
-    """Makes batches with their targets from plans; lives in the workers.
+    """Make batches with their targets from plans, in worker processes.
 
     Args:
         images: Makes the images, labels and erased rectangles of a plan.
         views: The K views, in the order of the targets.
-        stored: Targets that are read back; None where they are computed online.
+        stored: The stored targets; None with online teachers.
         settings: Masking, dropout, warm-up, seed.
     """
 
@@ -92,12 +91,8 @@ class DistillPreparation:
 class OnlineTeachers:
     """Representations computed from the student's own augmented image, at every step (FD section 5).
 
-    In full precision, whatever the student's is, so that stored and online ones differ by the image alone.
-
-    Not a module: teachers are neither trained nor saved with the student.
-
-    Args:
-        teachers: The teachers, in the order of the views.
+    In full precision whatever the student's, so that stored and online ones differ by the image alone. Not a module,
+    because teachers are neither trained nor saved with the student.
     """
 
     def __init__(self, teachers: Sequence[Teacher]) -> None:
@@ -121,10 +116,10 @@ class OnlineTeachers:
         """Return the flip-averaged representations [B, D_k] of each view of augmented images uint8 [B, 3, H, W]."""
         upright = torch.where(flipped[:, None, None, None], images.flip(-1), images)
         with torch.autocast(images.device.type, enabled=False):
-            return [self._say(teacher, upright) for teacher in self.teachers]
+            return [self._embed(teacher, upright) for teacher in self.teachers]
 
     @staticmethod
-    def _say(teacher: Teacher, upright: Tensor) -> Tensor:
+    def _embed(teacher: Teacher, upright: Tensor) -> Tensor:
         top, bottom, left, right = teacher.view.pixel_box(upright.shape[2], upright.shape[3])
         part = upright[:, :, top:bottom, left:right].float()
         part = F.interpolate(part, teacher.view.size, mode="bilinear", antialias=True)
@@ -134,14 +129,14 @@ class OnlineTeachers:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the student is to mimic, for K views: read back from disk, or computed by the teachers at every step.
+    """What the student learns to mimic for K views; either `stored` or `online` is given.
 
     Args:
         views: The K views.
         widths: Width D_k of each view's representation, in the order of the views.
-        inputs: sha256 of what the targets come from, by name.
-        stored: Reads them back; None where they are computed.
-        online: Computes them; None where they are stored.
+        inputs: sha256 of the stored arrays or of the teachers, by name.
+        stored: Reads representations from disk.
+        online: Computes them at every step.
     """
 
     views: tuple[View, ...]
@@ -158,11 +153,7 @@ def stored_targets(representations: Representations) -> Targets:
 
 
 def online_targets(teachers: Sequence[Teacher]) -> Targets:
-    """Return the targets that teachers compute at every step.
-
-    Raises:
-        UserError: A teacher's view has masks, which belong to images on disk.
-    """
+    """Return the targets that teachers compute at every step."""
     return Targets(
         tuple(teacher.view for teacher in teachers),
         {teacher.view.name: teacher.width for teacher in teachers},
@@ -180,7 +171,7 @@ class DistillTask(nn.Module):
         factorization: The branches.
         widths: Width D_k of each view's representation, by view, in the order of the targets.
         settings: Losses and their weights.
-        online: Computes the targets; None where the batch brings them.
+        online: Computes the targets; None if they are in the batch.
     """
 
     def __init__(
@@ -199,7 +190,7 @@ class DistillTask(nn.Module):
         self.log_variances = nn.Parameter(torch.zeros(2)) if learned else None
 
     def final_student(self) -> SingleViewModel:
-        """Return the student without branches, as it is saved and scored: in its own space or in its teacher's."""
+        """Return the student as it is saved and scored: in its own embedding space or in its teacher's."""
         if self.settings.embedding_space == "student":
             return self.model
         return folded_student(self.model, self.factorization)
@@ -230,7 +221,7 @@ class DistillTask(nn.Module):
     def _mimic(
         self, feature_map: Tensor, representation: Tensor, batch: DistillBatch
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return L_attr and L_metric by view; a kind without branches is empty."""
+        """Return L_attr and L_metric by view; empty without branches of that kind."""
         if self.online is None:
             targets = list(torch.split(batch.targets, list(self.widths.values()), dim=1))
         else:

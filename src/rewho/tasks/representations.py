@@ -1,8 +1,7 @@
-"""Supervisory representations on disk: what the teacher of each view says of every training image (FD equation 2).
+"""Representations on disk: each teacher's embedding of every training image (FD equation 2).
 
-One array [N, D] per view, in the order of the training images, read through a memory map: a batch touches its own
-rows only. `representations.json` names the views, their boxes, the teachers and the images, and the folder's manifest
-holds the hash of every file, so that neither a damaged array nor one of other images is ever used in silence.
+One array [N, D] per view, in the order of the training images, read through a memory map. `representations.json` names
+the views, their boxes, the teachers and the images; the folder's manifest holds the hash of every file.
 
 Letters: N training images, B images of a batch, K views, D_k width of view k's representation.
 """
@@ -32,14 +31,14 @@ IMAGES = "images"
 
 @dataclass(frozen=True)
 class TeacherRecord:
-    """Where one view's representations come from.
+    """Where one view's representations, of length `width`, come from.
 
     Args:
-        view: The view's name; the array's file is called after it.
+        view: The view's name, which is also that of the array's file.
         box: Top, bottom, left and right of the view as fractions, such as "1/4".
         width: Length D of a representation.
-        teacher: What the teacher is called.
-        digest: sha256 of the teacher's weights, and of how its input is prepared.
+        teacher: The teacher's name.
+        digest: sha256 of the teacher's weights and of how its input is prepared.
     """
 
     view: str
@@ -49,28 +48,25 @@ class TeacherRecord:
     digest: str
 
     def as_view(self) -> View:
-        """Return the view's box, at a size that means nothing."""
+        """Return the view's box as a view of size 1 x 1."""
         top, bottom, left, right = (Fraction(side) for side in self.box)
         return View(self.view, top, bottom, left, right, (1, 1))
 
 
 def array_file(folder: Path, view: str) -> Path:
-    """Return where the array of a view lies."""
+    """Return the path of a view's array."""
     return folder / f"{view}.npy"
 
 
 def write_representations(file: Path, rows: Iterable[NDArray[np.float32]], count: int, width: int, dtype: str) -> Path:
-    """Write one view's array, batch by batch, so that it is there whole or not at all.
+    """Write one view's array batch by batch; the file is there whole or not at all.
 
     Args:
-        file: Where to.
-        rows: Batches [B, D] that make up all N rows.
+        file: The file to write.
+        rows: Batches [B, D], N rows in all.
         count: Number N of rows.
         width: Length D of a row.
         dtype: float32 or float16.
-
-    Raises:
-        UserError: A value is not finite, or does not fit into float16; the disk is full.
     """
 
     def write(stream: Any) -> None:  # noqa: ANN401 - an open binary file
@@ -84,7 +80,7 @@ def write_representations(file: Path, rows: Iterable[NDArray[np.float32]], count
                     f"representations of {file.stem}",
                     expected=f"finite numbers that {dtype} can hold",
                     got=f"others among images {written} to {written + len(batch) - 1}",
-                    fix="Look at the teacher: did its training diverge? --dtype float32 holds larger numbers.",
+                    fix="Check whether the teacher's training diverged. --dtype float32 holds larger numbers.",
                 )
             stream.write(batch.astype(kind).tobytes())
             written += len(batch)
@@ -95,11 +91,11 @@ def write_representations(file: Path, rows: Iterable[NDArray[np.float32]], count
 
 @dataclass(frozen=True)
 class Representations:
-    """The representations of a data set's training images; picklable, arrays are opened where they are read.
+    """The representations of a data set's training images; picklable, because arrays are opened when first read.
 
     Args:
         folder: Folder that `rewho represent` wrote.
-        rows_sha256: Digest of the table of training images that they belong to.
+        rows_sha256: Digest of the table of training images.
         count: Number N of training images.
         dtype: float32 or float16, as stored.
         teachers: One record per view, in the order that `gather` returns them.
@@ -117,30 +113,18 @@ class Representations:
         return {record.view: record.width for record in self.teachers}
 
     def select(self, views: Sequence[str]) -> Representations:
-        """Return the representations of some views, in the order given; all where none is named.
-
-        Raises:
-            UserError: A view is not there; names the nearest.
-        """
+        """Return the representations of some views, in the order given; of all if none is named."""
         chosen = tuple(self._teacher("--views", view) for view in views)
         return Representations(self.folder, self.rows_sha256, self.count, self.dtype, chosen or self.teachers)
 
     def inputs(self) -> dict[str, str]:
-        """Return what a distillation learns from: the sha256 of each view's array, and what the arrays are of."""
+        """Return the sha256 of each view's array and of the table of training images."""
         files = read_record(self.folder / MANIFEST)["files"]
         arrays = {f"representations {view}": files[array_file(self.folder, view).name] for view in self.widths}
         return {"representations of": self.rows_sha256} | {name: file["sha256"] for name, file in arrays.items()}
 
     def check_teacher(self, view: str, digest: str) -> None:
-        """Refuse a teacher that did not make the representations of its view.
-
-        Args:
-            view: The teacher's view.
-            digest: sha256 of its weights.
-
-        Raises:
-            UserError: There are none of that view, or another teacher made them.
-        """
+        """Raise a UserError if a view's representations are not those of the teacher with this digest."""
         made = self._teacher("--teachers, view", view)
         if made.digest != digest:
             raise UserError(
@@ -168,14 +152,7 @@ class Representations:
         return [self.array(record.view) for record in self.teachers]
 
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the representations of some images, all views side by side.
-
-        Args:
-            rows: int64 [B], rows of the training table.
-
-        Returns:
-            float32 [B, sum of D_k], in the order of `teachers`.
-        """
+        """Return float32 [B, sum of D_k], all views side by side, for rows int64 [B] of the training table."""
         return np.concatenate([array[rows].astype(np.float32, copy=False) for array in self._arrays], axis=1)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,7 +160,7 @@ class Representations:
 
 
 def write_index(folder: Path, rows_sha256: str, count: int, dtype: str, teachers: Sequence[TeacherRecord]) -> Path:
-    """Write `representations.json`, which says what the arrays are."""
+    """Write `representations.json`."""
     records = [asdict(record) for record in teachers]
     return write_json(
         folder / INDEX,
@@ -192,15 +169,12 @@ def write_index(folder: Path, rows_sha256: str, count: int, dtype: str, teachers
 
 
 def open_representations(folder: Path, rows_sha256: str = "", content_sha256: str = "") -> Representations:
-    """Open a folder of representations, every byte of it verified.
+    """Open a folder of representations and verify every byte.
 
     Args:
         folder: Folder that `rewho represent` wrote.
-        rows_sha256: Digest of the training table that they must belong to; empty takes any.
-        content_sha256: Digest of the contents of its images, likewise.
-
-    Raises:
-        UserError: Not there, unfinished, damaged, or of other images.
+        rows_sha256: Expected digest of the training table; empty accepts any.
+        content_sha256: Expected digest of the contents of its images; empty accepts any.
     """
     what = f"--representations {folder}"
     if not (folder / INDEX).is_file():
@@ -224,19 +198,15 @@ def open_representations(folder: Path, rows_sha256: str = "", content_sha256: st
     if content_sha256 and read_record(folder / MANIFEST).get("inputs", {}).get(IMAGES) != content_sha256:
         raise UserError(
             what,
-            expected="representations of the images as they are now",
-            got="those of others under the same names",
+            expected="representations of these images",
+            got="those of other images with the same names",
             fix="Put the images back, or run `rewho represent` again with a new --out.",
         )
     return opened
 
 
 def _read_index(folder: Path) -> Representations:
-    """Return what `representations.json` says, if every array is one of the folder and as it says.
-
-    Raises:
-        UserError: It is damaged, names a file elsewhere, or an array has another shape or type.
-    """
+    """Read `representations.json` and check every array against it."""
     path = folder / INDEX
     try:
         found = read_json(path)

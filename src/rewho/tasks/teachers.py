@@ -1,4 +1,4 @@
-"""Finding teachers: model folders, or files that describe other networks, that each speak for one view."""
+"""Finding the teachers that a user names: model folders, and YAML files that describe other networks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ from rewho.training.checkpoint import STATE, has_checkpoint
 
 
 def find_teachers(paths: Sequence[Path]) -> list[Path]:
-    """Return the teachers among `paths`; a folder of model folders stands for all in it, sorted by name.
-
-    A YAML file describes a network that is not ours, see `foreign_teachers`.
-
-    Raises:
-        UserError: None were named, a path is neither, or one is unfinished.
-    """
+    """Return the teachers at `paths`: models, YAML files (see `foreign_networks`), all models of a folder, sorted."""
     if not paths:
         raise UserError(
             "--teachers", expected="at least one model folder", got="none", fix="Pass --teachers FOLDER [FOLDER ...]."
@@ -31,7 +25,7 @@ def find_teachers(paths: Sequence[Path]) -> list[Path]:
             found.append(path)
             continue
         _refuse_unfinished(path, [run for run in runs if not (run / MANIFEST).is_file()])
-        # The folder of a run is one teacher or none: `best` in it is a snapshot.
+        # A run's folder is one teacher: `best` in it is not another.
         inside = sorted(card.parent for card in path.glob(f"*/{CARD}")) if path not in runs else []
         if (path / CARD).is_file() or (path.suffix in (".yaml", ".yml") and path.is_file()):
             found.append(path)
@@ -51,7 +45,7 @@ def _refuse_unfinished(path: Path, runs: Sequence[Path]) -> None:
     if runs:
         raise UserError(
             f"--teachers {path}",
-            expected="teachers whose training has ended",
+            expected="teachers whose training is finished",
             got=f"unfinished runs: {', '.join(str(run) for run in runs)}",
             fix="Run the `rewho teachers` or `rewho train` that began them again: it resumes where it was. Or name the "
             "teachers one by one; of an unfinished run that is named, the newest checkpoint is used.",
@@ -59,14 +53,7 @@ def _refuse_unfinished(path: Path, runs: Sequence[Path]) -> None:
 
 
 def check_one_per_view(views: Sequence[str]) -> None:
-    """Refuse two teachers for one view.
-
-    Args:
-        views: The view of each teacher.
-
-    Raises:
-        UserError: Names the views that there is more than one teacher for.
-    """
+    """Raise a UserError if there are two teachers for one view."""
     twice = sorted({view for view in views if views.count(view) > 1})
     if twice:
         raise UserError(

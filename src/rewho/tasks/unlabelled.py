@@ -1,7 +1,4 @@
-"""Images without labels, from wherever they are: folders, crop sets, training parts of data sets, all of them joined.
-
-A source is anything with a length, images by row, a name for each row, and a digest of what it holds.
-"""
+"""Images without labels: folders, crop sets and training parts of data sets, joined into one source."""
 
 from __future__ import annotations
 
@@ -35,23 +32,17 @@ SMALLEST_DEVIATION = 1.0
 class ImageSource(Protocol):
     """Images by row."""
 
-    def __len__(self) -> int:
-        """Return the number of images."""
+    def __len__(self) -> int: ...
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
         """Return image `row`, uint8 RGB [H, W, 3]."""
 
     def name(self, row: int) -> str:
-        """Return what to call image `row` in messages."""
+        """Return the name of image `row` for messages."""
 
 
 class FileImages:
-    """Image files, decoded at every access or, after `hold`, kept in memory.
-
-    Args:
-        root: Folder that the names are relative to.
-        names: Paths of the files within it.
-    """
+    """Image files, decoded at each access or, after `hold`, kept in memory."""
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         self.root, self.names = root, tuple(names)
@@ -73,13 +64,7 @@ class FileImages:
     def hold(
         self, rows: NDArray[np.int64], memory_gb: float, progress: Callable[[int, int], None] | None = None
     ) -> int:
-        """Decode images into memory if they fit; returns the bytes that they take, 0 where they do not fit.
-
-        Args:
-            rows: Which images, ascending.
-            memory_gb: Most memory for them, in gigabytes.
-            progress: Called with (done, total) while they are decoded.
-        """
+        """Decode images into memory if they fit; returns the bytes that they take, 0 where they do not fit."""
         held = Images([self.root / self.names[row] for row in rows], memory_gb, progress=progress)
         if held.in_memory:
             self._held, self._held_rows = held, rows
@@ -92,10 +77,10 @@ class JoinedImages:
 
     Args:
         sources: The sources, one after the other.
-        digest: sha256 over what they hold.
-        rows: int64, the rows of all sources together that are kept, ascending; None keeps all.
-        about: What is known of each source, as plain values: name, kind, images, sha256 and what it is of, and of
-            crop sets the ids of their licences; an empty id where somebody gave none.
+        digest: sha256 of their contents.
+        rows: int64, the kept rows of all sources together, ascending; None keeps all.
+        about: Each source's name, kind, number of images, sha256, what that is the hash of, and for crop sets the
+            licences of the crops ("" if a crop has none).
     """
 
     sources: tuple[ImageSource, ...]
@@ -131,22 +116,18 @@ class JoinedImages:
         return source[within]
 
     def name(self, row: int) -> str:
-        """Return what to call image `row` in messages."""
+        """Return the name of image `row` for messages."""
         source, within = self._place(row)
         return source.name(within)
 
     def summary(self) -> str:
-        """Return one line that says how many images there are."""
+        """Return the number of images in one line."""
         total = sum(map(len, self.sources))
         kept = "" if self.rows is None else f", {len(self.rows):,} of them kept"
         return f"{total:,} images without labels from {len(self.sources)} source(s){kept}"
 
     def share(self, share: float, seed: int) -> JoinedImages:
-        """Return a random share; with one seed a smaller share is part of a larger one.
-
-        Raises:
-            UserError: The share is not above 0 and at most 1.
-        """
+        """Return a random share; for the same seed a smaller share is a subset of a larger one."""
         check_share("--images.share", share)
         if share == 1:
             return self
@@ -159,11 +140,8 @@ def open_images(folders: Sequence[Path]) -> JoinedImages:
     """Open folders of images as one source.
 
     Args:
-        folders: Each a crop set, a data set of a known layout, whose training part is taken and nothing else, or a
-            folder of images, searched with its sub-folders.
-
-    Raises:
-        UserError: No folder, a missing one, one without images, or one that lies in another or is another.
+        folders: Each is a crop set; a data set of a known layout, of which only the training part is read; or a folder
+            of images, searched with its sub-folders.
 
     Example:
         >>> import tempfile
@@ -185,13 +163,7 @@ def open_images(folders: Sequence[Path]) -> JoinedImages:
 
 
 class ImageSet(NamedTuple):
-    """Images of a crop set or a folder.
-
-    Attributes:
-        images: Files, or the crop set.
-        names: A name for each.
-        sha256: Digest of what they hold.
-    """
+    """Images of a crop set or a folder, with a name for each and the digest of their contents."""
 
     images: Sequence[Path] | CropSet
     names: tuple[str, ...]
@@ -199,11 +171,7 @@ class ImageSet(NamedTuple):
 
 
 def read_images(folder: Path) -> ImageSet:
-    """Return the crops of a crop set, or the images in a folder and below it.
-
-    Raises:
-        UserError: No folder, one without images, or one that another command of ours wrote.
-    """
+    """Return the crops of a crop set, or the images in a folder and below it."""
     if is_crop_set(folder):
         crops = CropSet.open(folder)
         return ImageSet(crops, tuple(crops.manifest(["name"]).column("name").to_pylist()), hash_file(folder / INDEX))
@@ -219,12 +187,12 @@ def _refuse_twice(folders: Sequence[Path]) -> None:
                 "--crops",
                 expected="every folder once, and none within another",
                 got=f"{inner}, which is the same as {outer} or lies in it",
-                fix=f"Leave out {inner}, whose images are taken with {outer}.",
+                fix=f"Leave out {inner}, whose images are read with {outer}.",
             )
 
 
 def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
-    """Return a source and what is known of it, the digest of what it holds above all."""
+    """Return a source and its entry of `JoinedImages.about`."""
     check_folder(folder, "Check the path, which is one of --crops.")
     name = folder.resolve().name
     if (folder / INDEX).is_file():
@@ -234,7 +202,7 @@ def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
                 f"--crops {folder}",
                 expected="a crop set with images",
                 got="an empty one",
-                fix="Leave it out, or make it again.",
+                fix="Leave it out.",
             )
         columns = [crops.rows_of(shard, ["licence"]).column(0) for shard in crops.contents.shards]
         licences = sorted({licence for column in columns for licence in column.unique().to_pylist()})
@@ -252,14 +220,9 @@ def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
 
 
 def hold_in_memory(images: JoinedImages, memory_gb: float, progress: Callable[[int, int], None] | None = None) -> int:
-    """Decode the kept files of all sources into memory, those of a source if they all fit; returns the bytes taken.
+    """Decode the kept files of each source into memory if all of that source fit; return the bytes used.
 
     Crop sets are mapped into memory anyway.
-
-    Args:
-        images: The sources.
-        memory_gb: Most memory for decoded images, in gigabytes.
-        progress: Called with (done, total) of each source while it is decoded.
     """
     taken = 0
     for source, rows in images.kept():
@@ -269,12 +232,7 @@ def hold_in_memory(images: JoinedImages, memory_gb: float, progress: Callable[[i
 
 
 def count_files_of(images: JoinedImages, root: Path, names: Iterable[str]) -> int:
-    """Return how many kept image files are among others, by their places; copies and crops are not looked for.
-
-    Args:
-        images: The sources.
-        root: Folder that the names are relative to.
-        names: Paths of the other files within it.
+    """Return how many kept image files are among others, by their paths; copies and crops are not found.
 
     Example:
         >>> images = JoinedImages((FileImages(Path("all"), ("query/a.jpg", "b.jpg")),), "")
@@ -295,15 +253,12 @@ def count_files_of(images: JoinedImages, root: Path, names: Iterable[str]) -> in
 def channel_statistics(
     images: JoinedImages, count: int, done: Callable[[int], None] = lambda count: None
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return mean and standard deviation of red, green, blue, 0 to 1; every image weighs the same, whatever its size.
+    """Return mean and standard deviation of red, green and blue, 0 to 1; each image has the same weight.
 
     Args:
-        images: What to look at, one at a time.
-        count: Images to take, drawn at random but always the same; 0 takes all.
+        images: The images, read one at a time.
+        count: Number of images, drawn at random, always the same; 0 uses all.
         done: Called with the number of images of each finished step.
-
-    Raises:
-        UserError: An image cannot be read.
 
     Example:
         >>> black, white = np.zeros((2, 2, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)
