@@ -99,6 +99,12 @@ def test_models_folders_and_data_are_paths(model, pixels, wrong):
             call()
 
 
+@pytest.mark.parametrize("batch", [0, -1, 2.0, True, None])
+def test_a_batch_is_a_whole_number(model, pixels, batch):
+    with pytest.raises(UserError, match="batch: expected a whole number"):
+        model.embed([pixels], batch=batch)
+
+
 @pytest.mark.parametrize("count", [0, -1, 1.5, True, "3", None])
 def test_a_count_is_a_whole_number(model, pixels, count, tmp_path):
     with pytest.raises(UserError, match="count"):

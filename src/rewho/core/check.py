@@ -79,7 +79,7 @@ def is_dir(path: Path) -> bool:
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """Return the choice spelt most like `name`, or None if none is similar."""
-    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
     return found[0] if found else None
 
 

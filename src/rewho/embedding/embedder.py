@@ -74,6 +74,8 @@ def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
         >>> list(in_batches("abcde", 2))
         [['a', 'b'], ['c', 'd'], ['e']]
     """
+    if type(batch) is not int or batch < 1:
+        raise UserError("batch", expected="a whole number from 1", got=repr(batch), fix="Pass batch=64.")
     starts = range(0, len(items), batch)
     return ([items[row] for row in range(start, min(start + batch, len(items)))] for start in starts)
 

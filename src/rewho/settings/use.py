@@ -49,7 +49,7 @@ class EvaluateSettings:
     lambda_value: Share = 0.3
     flip: bool = True
     single_gallery_shot: bool = False
-    max_rank: Annotated[int, Range(1)] = 50
+    max_rank: Annotated[int, Range(1, 100_000)] = 50
     sheets: Annotated[int, Range(0)] = 10
     attention: Annotated[int, Range(0)] = 4
     batch: Batch = 64
