@@ -29,7 +29,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from rewho.core.runtime import generator
-from rewho.data.augment import POLICIES, apply, draw, resize
+from rewho.data.augment import apply, resize
+from rewho.data.draws import POLICIES, draw
 from rewho.data.views import VIEWS, View
 from rewho.settings import AugmentSettings
 

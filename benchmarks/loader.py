@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from rewho.data.augment import POLICIES
 from rewho.data.batches import PlanStream, load_batches
 from rewho.data.datasets import read
+from rewho.data.draws import POLICIES
 from rewho.data.images import Images
 from rewho.data.table import ImageTable
 from rewho.data.views import VIEWS

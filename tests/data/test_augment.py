@@ -10,7 +10,8 @@ import pytest
 
 from rewho.core.check import UserError
 from rewho.core.runtime import generator
-from rewho.data.augment import POLICIES, apply, apply_custom, colour_maps, draw, recolour, resize
+from rewho.data.augment import apply, colour_maps, recolour, resize
+from rewho.data.draws import POLICIES, draw
 from rewho.data.views import VIEWS, View, erased_share
 from rewho.settings import AugmentSettings
 
@@ -220,29 +221,6 @@ def test_colour_does_not_touch_the_padding(images):
     batch = apply(images, HOLISTIC, draws, settings, MEAN)
     assert (batch.images[:, :10] == MEAN).all()
     assert (batch.images[:, :, :10] == MEAN).all()
-
-
-def test_a_custom_change_is_reproducible_however_the_batch_is_cut(images):
-    def noisy(image, rng):
-        image[:] = np.clip(image + rng.normal(0, 20, image.shape), 0, 255).astype(np.uint8)
-        return image
-
-    draws = draws_of(NOTHING, images)
-    whole = apply_custom(images, HOLISTIC, draws, noisy)
-    last = apply_custom(images[5:], HOLISTIC, draws[5:], noisy)
-    np.testing.assert_array_equal(whole.images[5:], last.images)
-    plain = resize(images, HOLISTIC)
-    differences = whole.images.astype(int) - plain
-    assert (differences != 0).any(axis=(1, 2, 3)).all()
-    assert (differences[0] != differences[1]).mean() > 0.9  # a generator for each image
-    assert not whole.erased.any()
-    assert not whole.flipped.any()
-
-
-@pytest.mark.parametrize("wrong", [lambda p, _: p / 255, lambda p, _: p[:10], lambda p, _: None])
-def test_a_custom_change_has_to_return_a_image(images, wrong):
-    with pytest.raises(UserError, match="custom augmentation"):
-        apply_custom(images, HOLISTIC, draws_of(NOTHING, images), wrong)
 
 
 @pytest.mark.parametrize(

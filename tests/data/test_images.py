@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rewho.core.check import UserError
 from rewho.data.datasets import read
-from rewho.data.images import PIXEL_LIMIT, Images, decode, verify
+from rewho.data.images import PIXEL_LIMIT, Images, decode
 from rewho.data.table import ImageTable
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 7, 3), dtype=np.uint8)
@@ -234,15 +234,6 @@ def test_files_that_only_decoding_shows_to_be_bad_are_reported_too(tmp_path):
     (tmp_path / "1.png").write_bytes(damaged)
     with pytest.raises(UserError, match=r"1\.png.*damaged PNG"):
         Images(table_of(tmp_path))
-    assert list(verify(table_of(tmp_path))) == [1]
-
-
-def test_verify_finds_what_is_no_image(tmp_path):
-    plant(tmp_path, 4)
-    (tmp_path / "2.png").write_bytes(b"%PDF-1.4")
-    problems = verify(table_of(tmp_path))
-    assert list(problems) == [2]
-    assert "a PDF document" in str(problems[2])
 
 
 def test_progress_ends_at_the_total(tmp_path):

@@ -9,8 +9,9 @@ import pytest
 
 from rewho.core.check import UserError
 from rewho.core.people import KEYPOINTS
-from rewho.data.augment import apply, draw
+from rewho.data.augment import apply
 from rewho.data.body_parts import PARTS, draw_parts
+from rewho.data.draws import draw
 from rewho.data.view_file import read_view
 from rewho.data.view_masks import KeyPointMask, MaskFiles
 from rewho.data.views import VIEWS

@@ -1,8 +1,8 @@
-"""Which images make which batch, and the processes that prepare them.
+"""Which images are in which batch, and the worker processes that prepare batches.
 
 The plan of an epoch is a pure function of (seed, epoch): a global batch is the same for any number of processes and
-workers, and a run resumed at step 1,233 makes the very batch that an uninterrupted one makes. Each process takes its
-part of the global batch; all of its random changes are drawn for the whole batch before the part is taken.
+workers, and for a resumed run. Each process prepares its part of the global batch; augmentation is drawn for the whole
+batch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
         images: uint8 [N, 3, H, W] RGB, channels last in memory.
         labels: int64 [N], class labels from 0.
         rows: int64 [N], rows of the training table.
-        erased: int32 [N, 4], erased rectangle (top, left, height, width) in the image as it is now; zeros for none.
+        erased: int32 [N, 4], erased rectangle (top, left, height, width) in pixels of `images`; zeros for none.
         flipped: bool [N].
     """
 
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A global batch to come: its place in the training and the rows of the training table in it."""
+    """A global batch: epoch, step within it, and rows of the training table."""
 
     epoch: int
     step: int
@@ -52,18 +52,15 @@ class Plan(NamedTuple):
 def plan_epoch(settings: SamplerSettings, labels: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the rows of every global batch of an epoch, [steps, batch].
 
-    `shuffle`: every image at most once; the last incomplete batch is left out, another one each epoch. `identities`:
-    every batch has P distinct identities with K images each (an identity with fewer repeats some), every identity
-    comes at least once, and a group of K is not repeated before all images of the identity had their turn.
+    `shuffle`: every image at most once; the last incomplete batch is dropped, with other images each epoch.
+    `identities`: every batch has P distinct identities with K images each (an identity with fewer repeats some). Every
+    identity comes at least once, and all its images come before a group of K repeats.
 
     Args:
         settings: Sampler, batch size, K.
         labels: int64 [N], class label of every training image.
         seed: The run's seed.
         epoch: Number of the epoch, from 0.
-
-    Raises:
-        UserError: The batch is larger than the data set, or is not P x K.
 
     Example:
         >>> labels = np.repeat(np.arange(6), 5)
@@ -75,12 +72,9 @@ def plan_epoch(settings: SamplerSettings, labels: NDArray[np.int64], seed: int, 
         return _plan_identities(settings, labels, random)
     steps = len(labels) // settings.batch
     if settings.batch < 2 or steps == 0:
-        raise UserError(
-            "--sampler.batch",
-            expected=f"from 2 to the {len(labels)} training images",
-            got=str(settings.batch),
-            fix=f"Pass --sampler.batch {max(2, min(32, len(labels)))}.",
-        )
+        got = str(settings.batch)
+        fix = f"Pass --sampler.batch {max(2, min(32, len(labels)))}."
+        raise UserError("--sampler.batch", expected=f"from 2 to the {len(labels)} training images", got=got, fix=fix)
     return random.permutation(len(labels))[: steps * settings.batch].reshape(steps, settings.batch)
 
 
@@ -91,12 +85,10 @@ def _plan_identities(
     people, rest = divmod(settings.batch, max(size, 1))
     identities = int(labels.max()) + 1
     if size < 1 or rest or not 2 <= people <= identities:
-        raise UserError(
-            "--sampler",
-            expected=f"batch = P x images_per_identity with P from 2 to the {identities} training identities",
-            got=f"batch {settings.batch}, images_per_identity {size}",
-            fix=f"Pass --sampler.batch {min(16, identities) * max(size, 1)}.",
-        )
+        expected = f"batch = P x images_per_identity with P from 2 to the {identities} training identities"
+        got = f"batch {settings.batch}, images_per_identity {size}"
+        fix = f"Pass --sampler.batch {min(16, identities) * max(size, 1)}."
+        raise UserError("--sampler", expected=expected, got=got, fix=fix)
     of_identity = [np.flatnonzero(labels == label) for label in range(identities)]
     groups = [_groups_of(rows, size, random) for rows in of_identity]
     batches: list[NDArray[np.int64]] = []
@@ -105,9 +97,9 @@ def _plan_identities(
         chosen, waiting = waiting[:people], waiting[people:]
         unseen.difference_update(chosen)
         batches.append(np.concatenate([groups[label].pop() for label in chosen]))
-        # An identity with groups left goes to the back of the queue, behind those that did not have their turn yet.
+        # An identity with groups left goes to the end of the queue, behind those that have not come yet.
         waiting += [label for label in random.permutation(chosen) if groups[label]]
-    if unseen:  # fewer than P, with nobody left to make a batch with; first in the epoch, so that no cut removes them
+    if unseen:  # fewer than P identities, filled up with others; first in the epoch, so that no cut removes them
         others = [label for label in random.permutation(identities) if label not in unseen]
         chosen = [*sorted(unseen), *others][:people]
         batches.insert(0, np.concatenate([_groups_of(of_identity[label], size, random)[0] for label in chosen]))
@@ -115,7 +107,7 @@ def _plan_identities(
 
 
 def _groups_of(rows: NDArray[np.int64], size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Cut an identity's shuffled images into groups of `size`, no image twice in a group while others are left."""
+    """Return an identity's shuffled images in groups of `size`; no image twice in a group unless there are too few."""
     shuffled = random.permutation(rows)
     if len(rows) < size:
         return [np.resize(shuffled, size)]
@@ -127,15 +119,15 @@ def _groups_of(rows: NDArray[np.int64], size: int, random: np.random.Generator) 
 
 @dataclass(frozen=True)
 class PlanStream(Sampler[Plan]):
-    """The global batches of a whole training, from any place in it.
+    """The global batches of a training, from any step on.
 
     Args:
         settings: Sampler, batch size, K.
         labels: int64 [N], class label of every training image.
         seed: The run's seed.
         epochs: Number of epochs.
-        steps_per_epoch: Cut every epoch to so many batches; 0 takes all.
-        start: Batches to skip: those that were trained on before a resume.
+        steps_per_epoch: Batches per epoch; 0 is all.
+        start: Batches to skip: those before a resume.
     """
 
     settings: SamplerSettings
@@ -146,7 +138,7 @@ class PlanStream(Sampler[Plan]):
     start: int = 0
 
     def epoch_length(self) -> int:
-        """Return the batches per epoch: those of epoch 0; a longer epoch is cut, and none is shorter.
+        """Return the batches per epoch, which are those of epoch 0.
 
         The identities sampler's epochs differ a little in length; a fixed length keeps schedules in steps exact.
         """
@@ -166,16 +158,16 @@ class PlanStream(Sampler[Plan]):
 
 
 Part = slice | NDArray[np.int64]
-"""Which images of a planned batch are a process's own."""
+"""A process's images within a planned batch."""
 
 Prepare = Callable[[Plan, Part], tuple[Tensor, ...]]
-"""Makes one process's part of a planned batch: a `Batch`, or a named tuple of a stage's own."""
+"""Returns one process's part of a planned batch: a `Batch`, or another named tuple."""
 
 
 def part_of(rank: int, world: int, passes: int, batch: int) -> NDArray[np.int64]:
-    """Return the places of a process's images within a batch, one forward pass behind the other.
+    """Return the indices of a process's images within a batch, one forward pass after the other.
 
-    Each pass takes the next images of the batch over all processes, so it holds the same ones however many share it.
+    A forward pass over all processes has the same images for any number of processes.
 
     Example:
         >>> part_of(1, world=2, passes=2, batch=8)
@@ -185,9 +177,9 @@ def part_of(rank: int, world: int, passes: int, batch: int) -> NDArray[np.int64]
 
 
 class _Batches(Dataset[tuple[Tensor, ...] | UserError]):
-    """Turns plans into batches; one instance lives in every worker.
+    """Plans → batches; one instance per worker.
 
-    A user's mistake is handed on as a value: raised in a worker, it would reach the other end as a traceback in a text.
+    UserErrors are returned, not raised: an exception in a DataLoader worker arrives as a formatted traceback string.
     """
 
     def __init__(self, prepare: Prepare, part: NDArray[np.int64]) -> None:
@@ -201,9 +193,10 @@ class _Batches(Dataset[tuple[Tensor, ...] | UserError]):
 
 
 def _start_worker(_worker: int) -> None:
-    """One thread per worker; requests to stop are for the main process, which ends its workers itself.
+    """Limit a worker to one thread, and ignore stop signals.
 
-    Terminals and schedulers send them to every process of a job, and a run whose workers die cannot put itself away.
+    Terminals and schedulers send stop signals to every process of a job. Only the main process handles them, because a
+    run whose workers die cannot save its state.
     """
     import cv2
 
@@ -220,23 +213,17 @@ def load_batches(
 
     Args:
         plans: The global batches.
-        prepare: Makes the batch of some of a plan's rows, all randomness drawn for the whole plan.
-        workers: Processes that prepare batches ahead; 0 does it in this process.
+        prepare: Prepares a part of a planned batch; its random numbers are drawn for the whole batch.
+        workers: Worker processes; 0 prepares batches in this process.
         rank: Number of this process.
         world: Number of processes.
-        pin: Put batches into page-locked memory, for a CUDA device.
-
-    Raises:
-        UserError: The batch cannot be shared out evenly.
+        pin: Use page-locked memory, for a CUDA device.
     """
     batch, passes = plans.settings.batch, plans.settings.accumulate
     if passes < 1 or batch % (world * passes):
-        raise UserError(
-            "--sampler.batch",
-            expected=f"a multiple of {world} device(s) x {passes} passes (--sampler.accumulate)",
-            got=str(batch),
-            fix=f"Pass --sampler.batch {batch // (world * max(passes, 1)) * world * max(passes, 1) or world}.",
-        )
+        expected = f"a multiple of {world} device(s) x {passes} forward passes (--sampler.accumulate)"
+        fix = f"Pass --sampler.batch {batch // (world * max(passes, 1)) * world * max(passes, 1) or world}."
+        raise UserError("--sampler.batch", expected=expected, got=str(batch), fix=fix)
     check_open_files(workers)
     loader: DataLoader[tuple[Tensor, ...] | UserError] = DataLoader(
         _Batches(prepare, part_of(rank, world, passes, batch)),
@@ -246,12 +233,14 @@ def load_batches(
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_start_worker if workers else None,
-        generator=torch.Generator().manual_seed(plans.seed),  # its own, or every iterator draws from the global one
+        generator=torch.Generator().manual_seed(
+            plans.seed
+        ),  # without it every iterator draws from the global generator
     )
-    return _raising(loader)
+    return _raise_errors(loader)
 
 
-def _raising(batches: Iterable[tuple[Tensor, ...] | UserError]) -> Iterator[tuple[Tensor, ...]]:
+def _raise_errors(batches: Iterable[tuple[Tensor, ...] | UserError]) -> Iterator[tuple[Tensor, ...]]:
     waiting = iter(batches)
     while True:
         with explain_dead_workers():

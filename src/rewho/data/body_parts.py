@@ -1,7 +1,6 @@
-"""From keypoints to the pixels of body parts: limbs as thick lines, the torso as a polygon, the head as a disc.
+"""Keypoints → masks of body parts: limbs as thick lines, the torso as a polygon, the head as a disc.
 
-Unusual: nothing is measured in pixels. A limb is as thick as a share of the image's height, because images are cut
-to the person.
+Sizes are fractions of the image's height, because images are cropped to the person.
 
 Letters: H and W height and width in pixels.
 """
@@ -26,31 +25,26 @@ LIMBS = {
 GROUPS = {"arms": ("left_arm", "right_arm"), "legs": ("left_leg", "right_leg")}
 FACE, TRUNK = KEYPOINTS[:5], ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
 PARTS = ("head", "torso", *LIMBS, *GROUPS)
-"""Body parts that a mask can be made of."""
-
 THICKNESS = 0.1
-"""Thickness of a limb as a share of the image's height. Ours: with loose clothes, in images cut to the person."""
+"""Thickness of a limb as a fraction of the image's height. Ours: with loose clothes."""
 
 HEAD = 0.8
-"""Radius of the head in thicknesses: a head with hair is about a sixth of a person's height."""
+"""Radius of the head in thicknesses of a limb: a head with hair is about 1/6 of a person's height."""
 
 
 def draw_parts(
     seen: Mapping[str, tuple[float, float]], parts: Sequence[str], size: tuple[int, int], thickness: float = THICKNESS
 ) -> NDArray[np.uint8]:
-    """Draw body parts from the keypoints that were seen.
+    """Return the mask of body parts, uint8 [H, W]: 255 inside, 0 outside.
 
-    A limb is drawn between neighbouring points that were both seen, the torso from three of its four corners or more,
-    the head around the middle of what was seen of the face.
+    A limb is drawn between neighbouring visible points, the torso from at least three of its four corners, the head
+    around the mean of the visible points of the face.
 
     Args:
-        seen: x and y in pixels, by the names of `KEYPOINTS`.
+        seen: x and y in pixels of the visible keypoints, by name.
         parts: Names of `PARTS`.
         size: Height and width of the image.
-        thickness: Thickness of a limb as a share of the height.
-
-    Returns:
-        uint8 [H, W]: 255 where a part is, else 0.
+        thickness: Thickness of a limb as a fraction of the height.
 
     Example:
         >>> mask = draw_parts({"left_hip": (8, 20), "left_knee": (8, 40)}, ["legs"], (64, 32))

@@ -1,9 +1,8 @@
-"""Views of an image for contrastive learning: crops, colours, blur, flips and erasing, on uint8 with cv2.
+"""Two random views of an image for contrastive learning: crop, colour, blur, flip and erasing, on uint8 with cv2.
 
-Unusual: as in `augment.py`, drawing and applying are apart; a process applies its rows of what was drawn for the whole
-batch. Everything that only mixes colours of one pixel (jitter, hue, grayscale) and the flip happen before resizing, on
-the cropped part, which mostly has a fraction of the view's pixels; they are linear, so only rounding differs. A turn of
-the hue is a rotation about the grey axis (YIQ), so that all of the colour jitter is one affine map of RGB.
+As in `augment.py`, a process applies its rows of the draws of the whole batch. Colour jitter, hue, grayscale and flip
+come before resizing, because the crop mostly has fewer pixels than the view; they are linear, so only rounding differs.
+A hue change is a rotation about the grey axis (YIQ), so that all of the colour jitter is one affine map of RGB.
 
 Letters: N images, H and W their own height and width, h and w those of a view.
 """
@@ -20,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
-from rewho.data.augment import Images, colour_maps, erase, fill_tile, recolour
+from rewho.data.augment import Images, check_image, colour_maps, erase, fill_tile, recolour
 from rewho.data.draws import ERASE_ATTEMPTS, draw_rectangles
 from rewho.settings import AugmentSettings, ContrastAugmentSettings
+from rewho.settings.fields import check
 
 CROP_ATTEMPTS = 10
-"""Crops tried per image until one fits, as in torchvision; where none does, the largest allowed one in the middle."""
+"""Crops tried per image until one fits, as in torchvision; if none fits, the largest allowed one in the middle."""
 
 _FINAL = ContrastAugmentSettings()
 _PLAIN = replace(_FINAL, jitter=0.8, erase=0.0)
@@ -44,8 +44,8 @@ CONTRAST_PRESETS: Mapping[str, ContrastAugmentSettings] = {
     "area 0.8": replace(_FINAL, erase_area_high=0.8),
     "person": replace(_FINAL, crop_ratio_low=0.375, crop_ratio_high=2 / 3),
 }
-"""LUPerson's tables 2 and 3 (+RE with the erased area of -CJ+RE, which the paper does not say), and views of a person's
-shape, which are ours."""
+"""LUPerson's tables 2 and 3, and "person": views of a person's shape, which is ours. The paper does not state the area
+of +RE; here it is that of -CJ+RE."""
 
 _COLUMNS = {
     "areas": CROP_ATTEMPTS,
@@ -67,7 +67,7 @@ _RGB = np.linalg.inv(_YIQ)
 
 @dataclass(frozen=True)
 class ContrastDraws:
-    """Everything random about one view of each image; `draws[a:b]` are the draws of images a to b.
+    """All random numbers of one view of each image; `draws[a:b]` are the draws of images a to b.
 
     Args:
         size: Height and width of a view.
@@ -113,15 +113,12 @@ def draw_view(
         size: Height and width of a view.
         rng: Generator, such as `generator(seed, "query view", epoch, step)`.
 
-    Raises:
-        UserError: A setting is out of its range.
-
     Example:
         >>> draws = draw_view(ContrastAugmentSettings(), 1000, (256, 128), np.random.default_rng(1))
         >>> bool(0.15 < draws.grey.mean() < 0.25), bool(0.45 < (draws.sigma > 0).mean() < 0.55), draws.jittered.any()
         (True, True, np.False_)
     """
-    check_view_settings(settings)
+    check(settings, "augment.")
     uniform = rng.random((count, sum(_COLUMNS.values())))
     parts = dict(zip(_COLUMNS, np.split(uniform, np.cumsum(list(_COLUMNS.values()))[:-1], axis=1), strict=True))
     factors = 1 + settings.jitter_strength * (2 * parts["colour"][:, :3] - 1)
@@ -150,29 +147,15 @@ def draw_view(
     )
 
 
-def check_view_settings(settings: ContrastAugmentSettings) -> None:
-    """Check every setting's range.
-
-    Raises:
-        UserError: Names every setting out of its range.
-
-    Example:
-        >>> check_view_settings(ContrastAugmentSettings(blur=2))
-        Traceback (most recent call last):
-        rewho.core.check.UserError: augment.blur: expected a number from 0 to 1, got 2.
-          Fix: Choose a value in the range.
-    """
-
-
 def turned(maps: NDArray[np.float64], turns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Put a turn of the hue in front of affine colour maps [N, 3, 4]; `turns` [N] are shares of a full turn.
+    """Return affine colour maps [N, 3, 4] preceded by a hue rotation; `turns` [N] are fractions of a full turn.
 
     Example:
         >>> same = turned(colour_maps(np.ones((1, 3))), np.array([1.0]))[0, :, :3]
         >>> bool(np.allclose(same, np.eye(3)))
         True
     """
-    angle = -2 * math.pi * turns  # the chroma axes are laid out clockwise
+    angle = -2 * math.pi * turns  # the chroma axes are clockwise
     rotation = np.zeros((len(turns), 3, 3))
     rotation[:, 0, 0] = 1
     rotation[:, 1, 1] = rotation[:, 2, 2] = np.cos(angle)
@@ -182,9 +165,9 @@ def turned(maps: NDArray[np.float64], turns: NDArray[np.float64]) -> NDArray[np.
 
 
 def crop_boxes(settings: ContrastAugmentSettings, draws: ContrastDraws, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the part of each image that a view shows (torchvision's RandomResizedCrop).
+    """Return the crop of each image (torchvision's RandomResizedCrop).
 
-    The share of the area is uniform, width/height uniform in its logarithm; the first of ten tries that fits is taken.
+    The fraction of the area is uniform, the logarithm of width/height too; the first of ten tries that fits is used.
 
     Args:
         settings: The four crop settings are used.
@@ -222,19 +205,13 @@ def crop_boxes(settings: ContrastAugmentSettings, draws: ContrastDraws, sizes: N
 def apply_view(
     images: Sequence[Images], draws: ContrastDraws, settings: ContrastAugmentSettings, mean_colour: Sequence[float]
 ) -> Images:
-    """Make the drawn view of each image.
+    """Return the drawn view of each image, uint8 [N, h, w, 3].
 
     Args:
         images: N images, uint8 RGB [H, W, 3], of any sizes; they are not changed.
         draws: N rows, drawn with the same settings.
-        settings: The settings that the draws were drawn with.
+        settings: The settings of the draws.
         mean_colour: Red, green, blue, 0 to 255: colour of the mean fill.
-
-    Returns:
-        uint8 [N, h, w, 3].
-
-    Raises:
-        UserError: Counts or types do not fit.
 
     Example:
         >>> settings = ContrastAugmentSettings()
@@ -247,13 +224,7 @@ def apply_view(
             "draws", expected=f"{len(images)} rows", got=f"{len(draws)}", fix="Draw with the batch's length."
         )
     for image in images:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise UserError(
-                "image",
-                expected="a uint8 array of shape [height, width, 3]",
-                got=f"{image.dtype} of shape {list(image.shape)}",
-                fix="Decode images to RGB with 8 bits per channel.",
-            )
+        check_image(image)
     boxes = crop_boxes(settings, draws, np.array([image.shape[:2] for image in images]))
     views = np.empty((len(images), *draws.size, 3), np.uint8)
     rows = zip(images, views, boxes.tolist(), draws.flipped.tolist(), draws.jittered.tolist(), strict=True)
@@ -270,7 +241,7 @@ def apply_view(
 
 
 def _finish(source: Images, view: Images, grey: bool, sigma: float) -> None:
-    """Resize into the view, blurred and without colour where wanted; a grey image is worked on as one channel."""
+    """Resize into the view, blurred and grey if drawn; a grey image is processed as one channel."""
     height, width = view.shape[:2]
     shrinks = source.shape[0] > 2 * height or source.shape[1] > 2 * width
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -287,6 +258,5 @@ def _finish(source: Images, view: Images, grey: bool, sigma: float) -> None:
 
 
 def _blurred(image: Images, sigma: float, into: Images | None = None) -> Images:
-    """Blur; the window reaches three standard deviations."""
     side = 2 * math.ceil(3 * sigma) + 1
     return cast("Images", cv2.GaussianBlur(image, (side, side), sigma, dst=into, borderType=cv2.BORDER_REPLICATE))

@@ -113,24 +113,19 @@ def _import_function(name: str) -> Callable[[DataSettings], ImageTable]:
     try:
         found: Callable[[DataSettings], ImageTable] = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"--data.layout {name}",
-            expected=f"a module {module!r} with a function {function!r}",
-            got=str(error),
-            fix=f"Run the command in the folder of {module.partition('.')[0]}.py, or install the module.",
-        ) from None
+        expected = f"a module {module!r} with a function {function!r}"
+        fix = f"Run the command in the folder of {module.partition('.')[0]}.py, or install the module."
+        raise UserError(f"--data.layout {name}", expected=expected, got=str(error), fix=fix) from None
     return found
 
 
 def _read(layout: _Layout, settings: DataSettings) -> ImageTable:
     table = layout.read(settings)
     if not isinstance(table, ImageTable):
-        raise UserError(
-            f"--data.layout {settings.layout}",
-            expected="a function that returns an ImageTable",
-            got=f"{type(table).__name__} from it",
-            fix="See 'Another layout' in docs/guide/your-data.md.",
-        )
+        expected = "a function that returns an ImageTable"
+        got = f"{type(table).__name__} from it"
+        fix = "See 'Another layout' in docs/guide/your-data.md."
+        raise UserError(f"--data.layout {settings.layout}", expected=expected, got=got, fix=fix)
     # Rendered people lie in Market-1501's folders, but are not Market-1501.
     return replace(table, name="rendered-people") if is_file(settings.root / RENDERED) else table
 
@@ -160,12 +155,9 @@ def recognise(root: Path) -> tuple[str, str]:
     if is_file(root):
         if reason := _module("csv").recognise(root):
             return "csv", reason
-        raise UserError(
-            str(root),
-            expected="a folder or a .csv file",
-            got=f"a {root.suffix or 'nameless'} file",
-            fix="Unpack an archive and give its folder; a single image is no data set.",
-        )
+        got = f"a {root.suffix or 'nameless'} file"
+        fix = "Unpack an archive and give its folder; a single image is no data set."
+        raise UserError(str(root), expected="a folder or a .csv file", got=got, fix=fix)
     check_folder(root, WHICH_PATH)
     found = recognise_benchmark(root)
     if found is None:
@@ -190,12 +182,9 @@ def _check_level(root: Path, layout: str | None) -> None:
     inside = root.name in (*FOLDERS, "mask_train_v2", "mask_test_v2")
     below = root.parent if inside and recognise_benchmark(root.parent) else _search_below(root)
     if below is not None:
-        raise UserError(
-            str(root),
-            expected=f"the folder of {layout or 'a data set'} itself",
-            got=f"a folder {'inside it' if inside else 'above it'}",
-            fix=f"Give {below}.",
-        )
+        got = f"a folder {'inside it' if inside else 'above it'}"
+        fix = f"Give {below}."
+        raise UserError(str(root), expected=f"the folder of {layout or 'a data set'} itself", got=got, fix=fix)
 
 
 def _search_below(root: Path) -> Path | None:

@@ -1,8 +1,7 @@
-"""What is random about augmented images: the paper's policies, and draws of a whole batch at once.
+"""The random numbers of augmentation, drawn for a whole batch at once, and the paper's policies.
 
-Unusual: drawing and applying are apart (see `augment.py`). Every image uses up the same count of random numbers
-whatever the settings, so switching one change on does not move the draws of another, and the first images of a
-larger batch are drawn like those of a smaller one.
+Every image consumes the same count of random numbers, whatever the settings. So one change can be switched on without
+changing the draws of another, and the first images of a larger batch are drawn like those of a smaller one.
 
 Letters: N images.
 """
@@ -16,25 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.settings import AugmentSettings
+from rewho.settings.fields import check
 
 PADDING = 10
 """Pixels of padding before the random crop. Ours: the usual value at 256 x 128; 4 % of the height, 8 % of the width,
 about how far a detector's box is off."""
 
 COLOUR = 0.2
-"""Strength of the colour jitter. Ours: exposure and white balance of two cameras differ about as much; more would
-make clothes of different colours alike, and colour is most of what tells people apart."""
+"""Strength of the colour jitter. Ours: about the difference in exposure and white balance between two cameras; more
+would make clothes of different colours alike, and people are told apart mostly by colour."""
 
 ROTATION = 10.0
-"""Largest rotation in degrees. Ours: about how far people lean in images of wide-angle or tilted cameras."""
+"""Largest rotation in degrees. Ours: about the lean of people in images of wide-angle or tilted cameras."""
 
 ERASE_PROBABILITY, ERASE_AREA_LOW, ERASE_AREA_HIGH, ERASE_ASPECT = 0.5, 0.02, 0.4, 0.3
-"""Random erasing (Zhong et al., arXiv 1708.04896) as public re-identification code commonly sets it. Ours, because FD
-cites the method and gives no values."""
+"""Random erasing (Zhong et al., arXiv 1708.04896) with the usual values of public re-identification code. FD cites the
+method without values."""
 
 ERASE_ATTEMPTS = 100
-"""Rectangles tried per image until one fits, as in public code. At 256 x 128 and a fixed area of 0.8 three in ten
-fit; at 0.99 one in fifty, and one image in eight stays whole by mischance."""
+"""Rectangles tried per image until one fits, as in public code. At 256 x 128, 30 % of the tries fit for a fixed area of
+0.8, and 2 % for 0.99, where 1 image in 8 stays whole."""
 
 _HOLISTIC = AugmentSettings(
     flip=0.5,
@@ -53,25 +53,25 @@ POLICIES: Mapping[str, AugmentSettings] = {
     "holistic": _HOLISTIC,
     "final_student": replace(_HOLISTIC, crop_padding=0),
 }
-"""The changes of FD table 2: partial teachers; holistic teacher and initial student; final student. A final student is
-neither cropped nor turned, so that a view's box and the erased rectangle speak of the same pixels."""
+"""The augmentations of FD table 2: partial teachers; holistic teacher and initial student; final student. The final
+student's images are neither cropped nor rotated, so that a view's box and the erased rectangle refer to the same
+pixels."""
 
-_COLUMNS = {"flip": 1, "shift": 2, "colour": 3, "angle": 1, "fill": 2, "seed": 1, "erase": 3 + 2 * ERASE_ATTEMPTS}
+_COLUMNS = {"flip": 1, "shift": 2, "colour": 3, "angle": 1, "fill": 2, "unused": 1, "erase": 3 + 2 * ERASE_ATTEMPTS}
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Everything random about a batch; `draws[a:b]` are the draws of images a to b.
+    """All random numbers of a batch; `draws[a:b]` are the draws of images a to b.
 
     Args:
-        size: Height and width of the network's input that the rectangles were drawn for.
+        size: Height and width of the network's input, to which the rectangles refer.
         flipped: Boolean [N].
         shift: int32 [N, 2]: first row and column of the crop in the padded image, 0 to twice the padding.
         colour: float64 [N, 3]: factors of brightness, contrast, saturation.
         angle: float64 [N]: rotation in degrees, anticlockwise.
-        erased: int32 [N, 4]: top, left, height, width in pixels of the final image; zeros where nothing is erased.
-        fill_offset: int32 [N, 2]: where in the tile of noise the fill is taken from.
-        seeds: int64 [N]: one seed per image, for `apply_custom`.
+        erased: int32 [N, 4]: top, left, height, width in pixels of the final image; zeros if nothing is erased.
+        fill_offset: int32 [N, 2]: row and column of the fill in the tile.
 
     Example:
         >>> draws = draw(AugmentSettings(), 8, (256, 128), np.random.default_rng(1))
@@ -86,7 +86,6 @@ class Draws:
     angle: NDArray[np.float64]
     erased: NDArray[np.int32]
     fill_offset: NDArray[np.int32]
-    seeds: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.flipped)
@@ -96,26 +95,23 @@ class Draws:
 
 
 def draw(settings: AugmentSettings, count: int, size: tuple[int, int], rng: np.random.Generator) -> Draws:
-    """Draw everything random about `count` images.
+    """Draw all random numbers for the augmentation of `count` images.
 
     Args:
-        settings: Which changes, and how strong.
+        settings: Augmentations and their strengths.
         count: N, the images of the whole batch over all processes.
         size: Height and width of the network's input.
         rng: Generator, such as `generator(seed, "augment", epoch, step)`.
-
-    Raises:
-        UserError: A setting is out of its range.
 
     Example:
         >>> draws = draw(POLICIES["final_student"], 1000, (256, 128), np.random.default_rng(1))
         >>> bool(0.45 < draws.flipped.mean() < 0.55), int(draws.shift.max()), float(draws.angle.max())
         (True, 0, 0.0)
     """
-    check_settings(settings)
+    check(settings, "augment.")
     uniform = rng.random((count, sum(_COLUMNS.values())))
     ends = np.cumsum(list(_COLUMNS.values()))[:-1]
-    flip, shift, colour, angle, fill, seed, erase = np.split(uniform, ends, axis=1)
+    flip, shift, colour, angle, fill, _, erase = np.split(uniform, ends, axis=1)
     height, width = size
     return Draws(
         size=size,
@@ -125,40 +121,24 @@ def draw(settings: AugmentSettings, count: int, size: tuple[int, int], rng: np.r
         angle=settings.rotation * (2 * angle[:, 0] - 1),
         erased=draw_rectangles(settings, erase, size),
         fill_offset=(fill * (height + 1, width + 1)).astype(np.int32),
-        seeds=(seed[:, 0] * 2**53).astype(np.int64),
     )
-
-
-def check_settings(settings: AugmentSettings) -> None:
-    """Check every setting's range.
-
-    Raises:
-        UserError: Names every setting out of its range.
-
-    Example:
-        >>> check_settings(AugmentSettings(flip=1.5))
-        Traceback (most recent call last):
-        rewho.core.check.UserError: augment.flip: expected a number from 0 to 1, got 1.5.
-          Fix: Choose a value in the range.
-    """
 
 
 def draw_rectangles(
     settings: AugmentSettings, uniform: NDArray[np.float64], size: tuple[int, int]
 ) -> NDArray[np.int32]:
-    """Turn uniform numbers into erased rectangles by rejection (Random Erasing, arXiv 1708.04896, algorithm 1).
+    """Return erased rectangles from uniform numbers (Random Erasing, arXiv 1708.04896, algorithm 1).
 
-    The area share is uniform between its bounds, and height/width between the aspect and its inverse, so that most
-    rectangles stand upright. The first of `ERASE_ATTEMPTS` that fits into the image is taken; where none does,
-    nothing is erased.
+    The fraction of the area is uniform between its bounds, and height/width between the aspect and its inverse; most
+    rectangles are therefore upright. The first of `ERASE_ATTEMPTS` that fits into the image is used, or none.
 
     Args:
-        settings: The four erasing settings are used. Areas keep their bounds up to rounding to whole pixels.
-        uniform: [N, 3 + 2 * attempts] numbers from 0 to 1 (1 excluded): whether, where (2), then areas, then aspects.
+        settings: The four erasing settings are used. Areas keep their bounds except for rounding to whole pixels.
+        uniform: [N, 3 + 2 * attempts], 0 to 1 (excluded): whether, row, column, then areas, then aspects.
         size: Height and width of the image.
 
     Returns:
-        int32 [N, 4]: top, left, height, width; zeros where nothing is erased.
+        int32 [N, 4]: top, left, height, width; zeros if nothing is erased.
 
     Example:
         >>> half = AugmentSettings(erase=1, erase_area_low=0.5, erase_area_high=0.5, erase_aspect=1)

@@ -1,8 +1,4 @@
-"""Listing the images of a folder: sorted, fast, and with a clear word where something is not as it should be.
-
-What is unusual: files are listed with `os.scandir` and never opened, so that a hundred thousand take about a second;
-whether they really are images is for `rewho.data.images.verify` to find out.
-"""
+"""Listing the images of a folder, sorted, without opening them: 100,000 take about a second."""
 
 from __future__ import annotations
 
@@ -21,11 +17,11 @@ from rewho.core.record import STARTED
 from rewho.data.table import ImageTable, first_three
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-"""Endings of files that are listed, compared without case."""
+"""Endings of images, compared without case."""
 CONVERTIBLE = {".heic", ".heif", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".jxl", ".raw", ".dng"}
-"""Endings of image files that are not read."""
+"""Endings of image files that are not read, but can be converted."""
 OWN_FILES = (STARTED, "model.json")
-"""Files in the folders that commands of ours write."""
+"""Files that mark a folder written by a command of rewho."""
 CROP_SET_INDEX = "index.json"
 """File that marks a folder as a crop set."""
 TEXT_LIMIT = 256 * 2**20
@@ -33,7 +29,7 @@ TEXT_LIMIT = 256 * 2**20
 
 
 class Row(NamedTuple):
-    """One image while a table is being put together; see ImageTable for the fields."""
+    """One row of an ImageTable."""
 
     path: str
     person: int
@@ -42,18 +38,14 @@ class Row(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """Images in one folder, sorted by name, and how many other files there are of each ending."""
+    """Sorted names of images, and the number of other files by ending."""
 
     images: tuple[str, ...]
     others: Counter[str]
 
 
 def check_folder(folder: Path, fix: str = "Check the path.") -> Path:
-    """Return `folder` if it is one.
-
-    Raises:
-        UserError: It does not exist, or is a file; the message names the most similar folder beside it.
-    """
+    """Return `folder` if it is one; otherwise the UserError names the most similar folder beside it."""
     if is_dir(folder):
         return folder
     if is_file(folder):
@@ -70,13 +62,13 @@ def check_folder(folder: Path, fix: str = "Check the path.") -> Path:
 
 
 def sub_folders(folder: Path) -> tuple[str, ...]:
-    """Return the sorted names of the sub-folders, hidden ones left out."""
+    """Return the sorted names of the sub-folders, except hidden ones."""
     with os.scandir(folder) as entries:
         return tuple(sorted(entry.name for entry in entries if entry.is_dir() and not _hidden(entry.name)))
 
 
 def list_folder(folder: Path) -> Listing:
-    """List the images directly in `folder`; hidden files (such as macOS's `._0001.jpg`) are counted as such."""
+    """List the images directly in `folder`; hidden files, such as macOS's `._0001.jpg`, are counted."""
     images, others = [], Counter[str]()
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -90,7 +82,7 @@ def list_folder(folder: Path) -> Listing:
 
 
 def _kind(name: str) -> str:
-    """Return the ending of a file that is no image, "hidden" for a hidden file, "" for an image."""
+    """Return "" for an image, "hidden" for a hidden file, otherwise the ending."""
     if _hidden(name):
         return "hidden"
     ending = PurePosixPath(name).suffix.lower()
@@ -98,11 +90,7 @@ def _kind(name: str) -> str:
 
 
 def require_images(folder: Path) -> Listing:
-    """List the images directly in `folder`, of which there must be one at least.
-
-    Raises:
-        UserError: The folder is missing, or holds no image.
-    """
+    """List the images directly in `folder`; UserError if there is none."""
     listing = list_folder(check_folder(folder))
     if not listing.images:
         raise empty_folder(folder, listing.others)
@@ -110,19 +98,16 @@ def require_images(folder: Path) -> Listing:
 
 
 def empty_folder(folder: Path, others: Counter[str]) -> UserError:
-    """Return the error for a folder without images, which says what lies there instead."""
+    """Return the error for a folder without images, with what it contains instead."""
     inside = [f"{number:,} x {ending}" for ending, number in others.most_common(3)]
     inside += [f"{len(sub_folders(folder)):,} sub-folders"] if sub_folders(folder) else []
-    return UserError(
-        str(folder),
-        expected=f"images ({', '.join(IMAGE_ENDINGS)})",
-        got=", ".join(inside) or "an empty folder",
-        fix="Check that the data set was unpacked completely; convert images of other kinds to PNG or JPEG.",
-    )
+    got = ", ".join(inside) or "an empty folder"
+    fix = "Check that the data set was unpacked completely; convert images of other kinds to PNG or JPEG."
+    return UserError(str(folder), expected=f"images ({', '.join(IMAGE_ENDINGS)})", got=got, fix=fix)
 
 
 def list_tree(folder: Path) -> Listing:
-    """List the images in a folder and below it, without an error where there are none; see `list_images`."""
+    """List the images in a folder and below it, of which there may be none; see `list_images`."""
     refuse_output(folder)
     found: list[str] = []
     others = Counter[str]()
@@ -147,18 +132,9 @@ def list_tree(folder: Path) -> Listing:
 
 
 def list_images(folder: Path | str) -> tuple[str, ...]:
-    """List all images in a folder and below it, for uses that need no person ids, such as embedding.
+    """Return the sorted paths of all images in a folder and below it, relative to it, with forward slashes.
 
-    Files that are left out are counted in a message.
-
-    Args:
-        folder: Any folder; hidden files and folders are left out, and links to folders are not followed.
-
-    Returns:
-        Sorted paths relative to `folder`, with forward slashes.
-
-    Raises:
-        UserError: The folder is missing, holds no image, or is or contains what a command of ours wrote.
+    Hidden files and folders, and links to folders, are skipped. Skipped files are counted in a message.
 
     Example:
         >>> import tempfile
@@ -183,22 +159,16 @@ def list_images(folder: Path | str) -> tuple[str, ...]:
 
 
 def refuse_output(folder: Path) -> None:
-    """Raise for a crop set, and for a folder that another command of ours wrote: its images are sheets, not people."""
+    """Raise for a crop set, and for a folder that a command of rewho wrote: its images are sheets, not people."""
     if is_crop_set(folder):
-        raise UserError(
-            str(folder),
-            expected="a folder of image files",
-            got="a crop set, whose crops are not files of their own",
-            fix=f"Write them as files with `rewho crops export {folder} --out FOLDER`, and pass FOLDER.",
-        )
+        got = "a crop set, whose crops are not files of their own"
+        fix = f"Write them as files with `rewho crops export {folder} --out FOLDER`, and pass FOLDER."
+        raise UserError(str(folder), expected="a folder of image files", got=got, fix=fix)
     written = next((name for name in OWN_FILES if is_file(folder / name)), None)
     if written:
-        raise UserError(
-            str(folder),
-            expected="a folder of images, one person each",
-            got=f"a folder that a command of rewho wrote (it has {written}); its images are sheets and figures",
-            fix="Pass the folder of the images themselves.",
-        )
+        got = f"a folder that a command of rewho wrote (it has {written}); its images are sheets and figures"
+        fix = "Pass the folder of the images themselves."
+        raise UserError(str(folder), expected="a folder of images, one person each", got=got, fix=fix)
 
 
 def is_crop_set(folder: Path) -> bool:
@@ -207,7 +177,7 @@ def is_crop_set(folder: Path) -> bool:
 
 
 def missing_files(root: Path, paths: Sequence[str]) -> list[str]:
-    """Return those of `paths` (relative to `root`) that are no files; each folder is listed once."""
+    """Return the `paths` (relative to `root`) that are no files; each folder is listed once."""
     present: dict[str, set[str]] = {}
     missing = []
     for path in paths:
@@ -215,14 +185,14 @@ def missing_files(root: Path, paths: Sequence[str]) -> list[str]:
         if folder not in present:
             place = root / folder
             present[folder] = {entry.name for entry in os.scandir(place)} if is_dir(place) else set()
-        # a name may be spelt otherwise in the listing (case, Unicode form) and be found all the same
+        # the listing may spell a name otherwise (case, Unicode form) although the file is found
         if name not in present[folder] and not is_file(root / path):
             missing.append(path)
     return missing
 
 
 def wrong_names(folder: Path, bad: list[str], total: int, example: str, fix: str) -> UserError:
-    """Return the error for file names that do not follow the layout's form."""
+    """Return the error for file names of another form than the layout's."""
     return UserError(
         str(folder),
         expected=f"file names like {example}",
@@ -232,7 +202,7 @@ def wrong_names(folder: Path, bad: list[str], total: int, example: str, fix: str
 
 
 def left_out(folder: str, others: Counter[str]) -> list[str]:
-    """Return the note about files that are no images, if there are any."""
+    """Return a note on files that are no images, if there are any."""
     if not others.total():
         return []
     in_order = sorted(others.items(), key=lambda item: (-item[1], item[0]))
@@ -242,7 +212,7 @@ def left_out(folder: str, others: Counter[str]) -> list[str]:
 
 
 def read_text(file: Path) -> str:
-    """Return the text of a list or CSV file, see `core.files.read_text`."""
+    """Return the text of a list or CSV file; see `core.files.read_text`."""
     return files.read_text(file, TEXT_LIMIT)
 
 

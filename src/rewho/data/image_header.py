@@ -1,7 +1,7 @@
-"""Reading size and soundness of a JPEG, PNG, BMP or WebP image from its header, before anything is decoded.
+"""Reading format and size of a JPEG, PNG, BMP or WebP image from its header, before decoding.
 
-What is unusual: a decoder allocates what a header claims, so a 48 kB file can ask for a gigabyte. Everything here looks
-at a few bytes per chunk and allocates nothing. Files of other kinds are named for what they are, whatever their ending.
+A decoder allocates what a header claims, so a 48 kB file can request a gigabyte. This module reads a few bytes of every
+chunk and allocates nothing. Messages name the real kind of a file, whatever its ending.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from struct import unpack_from
 from typing import NamedTuple
 
 METADATA_LIMIT = 4 * 2**20
-"""Most bytes that an image may carry besides its pixels (EXIF, colour profiles, comments)."""
+"""Most bytes of metadata (EXIF, colour profiles, comments)."""
 SCAN_LIMIT = 100
-"""Most passes of a progressive JPEG; usual ones have ten, and each costs as much time as a whole image."""
+"""Most scans of a progressive JPEG; usual ones have ten, and each takes as long as a whole image."""
 CHUNK_LIMIT = 100_000
 """Most chunks of a PNG and segments of a JPEG header; a 25-megapixel PNG has about ten thousand."""
 
@@ -38,13 +38,13 @@ _FOREIGN = (
 
 
 class HeaderError(ValueError):
-    """Why a file is not taken for an image, as the end of the sentence "got ..."."""
+    """Why a file is refused, as the end of the sentence "got ..."."""
 
 
 class ImageHeader(NamedTuple):
-    """Format and stored size of an image; EXIF orientation may exchange height and width when it is decoded.
+    """Format and stored size of an image; `alpha` is whether it may be transparent.
 
-    `alpha` is whether parts of it may be transparent.
+    EXIF orientation may swap height and width in decoding.
     """
 
     format: str
@@ -54,13 +54,7 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Return what the header says, having checked that the file is whole as far as that shows without decoding.
-
-    Args:
-        data: The whole file.
-
-    Raises:
-        HeaderError: Another kind of file, cut short, animated, without pixels, or loaded with too much metadata.
+    """Return the header of a whole file; HeaderError if it is of another kind, truncated, animated or too large.
 
     Example:
         >>> read_header(b"%PDF-1.7")
@@ -118,7 +112,7 @@ def _read_jpeg(data: bytes) -> ImageHeader:
 def _check_jpeg_scans(data: bytes, place: int) -> None:
     scans = data.count(b"\xff\xda", place)
     if scans > SCAN_LIMIT:
-        raise HeaderError(f"a JPEG image of {scans:,} passes")
+        raise HeaderError(f"a JPEG image of {scans:,} scans")
     if data.find(b"\xff\xd9", place) < 0:
         raise HeaderError("a JPEG image that is cut short")
 

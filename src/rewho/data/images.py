@@ -1,8 +1,8 @@
-"""From image files to uint8 RGB arrays: refused before decoding where unsound, and held in memory where they fit.
+"""Decoding image files to uint8 RGB arrays, and keeping them in memory if they fit.
 
-What is unusual: the size is read from the header first (see `rewho.data.image_header`), so that no file can make the
-decoder allocate more than PIXEL_LIMIT pixels. The store keeps all images in one flat buffer: worker processes that
-are forked share its memory pages, because the pages are never written and hold no Python objects.
+The size is read from the header first (see `image_header`), so that no file can make the decoder allocate more than
+PIXEL_LIMIT pixels. All images are in one flat buffer: forked worker processes share its memory pages, because the pages
+are never written and hold no Python objects.
 """
 
 from __future__ import annotations
@@ -24,32 +24,28 @@ from rewho.data.image_header import HeaderError, ImageHeader, read_header
 from rewho.data.table import ImageTable
 
 PIXEL_LIMIT = 25_000_000
-"""Most pixels of an image: 75 MB decoded; crops of people have some ten thousand."""
+"""Most pixels of an image: 75 MB decoded; crops of people have about 10,000."""
 FILE_LIMIT = 64 * 2**20
 """Largest image file, in bytes."""
 
 Progress = Callable[[int, int], None]
-"""Called with (images done, images in all) now and then."""
+"""Called with (images done, images in all)."""
 Source = ImageTable | Sequence[Path]
-"""Where images come from: a table, or plain files."""
 
 _STEP = 64
 _Result = TypeVar("_Result")
 
 
 def decode(source: bytes | Path | str, name: str = "image", pixel_limit: int = PIXEL_LIMIT) -> NDArray[np.uint8]:
-    """Decode a JPEG, PNG, BMP or WebP image, upright as its EXIF orientation says, over white where transparent.
+    """Decode a JPEG, PNG, BMP or WebP image to uint8 RGB [H, W, 3], upright by its EXIF orientation, over white.
 
     Args:
         source: The file's bytes, or its path.
-        name: What to call the image in messages, where `source` is bytes.
+        name: The image's name in messages, if `source` is bytes.
         pixel_limit: Most pixels, height times width; more are refused before decoding.
 
-    Returns:
-        uint8 RGB [H, W, 3].
-
     Raises:
-        UserError: No such file, not one of these four kinds (whatever its ending), too large, animated, damaged, or
+        UserError: No such file, not one of these four formats (whatever its ending), too large, animated, damaged, or
             with transparency that cannot be decoded.
 
     Example:
@@ -63,58 +59,51 @@ def decode(source: bytes | Path | str, name: str = "image", pixel_limit: int = P
     pixels = _decode_pixels(data, name, alpha=header.alpha)
     if pixels is None or sorted(pixels.shape[:2]) != sorted(header[1:3]):
         raise UserError(
-            name, expected="a whole image", got=f"a damaged {header.format} file", fix="Copy or make it again."
+            name, expected="a whole image", got=f"a damaged {header.format} file", fix="Copy or create it again."
         )
     return pixels
 
 
 def check_header(data: bytes, name: str, pixel_limit: int = PIXEL_LIMIT) -> ImageHeader:
-    """Return format and size of an image that is fit to be decoded.
+    """Return the header of an image that can be decoded safely.
 
     Raises:
-        UserError: Not an image of the four kinds, too large, animated, or cut short.
+        UserError: Not an image of the four formats, too large, animated, or truncated.
     """
     try:
         header = read_header(data)
     except HeaderError as error:
         raise UserError(
-            name, expected="a JPEG, PNG, BMP or WebP image", got=str(error), fix="Convert it, or take it away."
+            name, expected="a JPEG, PNG, BMP or WebP image", got=str(error), fix="Convert or remove it."
         ) from None
     if header.height * header.width > pixel_limit:
-        raise UserError(
-            name,
-            expected=f"at most {pixel_limit:,} pixels",
-            got=f"{header.width:,} x {header.height:,}",
-            fix="Crop or reduce the image.",
-        )
+        got = f"{header.width:,} x {header.height:,}"
+        fix = "Crop or reduce the image."
+        raise UserError(name, expected=f"at most {pixel_limit:,} pixels", got=got, fix=fix)
     return header
 
 
 def read_file(file: Path) -> bytes:
-    """Return the bytes of an image file.
-
-    Raises:
-        UserError: No such file, not a regular file (a pipe would never end), too large, or not readable.
-    """
+    """Return the bytes of an image file; UserError if it is missing, not a regular file, too large or unreadable."""
     return read_bytes(file, FILE_LIMIT, expected="a readable image file")
 
 
 class Images(Sequence[NDArray[np.uint8]]):
-    """The images of a table, decoded once into memory where they fit, otherwise at every access.
+    """The images of a table, decoded once into memory if they fit, otherwise at every access.
 
     Args:
         source: A table, or files.
-        memory_gb: Most memory for decoded images, in gigabytes (10^9 bytes); 0 never keeps any.
-        threads: Threads that decode; 0 takes one per processor.
+        memory_gb: Most memory for decoded images, in gigabytes (10^9 bytes); 0 decodes at every access.
+        threads: Threads that decode; 0 is one per processor.
         progress: Called with (done, total) while images are decoded into memory.
         pixel_limit: Most pixels per image.
 
     Attributes:
-        files: Where each image lies.
-        in_memory: Whether all images are held decoded.
+        files: Path of each image.
+        in_memory: Whether all images are decoded in memory.
 
     Raises:
-        UserError: While filling the memory: every bad file is counted, and the first three are named.
+        UserError: While decoding into memory: counts the bad files, and names the first three.
 
     Example:
         >>> import tempfile
@@ -149,11 +138,7 @@ class Images(Sequence[NDArray[np.uint8]]):
         return len(self.files)
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:  # type: ignore[override]  # rows, not slices
-        """Return image `row`, uint8 RGB [H, W, 3]: a read-only view where it is in memory.
-
-        Raises:
-            UserError: The file cannot be decoded (only where images are not in memory).
-        """
+        """Return image `row`, uint8 RGB [H, W, 3], read-only if in memory; UserError if it cannot be decoded."""
         if self._offsets is None:
             return decode(self.files[row], pixel_limit=self._pixel_limit)
         row = range(len(self.files))[row]
@@ -182,48 +167,17 @@ class Images(Sequence[NDArray[np.uint8]]):
 
     @property
     def bytes(self) -> int:
-        """Memory that the decoded images take, in bytes; 0 where they are decoded at each access."""
+        """Size of the decoded images in memory, in bytes; 0 if they are decoded at every access."""
         return self._buffer.nbytes
 
 
 def warn_of_wide(names: Sequence[str], total: int) -> None:
-    """Warn of images that are wider than high, as scenes with several people are.
-
-    Args:
-        names: The images that are.
-        total: How many images were looked at.
-    """
+    """Warn of images (`names`, of `total`) that are wider than high, as scenes with several people are."""
     if names:
         warn_once(
-            f"{len(names):,} of {total:,} images are wider than high, such as {names[0]}; each is taken for one "
-            "upright person. `rewho crop` cuts people out of videos and scenes"
+            f"{len(names):,} of {total:,} images are wider than high, such as {names[0]}; each is treated as "
+            "one upright person. `rewho crop` crops people out of videos and scenes"
         )
-
-
-def verify(source: Source, *, threads: int = 0, progress: Progress | None = None) -> dict[int, UserError]:
-    """Decode every image once and keep none, to find those that are no whole images.
-
-    Returns:
-        Row -> what is wrong with it, in the order of rows; empty where all are sound.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = Path(folder, "a.jpg").write_bytes(b"<html>")
-        ...     [problem.got for problem in verify([Path(folder, "a.jpg")]).values()]
-        ['a web page or other marked-up text']
-    """
-    files = _files(source)
-
-    def attempt(row: int) -> UserError | None:
-        try:
-            decode(files[row])
-        except UserError as error:
-            return error
-        return None
-
-    results = _in_threads(attempt, range(len(files)), threads, progress)
-    return {row: error for row, error in enumerate(results) if error}
 
 
 def _files(source: Source) -> list[Path]:
@@ -233,7 +187,7 @@ def _files(source: Source) -> list[Path]:
 
 
 def _plan(files: list[Path], memory: int, threads: int, pixel_limit: int) -> NDArray[np.int64] | None:
-    """Return where each image begins in one buffer, int64 [N + 1], or None as soon as they do not fit in `memory`."""
+    """Return the offset of each image in one buffer, int64 [N + 1]; None as soon as they do not fit in `memory`."""
     errors: list[UserError] = []
     sizes: list[int] = []
     total = 0
@@ -282,12 +236,9 @@ def _raise_together(errors: list[UserError], total: int) -> None:
         raise errors[0]
     named = "; ".join(f"{error.what} ({error.got})" for error in errors[:3])
     more = f"; and {len(errors) - 3:,} more" if len(errors) > 3 else ""
-    raise UserError(
-        "images",
-        expected="whole JPEG, PNG, BMP or WebP images",
-        got=f"{len(errors):,} of {total:,} that are not: {named}{more}",
-        fix="Replace these files, or take them out of the data set.",
-    )
+    got = f"{len(errors):,} of {total:,} that are not: {named}{more}"
+    fix = "Replace these files, or remove them from the data set."
+    raise UserError("images", expected="whole JPEG, PNG, BMP or WebP images", got=got, fix=fix)
 
 
 def _decode_pixels(data: bytes, name: str, *, alpha: bool) -> NDArray[np.uint8] | None:
@@ -305,12 +256,10 @@ def _decode_pixels(data: bytes, name: str, *, alpha: bool) -> NDArray[np.uint8] 
 
 
 def _over_white(pixels: NDArray[Any], stored: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """Return an upright BGR image composited over white, as viewers show it.
+    """Return an upright BGR image composited over white.
 
-    Args:
-        pixels: uint8 [H, W, 3], upright.
-        stored: [.., .., 4] with the alpha channel, as it is stored: only without alpha does OpenCV turn it upright.
-        name: What to call the image in messages.
+    OpenCV rotates an image upright only without alpha. So `stored`, with alpha, is rotated and mirrored here in all
+    eight ways, and the one nearest to the upright `pixels` [H, W, 3] is used.
     """
     if stored.ndim != 3 or stored.shape[2] != 4:
         fix = "Save it again as PNG with an alpha channel, or without transparency."

@@ -65,19 +65,11 @@ def first_folder(root: Path) -> str:
 
 
 def read_market_folders(name: str, root: Path, style: Style) -> ImageTable:
-    """Read a data set in Market-1501's folders, or in some of them, into a table of this name.
-
-    Raises:
-        UserError: None of the folders is here, one is empty, or file names are of another form.
-    """
+    """Read a data set in Market-1501's folders, or in some of them, into a table of this name."""
     there = [folder for folder in FOLDERS if (check_folder(root) / folder).is_dir()]
     if not there:
-        raise UserError(
-            str(root),
-            expected=f"the folders {', '.join(FOLDERS)}",
-            got="none of them",
-            fix="Give the folder that holds them, unpacked.",
-        )
+        fix = "Give the folder that holds them, unpacked."
+        raise UserError(str(root), expected=f"the folders {', '.join(FOLDERS)}", got="none of them", fix=fix)
     rows: list[Row] = []
     notes: list[str] = []
     for folder in there:

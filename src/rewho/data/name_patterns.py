@@ -1,4 +1,4 @@
-"""Regular expressions that read people and cameras from file names: the user's own, and proposals for given files."""
+"""Regular expressions that read people and cameras from file names, and proposals of one for given files."""
 
 from __future__ import annotations
 
@@ -26,11 +26,7 @@ _PROPOSALS = (
 
 
 def compile_pattern(text: str) -> re.Pattern[str]:
-    """Return the compiled pattern.
-
-    Raises:
-        UserError: Not a regular expression, or one without the group `person`.
-    """
+    """Return the compiled pattern; UserError if it is no regular expression, or has no group `person`."""
     what = "--data.person_pattern"
     try:
         pattern = re.compile(text)
@@ -42,7 +38,7 @@ def compile_pattern(text: str) -> re.Pattern[str]:
 
 
 def search_name(pattern: re.Pattern[str], path: str) -> re.Match[str] | None:
-    """Return the match of a pattern that finds a person; a pattern with a slash is searched in the path, not the name.
+    """Return the match that finds a person, or None; a pattern with a slash is searched in the path, not the name.
 
     Example:
         >>> search_name(re.compile("(?P<person>[a-z]+)/"), "gate/adam/1.jpg")["person"]

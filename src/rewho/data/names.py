@@ -1,8 +1,8 @@
 """Names of people and cameras → ids.
 
-What is unusual: one id has many spellings. pandas writes 7.0 where a column has gaps, spreadsheets write a typographic
-minus, and one name has two Unicode forms. Spellings of one id become one id; names that differ otherwise stay apart,
-with a note where they look alike.
+One id has many spellings: pandas writes 7.0 if a column has gaps, spreadsheets write a typographic minus, and
+names have two Unicode forms. Spellings of one id become one id. Other names stay different, with a
+note if they look alike.
 """
 
 from __future__ import annotations
@@ -21,20 +21,18 @@ from rewho.core.people import DISTRACTOR, JUNK, UNKNOWN_CAMERA
 from rewho.data.table import ImageTable, Names, first_three
 
 PERSON_MARKS = {str(JUNK): JUNK, str(DISTRACTOR): DISTRACTOR}
-"""Names of people that are ids with a meaning."""
 CAMERA_MARKS = {str(UNKNOWN_CAMERA): UNKNOWN_CAMERA}
-"""Names of cameras that are ids with a meaning."""
 MISSING = {"nan", "NaN", "NAN", "<NA>", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "none", "None", "NaT"}
-"""What programs write into a CSV file's cell that has no value."""
+"""What programs write into an empty cell of a CSV file."""
 
 MINUS = "-\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
 _NUMBER = re.compile(rf"([{MINUS}+]?) ?(\d{{1,18}})(?:\.0*|,0{{,2}})?(?:[eE][+-]?0+)?")
 
 
 def canonical(name: str) -> str:
-    """Return the one spelling of a name: Unicode form NFC; whole numbers without plus sign and decimals.
+    """Return the canonical spelling of a name: Unicode form NFC; whole numbers without plus sign and decimals.
 
-    Leading zeros stay where there is no minus: people may be called 7 and 07.
+    Leading zeros stay unless there is a minus: people may be called 7 and 07.
 
     Example:
         >>> [canonical(name) for name in ("7.0", "+7", "07", "\u22121", "-01.0e+00", "1.5", "Zoe\u0308")]
@@ -49,24 +47,18 @@ def canonical(name: str) -> str:
 
 
 def number_names(
-    names: Sequence[str],
-    what: str = "person",
-    marks: Mapping[str, int] = PERSON_MARKS,
-    where: Sequence[str] = (),
+    names: Sequence[str], what: str = "person", marks: Mapping[str, int] = PERSON_MARKS, where: Sequence[str] = ()
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return ids of names: whole numbers stay what they are, other names are sorted and counted from 0.
+    """Return ids of names: whole numbers are their own ids, other names are sorted and numbered from 0.
 
     Args:
         names: N names, in any spelling.
-        what: What they name, for messages.
-        marks: Names that are ids with a meaning, such as "-1"; they are never counted.
-        where: Where each name was read, for messages; the names themselves by default.
+        what: "person" or "camera", for messages.
+        marks: Names with a meaning, such as "-1" → JUNK.
+        where: The place of each name, for messages; by default the names.
 
     Returns:
-        int64 ids [N], and the names that ids stand for (empty where the names were numbers).
-
-    Raises:
-        UserError: A negative number that is no mark.
+        int64 ids [N], and the name of each id (empty if the names are numbers).
 
     Example:
         >>> number_names(["0007", "12.0"])[0].tolist(), number_names(["eve", "-1.0", "adam"])
@@ -92,7 +84,7 @@ def number_names(
 
 
 def spelling_notes(names: Iterable[str], what: str) -> list[str]:
-    """Return notes on names that are one in several spellings, and on different names that look alike.
+    """Return notes on names with several spellings, and on different names that look alike.
 
     Example:
         >>> spelling_notes(["Adam", "adam", "7.0", "7"], "person")[0]
@@ -131,29 +123,19 @@ class NamedRow(NamedTuple):
 
 
 def named_table(name: str, root: Path, rows: Sequence[NamedRow], notes: Sequence[str]) -> ImageTable:
-    """Return the table of rows whose people and cameras are names, in their order.
-
-    Raises:
-        UserError: Only some rows have a camera, or an id is negative and has no meaning.
-    """
+    """Return the table of rows whose people and cameras are names, in their order."""
     where = [row.where for row in rows]
     people, person_names = number_names([row.person for row in rows], where=where)
     without = [row.path for row in rows if not row.camera]
     if without and len(without) < len(rows):
-        raise UserError(
-            f"{name}: cameras",
-            expected="the camera of every image, or of none",
-            got=f"{len(without):,} of {len(rows):,} without: {first_three(without)}",
-            fix="Fill in the missing cameras, or leave cameras out altogether.",
-        )
+        got = f"{len(without):,} of {len(rows):,} without: {first_three(without)}"
+        fix = "Fill in the missing cameras, or leave cameras out altogether."
+        raise UserError(f"{name}: cameras", expected="the camera of every image, or of none", got=got, fix=fix)
     cameras, camera_names = np.full(len(rows), UNKNOWN_CAMERA, np.int64), tuple[str, ...]()
     if not without:
         cameras, camera_names = number_names([row.camera for row in rows], "camera", CAMERA_MARKS, where)
     else:
-        notes = [
-            *notes,
-            "Cameras are not known, so images of a query's own camera cannot be left out of its ranking.",
-        ]
+        notes = [*notes, "Cameras are not known, so images of a query's own camera cannot be left out of its ranking."]
     return ImageTable(
         name=name,
         root=root,
@@ -172,6 +154,6 @@ def named_table(name: str, root: Path, rows: Sequence[NamedRow], notes: Sequence
 
 
 def _zeros_kept(ids: NDArray[np.int64], names: Sequence[str]) -> Names:
-    """Return how numbers with leading zeros were written, by id; an empty tuple where there are none."""
+    """Return the spelling of numbers with leading zeros, by id; () if there are none."""
     pairs = zip(ids.tolist(), map(canonical, names), strict=True)
     return {number: name for number, name in pairs if name.isdecimal() and name != str(number)} or ()

@@ -52,9 +52,6 @@ def scored_part(table: ImageTable) -> ScoredPart:
 
     A pool is its own gallery, and no image is compared with itself. Junk and distractors are no queries. Test images
     with the bytes of a training image are left out.
-
-    Raises:
-        UserError: The table has no queries or no gallery, or all of them are copies of training images.
     """
     pool = "pool" in table.splits
     if not pool:
@@ -65,12 +62,10 @@ def scored_part(table: ImageTable) -> ScoredPart:
     in_gallery = table.in_split("pool" if pool else "gallery") & ~copied
     in_query = table.in_split("pool" if pool else "query") & (table.person_ids >= 0) & ~copied
     if not in_query.any() or not in_gallery.any():
-        raise UserError(
-            f"{table.name}: test part",
-            expected="query and gallery images of known people that are not trained on",
-            got=f"none: {int(copied.sum()):,} files have the bytes of training images, the others are junk",
-            fix="Split the people: no person in query and gallery may be in train.",
-        )
+        expected = "query and gallery images of known people that are not trained on"
+        got = f"none: {int(copied.sum()):,} files have the bytes of training images, the others are junk"
+        fix = "Split the people: no person in query and gallery may be in train."
+        raise UserError(f"{table.name}: test part", expected=expected, got=got, fix=fix)
     query, gallery = table.rows(in_query), table.rows(in_gallery)
     rows = np.flatnonzero(in_query[in_gallery]) if pool else None
     notes = _copy_notes(table, contents, copied, in_query, in_gallery)

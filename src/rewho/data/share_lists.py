@@ -34,12 +34,9 @@ def keep_listed(table: ImageTable, file: Path | str) -> ImageTable:
     if ";" in _lines(Path(file))[0][1]:
         kept = keep_images(table, read_image_list(file))
     elif isinstance(table.person_names, tuple) and table.person_names:
-        raise UserError(
-            str(file),
-            expected=f"a list of images, because the people of {table.name} have names instead of numbers",
-            got="a list of person ids",
-            fix="Write lines like 'FILE NAME; 0; 0'.",
-        )
+        expected = f"a list of images, because the people of {table.name} have names instead of numbers"
+        fix = "Write lines like 'FILE NAME; 0; 0'."
+        raise UserError(str(file), expected=expected, got="a list of person ids", fix=fix)
     else:
         kept = keep_identities(table, read_identity_list(file))
     rows = training_rows(kept)
@@ -100,12 +97,10 @@ def keep_images(table: ImageTable, names: Collection[str]) -> ImageTable:
         raise _not_in_training(table, "images", unknown, len(wanted))
     several = sorted(name for name, found in wanted.items() if len(found) > 1)
     if several:
-        raise UserError(
-            "--data.share_list, list of images",
-            expected="names of one training image each",
-            got=f"{first_three(several)}, which is {first_three([table.paths[row] for row in wanted[several[0]]])}",
-            fix=f"Write paths relative to {table.root}.",
-        )
+        expected = "names of one training image each"
+        got = f"{first_three(several)}, which is {first_three([table.paths[row] for row in wanted[several[0]]])}"
+        fix = f"Write paths relative to {table.root}."
+        raise UserError("--data.share_list, list of images", expected=expected, got=got, fix=fix)
     keep = np.ones(len(table), np.bool_)
     keep[training] = np.isin(training, [found[0] for found in wanted.values()])
     return table.rows(keep)
@@ -120,12 +115,9 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 
 
 def _wrong_list(file: Path, got: str) -> UserError:
-    return UserError(
-        f"--data.share_list {file}",
-        expected="one person id per line, or lines like '0002_c1s2_000841_01.jpg; 0; 0'",
-        got=got,
-        fix="Correct these lines, or download the list again.",
-    )
+    expected = "one person id per line, or lines like '0002_c1s2_000841_01.jpg; 0; 0'"
+    fix = "Correct these lines, or download the list again."
+    return UserError(f"--data.share_list {file}", expected=expected, got=got, fix=fix)
 
 
 def _wrong_lines(file: Path, bad: Sequence[str]) -> UserError:
@@ -133,9 +125,7 @@ def _wrong_lines(file: Path, bad: Sequence[str]) -> UserError:
 
 
 def _not_in_training(table: ImageTable, what: str, unknown: list[str], wanted: int) -> UserError:
-    return UserError(
-        f"--data.share_list, list of {what}",
-        expected=f"{what} of the training set of {table.name}",
-        got=f"{len(unknown):,} of {wanted:,} that are not in it: {first_three(unknown)}",
-        fix="Check that list and data set belong together (same data set, boxes, version and file naming).",
-    )
+    expected = f"{what} of the training set of {table.name}"
+    got = f"{len(unknown):,} of {wanted:,} that are not in it: {first_three(unknown)}"
+    fix = "Check that list and data set belong together (same data set, boxes, version and file naming)."
+    return UserError(f"--data.share_list, list of {what}", expected=expected, got=got, fix=fix)

@@ -41,12 +41,9 @@ def select_share(table: ImageTable, share: float, by: str = "identities", seed: 
     people = table.person_ids[training]
     kept = _share_of_images(people, share, seed) if by == "images" else _share_of_identities(people, share, seed)
     if not kept.any():
-        raise UserError(
-            "--data.share",
-            expected=f"enough to keep one of {len(np.unique(people)):,} people",
-            got=f"{share:g}",
-            fix="Choose a larger share.",
-        )
+        expected = f"enough to keep one of {len(np.unique(people)):,} people"
+        fix = "Choose a larger share."
+        raise UserError("--data.share", expected=expected, got=f"{share:g}", fix=fix)
     keep = np.ones(len(table), np.bool_)
     keep[training] = kept
     found = f"{int(kept.sum()):,} training images of {len(np.unique(people[kept])):,} people"

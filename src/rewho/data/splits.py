@@ -24,12 +24,8 @@ def training_rows(table: ImageTable) -> NDArray[np.int64]:
     split = "train" if "train" in table.splits else "pool"
     rows = np.flatnonzero(table.in_split(split) & (table.person_ids >= 0))
     if rows.size == 0:
-        raise UserError(
-            table.name,
-            expected="training images (split train or pool)",
-            got="none",
-            fix="Use data that has a training part.",
-        )
+        fix = "Use data that has a training part."
+        raise UserError(table.name, expected="training images (split train or pool)", got="none", fix=fix)
     return rows
 
 
@@ -87,12 +83,10 @@ def hold_out(table: ImageTable, identities: int, seed: int = 1) -> ImageTable:
 
 def _people_to_hold_out(training: ImageTable) -> NDArray[np.int64]:
     if not training.knows_cameras:
-        raise UserError(
-            f"{training.name}: cameras",
-            expected="the camera of every image, because a query must be found under another camera",
-            got=f"{int((training.camera_ids < 0).sum()):,} images without",
-            fix="Give a camera column (CSV), or --data.person_pattern with a group (?P<camera>...).",
-        )
+        expected = "the camera of every image, because a query must be found under another camera"
+        got = f"{int((training.camera_ids < 0).sum()):,} images without"
+        fix = "Give a camera column (CSV), or --data.person_pattern with a group (?P<camera>...)."
+        raise UserError(f"{training.name}: cameras", expected=expected, got=got, fix=fix)
     pairs, counts = np.unique(np.stack([training.person_ids, training.camera_ids]), axis=1, return_counts=True)
     people, cameras = np.unique(pairs[0], return_counts=True)
     return np.intersect1d(people[cameras > 1], pairs[0][counts > 1])

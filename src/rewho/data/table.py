@@ -1,8 +1,7 @@
-"""The one form that every labelled data set takes: an immutable table of images, checked when it is made.
+"""ImageTable: path, person, camera and split of each image; immutable, and checked when it is created.
 
-What is unusual: nothing downstream knows of data-set layouts. A table carries where each image lies, who is in it,
-which camera saw it and to which split it belongs; the special person ids JUNK and DISTRACTOR follow Market-1501's
-convention, but as negative numbers, because person 0 is a real person elsewhere (MSMT17).
+Every labelled data set becomes one. The special person ids JUNK and DISTRACTOR follow Market-1501's convention, but as
+negative numbers, because person 0 is a real person elsewhere (MSMT17).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from rewho.core.check import UserError, check_choice
 from rewho.core.people import DISTRACTOR, JUNK, UNKNOWN_CAMERA
 
 SPLITS = ("train", "query", "gallery", "pool")
-"""Names of the splits; "pool" is a data set of the user's own that was not split."""
+""""pool" is a data set that was not split."""
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -32,7 +31,7 @@ Names = tuple[str, ...] | Mapping[int, str]
 
 
 class SplitCounts(NamedTuple):
-    """How much one split holds. `people` and `cameras` count neither junk and distractors nor unknown cameras."""
+    """Size of one split. `people` and `cameras` count neither junk and distractors nor unknown cameras."""
 
     images: int
     people: int
@@ -46,21 +45,20 @@ class ImageTable:
     """A whole data set: one row per image.
 
     Args:
-        name: Name of the data set, such as "market1501"; benchmarks with known counts go by fixed names.
-        root: Folder that `paths` are relative to.
-        paths: N paths with forward slashes, relative to `root`; none leaves it. Stored without "./".
+        name: Name of the data set, such as "market1501".
+        root: Folder of the data set.
+        paths: N paths inside `root`, relative to it, with forward slashes. Stored without "./".
         person_ids: int64 [N], >= 0, or JUNK or DISTRACTOR. Stored read-only.
         camera_ids: int64 [N], >= 0, or UNKNOWN_CAMERA. Stored read-only.
         splits: N names, each "train", "query" or "gallery", or all of them "pool".
-        person_names: Where people had names rather than numbers: `person_names[person_id]`; where numbers had leading
-            zeros, how those were written, by id; otherwise empty.
-        camera_names: Likewise for cameras.
-        notes: What the reader of the data set has to say to the user, one sentence each.
+        person_names: `person_names[person_id]` if people have names; if numbers have leading zeros, their spelling by
+            id; otherwise empty.
+        camera_names: The same for cameras.
+        notes: Notes of the reader to the user, one sentence each.
 
     Raises:
-        UserError: No rows; unequal lengths; ids that are no whole numbers or out of range; an unknown split; "pool"
-            beside other splits; the same image twice in a split, under two people or two cameras; a path that leaves
-            `root`.
+        UserError: No rows; unequal lengths; wrong ids; an unknown split; "pool" beside other splits; the same image
+            twice in a split, under two people or two cameras; a path that leaves `root`.
 
     Example:
         >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
@@ -81,7 +79,7 @@ class ImageTable:
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen
         set_field(self, "root", Path(self.root))
-        set_field(self, "paths", tuple(map(_shortest, self.paths)))
+        set_field(self, "paths", tuple(map(_normalise_path, self.paths)))
         set_field(self, "splits", tuple(self.splits))
         set_field(self, "person_ids", _read_only_ids(f"{self.name}: person ids", self.person_ids, DISTRACTOR))
         set_field(self, "camera_ids", _read_only_ids(f"{self.name}: camera ids", self.camera_ids, UNKNOWN_CAMERA))
@@ -96,17 +94,14 @@ class ImageTable:
         return len(self.paths)
 
     def file(self, row: int) -> Path:
-        """Return where the image of `row` lies."""
+        """Return the path of an image."""
         return self.root / self.paths[row]
 
     def rows(self, which: ArrayLike) -> ImageTable:
         """Return a table of some rows.
 
         Args:
-            which: Boolean mask [N], or row numbers in the wanted order.
-
-        Raises:
-            UserError: No row is left.
+            which: Boolean mask [N], or row numbers in the wanted order; at least one.
 
         Example:
             >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
@@ -123,21 +118,14 @@ class ImageTable:
         )
 
     def select(self, split: str) -> ImageTable:
-        """Return the rows of one split, in the table's order.
-
-        Raises:
-            UserError: The name is no split's, or the split has no rows.
-        """
+        """Return the rows of one split, in the table's order; UserError if there are none."""
         check_choice(f"{self.name}: split", split, SPLITS)
         mask = self.in_split(split)
         if not mask.any():
             there = ", ".join(name for name in SPLITS if name in set(self.splits))
-            raise UserError(
-                f"{self.name} ({self.root})",
-                expected=f"images in the split {split!r}",
-                got=f"none (it has {there})",
-                fix="Use data that has this split, or hold people out of its training part with --data.hold_out 50.",
-            )
+            got = f"none (it has {there})"
+            fix = "Use data that has this split, or hold people out of its training part with --data.hold_out 50."
+            raise UserError(f"{self.name} ({self.root})", expected=f"images in the split {split!r}", got=got, fix=fix)
         return self.rows(mask)
 
     def in_split(self, split: str) -> NDArray[np.bool_]:
@@ -145,19 +133,12 @@ class ImageTable:
         return np.fromiter((name == split for name in self.splits), np.bool_, len(self))
 
     def labels(self) -> NDArray[np.int64]:
-        """Return class labels [N] from 0 without gaps, in order of person id.
-
-        Raises:
-            UserError: Junk or distractors are among the rows: they are nobody, hence no class.
-        """
-        nobody = int((self.person_ids < 0).sum())
-        if nobody:
-            raise UserError(
-                f"class labels of {self.name}",
-                expected="images of known people only",
-                got=f"{nobody} junk or distractor images",
-                fix="Take the labels of the training split: `table.select('train').labels()`.",
-            )
+        """Return class labels [N] from 0 without gaps, in order of person id; UserError for junk and distractors."""
+        unnamed = int((self.person_ids < 0).sum())
+        if unnamed:
+            got = f"{unnamed} junk or distractor images"
+            fix = "Use the labels of the training split: `table.select('train').labels()`."
+            raise UserError(f"class labels of {self.name}", expected="images of known people only", got=got, fix=fix)
         return np.unique(self.person_ids, return_inverse=True)[1].astype(np.int64)
 
     @property
@@ -166,39 +147,29 @@ class ImageTable:
         return bool((self.camera_ids != UNKNOWN_CAMERA).all())
 
     def person_name(self, person_id: int) -> str:
-        """Return what to call a person: the user's own name for them, or the number."""
+        """Return a person's name in the data set, or the number."""
         if person_id < 0:
             return {JUNK: "junk", DISTRACTOR: "distractor"}[person_id]
         return _name_of(self.person_names, person_id)
 
     def camera_name(self, camera_id: int) -> str:
-        """Return what the data set calls a camera: its name there, or its number; nothing where it is unknown."""
+        """Return a camera's name in the data set, or its number; "" if it is unknown."""
         if camera_id == UNKNOWN_CAMERA:
             return ""
         return _name_of(self.camera_names, camera_id)
 
     def digest(self) -> str:
-        """Return the sha256 (hex) over all rows; another order is another digest, another root or name is not.
-
-        Example:
-            >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
-            >>> table.digest() == table.rows([1, 0]).digest()
-            False
-        """
-        text = "\0".join((str(len(self)), *self.paths, *self.splits))  # no path holds a NUL, so nothing runs together
+        """Return the sha256 (hex) over all rows in their order; root and name have no influence."""
+        text = "\0".join(
+            (str(len(self)), *self.paths, *self.splits)
+        )  # no path contains NUL, so the separation is unambiguous
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
         for ids in (self.person_ids, self.camera_ids):
             digest.update(ids.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def hash_contents(self) -> str:
-        """Return the sha256 (hex) over the contents of all files, in the table's order; see `hash_contents`.
-
-        Example:
-            >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
-            >>> table.hash_contents() == table.rows([1, 0]).hash_contents()  # neither file is there
-            True
-        """
+        """Return the sha256 (hex) over the contents of all files, in the table's order."""
         return hash_contents([self.file(row) for row in range(len(self))])
 
     def counts(self) -> dict[str, SplitCounts]:
@@ -218,7 +189,7 @@ class ImageTable:
         return found
 
     def summary(self) -> str:
-        """Return one line per split, under the table's name, and the notes below.
+        """Return the table's name, one line per split, and the notes.
 
         Example:
             >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
@@ -247,7 +218,7 @@ def _name_of(names: Names, number: int) -> str:
 
 
 def leaves_root(path: str) -> bool:
-    r"""Return whether a path could lead out of the folder it is relative to, on any system, or is no path at all.
+    r"""Return whether a path could leave its folder on any operating system, or is no path at all.
 
     Example:
         >>> [leaves_root(path) for path in ("a/b.jpg", "../b.jpg", "a\\..\\..\\b.jpg", "/b.jpg", "C:\\b.jpg", "")]
@@ -259,7 +230,7 @@ def leaves_root(path: str) -> bool:
 
 
 def first_three(names: list[str]) -> str:
-    """Return up to three names for a message, quoted, and how many there are besides.
+    """Return up to three names for a message, quoted, and the number of the others.
 
     Example:
         >>> first_three(["a", "b", "c", "d", "e"])
@@ -272,20 +243,14 @@ def first_three(names: list[str]) -> str:
 def _read_only_ids(what: str, ids: ArrayLike, lowest: int) -> NDArray[np.int64]:
     array = np.asarray(ids)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise UserError(
-            what,
-            expected="one whole number per image",
-            got=f"{array.dtype} of shape {list(array.shape)}",
-            fix="Number people and cameras with integers.",
-        )
+        got = f"{array.dtype} of shape {list(array.shape)}"
+        fix = "Number people and cameras with integers."
+        raise UserError(what, expected="one whole number per image", got=got, fix=fix)
     array = array.astype(np.int64)
     if array.size and array.min() < lowest:
-        raise UserError(
-            what,
-            expected=f"numbers >= {lowest}",
-            got=f"{array.min()} in row {int(array.argmin())}",
-            fix=f"Number from 0; person {JUNK} is junk, {DISTRACTOR} a distractor; camera {UNKNOWN_CAMERA} is unknown.",
-        )
+        got = f"{array.min()} in row {int(array.argmin())}"
+        fix = f"Number from 0; person {JUNK} is junk, {DISTRACTOR} a distractor; camera {UNKNOWN_CAMERA} is unknown."
+        raise UserError(what, expected=f"numbers >= {lowest}", got=got, fix=fix)
     array.flags.writeable = False
     return array
 
@@ -293,34 +258,25 @@ def _read_only_ids(what: str, ids: ArrayLike, lowest: int) -> NDArray[np.int64]:
 def _check_lengths(table: ImageTable) -> None:
     lengths = [len(table.paths), len(table.person_ids), len(table.camera_ids), len(table.splits)]
     if min(lengths) == 0 and max(lengths) == 0:
-        raise UserError(
-            f"{table.name} ({table.root})",
-            expected="at least one image",
-            got="none",
-            fix="Check the folder, and what was selected from it.",
-        )
+        fix = "Check the folder, and what was selected from it."
+        raise UserError(f"{table.name} ({table.root})", expected="at least one image", got="none", fix=fix)
     if min(lengths) != max(lengths):
-        raise UserError(
-            f"{table.name}",
-            expected="as many paths as person ids, camera ids and splits",
-            got=", ".join(str(length) for length in lengths),
-            fix="Give one of each for every image.",
-        )
+        expected = "as many paths as person ids, camera ids and splits"
+        fix = "Give one of each for every image."
+        raise UserError(f"{table.name}", expected=expected, got=", ".join(str(length) for length in lengths), fix=fix)
 
 
 def _check_pool(table: ImageTable) -> None:
     unsplit = np.flatnonzero(table.in_split("pool")).tolist()
     if unsplit and len(unsplit) < len(table):
-        raise UserError(
-            f"{table.name} ({table.root}): splits",
-            expected="the split pool for all rows, or for none",
-            got=f"{len(unsplit):,} of {len(table):,}, such as {first_three([table.paths[row] for row in unsplit])}",
-            fix="Give these rows a split: train, query or gallery.",
-        )
+        expected = "the split pool for all rows, or for none"
+        got = f"{len(unsplit):,} of {len(table):,}, such as {first_three([table.paths[row] for row in unsplit])}"
+        fix = "Give these rows a split: train, query or gallery."
+        raise UserError(f"{table.name} ({table.root}): splits", expected=expected, got=got, fix=fix)
 
 
-def _shortest(path: str) -> str:
-    """Return a path without `./` and doubled slashes, so that no file has two names."""
+def _normalise_path(path: str) -> str:
+    """Return a path without `./` and double slashes, so that no file has two names."""
     parts = path.split("/") if "./" in path or "//" in path or path.endswith("/.") else []
     return "/".join(part for part in parts if part not in ("", ".")) if parts and path[0] != "/" else path
 
@@ -328,12 +284,8 @@ def _shortest(path: str) -> str:
 def _check_paths(table: ImageTable) -> None:
     bad = [path for path in table.paths if leaves_root(path)]
     if bad:
-        raise UserError(
-            f"{table.name}: paths",
-            expected=f"paths inside {table.root}",
-            got=first_three(bad),
-            fix="Give every image's path relative to the data set's folder, without '..'.",
-        )
+        fix = "Give every image's path relative to the data set's folder, without '..'."
+        raise UserError(f"{table.name}: paths", expected=f"paths inside {table.root}", got=first_three(bad), fix=fix)
 
 
 def _check_duplicates(table: ImageTable) -> None:
@@ -349,9 +301,7 @@ def _check_duplicates(table: ImageTable) -> None:
 def _refuse_repeated(table: ImageTable, problem: str, names: Iterable[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise UserError(
-            f"{table.name} ({table.root})",
-            expected="each image once in a split, and of one person and camera",
-            got=f"the same image {problem}: {first_three(sorted(twice))}",
-            fix="Remove the wrong rows from the list.",
-        )
+        expected = "each image once in a split, and of one person and camera"
+        got = f"the same image {problem}: {first_three(sorted(twice))}"
+        fix = "Remove the wrong rows from the list."
+        raise UserError(f"{table.name} ({table.root})", expected=expected, got=got, fix=fix)

@@ -1,4 +1,4 @@
-"""Views of one's own, read from YAML: a box, a size, and optionally masks."""
+"""User-defined views from YAML: a box, a size, and optionally masks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NUMBER = re.compile(r"[0-9]{1,5}/[1-9][0-9]{0,4}|[0-9](\.[0-9]{1,4})?")
 
 
 def read_view(name_or_yaml: str | Path) -> View:
-    """Return a view of the paper by its name, or a view of one's own from a YAML file.
+    """Return a view of the paper by its name, or a user-defined view from a YAML file.
 
-    The file holds `name`, `box` (`top`, `bottom`, and where the view does not span the width `left`, `right`; each a
-    fraction such as 1/4 or a decimal with up to four digits) and `size` (height, width)::
+    The file holds `name`, `box` (`top`, `bottom`, and optionally `left`, `right`; each a fraction such as 1/4 or a
+    decimal with up to four digits) and `size` (height, width)::
 
         name: left_torso
         box: {top: 1/4, bottom: 3/4, left: 0, right: 1/2}
@@ -61,23 +61,20 @@ def read_view(name_or_yaml: str | Path) -> View:
 
 
 def _fraction(what: str, value: object) -> Fraction:
-    """Read 1/4, 0.25 or 1; nothing that takes long to read, such as 1e999999999."""
+    """Return 1/4, 0.25 or 1 as a fraction; refuse what would take long to convert, such as 1e999999999."""
     text = str(value).replace(" ", "")
     if isinstance(value, bool) or not _NUMBER.fullmatch(text):
-        raise UserError(
-            what,
-            expected="a fraction such as 1/4, or a decimal with up to four digits",
-            got=repr(value),
-            fix="Give a share of the image, 0 to 1.",
-        )
+        got = repr(value)
+        fix = "Give a share of the image, 0 to 1."
+        raise UserError(what, expected="a fraction such as 1/4, or a decimal with up to four digits", got=got, fix=fix)
     return Fraction(text)
 
 
 def view_of_settings(settings: ModelSettings) -> View:
-    """Return the view that a model is to be trained on, at the size that was asked for.
+    """Return the view of a model's settings, at the input size of the settings.
 
     Raises:
-        UserError: No such view, or a size that is none.
+        UserError: No such view, or a wrong size.
 
     Example:
         >>> view_of_settings(ModelSettings(view="up1", input_size=(112, 112))).size

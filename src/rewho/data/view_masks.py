@@ -1,7 +1,7 @@
-"""Masks for views: a file per image, or drawn from keypoints as the body parts that a view shall show.
+"""Masks for views: a file per image, or body parts drawn from keypoints.
 
-An image is known by the end of its path: the mask of `data/query/0001.jpg` is `query/0001.png` in the folder of masks,
-or `0001.png`. The longer match wins, so a flat folder is enough where file names are unique, as in the benchmarks.
+The mask of `data/query/0001.jpg` is `query/0001.png` in the folder of masks, or `0001.png`. The longer match is used. A
+flat folder is enough if file names are unique, as in the benchmarks.
 
 Letters: H and W height and width in pixels.
 """
@@ -26,8 +26,8 @@ from rewho.data.body_parts import PARTS, THICKNESS, draw_parts
 from rewho.data.images import read_file
 
 CONFIDENCE = 0.3
-"""Keypoints that the estimator is less sure of are taken as not seen. Ours: what HRNet-like estimators give to points
-that lie outside the image is mostly below."""
+"""Keypoints with a lower score count as not visible. Ours: HRNet-like estimators mostly score points outside the image
+lower."""
 
 _ENDINGS = (".png", ".npy")
 
@@ -44,18 +44,14 @@ class MaskFiles:
 
     Args:
         folder: Searched with its sub-folders.
-        missing: What an image without a mask is: `error`, or `whole`, shown as it is.
+        missing: For an image without a mask: `error`, or `whole` to show all of it.
     """
 
     folder: Path
     missing: str = "error"
 
     def __call__(self, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return the mask of an image; one of another size, such as a network's output, is resized to the nearest.
-
-        Raises:
-            UserError: There is none, or it is not a mask.
-        """
+        """Return the mask of an image, resized (nearest) if its size differs; UserError if there is none."""
         files = _mask_files(self.folder)
         file = next((files[key] for key in _keys(name) if key in files), None)
         if file is None:
@@ -66,7 +62,7 @@ class MaskFiles:
         return mask
 
     def digest(self) -> str:
-        """Return the sha256 over names and bytes of all masks."""
+        """Return the sha256 of all masks' names and bytes."""
         digest = hashlib.sha256(self.missing.encode())
         for key, file in sorted(_mask_files(self.folder).items()):
             digest.update(key.encode("utf-8", "surrogatepass") + hashlib.sha256(read_file(file)).digest())
@@ -75,15 +71,15 @@ class MaskFiles:
 
 @dataclass(frozen=True)
 class KeyPointMask:
-    """Masks drawn from keypoints: the chosen body parts are shown, everything else is masked out.
+    """Masks drawn from keypoints: the chosen body parts are shown, all else is masked out.
 
     Args:
         file: JSON: `{"0001.jpg": [[x, y, score], …]}`, the 17 points of `KEYPOINTS` in pixels; or CSV with the columns
             `image,point,x,y` and optionally `score`.
         parts: Names of `PARTS`.
-        thickness: Thickness of a limb as a share of the image's height.
-        confidence: Points with a lower score count as not seen.
-        missing: What an image without keypoints is: `error`, or `whole`, shown as it is.
+        thickness: Thickness of a limb as a fraction of the image's height.
+        confidence: Points with a lower score count as not visible.
+        missing: For an image without keypoints: `error`, or `whole` to show all of it.
     """
 
     file: Path
@@ -93,11 +89,7 @@ class KeyPointMask:
     missing: str = "error"
 
     def __call__(self, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return the mask of an image; all zeros where none of the parts was seen.
-
-        Raises:
-            UserError: The file has no such image.
-        """
+        """Return the mask of an image, all zeros if no part is visible; UserError if the file lacks the image."""
         images = _read_keypoints(self.file)
         points = next((images[key] for key in _keys(name) if key in images), None)
         if points is None:
@@ -110,7 +102,7 @@ class KeyPointMask:
         return draw_parts(seen, self.parts, size, self.thickness)
 
     def digest(self) -> str:
-        """Return the sha256 over the file and how it is drawn."""
+        """Return the sha256 of the file and the drawing options."""
         drawn = f"{self.parts} {self.thickness} {self.confidence} {self.missing}"
         return hashlib.sha256(drawn.encode() + read_file(self.file)).hexdigest()
 
@@ -121,11 +113,8 @@ def read_mask(what: str, content: object, folder: Path) -> MaskFiles | KeyPointM
     Args:
         what: For messages.
         content: `{files: FOLDER}` or `{keypoints: FILE, parts: [torso, …]}`, with `missing`, and for keypoints
-            `thickness` and `confidence`, where wanted.
-        folder: Where the YAML file lies; paths are relative to it.
-
-    Raises:
-        UserError: Other fields, no such folder or file, or values out of range.
+            `thickness` and `confidence`, optionally.
+        folder: Folder of the YAML file; paths are relative to it.
     """
     if not isinstance(content, dict) or "keypoints" not in content:
         fields = known_fields(what, content, ("files",), ("missing",))
@@ -150,16 +139,7 @@ def read_mask(what: str, content: object, folder: Path) -> MaskFiles | KeyPointM
 def known_fields(
     what: str, content: object, required: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> dict[str, object]:
-    """Return a mapping that has all required and no unknown keys.
-
-    Args:
-        what: What the mapping is, for the message.
-        content: What a file held.
-        required: Keys that have to be there.
-        optional: Keys that may be.
-
-    Raises:
-        UserError: It is no mapping, a key is missing, or one is unknown; names the nearest right spelling.
+    """Return `content` if it is a mapping with all required and no unknown keys; `what` names it in messages.
 
     Example:
         >>> known_fields("a view", {"name": "torso"}, ("name",))
@@ -189,37 +169,31 @@ def _without_mask(
     if missing == "whole":
         return np.full(size, 255, np.uint8)
     near = nearest(PurePath(name).stem, there)
-    raise UserError(
-        f"image {name}",
-        expected=wanted,
-        got=f"none (the nearest name is {near!r})" if near else "none",
-        fix="Name masks as images are named, or set `missing: whole` in the view's file.",
-    )
+    got = f"none (the nearest name is {near!r})" if near else "none"
+    fix = "Name masks as images are named, or set `missing: whole` in the view's file."
+    raise UserError(f"image {name}", expected=wanted, got=got, fix=fix)
 
 
 @lru_cache(maxsize=16)
 def _mask_files(folder: Path) -> Mapping[str, Path]:
-    """Return the mask files below a folder by their paths in it, without endings."""
+    """Return the mask files below a folder by relative path without ending."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _ENDINGS) if folder.is_dir() else []
     if not files:
-        raise UserError(
-            f"masks in {folder}",
-            expected=f"files that end in {' or '.join(_ENDINGS)}",
-            got="none" if folder.is_dir() else "no such folder",
-            fix="Give the folder relative to the view's file.",
-        )
+        got = "none" if folder.is_dir() else "no such folder"
+        fix = "Give the folder relative to the view's file."
+        raise UserError(f"masks in {folder}", expected=f"files that end in {' or '.join(_ENDINGS)}", got=got, fix=fix)
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
 
 
 def _read_mask_file(file: Path) -> NDArray[np.uint8]:
-    """Read a grey PNG of any depth, or an NPY file of uint8 or booleans; 0 is masked out, all else becomes 255."""
+    """Return a mask of 0 and 255 from a grey PNG of any depth, or an NPY file of uint8 or booleans; 0 stays 0."""
     mask: object = None
     try:
         if file.suffix.lower() == ".npy":
             mask = np.load(file, allow_pickle=False)
         else:
             image = cv2.imdecode(np.frombuffer(read_file(file), np.uint8), cv2.IMREAD_UNCHANGED)
-            # Told apart before it is narrowed: the values of 16-bit masks are often small.
+            # Compared before the conversion to 8 bits: values of 16-bit masks are often small.
             mask = image if image is None or image.ndim != 2 else image != 0
     except (ValueError, OSError, EOFError, cv2.error) as error:
         got = f"{type(error).__name__}: {error}"
@@ -227,17 +201,14 @@ def _read_mask_file(file: Path) -> NDArray[np.uint8]:
         if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.size and mask.dtype in (np.uint8, np.bool_):
             return np.where(mask, np.uint8(255), np.uint8(0))
         got = f"{mask.dtype} of shape {list(mask.shape)}" if isinstance(mask, np.ndarray) else "no image"
-    raise UserError(
-        f"mask {file}",
-        expected="a grey PNG image without transparency, or an NPY array of uint8 or booleans [height, width]",
-        got=got,
-        fix="Write one value per pixel, without colours, palette or transparency: 0 is masked out.",
-    )
+    expected = "a grey PNG image without transparency, or an NPY array of uint8 or booleans [height, width]"
+    fix = "Write one value per pixel, without colours, palette or transparency: 0 is masked out."
+    raise UserError(f"mask {file}", expected=expected, got=got, fix=fix)
 
 
 @lru_cache(maxsize=16)
 def _read_keypoints(file: Path) -> Mapping[str, NDArray[np.float64]]:
-    """Return x, y and score [17, 3] of each image, by its name without the ending; absent points score 0."""
+    """Return x, y and score [17, 3] of each image, by name without ending; absent points have score 0."""
     text = read_file(file).decode("utf-8", "replace")
     try:
         if file.suffix.lower() == ".csv":
@@ -255,12 +226,10 @@ def _read_keypoints(file: Path) -> Mapping[str, NDArray[np.float64]]:
         ) from error
     for name, points in images.items():
         if points.shape != (len(KEYPOINTS), 3) or not np.isfinite(points).all():
-            raise UserError(
-                f"keypoints of {name} in {file}",
-                expected=f"[x, y, score] for each of {len(KEYPOINTS)} points, finite",
-                got=f"an array of shape {list(points.shape)}",
-                fix="Write the points in COCO's order, with a score of 0 for those that were not found.",
-            )
+            expected = f"[x, y, score] for each of {len(KEYPOINTS)} points, finite"
+            got = f"an array of shape {list(points.shape)}"
+            fix = "Write the points in COCO's order, with a score of 0 for those that were not found."
+            raise UserError(f"keypoints of {name} in {file}", expected=expected, got=got, fix=fix)
     return images
 
 

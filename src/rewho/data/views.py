@@ -1,10 +1,9 @@
-"""Views: named boxes of an image with the size they are resized to; a view is data, never a class of its own.
+"""Views: named boxes of an image with the size they are resized to.
 
-Unusual: a box is held as exact fractions of the image, because sevenths never fall on a pixel border. Two rules
-follow. Cutting a view out needs whole pixels, so borders are rounded to the nearest one, halves up; two views that
-share a border therefore neither overlap nor leave a gap. How much of a view was erased is *not* rounded: it is the
-share of the exact box, in whole-number arithmetic, so that "more than 40%" (FD section 4.1) has one answer, which no
-floating point decides. Rounding to rows would decide a few rectangles otherwise; the exact fraction is the rule.
+Borders are exact fractions of the image, because sevenths never fall on a pixel border. A crop needs whole pixels, so
+its borders are rounded to the nearest pixel, halves up: views that share a border neither overlap nor leave a gap. The
+erased fraction of a view is that of the exact box, computed in integers: "more than 40%" (FD section 4.1) then has one
+answer, which neither rounding to rows nor floating point changes.
 
 Letters: N images, V views, H and W height and width in pixels.
 """
@@ -24,19 +23,19 @@ from numpy.typing import NDArray
 from rewho.core.check import UserError
 
 IGNORE_ABOVE = Fraction(2, 5)
-"""Share of a view's box beyond which its regression losses are ignored (FD section 4.1: "more than 40%")."""
+"""Erased fraction of a view above which its regression losses are ignored (FD section 4.1: "more than 40%")."""
 
 LARGEST_DENOMINATOR = 10_000
-"""Bound on a box's common denominators: with it, and `LARGEST_SIDE`, all products below stay within 64 bits."""
+"""Bound on a box's common denominators. With it and `LARGEST_SIDE`, all products below fit into 64 bits."""
 
 LARGEST_SIDE = 10_000
-"""Bound on an image's sides, in pixels; see `LARGEST_DENOMINATOR`."""
+"""Bound on an image's sides, in pixels."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Mask(Protocol):
-    """Says which pixels of an image a view shows; importable by name, because other processes use it."""
+    """Which pixels of an image a view shows; picklable, because worker processes use it."""
 
     def __call__(self, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Return uint8 [H, W] for the image of that name and size, 0 where it is masked out."""
@@ -83,22 +82,16 @@ class View:
             )
         for axis, low, high in (("top, bottom", self.top, self.bottom), ("left, right", self.left, self.right)):
             if not 0 <= low < high <= 1 or math.lcm(low.denominator, high.denominator) > LARGEST_DENOMINATOR:
-                raise UserError(
-                    f"{what}, {axis}",
-                    expected=f"0 <= first < second <= 1 with a common denominator of at most {LARGEST_DENOMINATOR}",
-                    got=f"{low} and {high}",
-                    fix="Give fractions of the image, such as 1/4 and 3/4, not pixels.",
-                )
+                expected = f"0 <= first < second <= 1 with a common denominator of at most {LARGEST_DENOMINATOR}"
+                fix = "Give fractions of the image, such as 1/4 and 3/4, not pixels."
+                raise UserError(f"{what}, {axis}", expected=expected, got=f"{low} and {high}", fix=fix)
         if len(self.size) != 2 or not all(isinstance(side, int) and 1 <= side <= LARGEST_SIDE for side in self.size):
-            raise UserError(
-                f"{what}, size",
-                expected=f"height and width, whole numbers from 1 to {LARGEST_SIDE}",
-                got=str(self.size),
-                fix="Give the network's input size, such as 224, 224.",
-            )
+            expected = f"height and width, whole numbers from 1 to {LARGEST_SIDE}"
+            fix = "Give the network's input size, such as 224, 224."
+            raise UserError(f"{what}, size", expected=expected, got=str(self.size), fix=fix)
 
     def inputs(self) -> dict[str, str]:
-        """Return what a view's result depends on besides its name: the digest of its masks, a box that is not built in.
+        """Return what a view depends on besides its name: the digest of its masks, and a box that is not built in.
 
         Example:
             >>> VIEWS["up1"].inputs()
@@ -116,13 +109,9 @@ class View:
         return found
 
     def pixel_box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Return the view's rows and columns in an image: (first row, end row, first column, end column), half-open.
+        """Return the view's pixels in an image: (first row, end row, first column, end column), half-open.
 
-        Borders are rounded to the nearest pixel border, halves up (32.5 is 33); one row and column remain at least.
-
-        Args:
-            height: The image's height in pixels.
-            width: The image's width in pixels.
+        Borders are rounded to the nearest pixel, halves up (32.5 is 33); at least one row and column remain.
 
         Example:
             >>> VIEWS["mid2"].pixel_box(128, 64)
@@ -131,7 +120,7 @@ class View:
         return (*_pixel_range(self.top, self.bottom, height), *_pixel_range(self.left, self.right, width))
 
     def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the view's part of an image [H, W, ...] as a window on the same memory, not a copy.
+        """Return the view's part of an image [H, W, ...], sharing its memory.
 
         Example:
             >>> VIEWS["dn1"].crop(np.zeros((128, 64, 3), np.uint8)).shape
@@ -141,17 +130,14 @@ class View:
         return image[first_row:end_row, first_column:end_column]
 
     def masked(self, image: NDArray[np.uint8], name: str, mean_colour: Sequence[float]) -> NDArray[np.uint8]:
-        """Return the whole image with masked-out pixels in the mean colour; the image itself where no mask is set.
+        """Return the whole image with masked-out pixels in the mean colour; the image itself without a mask.
 
-        Call it before cropping and flipping: mask and image are then turned together (FD section 3.1 names masks).
+        Call it before cropping and flipping, so that mask and image are flipped together (FD section 3.1 names masks).
 
         Args:
             image: uint8 [H, W, 3].
-            name: The image's name, as the mask provider knows it.
+            name: The image's name, for the mask.
             mean_colour: Red, green, blue, 0 to 255.
-
-        Raises:
-            UserError: The mask's shape or type does not fit the image.
 
         Example:
             >>> VIEWS["up1"].masked(np.ones((2, 2, 3), np.uint8), "a.jpg", (9, 9, 9)).max()
@@ -161,18 +147,16 @@ class View:
             return image
         mask = self.mask(name, (image.shape[0], image.shape[1]))
         if mask.dtype != np.uint8 or mask.shape != image.shape[:2]:
-            raise UserError(
-                f"mask of {name} for view {self.name!r}",
-                expected=f"uint8 of shape {list(image.shape[:2])}",
-                got=f"{mask.dtype} of shape {list(mask.shape)}",
-                fix="Return one value per pixel of the image: 0 is masked out.",
-            )
+            expected = f"uint8 of shape {list(image.shape[:2])}"
+            got = f"{mask.dtype} of shape {list(mask.shape)}"
+            fix = "Return one value per pixel of the image: 0 is masked out."
+            raise UserError(f"mask of {name} for view {self.name!r}", expected=expected, got=got, fix=fix)
         fill = np.rint(np.asarray(mean_colour, np.float64)).astype(np.uint8)
         return np.where(mask[:, :, None] == 0, fill, image)
 
 
 def box_of(view: View) -> tuple[str, str, str, str]:
-    """Return a view's top, bottom, left and right as text that loses nothing.
+    """Return a view's top, bottom, left and right as exact text.
 
     Example:
         >>> box_of(VIEWS["up2"])
@@ -211,23 +195,16 @@ VIEWS: Mapping[str, View] = {
 def erased_share(
     erased: NDArray[np.integer[Any]], flipped: NDArray[np.bool_], views: Sequence[View], image_size: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Return the share of each view's exact box that the erased rectangle covers, 0 to 1.
+    """Return the fraction of each view's exact box that the erased rectangle covers, float64 [N, V], 0 to 1.
 
-    The rectangle is in pixels of the image that goes into the network, after the flip; boxes are relative to the
-    unflipped image. So for flipped images the rectangle is mirrored back first, which matters only for views that
-    do not span the width.
+    The rectangle is in pixels of the network's input, after the flip; boxes are relative to the unflipped image. For
+    flipped images the rectangle is mirrored back first, which matters only for views that do not span the width.
 
     Args:
-        erased: Integers [N, 4]: top, left, height, width in pixels; all zeros is nothing erased.
+        erased: Integers [N, 4]: top, left, height, width in pixels; zeros if nothing is erased.
         flipped: Boolean [N].
-        views: V views; their boxes are used, their sizes are not.
-        image_size: Height and width in pixels of the image that `erased` refers to.
-
-    Returns:
-        float64 [N, V].
-
-    Raises:
-        UserError: Shapes do not fit, or a rectangle lies outside the image.
+        views: V views; only their boxes are used.
+        image_size: Height and width of the network's input.
 
     Example:
         >>> lower_half = np.array([[128, 0, 128, 128]])
@@ -245,34 +222,25 @@ def ignored(
     image_size: tuple[int, int],
     threshold: Fraction | float = IGNORE_ABOVE,
 ) -> NDArray[np.bool_]:
-    """Say whose regression losses are ignored: views erased by more than the threshold, strictly (FD section 4.1).
+    """Return which regression losses are ignored, boolean [N, V]: views erased by more than the threshold (FD 4.1).
 
-    Decided in whole numbers, so that a view erased by exactly 40 % is kept.
+    The comparison is in integers: a view erased by exactly 40 % is not ignored. For the other arguments see
+    `erased_share`.
 
     Args:
-        erased: As in `erased_share`.
-        flipped: As in `erased_share`.
+        erased: Integers [N, 4].
+        flipped: Boolean [N].
         views: V views.
-        image_size: Height and width in pixels of the image that `erased` refers to.
-        threshold: Share, 0 to 1; a float is taken as the nearest fraction with a denominator up to 100 (0.4 is 2/5).
-
-    Returns:
-        Boolean [N, V]: True where the losses of that sample and view are ignored.
-
-    Raises:
-        UserError: As in `erased_share`, or the threshold is not from 0 to 1.
+        image_size: Height and width of the network's input.
+        threshold: 0 to 1; a float is converted to the nearest fraction with a denominator up to 100 (0.4 is 2/5).
 
     Example:
         >>> ignored(np.array([[64, 0, 26, 128]]), np.array([False]), [VIEWS["up1"]], (256, 128))  # 26 of 64 rows
         array([[ True]])
     """
     if not 0 <= threshold <= 1:
-        raise UserError(
-            "threshold of the erased share",
-            expected="a number from 0 to 1",
-            got=str(threshold),
-            fix="The paper's is 2/5.",
-        )
+        fix = "The paper's is 2/5."
+        raise UserError("threshold of the erased share", expected="a number from 0 to 1", got=str(threshold), fix=fix)
     limit = Fraction(threshold).limit_denominator(100)
     covered, whole = _areas(erased, flipped, views, image_size)
     return limit.denominator * covered > limit.numerator * whole
@@ -281,24 +249,19 @@ def ignored(
 def _areas(
     erased: NDArray[np.integer[Any]], flipped: NDArray[np.bool_], views: Sequence[View], image_size: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the erased area [N, V] and the whole area [V] of each box, as whole numbers in the same unit per view."""
+    """Return the erased area [N, V] and the whole area [V] of each box, as integers in one unit per view."""
     height, width = image_size
     if erased.ndim != 2 or erased.shape[1] != 4 or flipped.shape != erased.shape[:1]:
-        raise UserError(
-            "erased rectangles",
-            expected="integers [N, 4] and flipped [N]",
-            got=f"shapes {list(erased.shape)} and {list(flipped.shape)}",
-            fix="Pass `erased` and `flipped` of one batch, as the augmentation returned them.",
-        )
+        got = f"shapes {list(erased.shape)} and {list(flipped.shape)}"
+        fix = "Pass `erased` and `flipped` of one batch, as the augmentation returned them."
+        raise UserError("erased rectangles", expected="integers [N, 4] and flipped [N]", got=got, fix=fix)
     top, left, rows, columns = erased.astype(np.int64).T
     inside = (erased >= 0).all() and (top + rows <= height).all() and (left + columns <= width).all()
     if not inside or max(height, width) > LARGEST_SIDE:
-        raise UserError(
-            "erased rectangles",
-            expected=f"(top, left, height, width) inside an image of at most {LARGEST_SIDE} pixels a side",
-            got=f"a rectangle outside the {height} x {width} image" if not inside else f"{height} x {width}",
-            fix="Pass the size of the network's input, which the rectangles refer to.",
-        )
+        expected = f"(top, left, height, width) inside an image of at most {LARGEST_SIDE} pixels a side"
+        got = f"a rectangle outside the {height} x {width} image" if not inside else f"{height} x {width}"
+        fix = "Pass the size of the network's input, which the rectangles refer to."
+        raise UserError("erased rectangles", expected=expected, got=got, fix=fix)
     left = np.where(flipped, width - left - columns, left)
     covered_rows, whole_rows = _overlap(top, rows, [(view.top, view.bottom) for view in views], height)
     covered_columns, whole_columns = _overlap(left, columns, [(view.left, view.right) for view in views], width)

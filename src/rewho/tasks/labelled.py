@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from rewho.core.check import UserError
 from rewho.core.progress import Progress
 from rewho.core.runtime import generator
-from rewho.data.augment import apply, draw
+from rewho.data.augment import apply
 from rewho.data.batches import Batch, Part, Plan, PlanStream
+from rewho.data.draws import draw
 from rewho.data.images import Images
 from rewho.data.splits import training_rows
 from rewho.data.table import ImageTable

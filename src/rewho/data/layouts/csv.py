@@ -26,10 +26,6 @@ def read(settings: DataSettings) -> ImageTable:
     """Read a CSV file; paths are relative to its folder, and rows are sorted by split and path.
 
     Commas, semicolons and tabs are recognised. Person -1 is junk and -2 a distractor.
-
-    Raises:
-        UserError: Not a readable CSV file, columns or cells missing, unknown splits, paths that leave the CSV file's
-            folder or are no files, cameras given for some rows only.
     """
     file = settings.root
     if file.is_dir():
@@ -39,26 +35,20 @@ def read(settings: DataSettings) -> ImageTable:
     rows = _csv_rows(file)
     missing = missing_files(file.parent, [row.path for row in rows])
     if missing:
-        raise UserError(
-            str(file),
-            expected=f"paths of images, relative to {file.parent}",
-            got=f"{len(missing):,} of {len(rows):,} that are no files: {first_three(missing)}",
-            fix="Write the paths as seen from the CSV file's own folder.",
-        )
+        got = f"{len(missing):,} of {len(rows):,} that are no files: {first_three(missing)}"
+        fix = "Write the paths as seen from the CSV file's own folder."
+        raise UserError(str(file), expected=f"paths of images, relative to {file.parent}", got=got, fix=fix)
     _check_splits(file, rows)
     return named_table(file.stem, file.parent, sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path)), [])
 
 
 def _check_splits(file: Path, rows: Sequence[NamedRow]) -> None:
-    """Raise where some rows name their split and others do not: which of them are trained on would be a guess."""
+    """Raise if only some rows have a split: which of the others are trained on would be a guess."""
     unsplit = [row.where for row in rows if row.split == "pool"]
     if unsplit and len(unsplit) < len(rows):
-        raise UserError(
-            f"{file}: split",
-            expected="train, query or gallery in every row, or in none",
-            got=f"{len(unsplit):,} of {len(rows):,} without (blank or pool): {first_three(unsplit)}",
-            fix="Fill in the missing splits, or leave the column out: then all images are one pool.",
-        )
+        got = f"{len(unsplit):,} of {len(rows):,} without (blank or pool): {first_three(unsplit)}"
+        fix = "Fill in the missing splits, or leave the column out: then all images are one pool."
+        raise UserError(f"{file}: split", expected="train, query or gallery in every row, or in none", got=got, fix=fix)
 
 
 def _csv_rows(file: Path) -> list[NamedRow]:
@@ -81,12 +71,9 @@ def _csv_columns(file: Path, header: list[str]) -> dict[str, int]:
     for name in ("path", "person"):
         if name not in header:
             near = nearest(name, header)
-            raise UserError(
-                f"{file}: header",
-                expected="the columns path and person, and optionally camera and split",
-                got=f"no {name!r} in {', '.join(header)}",
-                fix=f"Rename the column {near!r} to {name!r}." if near else f"Add the column {name!r}.",
-            )
+            expected = "the columns path and person, and optionally camera and split"
+            fix = f"Rename the column {near!r} to {name!r}." if near else f"Add the column {name!r}."
+            raise UserError(f"{file}: header", expected=expected, got=f"no {name!r} in {', '.join(header)}", fix=fix)
     twice = [name for name in COLUMNS if header.count(name) > 1]
     if twice:
         raise UserError(f"{file}: header", expected="each column once", got=f"{twice[0]!r} twice", fix="Rename one.")

@@ -29,11 +29,7 @@ def recognise(root: Path) -> str:
 
 
 def read(settings: DataSettings) -> ImageTable:
-    """Read the boxes of `--data.cuhk03_boxes` from `detected/`, from `labeled/`, or from the folder above.
-
-    Raises:
-        UserError: Only the other boxes are there, or as in `read_market_folders`.
-    """
+    """Read the boxes of `--data.cuhk03_boxes` from `detected/`, from `labeled/`, or from the folder above."""
     boxes: str = settings.cuhk03_boxes
     root = settings.root
     if has_market_folders(root):
@@ -41,11 +37,8 @@ def read(settings: DataSettings) -> ImageTable:
     else:
         there = [name for name in BOXES if has_market_folders(root / name)]
         if there and boxes not in there:
-            raise UserError(
-                "--data.cuhk03_boxes",
-                expected=f"a folder {boxes}/ in {root}",
-                got=f"only {there[0]}/",
-                fix=f"Pass --data.cuhk03_boxes {there[0]}.",
-            )
+            got = f"only {there[0]}/"
+            fix = f"Pass --data.cuhk03_boxes {there[0]}."
+            raise UserError("--data.cuhk03_boxes", expected=f"a folder {boxes}/ in {root}", got=got, fix=fix)
         root = root / boxes if there else root
     return read_market_folders(f"cuhk03-np-{boxes}", root, _STYLE)

@@ -39,11 +39,7 @@ def recognise(root: Path) -> str:
 
 
 def read(settings: DataSettings) -> ImageTable:
-    """Read `images_detected/` or `images_labeled/` (or `detected/`, `labeled/`), split by the new protocol.
-
-    Raises:
-        UserError: No images, no protocol file or a damaged one, or images of the protocol that are missing.
-    """
+    """Read `images_detected/` or `images_labeled/` (or `detected/`, `labeled/`), split by the new protocol."""
     boxes = settings.cuhk03_boxes
     root = check_folder(settings.root)
     protocol = settings.cuhk03_protocol or _find_protocol(root, boxes)
@@ -52,12 +48,9 @@ def read(settings: DataSettings) -> ImageTable:
     rows = [row._replace(path=folder + row.path) for row in rows]
     missing = missing_files(root, [row.path for row in rows])
     if missing:
-        raise UserError(
-            str(root / folder),
-            expected=f"the {len(rows):,} images of {protocol.name}",
-            got=f"{len(missing):,} missing: {first_three(missing)}",
-            fix=f"Check that these are the {boxes} images (--data.cuhk03_boxes), and that all were unpacked.",
-        )
+        got = f"{len(missing):,} missing: {first_three(missing)}"
+        fix = f"Check that these are the {boxes} images (--data.cuhk03_boxes), and that all were unpacked."
+        raise UserError(str(root / folder), expected=f"the {len(rows):,} images of {protocol.name}", got=got, fix=fix)
     return make_table(f"cuhk03-np-{boxes}", root, rows, [f"Split by {protocol.name}."])
 
 
@@ -67,12 +60,9 @@ def _find_protocol(root: Path, boxes: str) -> Path:
     for folder in (root, root.parent):
         if (folder / name).is_file():
             return folder / name
-    raise UserError(
-        str(root),
-        expected=f"the new protocol's file {name}",
-        got="no such file here or one folder above",
-        fix="Put it beside the images, or pass its path as --data.cuhk03_protocol.",
-    )
+    got = "no such file here or one folder above"
+    fix = "Put it beside the images, or pass its path as --data.cuhk03_protocol."
+    raise UserError(str(root), expected=f"the new protocol's file {name}", got=got, fix=fix)
 
 
 def _image_folder(root: Path, boxes: str) -> str:
@@ -102,20 +92,14 @@ def _read_protocol(file: Path) -> Mapping[str, Any]:
     try:
         content: Mapping[str, Any] = loadmat(str(file), variable_names=wanted)
     except (ValueError, TypeError, KeyError, OSError, NotImplementedError, MatReadError) as error:
-        raise UserError(
-            str(file),
-            expected="a MATLAB file (version 5)",
-            got=str(error) or "a damaged file",
-            fix="Download it again.",
-        ) from None
+        expected = "a MATLAB file (version 5)"
+        fix = "Download it again."
+        raise UserError(str(file), expected=expected, got=str(error) or "a damaged file", fix=fix) from None
     lacking = [name for name in wanted if name not in content]
     if lacking:
-        raise UserError(
-            str(file),
-            expected=f"the variables {', '.join(wanted)}",
-            got=f"no {', '.join(lacking)}",
-            fix="Use cuhk03_new_protocol_config_detected.mat or ..._labeled.mat.",
-        )
+        expected = f"the variables {', '.join(wanted)}"
+        fix = "Use cuhk03_new_protocol_config_detected.mat or ..._labeled.mat."
+        raise UserError(str(file), expected=expected, got=f"no {', '.join(lacking)}", fix=fix)
     return content
 
 
@@ -123,22 +107,16 @@ def _protocol_rows(file: Path, content: Mapping[str, Any]) -> list[Row]:
     names = [str(np.ravel(cell)[0]).strip() if np.size(cell) else "" for cell in np.ravel(content["filelist"])]
     people, cameras = _whole_numbers(file, content, "labels"), _whole_numbers(file, content, "camId")
     if not len(names) == len(people) == len(cameras) or any(leaves_root(name) for name in names):
-        raise UserError(
-            str(file),
-            expected="a file name, a label and a camera per image",
-            got=f"{len(names)} names, {len(people)} labels, {len(cameras)} cameras, or names that are no file names",
-            fix="Download the file again.",
-        )
+        got = f"{len(names)} names, {len(people)} labels, {len(cameras)} cameras, or names that are no file names"
+        fix = "Download the file again."
+        raise UserError(str(file), expected="a file name, a label and a camera per image", got=got, fix=fix)
     rows = []
     for variable, split in _INDEXES.items():
         index = np.sort(_whole_numbers(file, content, variable)) - 1
         if index.size == 0 or index[0] < 0 or index[-1] >= len(names):
-            raise UserError(
-                f"{file}: {variable}",
-                expected=f"numbers from 1 to {len(names)}",
-                got=f"{index[0] + 1} to {index[-1] + 1}" if index.size else "none",
-                fix="Download the file again.",
-            )
+            got = f"{index[0] + 1} to {index[-1] + 1}" if index.size else "none"
+            fix = "Download the file again."
+            raise UserError(f"{file}: {variable}", expected=f"numbers from 1 to {len(names)}", got=got, fix=fix)
         rows += [Row(names[i], int(people[i]), int(cameras[i]) - 1, split) for i in index]
     return rows
 

@@ -45,10 +45,6 @@ def read(settings: DataSettings) -> ImageTable:
     Each of the sub-folders `train/`, `query/` and `gallery/`, if there are any, holds such people or files. Without
     them every image is in the split "pool". The pattern's groups `person` and (optional) `camera` are searched for in
     each file's name, in the folder and all below it, or in the path if the pattern has a slash.
-
-    Raises:
-        UserError: No such folder, no images, a person without images, two levels of folders that could both be people,
-            an unknown split folder, a pattern that is wrong or does not fit some names.
     """
     root = check_folder(settings.root)
     folders = sub_folders(root)
@@ -57,12 +53,9 @@ def read(settings: DataSettings) -> ImageTable:
     if wrong and (splits or any(map(_LIKE_SPLIT.fullmatch, wrong))):
         wrong.sort(key=lambda name: not _LIKE_SPLIT.fullmatch(name))
         near = nearest(wrong[0].lower(), SPLIT_FOLDERS)
-        raise UserError(
-            str(root),
-            expected=f"no other folders for splits than {', '.join(SPLIT_FOLDERS)}, and no others beside them",
-            got=f"the folder {wrong[0]!r}",
-            fix=f"Did you mean {near!r}? Rename it." if near else "Rename it, or move it elsewhere.",
-        )
+        expected = f"no other folders for splits than {', '.join(SPLIT_FOLDERS)}, and no others beside them"
+        fix = f"Did you mean {near!r}? Rename it." if near else "Rename it, or move it elsewhere."
+        raise UserError(str(root), expected=expected, got=f"the folder {wrong[0]!r}", fix=fix)
     places = [(f"{name}/", name) for name in splits] or [("", "pool")]
     if settings.person_pattern is not None:
         rows, notes = _rows_by_pattern(root, places, compile_pattern(settings.person_pattern))
@@ -89,12 +82,9 @@ def _rows_by_folder(root: Path, places: Sequence[tuple[str, str]]) -> tuple[list
         people = sub_folders(root / place)
         here = list_folder(root / place)
         if not people and here.images:
-            raise UserError(
-                str(root / place),
-                expected="one sub-folder per person",
-                got=f"{len(here.images):,} images and no sub-folder",
-                fix=f"{propose_pattern(here.images)} Without people only embedding is possible.",
-            )
+            got = f"{len(here.images):,} images and no sub-folder"
+            fix = f"{propose_pattern(here.images)} Without people only embedding is possible."
+            raise UserError(str(root / place), expected="one sub-folder per person", got=got, fix=fix)
         if not people:
             raise empty_folder(root / place, here.others)
         beside += len(here.images)
@@ -102,12 +92,9 @@ def _rows_by_folder(root: Path, places: Sequence[tuple[str, str]]) -> tuple[list
         others += sum((listing.others for listing in listed.values()), here.others)
         empty = [person for person, listing in listed.items() if not listing.images]
         if empty:
-            raise UserError(
-                str(root / place),
-                expected="images in every person's folder",
-                got=f"none in {first_three(empty)}",
-                fix="Remove the empty folders, or put the images in.",
-            )
+            got = f"none in {first_three(empty)}"
+            fix = "Remove the empty folders, or put the images in."
+            raise UserError(str(root / place), expected="images in every person's folder", got=got, fix=fix)
         trees += [_Tree(place, split, person, listing.images) for person, listing in listed.items()]
     notes = left_out("the folder", others)
     if beside:
@@ -117,7 +104,7 @@ def _rows_by_folder(root: Path, places: Sequence[tuple[str, str]]) -> tuple[list
 
 
 def _rows_of_trees(root: Path, trees: Sequence[_Tree]) -> tuple[list[NamedRow], list[str]]:
-    """Return the rows of folders of people, of people in cameras, or of cameras in people, and what was found out."""
+    """Return the rows of PERSON/, CAMERA/PERSON/ or PERSON/CAMERA/ folders, and notes."""
     deep = [path for tree in trees for path in tree.paths if "/" in path]
     direct = sum(len(tree.paths) for tree in trees) - len(deep)
     outer = _are_cameras(tree.folder for tree in trees)
@@ -148,7 +135,7 @@ def _rows_of_trees(root: Path, trees: Sequence[_Tree]) -> tuple[list[NamedRow], 
 
 
 def _are_cameras(names: Iterable[str]) -> bool:
-    """Return whether all names are like cam1, c2, camera_north; False of none."""
+    """Return whether all names are like cam1, c2, camera_north; False if there is none."""
     found = set(names)
     return bool(found) and all(_LIKE_CAMERA.fullmatch(name) for name in found)
 
@@ -185,13 +172,13 @@ def _rows_by_pattern(
         found = {path: match for path in listing.images if (match := search_name(pattern, path))}
         bad = [path for path in listing.images if path not in found]
         if bad:
-            fix = f"Change the pattern, or take these files away. {propose_pattern(listing.images)}"
+            fix = f"Change the pattern, or remove these files. {propose_pattern(listing.images)}"
             raise wrong_names(root / place, bad, len(listing.images), f"the pattern {pattern.pattern!r}", fix)
         cut = [path for path, match in found.items() if loses_minus(match)]
         if cut:
             raise UserError(
                 f"--data.person_pattern {pattern.pattern!r}",
-                expected="a group `person` that takes the minus of an id, as in (?P<person>-?\\d+)",
+                expected="a group `person` that includes the minus of an id, as in (?P<person>-?\\d+)",
                 got=f"one that reads {cut[0]!r} as person {found[cut[0]]['person']}; {len(cut):,} such files",
                 fix=propose_pattern(listing.images),
             )

@@ -55,11 +55,7 @@ def recognise(root: Path) -> str:
 
 
 def read(settings: DataSettings) -> ImageTable:
-    """Read version 1 or 2 from its folder or the one above, or a copy in Market-1501's folders.
-
-    Raises:
-        UserError: Lists or images missing, lines or names of another form, or both versions in one folder.
-    """
+    """Read version 1 or 2 from its folder or the one above, or a copy in Market-1501's folders."""
     root = check_folder(settings.root)
     if has_market_folders(root):
         return read_market_folders("msmt17-market", root, _MARKET_STYLE).with_notes(_OFFSET_NOTE)
@@ -75,17 +71,11 @@ def read(settings: DataSettings) -> ImageTable:
     rows = [row for entry in lists for row in _read_list(root, entry)]
     missing = missing_files(root, [row.path for row in rows])
     if missing:
-        raise UserError(
-            str(root),
-            expected="every image of the lists",
-            got=f"{len(missing):,} of {len(rows):,} missing: {first_three(missing)}",
-            fix="Unpack the data set again, completely.",
-        )
+        got = f"{len(missing):,} of {len(rows):,} missing: {first_three(missing)}"
+        fix = "Unpack the data set again, completely."
+        raise UserError(str(root), expected="every image of the lists", got=got, fix=fix)
     used = "list_train.txt and list_val.txt" if settings.train_with_val else "list_train.txt alone"
-    notes = [
-        f"MSMT17 {version}: the training set is {used} (--data.train_with_val).",
-        _OFFSET_NOTE,
-    ]
+    notes = [f"MSMT17 {version}: the training set is {used} (--data.train_with_val).", _OFFSET_NOTE]
     name = f"msmt17-{version}-{'trainval' if settings.train_with_val else 'train'}"
     return make_table(name, root, sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path)), notes)
 
@@ -97,22 +87,15 @@ def _has_lists(root: Path) -> bool:
 def _find_version(root: Path) -> tuple[Path, str]:
     below = [root / name for name in VERSION_FOLDERS if _has_lists(root / name)]
     if not _has_lists(root) and len(below) == 2:
-        raise UserError(
-            str(root),
-            expected="one version of MSMT17",
-            got="MSMT17_V1 and MSMT17_V2",
-            fix=f"Give one of them: {below[0]} or {below[1]}.",
-        )
+        fix = f"Give one of them: {below[0]} or {below[1]}."
+        raise UserError(str(root), expected="one version of MSMT17", got="MSMT17_V1 and MSMT17_V2", fix=fix)
     place = below[0] if below and not _has_lists(root) else root
     for version, (train, test) in VERSIONS.items():
         if (place / train).is_dir() and (place / test).is_dir():
             return place, version
-    raise UserError(
-        str(place),
-        expected="list_*.txt with the folders train/ and test/ (v1), or mask_train_v2/ and mask_test_v2/ (v2)",
-        got="no such pair of folders",
-        fix="Give the folder that holds them, such as MSMT17_V1, unpacked.",
-    )
+    expected = "list_*.txt with the folders train/ and test/ (v1), or mask_train_v2/ and mask_test_v2/ (v2)"
+    fix = "Give the folder that holds them, such as MSMT17_V1, unpacked."
+    raise UserError(str(place), expected=expected, got="no such pair of folders", fix=fix)
 
 
 def _read_list(root: Path, entry: _List) -> list[Row]:
