@@ -108,20 +108,7 @@ def resize(images: Sequence[Images] | Images, view: View) -> Images:
 
 
 def erase(images: Images, erased: NDArray[np.int32], tile: Images, fill_offset: NDArray[np.int32]) -> None:
-    """Overwrite a rectangle of each image with a part of the tile, in place.
-
-    Args:
-        images: uint8 [N, h, w, 3].
-        erased: int32 [N, 4]: top, left, height, width; zeros erase nothing.
-        tile: uint8 [2h, 2w, 3]: the fill.
-        fill_offset: int32 [N, 2]: row and column in the tile, at most h and w.
-
-    Example:
-        >>> images = np.zeros((1, 4, 4, 3), np.uint8)
-        >>> erase(images, np.array([[1, 1, 2, 2]]), np.ones((8, 8, 3), np.uint8), np.array([[0, 0]]))
-        >>> int(images.sum())
-        12
-    """
+    """Overwrite the erased rectangle [N, 4] of each image with the tile's part at `fill_offset` [N, 2], in place."""
     some = np.flatnonzero(erased[:, 2])
     for row, (top, left, height, width), (tile_top, tile_left) in zip(
         some.tolist(), erased[some].tolist(), fill_offset[some].tolist(), strict=True
@@ -131,12 +118,7 @@ def erase(images: Images, erased: NDArray[np.int32], tile: Images, fill_offset: 
 
 
 def fill_tile(fill: str, size: tuple[int, int], mean_colour: Sequence[float]) -> Images:
-    """Return the tile that `erase` fills rectangles from, uint8 [2h, 2w, 3]: noise, or the mean colour.
-
-    Example:
-        >>> fill_tile("mean", (1, 1), (90, 80, 70))[0, 0].tolist()
-        [90, 80, 70]
-    """
+    """Return the tile that `erase` fills rectangles from, uint8 [2h, 2w, 3]: noise, or the mean colour."""
     height, width = 2 * size[0], 2 * size[1]
     return _noise_tile(height, width) if fill == "noise" else _plain_tile(height, width, _whole_colour(mean_colour))
 
@@ -152,12 +134,6 @@ def colour_maps(factors: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Returns:
         float64 [N, 3, 4].
-
-    Example:
-        >>> colour_maps(np.array([[2.0, 0.5, 1.0]])).round(2)
-        array([[[1., 0., 0., 1.],
-                [0., 1., 0., 1.],
-                [0., 0., 1., 1.]]])
     """
     brightness, contrast, saturation = factors.T[:, :, None, None]
     mix = brightness * contrast * ((1 - saturation) * np.array(_GREY) + saturation * np.eye(3))
@@ -166,13 +142,7 @@ def colour_maps(factors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def recolour(image: Images, colour_map: NDArray[np.float64]) -> Images:
-    """Apply one of `colour_maps` to an image [H, W, 3]; values are rounded and clipped at 0 and 255.
-
-    Example:
-        >>> brighter = colour_maps(np.array([[1.5, 1.0, 1.0]]))[0]
-        >>> recolour(np.array([[[0, 100, 200]]], np.uint8), brighter)
-        array([[[  0, 150, 255]]], dtype=uint8)
-    """
+    """Apply one of `colour_maps` to an image [H, W, 3]; values are rounded and clipped at 0 and 255."""
     red, green, blue, _ = cv2.mean(image)
     matrix = colour_map.copy()
     matrix[:, 3] *= _GREY[0] * red + _GREY[1] * green + _GREY[2] * blue

@@ -168,10 +168,6 @@ def part_of(rank: int, world: int, passes: int, batch: int) -> NDArray[np.int64]
     """Return the indices of a process's images within a batch, one forward pass after the other.
 
     A forward pass over all processes has the same images for any number of processes.
-
-    Example:
-        >>> part_of(1, world=2, passes=2, batch=8)
-        array([2, 3, 6, 7])
     """
     return np.arange(batch).reshape(passes, world, -1)[:, rank].ravel()
 

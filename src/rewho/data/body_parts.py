@@ -38,18 +38,8 @@ def draw_parts(
     """Return the mask of body parts, uint8 [H, W]: 255 inside, 0 outside.
 
     A limb is drawn between neighbouring visible points, the torso from at least three of its four corners, the head
-    around the mean of the visible points of the face.
-
-    Args:
-        seen: x and y in pixels of the visible keypoints, by name.
-        parts: Names of `PARTS`.
-        size: Height and width of the image.
-        thickness: Thickness of a limb as a fraction of the height.
-
-    Example:
-        >>> mask = draw_parts({"left_hip": (8, 20), "left_knee": (8, 40)}, ["legs"], (64, 32))
-        >>> mask[30, 8], mask[30, 24]
-        (np.uint8(255), np.uint8(0))
+    around the mean of the visible points of the face. `seen` is x and y in pixels of the visible keypoints, by name;
+    `thickness` of a limb is a fraction of the height.
     """
     mask = np.zeros(size, np.uint8)
     pixels = max(1, round(thickness * size[0]))

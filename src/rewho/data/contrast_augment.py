@@ -148,13 +148,7 @@ def draw_view(
 
 
 def turned(maps: NDArray[np.float64], turns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return affine colour maps [N, 3, 4] preceded by a hue rotation; `turns` [N] are fractions of a full turn.
-
-    Example:
-        >>> same = turned(colour_maps(np.ones((1, 3))), np.array([1.0]))[0, :, :3]
-        >>> bool(np.allclose(same, np.eye(3)))
-        True
-    """
+    """Return affine colour maps [N, 3, 4] preceded by a hue rotation; `turns` [N] are fractions of a full turn."""
     angle = -2 * math.pi * turns  # the chroma axes are clockwise
     rotation = np.zeros((len(turns), 3, 3))
     rotation[:, 0, 0] = 1
@@ -165,23 +159,10 @@ def turned(maps: NDArray[np.float64], turns: NDArray[np.float64]) -> NDArray[np.
 
 
 def crop_boxes(settings: ContrastAugmentSettings, draws: ContrastDraws, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the crop of each image (torchvision's RandomResizedCrop).
+    """Return the crop of each image, int64 [N, 4]: top, left, height, width (torchvision's RandomResizedCrop).
 
     The fraction of the area is uniform, the logarithm of width/height too; the first of ten tries that fits is used.
-
-    Args:
-        settings: The four crop settings are used.
-        draws: N rows.
-        sizes: int64 [N, 2], height and width of each image.
-
-    Returns:
-        int64 [N, 4]: top, left, height, width.
-
-    Example:
-        >>> draws = draw_view(ContrastAugmentSettings(), 1, (256, 128), np.random.default_rng(1))
-        >>> top, left, height, width = crop_boxes(ContrastAugmentSettings(), draws, np.array([[128, 64]]))[0]
-        >>> bool(0 <= top <= 128 - height), bool(0.7 < width / height < 1.4)
-        (True, True)
+    `sizes` [N, 2] are the images' heights and widths.
     """
     low, high = settings.crop_ratio_low, settings.crop_ratio_high
     share = settings.crop_area_low + (settings.crop_area_high - settings.crop_area_low) * draws.areas

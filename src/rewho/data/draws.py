@@ -139,11 +139,6 @@ def draw_rectangles(
 
     Returns:
         int32 [N, 4]: top, left, height, width; zeros if nothing is erased.
-
-    Example:
-        >>> half = AugmentSettings(erase=1, erase_area_low=0.5, erase_area_high=0.5, erase_aspect=1)
-        >>> draw_rectangles(half, np.array([[0.0, 0.0, 0.999, 0.5, 0.5]]), (20, 40))
-        array([[ 0, 20, 20, 20]], dtype=int32)
     """
     height, width = size
     areas, aspects = np.split(uniform[:, 3:], 2, axis=1)

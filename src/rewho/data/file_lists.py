@@ -49,9 +49,8 @@ def check_folder(folder: Path, fix: str = "Check the path.") -> Path:
     if is_dir(folder):
         return folder
     if is_file(folder):
-        raise UserError(
-            str(folder), expected="a folder", got="a file", fix="Give the folder; unpack an archive before."
-        )
+        fix = "Give the folder; unpack an archive before."
+        raise UserError(str(folder), expected="a folder", got="a file", fix=fix)
     near = None
     if is_dir(folder.parent):
         near = nearest(folder.name, sub_folders(folder.parent))
@@ -149,9 +148,8 @@ def list_images(folder: Path | str) -> tuple[str, ...]:
         here = empty_folder(top, listing.others)
         if sub_folders(top):
             got = f"none in it or in its sub-folders ({len(sub_folders(top)):,} directly in it)"
-            raise UserError(
-                here.what, expected=here.expected, got=f"{got}; {here.got}", fix="Check the path. " + here.fix
-            )
+            fix = f"Check the path. {here.fix}"
+            raise UserError(here.what, expected=here.expected, got=f"{got}; {here.got}", fix=fix)
         raise here
     for note in left_out(str(top), listing.others):
         say(f"note: {note}")

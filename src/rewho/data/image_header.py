@@ -54,13 +54,7 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Return the header of a whole file; HeaderError if it is of another kind, truncated, animated or too large.
-
-    Example:
-        >>> read_header(b"%PDF-1.7")
-        Traceback (most recent call last):
-        rewho.data.image_header.HeaderError: a PDF document
-    """
+    """Return the header of a whole file; HeaderError if it is of another kind, truncated, animated or too large."""
     try:
         header = _read_any(data)
     except (StructError, IndexError):

@@ -38,23 +38,13 @@ def compile_pattern(text: str) -> re.Pattern[str]:
 
 
 def search_name(pattern: re.Pattern[str], path: str) -> re.Match[str] | None:
-    """Return the match that finds a person, or None; a pattern with a slash is searched in the path, not the name.
-
-    Example:
-        >>> search_name(re.compile("(?P<person>[a-z]+)/"), "gate/adam/1.jpg")["person"]
-        'gate'
-    """
+    """Return the match that finds a person, or None; a pattern with a slash is searched in the path, not the name."""
     found = pattern.search(path if "/" in pattern.pattern else path.rpartition("/")[2])
     return found if found and found["person"] else None
 
 
 def loses_minus(found: re.Match[str]) -> bool:
-    r"""Return whether the person of a match is a number whose minus the pattern left out.
-
-    Example:
-        >>> [loses_minus(re.search(r"(?P<person>\d+)_", name)) for name in ("-1_c1.jpg", "a-1_c1.jpg", "1_c1.jpg")]
-        [True, False, False]
-    """
+    r"""Return whether the person of a match is a number whose minus the pattern left out."""
     start = found.start("person")
     before = found.string[max(0, start - 2) : start]
     return found["person"][:1].isdecimal() and before[-1:] in tuple(MINUS) and not before[:-1].isalnum()

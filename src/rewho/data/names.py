@@ -59,10 +59,6 @@ def number_names(
 
     Returns:
         int64 ids [N], and the name of each id (empty if the names are numbers).
-
-    Example:
-        >>> number_names(["0007", "12.0"])[0].tolist(), number_names(["eve", "-1.0", "adam"])
-        ([7, 12], (array([ 1, -1,  0]), ('adam', 'eve')))
     """
     spelt = [canonical(name) for name in names]
     ordinary = sorted(set(spelt) - set(marks))
@@ -84,12 +80,7 @@ def number_names(
 
 
 def spelling_notes(names: Iterable[str], what: str) -> list[str]:
-    """Return notes on names with several spellings, and on different names that look alike.
-
-    Example:
-        >>> spelling_notes(["Adam", "adam", "7.0", "7"], "person")[0]
-        "2 spellings of '7' count as one person."
-    """
+    """Return notes on names with several spellings, and on different names that look alike."""
     spellings: dict[str, set[str]] = {}
     for name in set(names):
         spellings.setdefault(canonical(name), set()).add(name)

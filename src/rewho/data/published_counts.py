@@ -20,14 +20,7 @@ class Counts(NamedTuple):
 
 
 def compare_counts(table: ImageTable, published: Counts) -> tuple[str, ...]:
-    """Return a sentence per split that has the published counts, and one on all splits that differ.
-
-    Example:
-        >>> from pathlib import Path
-        >>> table = ImageTable("market1501", Path("."), ("a.jpg",), [2], [0], ("train",))
-        >>> compare_counts(table, Counts(12_936, 751, 3_368, 15_913))
-        ('Not market1501 as published: 1 train images of 1 people instead of 12,936 of 751.',)
-    """
+    """Return a sentence per split that has the published counts, and one on all splits that differ."""
     notes, differing = [], []
     for split, counts in table.counts().items():
         images, wanted, training = counts.images - counts.junk, getattr(published, split), split == "train"

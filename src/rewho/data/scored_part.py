@@ -111,16 +111,7 @@ def _copy_notes(
 
 
 def content_ids(files: Sequence[Path]) -> NDArray[np.int64]:
-    """Return for each file the row of the first file with the same bytes, int64 [N]; unreadable files equal no other.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     files = [Path(folder, name) for name in "abc"]
-        ...     _ = [file.write_text(text) for file, text in zip(files, ("one", "two", "one"))]
-        ...     content_ids(files).tolist()
-        [0, 1, 0]
-    """
+    """Return for each file the row of the first file with the same bytes, int64 [N]; unreadable files equal none."""
     return _content_ids(tuple(map(_status, files)), tuple(map(str, files)))
 
 

@@ -16,20 +16,7 @@ from rewho.data.table import ImageTable, first_three
 def keep_listed(table: ImageTable, file: Path | str) -> ImageTable:
     """Keep only the listed people or images in the training set; query and gallery stay as they are.
 
-    Args:
-        table: A data set.
-        file: A person id per line, or lines `name; label; camera`; the first line decides which.
-
-    Raises:
-        UserError: No such file, other lines, or people or images that are not in the training set.
-
-    Example:
-        >>> import tempfile
-        >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("train", "train"))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = Path(folder, "people.txt").write_text("9")
-        ...     keep_listed(table, Path(folder, "people.txt")).paths
-        ('b.jpg',)
+    The file has a person id per line, or lines `name; label; camera`; its first line decides which.
     """
     if ";" in _lines(Path(file))[0][1]:
         kept = keep_images(table, read_image_list(file))

@@ -72,14 +72,7 @@ def _share_of_images(person_ids: NDArray[np.int64], share: float, seed: int) -> 
 def even_counts(available: NDArray[np.int64], total: int, order: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how many images to keep of each person, int64 [people]: min(available, L or L - 1), `total` in all.
 
-    Args:
-        available: Images of each person, int64 [people].
-        total: How many to keep, at most their sum.
-        order: A permutation of the people: the first in it get the L-th image if it is not enough for all.
-
-    Example:
-        >>> even_counts(np.array([5, 1, 4]), 6, np.array([2, 1, 0])).tolist()
-        [2, 1, 3]
+    `order` is a permutation of the people: the first in it keep an L-th image, if there are not enough for all.
     """
     level = 0
     while np.minimum(available, level + 1).sum() <= total and level < available.max():

@@ -218,24 +218,14 @@ def _name_of(names: Names, number: int) -> str:
 
 
 def leaves_root(path: str) -> bool:
-    r"""Return whether a path could leave its folder on any operating system, or is no path at all.
-
-    Example:
-        >>> [leaves_root(path) for path in ("a/b.jpg", "../b.jpg", "a\\..\\..\\b.jpg", "/b.jpg", "C:\\b.jpg", "")]
-        [False, True, True, True, True, True]
-    """
+    r"""Return whether a path could leave its folder on any operating system, or is no path at all."""
     if not path or path[0] in "/\\" or "\0" in path or _DRIVE.match(path):
         return True
     return ".." in path and ".." in path.replace("\\", "/").split("/")
 
 
 def first_three(names: list[str]) -> str:
-    """Return up to three names for a message, quoted, and the number of the others.
-
-    Example:
-        >>> first_three(["a", "b", "c", "d", "e"])
-        "'a', 'b', 'c' and 2 more"
-    """
+    """Return up to three names for a message, quoted, and the number of the others."""
     shown = ", ".join(repr(name) for name in names[:3])
     return f"{shown} and {len(names) - 3:,} more" if len(names) > 3 else shown
 

@@ -75,10 +75,6 @@ def view_of_settings(settings: ModelSettings) -> View:
 
     Raises:
         UserError: No such view, or a wrong size.
-
-    Example:
-        >>> view_of_settings(ModelSettings(view="up1", input_size=(112, 112))).size
-        (112, 112)
     """
     view = read_view(settings.view)
     size = settings.input_size

@@ -139,12 +139,7 @@ def read_mask(what: str, content: object, folder: Path) -> MaskFiles | KeyPointM
 def known_fields(
     what: str, content: object, required: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> dict[str, object]:
-    """Return `content` if it is a mapping with all required and no unknown keys; `what` names it in messages.
-
-    Example:
-        >>> known_fields("a view", {"name": "torso"}, ("name",))
-        {'name': 'torso'}
-    """
+    """Return `content` if it is a mapping with all required and no unknown keys; `what` names it in messages."""
     choices = [*required, *optional]
     if not isinstance(content, dict):
         got, hint = type(content).__name__, ""

@@ -120,12 +120,7 @@ class View:
         return (*_pixel_range(self.top, self.bottom, height), *_pixel_range(self.left, self.right, width))
 
     def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the view's part of an image [H, W, ...], sharing its memory.
-
-        Example:
-            >>> VIEWS["dn1"].crop(np.zeros((128, 64, 3), np.uint8)).shape
-            (32, 64, 3)
-        """
+        """Return the view's part of an image [H, W, ...], sharing its memory."""
         first_row, end_row, first_column, end_column = self.pixel_box(image.shape[0], image.shape[1])
         return image[first_row:end_row, first_column:end_column]
 
@@ -138,10 +133,6 @@ class View:
             image: uint8 [H, W, 3].
             name: The image's name, for the mask.
             mean_colour: Red, green, blue, 0 to 255.
-
-        Example:
-            >>> VIEWS["up1"].masked(np.ones((2, 2, 3), np.uint8), "a.jpg", (9, 9, 9)).max()
-            np.uint8(1)
         """
         if self.mask is None:
             return image
@@ -156,12 +147,7 @@ class View:
 
 
 def box_of(view: View) -> tuple[str, str, str, str]:
-    """Return a view's top, bottom, left and right as exact text.
-
-    Example:
-        >>> box_of(VIEWS["up2"])
-        ('1/7', '3/7', '0', '1')
-    """
+    """Return a view's top, bottom, left and right as exact text."""
     return str(view.top), str(view.bottom), str(view.left), str(view.right)
 
 
