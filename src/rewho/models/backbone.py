@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from rewho.core.check import UserError, describe_error, nearest
 
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+BACKBONES: dict[str, Callable[[tuple[int, int]], nn.Module]] = {}
+"""Networks that a user's script registers by name. A file holds the name only, so loading a model imports nothing."""
 TRUSTED = "REWHO_MODULES"
 """Environment variable with the modules, separated by commas, that files may name as a backbone."""
 
@@ -59,8 +62,8 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
     """Build an untrained backbone.
 
     Args:
-        name: squeezenet1_0, squeezenet1_1, resnet18 … resnet152, any model name that timm knows, or `module:function`:
-            an importable function of yours, see `_build_own`.
+        name: squeezenet1_0, squeezenet1_1, resnet18 … resnet152, any model name that timm knows, a name of `BACKBONES`,
+            or `module:function`: an importable function of yours, see `_build_own`.
         stride_one_at: ResNets: the stage whose first block keeps stride 1 ("conv4_1", FD section 4.1): layer4 is the
             usual reading, layer3 the literal one; none leaves torchvision's strides, 32 in total. The weights have the
             same shapes with each.
@@ -77,7 +80,9 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
         from torchvision import models
 
         return Backbone(getattr(models, name)(weights=None).features, 512)
-    return _build_own(name, input_size) if ":" in name else _build_timm(name, stride_one_at, input_size)
+    if name in BACKBONES or ":" in name:
+        return _build_own(name, input_size)
+    return _build_timm(name, stride_one_at, input_size)
 
 
 def _build_own(name: str, input_size: tuple[int, int]) -> Backbone:
@@ -88,7 +93,7 @@ def _build_own(name: str, input_size: tuple[int, int]) -> Backbone:
     """
     module, _, function = name.partition(":")
     typed = any(argument == name or argument.endswith(f"={name}") for argument in sys.argv)
-    if not typed and module not in os.environ.get(TRUSTED, "").split(","):
+    if name not in BACKBONES and not typed and module not in os.environ.get(TRUSTED, "").split(","):
         raise UserError(
             f"backbone {name}",
             expected=f"a module that you trust, listed in the environment variable {TRUSTED}: importing it runs code",
@@ -96,7 +101,8 @@ def _build_own(name: str, input_size: tuple[int, int]) -> Backbone:
             fix=f"Set {TRUSTED}={module} if you know what {module} does.",
         )
     try:
-        body = getattr(importlib.import_module(module), function)(input_size)
+        build = BACKBONES.get(name) or getattr(importlib.import_module(module), function)
+        body = build(input_size)
         training = body.training
         with torch.no_grad():
             shape = body.eval()(torch.zeros(2, 3, *input_size)).shape
