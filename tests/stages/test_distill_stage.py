@@ -138,7 +138,7 @@ def test_images_replaced_under_their_names_are_refused(people, model, experts, r
     image.write_bytes(image.read_bytes() + b"\0")
     with pytest.raises(UserError, match=r"inputs\.images: '\w{12}…' -> '\w{12}…'"):
         represent.run(again)
-    with pytest.raises(UserError, match="those of others under the same names"):
+    with pytest.raises(UserError, match="those of other images with the same names"):
         distill.run(settings)
     assert not settings.out.exists()
 

@@ -266,7 +266,7 @@ def test_mistakes(people, tmp_path):
         pretrain.run(settings(people, out, probe=tmp_path / "pool"))
     for name, value in (("share", 0.5), ("share_list", tmp_path / "list.txt")):
         reading = replace(DataSettings(), **{name: value})
-        with pytest.raises(UserError, match=rf"--probe_reading\.{name}: expected no share of a probe"):
+        with pytest.raises(UserError, match=rf"--probe_reading\.{name}: expected no share"):
             pretrain.run(settings(people, out, probe=people, probe_reading=reading))
     assert not out.exists()
     contrast = ContrastSettings(freeze_patches=True, norm_group=4, queue=30)
@@ -283,7 +283,7 @@ def test_groups_that_do_not_fit_a_pass_are_refused_before_anything_is_read(
     monkeypatch.setattr(pretrain, "launch", None)  # that is when processes start; images are read after it
     contrast, sampler = ContrastSettings(norm_group=group, queue=30), SamplerSettings(batch=8, accumulate=accumulate)
     engine = EngineSettings(device="cpu", precision="32", devices=devices)
-    with pytest.raises(UserError, match=f"a divisor of the {one_pass} images of one pass on one device"):
+    with pytest.raises(UserError, match=f"a divisor of the {one_pass} images of one forward pass on one device"):
         pretrain.run(settings(people, tmp_path / "out", contrast=contrast, sampler=sampler, engine=engine))
 
 
