@@ -6,9 +6,6 @@ that follow). Here the strides of one block are set by hand and nothing else cha
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,8 +18,6 @@ SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 BACKBONES: dict[str, Callable[[tuple[int, int]], nn.Module]] = {}
 """Networks that a user's script registers by name. A file holds the name only, so loading a model imports nothing."""
-TRUSTED = "REWHO_MODULES"
-"""Environment variable with the modules, separated by commas, that files may name as a backbone."""
 
 
 class Backbone(nn.Module):
@@ -62,8 +57,7 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
     """Build an untrained backbone.
 
     Args:
-        name: squeezenet1_0, squeezenet1_1, resnet18 … resnet152, any model name that timm knows, a name of `BACKBONES`,
-            or `module:function`: an importable function of yours, see `_build_own`.
+        name: squeezenet1_0, squeezenet1_1, resnet18 … resnet152, any model name of timm, or a name of `BACKBONES`.
         stride_one_at: ResNets: the stage whose first block keeps stride 1 ("conv4_1", FD section 4.1): layer4 is the
             usual reading, layer3 the literal one; none leaves torchvision's strides, 32 in total. The weights have the
             same shapes with each.
@@ -80,29 +74,15 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
         from torchvision import models
 
         return Backbone(getattr(models, name)(weights=None).features, 512)
-    if name in BACKBONES or ":" in name:
+    if name in BACKBONES:
         return _build_own(name, input_size)
     return _build_timm(name, stride_one_at, input_size)
 
 
 def _build_own(name: str, input_size: tuple[int, int]) -> Backbone:
-    """Call `function(input_size)` of the user's own module; it returns a network from images to a feature map.
-
-    Importing a module runs code, and names also come from model.json, run.json and recipes. So the name must have been
-    typed on this command line, or its module be listed in the environment variable `REWHO_MODULES`.
-    """
-    module, _, function = name.partition(":")
-    typed = any(argument == name or argument.endswith(f"={name}") for argument in sys.argv)
-    if name not in BACKBONES and not typed and module not in os.environ.get(TRUSTED, "").split(","):
-        raise UserError(
-            f"backbone {name}",
-            expected=f"a module that you trust, listed in the environment variable {TRUSTED}: importing it runs code",
-            got=f"{TRUSTED}={os.environ.get(TRUSTED, '')}",
-            fix=f"Set {TRUSTED}={module} if you know what {module} does.",
-        )
+    """Build a registered network and find its channels; it maps images to a feature map."""
     try:
-        build = BACKBONES.get(name) or getattr(importlib.import_module(module), function)
-        body = build(input_size)
+        body = BACKBONES[name](input_size)
         training = body.training
         with torch.no_grad():
             shape = body.eval()(torch.zeros(2, 3, *input_size)).shape
@@ -111,10 +91,10 @@ def _build_own(name: str, input_size: tuple[int, int]) -> Backbone:
     except Exception as error:  # code of others fails in its own ways; the cause is kept
         raise UserError(
             f"--model.backbone {name}",
-            expected=f"an importable function that takes {input_size} and returns a torch module from images "
-            "[N, 3, H, W] to a feature map [N, C, h, w]",
+            expected=f"a function that takes {input_size} and returns a torch module from images [N, 3, H, W] to a "
+            "feature map [N, C, h, w]",
             got=f"{type(error).__name__}: {describe_error(error)[:200]}",
-            fix="Put the module's folder on PYTHONPATH, and call the function by hand.",
+            fix="Call the function by hand.",
         ) from error
     return Backbone(body, channels)
 
@@ -126,7 +106,7 @@ def _build_timm(name: str, stride_one_at: str, input_size: tuple[int, int]) -> B
         near = nearest(name, [*SQUEEZENETS, *RESNETS, *timm.list_models()])
         raise UserError(
             "--model.backbone",
-            expected=f"one of {', '.join((*SQUEEZENETS, *RESNETS))}, a model name that timm knows, or module:function",
+            expected=f"one of {', '.join((*SQUEEZENETS, *RESNETS))}, a model name that timm knows, or one in BACKBONES",
             got=repr(name),
             fix=f"Did you mean {near!r}?"
             if near
