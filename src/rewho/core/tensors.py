@@ -37,9 +37,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the named tensors of a .safetensors file, or of a file of `torch.save`; nothing in it runs.
 
     Every byte is verified where model.json or manifest.json beside the file holds its hash.
-
-    Raises:
-        UserError: No such file, damaged, no tensors, or a pickle that would run code.
     """
     if not path.is_file():
         raise UserError(

@@ -42,9 +42,6 @@ def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -
         out: A new folder, or for webdataset a new tar file.
         layout: jpeg, market or webdataset.
         blur_faces: Hide faces; the images are then encoded again.
-
-    Raises:
-        UserError: `out` exists, an image is damaged, or the disk is full.
     """
     if out.exists():
         raise UserError(f"--out {out}", expected="a new name", got="one that is there", fix="Choose another.")
@@ -94,11 +91,7 @@ def _write_tar(file: BinaryIO, images: Iterator[tuple[dict[str, Any], bytes]]) -
 
 
 def merge(folders: Sequence[Path], out: Path) -> CropSet:
-    """Merge crop sets into a new one at `out`; crops with equal names enter once.
-
-    Raises:
-        UserError: Fewer than two sets, `out` is not empty, or the disk is full.
-    """
+    """Merge crop sets into a new one at `out`; crops with equal names enter once."""
     if len(folders) < 2:
         raise UserError("merge", expected="two or more crop sets", got=str(len(folders)), fix="Name them.")
     if out.exists() and any(out.iterdir()):

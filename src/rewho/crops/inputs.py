@@ -88,9 +88,6 @@ def plan_videos(named: Sequence[Path]) -> Plan:
     """Return the plan for the user's files, folders and lists.
 
     A missing file in a list is still a task: that video fails, the others do not.
-
-    Raises:
-        UserError: No path, a path that does not exist, a folder without videos, or a wrong CSV file.
     """
     if not named:
         fix = "Name at least one."

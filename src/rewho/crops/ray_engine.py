@@ -28,9 +28,6 @@ def run_tasks_on_ray(
 
     With 0 workers it starts as many as the cluster has room for. An empty address uses a running cluster, or starts one
     on this machine. `gpus` is per worker: 0, a share such as 0.25, or a whole number.
-
-    Raises:
-        UserError: Ray is not installed, the cluster has no room for a worker, or the function raised it.
     """
     ray = _import_ray()
     started = not ray.is_initialized()

@@ -41,11 +41,7 @@ def _video_schema() -> Any:  # noqa: ANN401 - pyarrow's
 
 
 def read_videos(folder: Path) -> list[dict[str, Any]]:
-    """Return the list of videos of a crop set, after comparing its hash with the index; empty where it has none.
-
-    Raises:
-        UserError: There is no crop set, or the list is damaged.
-    """
+    """Return the list of videos of a crop set, after comparing its hash with the index; empty where it has none."""
     listed = read_index(folder).about.get("videos")
     if not listed:
         return []

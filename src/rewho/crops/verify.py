@@ -116,11 +116,7 @@ def _find_damaged_crops(crops: CropSet, number: int, shard: Shard) -> Iterator[s
 
 
 def repair(folder: Path, damage: Sequence[Damage], maker: PartMaker) -> list[str]:
-    """Rebuild damaged shards from their videos and return the files that were replaced.
-
-    Raises:
-        UserError: An index or list is damaged, both files of a shard are, or a video has changed.
-    """
+    """Rebuild damaged shards from their videos and return the files that were replaced."""
     names = {one.file for one in damage}
     if lists := sorted(names & {INDEX, VIDEOS, STARTED, MANIFEST}):
         raise UserError(

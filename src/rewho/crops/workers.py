@@ -105,10 +105,6 @@ def run_tasks(
         workers: Number of processes; 0 runs the tasks in this one.
         tries: How often a task may end its process before it is given up.
         stop: Called repeatedly; once it returns true, all workers are ended and no more outcomes are yielded.
-
-    Raises:
-        UserError: The function raised it, such as for a full disk (all workers are ended first), or the system allows
-            too few open files.
     """
     if workers == 0:
         for task in tasks:
@@ -166,11 +162,7 @@ class _Team(Generic[Task, Result]):
 
 
 def _receive(worker: _Worker) -> tuple[str, Any] | None:
-    """Return ("done", result) or ("died", why); None after the message of an exception, which precedes the death.
-
-    Raises:
-        UserError: The worker's function raised it.
-    """
+    """Return ("done", result) or ("died", why); None after the message of an exception, which precedes the death."""
     try:
         kind, value = worker.pipe.recv()
     except (EOFError, ConnectionResetError):

@@ -44,11 +44,7 @@ class _Layout(NamedTuple):
 
 
 def read_settings(settings: DataSettings) -> ImageTable:
-    """Read the data set that the settings describe.
-
-    Raises:
-        UserError: Anything wrong with the settings, the folder or its files.
-    """
+    """Read the data set that the settings describe."""
     check(settings, "--data.")
     settings = replace(settings, root=settings.root.expanduser())
     layout = _find_layout(settings)
@@ -68,9 +64,6 @@ def read(root: Path | str, layout: str | Callable[[DataSettings], ImageTable] = 
         root: Folder of the data set, or a CSV file.
         layout: Name of a layout, "auto" to recognise it, or a function from DataSettings to ImageTable.
         options: Other fields of DataSettings, such as `person_pattern`.
-
-    Raises:
-        UserError: Anything wrong with the folder, its files or the options.
 
     Example:
         >>> import tempfile
@@ -147,11 +140,7 @@ def _refuse_unlabelled(root: Path) -> None:
 
 
 def recognise(root: Path) -> tuple[str, str]:
-    """Return the layout of `root`, and the reason for choosing it.
-
-    Raises:
-        UserError: Nothing there, a file that is no CSV file, or a data set one level higher or deeper.
-    """
+    """Return the layout of `root`, and the reason for choosing it."""
     if is_file(root):
         if reason := _module("csv").recognise(root):
             return "csv", reason

@@ -44,10 +44,6 @@ def decode(source: bytes | Path | str, name: str = "image", pixel_limit: int = P
         name: The image's name in messages, if `source` is bytes.
         pixel_limit: Most pixels, height times width; more are refused before decoding.
 
-    Raises:
-        UserError: No such file, not one of these four formats (whatever its ending), too large, animated, damaged, or
-            with transparency that cannot be decoded.
-
     Example:
         >>> grey = cv2.imencode(".png", np.full((4, 2, 3), 7, np.uint8))[1].tobytes()
         >>> decode(grey).shape
@@ -65,11 +61,7 @@ def decode(source: bytes | Path | str, name: str = "image", pixel_limit: int = P
 
 
 def check_header(data: bytes, name: str, pixel_limit: int = PIXEL_LIMIT) -> ImageHeader:
-    """Return the header of an image that can be decoded safely.
-
-    Raises:
-        UserError: Not an image of the four formats, too large, animated, or truncated.
-    """
+    """Return the header of an image that can be decoded safely."""
     try:
         header = read_header(data)
     except HeaderError as error:
@@ -101,9 +93,6 @@ class Images(Sequence[NDArray[np.uint8]]):
     Attributes:
         files: Path of each image.
         in_memory: Whether all images are decoded in memory.
-
-    Raises:
-        UserError: While decoding into memory: counts the bad files, and names the first three.
 
     Example:
         >>> import tempfile

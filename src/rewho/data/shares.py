@@ -26,9 +26,6 @@ def select_share(table: ImageTable, share: float, by: str = "identities", seed: 
             `int(images * share)` images, at least one of every person, spread as evenly as possible).
         seed: Seed of the draw; for one seed a larger share contains a smaller one.
 
-    Raises:
-        UserError: No training set, a share out of range, or one that keeps no person.
-
     Example:
         >>> from pathlib import Path
         >>> names = tuple(f"{i}.jpg" for i in range(6))

@@ -16,11 +16,7 @@ HELD_OUT = "-held-out-"
 
 
 def training_rows(table: ImageTable) -> NDArray[np.int64]:
-    """Return the rows of "train", or of "pool" where there is no "train", without junk and distractors.
-
-    Raises:
-        UserError: There are none.
-    """
+    """Return the rows of "train", or of "pool" where there is no "train", without junk and distractors."""
     split = "train" if "train" in table.splits else "pool"
     rows = np.flatnonzero(table.in_split(split) & (table.person_ids >= 0))
     if rows.size == 0:
@@ -48,9 +44,6 @@ def hold_out(table: ImageTable, identities: int, seed: int = 1) -> ImageTable:
 
     Returns:
         The training images in their order, with the splits "train", "query" and "gallery".
-
-    Raises:
-        UserError: Cameras are unknown, too few people can be held out, or none is left to train on.
 
     Example:
         >>> from pathlib import Path

@@ -35,9 +35,6 @@ def read_view(name_or_yaml: str | Path) -> View:
     Args:
         name_or_yaml: A key of `VIEWS`, or the path of a file that ends in .yaml or .yml.
 
-    Raises:
-        UserError: No such view or file, or the file holds something else; names the nearest right spelling.
-
     Example:
         >>> read_view("up2").top
         Fraction(1, 7)
@@ -71,11 +68,7 @@ def _fraction(what: str, value: object) -> Fraction:
 
 
 def view_of_settings(settings: ModelSettings) -> View:
-    """Return the view of a model's settings, at the input size of the settings.
-
-    Raises:
-        UserError: No such view, or a wrong size.
-    """
+    """Return the view of a model's settings, at the input size of the settings."""
     view = read_view(settings.view)
     size = settings.input_size
     if not size:

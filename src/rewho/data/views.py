@@ -57,9 +57,6 @@ class View:
         size: Height and width of the network's input, in pixels.
         mask: Optional provider of pixel masks, such as those of `view_masks`.
 
-    Raises:
-        UserError: The name, a border or the size is not as described.
-
     Example:
         >>> torso = View("torso", Fraction(1, 4), Fraction(3, 4), Fraction(0), Fraction(1), size=(224, 224))
         >>> torso.pixel_box(128, 64)

@@ -83,11 +83,7 @@ class Teacher:
         return embed_batches(self.network, batches, self.device, flip=flip)
 
     def stream(self, files: Sequence[Path], *, flip: bool = True, batch: int = 64) -> Iterator[NDArray[np.float32]]:
-        """Yield the vectors of image files, at most `batch` at a time.
-
-        Raises:
-            UserError: An image cannot be read, or the view's mask for it cannot, or `batch` is out of range.
-        """
+        """Yield the vectors of image files, at most `batch` at a time."""
         parts = in_batches(files, batch)
 
         def prepare() -> Iterator[NDArray[np.uint8]]:

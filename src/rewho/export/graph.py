@@ -55,11 +55,7 @@ def describe_failure(graph: EmbeddingGraph, kind: str, error: Exception) -> User
 
 
 def program_bytes(graph: EmbeddingGraph) -> bytes:
-    """Return the content of the network's `torch.export` file, for any batch size.
-
-    Raises:
-        UserError: The network cannot be traced.
-    """
+    """Return the content of the network's `torch.export` file, for any batch size."""
     try:
         program = torch.export.export(
             graph, graph.example(), dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}}

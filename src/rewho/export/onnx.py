@@ -21,11 +21,7 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def check_packages() -> None:
-    """Check that the packages for an ONNX export are installed.
-
-    Raises:
-        UserError: Some are missing; lists them.
-    """
+    """Check that the packages for an ONNX export are installed."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
@@ -37,11 +33,7 @@ def check_packages() -> None:
 
 
 def onnx_bytes(graph: EmbeddingGraph, metadata: Mapping[str, Any]) -> bytes:
-    """Return the content of an ONNX file with the network, its weights and metadata (as JSON), for any batch size.
-
-    Raises:
-        UserError: The network cannot be traced, or its weights exceed the 2 GB that such a file can hold.
-    """
+    """Return the content of an ONNX file with the network, its weights and metadata (as JSON), for any batch size."""
     try:
         program = torch.onnx.export(
             graph,

@@ -69,11 +69,7 @@ def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def check_parity(parity: Parity, what: str) -> None:
-    """Check that a file computes what its model computes; `what` names it in the message.
-
-    Raises:
-        UserError: The difference is too large or NaN, or too many neighbours differ.
-    """
+    """Check that a file computes what its model computes; `what` names it in the message."""
     if parity.relative_difference <= LARGEST_DIFFERENCE and parity.same_neighbours >= SMALLEST_SHARE:
         return
     raise UserError(

@@ -63,9 +63,6 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
             same shapes with each.
         input_size: Height and width of the images in pixels; only transformers need to know.
 
-    Raises:
-        UserError: No such model; names the nearest.
-
     Example:
         >>> build_backbone("squeezenet1_1")(torch.zeros(1, 3, 256, 128)).shape
         torch.Size([1, 512, 15, 7])

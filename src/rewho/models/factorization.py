@@ -99,9 +99,6 @@ class Factorization(nn.Module):
         from_map: Whether there are feature-map branches (FD table 7 leaves them out in turn).
         from_representation: Whether there are representation branches.
 
-    Raises:
-        UserError: No view or no branch.
-
     Example:
         >>> factorization = Factorization(8, 6, {"holistic": 6, "up1": 4}, features=5)
         >>> predictions = factorization(torch.randn(3, 8, 16, 8), torch.randn(3, 6))
@@ -157,9 +154,6 @@ class Factorization(nn.Module):
         Both are FC and batch normalisation, so in evaluation mode they are one linear map of the pooled feature: its
         output is in the space of that view's teacher. Not in the paper, whose student keeps its own representation.
         The result maps [N, C] to [N, D_k] and is in evaluation mode.
-
-        Raises:
-            UserError: There is no such branch, or the student's head is another.
         """
         if self.student_view not in self.views or not self.representation_branches:
             raise UserError(
@@ -196,9 +190,6 @@ class Factorization(nn.Module):
         """Return the attention of a view's feature-map branch, [N, h, w] from 0 to 1 (FD figure 4).
 
         `feature_map` is the student's map f [N, C, h, w]. Running statistics are not updated, also while training.
-
-        Raises:
-            UserError: No such view, or the feature-map branches were left out.
         """
         if not self.map_branches:
             raise UserError(
@@ -247,11 +238,7 @@ def save_branches(folder: Path, factorization: Factorization) -> list[Path]:
 
 
 def load_branches(folder: Path) -> Factorization | None:
-    """Return the branches beside a student, in evaluation mode; None where there are none.
-
-    Raises:
-        UserError: They are damaged.
-    """
+    """Return the branches beside a student, in evaluation mode; None where there are none."""
     if not (folder / BRANCH_CARD).is_file():
         return None
     verify_hash(folder / BRANCH_CARD, "model.json", "manifest.json")
@@ -263,11 +250,7 @@ def load_branches(folder: Path) -> Factorization | None:
 
 
 def build_branches(path: Path, description: Mapping[str, Any]) -> Factorization:
-    """Build untrained branches from their description, which is in the file `path`.
-
-    Raises:
-        UserError: It describes none.
-    """
+    """Build untrained branches from their description, which is in the file `path`."""
     try:
         return Factorization(**description)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:

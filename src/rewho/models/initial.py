@@ -63,9 +63,6 @@ def hash_pretrained(source: str, run: Path) -> str:
 
     For weights that are gone, return the hash of those that the run began with: an encoder may be moved away before the
     training that began from it is over.
-
-    Raises:
-        UserError: Nothing is there, and no run that began with a file.
     """
     if source in ("none", "imagenet"):
         return source
@@ -85,11 +82,7 @@ def hash_pretrained(source: str, run: Path) -> str:
 
 
 def check_backbone(settings: ModelSettings) -> None:
-    """Check that a model folder to begin from has the backbone that the settings name.
-
-    Raises:
-        UserError: `pretrained` is a model folder that was trained with another backbone.
-    """
+    """Check that a model folder to begin from has the backbone that the settings name."""
     folder = Path(settings.pretrained)
     if not all((folder / name).is_file() for name in (CARD, TENSORS)):
         return  # a resumed run no longer needs them
@@ -104,11 +97,7 @@ def check_backbone(settings: ModelSettings) -> None:
 
 
 def find_origin(settings: ModelSettings) -> Origin:
-    """Return what is known about first weights; `pretrained_labels`, `pixel_mean` and `pixel_std` override it.
-
-    Raises:
-        UserError: No such file or folder, or one that holds no weights or those of another backbone.
-    """
+    """Return what is known about first weights; `pretrained_labels`, `pixel_mean` and `pixel_std` override it."""
     check_backbone(settings)
     origin = _read_origin_of(settings.pretrained)
     if settings.pretrained_labels != "auto":
@@ -200,9 +189,6 @@ def load_initial_weights(model: SingleViewModel) -> str:
     """Load the first weights that a new model's settings name; returns one readable line about them.
 
     A model folder of the same kind fills all pre-trained parts; one of another kind fills the backbone.
-
-    Raises:
-        UserError: Weights are missing or do not fit.
     """
     settings, source = model.settings, model.settings.pretrained
     if source == "none":

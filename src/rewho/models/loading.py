@@ -26,9 +26,6 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
     """Load pre-trained weights into the backbone called `name`; returns one line: what was loaded, what left over.
 
     `source` is none, imagenet (downloaded by name, its sha256 prefix checked), or a .safetensors / .pth file.
-
-    Raises:
-        UserError: The file is missing, holds executable content, or does not fit; lists missing and misfitting names.
     """
     if source == "none":
         return f"{name}: random weights"
@@ -137,9 +134,6 @@ def load_tensors(network: nn.Module, weights: Mapping[str, Tensor], what: str) -
 
     Returns:
         Names in the file that the network has no place for, such as an old classifier.
-
-    Raises:
-        UserError: Tensors are missing, have another shape, or hold NaN or infinity; lists them.
     """
     wanted = network.state_dict()
     weights = match_names(wanted, weights, what)
@@ -156,11 +150,7 @@ def load_tensors(network: nn.Module, weights: Mapping[str, Tensor], what: str) -
 
 
 def match_names(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """Return the weights by the network's own names.
-
-    Raises:
-        UserError: Tensors are missing or have another shape; lists them.
-    """
+    """Return the weights by the network's own names."""
     weights = _without_prefix(weights, wanted)
     counters = {name for name in wanted if name.endswith("num_batches_tracked")}
     missing = [name for name in wanted if name not in weights and name not in counters]

@@ -34,9 +34,6 @@ def split_network(network: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequ
 
     A ResNet is split behind the first block of its third stage, as in the paper; a SqueezeNet, which the paper does not
     have, before its last three Fire modules.
-
-    Raises:
-        UserError: The network is neither.
     """
     layers = dict(network.named_children())
     if {"layer1", "layer2", "layer3", "layer4"} <= layers.keys():
@@ -80,9 +77,6 @@ class MultipleGranularityModel(SingleViewModel):
 
     `settings.embedding` is the length of all heads together, a multiple of 8; 8 x 256 = 2048 in the paper, with images
     of 384 x 128. Pooling and head of the settings are replaced by MGN's.
-
-    Raises:
-        UserError: The backbone is neither ResNet nor SqueezeNet.
 
     Example:
         >>> settings = ModelSettings(kind="mgn", backbone="resnet18", embedding=64, pretrained="none")

@@ -62,9 +62,6 @@ def split_batch_norm(network: nn.Module, group: int) -> int:
     """Make every batch normalisation of a network use groups of `group` images; returns the number of layers.
 
     The network is changed in place; its parameters and their names stay.
-
-    Raises:
-        UserError: A group of fewer than 2, or a kind of batch normalisation that cannot be split.
     """
     if group < 2:
         raise UserError("--contrast.norm_group", expected="2 or more images", got=str(group), fix="Pass 32.")

@@ -32,9 +32,6 @@ def bootstrap_interval(
         groups: Person of each query, int64 [Q]; each resample draws as many people, with all their queries.
         resamples: Number of resamples, from 1.
         seed: Seed of the draws.
-
-    Raises:
-        UserError: No query, not one person per query, or `resamples` below 1.
     """
     if len(scores) == 0 or resamples < 1 or len(groups) != len(scores):
         got = f"{len(scores)} queries, {len(groups)} people, {resamples} resamples"
@@ -70,9 +67,6 @@ def gain_interval(
     Both scores of a query are resampled together: hard queries cancel out, so a gain can be significant although the
     two single intervals overlap. The ends are NaN if all queries show one person. `before` and `after` are scores [Q]
     with two models, NaN where a query has no match; other arguments as of `bootstrap_interval`.
-
-    Raises:
-        UserError: The two are not of the same queries, or no query has a match.
 
     Example:
         >>> gain, low, high = gain_interval(np.array([0.1, 0.5, 0.9]), np.array([0.2, 0.6, 1.0]), np.arange(3))

@@ -20,9 +20,6 @@ class ImageLabels:
             matches.
         camera_ids: int64 [N], stored as `cameras`; -1 is unknown. None means all unknown.
         names: N names, used in messages and to leave an image out of its own ranking. None means no names.
-
-    Raises:
-        UserError: Not whole numbers, not one-dimensional, or lengths differ.
     """
 
     def __init__(

@@ -163,11 +163,7 @@ class Scores(_ByName[float]):
         )
 
     def rank(self, k: int) -> float:
-        """Return the share of the valid queries with a match among the k nearest.
-
-        Raises:
-            UserError: The curve does not reach k, or k is below 1.
-        """
+        """Return the share of the valid queries with a match among the k nearest."""
         return float(self.cmc[int(check_range("rank", k, 1, len(self.cmc))) - 1])
 
     def as_dict(self, *, with_queries: bool = False, camera_name: Callable[[int], int | str] = int) -> dict[str, Any]:

@@ -48,9 +48,6 @@ def single_gallery_shot(
 
     `max_rank` is the length of the CMC curve, `repeats` the number of galleries per query. The draws depend on the seed
     alone. `threads=None` uses one thread per processor.
-
-    Raises:
-        UserError: No query has a match, or `max_rank` or `repeats` is below 1.
     """
     if max_rank < 1 or repeats < 1:
         got = f"{max_rank} and {repeats}"

@@ -107,9 +107,6 @@ def street_frames(
         seed: Of the street.
         pan: Speed at which the camera pans to the right, in frame widths per second.
 
-    Raises:
-        UserError: A setting is out of range.
-
     Example:
         >>> frame, truth = next(street_frames(1.0, people=2, size=(90, 160)))
         >>> frame.shape

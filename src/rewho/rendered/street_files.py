@@ -41,9 +41,6 @@ def write_street(
       to the frame, as a detector's are; `object` is the person's number; `conf` rises with the visible share.
     * `gt.txt` has MOT's columns: frame, person, left, top, width, height, 1, class (1 is a pedestrian), visible share.
       It lists everyone with at least one visible pixel; boxes are those of the whole person.
-
-    Raises:
-        UserError: The path exists, a setting is out of range, or PyAV is not installed.
     """
     path = Path(path)
     if path.exists():

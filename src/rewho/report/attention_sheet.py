@@ -55,9 +55,6 @@ class AttentionRow:
 def shade(image: Image, attention: NDArray[np.floating[Any]]) -> Image:
     """Return an image, uint8 RGB [H, W, 3], multiplied with a bilinearly resized attention map (FD figure 4).
 
-    Raises:
-        ValueError: The map is not [h, w], or has values outside 0 to 1.
-
     Example:
         >>> shade(np.full((2, 2, 3), 200, np.uint8), np.array([[0.0, 0.5]]))[:, :, 0]
         array([[  0, 100],
@@ -73,9 +70,6 @@ def shade(image: Image, attention: NDArray[np.floating[Any]]) -> Image:
 
 def attention_sheet(rows: Sequence[AttentionRow]) -> Image:
     """Return a sheet, uint8 RGB [H, W, 3]: one row per image, the image at the left, then its attention images.
-
-    Raises:
-        ValueError: There is no row, or rows have maps of different names.
 
     Example:
         >>> row = AttentionRow(np.zeros((128, 64, 3), np.uint8), "a.jpg", {"f": np.ones((16, 8))})

@@ -149,9 +149,6 @@ class Report:
         settings: The resolved settings; may be nested.
         notes: What a reader should know about the whole.
         compared: Names of the scores that are compared in a matrix where there are several sections.
-
-    Raises:
-        ValueError: There is no section, or two of the same model and data set.
     """
 
     title: str

@@ -62,9 +62,6 @@ def cmc_plot(curves: Mapping[str, Floats]) -> bytes:
 
     Args:
         curves: Share of queries [R], 0 to 1, with a match among the first 1 to R, by name; lengths may differ.
-
-    Raises:
-        ValueError: There is no curve, or one is empty.
     """
     if not curves or any(len(curve) == 0 for curve in curves.values()):
         raise ValueError("cmc_plot takes at least one curve, each with at least one rank")
@@ -178,11 +175,7 @@ def distance_histogram(same: Floats, different: Floats) -> bytes:
 def heat_map(
     values: Floats, rows: Sequence[str], columns: Sequence[str], *, row_axis: str, column_axis: str, title: str
 ) -> bytes:
-    """Return a PNG file of a matrix of scores [rows, columns] from 0 to 1, in percent; NaN is drawn as a dash.
-
-    Raises:
-        ValueError: The names do not fit the matrix, or it is empty.
-    """
+    """Return a PNG file of a matrix of scores [rows, columns] from 0 to 1, in percent; NaN is drawn as a dash."""
     if values.shape != (len(rows), len(columns)) or values.size == 0:
         raise ValueError(f"a matrix of shape {values.shape} for {len(rows)} rows and {len(columns)} columns")
     width, height = max(len(columns), 4) * 0.62, max(len(rows), 2) * 0.42  # inches

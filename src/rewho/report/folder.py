@@ -34,10 +34,6 @@ def write_report(folder: Path, report: Report) -> Path:
         folder: Folder to write into; created if absent.
         report: The content.
 
-    Raises:
-        UserError: The disk is full.
-        ValueError: The columns of a table have unequal lengths.
-
     Example:
         >>> import tempfile
         >>> from rewho.report.content import Score

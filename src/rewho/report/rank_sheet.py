@@ -89,11 +89,7 @@ class SheetRow:
 
 
 def fit_image(image: Image, height: int = IMAGE_HEIGHT, width: int = IMAGE_WIDTH) -> Image:
-    """Return the image at the largest size that fits, its aspect ratio kept, centred on a neutral background.
-
-    Raises:
-        ValueError: `image` is not uint8 RGB [H, W, 3].
-    """
+    """Return the image at the largest size that fits, its aspect ratio kept, centred on a neutral background."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"an image of shape {image.shape} and type {image.dtype}; expected uint8 [H, W, 3]")
     scale = min(height / image.shape[0], width / image.shape[1])
@@ -119,9 +115,6 @@ def rank_sheet(rows: Sequence[SheetRow]) -> Image:
     """Return a rank sheet, uint8 RGB [H, W, 3]: one row per query, the query at the left in a blue frame.
 
     Frames are `GREEN` for hits, `RED` for misses and `GREY` for images that are not ranked.
-
-    Raises:
-        ValueError: There is no row, or an image is not uint8 RGB.
 
     Example:
         >>> image = np.zeros((128, 64, 3), np.uint8)

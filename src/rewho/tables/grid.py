@@ -25,9 +25,6 @@ def expand_grids(what: str, content: Mapping[str, Any]) -> dict[str, Any]:
         what: Name of the table in messages.
         content: As it was read.
 
-    Raises:
-        UserError: An unknown field or name, or `over` with a value that is no list.
-
     Example:
         >>> row = {"label": "share <share>", "model": "s-<share>", "paper": {"market1501": "<share.paper>"}}
         >>> grid = [{"over": {"share": [{"is": 10, "paper": [5, 4]}, {"is": 30, "paper": [9, 8]}]}, "rows": [row]}]

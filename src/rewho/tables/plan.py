@@ -163,11 +163,7 @@ class TablePlan:
 
 
 def find_plan(name: str, folders: Sequence[Path]) -> Path:
-    """Return the file of a table: `name` itself if it is one, else `*/tables/NAME.yaml` in the first of the folders.
-
-    Raises:
-        UserError: There is none; lists the tables.
-    """
+    """Return the file of a table: `name` itself if it is one, else `*/tables/NAME.yaml` in the first of the folders."""
     if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
         return Path(name)
     there = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*/tables/*.yaml"))}
@@ -184,11 +180,7 @@ def find_plan(name: str, folders: Sequence[Path]) -> Path:
 
 
 def read_plan(path: Path) -> TablePlan:
-    """Return the table that a file describes.
-
-    Raises:
-        UserError: The file is no table, or has an unknown field, stage or step.
-    """
+    """Return the table that a file describes."""
     content = _layers(path)
     what = f"table {path}"
     if not content.get("rows") or not content.get("data"):

@@ -101,9 +101,6 @@ class ContrastTask(nn.Module):
         settings: Queue, temperature, momentum, groups of batch normalisation.
         passes: Forward passes per step. The key encoder's momentum is applied at each of them, adjusted so that a step
             moves it as far as one forward pass with the whole batch would.
-
-    Raises:
-        UserError: A setting is out of its range, or does not fit the encoder.
     """
 
     def __init__(self, encoder: SingleViewModel, settings: ContrastSettings, passes: int = 1) -> None:

@@ -18,9 +18,6 @@ from rewho.video.pose import DetectorKeypoints, KeypointFile, PoseEstimator
 def build_detector(settings: DetectorSettings | None = None) -> Detector:
     """Return the detector that the settings name.
 
-    Raises:
-        UserError: A setting is wrong, a file is missing or unusable, or a library is missing.
-
     Example:
         >>> build_detector(DetectorSettings(kind="hog")).name
         'hog'
@@ -33,9 +30,6 @@ def build_detector(settings: DetectorSettings | None = None) -> Detector:
 
 def build_pose(settings: PoseSettings | None = None) -> PoseEstimator | None:
     """Return the pose estimator that the settings name; None for `none`, which switches the rules on the body off.
-
-    Raises:
-        UserError: A setting is wrong, a file is missing or unusable, or a library is missing.
 
     Example:
         >>> build_pose(PoseSettings(kind="detector")).name

@@ -39,11 +39,7 @@ _MP4_BOXES = (*_MP4_BEGINNINGS, *(b"moof mfra sidx ssix uuid meta udta prft emsg
 
 
 def check_file_kind(path: Path) -> None:
-    """Check that a path is a plain file whose first bytes may be those of a video.
-
-    Raises:
-        VideoFailure: Not a plain file, empty, or a file of another kind.
-    """
+    """Check that a path is a plain file whose first bytes may be those of a video."""
     try:
         kind = path.stat().st_mode  # checked before opening, because opening a pipe blocks
         if not stat.S_ISREG(kind):

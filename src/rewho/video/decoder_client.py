@@ -91,11 +91,7 @@ class DecoderClient:
             self._process.stdin.flush()
 
     def messages(self) -> Iterator[Message]:
-        """Yield messages, without heartbeats.
-
-        Raises:
-            VideoFailure: The process reported a failure, died, hung, or passed a limit.
-        """
+        """Yield messages, without heartbeats."""
         while True:
             lengths = self._read(8)
             header, payload = int.from_bytes(lengths[:4]), int.from_bytes(lengths[4:])

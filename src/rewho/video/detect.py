@@ -46,10 +46,6 @@ def detect_video(
         only_possible: Find keypoints only for boxes that pass the rules on size and confidence.
         frames: The sampled frames, if the video is open already (`open_video`).
 
-    Raises:
-        UserError: A setting or a file of detections is wrong.
-        VideoFailure: The video cannot be read, or not to its end; everything before that was yielded.
-
     Example:
         >>> list(detect_video("/dev/null", ReplayDetector(None), None))
         Traceback (most recent call last):

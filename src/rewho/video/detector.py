@@ -36,11 +36,7 @@ class Detector(Protocol):
 
 
 def find_person_classes(names: Mapping[int, str], option: str, fix: str) -> tuple[int, ...]:
-    """Return the numbers of the classes that are people; `option` and `fix` are for the message.
-
-    Raises:
-        UserError: No class is a person.
-    """
+    """Return the numbers of the classes that are people; `option` and `fix` are for the message."""
     found = tuple(number for number, name in sorted(names.items()) if name.strip().lower() in PERSON_NAMES)
     if not found:
         listed = ", ".join(f"{number}: {name}" for number, name in sorted(names.items())[:10])
@@ -49,11 +45,7 @@ def find_person_classes(names: Mapping[int, str], option: str, fix: str) -> tupl
 
 
 def check_weights_file(path: Path | None, option: str, endings: tuple[str, ...]) -> Path:
-    """Return the path of a weights file that exists and has one of these endings.
-
-    Raises:
-        UserError: No path was given, there is no such file, or it has another ending.
-    """
+    """Return the path of a weights file that exists and has one of these endings."""
     expected = f"a {' or '.join(endings)} file"
     if path is None:
         raise UserError(option, expected=expected, got="nothing", fix=f"Pass --{option} FILE.")

@@ -65,11 +65,7 @@ class KeypointRcnn(Detector):
 
 
 def load_detector(settings: DetectorSettings) -> KeypointRcnn:
-    """Return the detector with the weights of a .pth or .safetensors file.
-
-    Raises:
-        UserError: No such file, or weights of another network.
-    """
+    """Return the detector with the weights of a .pth or .safetensors file."""
     from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
     path = check_weights_file(settings.weights, "detector.weights", (".safetensors", ".pth", ".pt"))

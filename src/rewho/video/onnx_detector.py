@@ -40,11 +40,7 @@ OPTION = "detector.description"
 
 
 class OnnxDetector(Detector):
-    """A detector in an ONNX file.
-
-    Raises:
-        UserError: The file or its description is missing or wrong, or its kind of output is unknown.
-    """
+    """A detector in an ONNX file."""
 
     def __init__(self, settings: DetectorSettings) -> None:
         self._settings = settings

@@ -89,11 +89,7 @@ USUAL = {
 
 
 def read_description(given: Path | None, model: Path, option: str) -> dict[str, Any]:
-    """Return the fields of the YAML file that describes a model: the given one, or the one beside it, or none.
-
-    Raises:
-        UserError: No such file, unknown fields, or wrong values.
-    """
+    """Return the fields of the YAML file that describes a model: the given one, or the one beside it, or none."""
     path = given or model.with_suffix(".yaml")
     what, known = f"{option} {path}", [field.name for field in fields(Description)]
     if given is None and not path.exists():
@@ -115,11 +111,7 @@ def read_description(given: Path | None, model: Path, option: str) -> dict[str, 
 
 
 def read_output_kind(content: dict[str, Any], named: str, option: str) -> str:
-    """Return the kind of output that the description or the settings name; empty if neither does.
-
-    Raises:
-        UserError: They name two kinds.
-    """
+    """Return the kind of output that the description or the settings name; empty if neither does."""
     described = str(content.get("output", ""))
     if named and described and named != described:
         fix = "Name it in one place, or the same in both."
@@ -128,11 +120,7 @@ def read_output_kind(content: dict[str, Any], named: str, option: str) -> str:
 
 
 def complete_description(content: dict[str, Any], output: str, session: OnnxSession, option: str) -> Description:
-    """Return the usual description of a kind of output, with the fields of the file in place of its own.
-
-    Raises:
-        UserError: The description contradicts the model's input.
-    """
+    """Return the usual description of a kind of output, with the fields of the file in place of its own."""
     whole = replace(USUAL[output], **{**content, "output": output})
     for name, side in zip(("height", "width"), session.size, strict=True):
         if side is not None and content.get(name, side) != side:
@@ -155,11 +143,7 @@ def input_size(content: dict[str, Any], session: OnnxSession) -> tuple[int, int]
 
 @contextlib.contextmanager
 def explain_shape_errors(outputs: Sequence[NDArray[Any]], what: str, expected: str, fix: str) -> Iterator[None]:
-    """Replace numpy's errors while decoding outputs by one that says whose shapes were expected.
-
-    Raises:
-        UserError: Decoding failed because of the outputs' shapes.
-    """
+    """Replace numpy's errors while decoding outputs by one that says whose shapes were expected."""
     try:
         yield
     except UserError:

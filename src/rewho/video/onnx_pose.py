@@ -101,11 +101,7 @@ DECODERS: dict[str, Callable[[Sequence[Arrays], tuple[int, int], str], Decoded]]
 
 
 class OnnxPose(TopDownPose):
-    """A top-down pose model in an ONNX file.
-
-    Raises:
-        UserError: The file or its description is missing or wrong, or its kind of output is unknown.
-    """
+    """A top-down pose model in an ONNX file."""
 
     def __init__(self, settings: PoseSettings) -> None:
         self.batch = settings.batch
@@ -161,12 +157,7 @@ def map_to_frame(
 
 
 def decode(outputs: Sequence[Arrays], size: tuple[int, int], description: Description) -> Decoded:
-    """Return places [P, 17, 2] in pixels of the input and scores [P, 17].
-
-    Raises:
-        UserError: Other shapes than described, other keypoints than COCO's 17, places far beyond the input, or scores
-            out of range.
-    """
+    """Return places [P, 17, 2] in pixels of the input and scores [P, 17]."""
     fix = f"Name the right output in {OPTION}, or choose a model trained on COCO."
     with explain_shape_errors(
         outputs, "pose", f"{description.output} with {len(KEYPOINTS)} keypoints in COCO's order", fix

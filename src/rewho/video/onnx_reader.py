@@ -51,9 +51,6 @@ class OutputReader:
 
     Attributes:
         assumed: A warning, if neither file nor description tell which class is a person; usually empty.
-
-    Raises:
-        UserError: Description or names do not fit the outputs, or no class is a person.
     """
 
     def __init__(
@@ -134,9 +131,6 @@ class OutputReader:
         """Return boxes [B, N, 4] in pixels of the input and the scores of a person in each [B, N].
 
         Boxes with a score of at least `confidence` are checked.
-
-        Raises:
-            UserError: Other shapes than described, or values that cannot be boxes and scores.
         """
         known, height, width = self._known, *self._size
         with explain_shape_errors(outputs, "detector", known.output, f"{FIX}."):

@@ -86,11 +86,7 @@ class KeypointFile(PoseEstimator):
         self.sha256 = ""
 
     def begin(self, video: Path) -> None:
-        """Read the file of a video.
-
-        Raises:
-            UserError: There is none, or it cannot be read.
-        """
+        """Read the file of a video."""
         self._replay.begin(video)
         self.sha256 = self._replay.sha256
 

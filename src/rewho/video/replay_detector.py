@@ -58,11 +58,7 @@ class ReplayDetector(Detector):
         self.sha256 = ""
 
     def begin(self, video: Path) -> None:
-        """Read the detections of a video.
-
-        Raises:
-            UserError: There are none, the file cannot be read, or its first frame comes before `first_frame`.
-        """
+        """Read the detections of a video."""
         path = self._find(video)
         data = path.read_bytes()
         self.sha256 = hashlib.sha256(data).hexdigest()
@@ -127,9 +123,6 @@ class Parsed:
 
 def parse_detections(data: bytes, what: str) -> Parsed:
     """Return the people of each frame and warnings; `what` names the file in messages.
-
-    Raises:
-        UserError: Pickle, neither of the known layouts, or boxes without sides; names the line.
 
     Example:
         >>> people = parse_detections(b"1,7,10,20,30,60,1,1,0.9", "gt.txt").people[1]

@@ -27,11 +27,7 @@ EXAMPLES = {"detector": "PekingU/rtdetr_v2_r18vd", "pose": "usyd-community/vitpo
 
 
 class TransformersDetector(Detector):
-    """A detector of the transformers library: its image processor, and its network on its device.
-
-    Raises:
-        UserError: None of its classes is a person.
-    """
+    """A detector of the transformers library: its image processor, and its network on its device."""
 
     def __init__(self, processor: Any, model: Any, settings: DetectorSettings, sha256: str = "") -> None:  # noqa: ANN401
         self._processor, self._model, self._settings = processor, model, settings
@@ -60,11 +56,7 @@ class TransformersDetector(Detector):
 
 
 def load_detector(settings: DetectorSettings) -> TransformersDetector:
-    """Return the detector from a folder or from the hub.
-
-    Raises:
-        UserError: See `load_model`; or none of its classes is a person.
-    """
+    """Return the detector from a folder or from the hub."""
     processor, model, sha256 = load_model(settings.model, "AutoModelForObjectDetection", "detector", settings.device)
     return TransformersDetector(processor, model, settings, sha256)
 
@@ -73,9 +65,6 @@ def load_model(name: str, kind: str, part: str, device: str) -> tuple[Any, Any, 
     """Return image processor, network and hash of the weights, of a local folder or a name on the hub.
 
     `kind` is the library's class; `part`, detector or pose, is for messages.
-
-    Raises:
-        UserError: transformers is not installed, or there is no such model.
     """
     try:
         import transformers

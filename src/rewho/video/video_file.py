@@ -192,11 +192,7 @@ class VideoFile:
             yield from frames
 
     def _count(self, error: Exception) -> None:
-        """Count a packet that could not be read or decoded.
-
-        Raises:
-            MemoryError: Memory ran out. FFmpeg reports that as damaged data, so the memory left is checked here.
-        """
+        """Count a packet that could not be read or decoded."""
         context = self.stream.codec_context
         if isinstance(error, MemoryError) or free_memory() < SPARE_FRAMES * 3 * context.width * context.height:
             raise MemoryError

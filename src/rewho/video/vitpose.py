@@ -54,10 +54,6 @@ def _keypoints(found: dict[str, torch.Tensor]) -> NDArray[np.float32]:
 
 
 def load_pose(settings: PoseSettings) -> VitPose:
-    """Return the model from a folder or from the hub.
-
-    Raises:
-        UserError: See `load_model`.
-    """
+    """Return the model from a folder or from the hub."""
     processor, model, sha256 = load_model(settings.model, "VitPoseForPoseEstimation", "pose", settings.device)
     return VitPose(processor, model, settings, sha256)
