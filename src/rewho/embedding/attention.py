@@ -22,12 +22,7 @@ BATCH = 16  # images in memory
 
 
 def shown_views(model: Embedder, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the views whose feature-map branch can be shown, in the paper's order.
-
-    Args:
-        model: Loaded with its branches.
-        wanted: The views to show; empty shows all.
-    """
+    """Return the views whose feature-map branch can be shown, in the paper's order; empty `wanted` means all."""
     branches = model.branches
     kept = branches.views if branches is not None and branches.map_branches else ()
     folder = model.weights[0].parent
@@ -51,14 +46,9 @@ def compute_attention(
     views: Sequence[str],
     done: Callable[[int], None] = lambda count: None,
 ) -> list[AttentionRow]:
-    """Return each image with its attention maps (FD figure 4).
+    """Return each image with its attention maps (FD figure 4): the model's own and those of the views' branches.
 
-    Args:
-        model: Loaded with its branches, if any of `views` is to be shown.
-        files: Images of one person each.
-        names: What to call them.
-        views: Views whose feature-map branch is shown beside the model's own map.
-        done: Called with the number of images of each finished batch.
+    `done` is called with the number of images of each finished batch.
     """
     rows = []
     for part in in_batches(list(zip(files, names, strict=True)), BATCH):

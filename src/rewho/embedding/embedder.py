@@ -1,7 +1,4 @@
-"""Images → embeddings, with any model.
-
-A thread decodes and resizes images while the network computes; memory holds a few batches.
-"""
+"""Images → embeddings, with any model; a thread decodes and resizes images while the network computes."""
 
 from __future__ import annotations
 
@@ -50,12 +47,7 @@ def view_of(model: SingleViewModel) -> View:
 
 
 def prefetch(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
-    """Yield `items` while a thread computes the next `count` of them.
-
-    Example:
-        >>> list(prefetch(range(5)))
-        [0, 1, 2, 3, 4]
-    """
+    """Yield `items` while a thread computes the next `count` of them."""
     source = iter(items)
     end: Any = object()
     with ThreadPoolExecutor(1) as thread:
@@ -68,12 +60,7 @@ def prefetch(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
 
 
 def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
-    """Return the items in order, as lists of at most `batch`.
-
-    Example:
-        >>> list(in_batches("abcde", 2))
-        [['a', 'b'], ['c', 'd'], ['e']]
-    """
+    """Return the items in order, as lists of at most `batch`."""
     if type(batch) is not int or batch < 1:
         raise UserError("batch", expected="a whole number from 1", got=repr(batch), fix="Pass batch=64.")
     starts = range(0, len(items), batch)
@@ -83,14 +70,9 @@ def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
 def embed_batches(
     model: nn.Module, batches: Iterable[NDArray[np.uint8]], device: torch.device, *, flip: bool = True, threads: int = 0
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the embeddings float32 [N, D], not normalised, of each batch, in full precision also during a training.
+    """Yield embeddings float32 [N, D], not normalised, of batches uint8 RGB [N, H, W, 3] at the model's input size.
 
-    Args:
-        model: In evaluation mode, on `device`; takes [N, 3, H, W] uint8.
-        batches: uint8 [N, H, W, 3], RGB, at the model's input size.
-        device: The model's device.
-        flip: Average the embeddings of an image and its mirror image (FD section 4.1).
-        threads: CPU threads; 0 keeps torch's default.
+    In full precision also during a training; with `flip`, averaged with the mirror image's (FD section 4.1).
     """
     for batch in prefetch(batches):
         with torch.inference_mode(), arithmetic(threads):
@@ -188,12 +170,7 @@ class Embedder:
 
 
 def as_list(images: object) -> list[Any]:
-    """Return one image or several as a list.
-
-    Example:
-        >>> as_list("a.jpg"), len(as_list(np.zeros((5, 64, 32, 3), np.uint8)))
-        (['a.jpg'], 5)
-    """
+    """Return one image or several as a list."""
     if isinstance(images, np.ndarray) and images.ndim != 4:
         images = [images]
     if isinstance(images, str | Path | bytes) or _is_pil(images):

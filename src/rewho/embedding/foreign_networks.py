@@ -53,16 +53,10 @@ OPTIONAL_FIELDS = ("view", "size", "mean", "std", "weights", "colours", "layout"
 
 @dataclass(frozen=True)
 class Teacher:
-    """A network that gives one vector for each image of a view.
+    """A network that gives one vector of length `width` for each image of a view.
 
-    Args:
-        name: Its name in messages.
-        view: The part of an image that it gets, and its input size.
-        width: Length D of its vectors.
-        digest: sha256 of its weights and of how its input is prepared.
-        network: Takes uint8 [N, 3, H, W] with RGB from 0 to 255, returns [N, D]; in evaluation mode, on `device`.
-        device: Where it computes.
-        mean_colour: Colour of masked-out pixels, RGB 0 to 255.
+    `network` takes uint8 RGB [N, 3, H, W] and returns [N, D]; `digest` covers weights and preprocessing;
+    `mean_colour`, 0 to 255, fills masked-out pixels.
     """
 
     name: str
@@ -95,12 +89,9 @@ class Teacher:
 
 
 def open_teacher(source: str | Path, view: View | None, engine: DeviceSettings) -> Teacher:
-    """Open a teacher of any kind.
+    """Open a teacher: a model folder, a YAML file that describes another network, or `timm:NAME`.
 
-    Args:
-        source: A model folder, a YAML file that describes another network, or `timm:NAME`.
-        view: Its view; None if the source names it.
-        engine: Device and threads.
+    `view` is None if the source names it.
     """
     path = Path(source)
     if path.is_dir():

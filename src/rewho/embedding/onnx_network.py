@@ -14,13 +14,7 @@ from rewho.core.onnx_session import OnnxSession
 
 
 class OnnxNetwork(nn.Module):
-    """An ONNX file that takes images.
-
-    Args:
-        path: The file.
-        layout: NCHW or NHWC: how its input lies in memory; empty reads it from the file.
-        output: Name of the output that is returned; empty takes the first.
-        on_gpu: Use the GPU if onnxruntime can.
+    """An ONNX file that takes images; empty `layout` and `output` are read from the file.
 
     Attributes:
         input_size: Height and width if the file fixes them, else None.

@@ -1,7 +1,6 @@
-"""What a training saved → its network: a model folder, an unfinished run's newest checkpoint, or one checkpoint.
+"""Build the network that a training saved: in a model folder, an unfinished run or one checkpoint.
 
-A checkpoint describes itself: `describe` makes the description that the training loop saves in each of them, and
-`open_saved` builds the network from it.
+Each checkpoint holds the description that `describe` makes; `open_saved` builds the network from it.
 """
 
 from __future__ import annotations
@@ -41,14 +40,7 @@ BRANCHES = "factorization"  # prefix of the branches' tensors in a distillation'
 
 @dataclass(frozen=True)
 class Saved:
-    """A trained network.
-
-    Args:
-        model: The network, in evaluation mode, on the CPU.
-        description: Content of `model.json`, or the same of a checkpoint.
-        weights: The files that hold the weights.
-        branches: The branches of its distillation; None where there are none.
-    """
+    """A trained network on the CPU, the content of its model.json, its weights' files, and branches if any."""
 
     model: SingleViewModel
     description: dict[str, Any]
@@ -64,27 +56,16 @@ def describe(
     *,
     folded: bool = False,
 ) -> dict[str, Any]:
-    """Return the description that a training saves in its checkpoints.
+    """Return the description that a training saves in its checkpoints; `card` is added to it.
 
-    Args:
-        model: The network.
-        card: What else is known about it.
-        prefix: Prefix of its tensors in the checkpoint.
-        branches: The branches of a distillation, whose tensors have the prefix `BRANCHES`.
-        folded: Whether the saved student ends in its teacher's space; see `folded_student`.
+    `prefix` is that of the network's tensors in the checkpoint; `folded` as in `folded_student`.
     """
     described = {"network": describe_model(model, card), "prefix": prefix}
     return described | ({"branches": branches.description, "folded": folded} if branches is not None else {})
 
 
 def open_saved(path: Path, *, branches: bool = False) -> Saved:
-    """Read a trained network.
-
-    Args:
-        path: A model folder; an unfinished run, whose newest undamaged checkpoint is read; or one checkpoint,
-            `RUN/checkpoints/step-00000096`.
-        branches: Read the branches of its distillation too.
-    """
+    """Read a model folder, the newest undamaged checkpoint of an unfinished run, or one checkpoint."""
     if (path / STATE).is_file():
         return _from_checkpoint(path, read_checkpoint(path), branches=branches)
     if (path / CARD).is_file() or (path / MANIFEST).is_file() or not (path / STARTED).is_file():

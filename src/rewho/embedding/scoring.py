@@ -105,12 +105,7 @@ def compare(first: Image, second: Image, model: Embedder | str | Path) -> float:
 
 
 def similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the cosine between every two of N embeddings, float32 [N, N].
-
-    Example:
-        >>> similarities(np.array([[1, 0], [0, 2]], np.float32)).tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
-    """
+    """Return the cosine between every two of N embeddings, float32 [N, N]."""
     unit = unit_vectors(check_embeddings("image", embeddings))
     alike: NDArray[np.float32] = np.clip(unit @ unit.T, -1, 1).astype(np.float32)  # rounding may exceed 1
     return alike

@@ -1,6 +1,4 @@
-"""Draw attention images: an image multiplied with a network's attention map (FD figure 4).
-
-The images shown are the model's view of the original: a map covers only what the network saw.
+"""Draw attention images: the model's view of an image, multiplied with its attention map (FD figure 4).
 
 Letters: H and W height and width of an image, h and w those of a map.
 """
@@ -39,13 +37,7 @@ LONGEST_NAME = 10  # letters that fit above an image
 
 @dataclass(frozen=True, eq=False)
 class AttentionRow:
-    """An image and the attention maps of a network's branches.
-
-    Args:
-        image: The network's input, uint8 RGB [H, W, 3], at its own size.
-        name: The image's name.
-        maps: Attention [h, w], 0 to 1, by name: `f` for the network's own map, a view's name for that view's branch.
-    """
+    """A network's input, uint8 RGB [H, W, 3], and its attention maps [h, w], 0 to 1, by view; `f` is its own."""
 
     image: Image
     name: str
@@ -69,13 +61,7 @@ def shade(image: Image, attention: NDArray[np.floating[Any]]) -> Image:
 
 
 def attention_sheet(rows: Sequence[AttentionRow]) -> Image:
-    """Return a sheet, uint8 RGB [H, W, 3]: one row per image, the image at the left, then its attention images.
-
-    Example:
-        >>> row = AttentionRow(np.zeros((128, 64, 3), np.uint8), "a.jpg", {"f": np.ones((16, 8))})
-        >>> attention_sheet([row]).shape
-        (202, 320, 3)
-    """
+    """Return a sheet, uint8 RGB [H, W, 3]: one row per image, the image at the left, then its attention images."""
     names = [PLAIN, *(rows[0].maps if rows else ())]
     if not rows or any([PLAIN, *row.maps] != names for row in rows):
         raise ValueError("attention_sheet takes at least one row, and rows with maps of the same names")

@@ -1,7 +1,4 @@
-"""The content of an evaluation report, as plain frozen dataclasses; `page` lays it out.
-
-All scores are fractions from 0 to 1 here, and percent on the page. Names may hold anything: the page escapes them.
-"""
+"""The content of an evaluation report. Scores are fractions from 0 to 1; names are untrusted, `page` escapes them."""
 
 from __future__ import annotations
 
@@ -22,14 +19,9 @@ COMPARED = ("mAP (rectangular)", "Rank-1")
 
 @dataclass(frozen=True)
 class Score:
-    """A headline score with its 95 % interval.
+    """A headline score, 0 to 1, with the ends of its 95 % interval.
 
-    Args:
-        name: Its name.
-        value: From 0 to 1; None or NaN where there was nothing to score.
-        low: Lower end of the 95 % interval; None where there is none.
-        high: Upper end of it.
-        explanation: One sentence for the reader; the page lists it once for all scores of that name.
+    `value` is None or NaN if nothing could be scored; the page prints `explanation` once per name.
     """
 
     name: str
@@ -60,13 +52,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a section, such as the re-ranked scores.
-
-    Args:
-        title: What it shows.
-        header: Name of each column.
-        rows: Cells of each row, as many as the header has: the row's name, then numbers or text.
-    """
+    """A table of a section; each row is its name, then as many numbers or texts as the header has further columns."""
 
     title: str
     header: Sequence[str]
@@ -75,15 +61,9 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Plot:
-    """A plot of a section.
+    """A plot as a PNG file, `scale` CSS pixels per pixel, with a heading and a caption.
 
-    Args:
-        title: Heading above it.
-        png: The plot as a PNG file.
-        alternative: Text for readers who cannot see it.
-        caption: Sentence below it.
-        table: The same figures as numbers, folded away below the plot; its title is what to click on.
-        scale: Size on the page, in CSS pixels per pixel of the PNG file.
+    `alternative` is for readers who cannot see it; `table` holds the same figures, folded away.
     """
 
     title: str
@@ -98,22 +78,9 @@ class Plot:
 class Section:
     """One model evaluated on one data set.
 
-    Args:
-        model: Name of the model.
-        data: Name of the data set.
-        scores: Headline scores, in order.
-        queries: Number of queries that were scored.
-        gallery: Number of gallery images.
-        people: Number of people that the scored queries show; the intervals resample them.
-        dropped: Number of queries that could not be scored, by reason.
-        cmc: Match rates [R] for the ranks 1 to R, by the name of the ranking, such as "cosine". May be empty.
-        per_query: Columns of per_query.csv: Q values each, by the column's name.
-        tables: Further tables.
-        plots: Plots, in order.
-        sheet: Queries with their nearest gallery images.
-        worst: The queries with the lowest average precision, worst first.
-        attention: Queries with their attention maps.
-        notes: What a reader should know about the data.
+    `people` is the number of identities among the scored queries, which the intervals resample; `dropped` counts
+    unscored queries by reason; `cmc` holds match rates [R] for ranks 1 to R by ranking; `per_query` holds the columns
+    of per_query.csv; `worst` has the lowest average precision first.
     """
 
     model: str
@@ -139,16 +106,10 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A whole report.
+    """A whole report, with at least one section.
 
-    Args:
-        title: Its heading.
-        sections: One for each model and data set; at least one.
-        metrics: Content of metrics.json: numbers, text, arrays, lists, dictionaries; NaN is written as null.
-        made_with: Command line, version, seed, date, and what else is needed to repeat it.
-        settings: The resolved settings; may be nested.
-        notes: What a reader should know about the whole.
-        compared: Names of the scores that are compared in a matrix where there are several sections.
+    `metrics` is the content of metrics.json, with NaN written as null; `made_with` is what is needed to repeat the
+    evaluation; `compared` names the scores to compare in a matrix of several sections.
     """
 
     title: str

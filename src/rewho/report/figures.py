@@ -58,11 +58,7 @@ def shorten(text: str, longest: int = LONGEST_LABEL) -> str:
 
 
 def cmc_plot(curves: Mapping[str, Floats]) -> bytes:
-    """Return a PNG file of cumulative matching characteristics, each labelled with its name and Rank-1.
-
-    Args:
-        curves: Share of queries [R], 0 to 1, with a match among the first 1 to R, by name; lengths may differ.
-    """
+    """Return a PNG of match rates [R], 0 to 1, for ranks 1 to R, each curve labelled with its name and Rank-1."""
     if not curves or any(len(curve) == 0 for curve in curves.values()):
         raise ValueError("cmc_plot takes at least one curve, each with at least one rank")
     with mpl.rc_context(STYLE):
@@ -140,13 +136,9 @@ def _mark_ranks(axes: Axes, name: str, curve: Floats) -> None:
 
 
 def distance_histogram(same: Floats, different: Floats) -> bytes:
-    """Return a PNG file with the histograms of the distances of pairs of one person and of pairs of two people.
+    """Return a PNG with the histograms of the distances of pairs of one person and of pairs of two people.
 
-    Each histogram is scaled to its own number of pairs, because pairs of two people are nearly all of them.
-
-    Args:
-        same: Distances of pairs of one person, any shape; a random sample is enough. May be empty.
-        different: Distances of pairs of two people.
+    Each is scaled to its own number of pairs, because pairs of two people are nearly all of them.
     """
     sides = {"same person": np.ravel(same), "different people": np.ravel(different)}
     everything = np.concatenate(list(sides.values()))

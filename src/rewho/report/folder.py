@@ -25,14 +25,7 @@ ROWS_PER_SHEET = 20
 
 
 def write_report(folder: Path, report: Report) -> Path:
-    """Write a report into a folder and return the path of its page.
-
-    Writes index.html, metrics.json, per_query.csv, cmc.csv, cmc.png (where there is a curve), ``rank_sheets/*.jpg`` and
-    ``attention/*.jpg`` (where there are such images). The same report gives the same bytes.
-
-    Args:
-        folder: Folder to write into; created if absent.
-        report: The content.
+    """Write a report into a folder and return the path of its page; the same report gives the same bytes.
 
     Example:
         >>> import tempfile

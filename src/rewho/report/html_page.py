@@ -18,14 +18,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri
 
 
 def build_page(title: str, body: str, *, lead: str = "", contents: str = "", footer: str = "") -> str:
-    """Return a whole page as HTML, the same text for the same arguments.
-
-    Args:
-        title: Title of the page and its first heading.
-        body: HTML of what follows the header.
-        lead: Sentence under the heading.
-        contents: HTML of a table of contents.
-        footer: Sentence above the line that names rewho's version.
+    """Return a whole page as HTML; `body` and `contents` are HTML, the other arguments plain text.
 
     Example:
         >>> page = build_page("<Crops>", card("Terms", paragraph("None.")))
@@ -89,14 +82,9 @@ def definitions(values: Mapping[str, object]) -> str:
 
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[str] = (), groups: Iterable[tuple[str, int]] = ()) -> str:
-    """Return a table whose first column names the rows.
+    """Return a table whose first column names the rows; `groups` are headings with the columns that they span.
 
     Columns that hold only numbers are aligned to the right; integers get thousands separators.
-
-    Args:
-        rows: Cells of each row.
-        header: Name of each column; empty leaves the header out.
-        groups: Headings above the header's, each with the number of columns that it spans.
     """
     lines = [list(row) for row in rows]
     kinds = [
@@ -126,14 +114,7 @@ def _number(cell: object) -> str:
 
 
 def image(kind: str, data: bytes, alternative: str, attributes: str = "") -> str:
-    """Return an image that the page itself holds.
-
-    Args:
-        kind: png or jpeg.
-        data: The image file.
-        alternative: Text for readers who cannot see it.
-        attributes: More HTML attributes.
-    """
+    """Return an image (kind png or jpeg) that the page itself holds."""
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     return f'<img src="{source}" alt="{text(alternative)}" {attributes}>'
 

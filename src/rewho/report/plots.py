@@ -1,8 +1,4 @@
-"""The plots of a report's section: one function each, in the order of `PLOTS`.
-
-To add a plot, write a function from an `Evaluation` to a `Plot` here and append it to `PLOTS`. It returns None where
-there is nothing to draw.
-"""
+"""The plots of a section, in the order of `PLOTS`: functions from `Evaluation` to `Plot`, None if nothing to draw."""
 
 from __future__ import annotations
 
@@ -24,13 +20,7 @@ SAMPLED_DISTANCES = 100_000
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One model's rankings on one data set, which plots are drawn from.
-
-    Args:
-        table: The data set's images.
-        scored: Rankings with their scores; the first is the main one, the others are re-ranked.
-        random: Generator for plots that show a sample.
-    """
+    """One model's rankings on one data set: the main one first, then re-ranked ones."""
 
     table: ImageTable
     scored: Sequence[tuple[Ranking, Scores]]

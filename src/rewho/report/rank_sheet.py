@@ -36,13 +36,9 @@ LETTER_WIDTH = 8  # mean width in pixels of a letter of the title line
 
 @dataclass(frozen=True, eq=False)
 class SheetCell:
-    """One gallery image in a query's list.
+    """A gallery image, uint8 RGB [H, W, 3], in a query's list.
 
-    Args:
-        image: uint8 RGB [H, W, 3], any size.
-        verdict: hit (same person), miss (another), or why it is not ranked: same camera (and same person), or junk.
-        distance: Its distance to the query.
-        name: The image's name.
+    `verdict` is hit, miss, or why it is not ranked: same camera (and same person), or junk.
     """
 
     image: Image
@@ -58,16 +54,7 @@ class SheetCell:
 
 @dataclass(frozen=True, eq=False)
 class SheetRow:
-    """A query and the gallery images nearest to it.
-
-    Args:
-        image: The query, uint8 RGB [H, W, 3], any size.
-        name: The query's name.
-        person: Name of the identity.
-        camera: Name of the camera; empty where it is unknown.
-        cells: Gallery images, nearest first; those that are not ranked stay in their place.
-        note: Text after it, such as the average precision.
-    """
+    """A query, uint8 RGB [H, W, 3], and its nearest gallery images, those that are not ranked included."""
 
     image: Image
     name: str

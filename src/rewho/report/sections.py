@@ -32,17 +32,9 @@ def build_section(
     sheets: int = 10,
     seed: int = 1,
 ) -> Section:
-    """Return the report's section on one model and one data set.
+    """Return the report's section on one model and one data set; the first of `scored` is the main ranking.
 
-    Args:
-        model: The model's name.
-        data: The data set's name.
-        table: Its images.
-        scored: Rankings with their scores; the first is the main one, the others (re-ranked) are compared with it.
-        tables: Further tables.
-        attention: Queries with their attention maps.
-        sheets: Number of random queries to show, and of the worst.
-        seed: Seed of the random queries and of the plots' samples.
+    `sheets` is the number of random queries to draw, and of the worst.
     """
     ranking, scores = scored[0]
     part = scored_part(table)

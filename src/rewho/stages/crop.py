@@ -54,14 +54,11 @@ NAMED = 20  # videos named in the last line of the output
 
 @run_in_processes
 def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
-    """Cut the people out of videos.
+    """Cut the people out of videos and return the folder of the crop set.
 
     Args:
         settings: Videos, terms, thresholds, output folder.
         source: Finds the people of a video, instead of the detector in the settings.
-
-    Returns:
-        The folder of the crop set.
 
     Raises:
         UserError: Terms are missing, a setting is wrong, too many videos failed, or the disk is full.
@@ -168,10 +165,7 @@ def check_crop(settings: CropSettings) -> None:
 
 
 def limit_threads(settings: CropSettings) -> CropSettings:
-    """Return the settings with one thread per model by default.
-
-    With more, the last bits of a model's output may depend on the machine, and several workers are faster than threads.
-    """
+    """Use one thread per model by default: more change the last bits of outputs and are slower than more workers."""
     detector, pose = settings.detector, settings.pose
     return replace(
         settings,

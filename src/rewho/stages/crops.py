@@ -27,11 +27,7 @@ SHOWN = 20  # lines of a list that are printed
 
 @run_in_processes
 def run(settings: CropsSettings, source: PeopleSource | None = None) -> Path | str:
-    """Run the action on the crop sets.
-
-    Returns:
-        The folder that was written, or text to print.
-    """
+    """Run the action on the crop sets; return the folder that was written, or text to print."""
     check(settings)
     action = settings.action
     least, most, work = ACTIONS[action]

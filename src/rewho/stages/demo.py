@@ -1,9 +1,7 @@
-"""The whole pipeline on rendered people, in two chapters: distillation, and pre-training without labels.
+"""Run the whole pipeline on rendered people, as two chapters of stages; finished stages are skipped.
 
-Runs other stages, each in its own folder; finished ones are skipped. In the first chapter teachers of larger images,
-each of another part of the body, teach a student of small images. In the second a network is pre-trained on crops of
-rendered streets, with the ground truth in place of a detector, and then trained on a few labelled people, beside one
-that was not pre-trained.
+Distillation: teachers of body parts at larger sizes teach a student of small images. Few labels: pre-train on crops of
+rendered streets (ground truth replaces the detector), then train on few labels, with and without the pre-training.
 """
 
 from __future__ import annotations
@@ -64,11 +62,7 @@ TERMS = TermsSettings(
 @run_in_processes
 @release_locks
 def run(settings: DemoSettings) -> Path:
-    """Run a chapter.
-
-    Returns:
-        The report's page.
-    """
+    """Run a chapter; return the report's page."""
     check(settings)
     hold(settings.out / LOCK, f"--out {settings.out}")
     page = {"distillation": _distillation, "few-labels": _few_labels}[settings.chapter](settings)
@@ -129,10 +123,7 @@ def _data(people: Path) -> DataSettings:
 
 
 def initial_student(people: Path, settings: DemoSettings) -> TrainSettings:
-    """Return settings of a training from random weights that takes a minute on two CPU cores.
-
-    The network has batch normalisation; SqueezeNet, which has none, does not learn from random weights.
-    """
+    """Return settings of a one-minute training; SqueezeNet lacks BN and does not learn from random weights."""
     return TrainSettings(
         out=settings.out / "model",
         data=_data(people),
@@ -253,8 +244,7 @@ def encoder_of(crops: Path, settings: DemoSettings) -> PretrainSettings:
 def few_labels(people: Path, origin: str, out: Path, settings: DemoSettings) -> TrainSettings:
     """Return settings of a training on a few labelled people, the same for every initialisation.
 
-    Adam, because its steps do not depend on the size of the weights: with SGD at one learning rate pre-trained weights
-    change more slowly than random ones. Both are better with Adam.
+    Adam is better here than SGD, which at one learning rate changes pre-trained weights more slowly than random ones.
     """
     return TrainSettings(
         out=out,

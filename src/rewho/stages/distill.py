@@ -1,7 +1,6 @@
 """Distil the representations of all views into one student (FD sections 3.3 to 3.6).
 
-The branches and the classifier are used in training only: the final model has the size of the initial student. The
-branches' weights are saved beside it, for `rewho explain`.
+The model contains the student only; the branches' weights are saved beside it, for `rewho explain`.
 """
 
 from __future__ import annotations
@@ -68,11 +67,7 @@ from rewho.training.optim import build_optimizer
 @run_in_processes
 @release_locks
 def run(settings: DistillSettings) -> Path:
-    """Train the final student and leave a model folder.
-
-    Returns:
-        The folder: a model folder, with branches.safetensors beside the model.
-    """
+    """Train the final student; return its model folder, with branches.safetensors beside the model."""
     check(settings)
     began = time.monotonic()
 

@@ -24,12 +24,7 @@ FREE_SETTINGS = ("out", "folder", "model", "engine", "batch")
 @run_in_processes
 @release_locks
 def run(settings: EmbedSettings) -> Path:
-    """Embed every image of a folder, or every crop of a crop set.
-
-    Returns:
-        The output folder, with embeddings.npy (float32 [N, D], not normalised) and images.csv (the N paths, in the
-        same order).
-    """
+    """Embed every image of a folder or crop set; return the folder of embeddings.npy [N, D] and images.csv [N]."""
     check(settings)
     began = time.monotonic()
     model = load(settings.model, settings.engine.device, settings.engine.threads)

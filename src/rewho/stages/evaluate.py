@@ -44,11 +44,7 @@ FREE_SETTINGS = ("out", "model", "data", "engine", "batch", "reading.root", "rea
 @run_in_processes
 @release_locks
 def run(settings: EvaluateSettings) -> Path:
-    """Evaluate every model on every data set.
-
-    Returns:
-        The report's page, index.html; metrics.json, CSV files and images lie beside it.
-    """
+    """Evaluate every model on every data set; return index.html, beside metrics.json, CSV files and images."""
     check(settings)
     began = time.monotonic()
     _check(settings)

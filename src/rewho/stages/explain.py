@@ -28,11 +28,7 @@ ROWS_PER_SHEET = 20
 @run_in_processes
 @release_locks
 def run(settings: ExplainSettings) -> Path:
-    """Draw attention images.
-
-    Returns:
-        The first sheet; `single/` beside it has each attention image as a file of its own.
-    """
+    """Draw attention images; return the first sheet. `single/` beside it has one file per attention image."""
     check(settings)
     began = time.monotonic()
     files = _files(settings.images)

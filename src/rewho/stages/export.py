@@ -1,7 +1,4 @@
-"""Export a model as one file that runs without rewho.
-
-The file gets its name only after its embeddings were compared with the model's.
-"""
+"""Export a model as one file that runs without rewho, named only after its embeddings match the model's."""
 
 from __future__ import annotations
 
@@ -51,11 +48,7 @@ FEWEST = 12  # images: with fewer, all images are among the ten nearest of each,
 @run_in_processes
 @release_locks
 def run(settings: ExportSettings) -> Path:
-    """Export a model.
-
-    Returns:
-        The folder, with the file, model.json, README.md and manifest.json.
-    """
+    """Export a model; return the folder with the file, model.json, README.md and manifest.json."""
     check(settings)
     began = time.monotonic()
     name = FILES[settings.format]

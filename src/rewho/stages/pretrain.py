@@ -62,11 +62,7 @@ QUEUE_FILLS = 2  # initial fills of the queue during which the loss rises, becau
 @run_in_processes
 @release_locks
 def run(settings: PretrainSettings) -> Path:
-    """Pre-train an encoder and leave a model folder.
-
-    Returns:
-        The folder, with model.safetensors, model.json, log.jsonl, checkpoints and, last, manifest.json.
-    """
+    """Pre-train an encoder; return its model folder, with log.jsonl and checkpoints."""
     check(settings)
     began = time.monotonic()
 

@@ -1,7 +1,6 @@
 """Compute and store each teacher's embedding of every training image (FD section 3.2, equation 2).
 
-Images are not augmented, and each vector is the mean of an image's and its mirror image's. Each view's array is written
-when it is complete, so that an interrupted run resumes with the next view.
+Without augmentation; mean of image and mirror image. An interrupted run resumes with the first incomplete view.
 """
 
 from __future__ import annotations
@@ -34,11 +33,7 @@ FREE_SETTINGS = ("out", "teachers", "data.root", "data.share_list", "data.worker
 @run_in_processes
 @release_locks
 def run(settings: RepresentSettings) -> Path:
-    """Write the representations of the view of each teacher.
-
-    Returns:
-        The folder, with one array per view, representations.json and manifest.json.
-    """
+    """Write the representations; return the folder with one array per view and representations.json."""
     check(settings)
     began = time.monotonic()
     part = select_training_part(read_settings(settings.data))

@@ -1,8 +1,7 @@
-"""Run what a paper's table needs, and put our figures beside the paper's.
+"""Run the stages of a paper's table and write our scores beside the paper's.
 
-Runs other stages, each into a folder of its own: finished ones are skipped, interrupted ones go on, and tables that
-share the folder `out` share their runs. The table itself is written anew after every figure, so that one can look at it
-while the rest still runs. Figures that an earlier call measured on other rows or data sets stay in it.
+Finished runs are skipped, interrupted ones resume, and tables with the same `out` share runs. The table is rewritten
+after every score; scores that earlier calls measured on other rows or data sets stay.
 """
 
 from __future__ import annotations
@@ -48,11 +47,7 @@ SMOKE_NOTE = "Small variant on rendered people: it shows that everything works, 
 
 @release_locks
 def run(settings: TableSettings) -> Path:
-    """Run what is missing and write the table.
-
-    Returns:
-        The table's page; results.json and table.md lie beside it. With `plan` the folder of the runs.
-    """
+    """Run what is missing; return the page, beside results.json and table.md. With `plan`, return the runs' folder."""
     check(settings)
     plan = read_plan(find_plan(settings.name, recipe_folders()))
     rows = plan.select(settings.rows)
@@ -124,11 +119,7 @@ def _few_people(folder: Path, people: int, seed: int) -> Path:
 
 @dataclass
 class Runner:
-    """Runs the steps of a plan, each at most once.
-
-    Attributes:
-        headings: What stands above the columns of each data set, those of earlier calls too.
-    """
+    """Runs each step of a plan at most once; `headings` stand above each data set's columns."""
 
     plan: TablePlan
     settings: TableSettings

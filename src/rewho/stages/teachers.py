@@ -1,7 +1,4 @@
-"""Train the teachers of Factorized Distillation (section 3.1), one per view, by running `train` for each.
-
-Finished teachers are skipped; an interrupted one is resumed.
-"""
+"""Train the teachers (FD section 3.1), one per view; finished ones are skipped, interrupted ones resume."""
 
 from __future__ import annotations
 
@@ -20,11 +17,7 @@ from rewho.stages import train
 
 @release_locks
 def run(settings: TeachersSettings) -> Path:
-    """Train the teachers of all views in the settings.
-
-    Returns:
-        The folder with one model folder per view.
-    """
+    """Train the teachers of all views in the settings; return the folder with one model folder per view."""
     check(settings)
     views = [read_view(name) for name in settings.views]
     names = [view.name for view in views]
@@ -45,13 +38,7 @@ def run(settings: TeachersSettings) -> Path:
 
 
 def settings_of_teacher(settings: TeachersSettings, name: str, view: View) -> TrainSettings:
-    """Return the settings of one view's training.
-
-    Example:
-        >>> from rewho.data.views import VIEWS
-        >>> settings_of_teacher(TeachersSettings(), "up1", VIEWS["up1"]).model.embedding
-        256
-    """
+    """Return the settings of one view's training."""
     holistic = view.name == "holistic"
     return TrainSettings(
         out=settings.out / view.name,

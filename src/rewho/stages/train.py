@@ -1,7 +1,6 @@
-"""Train a model on labelled images: a teacher, a student, or one of the methods that pre-training improves.
+"""Train a model on labelled images: a teacher, a student, or a method that pre-training improves.
 
-Every method is a kind of model and two weights: of the identity loss of each head, and of the triplet loss of each head
-(FD section 3.1; LUPerson section 5.2: IDE, Trip, MGN, BDB).
+A method is a kind of model and the weights of its identity and triplet losses (FD section 3.1; LUPerson section 5.2).
 """
 
 from __future__ import annotations

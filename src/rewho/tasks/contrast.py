@@ -43,13 +43,9 @@ With keys of the same network it is the squared length of their mean, so never b
 
 
 class ContrastBatch(NamedTuple):
-    """One process's part of a batch.
+    """One process's part of a batch: two views of each image, uint8 RGB [N, 3, h, w], channels last in memory.
 
-    Attributes:
-        first: uint8 [N, 3, h, w] RGB, channels last in memory: the queries.
-        second: uint8 [N, 3, h, w]: other views of the same images.
-        order: float64 [N], random numbers; those of all processes, sorted, shuffle the keys.
-        rows: int64 [N], rows of the source.
+    `order` is float64 [N], random: sorted over all processes, it shuffles the keys. `rows` is int64 [N].
     """
 
     first: Tensor
@@ -59,15 +55,7 @@ class ContrastBatch(NamedTuple):
 
 
 class ContrastPreparation:
-    """Make batches of two views from plans, in worker processes.
-
-    Args:
-        images: The images.
-        size: Height and width of a view.
-        augment: The random changes.
-        seed: The run's seed.
-        mean_colour: Colour of erased rectangles, RGB 0 to 255.
-    """
+    """Makes batches of two views from plans, in worker processes; `mean_colour` is RGB, 0 to 255."""
 
     def __init__(
         self,
@@ -94,13 +82,10 @@ class ContrastPreparation:
 
 
 class ContrastTask(nn.Module):
-    """Momentum contrast and its loss: what the training loop calls.
+    """Momentum contrast and its loss, called by the training loop.
 
-    Args:
-        encoder: The encoder to be trained, without a head.
-        settings: Queue, temperature, momentum, groups of batch normalisation.
-        passes: Forward passes per step. The key encoder's momentum is applied at each of them, adjusted so that a step
-            moves it as far as one forward pass with the whole batch would.
+    With several forward passes per step, the momentum is applied at each and adjusted so that a step moves the key
+    encoder as far as one forward pass with the whole batch would.
     """
 
     def __init__(self, encoder: SingleViewModel, settings: ContrastSettings, passes: int = 1) -> None:
@@ -134,12 +119,10 @@ class ContrastTask(nn.Module):
         return encoder
 
     def forward(self, batch: ContrastBatch) -> dict[str, Tensor]:
-        """Return the loss of a batch, and figures that show whether the contrast works.
+        """Return `total`, the loss of a batch, and figures that show whether the contrast works.
 
-        Returns:
-            `total`, the loss; `found`, the share of queries whose own key is the nearest; `own_similarity` and
-            `queue_similarity`, mean cosines; `spread` of the encoder's L2-normalised features and `query_spread` of
-            the projected ones, each about 1 for an even spread and 0 if all are equal.
+        `found` is the share of queries whose own key is the nearest; `own_similarity` and `queue_similarity` are mean
+        cosines; `spread` (features) and `query_spread` (projections) are about 1 if even, 0 if all are equal.
         """
         queries, keys, queue, features = self.contrast(batch.first, batch.second, batch.order)
         scores = contrastive_scores(queries, keys, queue, self.temperature)
@@ -168,12 +151,9 @@ def _freeze_patches(encoder: SingleViewModel) -> None:
 
 
 def find_failure(means: Mapping[str, float], *, filled: bool = True) -> str | None:
-    """Return a warning if an epoch's mean figures show that the contrast fails, None if not.
+    """Return a warning if an epoch's mean figures of `ContrastTask.forward` show failure, None if not.
 
-    Args:
-        means: The figures of `ContrastTask.forward`, as means over an epoch.
-        filled: Whether the queue held real keys during the whole epoch. Queries are told from the initial random keys
-            with ease, so that `found` and `queue_similarity` mean nothing before.
+    Before the queue is `filled` with real keys, `found` and `queue_similarity` mean nothing: random keys are easy.
 
     Example:
         >>> sound = {"spread": 0.4, "query_spread": 0.9, "found": 0.6, "queue_similarity": 0.1}

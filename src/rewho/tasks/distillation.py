@@ -52,14 +52,7 @@ class DistillBatch(NamedTuple):
 
 
 class DistillPreparation:
-    """Make batches with their targets from plans, in worker processes.
-
-    Args:
-        images: Makes the images, labels and erased rectangles of a plan.
-        views: The K views, in the order of the targets.
-        stored: The stored targets; None with online teachers.
-        settings: Masking, dropout, warm-up, seed.
-    """
+    """Makes batches with their targets from plans, in worker processes; `stored` is None with online teachers."""
 
     def __init__(
         self, images: Preparation, views: Sequence[View], stored: Representations | None, settings: DistillSettings
@@ -129,14 +122,9 @@ class OnlineTeachers:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the student learns to mimic for K views; either `stored` or `online` is given.
+    """What the student learns to mimic for K views of the given widths D_k: `stored` or computed `online`.
 
-    Args:
-        views: The K views.
-        widths: Width D_k of each view's representation, in the order of the views.
-        inputs: sha256 of the stored arrays or of the teachers, by name.
-        stored: Reads representations from disk.
-        online: Computes them at every step.
+    `inputs` holds the sha256 of the stored arrays or of the teachers, by name.
     """
 
     views: tuple[View, ...]
@@ -163,15 +151,9 @@ def online_targets(teachers: Sequence[Teacher]) -> Targets:
 
 
 class DistillTask(nn.Module):
-    """Student, classifier and branches, and their total loss (FD equation 6): what the training loop calls.
+    """Student, classifier and branches with their total loss (FD equation 6), called by the training loop.
 
-    Args:
-        model: The initial student.
-        classifier: Its identity classifier.
-        factorization: The branches.
-        widths: Width D_k of each view's representation, by view, in the order of the targets.
-        settings: Losses and their weights.
-        online: Computes the targets; None if they are in the batch.
+    `widths` holds D_k by view, in the order of the targets; `online` is None if the targets are in the batch.
     """
 
     def __init__(

@@ -96,13 +96,7 @@ class IdentityTask(nn.Module):
 
 
 def check_losses(settings: TrainSettings, labels: np.ndarray, more: Mapping[str, object]) -> None:
-    """Check the names of losses, and that batches hold positives for the triplet loss: without any it has no effect.
-
-    Args:
-        settings: Losses and sampler.
-        labels: int64 [N], the label of each training image.
-        more: Other losses by name.
-    """
+    """Check the names of losses, and that batches hold positives for the triplet loss: without any it has no effect."""
     for name in more:
         if name in LOSSES or not name.isidentifier():
             raise UserError(

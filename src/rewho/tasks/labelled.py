@@ -54,16 +54,7 @@ def describe_part(table: ImageTable) -> dict[str, Any]:
 
 
 class Preparation:
-    """Make batches from plans in worker processes, so that it holds no tensors and no open files.
-
-    Args:
-        images: The decoded training images.
-        labels: int64 [N], class label of each.
-        view: What the model sees of each.
-        augment: The random changes.
-        seed: The run's seed.
-        mean_colour: Colour of padding and of erased rectangles, RGB 0 to 255.
-    """
+    """Makes batches from plans in worker processes; holds no tensors and no open files. `mean_colour` is 0 to 255."""
 
     def __init__(
         self,

@@ -33,12 +33,7 @@ IMAGES = "images"
 class TeacherRecord:
     """Where one view's representations, of length `width`, come from.
 
-    Args:
-        view: The view's name, which is also that of the array's file.
-        box: Top, bottom, left and right of the view as fractions, such as "1/4".
-        width: Length D of a representation.
-        teacher: The teacher's name.
-        digest: sha256 of the teacher's weights and of how its input is prepared.
+    `box` is top, bottom, left and right as fractions such as "1/4"; `digest` covers the weights and the preprocessing.
     """
 
     view: str
@@ -59,15 +54,7 @@ def array_file(folder: Path, view: str) -> Path:
 
 
 def write_representations(file: Path, rows: Iterable[NDArray[np.float32]], count: int, width: int, dtype: str) -> Path:
-    """Write one view's array batch by batch; the file is there whole or not at all.
-
-    Args:
-        file: The file to write.
-        rows: Batches [B, D], N rows in all.
-        count: Number N of rows.
-        width: Length D of a row.
-        dtype: float32 or float16.
-    """
+    """Write one view's array [count, width] atomically, from batches [B, width]."""
 
     def write(stream: Any) -> None:  # noqa: ANN401 - an open binary file
         kind = np.dtype(dtype).newbyteorder("<")
@@ -91,15 +78,7 @@ def write_representations(file: Path, rows: Iterable[NDArray[np.float32]], count
 
 @dataclass(frozen=True)
 class Representations:
-    """The representations of a data set's training images; picklable, because arrays are opened when first read.
-
-    Args:
-        folder: Folder that `rewho represent` wrote.
-        rows_sha256: Digest of the table of training images.
-        count: Number N of training images.
-        dtype: float32 or float16, as stored.
-        teachers: One record per view, in the order that `gather` returns them.
-    """
+    """Representations of N training images, one record per view; picklable: arrays are opened when first read."""
 
     folder: Path
     rows_sha256: str
@@ -169,13 +148,7 @@ def write_index(folder: Path, rows_sha256: str, count: int, dtype: str, teachers
 
 
 def open_representations(folder: Path, rows_sha256: str = "", content_sha256: str = "") -> Representations:
-    """Open a folder of representations and verify every byte.
-
-    Args:
-        folder: Folder that `rewho represent` wrote.
-        rows_sha256: Expected digest of the training table; empty accepts any.
-        content_sha256: Expected digest of the contents of its images; empty accepts any.
-    """
+    """Open a folder of `rewho represent` and verify every byte; an empty expected digest accepts any."""
     what = f"--representations {folder}"
     if not (folder / INDEX).is_file():
         raise UserError(

@@ -143,13 +143,7 @@ def build_training(
 
 
 def train_marking_best(training: Training, engine: Engine, data: str) -> State:
-    """Run a training; write into `best/model.json` how its epoch was chosen, and the last epoch's scores.
-
-    Args:
-        training: The loop's arguments.
-        engine: Device and processes.
-        data: Name of the data set with the test part.
-    """
+    """Run a training; write into `best/model.json` how its epoch was chosen, and the last epoch's scores."""
 
     def keep_best() -> None:
         training.keep_best()

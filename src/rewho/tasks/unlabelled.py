@@ -73,14 +73,9 @@ class FileImages:
 
 @dataclass(frozen=True)
 class JoinedImages:
-    """Several sources as one, or a share of them.
+    """Several sources as one; `rows`, ascending over all sources, selects a share, None keeps all.
 
-    Args:
-        sources: The sources, one after the other.
-        digest: sha256 of their contents.
-        rows: int64, the kept rows of all sources together, ascending; None keeps all.
-        about: Each source's name, kind, number of images, sha256, what that is the hash of, and for crop sets the
-            licences of the crops ("" if a crop has none).
+    `about` lists each source's name, kind, count, sha256 with what it covers, and licences of crops ("" if none).
     """
 
     sources: tuple[ImageSource, ...]
@@ -137,11 +132,7 @@ class JoinedImages:
 
 
 def open_images(folders: Sequence[Path]) -> JoinedImages:
-    """Open folders of images as one source.
-
-    Args:
-        folders: Each is a crop set; a data set of a known layout, of which only the training part is read; or a folder
-            of images, searched with its sub-folders.
+    """Open folders of images as one source: crop sets, training parts of data sets, or folders with sub-folders.
 
     Example:
         >>> import tempfile
@@ -220,10 +211,7 @@ def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
 
 
 def hold_in_memory(images: JoinedImages, memory_gb: float, progress: Callable[[int, int], None] | None = None) -> int:
-    """Decode the kept files of each source into memory if all of that source fit; return the bytes used.
-
-    Crop sets are mapped into memory anyway.
-    """
+    """Decode each source that fits into memory; return the bytes used. Crop sets are memory-mapped anyway."""
     taken = 0
     for source, rows in images.kept():
         if isinstance(source, FileImages):
@@ -255,10 +243,7 @@ def channel_statistics(
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Return mean and standard deviation of red, green and blue, 0 to 1; each image has the same weight.
 
-    Args:
-        images: The images, read one at a time.
-        count: Number of images, drawn at random, always the same; 0 uses all.
-        done: Called with the number of images of each finished step.
+    `count` images are drawn at random, always the same; 0 uses all.
 
     Example:
         >>> black, white = np.zeros((2, 2, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)
