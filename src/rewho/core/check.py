@@ -95,12 +95,8 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> str:
         return value
     near = nearest(value, choices)
     hint = f"Did you mean {near!r}? " if near else ""
-    raise UserError(
-        what,
-        expected=f"one of {list_choices(choices)}",
-        got=repr(value),
-        fix=f"{hint}Choose a name from the list.",
-    )
+    expected = f"one of {list_choices(choices)}"
+    raise UserError(what, expected=expected, got=repr(value), fix=f"{hint}Choose a name from the list.")
 
 
 def describe_error(error: BaseException) -> str:

@@ -83,12 +83,8 @@ class Stage:
     def _finished(self) -> Literal["finished"]:
         self._compare(read_record(self.folder / MANIFEST, **REQUIRED), finished=True)
         if wrong := find_damage(self.folder):
-            raise UserError(
-                f"--out {self.folder}",
-                expected="the files of the finished run",
-                got=wrong,
-                fix="Restore it from a copy, or choose another --out to run it again.",
-            )
+            fix = "Restore it from a copy, or choose another --out to run it again."
+            raise UserError(f"--out {self.folder}", expected="the files of the finished run", got=wrong, fix=fix)
         release(self.folder / self.lock)
         say(f"{self.folder} is finished; nothing to do")
         return "finished"

@@ -118,12 +118,8 @@ def _open_own(folder: Path, view: View | None, engine: DeviceSettings) -> Teache
     model = load(folder, engine.device, engine.threads)
     own = view_of(model.model)
     if view is not None and view.name != own.name:
-        raise UserError(
-            f"teacher {folder}",
-            expected=f"one for the view {view.name}",
-            got=f"one for {own.name}",
-            fix="Name a teacher of that view.",
-        )
+        expected, fix = f"one for the view {view.name}", "Name a teacher of that view."
+        raise UserError(f"teacher {folder}", expected=expected, got=f"one for {own.name}", fix=fix)
     colour, width = tuple(model.model.mean.tolist()), model.model.settings.embedding
     identity = _identity(hash_file(model.weights[0]), own)
     return Teacher(folder.name, own, width, identity, model.model, model.device, colour)

@@ -78,12 +78,8 @@ def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, 
         UserError: No model there, or the data set cannot be read or has no query with a match.
     """
     if not isinstance(data, ImageTable | str | Path) or not str(data):
-        raise UserError(
-            "data",
-            expected="a data set's folder, CSV file or table",
-            got=repr(data),
-            fix="Pass a path, or what rewho.data.datasets.read_settings returns.",
-        )
+        fix = "Pass a path, or what rewho.data.datasets.read_settings returns."
+        raise UserError("data", expected="a data set's folder, CSV file or table", got=repr(data), fix=fix)
     table = data if isinstance(data, ImageTable) else read_settings(DataSettings(root=Path(data)))
     for note in scored_part(table).notes:
         say(f"note: {note}")

@@ -279,12 +279,8 @@ def raise_all(wrong: list[UserError]) -> None:
         raise wrong[0]
     if wrong:
         lines = [f"  {error.what} {error.got}: expected {error.expected}" for error in wrong]
-        raise UserError(
-            f"{len(wrong)} options",
-            expected="values that their options can have",
-            got="\n".join(["these:", *lines]),
-            fix=" ".join(dict.fromkeys(error.fix for error in wrong)),
-        )
+        expected, fix = "values that their options can have", " ".join(dict.fromkeys(error.fix for error in wrong))
+        raise UserError(f"{len(wrong)} options", expected=expected, got="\n".join(["these:", *lines]), fix=fix)
 
 
 def find_mistakes(settings: Any, prefix: str = "--") -> Iterator[UserError]:  # noqa: ANN401 - any settings

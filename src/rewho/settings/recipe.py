@@ -46,12 +46,8 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], d
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         near = nearest(path.name, (file.name for file in path.parent.glob("*.yaml")))
-        raise UserError(
-            "--recipe",
-            expected="a YAML file",
-            got=f"nothing readable at {path}",
-            fix=f"Did you mean {path.with_name(near)}?" if near else "Check the path.",
-        )
+        fix = f"Did you mean {path.with_name(near)}?" if near else "Check the path."
+        raise UserError("--recipe", expected="a YAML file", got=f"nothing readable at {path}", fix=fix)
     return _mapping(f"--recipe {path}", read_yaml(path, f"--recipe {path}"))
 
 

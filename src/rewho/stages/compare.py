@@ -16,12 +16,8 @@ def run(settings: CompareSettings) -> str:
     """Return the cosine similarity of two images, -1 to 1, or the table of every pair of more."""
     check(settings)
     if len(settings.images) < 2:
-        raise UserError(
-            "images to compare",
-            expected="two or more",
-            got=str(len(settings.images)),
-            fix="Call `rewho compare A.jpg B.jpg --model FOLDER`.",
-        )
+        fix = "Call `rewho compare A.jpg B.jpg --model FOLDER`."
+        raise UserError("images to compare", expected="two or more", got=str(len(settings.images)), fix=fix)
     for image in settings.images:
         if is_dir(image):
             refuse_output(image)

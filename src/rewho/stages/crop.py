@@ -156,12 +156,8 @@ def check_crop(settings: CropSettings) -> None:
     check(settings)
     missing = [entry.name for entry in fields(settings.terms) if not getattr(settings.terms, entry.name).strip()]
     if missing:
-        raise UserError(
-            "terms",
-            expected="what a data sheet must say",
-            got=f"nothing on {', '.join(missing)}",
-            fix="Pass --terms.name … for each, or write them under `terms:` in a recipe.",
-        )
+        fix = "Pass --terms.name … for each, or write them under `terms:` in a recipe."
+        raise UserError("terms", expected="what a data sheet must say", got=f"nothing on {', '.join(missing)}", fix=fix)
 
 
 def limit_threads(settings: CropSettings) -> CropSettings:

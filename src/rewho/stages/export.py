@@ -119,12 +119,8 @@ def _program(content: bytes) -> nn.Module:
 def _batches(files: Sequence[Path], view: View, batch: int) -> Callable[[], Iterator[NDArray[np.uint8]]]:
     """Return a function that yields the images to compare on, uint8 [at most `batch`, H, W, 3]."""
     if files and len(files) < FEWEST:
-        raise UserError(
-            "--check",
-            expected=f"a folder of {FEWEST} images or more",
-            got=f"{len(files)}",
-            fix="Give more, or leave --check out to use rendered people.",
-        )
+        fix = "Give more, or leave --check out to use rendered people."
+        raise UserError("--check", expected=f"a folder of {FEWEST} images or more", got=f"{len(files)}", fix=fix)
     images: Sequence[Path | NDArray[np.uint8]] = files or _rendered()
     in_batches(images, batch)
     return lambda: (

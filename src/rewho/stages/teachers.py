@@ -22,12 +22,8 @@ def run(settings: TeachersSettings) -> Path:
     views = [read_view(name) for name in settings.views]
     names = [view.name for view in views]
     if not names or len(set(names)) < len(names):
-        raise UserError(
-            "--views",
-            expected="at least one view, each once",
-            got=", ".join(names) or "none",
-            fix="Leave --views out for the paper's seven.",
-        )
+        fix = "Leave --views out for the paper's seven."
+        raise UserError("--views", expected="at least one view, each once", got=", ".join(names) or "none", fix=fix)
     hold(settings.out / LOCK, f"--out {settings.out}")
     with StopRequest() as stop:
         for number, (name, view) in enumerate(zip(settings.views, views, strict=True), 1):

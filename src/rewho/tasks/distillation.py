@@ -92,12 +92,8 @@ class OnlineTeachers:
         self.teachers = teachers
         masked = [teacher.view.name for teacher in teachers if teacher.view.mask is not None]
         if masked:
-            raise UserError(
-                "--sr online",
-                expected="views without masks",
-                got=f"masks in {', '.join(masked)}",
-                fix="Use --sr stored: masks belong to the images on disk, not to augmented ones.",
-            )
+            fix = "Use --sr stored: masks belong to the images on disk, not to augmented ones."
+            raise UserError("--sr online", expected="views without masks", got=f"masks in {', '.join(masked)}", fix=fix)
 
     def to(self, device: torch.device) -> None:
         """Move the teachers to the device of the images."""

@@ -151,12 +151,8 @@ def open_representations(folder: Path, rows_sha256: str = "", content_sha256: st
     """Open a folder of `rewho represent` and verify every byte; an empty expected digest accepts any."""
     what = f"--representations {folder}"
     if not (folder / INDEX).is_file():
-        raise UserError(
-            what,
-            expected=f"a folder with {INDEX}",
-            got="none" if folder.is_dir() else "no such folder",
-            fix="Give the folder that `rewho represent --out` wrote.",
-        )
+        expected, fix = f"a folder with {INDEX}", "Give the folder that `rewho represent --out` wrote."
+        raise UserError(what, expected=expected, got="none" if folder.is_dir() else "no such folder", fix=fix)
     broken = find_damage(folder)
     if broken:
         raise UserError(what, expected="a whole folder", got=broken, fix="Run `rewho represent` with a new --out.")

@@ -56,9 +56,5 @@ def check_one_per_view(views: Sequence[str]) -> None:
     """Raise a UserError if there are two teachers for one view."""
     twice = sorted({view for view in views if views.count(view) > 1})
     if twice:
-        raise UserError(
-            "--teachers",
-            expected="one teacher for each view",
-            got=f"two or more for {', '.join(twice)}",
-            fix="Name the teachers' folders one by one, and leave the others out.",
-        )
+        expected, fix = "one teacher for each view", "Name the teachers' folders one by one, and leave the others out."
+        raise UserError("--teachers", expected=expected, got=f"two or more for {', '.join(twice)}", fix=fix)

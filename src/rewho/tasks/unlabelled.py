@@ -189,12 +189,8 @@ def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
     if (folder / INDEX).is_file():
         crops = CropSet.open(folder)
         if not len(crops):
-            raise UserError(
-                f"--crops {folder}",
-                expected="a crop set with images",
-                got="an empty one",
-                fix="Leave it out.",
-            )
+            expected = "a crop set with images"
+            raise UserError(f"--crops {folder}", expected=expected, got="an empty one", fix="Leave it out.")
         columns = [crops.rows_of(shard, ["licence"]).column(0) for shard in crops.contents.shards]
         licences = sorted({licence for column in columns for licence in column.unique().to_pylist()})
         about = {"name": name, "kind": "crop set", "sha256": hash_file(folder / INDEX), "sha256_of": INDEX}
