@@ -29,8 +29,8 @@ from rewho.data.datasets import read_settings
 from rewho.data.images import decode
 from rewho.data.table import ImageTable
 from rewho.embedding.embedder import Embedder, load
-from rewho.embedding.scoring import labels_of
 from rewho.rank.interval import gain_interval
+from rewho.rank.labels import ImageLabels
 from rewho.rank.metrics import evaluate
 from rewho.rank.ranking import Ranking
 from rewho.rank.scores import Scores
@@ -106,8 +106,9 @@ def main() -> None:
     of_gallery = versions.embed(gallery, progress.advance)
     progress.close()
     scores: dict[str, Scores] = {}
+    query_labels, gallery_labels = (ImageLabels(part.person_ids, part.camera_ids) for part in (query, gallery))
     for name, embeddings in of_query.items():
-        ranking = Ranking.from_embeddings(embeddings, labels_of(query), of_gallery[name], labels_of(gallery))
+        ranking = Ranking.from_embeddings(embeddings, query_labels, of_gallery[name], gallery_labels)
         scores[name] = evaluate(ranking)
     people = len(np.unique(query.person_ids))
     print(f"{people} people, {len(query)} queries, {len(gallery)} images in the gallery")
