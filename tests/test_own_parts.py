@@ -26,4 +26,7 @@ def test_own_parts_work_from_a_script_of_the_user(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.search(r"^MRR \d+\.\d %$", done.stdout, re.MULTILINE)
     assert json.loads((tmp_path / "runs/tiny/model.json").read_text())["architecture"]["backbone"] == "tiny"
+    steps = [json.loads(line) for line in (tmp_path / "runs/spread/log.jsonl").read_text().splitlines()]
+    assert all(0 <= line["spread"] <= 1 for line in steps if "learning_rate" in line)
+    assert any("spread" in line for line in steps)
     assert "The first five ranks" in (tmp_path / "runs/report/index.html").read_text()
