@@ -50,7 +50,7 @@ AUGMENT = AugmentSettings(crop_padding=4, erase=0.3, erase_area_high=0.3)
 OPTIMIZER = OptimizerSettings(learning_rate=0.05, nesterov=True, schedule="cosine", warmup_epochs=1)
 LOSS = LossSettings(label_smoothing=0.1)
 
-LABELLED = 10  # of the second chapter: every tenth person has a label
+LABELLED = 10  # few labels: one in this many people has a label
 # Frames 5 s apart give most people at most two crops; pre-training treats each crop as another person.
 STREETS, SECONDS, FRAMES_PER_SECOND, WALKERS, FRAME = 4, 300.0, 0.2, 500, (360, 640)
 SMALL = ModelSettings(backbone="test_resnet", pooling="gap", input_size=(64, 32), pretrained="none")
@@ -75,20 +75,17 @@ def _distillation(settings: DemoSettings) -> Path:
     people = _render(settings)
     before = train.run(initial_student(people, settings))
     experts = teachers.run(experts_of(people, settings))
-    said = represent.run(
-        RepresentSettings(teachers=(experts,), out=settings.out / "representations", data=_data(people))
-    )
-    after = distill.run(distillation(people, before, said, settings))
-    return evaluate.run(
-        EvaluateSettings(model=(before, after), data=(people,), out=settings.out / "report", rerank=True)
-    )
+    out = settings.out / "representations"
+    representations = represent.run(RepresentSettings(teachers=(experts,), out=out, data=_data(people)))
+    after = distill.run(distillation(people, before, representations, settings))
+    report = settings.out / "report"
+    return evaluate.run(EvaluateSettings(model=(before, after), data=(people,), out=report, rerank=True))
 
 
 def _few_labels(settings: DemoSettings) -> Path:
     """Evaluate a network trained on a few labelled people, with and without pre-training on crops of streets."""
-    settings = replace(
-        settings, out=settings.out / "few-labels", identities=max(2, round(settings.identities / LABELLED))
-    )
+    identities = max(2, round(settings.identities / LABELLED))
+    settings = replace(settings, out=settings.out / "few-labels", identities=identities)
     crops = crop.run(cut_out(_streets(settings), settings))
     people = _render(settings)
     encoder = pretrain.run(encoder_of(crops, settings))
@@ -119,7 +116,7 @@ def _render(settings: DemoSettings) -> Path:
 
 
 def _data(people: Path) -> DataSettings:
-    return DataSettings(root=people, workers=0)  # for small images a worker costs more than it saves
+    return DataSettings(root=people, workers=0)  # small images: starting workers costs more than they save
 
 
 def initial_student(people: Path, settings: DemoSettings) -> TrainSettings:
@@ -211,9 +208,8 @@ def cut_out(streets: Path, settings: DemoSettings) -> CropSettings:
 def encoder_of(crops: Path, settings: DemoSettings) -> PretrainSettings:
     """Return settings of a pre-training that takes two minutes on one core.
 
-    So few steps need Adam, a normalised projection head, a low momentum, a short queue and easy views. Colours change
-    as much as between cameras: without that, the colours of places identified crops, and pre-training did not help
-    (docs/LOG.md).
+    So few steps need Adam, a normalised projection head, a low momentum, a short queue and easy views. The jitter is
+    as large as the difference between cameras: without it the encoder recognised a crop by the colours of its place.
     """
     return PretrainSettings(
         out=settings.out / "encoder",

@@ -63,6 +63,9 @@ from rewho.training.checkpoint import WHOLE
 from rewho.training.engine import launch
 from rewho.training.optim import build_optimizer
 
+FREE_HERE = (*FREE_SETTINGS, "student", "representations", "teachers")
+FIXED_HERE = (*FIXED, "classifier", "inputs.student")
+
 
 @run_in_processes
 @release_locks
@@ -79,10 +82,7 @@ def run(settings: DistillSettings) -> Path:
     targets = _open_targets(settings, part)
     plans = build_plans(settings, part)
     inputs = {**describe_inputs(table, plans), "student": hash_file(settings.student / TENSORS), **targets.inputs}
-    free = (*FREE_SETTINGS, "student", "representations", "teachers")
-    stage = Stage(
-        settings.out, "distill", plain(settings), inputs, free, WHOLE, (*FIXED, "classifier", "inputs.student")
-    )
+    stage = Stage(settings.out, "distill", plain(settings), inputs, FREE_HERE, WHOLE, FIXED_HERE)
     engine = launch(settings.engine)
     if claim_folder(stage, settings, table):
         return settings.out
@@ -95,15 +95,7 @@ def run(settings: DistillSettings) -> Path:
     task = _build_task(settings, student, int(labels.max()) + 1, targets)
     folded = settings.embedding_space == "teacher"
     kind = "" if folded else "linear"  # the classifier belongs to the student's own representation
-    provenance = {
-        "weights_began_as": "an initial student",
-        "distilled_from": {name: value for name, value in inputs.items() if name != "data"},
-        "views": list(task.widths),
-        "embedding_space": settings.embedding_space,
-        "epochs": settings.epochs,
-        "seed": settings.seed,
-    }
-    described = ModelCard(describe_part(table), provenance=provenance)
+    described = ModelCard(describe_part(table), provenance=_describe_origin(settings, inputs, list(task.widths)))
 
     def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
         measured = replace(described, metrics={table.name: dict(figures)}, classifier=kind)
@@ -138,6 +130,17 @@ def run(settings: DistillSettings) -> Path:
     }
     finish_training(stage, save, state, counts, began)
     return settings.out
+
+
+def _describe_origin(settings: DistillSettings, inputs: Mapping[str, str], views: list[str]) -> dict[str, Any]:
+    return {
+        "weights_began_as": "an initial student",
+        "distilled_from": {name: value for name, value in inputs.items() if name != "data"},
+        "views": views,
+        "embedding_space": settings.embedding_space,
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+    }
 
 
 def _check_student(

@@ -67,16 +67,16 @@ def run(settings: EvaluateSettings) -> Path:
     if stage.begin() == "finished":
         return page
     data_names = _data_names(data_sets)
-    doubts: dict[tuple[str, str], list[str]] = {}  # by model and data set
+    warnings: dict[tuple[str, str], list[str]] = {}  # by model and data set
     for table, data in zip(data_sets, data_names, strict=True):
         say(table.summary())
         for name, model in models.items():
-            doubts[name, data] = _doubts(model.description, table)
-            for doubt in doubts[name, data]:
-                say(f"warning: {name} {doubt}")
+            warnings[name, data] = _find_warnings(model.description, table)
+            for warning in warnings[name, data]:
+                say(f"warning: {name} {warning}")
     sections: list[Section] = []
     metrics: list[dict[str, Any]] = []
-    first: dict[str, tuple[str, Scores]] = {}  # by data set: what later models are compared with
+    first: dict[str, tuple[str, Scores]] = {}  # by data set: the model that later ones are compared with
     for name, model in models.items():
         for table, data in zip(data_sets, data_names, strict=True):
             scored = _score(model, table, settings)
@@ -87,7 +87,7 @@ def run(settings: EvaluateSettings) -> Path:
                 build_section(
                     name,
                     data,
-                    table.with_notes(*(f"This model {doubt}" for doubt in doubts[name, data])),
+                    table.with_notes(*(f"This model {warning}" for warning in warnings[name, data])),
                     scored,
                     tables=tables,
                     attention=compute_query_attention(model, scored_part(table).query, settings.attention),
@@ -119,52 +119,52 @@ def _name(path: Path, all_paths: Sequence[Path]) -> str:
     return path.resolve().name if names.count(path.resolve().name) == 1 else str(path)
 
 
-def _doubts(description: Mapping[str, Any], table: ImageTable) -> list[str]:
-    """Return what speaks against a model's scores: that it may have learned the images that it is scored on.
+def _find_warnings(description: Mapping[str, Any], table: ImageTable) -> list[str]:
+    """Return the reasons why a model's scores on a data set may be inflated: it may be trained on test images.
 
-    A model knows the data sets by name that it and the models before it learned, and of its own the digest too. Where
-    people are held out for the test, only the same digest shows that they were held out of its training.
+    model.json names the training data of the model and of its initial weights, but holds only the model's own digest.
+    Held-out people were held out of its training for certain only if that digest is the same.
     """
     same = description.get("trained_on", {}).get("rows_sha256") == table.digest()
     if same and table.in_split("pool").any():
         return ["was trained on these very images; its scores say nothing about other people"]
-    doubts = []
+    warnings = []
     chosen = description.get("chosen", {})
     if chosen.get("data") == table.name:
         last = chosen.get("last_epoch", {}).get("mAP")
         then = f"; the last epoch's mAP was {100 * last:.2f} there" if last is not None else ""
-        doubts.append(f"is the best epoch of its training, {chosen['how']}{then}")
+        warnings.append(f"is the best epoch of its training, {chosen['how']}{then}")
     base, held_out, _ = table.name.partition(HELD_OUT)
     if not held_out:
-        return doubts
-    learned, before = description, []
-    while learned := learned.get("provenance", {}).get("before") or {}:
-        before.append(learned)
-    if not same and base in _learned(description):
-        doubts.append(
+        return warnings
+    if not same and base in _training_sets(description):
+        warnings.append(
             f"learned from {base}, perhaps the people held out here too, which flatters its scores; that it did not is "
             "known of models trained with the same --data.hold_out, --data.split_seed and --data.share as here"
         )
-    if any(base in _learned(one) for one in before):
-        doubts.append(f"began from a model that learned from {base}, perhaps the people held out here too")
-    return doubts
+    initial, learned = description, set[str]()
+    while initial := initial.get("provenance", {}).get("before") or {}:
+        learned |= _training_sets(initial)
+    if base in learned:
+        warnings.append(f"began from a model that learned from {base}, perhaps the people held out here too")
+    return warnings
 
 
-def _learned(description: Mapping[str, Any]) -> set[str]:
-    """Return the names of the data sets that a model learned from, without what was held out of them."""
+def _training_sets(description: Mapping[str, Any]) -> set[str]:
+    """Return the names of the data sets that a model was trained on, without the suffix for held-out people."""
     trained_on = description.get("trained_on") or {}
     names = [trained_on.get("name", ""), *(source.get("name", "") for source in trained_on.get("sources", ()))]
     return {str(name).partition(HELD_OUT)[0] for name in names}
 
 
 def _data_names(tables: Sequence[ImageTable]) -> list[str]:
-    """Return the name of each data set, with its folder where two have the same."""
+    """Return the name of each data set, with its folder if the name is not unique."""
     names = [table.name for table in tables]
     return [f"{table.name} ({table.root})" if names.count(table.name) > 1 else table.name for table in tables]
 
 
 def _score(model: Embedder, table: ImageTable, settings: EvaluateSettings) -> list[tuple[Ranking, Scores]]:
-    """Rank and score a data set, and re-rank it where that was asked for."""
+    """Return the ranking of a data set, and the re-ranked one with `--rerank`, each with its scores."""
     progress = Progress(f"embed {table.name}", scored_part(table).images, unit="images")
     ranking = rank_table(model, table, flip=settings.flip, batch=settings.batch, done=progress.advance)
     progress.close()
@@ -181,7 +181,7 @@ def _score(model: Embedder, table: ImageTable, settings: EvaluateSettings) -> li
 def _more_figures(
     name: str, scored: Sequence[tuple[Ranking, Scores]], first: tuple[str, Scores], settings: EvaluateSettings
 ) -> tuple[dict[str, Any], list[Table]]:
-    """Return what stands beside the scores, as numbers and as tables: single-shot scores, the gain over a model."""
+    """Return single-shot scores and the gain over the first model, for metrics.json and as tables."""
     figures: dict[str, Any] = {}
     tables = []
     ranking, scores = scored[0]

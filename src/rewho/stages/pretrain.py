@@ -56,6 +56,8 @@ from rewho.training.checkpoint import WHOLE, has_checkpoint
 from rewho.training.engine import launch
 from rewho.training.optim import build_optimizer
 
+FREE_HERE = (*FREE_SETTINGS, "crops", "images.workers", "images.memory_gb", "probe", "model.pretrained")
+FIXED_HERE = (*FIXED, *FIXED_BY_ORIGIN, "images.statistics_of")
 QUEUE_FILLS = 2  # initial fills of the queue during which the loss rises, because real keys replace random ones
 
 
@@ -76,9 +78,7 @@ def run(settings: PretrainSettings) -> Path:
         EPOCH: f"{plans.epoch_length()} steps",
         "model.pretrained": hash_pretrained(settings.model.pretrained, settings.out),
     }
-    free = (*FREE_SETTINGS, "crops", "images.workers", "images.memory_gb", "probe", "model.pretrained")
-    fixed = (*FIXED, *FIXED_BY_ORIGIN, "images.statistics_of")
-    stage = Stage(settings.out, "pretrain", plain(settings), inputs, free, WHOLE, fixed)
+    stage = Stage(settings.out, "pretrain", plain(settings), inputs, FREE_HERE, WHOLE, FIXED_HERE)
     engine = launch(settings.engine, broadcast_buffers=False)  # all processes have the same queue, which is large
     if claim_folder(stage, settings, images):
         return settings.out
@@ -94,18 +94,11 @@ def run(settings: PretrainSettings) -> Path:
     def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
         return save_model(folder, task.encoder, _describe_run(images, figures, settings, origin))
 
-    # Batches
-    progress = Progress("read images", len(images), unit="images")
-    hold_in_memory(images, settings.images.memory_gb, lambda done, _all: progress.advance(done - progress.done))
-    progress.close()
-    colour = tuple(encoder.mean.tolist())
-    prepare = ContrastPreparation(images, encoder.input_size, settings.augment, settings.seed, colour)
-
     # Loop
     training = build_training(
         task,
         lambda: build_optimizer(encoder.backbone, [task.contrast.projection], settings.optimizer),
-        prepare,
+        _prepare_batches(settings, images, encoder),
         plans,
         _resolve(settings),
         engine,
@@ -214,6 +207,14 @@ def _build_encoder(settings: PretrainSettings, origin: Origin, *, resumed: bool)
     mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (origin.mean, origin.std))
     say(f"pixels: mean {mean}; standard deviation {std}")
     return model.to(memory_format=torch.channels_last)
+
+
+def _prepare_batches(settings: PretrainSettings, images: JoinedImages, encoder: SingleViewModel) -> ContrastPreparation:
+    progress = Progress("read images", len(images), unit="images")
+    hold_in_memory(images, settings.images.memory_gb, lambda done, _all: progress.advance(done - progress.done))
+    progress.close()
+    colour = tuple(encoder.mean.tolist())
+    return ContrastPreparation(images, encoder.input_size, settings.augment, settings.seed, colour)
 
 
 def _build_score(

@@ -76,14 +76,14 @@ def run(settings: TableSettings) -> Path:
 
 
 def recipe_folders() -> list[Path]:
-    """Return where recipes may lie: here, in the installed package, in the checkout that it was installed from."""
+    """Return the existing recipe folders: in the working directory, the installed package and its checkout."""
     package = Path(__file__).parents[1]
     places = (Path(), package, package.parents[1])
     return [place / "recipes" for place in places if (place / "recipes").is_dir()]
 
 
 def _data_sets(plan: TablePlan, settings: TableSettings) -> dict[str, DataSettings]:
-    """Return the data sets by name, in the order given; for the small variant, rendered people in their place."""
+    """Return the data sets by name, in the order given; with `--smoke`, rendered people instead."""
     if settings.smoke:
         folders = {
             key: _few_people(settings.out / "people" / key, plan.smoke_people, seed)
@@ -95,9 +95,8 @@ def _data_sets(plan: TablePlan, settings: TableSettings) -> dict[str, DataSettin
         data = replace(settings.data, root=root)
         name = read_settings(data).name
         if name in found:
-            raise UserError(
-                "--others", expected="other data sets than the first", got=f"{name} twice", fix="Name each once."
-            )
+            expected = "other data sets than the first"
+            raise UserError("--others", expected=expected, got=f"{name} twice", fix="Name each once.")
         found[name] = data
     return found
 
@@ -137,7 +136,7 @@ class Runner:
         for name in self.overrides:
             check_choice("--override", name.split(".")[0], list(CLASSES))
             stage, _, option = name.partition(".")
-            # Not the folder: the table has to find what a step left.
+            # `out` cannot be overridden: the table looks for each step's result in its own folder.
             check_choice(f"--override {stage}", option, [known for known, _ in self._options(stage) if known != "out"])
 
     @staticmethod
@@ -145,24 +144,24 @@ class Runner:
         return list(options_of(getattr(all_settings, CLASSES[stage])))
 
     def measurable(self, row: PlanRow, key: str) -> bool:
-        """Return whether a row has a model for a data set, and what it is trained on and begins from is there."""
+        """Return whether a row has a model for a data set, with its training data and initial weights available."""
         trained_on = row.trained_on or key
         there = bool(row.model(trained_on)) and trained_on in self.data and row.trained_on != key
         return there and not self.wanting(row, trained_on)
 
     def wanting(self, row: PlanRow, trained_on: str) -> list[Step]:
-        """Return the steps of a row that somebody has to give, and nobody did."""
+        """Return the steps of a row whose result must be passed with `--use`, and was not."""
         if not row.model(trained_on):
             return []
         return [step for step in self.chain(row, trained_on) if step.stage == GIVEN]
 
     def chain(self, row: PlanRow, trained_on: str) -> list[Step]:
-        """Return the steps to run for a row; those that were given, and what only they need, are not among them."""
+        """Return the steps to run for a row, without those passed with `--use` and the steps that only they need."""
         made = {name.split("/")[-1] for name in self.used if "/" not in name or name.startswith(f"{trained_on}/")}
         return self.plan.chain(row.model(trained_on), made)
 
     def reasons(self, measured: Sequence[str] = ()) -> list[str]:
-        """Return, in words, which rows are not run and why; those that were measured before need no reason."""
+        """Return one sentence per reason for which rows are not run; rows measured before are left out."""
         why: dict[str, list[str]] = {}
         for row in self.plan.rows:
             if row.because:
@@ -174,7 +173,7 @@ class Runner:
         return [f"Not run, because {reason}: {'; '.join(labels).rstrip('.')}." for reason, labels in why.items()]
 
     def folder(self, key: str, step: str) -> Path:
-        """Return the folder of a step on a data set; pre-training is done once for all of them."""
+        """Return the folder of a step on a data set; all data sets share the pre-training."""
         place = SHARED if self.plan.steps[step].stage == "pretrain" else key
         own = self.settings.out / (f"{place}-smoke" if self.settings.smoke else place) / step
         return Path(self.used.get(f"{key}/{step}", self.used.get(step, own)))
@@ -185,7 +184,7 @@ class Runner:
         return self.folder(trained_on, name) / below if below else self.folder(trained_on, name)
 
     def finished(self, key: str, step: Step) -> bool:
-        """Return whether a step left its manifest; of teachers, whether that of every view did."""
+        """Return whether a step is complete; `teachers` is if every view's teacher is."""
         folder = self.folder(key, step.name)
         if step.stage != "teachers":
             return (folder / MANIFEST).is_file()
@@ -193,7 +192,7 @@ class Runner:
         return all((folder / read_view(view).name / MANIFEST).is_file() for view in views)
 
     def cell(self, row: PlanRow, key: str) -> PaperCell:
-        """Run what a row needs on a data set, evaluate it, and return the figures."""
+        """Run the missing steps of a row on a data set, evaluate the model, and return its scores."""
         trained_on = row.trained_on or key
         chain = self.chain(row, trained_on)
         for step in chain:
@@ -219,7 +218,7 @@ class Runner:
         return PaperCell(scores, self._paper(row, key), detail)
 
     def check(self, rows: Sequence[PlanRow]) -> None:
-        """Refuse wrong settings of any step that rows need, before the first of them runs."""
+        """Check the settings of every step that rows need, before the first of them runs."""
         checked = set()
         for row, key in product(rows, self.data):
             trained_on = row.trained_on or key
@@ -230,7 +229,7 @@ class Runner:
                 checked.add(folder)
 
     def run_step(self, key: str, step: Step) -> None:
-        """Run a step on a data set, unless it was run before."""
+        """Run a step on a data set, at most once per call."""
         folder = self.folder(key, step.name)
         if folder not in self._done:
             say(f"{step.name}: {folder}")
@@ -238,7 +237,7 @@ class Runner:
             self._done.add(folder)
 
     def _values(self, key: str, step: Step) -> dict[str, Any]:
-        """Return what a step's recipe, its table, the small variant and the command's data say, by dotted name."""
+        """Return a step's settings by dotted name: from its recipe, the plan, `--smoke`, and the command's data."""
         values = read_recipe(step.recipe, smoke=self.settings.smoke) if step.recipe else {}
         values |= step.resolved({name: self.folder(key, name) for name in self.plan.steps})
         if self.settings.smoke:
@@ -249,13 +248,12 @@ class Runner:
         return values | self._data(key)
 
     def _data(self, key: str) -> dict[str, Any]:
-        """Return what the command says of a data set; where it says nothing, a step may have settings of its own."""
-        default = flatten(plain(DataSettings()))
-        said = flatten(plain(self.data[key]))
-        return {f"data.{name}": value for name, value in said.items() if name == "root" or value != default[name]}
+        """Return the data settings that differ from the defaults, so that a step's recipe may set the others."""
+        default, given = flatten(plain(DataSettings())), flatten(plain(self.data[key]))
+        return {f"data.{name}": value for name, value in given.items() if name == "root" or value != default[name]}
 
     def _run(self, stage: str, values: Mapping[str, Any], folder: Path) -> Path:
-        """Run a stage with these settings and those of the command on top, and return its folder."""
+        """Run a stage with these settings, overridden by the command's, and return its folder."""
         run_stage: Callable[[Any], Path] = importlib.import_module(f"rewho.stages.{stage}").run
         run_stage(self._settings(stage, values, folder))
         return folder
@@ -264,7 +262,7 @@ class Runner:
         return fill(getattr(all_settings, CLASSES[stage]), self._merged(stage, values, folder), stage, f"{stage}.")
 
     def command(self, key: str, step: Step) -> str:
-        """Return the command that runs a step on a data set: its recipe, and every option that differs from it."""
+        """Return the command that runs a step: its recipe, and every option that differs from the recipe."""
         options = self._merged(step.stage, self._values(key, step), self.folder(key, step.name))
         below = flatten(plain(getattr(all_settings, CLASSES[step.stage])()))
         below |= read_recipe(step.recipe, smoke=self.settings.smoke) if step.recipe else {}
@@ -273,9 +271,9 @@ class Runner:
         return format_command(step.stage, options, recipe, smoke=self.settings.smoke)
 
     def _merged(self, stage: str, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        """Return a stage's options: these values, on them the command's engine and seed, on those its overrides."""
+        """Return a stage's options: these values, then the command's engine and seed, then its overrides."""
         of_table = flatten({"engine": plain(self.settings.engine), "seed": self.settings.seed})
-        known = dict(self._options(stage))  # who only embeds has no precision, say, and no seed
+        known = dict(self._options(stage))  # `represent`, for example, has no precision and no seed
         prefix = f"{stage}."
         return {
             **values,
@@ -285,18 +283,18 @@ class Runner:
         }
 
     def row(self, row: PlanRow, cells: Mapping[str, PaperCell]) -> PaperRow:
-        """Return a row with the figures that there are so far, the paper's in any case."""
+        """Return a row with the scores measured so far and the paper's."""
         filled = {key: replace(cells.get(key, PaperCell()), paper=self._paper(row, key)) for key in self.headings}
         size = max(cell.detail.get("parameters", 0) for cell in filled.values())
         return PaperRow(row.label, size or None, row.parameters, filled)
 
     def differences(self) -> list[str]:
-        """Return, in words, in what the command departs from the paper."""
-        said = {"Not the paper's setting: ": " = ", "Made elsewhere: ": " in "}
+        """Return one sentence on the overridden settings, and one on the runs passed with `--use`, if any."""
+        starts = {"Not the paper's setting: ": " = ", "Made elsewhere: ": " in "}
         pairs = (self.overrides, self.used)
         return [
             start + ", ".join(f"{name}{between}{value}" for name, value in given.items())
-            for (start, between), given in zip(said.items(), pairs, strict=True)
+            for (start, between), given in zip(starts.items(), pairs, strict=True)
             if given
         ]
 
@@ -315,12 +313,12 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
 def _table(runner: Runner, rows: list[PaperRow]) -> PaperTable:
     measured = {row.label: [cell for cell in row.cells.values() if cell.scores] for row in rows}
     measured = {label: cells for label, cells in measured.items() if cells}
-    said: dict[str, list[str]] = {}
+    labels_by_note: dict[str, list[str]] = {}
     for label, cells in measured.items():
         for note in dict.fromkeys(note for cell in cells for note in cell.detail.get("notes", ())):
-            said.setdefault(note, []).append(label)
+            labels_by_note.setdefault(note, []).append(label)
     notes = [SMOKE_NOTE] if runner.settings.smoke else []
-    for note, labels in said.items():
+    for note, labels in labels_by_note.items():
         notes.append(f"{note}." if len(labels) == len(measured) else f"{note}; in {'; '.join(labels)}.")
     notes += runner.reasons(list(measured))
     people = {key: cell.detail["people"] for row in rows for key, cell in row.cells.items() if "people" in cell.detail}
@@ -332,19 +330,16 @@ def _table(runner: Runner, rows: list[PaperRow]) -> PaperTable:
 
 
 def _read(folder: Path) -> PaperTable | None:
-    """Return the table that an earlier call left, None where there is none."""
+    """Return the table of an earlier call, None if there is none."""
     path = folder / RESULTS
     if not path.is_file():
         return None
     try:
         return from_dict(read_json(path))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}",
-            expected="the figures of an earlier call",
-            got=f"{type(error).__name__}: {error}",
-            fix="Remove the file: the same command writes it anew, and finished runs are not repeated.",
-        ) from error
+        expected, got = "the figures of an earlier call", f"{type(error).__name__}: {error}"
+        fix = "Remove the file: the same command writes it anew, and finished runs are not repeated."
+        raise UserError(f"{path}", expected=expected, got=got, fix=fix) from error
 
 
 def _write(folder: Path, runner: Runner, rows: list[PaperRow]) -> Path:
@@ -356,7 +351,7 @@ def _write(folder: Path, runner: Runner, rows: list[PaperRow]) -> Path:
 
 
 def _say_plan(runner: Runner, rows: tuple[PlanRow, ...]) -> None:
-    """Say of every step whether it is finished."""
+    """Report whether each step is finished, and its command."""
     finished: dict[Path, bool] = {}
     for row in rows:
         for key in (key for key in runner.data if runner.measurable(row, key)):
