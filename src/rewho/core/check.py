@@ -134,12 +134,9 @@ def check_name(what: str, name: object, *, deep: bool = True) -> str:
         and (deep or len(parts) == 1)
     ):
         return str(name)
-    raise UserError(
-        f"a name in {what}",
-        expected="a plain path within its folder" if deep else "a plain file name",
-        got=repr(name)[:200],
-        fix="The file is damaged or not to be trusted; get it again from where it was made.",
-    )
+    expected = "a plain path within its folder" if deep else "a plain file name"
+    fix = "The file is damaged or not to be trusted; get it again from where it was made."
+    raise UserError(f"a name in {what}", expected=expected, got=repr(name)[:200], fix=fix)
 
 
 def resolve_inside(folder: Path, name: object, what: str) -> Path:
@@ -158,12 +155,9 @@ def resolve_inside(folder: Path, name: object, what: str) -> Path:
         own = sound = False  # circular links, or a path too long for the system
     if sound:
         return path
-    raise UserError(
-        f"{path}, named in {what}",
-        expected="a plain file within the folder",
-        got="no plain file" if own else "a link that leaves it",
-        fix="Replace it by the file itself.",
-    )
+    expected, fix = "a plain file within the folder", "Replace it by the file itself."
+    got = "no plain file" if own else "a link that leaves it"
+    raise UserError(f"{path}, named in {what}", expected=expected, got=got, fix=fix)
 
 
 def check_range(what: str, value: float, low: float, high: float) -> float:
@@ -211,12 +205,9 @@ def check_embeddings(
     import numpy as np  # late, because the command line imports this module
 
     if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.floating):
-        raise UserError(
-            f"{what} embeddings",
-            expected="a floating-point array of shape [images, dimensions]",
-            got=f"{embeddings.dtype} of shape {list(embeddings.shape)}",
-            fix="Pass one vector per image.",
-        )
+        expected, fix = "a floating-point array of shape [images, dimensions]", "Pass one vector per image."
+        got = f"{embeddings.dtype} of shape {list(embeddings.shape)}"
+        raise UserError(f"{what} embeddings", expected=expected, got=got, fix=fix)
     empty = np.asarray(~embeddings.any(axis=1))
     bad = np.flatnonzero((empty & (not zero)) | ~np.isfinite(embeddings).all(axis=1))
     if bad.size:

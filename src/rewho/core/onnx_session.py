@@ -105,12 +105,9 @@ class OnnxSession:
         try:
             found = [np.asarray(one) for one in self._session.run(names, feeds)]
         except Exception as error:  # onnxruntime's errors have no common class of their own
-            raise UserError(
-                f"{self._what} {self.path}",
-                expected=f"a network that takes {len(full)} images of {height} x {width}",
-                got=_first_line(error),
-                fix="Check the input's size, type and batch, or export the network again.",
-            ) from error
+            expected = f"a network that takes {len(full)} images of {height} x {width}"
+            fix = "Check the input's size, type and batch, or export the network again."
+            raise UserError(f"{self._what} {self.path}", expected=expected, got=_first_line(error), fix=fix) from error
         if any(one.dtype == object or (one.ndim and len(one) != len(full)) for one in found):
             raise UserError(
                 f"{self._what} {self.path}",
@@ -160,12 +157,9 @@ def _layout(shape: Sequence[int | None], wanted: str, what: str) -> str:
     layout = wanted or (sure or possible or [""])[0]
     sides = [side for at, side in enumerate(shape) if at and at != LAYOUTS.get(layout)]
     if layout not in possible or any(side is not None and side > LARGEST_SIDE for side in sides):
-        raise UserError(
-            what,
-            expected=f"3 channels {f'as {wanted}' if wanted else 'first or last'}, sides of at most {LARGEST_SIDE}",
-            got=f"an input of the shape {list(shape)}",
-            fix="Correct `layout`, or use a network for colour images.",
-        )
+        expected = f"3 channels {f'as {wanted}' if wanted else 'first or last'}, sides of at most {LARGEST_SIDE}"
+        fix = "Correct `layout`, or use a network for colour images."
+        raise UserError(what, expected=expected, got=f"an input of the shape {list(shape)}", fix=fix)
     return layout
 
 

@@ -68,12 +68,9 @@ def check_open_files(workers: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     if hard != unlimited and hard < needed:
-        raise UserError(
-            f"{workers} workers",
-            expected=f"room for {needed} open files",
-            got=f"a limit of {hard}",
-            fix=f"Run `ulimit -n {max(1024, needed)}` first, or pass 0 for workers.",
-        )
+        expected = f"room for {needed} open files"
+        fix = f"Run `ulimit -n {max(1024, needed)}` first, or pass 0 for workers."
+        raise UserError(f"{workers} workers", expected=expected, got=f"a limit of {hard}", fix=fix)
     if soft != unlimited and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == unlimited else min(hard, 2 * needed), hard))
 

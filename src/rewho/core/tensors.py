@@ -39,12 +39,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Every byte is verified where model.json or manifest.json beside the file holds its hash.
     """
     if not path.is_file():
-        raise UserError(
-            "weights file",
-            expected="a .safetensors or .pth file, or a model folder of ours",
-            got=f"nothing at {path}",
-            fix="Check the path, of --model.pretrained or in the recipe.",
-        )
+        expected = "a .safetensors or .pth file, or a model folder of ours"
+        fix = "Check the path, of --model.pretrained or in the recipe."
+        raise UserError("weights file", expected=expected, got=f"nothing at {path}", fix=fix)
     if not verify_hash(path, "model.json", "manifest.json") and path.with_name("model.json").is_file():
         say(f"warning: {path.with_name('model.json')} holds no hash of {path.name}, which cannot be checked for damage")
     if path.suffix == ".onnx":

@@ -27,12 +27,9 @@ def shown_views(model: Embedder, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     kept = branches.views if branches is not None and branches.map_branches else ()
     folder = model.weights[0].parent
     if wanted and not kept:
-        raise UserError(
-            "--views",
-            expected="a model with the feature-map branches of a distillation",
-            got=f"none in {folder}",
-            fix="Leave --views out: the model's own map is always shown.",
-        )
+        expected = "a model with the feature-map branches of a distillation"
+        fix = "Leave --views out: the model's own map is always shown."
+        raise UserError("--views", expected=expected, got=f"none in {folder}", fix=fix)
     for name in wanted:
         check_choice(f"--views, of the branches kept in {folder}", name, kept)
     order = list(VIEWS)

@@ -37,12 +37,9 @@ def view_of(model: SingleViewModel) -> View:
     """Return a model's view at the model's input size; raise a UserError if the view's file has another box by now."""
     view = read_view(model.settings.view)
     if model.box and model.box != box_of(view):
-        raise UserError(
-            f"view {model.settings.view}",
-            expected=f"the box that the model was trained with: {', '.join(model.box)} (top, bottom, left, right)",
-            got=", ".join(box_of(view)),
-            fix="Put the view's file back as it was, or train a model for the new box.",
-        )
+        expected = f"the box that the model was trained with: {', '.join(model.box)} (top, bottom, left, right)"
+        fix = "Put the view's file back as it was, or train a model for the new box."
+        raise UserError(f"view {model.settings.view}", expected=expected, got=", ".join(box_of(view)), fix=fix)
     return View(view.name, view.top, view.bottom, view.left, view.right, model.input_size, view.mask)
 
 
@@ -160,12 +157,9 @@ class Embedder:
             return view.masked(decode(Path(image)), str(image), self.model.mean.tolist())
         pixels = pixels_of(image)
         if view.mask is not None:
-            raise UserError(
-                "images to embed",
-                expected=f"files, because the view {view.name!r} looks up masks by their names",
-                got="arrays",
-                fix="Pass paths, or mask the images yourself and use a view without masks.",
-            )
+            expected = f"files, because the view {view.name!r} looks up masks by their names"
+            fix = "Pass paths, or mask the images yourself and use a view without masks."
+            raise UserError("images to embed", expected=expected, got="arrays", fix=fix)
         return pixels
 
 

@@ -163,12 +163,9 @@ def _channels(what: str, fields: dict[str, Any], name: str, default: Sequence[fl
     numbers = isinstance(values, list | tuple) and all(isinstance(value, int | float) for value in values)
     lowest = 0.0 if name == "mean" else 1e-6  # nothing is divided by zero
     if not numbers or len(values) != 3 or not all(lowest <= value <= 1 for value in values):
-        raise UserError(
-            f"{what}, {name}",
-            expected="three numbers from 0 to 1, for red, green and blue",
-            got=str(values),
-            fix=f"Write what the network was trained with, such as `{name}: [0.485, 0.456, 0.406]`.",
-        )
+        expected = "three numbers from 0 to 1, for red, green and blue"
+        fix = f"Write what the network was trained with, such as `{name}: [0.485, 0.456, 0.406]`."
+        raise UserError(f"{what}, {name}", expected=expected, got=str(values), fix=fix)
     return tuple(float(value) for value in values)
 
 

@@ -75,12 +75,9 @@ def open_saved(path: Path, *, branches: bool = False) -> Saved:
         return Saved(model, description, files, found)
     newest = newest_checkpoint(path / "checkpoints")
     if newest is None:
-        raise UserError(
-            f"--model {path}",
-            expected="a model folder, or an unfinished run with a checkpoint",
-            got="an unfinished run without one",
-            fix="Wait for the end of its first epoch, or train with --checkpoint.every_steps 100.",
-        )
+        expected = "a model folder, or an unfinished run with a checkpoint"
+        fix = "Wait for the end of its first epoch, or train with --checkpoint.every_steps 100."
+        raise UserError(f"--model {path}", expected=expected, got="an unfinished run without one", fix=fix)
     say(f"{path} is unfinished; using its newest checkpoint, {newest[0].name}")
     return _from_checkpoint(*newest, branches=branches)
 

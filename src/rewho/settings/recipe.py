@@ -62,9 +62,6 @@ def check_recipe_command(path: Path, command: str) -> None:
     about = _read_yaml(path).get("about") or {}
     named = re.match(r"rewho (\w+)", str(about.get("command", "")) if isinstance(about, Mapping) else "")
     if named and named.group(1) != command:
-        raise UserError(
-            f"--recipe {path}",
-            expected=f"a recipe for `rewho {command}`",
-            got=f"one for `rewho {named.group(1)}`",
-            fix=f"Run `rewho {named.group(1)} --recipe {path}`, or pass another recipe.",
-        )
+        expected = f"a recipe for `rewho {command}`"
+        fix = f"Run `rewho {named.group(1)} --recipe {path}`, or pass another recipe."
+        raise UserError(f"--recipe {path}", expected=expected, got=f"one for `rewho {named.group(1)}`", fix=fix)

@@ -32,12 +32,9 @@ def run(settings: CropsSettings, source: PeopleSource | None = None) -> Path | s
     action = settings.action
     least, most, work = ACTIONS[action]
     if not least <= len(settings.folders) <= most:
-        raise UserError(
-            f"rewho crops {action}",
-            expected=f"{least} folder{'s' if least > 1 else ''}" + (" or more" if most > least else ""),
-            got=str(len(settings.folders)),
-            fix=f"Write `rewho crops {action}{' FOLDER' * least}`.",
-        )
+        expected = f"{least} folder{'s' if least > 1 else ''}" + (" or more" if most > least else "")
+        fix = f"Write `rewho crops {action}{' FOLDER' * least}`."
+        raise UserError(f"rewho crops {action}", expected=expected, got=str(len(settings.folders)), fix=fix)
     return work(settings, source)
 
 

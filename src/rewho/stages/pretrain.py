@@ -157,21 +157,15 @@ def _read_probe(settings: PretrainSettings) -> ImageTable | None:
     reading = settings.probe_reading
     for name, given in (("share", reading.share != 1), ("share_list", reading.share_list is not None)):
         if given:
-            raise UserError(
-                f"--probe_reading.{name}",
-                expected="no share: it selects training images, which a probe does not use",
-                got=str(getattr(reading, name)),
-                fix="Leave it out. --probe_reading.hold_out 100 makes a smaller probe of 100 training people.",
-            )
+            expected = "no share: it selects training images, which a probe does not use"
+            fix = "Leave it out. --probe_reading.hold_out 100 makes a smaller probe of 100 training people."
+            raise UserError(f"--probe_reading.{name}", expected=expected, got=str(getattr(reading, name)), fix=fix)
     with rename_options({"--data.root": "--probe", "--data.": "--probe_reading."}):
         table = read_settings(replace(settings.probe_reading, root=settings.probe))
     if not has_test_part(table):
-        raise UserError(
-            "--probe",
-            expected="a data set with a query and a gallery",
-            got=f"one without: {table.name}",
-            fix="Pass --probe_reading.hold_out 100 to make them of 100 of its people, or choose another.",
-        )
+        expected = "a data set with a query and a gallery"
+        fix = "Pass --probe_reading.hold_out 100 to make them of 100 of its people, or choose another."
+        raise UserError("--probe", expected=expected, got=f"one without: {table.name}", fix=fix)
     return table
 
 

@@ -140,12 +140,9 @@ class ContrastTask(nn.Module):
 def _freeze_patches(encoder: SingleViewModel) -> None:
     patches = [parameter for name, parameter in encoder.named_parameters() if "patch_embed" in name]
     if not patches:
-        raise UserError(
-            "--contrast.freeze_patches",
-            expected="a transformer",
-            got=f"{encoder.settings.backbone}, which has no patches",
-            fix="Leave it out.",
-        )
+        expected, fix = "a transformer", "Leave it out."
+        got = f"{encoder.settings.backbone}, which has no patches"
+        raise UserError("--contrast.freeze_patches", expected=expected, got=got, fix=fix)
     for parameter in patches:
         parameter.requires_grad_(False)
 

@@ -59,12 +59,9 @@ def claim_folder(stage: Stage, settings: TrainingSettings, data: ImageTable | Jo
     if found == "finished":
         return True
     if found == "unfinished" and not settings.resume:
-        raise UserError(
-            f"--out {settings.out}",
-            expected="a new folder, because of --resume false",
-            got="an interrupted run",
-            fix="Leave out --resume false to resume it, or choose another --out.",
-        )
+        expected = "a new folder, because of --resume false"
+        fix = "Leave out --resume false to resume it, or choose another --out."
+        raise UserError(f"--out {settings.out}", expected=expected, got="an interrupted run", fix=fix)
     say(data.summary())
     if isinstance(data, ImageTable) and has_test_part(data):
         for note in scored_part(data).notes:
