@@ -20,16 +20,16 @@ WIDTHS = {"holistic": 16, "up1": 8, "dn1": 8}
 IMAGES = 16
 
 
-def made(**mimic) -> tuple[DistillTask, DistillBatch]:
+def made(size=(64, 32), **mimic) -> tuple[DistillTask, DistillBatch]:
     """Return a task whose running statistics are those of its batch, and the batch: half of its views are ignored."""
     torch.manual_seed(1)
-    settings = ModelSettings(backbone="test_resnet", embedding=16, input_size=(64, 32), pretrained="none")
-    model = SingleViewModel(settings, (64, 32))
+    settings = ModelSettings(backbone="test_resnet", embedding=16, input_size=size, pretrained="none")
+    model = SingleViewModel(settings, size)
     branches = Factorization(model.backbone.channels, 16, WIDTHS, features=16)
     task = DistillTask(model, Classifier(16, 4), branches, WIDTHS, DistillSettings(mimic=MimicSettings(**mimic)))
     draw = np.random.default_rng(2)
     batch = DistillBatch(
-        torch.from_numpy(draw.integers(0, 255, (IMAGES, 3, 64, 32), dtype=np.uint8)),
+        torch.from_numpy(draw.integers(0, 255, (IMAGES, 3, *size), dtype=np.uint8)),
         torch.arange(IMAGES) % 4,
         torch.arange(IMAGES),
         torch.zeros(IMAGES, dtype=torch.bool),
@@ -108,7 +108,8 @@ def test_two_processes_with_half_a_batch_each_are_one_with_all_of_it(tmp_path):
 
 @pytest.mark.parametrize("mimic", [{}, {"distance": "cosine", "balance": "scale", "divide_by": "kept"}])
 def test_half_precision_is_near_and_its_losses_are_not_halved(mimic):
-    task, batch = made(**mimic)
+    # oneDNN's bfloat16 convolution reads memory that nobody wrote where the output is as small as 2 x 1.
+    task, batch = made(size=(128, 64), **mimic)
     single = task(batch)
     with torch.autocast("cpu", torch.bfloat16):
         half = task(batch)

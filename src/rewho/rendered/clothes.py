@@ -22,7 +22,7 @@ _ANGLE = (np.arange(COLUMNS, dtype=np.float32)[None, :] / COLUMNS * 2 + 1) % 2 *
 
 
 def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, int]) -> NDArray[np.float32]:
-    """Return noise [*size] from about -1 to 1: random numbers on a grid of `cells`, enlarged to `size`."""
+    """Return noise [H, W] from about -1 to 1: random numbers on a grid of `cells`, enlarged to `size`."""
     coarse = rng.random(cells, dtype=np.float32) * 2 - 1
     return np.asarray(cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC), np.float32)
 

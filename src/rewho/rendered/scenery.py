@@ -15,7 +15,7 @@ GROUNDS = ("paving", "asphalt", "grass", "planks")
 def paint_place(
     rng: np.random.Generator, size: tuple[int, int], horizon: float, grain: float, wall: str, ground: str
 ) -> Floats:
-    """Return a painted wall with the ground in front of it, RGB 0 to 255 [*size, 3].
+    """Return a painted wall with the ground in front of it, RGB 0 to 255 [H, W, 3].
 
     The ground begins at the row `horizon`, a share of the height; `grain` is in pixels per metre at the wall.
     """
