@@ -21,7 +21,7 @@ from rewho.core.check import UserError, check_choice, check_embeddings
 METRICS = ("cosine", "squared_euclidean")
 PRECISIONS = ("float64", "float32")
 GRID = 2.0**-43
-"""Step of distances, relative to the largest possible: above the error of products, far below float32's resolution."""
+"""Step of distances, relative to the largest possible; above the error of products, far below float32's resolution."""
 
 
 class DistanceSource(Protocol):
