@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from rewho.settings import SamplingSettings
+from rewho.video.frames import sample_frames
+
 SIZE = (48, 64)  # height, width
 
 
@@ -101,3 +104,9 @@ def write_sound(path: Path, seconds: float = 1.0) -> Path:
             container.mux(sound.encode(wave))
         container.mux(sound.encode(None))
     return path
+
+
+def sampled(path: Path, **sampling: object) -> list[tuple[int, int, float]]:
+    """Return the number that a frame claims, the one that stands in its image, and its time."""
+    found = sample_frames(path, SamplingSettings(**sampling))
+    return [(frame.number, read_number(frame.image), round(frame.time, 3)) for frame in found]

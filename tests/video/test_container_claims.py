@@ -3,35 +3,11 @@
 from pathlib import Path
 
 import pytest
-from clips import barcode, read_number, write_clip
+from clips import barcode, sampled, write_clip
 
-from rewho.settings import SamplingSettings
-from rewho.video.frames import probe, sample_frames
+from rewho.video.frames import probe
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("clips")
-
-
-@pytest.fixture(scope="module")
-def clips(folder: Path) -> dict[str, Path]:
-    """The same 130 frames in several containers and codecs."""
-    numbered = [barcode(number) for number in range(130)]
-    return {
-        "mp4": write_clip(folder / "numbers.mp4", numbered),
-        "mkv": write_clip(folder / "numbers.mkv", numbered, options={"bf": "3"}),
-        "avi": write_clip(folder / "numbers.avi", numbered, codec="mpeg4"),
-        "ts": write_clip(folder / "numbers.ts", numbered, codec="mpeg2video"),
-        "intra": write_clip(folder / "intra.mkv", numbered, codec="mjpeg"),
-        "h264": write_clip(folder / "raw.h264", numbered, options={"bf": "0"}),
-    }
-
-
-def sampled(path: Path, **sampling: object) -> list[tuple[int, int, float]]:
-    """Return the number that a frame claims, the one that stands in its image, and its time."""
-    found = sample_frames(path, SamplingSettings(**sampling))
-    return [(frame.number, read_number(frame.image), round(frame.time, 3)) for frame in found]
+av = pytest.importorskip("av", reason="PyAV is an extra")
 
 
 def spliced(path: Path, *parts: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import barcode, read_number, write_clip, write_sound
+from clips import barcode, read_number, sampled, write_clip, write_sound
 
 from rewho.core.check import UserError
 from rewho.settings import LimitSettings, SamplingSettings
@@ -26,31 +26,6 @@ while True:
     os.write(1, b'\0\0\0\x11\0\0\0\0{"kind": "alive"}')
     time.sleep(0.05)
 """
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("clips")
-
-
-@pytest.fixture(scope="module")
-def clips(folder: Path) -> dict[str, Path]:
-    """The same 130 frames in several containers and codecs."""
-    numbered = [barcode(number) for number in range(130)]
-    return {
-        "mp4": write_clip(folder / "numbers.mp4", numbered),
-        "mkv": write_clip(folder / "numbers.mkv", numbered, options={"bf": "3"}),
-        "avi": write_clip(folder / "numbers.avi", numbered, codec="mpeg4"),
-        "ts": write_clip(folder / "numbers.ts", numbered, codec="mpeg2video"),
-        "intra": write_clip(folder / "intra.mkv", numbered, codec="mjpeg"),
-        "h264": write_clip(folder / "raw.h264", numbered, options={"bf": "0"}),
-    }
-
-
-def sampled(path: Path, **sampling: object) -> list[tuple[int, int, float]]:
-    """Return the number that a frame claims, the one that stands in its image, and its time."""
-    found = sample_frames(path, SamplingSettings(**sampling))
-    return [(frame.number, read_number(frame.image), round(frame.time, 3)) for frame in found]
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "avi", "ts", "intra", "h264"])
