@@ -13,6 +13,7 @@ pytest.importorskip("onnx", reason="onnx is an extra")
 import onnx
 from onnx import TensorProto as kinds
 from onnx import helper
+
 from onnx_files import write_constant, write_mean
 
 IMAGES = np.zeros((3, 64, 96, 3), np.float32)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_pretrain_stage import settings as pretraining
 
-from conftest import distilling, quick
+from quick_settings import distilling, quick
 from rewho.core.artifact import MANIFEST, hash_file
 from rewho.core.check import UserError
 from rewho.core.record import STARTED

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fake_people import FakePeople, settings, write_videos
 
-from conftest import CPU, quick
+from quick_settings import CPU, quick, teacher_settings
 from rewho.core.artifact import MANIFEST, verify_hash, write_json
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
@@ -170,7 +170,7 @@ def test_every_command_that_writes_holds_the_lock_of_its_folder(name, people, mo
             "export": lambda: export.run(ExportSettings(model=model, out=out)),
             "explain": lambda: explain.run(ExplainSettings(images=(images,), model=model, out=out, engine=CPU)),
             "represent": lambda: represent.run(RepresentSettings((experts,), out, data, engine=CPU)),
-            "teachers": lambda: teachers.run(replace(teachers_of(people, out))),
+            "teachers": lambda: teachers.run(teacher_settings(people, out)),
             "table": lambda: table.run(TableSettings(name="fd7", data=data, out=out)),
         }[name],
     )
@@ -179,12 +179,6 @@ def test_every_command_that_writes_holds_the_lock_of_its_folder(name, people, mo
     assert f"one writer at a time, got another writer: process {os.getpid()}" in held_elsewhere(lock, run)
     assert not lock.exists()
     assert [file for file in out.rglob("*") if file.is_file()] == []
-
-
-def teachers_of(people, out):
-    from conftest import teacher_settings
-
-    return teacher_settings(people, out)
 
 
 def test_a_crop_set_of_videos_whose_names_are_not_utf_8(tmp_path):

@@ -15,7 +15,7 @@ import torch.multiprocessing as processes
 from cut_runs import check_equal, checkpoint_of, cut, last, lose, state_after
 
 from checkpoints import DAMAGES, damage_checkpoint, same
-from conftest import CPU, distilling, quick
+from quick_settings import CPU, distilling, quick
 from rewho.core.artifact import MANIFEST, compute_hashes
 from rewho.core.check import UserError
 from rewho.core.record import SEAL, STARTED

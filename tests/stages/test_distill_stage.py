@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import CPU, VIEWS, distilling, quick, teacher_settings
+from quick_settings import CPU, VIEWS, distilling, quick, teacher_settings
 from rewho.core.artifact import MANIFEST, compute_hashes, write_json
 from rewho.core.check import UserError
 from rewho.core.record import KEPT, find_damage

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rewho
-from conftest import quick
+from quick_settings import quick
 from rewho.core.check import UserError
 from rewho.core.record import find_damage
 from rewho.core.text import html_text

@@ -10,7 +10,7 @@ import pytest
 import torch
 from cut_runs import cut
 
-from conftest import CPU, distilling, quick
+from quick_settings import CPU, distilling, quick
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.record import STARTED, find_damage

@@ -7,7 +7,7 @@ import torch
 from cut_runs import differing_files
 from safetensors.torch import save_file
 
-from conftest import CPU, quick
+from quick_settings import CPU, quick
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.record import find_damage

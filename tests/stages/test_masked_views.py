@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import rewho
-from conftest import quick
+from quick_settings import quick
 from rewho.core.check import UserError
 from rewho.data.file_lists import list_images
 from rewho.settings import EmbedSettings, EngineSettings, ModelSettings

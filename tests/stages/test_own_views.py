@@ -8,7 +8,7 @@ import pytest
 from cut_runs import cut
 
 import rewho
-from conftest import CPU, distilling, quick
+from quick_settings import CPU, distilling, quick
 from rewho.core.check import UserError
 from rewho.embedding.foreign_networks import open_teacher
 from rewho.settings import CheckpointSettings, DataSettings, ModelSettings, RepresentSettings

@@ -15,7 +15,7 @@ from cut_runs import check_equal, checkpoint_of, cut, last, lose, state_after
 from test_pretrain_stage import settings
 
 from checkpoints import DAMAGES, damage_checkpoint, same
-from conftest import CPU
+from quick_settings import CPU
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
 from rewho.settings import PretrainImageSettings, PretrainSettings

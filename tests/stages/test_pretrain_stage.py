@@ -17,7 +17,7 @@ from cut_runs import cut, last, state_after
 from safetensors.torch import load_file, save_file
 
 from checkpoints import same
-from conftest import quick
+from quick_settings import quick
 from rewho.core.check import UserError
 from rewho.crops.writer import example_set
 from rewho.data.datasets import read

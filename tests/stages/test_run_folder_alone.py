@@ -8,7 +8,7 @@ import torch
 from cut_runs import cut
 
 import rewho
-from conftest import CPU, distilling, quick
+from quick_settings import CPU, distilling, quick
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.record import STARTED

@@ -12,7 +12,7 @@ import pytest
 from cut_runs import cut, differing_files, last
 
 from checkpoints import same
-from conftest import teacher_settings
+from quick_settings import teacher_settings
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.record import find_damage

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import quick
+from quick_settings import quick
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.record import find_damage
