@@ -37,7 +37,7 @@ from rewho.settings import (
     ContrastSettings,
     EngineSettings,
     ModelSettings,
-    PretrainImageSettings,
+    PretrainDataSettings,
     PretrainSettings,
     SamplerSettings,
 )
@@ -167,8 +167,11 @@ def main() -> None:
     plan = Plan(device, options.rounds, options.warm, options.steps)
     with tempfile.TemporaryDirectory() as folder:
         settings = PretrainSettings(
-            crops=(write_crops(Path(folder), plan.batches() * options.batch),),
-            images=PretrainImageSettings(workers=options.workers, statistics_of=RENDERED),
+            data=PretrainDataSettings(
+                (write_crops(Path(folder), plan.batches() * options.batch),),
+                workers=options.workers,
+                statistics_of=RENDERED,
+            ),
             model=ModelSettings(
                 backbone=options.backbone,
                 pooling="gap",

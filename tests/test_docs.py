@@ -15,8 +15,9 @@ import yaml
 
 import rewho
 from rewho import cli, settings
-from rewho.settings.command_line import ALIASES, EXTRA_OPTIONS
+from rewho.settings.aliases import ALIASES
 from rewho.settings.fields import options_of
+from rewho.settings.names import GLOBAL_OPTIONS, MAIN_OF_GROUP
 from rewho.settings.recipe import SPECIAL
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +52,9 @@ def inline_code(text: str) -> list[str]:
 
 def known_options() -> set[str]:
     of_commands = {f"--{name}" for kind in cli.COMMANDS.values() for name, _ in options_of(kind)}
-    return of_commands | {f"--{name}" for name in (*EXTRA_OPTIONS, *ALIASES)}
+    last_parts = {f"--{option.lstrip('-').rpartition('.')[2]}" for option in of_commands}
+    of_all = {f"--{name}" for name in (*GLOBAL_OPTIONS, *ALIASES, *MAIN_OF_GROUP, "help-all")}
+    return of_commands | last_parts | of_all
 
 
 ALL_COMMANDS = sorted({command for text in TEXTS.values() for command in commands(text)})

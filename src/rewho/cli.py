@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TextIO, cast
 
 from rewho import settings
-from rewho.core.check import UserError, describe_error, nearest
+from rewho.core.check import UserError, describe_error, nearest, rename_options
 from rewho.core.progress import say, show
 from rewho.core.runtime import EXIT_INTERRUPTED, EXIT_PARTLY_FAILED, Interrupted, PartlyFailed
-from rewho.settings.command_line import parse
+from rewho.settings.aliases import COMMAND_ANSWERS
+from rewho.settings.command_line import parse_command
 from rewho.settings.fields import Command
 
 USER_MISTAKE = 2
@@ -40,11 +41,11 @@ def _overview() -> str:
         [
             "rewho: who is this, again? Person re-identification, from labelled images to an evaluation.",
             "",
-            "usage: rewho COMMAND [--recipe FILE] [--option VALUE ...]",
+            "usage: rewho COMMAND [WHAT ...] [--option VALUE ...]",
             "",
             *(f"  {name:10} {kind.command.help}" for name, kind in COMMANDS.items()),
             "",
-            "`rewho COMMAND --help` lists a command's options.",
+            "`rewho COMMAND --help` shows examples and a command's options.",
         ]
     )
 
@@ -60,17 +61,18 @@ def _run(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        near = nearest(name, COMMANDS)
+        near = COMMAND_ANSWERS.get(name) or nearest(name, COMMANDS)
         raise UserError(
             "command",
             expected=f"one of {', '.join(COMMANDS)}",
             got=repr(name),
             fix=f"Did you mean `rewho {near}`?" if near else "See `rewho --help`.",
         )
-    chosen = parse(COMMANDS[name], rest)
-    if chosen is not None:
+    parsed = parse_command(COMMANDS[name], rest)
+    if parsed is not None:
         stage = importlib.import_module(f"rewho.stages.{name}")
-        result = stage.run(chosen)
+        with rename_options(parsed.typed):
+            result = stage.run(parsed.settings)
         if result is not None:
             show(result)
         if hasattr(stage, "summarise"):

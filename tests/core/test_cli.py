@@ -36,9 +36,9 @@ def test_help_is_the_same_where_docstrings_are_dropped():
 @pytest.mark.parametrize(
     ("arguments", "usage"),
     [
-        (["train"], "rewho train [--option VALUE ...]"),
-        (["pretrain"], "rewho pretrain [CROPS ...] [--option VALUE ...]"),
-        (["embed"], "rewho embed [FOLDER] [--option VALUE ...]"),
+        (["train"], "rewho train [DATA] [--option VALUE ...]"),
+        (["pretrain"], "rewho pretrain [DATA ...] [--option VALUE ...]"),
+        (["embed"], "rewho embed [IMAGES] [--option VALUE ...]"),
         (["crops"], "rewho crops [ACTION] [FOLDERS ...] [--option VALUE ...]"),
         (["crops", "merge"], "rewho crops merge [FOLDERS ...] [--option VALUE ...]"),
     ],

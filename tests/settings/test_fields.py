@@ -98,12 +98,12 @@ def test_ranges_by_hand():
 @pytest.mark.parametrize(
     ("command", "wrong"),
     [
-        ("pretrain", "--images.workers -1"),
+        ("pretrain", "--data.workers -1"),
         ("pretrain", "--engine.threads -1"),
         ("pretrain", "--contrast.projection 0"),
         ("pretrain", "--contrast.reference_batch -5"),
         ("pretrain", "--contrast.temperature 0"),
-        ("pretrain", "--images.share 0"),
+        ("pretrain", "--data.share 0"),
         ("train", "--epochs 0"),
         ("train", "--model.kind bdb --model.embedding -3"),
         ("train", "--model.kind mgn --model.embedding 12"),
@@ -171,11 +171,11 @@ def test_all_that_is_wrong_is_said_at_once():
 
 def test_a_recipe_is_held_to_the_ranges_too(tmp_path):
     recipe = tmp_path / "r.yaml"
-    recipe.write_text("optimizer: {momentum: 2}\nreading: {share: 0}\n")
+    recipe.write_text("optimizer: {momentum: 2}\ndata: {share: 0}\n")
     with pytest.raises(UserError, match="unknown"):
         parse(EvaluateSettings, ["--recipe", str(recipe)])
-    recipe.write_text("reading: {share: 0}\n")
-    with pytest.raises(UserError, match=r"--reading\.share: expected a number above 0, at most 1, got 0"):
+    recipe.write_text("data: {share: 0}\n")
+    with pytest.raises(UserError, match=r"--data\.share: expected a number above 0, at most 1, got 0"):
         parse(EvaluateSettings, ["--recipe", str(recipe)])
 
 

@@ -165,7 +165,7 @@ def test_every_command_that_writes_holds_the_lock_of_its_folder(name, people, mo
         out / LOCK,
         {
             "train": lambda: train.run(quick(people, out)),
-            "embed": lambda: embed.run(EmbedSettings(model=model, folder=images, out=out, engine=CPU)),
+            "embed": lambda: embed.run(EmbedSettings(model=model, images=images, out=out, engine=CPU)),
             "evaluate": lambda: evaluate.run(EvaluateSettings(model=(model,), data=(people,), out=out, engine=CPU)),
             "export": lambda: export.run(ExportSettings(model=model, out=out)),
             "explain": lambda: explain.run(ExplainSettings(images=(images,), model=model, out=out, engine=CPU)),

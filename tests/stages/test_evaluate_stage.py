@@ -20,6 +20,7 @@ from rewho.settings import (
     DataSettings,
     EmbedSettings,
     EngineSettings,
+    EvaluateDataSettings,
     EvaluateSettings,
     ModelSettings,
 )
@@ -88,7 +89,8 @@ def test_a_finished_report_is_skipped_and_a_changed_one_refused(report, model, p
 
 def test_people_that_a_model_may_have_learned_are_no_test_and_it_is_said(model, people, tmp_path, capsys):
     held_out = DataSettings(root=people, layout="market1501", hold_out=2)
-    seen = EvaluateSettings((model,), (people,), tmp_path / "seen", reading=held_out, sheets=0, attention=0, engine=CPU)
+    data = EvaluateDataSettings((people,), layout="market1501", hold_out=2)
+    seen = EvaluateSettings((model,), data, tmp_path / "seen", sheets=0, attention=0, engine=CPU)
     page = evaluate.run(seen)
     assert "warning: model learned from rendered-people, perhaps the people held out here" in capsys.readouterr().err
     assert "This model learned from rendered-people, perhaps" in page.read_text()

@@ -26,7 +26,7 @@ from rewho.settings import (
     EvaluateSettings,
     ExplainSettings,
     ModelSettings,
-    PretrainImageSettings,
+    PretrainDataSettings,
     PretrainSettings,
     SamplerSettings,
 )
@@ -164,9 +164,8 @@ def test_a_checkpoint_of_a_pre_training_shows_its_encoder(people, images, tmp_pa
     encoder = ModelSettings(backbone="test_resnet", pooling="gap", head="none", pretrained="none", input_size=(64, 32))
     settings = PretrainSettings(
         out=tmp_path / "encoder",
-        crops=(people,),
         model=encoder,
-        images=PretrainImageSettings(workers=0),
+        data=PretrainDataSettings((people,), workers=0),
         contrast=ContrastSettings(queue=30, norm_group=4, reference_batch=0, projection=16),
         sampler=SamplerSettings(batch=8),
         engine=CPU,

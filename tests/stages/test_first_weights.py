@@ -17,7 +17,7 @@ from rewho.models.weights import ModelCard, save_model
 from rewho.settings import (
     ContrastSettings,
     ModelSettings,
-    PretrainImageSettings,
+    PretrainDataSettings,
     PretrainSettings,
     SamplerSettings,
 )
@@ -40,9 +40,8 @@ def training(people, out, first):
 def pretraining(people, out, first):
     settings = PretrainSettings(
         out=out,
-        crops=(people,),
         model=ModelSettings(**SMALL, pooling="gap", head="none", pretrained=str(first)),
-        images=PretrainImageSettings(workers=0),
+        data=PretrainDataSettings((people,), workers=0),
         contrast=ContrastSettings(queue=16, norm_group=4, projection=16),
         sampler=SamplerSettings(batch=8),
         engine=CPU,

@@ -23,6 +23,7 @@ from rewho.settings import (
     DataSettings,
     DeviceSettings,
     EmbedSettings,
+    EvaluateDataSettings,
     EvaluateSettings,
     ExplainSettings,
     ExportSettings,
@@ -147,13 +148,13 @@ def test_messages_name_the_options_of_the_command(tiny, tmp_path):
     file = labelled(tmp_path / "a", ("1.png", 1, "1,0,train"), ("2.png", 2, "2,1,train"))
     draw(tmp_path / "b" / "0001_c1.png", 1)
     draw(tmp_path / "b" / "-1_c1.png", 2)
-    for data, option in ((file, "--reading.hold_out"), (tmp_path / "b", "--reading.person_pattern '")):
+    for data, option in ((file, "--data.hold_out"), (tmp_path / "b", "--data.person_pattern '")):
         with pytest.raises(UserError, match=option) as caught:
             evaluate.run(EvaluateSettings((tiny,), (data,), tmp_path / "out", engine=CPU))
-        assert "--data." not in str(caught.value)
-    with pytest.raises(UserError, match=r"behind --data\."):
-        reading = DataSettings(layout="market1501")
-        evaluate.run(EvaluateSettings((tiny,), (tmp_path / "none",), tmp_path / "out", reading=reading, engine=CPU))
+        assert "--data.root" not in str(caught.value)
+    with pytest.raises(UserError, match=r"behind --data\.$"):
+        data = EvaluateDataSettings((tmp_path / "none",), "market1501")
+        evaluate.run(EvaluateSettings((tiny,), data, tmp_path / "out", engine=CPU))
 
 
 def test_a_batch_larger_than_the_data_is_refused_before_images_are_decoded(tmp_path, monkeypatch):

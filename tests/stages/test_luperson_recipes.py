@@ -160,7 +160,7 @@ def test_every_method_trains_from_a_pretrained_encoder(people, tmp_path, method)
     encoder, out = tmp_path / "encoder", tmp_path / method
     common = ["--smoke", "--engine.device", "cpu"]
     words = ["pretrain", str(people), "--recipe", str(RECIPES / "moco-r50.yaml"), "--out", str(encoder), *common]
-    assert cli.main([*words, "--images.workers", "0"]) == 0
+    assert cli.main([*words, "--data.workers", "0"]) == 0
     words = ["train", "--recipe", str(RECIPES / f"{method}.yaml"), "--data.root", str(people), "--out", str(out)]
     words += ["--model.pretrained", str(encoder), "--data.workers", "0", "--evaluate_every", "0"]
     assert cli.main([*words, *common]) == 0
@@ -173,5 +173,5 @@ def test_every_method_trains_from_a_pretrained_encoder(people, tmp_path, method)
 @pytest.mark.parametrize("recipe", ENCODERS)
 def test_other_encoders_are_pretrained(people, tmp_path, recipe):
     words = ["pretrain", str(people), "--recipe", str(RECIPES / f"{recipe}.yaml"), "--smoke"]
-    assert cli.main([*words, "--out", str(tmp_path / "out"), "--engine.device", "cpu", "--images.workers", "0"]) == 0
+    assert cli.main([*words, "--out", str(tmp_path / "out"), "--engine.device", "cpu", "--data.workers", "0"]) == 0
     assert read_card(tmp_path / "out")["provenance"]["labels"] is False

@@ -18,7 +18,7 @@ from checkpoints import DAMAGES, damage_checkpoint, same
 from quick_settings import CPU
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
-from rewho.settings import PretrainImageSettings, PretrainSettings
+from rewho.settings import PretrainSettings, ProbeSettings
 from rewho.stages import pretrain
 from rewho.stages.pretrain import QUEUE_FILLS
 from rewho.tasks.contrast import ContrastTask
@@ -44,7 +44,9 @@ def _some_slow(cases: list, fast: list) -> list:
 
 @pytest.fixture(scope="module")
 def start(people, tmp_path_factory):
-    return settings(people, tmp_path_factory.mktemp("pretrained") / "whole", probe=people, evaluate_every=1)
+    return settings(
+        people, tmp_path_factory.mktemp("pretrained") / "whole", probe=ProbeSettings(people), evaluate_every=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def whole(start):
 )
 def test_a_run_cut_after_any_step_ends_with_the_same_bits(start, whole, tmp_path, step, workers):
     folder = cut(whole, tmp_path / "cut", step)
-    pretrain.run(replace(start, out=folder, images=PretrainImageSettings(workers=workers)))
+    pretrain.run(replace(start, out=folder, data=replace(start.data, workers=workers)))
     check_equal(folder, whole)
 
 

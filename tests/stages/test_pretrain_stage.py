@@ -26,13 +26,13 @@ from rewho.models.weights import ModelCard, load_model, read_card
 from rewho.settings import (
     CheckpointSettings,
     ContrastSettings,
-    DataSettings,
     EngineSettings,
     LossSettings,
     ModelSettings,
     OptimizerSettings,
-    PretrainImageSettings,
+    PretrainDataSettings,
     PretrainSettings,
+    ProbeSettings,
     SamplerSettings,
 )
 from rewho.stages import pretrain, train
@@ -46,9 +46,8 @@ ENCODER = ModelSettings(backbone="test_resnet", pooling="gap", head="none", pret
 def settings(crops: Path, out: Path, **changes) -> PretrainSettings:
     start = PretrainSettings(
         out=out,
-        crops=(crops,),
         model=ENCODER,
-        images=PretrainImageSettings(workers=0),
+        data=PretrainDataSettings((crops,), workers=0),
         contrast=ContrastSettings(queue=30, norm_group=4, reference_batch=0, projection=16),
         sampler=SamplerSettings(batch=8),
         optimizer=OptimizerSettings(learning_rate=0.01, weight_decay=1e-4, schedule="cosine"),
@@ -65,11 +64,13 @@ def settings(crops: Path, out: Path, **changes) -> PretrainSettings:
 def encoder(people, tmp_path_factory) -> Path:
     """A pre-trained encoder, with a checkpoint of every step."""
     out = tmp_path_factory.mktemp("pretrained") / "encoder"
-    return pretrain.run(settings(people, out, probe=people, evaluate_every=2))
+    return pretrain.run(settings(people, out, probe=ProbeSettings(people), evaluate_every=2))
 
 
 def test_the_log_says_what_the_probe_is_and_its_scores_in_percent(people, tmp_path, capsys):
-    out = pretrain.run(settings(people, tmp_path / "out", probe=people, epochs=1, steps_per_epoch=1, evaluate_every=1))
+    out = pretrain.run(
+        settings(people, tmp_path / "out", probe=ProbeSettings(people), epochs=1, steps_per_epoch=1, evaluate_every=1)
+    )
     (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("probe ") and "Rank-1" in line]
     figures = read_log(out)[-1]
     table = read(people)
@@ -216,7 +217,7 @@ def test_a_queue_longer_than_the_images_is_said(people, tmp_path, capsys, queue,
 
 
 def test_a_probe_that_is_trained_on_is_said_and_recorded(people, encoder, tmp_path, capsys):
-    changes = {"probe": people, "evaluate_every": 1, "epochs": 1, "steps_per_epoch": 1}
+    changes = {"probe": ProbeSettings(people), "evaluate_every": 1, "epochs": 1, "steps_per_epoch": 1}
     out = pretrain.run(settings(people / "query", tmp_path / "out", **changes))
     count = len(list((people / "query").glob("*.jpg")))
     assert f"warning: {count} test images of --probe are trained on" in capsys.readouterr().err
@@ -244,7 +245,7 @@ def test_the_learning_rate_follows_the_batch(people, tmp_path):
 def test_mistakes(people, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(UserError, match="--crops: expected one or more folders"):
-        pretrain.run(replace(settings(people, out), crops=()))
+        pretrain.run(replace(settings(people, out), data=PretrainDataSettings()))
     with pytest.raises(UserError, match=r"--model\.head: expected none for an encoder"):
         pretrain.run(settings(people, out, model=replace(ENCODER, head="fc_bn")))
     with pytest.raises(UserError, match="no labels"):
@@ -253,7 +254,7 @@ def test_mistakes(people, tmp_path):
         pretrain.run(settings(people, out, sampler=SamplerSettings(batch=4096)))
     few = replace(settings(people, out).images, share=0.1)
     with pytest.raises(UserError, match=r"images that --images\.share 0\.1 leaves, got 8"):
-        pretrain.run(settings(people, out, images=few, sampler=SamplerSettings(batch=8)))
+        pretrain.run(settings(people, out, data=few, sampler=SamplerSettings(batch=8)))
     with pytest.raises(UserError, match=r"--sampler\.accumulate: expected a whole number from 1"):
         pretrain.run(settings(people, out, sampler=SamplerSettings(batch=8, accumulate=0)))
     with pytest.raises(UserError, match=r"--model\.view: expected holistic"):
@@ -262,12 +263,12 @@ def test_mistakes(people, tmp_path):
         pretrain.run(settings(people, out, model=replace(ENCODER, extra_bn="yes")))
     (tmp_path / "pool" / "somebody").mkdir(parents=True)
     shutil.copy(next((people / "query").glob("*.jpg")), tmp_path / "pool" / "somebody")
-    with pytest.raises(UserError, match=r"--probe_reading\.hold_out"):
-        pretrain.run(settings(people, out, probe=tmp_path / "pool"))
+    with pytest.raises(UserError, match=r"--probe\.hold_out"):
+        pretrain.run(settings(people, out, probe=ProbeSettings(tmp_path / "pool")))
     for name, value in (("share", 0.5), ("share_list", tmp_path / "list.txt")):
-        reading = replace(DataSettings(), **{name: value})
-        with pytest.raises(UserError, match=rf"--probe_reading\.{name}: expected no share"):
-            pretrain.run(settings(people, out, probe=people, probe_reading=reading))
+        probe = ProbeSettings(people, **{name: value})
+        with pytest.raises(UserError, match=rf"--probe\.{name}: expected no share"):
+            pretrain.run(settings(people, out, probe=probe))
     assert not out.exists()
     contrast = ContrastSettings(freeze_patches=True, norm_group=4, queue=30)
     with pytest.raises(UserError, match="a transformer"):
@@ -288,12 +289,12 @@ def test_groups_that_do_not_fit_a_pass_are_refused_before_anything_is_read(
 
 
 def test_the_card_says_what_was_learned_from_and_how(people, tmp_path):
-    images = PretrainImageSettings(workers=0, share=0.9, share_seed=3)
     sampler = SamplerSettings(batch=8, accumulate=2)
     contrast = ContrastSettings(queue=30, norm_group=4, reference_batch=80)
     crops = example_set(tmp_path / "crops", licence="CC-BY-4.0")
-    changes = {"images": images, "sampler": sampler, "contrast": contrast}
-    out = pretrain.run(replace(settings(people, tmp_path / "out", **changes), crops=(crops, people)))
+    images = PretrainDataSettings((crops, people), workers=0, share=0.9, share_seed=3)
+    changes = {"data": images, "sampler": sampler, "contrast": contrast}
+    out = pretrain.run(replace(settings(people, tmp_path / "out"), **changes))
     card = read_card(out)
     learned, how = card["trained_on"], card["provenance"]
     assert [(source["name"], source["kind"]) for source in learned["sources"]] == [

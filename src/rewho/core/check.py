@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,14 +51,14 @@ class UserError(ValueError):
 
 @contextmanager
 def rename_options(names: Mapping[str, str]) -> Iterator[None]:
-    """Replace option names in errors of a block, such as --reading.layout for --data.layout.
+    """Replace option names in errors of a block, such as --probe.layout for --data.layout.
 
     Example:
-        >>> with rename_options({"--data.": "--reading."}):
+        >>> with rename_options({"--data.": "--probe."}):
         ...     raise UserError("--data.layout", expected="a layout", got="none", fix="Pass --data.layout auto.")
         Traceback (most recent call last):
-        rewho.core.check.UserError: --reading.layout: expected a layout, got none.
-          Fix: Pass --reading.layout auto.
+        rewho.core.check.UserError: --probe.layout: expected a layout, got none.
+          Fix: Pass --probe.layout auto.
     """
     try:
         yield
@@ -78,9 +77,52 @@ def is_dir(path: Path) -> bool:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """Return the choice spelt most like `name`, or None if none is similar."""
-    found = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
-    return found[0] if found else None
+    """Return the choice spelt most like `name`, or None if none is near: two thirds of the letters must fit.
+
+    Example:
+        >>> nearest("epoks", ["seed", "epochs"]), nearest("list", ["distill"]), nearest("market", ["market1501"])
+        ('epochs', None, 'market1501')
+    """
+    word = _simple(name)
+    found: tuple[float, str] | None = None
+    for choice in choices:
+        other = _simple(choice)
+        short, long = sorted((len(word), len(other)))
+        if short >= 3 and 2 * short >= long and (word.startswith(other) or other.startswith(word)):
+            distance = 0.5 if short < long else 0.0
+        else:
+            most = max(1, round(long / 3))
+            if long - short > most or long < 3:
+                continue
+            distance = count_edits(word, other)
+            if distance > most:
+                continue
+        if found is None or distance < found[0]:
+            found = (distance, choice)
+    return found[1] if found else None
+
+
+def _simple(name: str) -> str:
+    return str(name).lower().replace("-", "_")
+
+
+def count_edits(one: str, other: str) -> int:
+    """Return how many letters must be added, dropped, replaced or swapped with the next to make one word the other.
+
+    Example:
+        >>> count_edits("trian", "train"), count_edits("lr", "colour")
+        (1, 5)
+    """
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        earlier, before, row = before, row, [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                cost = min(cost, earlier[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def list_choices(choices: Sequence[object]) -> str:

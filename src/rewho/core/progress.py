@@ -39,8 +39,18 @@ def pace(rate: float, unit: str) -> str:
     return f"{1 / rate:,.1f} s per {unit.removesuffix('s')}" if 0 < rate < SLOW else f"{rate:,.1f}/s"
 
 
+_state = {"quiet": False}
+
+
+def be_quiet(quiet: bool) -> None:
+    """Print only warnings and errors from now on, or everything again."""
+    _state["quiet"] = quiet
+
+
 def say(text: str) -> None:
     """Print a message on standard error, in the main process only; nothing for an empty text."""
+    if _state["quiet"] and not text.startswith(("error:", "warning:")):
+        return
     if text and is_main_process():
         print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints messages
 
@@ -57,6 +67,10 @@ def warn_once(text: str) -> None:
     say(f"warning: {text}")
 
 
+def _shows_bars() -> bool:
+    return sys.stderr.isatty() and is_main_process() and not _state["quiet"]
+
+
 class Progress:
     """Counts finished items and shows rate and time left.
 
@@ -70,7 +84,7 @@ class Progress:
     def __init__(self, what: str, total: int, done: int = 0, unit: str = "items") -> None:
         self.what, self.total, self.done, self.unit = printable(what), total, done, unit
         self._began, self._at_start, self._said = time.monotonic(), done, time.monotonic()
-        self._bar = _Bar(self.what, total, done, unit) if sys.stderr.isatty() and is_main_process() else None
+        self._bar = _Bar(self.what, total, done, unit) if _shows_bars() else None
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count finished items; `note` is shown behind the rate."""

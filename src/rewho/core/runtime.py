@@ -87,8 +87,7 @@ def explain_dead_workers() -> Iterator[None]:
             "data loading",
             expected="workers that run to the end",
             got=str(error).strip().splitlines()[0].split(". ")[0],
-            fix="Run the same command again, which resumes; if memory was short, with fewer --data.workers "
-            "(pretrain: --images.workers).",
+            fix="Run the same command again, which resumes; if memory was short, with fewer --workers.",
         ) from error
 
 

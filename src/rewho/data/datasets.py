@@ -133,7 +133,7 @@ def _refuse_unlabelled(root: Path) -> None:
             str(root),
             expected="images with person labels",
             got="a crop set, whose crops have none",
-            fix=f"`rewho pretrain --crops {root}` needs no labels; `rewho crops export {root} --out FOLDER` writes "
+            fix=f"`rewho pretrain {root}` needs no labels; `rewho crops export {root} --out FOLDER` writes "
             "images, for you to sort into a folder per person.",
         )
     refuse_output(root)

@@ -16,7 +16,13 @@ from rewho.settings.crops import CropSettings, CropsSettings, SelectionSettings,
 from rewho.settings.data import AugmentSettings, DataSettings
 from rewho.settings.distill import BranchSettings, DistillSettings, MimicSettings, RepresentSettings, TeachersSettings
 from rewho.settings.model import LossSettings, ModelSettings
-from rewho.settings.pretrain import ContrastAugmentSettings, ContrastSettings, PretrainImageSettings, PretrainSettings
+from rewho.settings.pretrain import (
+    ContrastAugmentSettings,
+    ContrastSettings,
+    PretrainDataSettings,
+    PretrainSettings,
+    ProbeSettings,
+)
 from rewho.settings.table import TableSettings
 from rewho.settings.training import (
     CheckpointSettings,
@@ -32,6 +38,7 @@ from rewho.settings.use import (
     CompareSettings,
     DemoSettings,
     EmbedSettings,
+    EvaluateDataSettings,
     EvaluateSettings,
     ExplainSettings,
     ExportSettings,

@@ -104,7 +104,19 @@ class CropSettings:
         explain: Number of sample frames to draw with all boxes and the reasons of rejected ones, in explained/.
     """
 
-    command = Command("crop", "detect people in videos and write a crop set with the source of every crop", "videos")
+    command = Command(
+        "crop",
+        "detect people in videos and write a crop set with the source of every crop",
+        "videos",
+        common="videos out terms.name terms.licence detector.kind detector.weights pose.kind pose.weights "
+        "sampling.by sampling.every sampling.seconds device workers explain retry",
+        examples=(
+            "crop walk.mp4 --recipe my-terms.yaml --weights yolox.onnx --pose none",
+            "crop videos --recipe my-terms.yaml --detector keypoint_rcnn --pose detector --workers 4",
+            "crop videos --recipe luperson/crops --out crops --explain 20",
+        ),
+        short={"device": "detector.device pose.device"},
+    )
 
     videos: tuple[Path, ...] = ()
     out: Path = Path("crops")
@@ -150,7 +162,19 @@ class CropsSettings:
         distance: Largest number of differing bits (of 256) between the fingerprints of near-duplicates.
     """
 
-    command = Command("crops", "verify, count, merge, export or compare crop sets", "action folders", ACTIONS)
+    command = Command(
+        "crops",
+        "verify, count, merge, export or compare crop sets",
+        "action folders",
+        ACTIONS,
+        examples=(
+            "crops stats crops",
+            "crops verify crops --repair",
+            "crops export crops --out images --layout market",
+            "crops merge monday tuesday --out both",
+            "crops overlap monday tuesday",
+        ),
+    )
 
     action: Literal["verify", "stats", "merge", "export", "overlap"] = "stats"
     folders: tuple[Path, ...] = ()

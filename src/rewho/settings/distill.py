@@ -48,7 +48,18 @@ class TeachersSettings(TrainingSettings):
         loss: Losses.
     """
 
-    command = Command("teachers", "train one teacher per view of the body, one after the other")
+    command = Command(
+        "teachers",
+        "train one teacher per view of the body, one after the other",
+        "data.root",
+        common="data.root out views backbone pretrained epochs sampler.batch optimizer.learning_rate holistic_size "
+        "partial_size data.hold_out data.layout data.workers engine.device seed",
+        examples=(
+            "teachers people",
+            "teachers Market-1501 --views holistic up1 dn1 --backbone resnet50",
+            "teachers Market-1501 --recipe fd/teachers --device cuda",
+        ),
+    )
 
     out: Path = Path("runs/teachers")
     data: DataSettings = field(default_factory=DataSettings)
@@ -80,7 +91,18 @@ class RepresentSettings:
         engine: Device.
     """
 
-    command = Command("represent", "compute and store each teacher's embedding of every training image", "teachers")
+    command = Command(
+        "represent",
+        "compute and store each teacher's embedding of every training image",
+        "teachers",
+        common="teachers data.root out dtype batch data.hold_out data.share data.split_seed data.layout "
+        "data.person_pattern data.memory_gb data.workers engine.device engine.threads",
+        examples=(
+            "represent runs/teachers --data people",
+            "represent runs/teachers --data Market-1501 --dtype float16",
+            "represent runs/teachers/holistic runs/teachers/up1 --data Market-1501 --out runs/two-views",
+        ),
+    )
 
     teachers: tuple[Path, ...] = ()
     out: Path = Path("runs/representations")
@@ -156,7 +178,18 @@ class DistillSettings(LabelledTrainingSettings):
         branches: Branches that predict the representations.
     """
 
-    command = Command("distill", "train a student to regress the teachers' embeddings")
+    command = Command(
+        "distill",
+        "train a student to regress the teachers' embeddings",
+        "data.root",
+        common="data.root student representations out views sr teachers epochs sampler.batch optimizer.learning_rate "
+        "mimic.alpha mimic.beta data.hold_out engine.device seed",
+        examples=(
+            "distill people --student runs/train --representations runs/represent",
+            "distill Market-1501 --student runs/train --representations runs/represent --recipe fd/distill-fast",
+            "distill people --student runs/train --teachers runs/teachers --sr online",
+        ),
+    )
 
     student: Path = Path("runs/student")
     representations: Path = Path("runs/representations")

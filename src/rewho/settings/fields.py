@@ -31,12 +31,20 @@ class Command:
         help: One line of help.
         positional: Options that values without a name are assigned to, in order; the last takes all that are left.
         actions: One line of help for each value of the option `action`.
+        common: The options that people use most, which --help explains; all of them where there are few.
+        examples: Three command lines, without `rewho`, for --help.
+        short: Short names of its own → options, several of which are set together.
+        secondary: Groups whose options need their full name where another has the same last part.
     """
 
     name: str
     help: str
     positional: str = ""
     actions: Mapping[str, str] = field(default_factory=dict)
+    common: str = ""
+    examples: tuple[str, ...] = ()
+    short: Mapping[str, str] = field(default_factory=dict)
+    secondary: str = ""
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,7 @@ class ModelSettings:
         view: holistic, up1, mid1, dn1, up2, mid2 or dn2 (FD figure 1), or a YAML file that describes a view.
         input_size: Height and width of the network's input in pixels; empty uses the view's own size.
         pretrained: Initial weights: none, imagenet (downloaded), a model folder of `rewho train` or `rewho pretrain`,
-            or a .safetensors / .pth file of backbone weights, such as a checkpoint of MoCo's or LUPerson's code. Alias:
-            --init.
+            or a .safetensors / .pth file of backbone weights, such as a checkpoint of MoCo's or LUPerson's code.
         pretrained_labels: Whether these weights were trained with labels: yes, no, or auto, which detects it for
             ImageNet weights, model folders and checkpoints of MoCo's code, not for a plain file of weights.
         pixel_mean: Channel means (RGB, 0 to 1); empty uses those of the initial weights.

@@ -100,10 +100,11 @@ class ContrastSettings:
 
 
 @dataclass(frozen=True)
-class PretrainImageSettings:
-    """How many images are used, and how they are loaded.
+class PretrainDataSettings:
+    """Which images are used, and how they are loaded.
 
     Args:
+        root: Folders of images, data sets (their training part, without labels) or crop sets.
         share: Fraction of the images to keep, above 0, at most 1; a smaller one is a subset of a larger one.
         share_seed: Seed of the random choice of the share.
         memory_gb: Memory in gigabytes for decoded images; images beyond it are decoded again each time.
@@ -111,6 +112,7 @@ class PretrainImageSettings:
         statistics_of: Number of images from which mean and standard deviation are computed; 0 uses all.
     """
 
+    root: tuple[Path, ...] = ()
     share: SomeShare = 1.0
     share_seed: Seed = 1
     memory_gb: Gigabytes = 4.0
@@ -119,27 +121,48 @@ class PretrainImageSettings:
 
 
 @dataclass(frozen=True)
+class ProbeSettings(DataSettings):
+    """The labelled data set on which an encoder is evaluated, and how its images are loaded.
+
+    Args:
+        root: Folder of the data set, or a CSV file; empty is none.
+    """
+
+    root: Path | None = None  # type: ignore[assignment] # a training always has a data set
+
+
+@dataclass(frozen=True)
 class PretrainSettings(TrainingSettings):
     """Settings of `rewho pretrain`.
 
     Args:
         out: Folder of the run, which becomes the encoder's model folder.
-        crops: Folders of images, data sets (their training part, without labels) or crop sets.
-        images: Number and loading of the images.
+        data: Images, their number and loading.
         model: Encoder; it has no head, and its mean and standard deviation are those of the images.
         contrast: Queue, temperature, momentum.
         augment: Augmentation of the two views of an image.
         sampler: Batches; only `shuffle` is possible.
         optimizer: Optimizer and learning rate; the learning rate is for `contrast.reference_batch`.
-        probe: Labelled data set on which the encoder is evaluated by nearest neighbours; empty is none.
-        probe_reading: How the probe is loaded; `root` is ignored in favour of `probe`.
+        probe: Labelled data set on which the encoder is evaluated by nearest neighbours.
     """
 
-    command = Command("pretrain", "train an encoder on images without labels", "crops")
+    command = Command(
+        "pretrain",
+        "train an encoder on images without labels",
+        "data.root",
+        common="data.root out model.backbone model.input_size model.pretrained epochs sampler.batch "
+        "optimizer.learning_rate contrast.queue contrast.temperature probe.root data.share data.workers engine.device "
+        "seed",
+        examples=(
+            "pretrain crops",
+            "pretrain crops Market-1501 --recipe luperson/moco-r18 --probe people",
+            "pretrain crops --backbone resnet18 --batch 128 --epochs 50",
+        ),
+        secondary="probe",
+    )
 
     out: Path = Path("runs/pretrain")
-    crops: tuple[Path, ...] = ()
-    images: PretrainImageSettings = field(default_factory=PretrainImageSettings)
+    data: PretrainDataSettings = field(default_factory=PretrainDataSettings)
     model: ModelSettings = field(
         default_factory=lambda: ModelSettings(
             backbone="resnet50", stride_one_at="none", pooling="gap", head="none", pretrained="none"
@@ -151,8 +174,7 @@ class PretrainSettings(TrainingSettings):
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(learning_rate=0.3, weight_decay=1e-4, schedule="cosine")
     )
-    probe: Path | None = None
-    probe_reading: DataSettings = field(default_factory=DataSettings)
+    probe: ProbeSettings = field(default_factory=ProbeSettings)
     epochs: Annotated[int, Range(1)] = 200
     evaluate_every: EvaluateEvery = 20
 

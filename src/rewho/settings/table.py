@@ -30,7 +30,16 @@ class TableSettings:
     """
 
     command = Command(
-        "table", "run the experiments of a paper's table and compare our figures with the paper's", "name"
+        "table",
+        "run the experiments of a paper's table and compare our figures with the paper's",
+        "name",
+        common="name data.root others crops out rows override use plan smoke data.layout data.workers engine.device "
+        "engine.precision seed",
+        examples=(
+            "table fd7 --data Market-1501 --plan",
+            "table fd7 --data Market-1501 --rows S-squeeze",
+            "table luperson5 --smoke",
+        ),
     )
 
     name: str = ""

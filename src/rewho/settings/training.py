@@ -197,6 +197,17 @@ class TrainSettings(LabelledTrainingSettings):
         model: Network.
     """
 
-    command = Command("train", "train a model on a labelled data set")
+    command = Command(
+        "train",
+        "train a model on a labelled data set",
+        "data.root",
+        common="data.root out model.backbone model.pretrained model.input_size epochs sampler.batch "
+        "optimizer.learning_rate sampler.kind loss.triplet data.hold_out data.layout data.workers engine.device seed",
+        examples=(
+            "train people --hold_out 10",
+            "train Market-1501 --recipe fd/s-fast --out runs/student",
+            "train Market-1501 --init runs/pretrain --batch 64 --lr 0.01",
+        ),
+    )
 
     model: ModelSettings = field(default_factory=ModelSettings)

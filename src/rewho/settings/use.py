@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +15,23 @@ ExportFormat = Literal["onnx", "pt2"]
 
 
 @dataclass(frozen=True)
+class EvaluateDataSettings(DataSettings):
+    """The data sets of an evaluation and how their images are loaded.
+
+    Args:
+        root: Folders of data sets, or CSV files; the other options hold for all.
+    """
+
+    root: tuple[Path, ...] = ()  # type: ignore[assignment] # several data sets where a training has one
+
+    def of(self, root: Path) -> DataSettings:
+        """Return the settings of one of the data sets."""
+        return DataSettings(
+            **{option.name: getattr(self, option.name) for option in fields(DataSettings)} | {"root": root}
+        )
+
+
+@dataclass(frozen=True)
 class EvaluateSettings:
     """Settings of `rewho evaluate`.
 
@@ -22,7 +39,6 @@ class EvaluateSettings:
         model: Model folders; several are the rows of a table.
         data: Data sets; several are the columns of a table (cross-dataset evaluation).
         out: Folder of the report.
-        reading: How the data sets are loaded; `root` is ignored in favour of `data`.
         rerank: Also report k-reciprocal re-ranking (Zhong et al., CVPR 2017).
         k1: Neighbours in the k-reciprocal sets.
         k2: Neighbours averaged in the local query expansion.
@@ -37,12 +53,22 @@ class EvaluateSettings:
         seed: Seed of the bootstrap interval and of the choice of queries drawn.
     """
 
-    command = Command("evaluate", "rank a data set's gallery and report CMC, mAP and rank sheets")
+    command = Command(
+        "evaluate",
+        "rank a data set's gallery and report CMC, mAP and rank sheets",
+        "model",
+        common="model data.root out rerank data.hold_out data.layout data.person_pattern flip single_gallery_shot "
+        "sheets attention batch engine.device data.workers seed",
+        examples=(
+            "evaluate runs/train --data Market-1501",
+            "evaluate runs/before runs/after --data people --rerank",
+            "evaluate runs/train --data Market-1501 MSMT17 --out runs/report",
+        ),
+    )
 
     model: tuple[Path, ...] = ()
-    data: tuple[Path, ...] = ()
+    data: EvaluateDataSettings = field(default_factory=EvaluateDataSettings)
     out: Path = Path("runs/evaluate")
-    reading: DataSettings = field(default_factory=DataSettings)
     rerank: bool = False
     k1: Annotated[int, Range(1)] = 20
     k2: Annotated[int, Range(1)] = 6
@@ -56,6 +82,10 @@ class EvaluateSettings:
     engine: DeviceSettings = field(default_factory=DeviceSettings)
     seed: Seed = 1
 
+    def __post_init__(self) -> None:
+        if isinstance(self.data, tuple):  # in Python, folders alone will do
+            object.__setattr__(self, "data", EvaluateDataSettings(self.data))
+
     def mistakes(self) -> Iterator[Mistake]:
         """Yield broken rules between fields."""
         if self.k2 > self.k1 + 1:
@@ -68,7 +98,7 @@ class EmbedSettings:
     """Settings of `rewho embed`.
 
     Args:
-        folder: Folder of images of one person each, with sub-folders, or a crop set.
+        images: Folder of images of one person each, with sub-folders, or a crop set.
         model: Model folder.
         out: Folder for embeddings.npy [N, D] and images.csv, in the same order.
         flip: Average the embeddings of an image and its mirror image.
@@ -76,9 +106,18 @@ class EmbedSettings:
         engine: Device.
     """
 
-    command = Command("embed", "compute the embedding of every image in a folder", "folder")
+    command = Command(
+        "embed",
+        "compute the embedding of every image in a folder",
+        "images",
+        examples=(
+            "embed people --model runs/train",
+            "embed crops --model runs/train --out runs/crops-embedded",
+            "embed people --model runs/train --batch 256 --device cuda",
+        ),
+    )
 
-    folder: Path = Path("images")
+    images: Path = Path("images")
     model: Path = Path("model")
     out: Path = Path("runs/embed")
     flip: bool = True
@@ -97,7 +136,16 @@ class CompareSettings:
         engine: Device.
     """
 
-    command = Command("compare", "print the cosine similarity of the people in two or more images", "images")
+    command = Command(
+        "compare",
+        "print the cosine similarity of the people in two or more images",
+        "images",
+        examples=(
+            "compare a.jpg b.jpg --model runs/train",
+            "compare a.jpg b.jpg c.jpg --model runs/train",
+            "compare a.jpg b.jpg --model runs/train --device cuda",
+        ),
+    )
 
     images: tuple[Path, ...] = ()
     model: Path = Path("model")
@@ -118,7 +166,16 @@ class ExplainSettings:
         engine: Device.
     """
 
-    command = Command("explain", "draw the model's attention over images", "images")
+    command = Command(
+        "explain",
+        "draw the model's attention over images",
+        "images",
+        examples=(
+            "explain a.jpg b.jpg --model runs/train",
+            "explain people/anna --model runs/train --out runs/attention",
+            "explain people/anna --model runs/distill --views up1 dn1",
+        ),
+    )
 
     images: tuple[Path, ...] = ()
     model: Path = Path("model")
@@ -140,7 +197,16 @@ class ExportSettings:
         batch: Images per forward pass of the comparison.
     """
 
-    command = Command("export", "write a model as an ONNX file that runs without rewho, and verify its outputs")
+    command = Command(
+        "export",
+        "write a model as an ONNX file that runs without rewho, and verify its outputs",
+        "model",
+        examples=(
+            "export runs/train",
+            "export runs/train --format pt2 --out exported",
+            "export runs/train --check people --flip",
+        ),
+    )
 
     model: Path = Path("model")
     out: Path = Path("runs/export")
@@ -163,7 +229,12 @@ class DemoSettings:
         seed: Seed of the rendered people and of the training.
     """
 
-    command = Command("demo", "render people, train, evaluate, and print the report's path; needs no data")
+    command = Command(
+        "demo",
+        "render people, train, evaluate, and print the report's path; needs no data",
+        "chapter",
+        examples=("demo", "demo few-labels", "demo --identities 40 --epochs 3 --out runs/short-demo"),
+    )
 
     chapter: Literal["distillation", "few-labels"] = "distillation"
     out: Path = Path("runs/demo")

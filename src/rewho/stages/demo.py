@@ -23,13 +23,14 @@ from rewho.settings import (
     DemoSettings,
     DetectorSettings,
     DistillSettings,
+    EvaluateDataSettings,
     EvaluateSettings,
     LossSettings,
     MimicSettings,
     ModelSettings,
     OptimizerSettings,
     PoseSettings,
-    PretrainImageSettings,
+    PretrainDataSettings,
     PretrainSettings,
     RepresentSettings,
     RuleSettings,
@@ -79,7 +80,9 @@ def _distillation(settings: DemoSettings) -> Path:
     representations = represent.run(RepresentSettings(teachers=(experts,), out=out, data=_data(people)))
     after = distill.run(distillation(people, before, representations, settings))
     report = settings.out / "report"
-    return evaluate.run(EvaluateSettings(model=(before, after), data=(people,), out=report, rerank=True))
+    return evaluate.run(
+        EvaluateSettings(model=(before, after), data=EvaluateDataSettings((people,)), out=report, rerank=True)
+    )
 
 
 def _few_labels(settings: DemoSettings) -> Path:
@@ -93,7 +96,9 @@ def _few_labels(settings: DemoSettings) -> Path:
         train.run(few_labels(people, origin, settings.out / name, settings))
         for name, origin in (("from-nothing", "none"), ("from-encoder", encoder.as_posix()))
     ]
-    return evaluate.run(EvaluateSettings(model=tuple(models), data=(people,), out=settings.out / "report"))
+    return evaluate.run(
+        EvaluateSettings(model=tuple(models), data=EvaluateDataSettings((people,)), out=settings.out / "report")
+    )
 
 
 def _render(settings: DemoSettings) -> Path:
@@ -213,8 +218,7 @@ def encoder_of(crops: Path, settings: DemoSettings) -> PretrainSettings:
     """
     return PretrainSettings(
         out=settings.out / "encoder",
-        crops=(crops,),
-        images=PretrainImageSettings(workers=0),
+        data=PretrainDataSettings((crops,), workers=0),
         model=replace(SMALL, head="none"),
         contrast=ContrastSettings(temperature=0.1, queue=256, momentum=0.9, head_norm=True, reference_batch=0),
         augment=ContrastAugmentSettings(

@@ -18,7 +18,7 @@ from rewho.settings import EmbedSettings
 from rewho.settings.fields import check
 from rewho.tasks.unlabelled import read_images
 
-FREE_SETTINGS = ("out", "folder", "model", "engine", "batch")
+FREE_SETTINGS = ("out", "images", "model", "engine", "batch")
 
 
 @run_in_processes
@@ -28,7 +28,7 @@ def run(settings: EmbedSettings) -> Path:
     check(settings)
     began = time.monotonic()
     model = load(settings.model, settings.engine.device, settings.engine.threads)
-    images, names, sha256 = read_images(settings.folder)
+    images, names, sha256 = read_images(settings.images)
     inputs = {"model": hash_file(model.weights[0]), "images": sha256} | view_of(model.model).inputs()
     stage = Stage(settings.out, "embed", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from rewho.settings.fields import check
 
 GAINS = {metric.query_name: metric.label for metric in METRICS if metric.interval}
 ONE_PERSON = "one person, so no interval"
-FREE_SETTINGS = ("out", "model", "data", "engine", "batch", "reading.root", "reading.workers", "reading.memory_gb")
+FREE_SETTINGS = ("out", "model", "engine", "batch", "data.root", "data.workers", "data.memory_gb")
 
 
 @run_in_processes
@@ -54,8 +53,8 @@ def run(settings: EvaluateSettings) -> Path:
         )
         for path in settings.model
     }
-    with rename_options({"--data.root": "--data", "--data.": "--reading."}):
-        data_sets = [read_settings(replace(settings.reading, root=root)) for root in settings.data]
+    with rename_options({"--data.root": "--data"}):
+        data_sets = [read_settings(settings.data.of(root)) for root in settings.data.root]
         data_sets = [table.with_notes(*scored_part(table).notes) for table in data_sets]
     inputs = {f"model {name}": hash_file(model.weights[0]) for name, model in models.items()}
     for number, table in enumerate(data_sets):
@@ -105,7 +104,7 @@ def run(settings: EvaluateSettings) -> Path:
 
 
 def _check(settings: EvaluateSettings) -> None:
-    for option, values in (("--model", settings.model), ("--data", settings.data)):
+    for option, values in (("--model", settings.model), ("--data", settings.data.root)):
         if not values:
             raise UserError(option, expected="at least one folder", got="none", fix=f"Pass {option} FOLDER.")
         places = [path.expanduser().resolve() for path in values]

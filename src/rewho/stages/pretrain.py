@@ -56,8 +56,8 @@ from rewho.training.checkpoint import WHOLE, has_checkpoint
 from rewho.training.engine import launch
 from rewho.training.optim import build_optimizer
 
-FREE_HERE = (*FREE_SETTINGS, "crops", "images.workers", "images.memory_gb", "probe", "model.pretrained")
-FIXED_HERE = (*FIXED, *FIXED_BY_ORIGIN, "images.statistics_of")
+FREE_HERE = (*FREE_SETTINGS, "probe", "model.pretrained")
+FIXED_HERE = (*FIXED, *FIXED_BY_ORIGIN, "data.statistics_of")
 QUEUE_FILLS = 2  # initial fills of the queue during which the loss rises, because real keys replace random ones
 
 
@@ -69,7 +69,7 @@ def run(settings: PretrainSettings) -> Path:
     began = time.monotonic()
 
     # Data
-    images = open_images(settings.crops).share(settings.images.share, settings.images.share_seed)
+    images = open_images(settings.data.root).share(settings.data.share, settings.data.share_seed)
     _check_batch(settings, images)
     probe = _read_probe(settings)
     plans = _build_plans(settings, images)
@@ -102,7 +102,7 @@ def run(settings: PretrainSettings) -> Path:
         plans,
         _resolve(settings),
         engine,
-        workers=settings.images.workers,
+        workers=settings.data.workers,
         name=images.name,
         score=_build_score(encoder, images, probe, engine.fabric.device),
         save=save,
@@ -126,7 +126,7 @@ def _check_batch(settings: PretrainSettings, images: JoinedImages) -> None:
         raise UserError(
             "--sampler.batch",
             expected=f"at most the {len(images)} images"
-            + (f" that --images.share {settings.images.share:g} leaves" if settings.images.share < 1 else ""),
+            + (f" that --data.share {settings.data.share:g} leaves" if settings.data.share < 1 else ""),
             got=str(settings.sampler.batch),
             fix="Pass a smaller batch, or more images.",
         )
@@ -152,19 +152,19 @@ def _warn_of_own_keys(settings: PretrainSettings, images: int) -> None:
 
 
 def _read_probe(settings: PretrainSettings) -> ImageTable | None:
-    if settings.probe is None:
+    reading = settings.probe
+    if reading.root is None:
         return None
-    reading = settings.probe_reading
     for name, given in (("share", reading.share != 1), ("share_list", reading.share_list is not None)):
         if given:
             expected = "no share: it selects training images, which a probe does not use"
-            fix = "Leave it out. --probe_reading.hold_out 100 makes a smaller probe of 100 training people."
-            raise UserError(f"--probe_reading.{name}", expected=expected, got=str(getattr(reading, name)), fix=fix)
-    with rename_options({"--data.root": "--probe", "--data.": "--probe_reading."}):
-        table = read_settings(replace(settings.probe_reading, root=settings.probe))
+            fix = "Leave it out. --probe.hold_out 100 makes a smaller probe of 100 training people."
+            raise UserError(f"--probe.{name}", expected=expected, got=str(getattr(reading, name)), fix=fix)
+    with rename_options({"--data.root": "--probe", "--data.": "--probe."}):
+        table = read_settings(reading)
     if not has_test_part(table):
         expected = "a data set with a query and a gallery"
-        fix = "Pass --probe_reading.hold_out 100 to make them of 100 of its people, or choose another."
+        fix = "Pass --probe.hold_out 100 to make them of 100 of its people, or choose another."
         raise UserError("--probe", expected=expected, got=f"one without: {table.name}", fix=fix)
     return table
 
@@ -178,7 +178,7 @@ def _find_origin(settings: PretrainSettings, images: JoinedImages, *, resumed: b
             return read_origin(settings.out)
         origin = find_origin(settings.model)
         if not (settings.model.pixel_mean and settings.model.pixel_std):
-            count = settings.images.statistics_of
+            count = settings.data.statistics_of
             progress = Progress("pixel statistics", min(count or len(images), len(images)), unit="images")
             mean, std = channel_statistics(images, count, progress.advance)
             progress.close()
@@ -205,7 +205,7 @@ def _build_encoder(settings: PretrainSettings, origin: Origin, *, resumed: bool)
 
 def _prepare_batches(settings: PretrainSettings, images: JoinedImages, encoder: SingleViewModel) -> ContrastPreparation:
     progress = Progress("read images", len(images), unit="images")
-    hold_in_memory(images, settings.images.memory_gb, lambda done, _all: progress.advance(done - progress.done))
+    hold_in_memory(images, settings.data.memory_gb, lambda done, _all: progress.advance(done - progress.done))
     progress.close()
     colour = tuple(encoder.mean.tolist())
     return ContrastPreparation(images, encoder.input_size, settings.augment, settings.seed, colour)
@@ -268,7 +268,7 @@ def _describe_run(
         "seed": settings.seed,
     }
     trained_on = {"name": "images without labels", "images": len(images), "sha256": images.digest}
-    trained_on |= {"share": settings.images.share, "share_seed": settings.images.share_seed}
+    trained_on |= {"share": settings.data.share, "share_seed": settings.data.share_seed}
     trained_on |= {"sources": images.about}
     licences = {name or ModelCard.licence for source in images.about for name in source.get("licences", [""])}
     metrics = {"probe": dict(figures)} if figures else {}

@@ -199,8 +199,9 @@ class Runner:
             self.run_step(trained_on, step)
         model = self.model(row, trained_on)
         name = row.model(trained_on).replace("/", "-") + ("" if trained_on == key else f"-on-{key}")
-        values = {f"reading.{option}": value for option, value in flatten(plain(self.data[key])).items()}
-        values |= {"model": [model.as_posix()], "data": [self.data[key].root.as_posix()], "sheets": 0, "attention": 0}
+        values = {f"data.{option}": value for option, value in flatten(plain(self.data[key])).items()}
+        values |= {"model": [model.as_posix()], "data.root": [self.data[key].root.as_posix()]}
+        values |= {"sheets": 0, "attention": 0}
         below = f"{trained_on}-smoke" if self.settings.smoke else trained_on
         report = self._run("evaluate", values, self.settings.out / below / "evaluated" / name)
         (result,) = read_json(report / "metrics.json", results=list)["results"]
@@ -244,7 +245,9 @@ class Runner:
             values |= self.plan.smoke.get(step.stage, {})
         refuse_functions(f"table {self.plan.name}, {step.name}", values)
         if step.stage == "pretrain":
-            return values | {"crops": [folder.as_posix() for folder in self.settings.crops or [self.data[key].root]]}
+            return values | {
+                "data.root": [folder.as_posix() for folder in self.settings.crops or [self.data[key].root]]
+            }
         return values | self._data(key)
 
     def _data(self, key: str) -> dict[str, Any]:

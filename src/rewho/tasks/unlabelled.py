@@ -123,7 +123,7 @@ class JoinedImages:
 
     def share(self, share: float, seed: int) -> JoinedImages:
         """Return a random share; for the same seed a smaller share is a subset of a larger one."""
-        check_share("--images.share", share)
+        check_share("--data.share", share)
         if share == 1:
             return self
         order = generator(seed, "share of crops").permutation(len(self))
@@ -144,7 +144,10 @@ def open_images(folders: Sequence[Path]) -> JoinedImages:
     """
     if not folders:
         raise UserError(
-            "--crops", expected="one or more folders", got="none", fix="Pass --crops FOLDER, a folder of images."
+            "--data",
+            expected="one or more folders",
+            got="none",
+            fix="Call `rewho pretrain FOLDER`, with a folder of images.",
         )
     _refuse_twice(folders)
     opened = [_open(Path(folder).expanduser()) for folder in folders]
@@ -175,7 +178,7 @@ def _refuse_twice(folders: Sequence[Path]) -> None:
     for outer, inner in permutations(folders, 2):
         if inner.expanduser().resolve().is_relative_to(outer.expanduser().resolve()):
             raise UserError(
-                "--crops",
+                "--data",
                 expected="every folder once, and none within another",
                 got=f"{inner}, which is the same as {outer} or lies in it",
                 fix=f"Leave out {inner}, whose images are read with {outer}.",
@@ -184,13 +187,13 @@ def _refuse_twice(folders: Sequence[Path]) -> None:
 
 def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
     """Return a source and its entry of `JoinedImages.about`."""
-    check_folder(folder, "Check the path, which is one of --crops.")
+    check_folder(folder, "Check the path, which is one of --data.")
     name = folder.resolve().name
     if (folder / INDEX).is_file():
         crops = CropSet.open(folder)
         if not len(crops):
             expected = "a crop set with images"
-            raise UserError(f"--crops {folder}", expected=expected, got="an empty one", fix="Leave it out.")
+            raise UserError(f"--data {folder}", expected=expected, got="an empty one", fix="Leave it out.")
         columns = [crops.rows_of(shard, ["licence"]).column(0) for shard in crops.contents.shards]
         licences = sorted({licence for column in columns for licence in column.unique().to_pylist()})
         about = {"name": name, "kind": "crop set", "sha256": hash_file(folder / INDEX), "sha256_of": INDEX}
