@@ -78,7 +78,7 @@ def test_commands_were_found_and_every_command_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["trian --epochs 3", "train --epoch 3", "train --epochs three", "evaluate --rerank maybe"]
+    "command", ["trian --epochs 3", "train --epoch 3", "train --epochs three", "evaluate --rerank=maybe"]
 )
 def test_planted_mistake_is_found(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert commands(f"```sh\nuv run rewho {command}\n```\n") == [command]
