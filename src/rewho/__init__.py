@@ -5,7 +5,7 @@ The public names are loaded when they are first used, so that `import rewho` cos
 Example:
     >>> import rewho
     >>> sorted(rewho.__all__)
-    ['UserError', 'compare', 'crop', 'evaluate', 'load', 'search', 'train']
+    ['Gallery', 'UserError', 'compare', 'crop', 'evaluate', 'load', 'search', 'train']
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from rewho.embedding.embedder import load
     from rewho.embedding.scoring import compare, search
     from rewho.embedding.scoring import evaluate_model as evaluate
+    from rewho.gallery.gallery import Gallery
     from rewho.stages.crop import crop
     from rewho.stages.train import run as train
 
-__all__ = ["UserError", "compare", "crop", "evaluate", "load", "search", "train"]
+__all__ = ["Gallery", "UserError", "compare", "crop", "evaluate", "load", "search", "train"]
 
 _PLACES = {
+    "Gallery": ("rewho.gallery.gallery", "Gallery"),
     "UserError": ("rewho.core.check", "UserError"),
     "compare": ("rewho.embedding.scoring", "compare"),
     "crop": ("rewho.stages.crop", "crop"),

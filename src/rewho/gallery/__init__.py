@@ -1,0 +1,1 @@
+"""Galleries: everything known about the people seen in one's own footage, searchable, correctable, erasable."""

@@ -1,0 +1,63 @@
+"""Adding a source: reads its images, embeds them, makes thumbnails, and writes all in batches."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from typing import Any
+
+from rewho.core.check import UserError
+from rewho.core.runtime import Interrupted
+from rewho.data.images import decode
+from rewho.gallery.adding import Embedded, Writer, close_source
+from rewho.gallery.database import Database
+from rewho.gallery.inputs import Input
+from rewho.gallery.query import Embed
+from rewho.gallery.records import Added
+from rewho.gallery.thumbnails import make_thumbnail
+from rewho.settings import TermsSettings
+
+BATCH = 256
+"""Crops that are embedded and written together."""
+
+
+def check_terms(terms: Mapping[str, Any], what: str) -> None:
+    """Raise a UserError if a term is missing."""
+    names = [entry.name for entry in fields(TermsSettings)]
+    missing = [name for name in names if not str(terms.get(name, "")).strip()]
+    if missing:
+        fix = "Pass --terms.name … for each, when the gallery is made or now."
+        got = f"nothing on {', '.join(missing)}"
+        raise UserError(f"terms of {what}", expected="on what terms people in it are stored", got=got, fix=fix)
+
+
+def add_input(
+    database: Database,
+    source: Input,
+    writer: Writer,
+    embed: Embed,
+    stop: Callable[[], bool],
+    progress: Callable[[int], None],
+) -> Added:
+    """Embed and write all crops of a source that are not there yet."""
+    total = Added(0)
+    crops = source.crops()
+    with ThreadPoolExecutor() as pool:
+        while batch := list(itertools.islice(crops, BATCH)):
+            new, known = writer.select_new(batch)
+            pixels = list(pool.map(decode, [crop.image for crop in new], [crop.name for crop in new]))
+            thumbnails = pool.map(make_thumbnail, pixels, new)
+            vectors: Iterable[Any] = embed(pixels) if new else ()
+            total = _sum(_sum(total, known), writer.write(list(map(Embedded, new, vectors, thumbnails))))
+            progress(len(batch))
+            if stop():
+                raise Interrupted(f"{total.crops:,} new crops are in the gallery")
+    close_source(database, writer.source)
+    return total
+
+
+def _sum(one: Added, other: Added) -> Added:
+    names = ("sightings", "crops", "present", "suppressed")
+    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in names})

@@ -1,0 +1,343 @@
+"""The gallery: one folder, opened from Python; the command line and the web page use the same class."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rewho.core.artifact import ASIDE, remove_unfinished
+from rewho.core.check import UserError
+from rewho.gallery import audit
+from rewho.gallery.adding import Writer, check_zone, close_source, open_source
+from rewho.gallery.database import FILE, Clock, Database, create_database, open_database
+from rewho.gallery.embedding import add_input, check_terms
+from rewho.gallery.index import UNKNOWN, Index
+from rewho.gallery.inputs import Input, Labels, open_input
+from rewho.gallery.judgements import Links, judge, read_links
+from rewho.gallery.model import GalleryModel, check_model, copy_model
+from rewho.gallery.query import Box, Image, Query, from_crop, from_images, from_search, from_sightings
+from rewho.gallery.records import Actor, Added, Filters, Found, Per, Sighting
+from rewho.gallery.scan import Statistics
+from rewho.gallery.search import Ask, camera_ids, search
+from rewho.gallery.vectors import Precision
+from rewho.gallery.views import (
+    Camera,
+    CropView,
+    check_visible,
+    list_cameras,
+    view_crops,
+    view_sightings,
+    view_thumbnail,
+)
+from rewho.settings.fields import Device
+
+
+class Gallery:
+    """A gallery that is open; use it in a `with` block. Safe from several threads and several processes.
+
+    Args:
+        folder: Its folder, made by `Gallery.create`.
+        device: Where images are embedded: auto, cpu or cuda.
+        clock: The time of records; tests pass their own.
+
+    Raises:
+        UserError: No gallery there, one of a newer version, or a damaged one.
+
+    Example:
+        >>> from rewho import Gallery
+        >>> Gallery("no such folder")
+        Traceback (most recent call last):
+        ...
+        rewho.core.check.UserError: no such folder: expected a gallery (a folder with gallery.sqlite), got none.
+          Fix: Check the path, or make one with `rewho gallery create FOLDER --model MODEL`.
+    """
+
+    def __init__(self, folder: Path | str, device: Device = "auto", *, clock: Clock = time.time) -> None:
+        self.folder = Path(folder)
+        self.database: Database = open_database(self.folder / FILE, clock)
+        about = dict(self.database.rows("SELECT name, value FROM about"))
+        self.model_sha256, self.size = str(about["model"]), int(about["size"])
+        self.precision: Precision = "float16" if about["precision"] == "float16" else "float32"
+        self._model = GalleryModel(self.folder, self.model_sha256, device)
+        self._guard = threading.RLock()
+        self._indexes: dict[Per, Index] = {}
+        self._statistics: dict[Per, Statistics] = {}
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path | str,
+        model: Path | str,
+        *,
+        terms: Mapping[str, str] | None = None,
+        precision: Precision = "float16",
+        device: Device = "auto",
+        by: Actor | None = None,
+        clock: Clock = time.time,
+    ) -> Gallery:
+        """Make a new gallery and open it.
+
+        Args:
+            folder: A folder that does not exist, or is empty.
+            model: Model folder; a copy of it stays in the gallery.
+            terms: Terms of sources that bring none: name, source, licence, purpose, legal_basis, contact, retention.
+            precision: Of stored embeddings: float16 takes half the memory and time of float32.
+            device: Where images are embedded.
+            by: Who makes it.
+            clock: The time of records.
+        """
+        place, user = Path(folder), by or Actor()
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            fix = "Choose another folder."
+            raise UserError(str(place), expected="a new folder", got="one with files in it", fix=fix)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(place.parent)
+        aside = place.with_name(f"{ASIDE}{os.getpid()}-{place.name}")
+        try:
+            aside.mkdir()
+            sha256, size = copy_model(Path(model), aside)
+            database = create_database(aside / FILE, clock)
+            with database.writing():
+                known = {"model": sha256, "size": str(size), "precision": precision, "version": "0"}
+                for name, value in {**known, "terms": json.dumps(dict(terms or {}))}.items():
+                    database.write(name, value)
+                audit.append(database, user.who, user.purpose, "create", {"model": sha256, "precision": precision})
+            database.close()
+            if place.is_dir():
+                place.rmdir()
+            aside.replace(place)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return cls(place, device, clock=clock)
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the gallery."""
+        self.database.close()
+        self._indexes, self._statistics = {}, {}
+
+    def __len__(self) -> int:
+        """Return the number of sightings, hidden and withdrawn ones among them."""
+        return int(self.database.one("SELECT count(*) FROM sightings")[0])
+
+    def index(self, per: Per = "sighting") -> Index:
+        """Return the matrix of sightings or crops with all changes up to now."""
+        with self._guard:
+            if per not in self._indexes:
+                self._indexes[per] = Index(per, self.precision, self.size)
+            self._indexes[per].refresh(self.database)
+            return self._indexes[per]
+
+    def statistics(self, per: Per = "sighting") -> Statistics:
+        """Return the means of the cameras; computed anew after additions and erasures."""
+        with self._guard:
+            index = self.index(per)
+            if per not in self._statistics or self._statistics[per].number != index.statistics:
+                self._statistics[per] = Statistics(index)
+            return self._statistics[per]
+
+    def add(
+        self,
+        source: Path | str | Iterable[Path | str] | Any,  # noqa: ANN401 - or a CropSet
+        *,
+        camera: str = "",
+        start: float | None = None,
+        pattern: str = "",
+        videos: Path | str | None = None,
+        zone: str = "UTC",
+        terms: Mapping[str, str] | None = None,
+        expires: float | None = None,
+        by: Actor | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> Added:
+        """Add the people in images, a folder, a CSV file or a crop set; what is there already is not added again.
+
+        Args:
+            source: An image or several; a folder; a CSV file with the columns path, and perhaps camera, time, person,
+                track; a crop set, whose tracks become sightings.
+            camera: Name of the camera of all images that have none.
+            start: Time of the images, or of the first frame of videos, in seconds since 1970, UTC.
+            pattern: Regular expression with groups `camera` and perhaps `person`, searched in each image's path.
+            videos: For crop sets: CSV file with the columns video, camera, start.
+            zone: Time zone of times that have none, and of new cameras.
+            terms: Terms of the source; those of the crop set or of the gallery by default.
+            expires: When the source is to be erased, in seconds since 1970.
+            by: Who adds.
+            stop: Asked after each batch; the batches before are kept.
+            progress: Called with the number of crops of each finished batch.
+        """
+        check_zone(zone)
+        user = by or Actor()
+        labels = Labels(camera, start, pattern, None if videos is None else Path(videos), zone)
+        opened = source if isinstance(source, Input) else open_input(_as_source(source), labels)
+        given = terms or opened.terms or json.loads(self.database.read("terms", "{}"))
+        check_terms(given, opened.path)
+        number = open_source(self.database, opened.kind, opened.path, opened.digest, given, expires, user)
+        writer = Writer(self.database, self.precision, self.size, number, user, zone)
+        done = add_input(self.database, opened, writer, self._model.embed, stop, progress)
+        return replace(done, source=number, notes=opened.notes)
+
+    def writer(
+        self, name: str, model: str, *, terms: Mapping[str, str] | None = None, by: Actor | None = None
+    ) -> Writer:
+        """Return a writer of embeddings that were computed elsewhere, with the gallery's model.
+
+        Args:
+            name: Names the source; the same name continues it.
+            model: Hash of the model that computed them, see `model_sha256`.
+            terms: Terms of the source; the gallery's by default.
+            by: Who adds.
+        """
+        check_model(model, self.model_sha256, f"embeddings of {name}")
+        given = terms or json.loads(self.database.read("terms", "{}"))
+        check_terms(given, name)
+        user = by or Actor()
+        number = open_source(self.database, "embeddings", name, f"embeddings {name}", given, None, user)
+        close_source(self.database, number)
+        return Writer(self.database, self.precision, self.size, number, user)
+
+    def query(
+        self,
+        images: Image | Sequence[Image] | None = None,
+        *,
+        sightings: Sequence[int] = (),
+        crop: int | None = None,
+        search: int | None = None,
+        box: Box | None = None,
+        camera: str = "",
+        time: float | None = None,
+        by: Actor | None = None,
+    ) -> Query:
+        """Return one person to search for; exactly one of images, sightings, crop and search.
+
+        Args:
+            images: An image, or several of one person: files, encoded bytes, uint8 RGB arrays [H, W, 3].
+            sightings: Ids of sightings of one person.
+            crop: Id of a crop.
+            search: Number of an earlier search.
+            box: Left, top, right, bottom of the person in the image, in pixels.
+            camera: Name of the images' camera, where it is one of the gallery's.
+            time: When the images were taken, in seconds since 1970.
+            by: Who asks.
+        """
+        user = by or Actor()
+        given = [images is not None, bool(sightings), crop is not None, search is not None]
+        if sum(given) != 1:
+            got, fix = f"{sum(given)} of them", "Pass one."
+            raise UserError("query", expected="images, sightings, a crop or a search", got=got, fix=fix)
+        if sightings:
+            return from_sightings(sightings, self.index(), self.database, user)
+        if crop is not None:
+            return from_crop(crop, self.index("crop"), self.database, user)
+        if search is not None:
+            return from_search(search, self.database, self.index(), lambda: self.index("crop"), user)
+        number = camera_ids(self.database, [camera], user)[0] if camera else UNKNOWN
+        several: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
+        return from_images(several, self._model.embed, box, number, time)
+
+    def search(
+        self,
+        images: Image | Sequence[Image] | Query | None = None,
+        *,
+        count: int = 20,
+        filters: Filters | None = None,
+        per: Per = "sighting",
+        after: tuple[float, int] | None = None,
+        normalise: bool = True,
+        refine: bool = True,
+        by: Actor | None = None,
+        **query: Any,  # noqa: ANN401 - arguments of `query`
+    ) -> Found:
+        """Return the sightings that look most like a person: candidates, the most alike first.
+
+        Args:
+            images: One image or several of one person, or a `query`.
+            count: How many.
+            filters: What to search through.
+            per: sighting, or crop for all crops.
+            after: Continue behind this (similarity, id): `Found.after` of the page before.
+            normalise: Compare relative to the cameras' means, where the query's camera has one.
+            refine: Move the query by the judgements on it.
+            by: Who asks; decides which cameras are searched.
+            **query: As of `query`: sightings, crop, search, box, camera, time.
+        """
+        user = by or Actor()
+        asked = images if isinstance(images, Query) else self.query(images, by=user, **query)
+        ask = Ask(count, filters or Filters(), after, normalise, refine)
+        index = self.index(per)
+        with index.guard:
+            return search(self.database, index, self.statistics(per), asked, ask, user)
+
+    def judge(self, search: int, verdicts: Mapping[int, str], *, by: Actor | None = None) -> None:
+        """Store verdicts on the results of a search: yes, no or skip by id of the sighting.
+
+        What was judged "no" never comes back for this query, nor do the two sightings come together in groups.
+        """
+        user = by or Actor()
+        check_visible(self.database, verdicts, user)
+        judge(self.database, self.query(search=search, by=user), verdicts, user, search)
+
+    def links(self) -> Links:
+        """Return the pairs of sightings that must, or cannot, be one person."""
+        return read_links(self.database)
+
+    def sightings(self, ids: Sequence[int], *, by: Actor | None = None) -> list[Sighting]:
+        """Return sightings by their ids; the view is in the audit."""
+        return view_sightings(self.database, ids, by or Actor())
+
+    def crops(self, sighting: int, *, by: Actor | None = None) -> list[CropView]:
+        """Return the crops of a sighting in the order of time; the view is in the audit."""
+        return view_crops(self.database, sighting, by or Actor())
+
+    def thumbnail(self, crop: int, *, by: Actor | None = None, record: bool = True) -> bytes:
+        """Return a crop's thumbnail, a JPEG with hidden faces; without `record` the view is not in the audit."""
+        return view_thumbnail(self.database, crop, by or Actor(), record=record)
+
+    def cameras(self, *, by: Actor | None = None) -> list[Camera]:
+        """Return the cameras that the user may see, by name."""
+        return list_cameras(self.database, by or Actor())
+
+    def stats(self) -> dict[str, Any]:
+        """Return the counts and properties of the gallery."""
+        count = {
+            name: self.database.one(f"SELECT count(*) FROM {name}")[0]  # noqa: S608 - names of our own
+            for name in ("sightings", "crops", "people", "judgements", "cases", "searches", "suppressed")
+        }
+        sources = self.database.rows("SELECT id, kind, path, status, added, expires FROM sources ORDER BY id")
+        return {
+            **count,
+            "model": self.model_sha256,
+            "dimensions": self.size,
+            "precision": self.precision,
+            "version": int(self.database.read("version", "0")),
+            "cameras": [one._asdict() for one in self.cameras()],
+            "sources": [
+                dict(zip(("id", "kind", "path", "status", "added", "expires"), row, strict=True)) for row in sources
+            ],
+            "store": "SQLite with an exact matrix in memory: ties by id, erasure proved by a scan of every byte",
+        }
+
+
+def _as_source(source: Any) -> Any:  # noqa: ANN401 - a path, several, or a crop set
+    if isinstance(source, str | Path):
+        return Path(source)
+    return source if hasattr(source, "contents") else [Path(one) for one in source]
+
+
+def filters_of(**values: Any) -> Filters:  # noqa: ANN401 - fields of Filters
+    """Return filters from values of which some may be None or empty."""
+    return Filters(**{**asdict(Filters()), **{name: value for name, value in values.items() if value}})

@@ -1,0 +1,197 @@
+"""The exact matrix of a gallery's embeddings in memory, with the columns that filters need, kept up to date.
+
+Rows are in the order of their ids. The matrix grows by blocks, so that adding copies nothing. A row that was removed
+or withdrawn is overwritten with zeros and never found.
+
+Letters: N rows, D embedding.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError
+from rewho.gallery.database import Database
+from rewho.gallery.records import Per
+from rewho.gallery.vectors import Precision, Vectors, row_sum, unpack
+
+BLOCK = 65_536
+"""Rows of a block of the matrix."""
+FETCH = 4_096
+"""Rows read from the database at a time."""
+UNKNOWN = -1
+"""Camera or person of a row without one."""
+REMOVED = 3
+SIGHTING_COLUMNS = "id, source, camera, track, began, ended, crops, best, state, person, embedding"
+CROP_COLUMNS = "id, sighting, key, frame, name, number, time, box, quality, sha256, licence, embedding, thumbnail"
+_CROPS = ", ".join(f"c.{name}" for name in CROP_COLUMNS.split(", "))
+_FROM = {
+    "sighting": "SELECT id, id, source, camera, began, ended, crops, state, person, embedding, "
+    "{own}, sum FROM sightings WHERE version > ? ORDER BY id",
+    "crop": "SELECT c.id, s.id, s.source, s.camera, coalesce(c.time, s.began), coalesce(c.time, s.ended), 1, s.state, "
+    "s.person, c.embedding, {own}, c.sum FROM crops c JOIN sightings s ON s.id = c.sighting WHERE s.version > ? "
+    "ORDER BY c.id",
+}
+_QUERIES = {
+    per: query.format(own=own) for (per, query), own in zip(_FROM.items(), (SIGHTING_COLUMNS, _CROPS), strict=True)
+}
+"""For each kind of row, a query of its columns in memory, all its columns, and their sum."""
+
+
+class _Column(NamedTuple):
+    """Name, type and value of a row without one, of a column in memory."""
+
+    name: str
+    kind: Any
+    absent: float
+
+
+_COLUMNS = (
+    _Column("ids", np.int64, 0),
+    _Column("owners", np.int64, 0),
+    _Column("sources", np.int32, 0),
+    _Column("cameras", np.int32, UNKNOWN),
+    _Column("began", np.float64, np.nan),
+    _Column("ended", np.float64, np.nan),
+    _Column("weights", np.int32, 0),
+    _Column("states", np.int8, 0),
+    _Column("people", np.int64, UNKNOWN),
+)
+
+
+class Index:
+    """Rows of sightings, or of crops, with their embeddings.
+
+    Args:
+        per: Whether a row is a sighting or a crop.
+        precision: Of the stored embeddings.
+        size: D.
+
+    Attributes:
+        version: The gallery's state that the rows are from.
+        statistics: A number that changes when embeddings or cameras do, so that means are computed anew.
+        guard: Held while rows change, and by readers while they read.
+    """
+
+    def __init__(self, per: Per, precision: Precision, size: int) -> None:
+        self.per, self.precision, self.size = per, precision, size
+        self.version, self.statistics, self.count = 0, 0, 0
+        self.guard = threading.RLock()
+        self.blocks: list[Vectors] = []
+        self._columns = {one.name: np.empty(0, one.kind) for one in _COLUMNS}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a column of all rows, by its name in `_COLUMNS`; owners are the rows' sightings."""
+        return self._columns[name][: self.count]
+
+    def refresh(self, database: Database) -> None:
+        """Read what was added, changed and removed since the last time."""
+        with self.guard, database.reading() as link:
+            newest = int((link.execute("SELECT value FROM about WHERE name = 'version'").fetchone() or (0,))[0])
+            if newest == self.version:
+                return
+            if newest < self.version:
+                raise UserError(
+                    str(database.file.parent),
+                    expected=f"the gallery's state {self.version} or a later one",
+                    got=f"state {newest}: the folder was put back to an older copy",
+                    fix="Open the gallery again.",
+                )
+            self._remove(
+                [row[0] for row in link.execute("SELECT sighting FROM removed WHERE version > ?", (self.version,))]
+            )
+            cursor = link.execute(_QUERIES[self.per], (self.version,))
+            for rows in _fetch(cursor):
+                self._take(rows, database)
+            self.version = newest
+
+    def _take(self, rows: list[Any], database: Database) -> None:
+        for row in rows:
+            if row_sum(row[10:-1]) != row[-1]:
+                raise damaged(database, f"{self.per} {row[0]}")
+        ids = np.array([row[0] for row in rows], np.int64)
+        places = self.find(ids)
+        fresh, old = np.flatnonzero(places < 0), np.flatnonzero(places >= 0)
+        assert not self.count or not len(fresh) or ids[fresh[0]] > self.column("ids")[-1], "ids only grow"
+        before = self._state(places[old])
+        places[fresh] = np.arange(self.count, self.count + len(fresh))
+        self._grow(self.count + len(fresh))
+        for at, one in enumerate(_COLUMNS):
+            values = [one.absent if row[at] is None else row[at] for row in rows]
+            self._columns[one.name][places] = np.array(values, one.kind)
+        self._store(places, [row[9] for row in rows])
+        after = self._state(places[old])
+        if len(fresh) or any((one != other).any() for one, other in zip(before, after, strict=True)):
+            self.statistics += 1
+
+    def _state(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        """Return a copy of what the cameras' means depend on."""
+        columns = [self._columns[name][rows] for name in ("cameras", "weights")]
+        return (*columns, self.vectors(rows))
+
+    def _grow(self, count: int) -> None:
+        have = len(self._columns["ids"])
+        if count > have:
+            room = max(count, have + have // 4, 1024)
+            for name, column in self._columns.items():
+                self._columns[name] = np.concatenate([column, np.zeros(room - have, column.dtype)])
+        while len(self.blocks) * BLOCK < count:
+            self.blocks.append(np.empty((BLOCK, self.size), np.dtype(self.precision)))
+        self.count = max(self.count, count)
+
+    def _store(self, places: NDArray[np.int64], blobs: Sequence[bytes | None]) -> None:
+        zero = bytes(self.size * np.dtype(self.precision).itemsize)
+        vectors = unpack([blob if blob is not None else zero for blob in blobs], self.precision, self.size)
+        for number in np.unique(places // BLOCK):
+            inside = places // BLOCK == number
+            self.blocks[number][places[inside] % BLOCK] = vectors[inside]
+
+    def _remove(self, owners: Sequence[int]) -> None:
+        rows = np.flatnonzero(np.isin(self.column("owners"), owners)) if owners else np.empty(0, np.int64)
+        if len(rows):
+            self._columns["states"][rows] = REMOVED
+            self._columns["weights"][rows] = 0
+            self._store(rows, [None] * len(rows))
+            self.statistics += 1
+
+    def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the row of each id, -1 where there is none."""
+        have = self.column("ids")
+        at = np.searchsorted(have, ids)
+        inside = np.minimum(at, max(len(have) - 1, 0))
+        return np.where((at < len(have)) & (have[inside] == ids), at, -1) if len(have) else np.full(len(ids), -1)
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the stored embeddings of rows, float64 [N, D]."""
+        found = np.empty((len(rows), self.size))
+        for number in np.unique(rows // BLOCK):
+            inside = np.flatnonzero(rows // BLOCK == number)
+            part = torch.from_numpy(self.blocks[number][rows[inside] % BLOCK])
+            found[inside] = part.double().numpy()  # much faster than NumPy's conversion of float16
+        return found
+
+    def parts(self) -> Iterator[tuple[int, Vectors]]:
+        """Yield the number of the first row and the vectors of each block."""
+        for number, block in enumerate(self.blocks):
+            yield number * BLOCK, block[: self.count - number * BLOCK]
+
+
+def damaged(database: Database, what: str) -> UserError:
+    """Return the error that a row is not as it was written."""
+    fix = "Restore the folder from a copy; `rewho gallery verify` lists what is damaged."
+    return UserError(f"{database.file}: {what}", expected="the bytes that were written", got="others", fix=fix)
+
+
+def _fetch(cursor: sqlite3.Cursor) -> Iterator[list[Any]]:
+    while rows := cursor.fetchmany(FETCH):
+        yield rows

@@ -1,0 +1,182 @@
+"""What is searched with: images, sightings, a crop, or an earlier search, as one vector and a key.
+
+The key knows a query again: judgements belong to it, so that a "no" stays a "no" when the same image is uploaded again.
+
+Letters: K vectors of one person, D embedding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError
+from rewho.data.images import decode
+from rewho.gallery.database import Database
+from rewho.gallery.index import UNKNOWN, Index
+from rewho.gallery.records import WITHDRAWN, Actor
+from rewho.gallery.scan import Statistics
+from rewho.gallery.vectors import unit
+from rewho.rank.camera_norm import centre
+
+Image = str | Path | bytes | NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+Embed = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
+"""Returns the embeddings [K, D] of images, with the gallery's model."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One person to search for.
+
+    Args:
+        key: Knows the query again.
+        kind: images, sightings, crop or search.
+        vectors: Unit embeddings, float64 [K, D].
+        cameras: Camera of each vector; -1 where not known.
+        sightings: The gallery's own sightings among the query, which are not found again.
+        time: When the person was seen, in seconds since 1970; None where not known.
+        stored: Whether the vectors are the gallery's own, so that the search need not keep them.
+    """
+
+    key: str
+    kind: str
+    vectors: NDArray[np.float64]
+    cameras: tuple[int, ...]
+    sightings: tuple[int, ...] = ()
+    time: float | None = None
+    stored: bool = True
+
+    def normalisable(self, statistics: Statistics) -> bool:
+        """Return whether the camera of every vector has a mean of its own."""
+        return all(statistics.means.mean(camera) is not None for camera in self.cameras)
+
+    def plain(self) -> NDArray[np.float64]:
+        """Return the mean direction, a unit vector [D]."""
+        return unit(self.vectors.mean(axis=0))
+
+    def centred(self, statistics: Statistics) -> NDArray[np.float64]:
+        """Return the mean direction relative to the cameras' means, a unit vector [D]."""
+        pairs = zip(self.vectors, self.cameras, strict=True)
+        return unit(np.mean([centre(one, known(statistics, camera)) for one, camera in pairs], axis=0))
+
+
+def known(statistics: Statistics, camera: int) -> NDArray[np.float64]:
+    """Return the mean of a camera that has one."""
+    mean = statistics.means.mean(camera)
+    assert mean is not None
+    return mean
+
+
+def from_images(images: Sequence[Image], embed: Embed, box: Box | None, camera: int, time: float | None) -> Query:
+    """Return the query of one or several images of one person; with a box, of that part of the image."""
+    if not images:
+        raise UserError("query", expected="an image, or several of one person", got="none", fix="Pass one.")
+    if box is not None and len(images) != 1:
+        got = f"{len(images)} images"
+        raise UserError("box", expected="one image that it is drawn on", got=got, fix="Pass one image.")
+    pixels = [_pixels(image) for image in images]
+    if box is not None:
+        pixels = [cut(pixels[0], box)]
+    names = sorted(hashlib.sha256(str(one.shape).encode() + one.tobytes()).hexdigest() for one in pixels)
+    key = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    return Query(f"image {key}", "images", unit(embed(pixels)), (camera,) * len(pixels), time=time, stored=False)
+
+
+def _pixels(image: Image) -> NDArray[np.uint8]:
+    if isinstance(image, str | Path):
+        return decode(Path(image))
+    if isinstance(image, bytes):
+        return decode(image, "query")
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+        got, fix = type(image).__name__, "Pass a path, encoded bytes or a uint8 RGB array [H, W, 3]."
+        raise UserError("query", expected="an image", got=got, fix=fix)
+    return image
+
+
+def cut(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    """Return the part of a frame in a box: left, top, right, bottom, in pixels."""
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = (round(side) for side in box)
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    if right - left < 2 or bottom - top < 2:
+        got = ", ".join(f"{side:g}" for side in box)
+        expected = f"left, top, right, bottom within {width} x {height} pixels"
+        raise UserError("box", expected=expected, got=got, fix="Draw it on the person.")
+    return np.ascontiguousarray(pixels[top:bottom, left:right])
+
+
+def from_sightings(ids: Sequence[int], index: Index, database: Database, by: Actor) -> Query:
+    """Return the query of one or several sightings of the gallery, of one person."""
+    wanted = sorted(set(ids))
+    rows = index.find(np.array(wanted, np.int64))
+    check_sightings(wanted, rows, index, by)
+    cameras = tuple(int(camera) for camera in index.column("cameras")[rows])
+    times = [time for time in index.column("began")[rows].tolist() if not np.isnan(time)]
+    key = f"sighting {','.join(map(str, wanted))}"
+    return Query(
+        key, "sightings", unit(index.vectors(rows)), cameras, tuple(wanted), sum(times) / len(times) if times else None
+    )
+
+
+def check_sightings(ids: Sequence[int], rows: NDArray[np.int64], index: Index, by: Actor) -> None:
+    """Raise a UserError for a sighting that is not there, not visible to the user, or without an embedding."""
+    for number, row in zip(ids, rows.tolist(), strict=True):
+        state = index.column("states")[row] if row >= 0 else WITHDRAWN + 1
+        camera = index.column("cameras")[row] if row >= 0 else UNKNOWN
+        if state > WITHDRAWN or not by.sees(None if camera == UNKNOWN else int(camera)):
+            raise no_sighting(number)
+        if state == WITHDRAWN:
+            fix = "Search with another sighting."
+            raise UserError(f"sighting {number}", expected="one with an embedding", got="a withdrawn one", fix=fix)
+
+
+def no_sighting(number: int) -> UserError:
+    """Return the error that there is no such sighting, or none that the user may see."""
+    fix = "Take its number from a search."
+    return UserError(f"sighting {number}", expected="a sighting of the gallery", got="no such sighting", fix=fix)
+
+
+def from_crop(number: int, index: Index, database: Database, by: Actor) -> Query:
+    """Return the query of one crop of the gallery; `index` is that of crops."""
+    rows = index.find(np.array([number], np.int64))
+    if rows[0] < 0 or not by.sees(_camera(index, int(rows[0]))) or index.column("states")[rows[0]] >= WITHDRAWN:
+        fix = "Take its number from a search."
+        raise UserError(f"crop {number}", expected="a crop of the gallery", got="no such crop", fix=fix)
+    owner, time = int(index.column("owners")[rows[0]]), float(index.column("began")[rows[0]])
+    cameras = (int(index.column("cameras")[rows[0]]),)
+    return Query(
+        f"crop {number}", "crop", unit(index.vectors(rows)), cameras, (owner,), None if np.isnan(time) else time
+    )
+
+
+def _camera(index: Index, row: int) -> int | None:
+    camera = int(index.column("cameras")[row])
+    return None if camera == UNKNOWN else camera
+
+
+def from_search(number: int, database: Database, index: Index, crops: Callable[[], Index], by: Actor) -> Query:
+    """Return the query of an earlier search, to see its next page or what judgements changed."""
+    row = database.one("SELECT key, query, camera, embedding, who FROM searches WHERE id = ?", (number,))
+    if not row or (by.cameras is not None and row[4] != by.who):
+        fix = "Search again."
+        raise UserError(f"search {number}", expected="a search of this gallery", got="no such search", fix=fix)
+    key, kind = row[0], row[0].partition(" ")[0]
+    if kind == "sighting":
+        return from_sightings([int(one) for one in key.partition(" ")[2].split(",")], index, database, by)
+    if kind == "crop":
+        return from_crop(int(key.partition(" ")[2]), crops(), database, by)
+    if row[3] is None:
+        fix = "Search with the image again; its judgements are kept."
+        got = "none: it expired, or somebody in its results was forgotten"
+        raise UserError(f"search {number}", expected="a search with its embedding", got=got, fix=fix)
+    vectors = np.frombuffer(row[3], "<f4").reshape(-1, index.size).astype(np.float64)
+    asked = json.loads(row[1])
+    camera = UNKNOWN if row[2] is None else int(row[2])
+    return Query(key, "images", unit(vectors), (camera,) * len(vectors), time=asked.get("time"), stored=False)

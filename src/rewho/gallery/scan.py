@@ -1,0 +1,200 @@
+"""The exact best rows of an index for a query, among the rows that filters leave.
+
+Two passes: one product of the whole matrix, in its own precision, gives every similarity with a known bound on its
+error; the rows that could be among the best are then computed in float64. The result does not depend on the blocks or
+on the filter: it equals a float64 scan of the filtered rows, ties by id.
+
+Letters: N rows of the index, S rows that filters leave, D embedding.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rewho.gallery.index import BLOCK, UNKNOWN, Index
+from rewho.gallery.vectors import unit
+from rewho.rank.camera_norm import CameraMeans, camera_means, centre
+
+GATHER = 0.4
+"""Share of the rows up to which only these are multiplied: gathering rows costs about as much as multiplying them."""
+LEAST_SPREAD = 1e-3  # of a row's distance to its camera's mean, below which the bound on its similarity says nothing
+
+
+class Best(NamedTuple):
+    """Rows of an index and their similarities, float64, the best first."""
+
+    rows: NDArray[np.int64]
+    similarities: NDArray[np.float64]
+
+
+class Statistics:
+    """The means of an index's cameras, and each row's product with its own, computed when they are first needed.
+
+    Args:
+        index: The rows; their camera must not change without `index.statistics`.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self.index, self.number = index, index.statistics
+        self.means = self._sum()
+        self.spread = self._measure()
+
+    def _sum(self) -> CameraMeans:
+        """Return the means of unit embeddings, weighted by the crops of each sighting."""
+        total: CameraMeans | None = None
+        cameras, weights = self.index.column("cameras").astype(np.int64), self.index.column("weights")
+        for start in range(0, len(self.index), 2048):
+            rows = np.arange(start, min(start + 2048, len(self.index)))
+            part = camera_means(unit(self.index.vectors(rows)), cameras[rows], weights[rows])
+            total = part if total is None else _join(total, part)
+        return total or CameraMeans(np.zeros((0, self.index.size)), np.zeros(0))
+
+    def _measure(self) -> NDArray[np.float32]:
+        """Return each row's distance to its camera's mean, approximately, float32 [N]; 1 where there is no mean."""
+        spread = np.ones(len(self.index), np.float32)
+        cameras = self.index.column("cameras")
+        for camera in range(len(self.means.counts)):
+            mean = self.means.mean(camera)
+            if mean is not None:
+                rows = np.flatnonzero(cameras == camera)
+                product = multiply(self.index, mean, rows)
+                spread[rows] = np.sqrt(np.maximum(1 - 2 * product + float(mean @ mean), 0))
+        return spread
+
+
+def _join(one: CameraMeans, other: CameraMeans) -> CameraMeans:
+    count = max(len(one.counts), len(other.counts))
+    joined = CameraMeans(np.zeros((count, one.sums.shape[1])), np.zeros(count))
+    for part in (one, other):
+        joined.sums[: len(part.counts)] += part.sums
+        joined.counts[: len(part.counts)] += part.counts
+    return joined
+
+
+def multiply(index: Index, vector: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    """Return the product of a vector with all rows, or with these, float32; its error is below `error_of(index)`.
+
+    The products are made where the matrix lies, in its own precision: half the bytes take half the time.
+    """
+    kind = torch.float16 if index.precision == "float16" else torch.float32
+    query = torch.from_numpy(np.asarray(vector)).to(kind)
+    found = np.empty(len(index) if rows is None else len(rows), np.float32)
+    for start, block in index.parts():
+        matrix = torch.from_numpy(block)
+        if rows is None:
+            found[start : start + len(block)] = torch.mv(matrix, query).float().numpy()
+            continue
+        first, last = np.searchsorted(rows, [start, start + BLOCK])
+        if last > first:
+            inside = torch.from_numpy(rows[first:last] - start)
+            found[first:last] = torch.mv(matrix.index_select(0, inside), query).float().numpy()
+    return found
+
+
+def error_of(index: Index) -> float:
+    """Return a bound on the error of `multiply` for unit vectors, with a factor of two to spare.
+
+    float16: the query and the result are rounded to 11 bits, which is 2^-12 of each, and sums are made in float32.
+    Vectors are stored as rounded unit vectors, whose length differs from 1 by at most 2^-11.
+    """
+    return 2e-3 if index.precision == "float16" else 1e-4
+
+
+def exact(
+    index: Index, rows: NDArray[np.int64], query: NDArray[np.float64], means: CameraMeans | None, camera: int
+) -> NDArray[np.float64]:
+    """Return the similarity of rows to a query in float64, each by itself, so that others do not change its last bits.
+
+    Args:
+        index: The rows.
+        rows: Which.
+        query: Unit vector [D]; with means, relative to the mean of its camera.
+        means: Of the cameras; None compares plain embeddings.
+        camera: The query's, whose mean also stands for that of rows whose camera has none.
+    """
+    vectors = unit(index.vectors(rows))
+    if means is not None:
+        own = means.mean(camera)
+        assert own is not None
+        cameras = index.column("cameras")[rows]
+        for number in np.unique(cameras):
+            inside = cameras == number
+            mean = means.mean(int(number))
+            vectors[inside] = centre(vectors[inside], own if mean is None else mean)
+    return np.asarray((vectors * query).sum(axis=1), np.float64)
+
+
+def best(
+    index: Index,
+    query: NDArray[np.float64],
+    keep: NDArray[np.bool_],
+    count: int,
+    *,
+    after: tuple[float, int] | None = None,
+    statistics: Statistics | None = None,
+    camera: int = UNKNOWN,
+) -> Best:
+    """Return the `count` best rows among those to keep.
+
+    Args:
+        index: The rows.
+        query: Unit vector [D]; with statistics, relative to the mean of its camera.
+        keep: bool [N].
+        count: How many; fewer only where fewer are kept.
+        after: Continue behind this (similarity, id).
+        statistics: Compare relative to the cameras' means; None compares plain embeddings.
+        camera: The query's.
+    """
+    rows = np.flatnonzero(keep)
+    if not len(rows):
+        return Best(rows, np.empty(0))
+    rough, error = _estimate(index, query, rows, statistics, camera)
+    if after is not None:
+        behind = rough - error <= after[0]
+        rows, rough, error = rows[behind], rough[behind], error[behind]
+    # Only rows surely behind `after` may say how good the last of `count` is at least.
+    sure = np.flatnonzero(rough + error < after[0]) if after is not None else np.arange(len(rows))
+    if len(sure) > count:
+        low = (rough - error)[sure]
+        least = np.partition(low, len(low) - count)[len(low) - count]
+        could = rough + error >= least
+        rows = rows[could]
+    found = exact(index, rows, query, statistics.means if statistics else None, camera)
+    ids = index.column("ids")[rows]
+    if after is not None:
+        behind = (found < after[0]) | ((found == after[0]) & (ids > after[1]))
+        rows, found, ids = rows[behind], found[behind], ids[behind]
+    order = np.lexsort((ids, -found))[:count]
+    return Best(rows[order], found[order])
+
+
+def _estimate(
+    index: Index, query: NDArray[np.float64], rows: NDArray[np.int64], statistics: Statistics | None, camera: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the similarity of rows, float32 [S], and a bound on its error."""
+    some = rows if len(rows) < GATHER * len(index) else None
+    product = multiply(index, query, some)
+    product = product if some is not None else product[rows]
+    error = error_of(index)
+    if statistics is None:
+        return product, np.full(len(rows), error, np.float32)
+    means = statistics.means
+    own = means.mean(camera)
+    assert own is not None
+    cameras = index.column("cameras")[rows]
+    shift, spread = np.zeros(len(rows), np.float32), statistics.spread[rows].copy()
+    without = np.zeros(len(rows), bool)
+    for number in np.unique(cameras):
+        inside = cameras == number
+        mean = means.mean(int(number))
+        shift[inside] = query @ (own if mean is None else mean)
+        without |= inside if mean is None else False
+    if without.any():
+        products = multiply(index, own, rows[without])
+        spread[without] = np.sqrt(np.maximum(1 - 2 * products + float(own @ own), 0))
+    spread = np.maximum(spread, LEAST_SPREAD)
+    return (product - shift) / spread, 3 * error / spread**2
