@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "rewho"
 DRAWING = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 STANDS_ALONE = "stages"
-HEAVY = ("torch", "torchvision", "lightning", "timm", "cv2", "numpy", "scipy", "matplotlib", "tensorboard")
+HEAVY = ("torch", "torchvision", "lightning_fabric", "timm", "cv2", "numpy", "scipy", "matplotlib", "tensorboard")
 FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
 MODULES = [path for path in FILES if path == "__init__.py" or not path.endswith("/__init__.py")]
 

@@ -49,7 +49,7 @@ def options():
         torch.are_deterministic_algorithms_enabled(),
         torch.backends.cudnn.benchmark,
         torch.backends.cudnn.allow_tf32,
-        logging.getLogger("lightning.fabric").level,
+        logging.getLogger("lightning_fabric").level,
         list(warnings.filters),
         os.environ.get("OMP_NUM_THREADS"),
     )

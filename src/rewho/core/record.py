@@ -30,7 +30,7 @@ def rewho_version() -> str:
 
 def read_versions() -> dict[str, str]:
     """Return the versions of everything that a bit-identical repetition depends on."""
-    packages = ("torch", "torchvision", "timm", "lightning", "numpy", "opencv-python-headless")
+    packages = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "opencv-python-headless")
     found = {"python": platform.python_version(), "machine": platform.platform()}
     for package in packages:
         with contextlib.suppress(PackageNotFoundError):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rewho.core.check import UserError
-from rewho.core.device import pick_device
+from rewho.core.device import arithmetic, pick_device
 from rewho.data.augment import resize
 from rewho.data.images import decode, warn_of_wide
 from rewho.data.view_file import read_view
@@ -25,7 +25,6 @@ from rewho.models.factorization import Factorization
 from rewho.models.single_view import SingleViewModel
 from rewho.settings import DeviceSettings
 from rewho.settings.fields import Device, check
-from rewho.training.engine import arithmetic
 
 Image = str | Path | bytes | NDArray[np.uint8]
 """An image. PIL images are accepted too; the type does not name them, because Pillow is not a dependency."""

@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins.precision import MixedPrecision
-from lightning.fabric.strategies.ddp import DDPStrategy
-from lightning.fabric.strategies.strategy import Strategy
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.strategy import Strategy
 from torch.amp.grad_scaler import GradScaler
 
 from rewho.core.check import UserError
-from rewho.core.device import pick_device
+from rewho.core.device import arithmetic, pick_device
 from rewho.core.runtime import PATIENCE
 from rewho.settings import EngineSettings
 
@@ -74,35 +74,17 @@ class Engine:
 
 
 @contextlib.contextmanager
-def arithmetic(threads: int = 0, *, tf32: bool = False) -> Iterator[None]:
-    """Set the number of CPU threads (0: unchanged) and full float32 precision, or TF32 on CUDA, while a block runs."""
-    before = torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    if threads:
-        torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = tf32
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.set_float32_matmul_precision(before[1])
-        torch.backends.cudnn.allow_tf32 = before[2]
-
-
-@contextlib.contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Hide Lightning's advice on workers and launchers while a block runs; no result depends on it."""
-    loggers = [logging.getLogger(name) for name in ("lightning.fabric", "lightning.pytorch")]
-    levels = [logger.level for logger in loggers]
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning.*")
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
+        warnings.filterwarnings("ignore", module="lightning_fabric.*")
+        logger.setLevel(logging.WARNING)
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            logger.setLevel(level)
 
 
 def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engine:
