@@ -54,7 +54,9 @@ def test_using_a_model_imports_no_training_library(place):
         ["compare", str(place / "a.png"), str(place / "b.png"), *model],
         ["evaluate", *model, "--data", str(place / "people"), "--out", str(place / "scored"), "--sheets", "0"],
     ]
-    ran = subprocess.run([sys.executable, "-c", BLOCKED, json.dumps(commands)], capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", BLOCKED, json.dumps(commands)], capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert set(json.loads(ran.stdout.splitlines()[-1]).values()) == {0}, ran.stderr[-2000:]
 
