@@ -21,7 +21,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rewho.core.check import describe_error
 from rewho.core.record import rewho_version
 
 PATIENCE = 8.0
@@ -105,9 +104,9 @@ def answer(library: str) -> None:
     try:
         found = question()
     except ModuleNotFoundError as error:
-        found = {"missing": True} if error.name == module else {"error": describe_error(error)}
-    except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
-        found = {"error": f"{type(error).__name__}: {describe_error(error)}"}
+        if error.name != module:
+            raise  # the last line of its traceback is the answer
+        found = {"missing": True}
     print(f"{MARK}{json.dumps(found)}", flush=True)  # noqa: T201 - the answer
 
 
@@ -124,7 +123,7 @@ def ask_libraries(patience: float = PATIENCE) -> dict[str, dict[str, Any]]:
             [sys.executable, "-c", code, name],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             env=environment,
         )
         for name in LIBRARIES
@@ -135,14 +134,15 @@ def ask_libraries(patience: float = PATIENCE) -> dict[str, dict[str, Any]]:
 
 def _hear(process: subprocess.Popen[bytes], end: float, patience: float) -> dict[str, Any]:
     try:
-        said, _ = process.communicate(timeout=max(0.1, end - time.monotonic()))
+        said, errors = process.communicate(timeout=max(0.1, end - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         return {"late": f"no answer within {patience:g} s"}
     lines = [line for line in said.decode(errors="replace").splitlines() if line.startswith(MARK)]
     if not lines:
-        return {"error": f"its import ended the process (exit code {process.returncode})"}
+        last = errors.decode(errors="replace").strip().splitlines()[-1:]
+        return {"error": last[0][:300] if last else f"its import ended the process, exit code {process.returncode}"}
     heard: dict[str, Any] = json.loads(lines[-1].removeprefix(MARK))
     return heard
 

@@ -18,7 +18,7 @@ class DoctorSettings:
     command = Command(
         "doctor",
         "what this installation can do: versions, devices, codecs, extras; for bug reports",
-        examples=("doctor", "doctor --json"),
+        examples=("doctor", "doctor --json", "doctor --json --quiet"),
     )
 
     json: bool = False
