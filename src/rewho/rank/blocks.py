@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
@@ -47,7 +47,14 @@ def map_row_blocks(
     `threads=None` uses one for each processor, up to `MOST_THREADS`.
     """
     workers = threads or min(os.cpu_count() or 1, MOST_THREADS)
-    blocks = row_blocks(rows, columns, workers)
+    return map_blocks(function, row_blocks(rows, columns, workers), workers)
+
+
+def map_blocks(
+    function: Callable[[NDArray[np.int64]], T], blocks: Sequence[NDArray[np.int64]], threads: int | None = None
+) -> list[T]:
+    """Apply `function` to each of some blocks of row numbers, in threads; returns the results in their order."""
+    workers = threads or min(os.cpu_count() or 1, MOST_THREADS)
     if workers == 1 or len(blocks) <= 1:
         return [function(block) for block in blocks]
     with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
