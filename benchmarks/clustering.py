@@ -10,6 +10,8 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -29,18 +31,18 @@ K1, K2 = 30, 6
 IMAGES_EACH = 17  # as on Market-1501
 
 
-def peak_mb():
+def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(images, size, spread, threads):
+def measure(images: int, size: int, spread: float, threads: int) -> dict[str, Any]:
     random = np.random.default_rng(1)
     centres = random.normal(size=(images // IMAGES_EACH + 1, size)).astype("f4")
     points = centres[random.integers(len(centres), size=images)]
     points += spread * random.normal(size=points.shape).astype("f4")
     seconds, start = {}, peak_mb()
 
-    def step(name, work):
+    def step(name: str, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever is measured
         began, cpu = time.monotonic(), time.process_time()
         result = work()
         seconds[name] = round(time.monotonic() - began, 2)
@@ -50,9 +52,7 @@ def measure(images, size, spread, threads):
     units = unit_vectors(points, "float32")
     indices = step("neighbours", lambda: nearest_neighbours(units, K1, threads=threads).indices)
     sets = step("reciprocal sets", lambda: expanded_reciprocal_sets(indices, half_size(K1)))
-    weights = step(
-        "weights", lambda: local_query_expansion(gaussian_weights(sets, units), indices[:, :K2])
-    )
+    weights = step("weights", lambda: local_query_expansion(gaussian_weights(sets, units), indices[:, :K2]))
     graph = step("distances", lambda: jaccard_graph(weights, threads=threads))
     labels = step("DBSCAN, three times", lambda: [dbscan(graph, eps) for eps in (0.58, 0.6, 0.62)])
     reliable = step("reliability", lambda: select_reliable(labels[1], labels[0], labels[2]))
@@ -75,7 +75,7 @@ def measure(images, size, spread, threads):
     }
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, nargs="+", default=[12_936])
     parser.add_argument("--size", type=int, default=2048)

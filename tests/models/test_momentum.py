@@ -145,7 +145,7 @@ def test_a_normalised_head_does_not_feel_what_all_images_share():
 def test_a_normalised_head_is_split_and_followed_as_other_layers_are():
     module = contrast(4, head_norm=True)
     kinds = [type(layer).__name__ for layer in module.key_projection.layers]
-    assert kinds == ["Linear", "_SplitBatchNorm", "ReLU", "Linear", "_SplitBatchNorm"]
+    assert kinds == ["Linear", "SplitBatchNorm", "ReLU", "Linear", "SplitBatchNorm"]
     first, second, order = views()
     whole = module(first, second, order).queries
     part = module(first[:4], second[:4], order[:4]).queries

@@ -29,7 +29,7 @@ def cut(whole: Path, copy: Path, *steps: int) -> Path:
     for file in whole.iterdir():
         if file.is_file() and file.name not in LEFT_AT_THE_END:
             shutil.copy(file, copy / file.name)
-    if last(copy)["state.best"][1]:  # the epoch of the best model so far: there was one
+    if last(copy)["state.best"][1] and (whole / "best").is_dir():  # the best model so far, where one is kept
         shutil.copytree(whole / "best", copy / "best")
     return copy
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rewho.core.check import UserError, describe_error, nearest
+from rewho.models.ibn import SUFFIX, add_instance_norm
 
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -57,7 +58,8 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
     """Build an untrained backbone.
 
     Args:
-        name: squeezenet1_0, squeezenet1_1, resnet18 … resnet152, any model name of timm, or a name of `BACKBONES`.
+        name: squeezenet1_0, squeezenet1_1, resnet18 … resnet152, these with `_ibn_a` (instance normalisation), any
+            model name of timm, or a name of `BACKBONES`.
         stride_one_at: ResNets: the stage whose first block keeps stride 1 ("conv4_1", FD section 4.1): layer4 is the
             usual reading, layer3 the literal one; none leaves torchvision's strides, 32 in total. The weights have the
             same shapes with each.
@@ -99,24 +101,27 @@ def _build_own(name: str, input_size: tuple[int, int]) -> Backbone:
 def _build_timm(name: str, stride_one_at: str, input_size: tuple[int, int]) -> Backbone:
     import timm
 
-    if not timm.is_model(name):
-        near = nearest(name, [*SQUEEZENETS, *RESNETS, *timm.list_models()])
-        raise UserError(
-            "--model.backbone",
-            expected=f"one of {', '.join((*SQUEEZENETS, *RESNETS))}, a model name that timm knows, or one in BACKBONES",
-            got=repr(name),
-            fix=f"Did you mean {near!r}?"
-            if near
-            else "`python -c 'import timm; print(timm.list_models())'` lists all.",
-        )
     network: Any
-    if name in RESNETS:
-        network = timm.create_model(name, num_classes=0, global_pool="")
+    if name in RESNETS or name.removesuffix(SUFFIX) in RESNETS:
+        network = timm.create_model(name.removesuffix(SUFFIX), num_classes=0, global_pool="")
+        if name.endswith(SUFFIX):
+            add_instance_norm(network)
         if stride_one_at != "none":
             for module in getattr(network, stride_one_at)[0].modules():
                 if isinstance(module, nn.Conv2d):
                     module.stride = (1, 1)
         return Backbone(network, network.num_features)
+    if not timm.is_model(name):
+        near = nearest(name, [*SQUEEZENETS, *RESNETS, *timm.list_models()])
+        raise UserError(
+            "--model.backbone",
+            expected=f"one of {', '.join((*SQUEEZENETS, *RESNETS))}, a ResNet's with {SUFFIX}, a model name that timm "
+            "knows, or one in BACKBONES",
+            got=repr(name),
+            fix=f"Did you mean {near!r}?"
+            if near
+            else "`python -c 'import timm; print(timm.list_models())'` lists all.",
+        )
     try:
         network = timm.create_model(name, num_classes=0, img_size=input_size)
     except TypeError:  # convolutional networks take images of any size and no such argument

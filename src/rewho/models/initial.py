@@ -19,7 +19,7 @@ from rewho.core.progress import say
 from rewho.core.tensors import read_weights
 from rewho.models.backbone import build_backbone
 from rewho.models.kinds import build_model
-from rewho.models.loading import load_pretrained, load_tensors, resample_positions, tensors_under
+from rewho.models.loading import DOWNLOADED, load_pretrained, load_tensors, resample_positions, tensors_under
 from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
 from rewho.models.weights import CARD, TENSORS, read_card
 from rewho.settings import ModelSettings
@@ -59,12 +59,12 @@ def read_origin(folder: Path) -> Origin:
 
 
 def hash_pretrained(source: str, run: Path) -> str:
-    """Return the sha256 of the file of first weights; `none` and `imagenet` as they are.
+    """Return the sha256 of the file of first weights; `none` and what is downloaded as they are.
 
     For weights that are gone, return the hash of those that the run began with: an encoder may be moved away before the
     training that began from it is over.
     """
-    if source in ("none", "imagenet"):
+    if source in ("none", *DOWNLOADED):
         return source
     file = Path(source, TENSORS) if Path(source).is_dir() else Path(source)
     if file.is_file():
@@ -113,7 +113,7 @@ def _read_origin_of(source: str) -> Origin:
     provenance: dict[str, Any] = {"weights_began_as": source}
     if source == "none":
         return Origin(provenance=provenance)
-    if source == "imagenet":
+    if source in DOWNLOADED:
         return Origin(labels=True, provenance=provenance)
     path = Path(source)
     if path.is_dir():
@@ -152,7 +152,7 @@ def describe_assumptions(settings: ModelSettings, origin: Origin) -> str | None:
         >>> describe_assumptions(ModelSettings(pretrained="none"), Origin())
     """
     source = settings.pretrained
-    if source in ("none", "imagenet") or Path(source).is_dir():
+    if source in ("none", *DOWNLOADED) or Path(source).is_dir():
         return None
     labels_unknown = origin.labels is None and settings.extra_bn == "auto"
     given = {"mean": settings.pixel_mean, "standard deviation": settings.pixel_std}
@@ -195,7 +195,7 @@ def load_initial_weights(model: SingleViewModel) -> str:
         return f"{settings.backbone}: random weights"
     plain = build_backbone(settings.backbone, settings.stride_one_at, model.input_size)
     folder = Path(source)
-    if source == "imagenet" or not folder.is_dir():
+    if source in DOWNLOADED or not folder.is_dir():
         line = load_pretrained(plain, settings.backbone, source)
         model.load_backbone(plain)
         return line

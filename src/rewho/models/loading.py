@@ -19,17 +19,19 @@ from rewho.core.tensors import read_weights
 from rewho.models.backbone import RESNETS, SQUEEZENETS, Backbone, TimmBody
 
 EMA_COPY = re.compile(r"encoder_k\.|key_encoder\.|momentum|ema\b|teacher|average")
+DOWNLOADED = {"imagenet": "IMAGENET1K_V1", "imagenet_v2": "IMAGENET1K_V2"}
+"""Weights that are downloaded by name, and torchvision's names of them."""
 CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.")
 
 
 def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
     """Load pre-trained weights into the backbone called `name`; returns one line: what was loaded, what left over.
 
-    `source` is none, imagenet (downloaded by name, its sha256 prefix checked), or a .safetensors / .pth file.
+    `source` is none, imagenet or imagenet_v2 (downloaded, the sha256 prefix checked), or a .safetensors / .pth file.
     """
     if source == "none":
         return f"{name}: random weights"
-    weights = _download(name) if source == "imagenet" else read_weights(Path(source))
+    weights = _download(name, source) if source in DOWNLOADED else read_weights(Path(source))
     # Files of timm's models have timm's own names; those of our bodies begin with "network.", cut off as a prefix.
     network = backbone.body.network if isinstance(backbone.body, TimmBody) else backbone.body
     prefix = find_prefix(weights, network.state_dict()).rstrip(".")
@@ -40,17 +42,21 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
     return f"{name}: {len(weights) - len(left_over)} tensors from {source}{under}{extra}{resampled}"
 
 
-def _download(name: str) -> dict[str, Tensor]:
+def _download(name: str, source: str) -> dict[str, Tensor]:
     if name not in (*SQUEEZENETS, *RESNETS):
         raise UserError(
-            "--model.pretrained imagenet",
+            f"--model.pretrained {source}",
             expected=f"one of the backbones with a pinned hash: {', '.join((*SQUEEZENETS, *RESNETS))}",
             got=name,
             fix="Download the weights yourself and pass the .safetensors file as --model.pretrained FILE.",
         )
     from torchvision import models
 
-    known = models.get_model_weights(name).IMAGENET1K_V1
+    version = DOWNLOADED[source]
+    known = getattr(models.get_model_weights(name), version, None)
+    if known is None:
+        fix = "Pass --model.pretrained imagenet, or a ResNet-50, 101 or 152."
+        raise UserError(f"--model.pretrained {source}", expected="a ResNet with it", got=name, fix=fix)
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(known.url).name)
     try:  # the file names carry the beginning of their sha256, which is compared after the download
         if not cached.is_file() and not is_reachable(known.url):
@@ -58,7 +64,7 @@ def _download(name: str) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = known.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError) as error:
         raise UserError(
-            "--model.pretrained imagenet",
+            f"--model.pretrained {source}",
             expected="the ImageNet weights, downloaded once",
             got=f"{type(error).__name__}: {error}",
             fix="Go online once, or pass --model.pretrained FILE (.safetensors or .pth), or --model.pretrained none.",

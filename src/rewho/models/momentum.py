@@ -77,7 +77,7 @@ def update_ema(copied: nn.Module, network: nn.Module, momentum: float) -> None:
     torch._foreach_add_(own, others, alpha=1 - momentum)
 
 
-def _gather(part: Tensor) -> Tensor:
+def gather(part: Tensor) -> Tensor:
     """Concatenate the tensors of all processes; without gradients."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return part
@@ -186,9 +186,9 @@ class MomentumContrast(nn.Module):
 
     def _encode_keys(self, images: Tensor, order: Tensor) -> Tensor:
         """Return the keys [N, D] of all processes' images; each process encodes a shuffled part."""
-        shuffle = _gather(order).argsort()
-        shuffled = _own_rows(_gather(images)[shuffle], len(images))
+        shuffle = gather(order).argsort()
+        shuffled = _own_rows(gather(images)[shuffle], len(images))
         if shuffled.ndim == 4:  # gathering loses the channels-last layout
             shuffled = shuffled.contiguous(memory_format=torch.channels_last)
-        keys = _gather(self.key_projection(self.key_encoder(shuffled)))
+        keys = gather(self.key_projection(self.key_encoder(shuffled)))
         return keys[shuffle.argsort()]

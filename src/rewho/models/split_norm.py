@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from rewho.core.check import UserError
 
 
-class _SplitBatchNorm(nn.Module):
+class SplitBatchNorm(nn.Module):
     """Normalises each group of `group` consecutive images by its own statistics while training.
 
     It has the parameters and buffers of the layer that it replaces, under the same names, so that saved weights fit
@@ -25,7 +25,7 @@ class _SplitBatchNorm(nn.Module):
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(self, layer: nn.BatchNorm1d | nn.BatchNorm2d, group: int) -> None:
+    def __init__(self, layer: nn.BatchNorm1d | nn.BatchNorm2d | SplitBatchNorm, group: int) -> None:
         super().__init__()
         self.group, self.eps, self.momentum = group, layer.eps, layer.momentum or 0.1
         self.weight, self.bias = layer.weight, layer.bias
@@ -69,7 +69,7 @@ def split_batch_norm(network: nn.Module, group: int) -> int:
     for parent in network.modules():
         for name, layer in parent.named_children():
             if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.track_running_stats:
-                setattr(parent, name, _SplitBatchNorm(layer, group))  # type: ignore[arg-type]
+                setattr(parent, name, SplitBatchNorm(layer, group))  # type: ignore[arg-type]
                 found += 1
             elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 raise UserError(

@@ -17,7 +17,7 @@ from rewho.core.progress import be_quiet, say
 from rewho.settings.fields import Command, build, find_mistakes, options_of, raise_all
 from rewho.settings.help import help_text
 from rewho.settings.names import GLOBAL_OPTIONS, expand_groups, list_unknown
-from rewho.settings.recipe import check_recipe_command, read_recipe
+from rewho.settings.recipe import check_recipe_command, find_recipe, read_recipe
 from rewho.settings.words import read_words
 
 Settings = TypeVar("Settings")
@@ -63,7 +63,7 @@ def parse_command(settings: type[Settings], arguments: Sequence[str]) -> Parsed[
     own = {name: value for name, value in words.values.items() if name not in asked}
     recipe: dict[str, Any] = {}
     if "recipe" in asked:
-        path = Path(str(asked["recipe"]))
+        path = find_recipe(Path(str(asked["recipe"])))
         recipe = expand_groups(read_recipe(path, smoke=asked.get("smoke") == "true"), known)
         if not set(recipe) <= set(known):
             check_recipe_command(path, command.name)

@@ -32,7 +32,7 @@ from rewho.report.content import Score
 from rewho.settings import DataSettings, TableSettings
 from rewho.settings.command_line import fill
 from rewho.settings.fields import check, options_of
-from rewho.settings.recipe import read_recipe, refuse_functions
+from rewho.settings.recipe import read_recipe, recipe_folders, refuse_functions
 from rewho.tables.command import format_command
 from rewho.tables.comparison import OURS, PaperCell, PaperRow, PaperTable, from_dict, markdown, page
 from rewho.tables.plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_plan
@@ -73,13 +73,6 @@ def run(settings: TableSettings) -> Path:
     if is_main_process():
         show(markdown(_table(runner, list(done.values()))))
     return written
-
-
-def recipe_folders() -> list[Path]:
-    """Return the existing recipe folders: in the working directory, the installed package and its checkout."""
-    package = Path(__file__).parents[1]
-    places = (Path(), package, package.parents[1])
-    return [place / "recipes" for place in places if (place / "recipes").is_dir()]
 
 
 def _data_sets(plan: TablePlan, settings: TableSettings) -> dict[str, DataSettings]:

@@ -1,0 +1,148 @@
+"""The page of an adaptation: curves over the epochs, the k-distance curve, and clusters to look at."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rewho.report import html_page as html
+from rewho.report.figures import BLUE, DOTS_PER_INCH, FAINT, LINE_STYLES, PALETTE, STYLE, VERMILLION
+
+SCALE = 0.56
+CURVES: Mapping[str, Sequence[str]] = {
+    "Clusters": ("clusters",),
+    "Share of the images": ("outliers", "trained_on"),
+    "Clusters and cameras": ("silhouette", "camera_nmi"),
+    "Clusters and labels, which were not trained on": ("nmi", "purity"),
+    "Scores on the test part, which chose nothing": ("mAP", "rank_1"),
+}
+"""Title of each plot, with the figures in it."""
+EXPLANATIONS = {
+    "clusters": "clusters of DBSCAN",
+    "outliers": "images in no cluster",
+    "trained_on": "images trained on as members of a cluster",
+    "silhouette": "silhouette, -1 to 1: higher is better separated",
+    "camera_nmi": "mutual information of clusters and cameras: if it rises, cameras are clustered",
+    "nmi": "mutual information of clusters and people",
+    "purity": "images of a cluster's most frequent person",
+    "mAP": "mAP",
+    "rank_1": "Rank-1",
+}
+
+
+@dataclass(frozen=True)
+class AdaptationReport:
+    """What the page shows.
+
+    Args:
+        title: Its title.
+        epochs: Figures of every epoch by name, with `epoch`; the first may be 0, before the training.
+        curve: The k-distance curve of the last clustering, ascending.
+        bend: Its bend; NaN without.
+        eps: That of the clustering.
+        usual_eps: The paper's.
+        clusters: Clusters to look at: title, and a JPEG of some of its images.
+        made_with: What is needed to repeat the run.
+    """
+
+    title: str
+    epochs: Sequence[Mapping[str, Any]]
+    curve: NDArray[np.floating[Any]]
+    bend: float
+    eps: float
+    usual_eps: float = 0.6
+    clusters: Sequence[tuple[str, bytes]] = ()
+    made_with: Mapping[str, object] = field(default_factory=dict)
+
+
+def adaptation_page(report: AdaptationReport) -> str:
+    """Return the page as HTML."""
+    last = report.epochs[-1] if report.epochs else {}
+    shown = [name for name in EXPLANATIONS if isinstance(last.get(name), int | float)]
+    tiles = html.tiles(
+        "".join(html.tile(name, _number(name, last[name]), explanation=EXPLANATIONS[name]) for name in shown)
+    )
+    plots = []
+    for title, names in CURVES.items():
+        series = {name: _points(report.epochs, name) for name in names}
+        series = {name: points for name, points in series.items() if points}
+        if series:
+            caption = "; ".join(f"{name}: {EXPLANATIONS[name]}" for name in series)
+            picture = html.plot(line_plot(series), f"{title} by epoch", SCALE)
+            plots.append(html.figure(title, picture, caption))
+    picture = html.plot(distance_plot(report.curve, report.bend, report.eps, report.usual_eps), "k-distances", SCALE)
+    caption = "Images below the line of eps are the cores of clusters; where the curve bends up, outliers begin."
+    plots.append(html.figure("Distance to the nearest images", picture, caption))
+    names = ["epoch", *dict.fromkeys(name for row in report.epochs for name in row if name != "epoch")]
+    rows = [[row.get("epoch", ""), *(_number(name, row.get(name)) for name in names[1:])] for row in report.epochs]
+    sheets = "".join(
+        html.figure(title, html.image("jpeg", data, title, 'class="plot"')) for title, data in report.clusters
+    )
+    body = (
+        tiles
+        + html.pair("".join(plots))
+        + html.card("Every epoch", html.table(rows, names))
+        + (html.heading("Clusters of the last epoch") + html.pair(sheets) if sheets else "")
+        + html.card("Made with", html.definitions(report.made_with))
+    )
+    lead = "All figures are of the last epoch. No label chose an epoch, a cluster or a setting."
+    return html.build_page(report.title, body, lead=lead)
+
+
+def _points(epochs: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    return [(row["epoch"], float(row[name])) for row in epochs if isinstance(row.get(name), int | float)]
+
+
+def _number(name: str, value: object) -> str:
+    if not isinstance(value, int | float):
+        return "–"
+    return f"{value:,.0f}" if name == "clusters" else f"{value:.4g}"
+
+
+def line_plot(series: Mapping[str, Sequence[tuple[float, float]]]) -> bytes:
+    """Return a PNG of curves by epoch, each labelled with its name."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 3.4))
+        axes = figure.add_subplot()
+        for number, (name, points) in enumerate(series.items()):
+            style: dict[str, Any] = {"color": PALETTE[number], "linestyle": LINE_STYLES[number], "linewidth": 2.0}
+            epochs, values = zip(*points, strict=True)
+            axes.plot(epochs, values, label=name, marker="o" if len(points) < 25 else None, markersize=4, **style)
+        axes.set(xlabel="Epoch", ylim=(min(0, axes.get_ylim()[0]), None))
+        axes.legend(frameon=False)
+        axes.grid(color=FAINT, linewidth=0.8)
+        axes.tick_params(length=0)
+        return _png(figure)
+
+
+def distance_plot(curve: NDArray[np.floating[Any]], bend: float, eps: float, usual: float = 0.6) -> bytes:
+    """Return a PNG of the k-distance curve with its bend, the eps that was used and the paper's."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 3.4))
+        axes = figure.add_subplot()
+        axes.plot(np.linspace(0, 1, len(curve)), curve, color=BLUE, linewidth=2.0)
+        lines = {f"eps {eps:.3g}": (eps, VERMILLION, "-")}
+        if abs(usual - eps) > 1e-9:
+            lines[f"the paper's {usual:g}"] = (usual, PALETTE[2], "--")
+        if np.isfinite(bend):
+            lines[f"bend {bend:.3g}"] = (bend, PALETTE[6], ":")
+        for name, (height, colour, style) in lines.items():
+            axes.axhline(height, color=colour, linestyle=style, label=name)
+        axes.set(xlabel="Share of the images", ylabel="Jaccard distance", xlim=(0, 1), ylim=(0, None))
+        axes.legend(frameon=False)
+        axes.grid(color=FAINT, linewidth=0.8)
+        axes.tick_params(length=0)
+        return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", metadata={"Software": None})
+    return file.getvalue()

@@ -1,0 +1,347 @@
+"""Adapt a model to images without labels, alone or beside a labelled source (SpCL, and what came after it)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from rewho.core.artifact import plain, write_file, write_json
+from rewho.core.check import UserError, rename_options
+from rewho.core.lock import release_locks
+from rewho.core.progress import Progress, say
+from rewho.core.runtime import StopRequest, on_main_process, run_in_processes
+from rewho.core.stage import Stage
+from rewho.data.augment import resize
+from rewho.data.view_file import view_of_settings
+from rewho.data.views import View, box_of
+from rewho.embedding.embedder import view_of
+from rewho.embedding.saved import describe, open_saved
+from rewho.models.initial import (
+    ORIGIN,
+    Origin,
+    build_initial_model,
+    check_backbone,
+    describe_assumptions,
+    find_origin,
+    hash_pretrained,
+    load_initial_weights,
+    read_origin,
+)
+from rewho.models.single_view import SingleViewModel, parameter_count
+from rewho.models.weights import CARD, ModelCard, load_model, read_card, save_model
+from rewho.report.adaptation_page import AdaptationReport, adaptation_page, distance_plot
+from rewho.settings import AdaptSettings
+from rewho.settings.fields import check
+from rewho.tasks.adaptation import AdaptTask, Epochs
+from rewho.tasks.pseudo_labels import PseudoLabels
+from rewho.tasks.run import (
+    EPOCH,
+    FIXED,
+    FIXED_BY_ORIGIN,
+    FREE_SETTINGS,
+    check_shares,
+    claim_folder,
+    finish_training,
+    score_test_part,
+    seed_weights,
+)
+from rewho.tasks.target import Source, Target, join, read_source, read_target
+from rewho.tasks.unlabelled import hold_in_memory
+from rewho.training.checkpoint import WHOLE, newest_checkpoint
+from rewho.training.engine import Engine, launch
+from rewho.training.log import read_log
+from rewho.training.loop import Training, train
+from rewho.training.optim import build_optimizer
+
+FREE_HERE = (*FREE_SETTINGS, "source", "source_reading.root", "model.pretrained")
+START = "start.json"
+PAGE = "index.html"
+CURVE = "k-distances.json"
+PICTURE = "clusters.png"
+SHOWN_CLUSTERS, SHOWN_IMAGES = 8, 10
+THUMBNAIL = (96, 48)
+RISING = 0.1
+"""Rise of the mutual information of clusters and cameras since the first epoch that is warned of."""
+
+
+class _Data(NamedTuple):
+    target: Target
+    source: Source | None
+    group: int
+
+
+@run_in_processes
+@release_locks
+def run(settings: AdaptSettings) -> Path:
+    """Adapt a model; return its model folder, with the log, checkpoints and the page about clusters."""
+    check(settings, kind=AdaptSettings)
+    began = time.monotonic()
+    begin_network = _begins_with_network(settings)
+    if not begin_network:
+        check_backbone(settings.model)
+
+    target = read_target(settings)
+    source = read_source(settings, target)
+    data = _Data(target, source, _group(settings, source))
+    inputs = {
+        "data": target.sha256,
+        **({"source": source.sha256} if source else {}),
+        EPOCH: f"{settings.steps_per_epoch} steps",
+        "model.pretrained": hash_pretrained(settings.model.pretrained, settings.out),
+    }
+    stage = Stage(settings.out, "adapt", plain(settings), inputs, FREE_HERE, WHOLE, (*FIXED, *FIXED_BY_ORIGIN))
+    engine = launch(settings.engine, broadcast_buffers=False)  # every process has the same memory, which is large
+    if claim_folder(stage, settings, target.table or target.images):
+        return settings.out
+    _say_cameras(settings, target)
+
+    seed_weights(settings)
+    origin, model = _build_model(settings, network=begin_network)
+    with rename_options({"--contrast.norm_group": "--group_identities"}):
+        task = AdaptTask(model, settings, target, source.classes if source else 0, data.group)
+    training, epochs = _build_training(settings, data, task, model, origin, engine)
+    if newest_checkpoint(settings.out / "checkpoints") is None:
+        _score_start(settings, target, model, engine)
+    state = train(training, engine)
+
+    def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
+        files = save_model(folder, model, _card(settings, data, origin, figures))
+        page = _write_page(settings, data, task, epochs.view)
+        return [*files, page]
+
+    more = [settings.out / name for name in (ORIGIN, START, CURVE) if (settings.out / name).is_file()]
+    counts = {"images": len(target.images), "parameters": parameter_count(model)}
+    finish_training(stage, save, state, counts, began, more)
+    return settings.out
+
+
+def _begins_with_network(settings: AdaptSettings) -> bool:
+    """Return whether the run begins from a whole network, with its head; refuse what cannot be."""
+    folder = Path(settings.model.pretrained)
+    card = folder / CARD
+    if settings.begin == "backbone" or not card.is_file():
+        if settings.begin == "network" and not (settings.out / ORIGIN).is_file():
+            fix = "Pass --init FOLDER of `rewho train`, or leave out --begin network."
+            raise UserError("--begin network", expected="a model folder", got=settings.model.pretrained, fix=fix)
+        return settings.begin == "network"
+    architecture = read_card(folder)["architecture"]
+    whole = architecture.get("head", "none") != "none" and architecture.get("kind", "single_view") == "single_view"
+    if settings.begin == "network" and not whole:
+        got = f"{architecture.get('kind')} with head {architecture.get('head')}"
+        fix = "Leave out --begin network, which begins from its backbone."
+        raise UserError("--begin network", expected="a single-view model with a head", got=got, fix=fix)
+    return whole
+
+
+def _group(settings: AdaptSettings, source: Source | None) -> int:
+    """Return the images of one group of batch normalisation."""
+    check_shares(settings, settings.engine.devices)
+    sampler = settings.sampler
+    one_pass = sampler.batch // (settings.engine.devices * sampler.accumulate)
+    group = settings.group_identities * sampler.images_per_identity or one_pass
+    if one_pass % group:
+        raise UserError(
+            "--group_identities",
+            expected=f"a divisor of the {one_pass // sampler.images_per_identity} identities of one forward pass",
+            got=str(settings.group_identities),
+            fix="Choose a batch that is a multiple of devices x accumulate x group_identities x images_per_identity, "
+            "or 0, which makes no groups.",
+        )
+    return group
+
+
+def _say_cameras(settings: AdaptSettings, target: Target) -> None:
+    unknown = int((target.cameras < 0).sum())
+    if target.known_cameras < 2:
+        say(f"cameras: {target.known_cameras} known; batches take any images of a cluster")
+        wanted = settings.memory.camera_weight, settings.cluster.standardise_cameras
+        if any(wanted):
+            say("  note: memory.camera_weight and cluster.standardise_cameras make no difference without cameras")
+    else:
+        say(f"cameras: {target.known_cameras} known" + (f", {unknown:,} images of unknown ones" if unknown else ""))
+
+
+def _build_model(settings: AdaptSettings, *, network: bool) -> tuple[Origin, SingleViewModel]:
+    """Build the model; when a run is resumed its checkpoint holds every weight, and what it began with may be gone."""
+    written, found = settings.out / ORIGIN, newest_checkpoint(settings.out / "checkpoints")
+    if found is not None and written.is_file():
+        return read_origin(settings.out), open_saved(found[0]).model.to(memory_format=torch.channels_last)
+    if network:
+        folder = Path(settings.model.pretrained)
+        model, card = load_model(folder)
+        origin = find_origin(replace(settings.model, backbone=card["architecture"]["backbone"]))
+        kept = model.settings
+        say(
+            f"{kept.backbone}: the whole network of {folder}, with its pooling ({kept.pooling}), head ({kept.head}) "
+            f"and input of {model.input_size[0]} x {model.input_size[1]}; --begin backbone takes its backbone only"
+        )
+        view_of(model)
+    else:
+        origin = find_origin(settings.model)
+        view = view_of_settings(settings.model)
+        model = build_initial_model(settings.model, view.size, origin)
+        model.box = box_of(view)
+        assumed = describe_assumptions(settings.model, origin)
+        say("; ".join(filter(None, [load_initial_weights(model), assumed])))
+    on_main_process(lambda: write_json(written, origin))
+    return origin, model.to(memory_format=torch.channels_last)
+
+
+def _build_training(
+    settings: AdaptSettings, data: _Data, task: AdaptTask, model: SingleViewModel, origin: Origin, engine: Engine
+) -> tuple[Training, Epochs]:
+    fabric = engine.fabric
+    joined = join(data.target, data.source)
+    progress = Progress("read images", len(joined), unit="images")
+    hold_in_memory(joined, settings.data.memory_gb, lambda done, _all: progress.advance(done - progress.done))
+    progress.close()
+    folder = settings.out
+
+    def draw(curve: NDArray[np.float32], bend: float, eps: float) -> None:
+        write_file(folder / PICTURE, lambda file: file.write(distance_plot(curve, bend, eps)))
+
+    def keep(epoch: int, found: PseudoLabels) -> None:
+        step = max(1, len(found.curve) // 500)
+        shown = [round(float(value), 4) for value in (*found.curve[::step], found.curve[-1])]
+        bend = None if np.isnan(found.bend) else found.bend
+        write_json(folder / CURVE, {"epoch": epoch, "eps": found.eps, "bend": bend, "curve": shown})
+
+    task = task.to(fabric.device)
+    epochs = Epochs(task, data.target, data.source, view_of(model), settings, data.group, draw, keep)
+    pretrained = list(model.pretrained_parts().values())
+    heads = [*model.new_parts(), task.source_norms]
+
+    def score(stop: StopRequest) -> dict[str, float] | None:
+        table = data.target.table
+        return score_test_part(model, table, fabric.device, stop) if table else None
+
+    training = Training(
+        task=task,
+        optimizer=build_optimizer(nn.ModuleList(pretrained), heads, settings.optimizer),
+        epoch_length=settings.steps_per_epoch,
+        batches=lambda start: epochs.batches(
+            start, fabric.global_rank, fabric.world_size, fabric.device.type == "cuda"
+        ),
+        settings=settings,
+        folder=folder,
+        evaluate=score,
+        keep_best=lambda: None,
+        names=lambda batch: [joined.name(int(row)) for row in batch.rows],
+        watch=_Watch(folder),
+        pretrained=() if settings.model.pretrained == "none" else pretrained,
+        description=describe(model, _card(settings, data, origin, {}), "model"),
+    )
+    return training, epochs
+
+
+class _Watch:
+    """Warns of what goes wrong over the epochs, from the log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, step: int, means: Mapping[str, float]) -> None:
+        rows = _epoch_rows(self.folder)
+        first = rows[0].get("camera_nmi") if rows else None
+        now = means.get("camera_nmi")
+        if first is not None and now is not None and now - first > RISING and now > means.get("nmi", 0.0):
+            say(
+                f"warning: clusters follow cameras more and more (mutual information {first:.2f} at first, {now:.2f} "
+                f"now, step {step:,}): pass --cluster.standardise_cameras true, or --memory.camera_weight true"
+            )
+
+
+def _epoch_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the log's lines about epochs, with the means' names shortened."""
+    rows = [row for row in read_log(folder) if "epoch" in row]
+    return [{name.removeprefix("epoch_"): value for name, value in row.items() if name != "step"} for row in rows]
+
+
+def _score_start(settings: AdaptSettings, target: Target, model: SingleViewModel, engine: Engine) -> None:
+    """Score the model before the training, and write it down."""
+    if settings.evaluate_every < 0 or target.table is None:
+        return
+    table = target.table
+
+    def score() -> None:
+        with StopRequest() as stop:
+            figures = score_test_part(model, table, engine.fabric.device, stop, "before adaptation:")
+        if figures is not None:
+            write_json(settings.out / START, figures)
+
+    on_main_process(score)
+
+
+def _card(settings: AdaptSettings, data: _Data, origin: Origin, figures: Mapping[str, Any]) -> ModelCard:
+    source = data.source
+    trained_on = dict(data.target.about)
+    if source:
+        trained_on["source"] = {"name": source.name, "images": len(source.images), "sha256": source.sha256}
+    provenance = {
+        **origin.provenance,
+        "method": f"clusters as classes, memory {settings.memory.kind}"
+        + (", with a labelled source" if source else ""),
+        "labels": bool(source) or origin.labels is not False,
+        "memory": asdict(settings.memory),
+        "cluster": asdict(settings.cluster),
+        "group_identities": settings.group_identities,
+        "epochs": settings.epochs,
+        "steps": settings.epochs * settings.steps_per_epoch,
+        "seed": settings.seed,
+        "chosen": "the last epoch",
+    }
+    metrics = {data.target.name: dict(figures)} if figures else {}
+    return ModelCard(trained_on, metrics=metrics, provenance=provenance)
+
+
+def _write_page(settings: AdaptSettings, data: _Data, task: AdaptTask, view: View) -> Path:
+    from rewho.core.files import read_json
+
+    read = read_json(settings.out / CURVE, curve=list, eps=float)
+    rows = _epoch_rows(settings.out)
+    if (settings.out / START).is_file():
+        rows = [{"epoch": 0, **read_json(settings.out / START)}, *rows]
+    left_out = ("out", "resume", "allow_config_change")
+    made_with = {
+        name: value for name, value in plain(settings).items() if not isinstance(value, dict) and name not in left_out
+    }
+    made_with |= {"memory": plain(settings.memory), "cluster": plain(settings.cluster)}
+    report = AdaptationReport(
+        f"Adaptation to {data.target.name}",
+        rows,
+        np.array(read["curve"]),
+        float("nan") if read.get("bend") is None else read["bend"],
+        read["eps"],
+        clusters=_pictures(data.target, task, view),
+        made_with=made_with,
+    )
+    page = adaptation_page(report).encode()
+    return write_file(settings.out / PAGE, lambda file: file.write(page))
+
+
+def _pictures(target: Target, task: AdaptTask, view: View) -> Sequence[tuple[str, bytes]]:
+    """Return clusters of the last epoch as rows of images: the largest, and others spread over the sizes."""
+    labels = task.memory.labels[task.sources :].cpu().numpy()
+    sizes = np.bincount(labels[labels >= 0])
+    order = np.argsort(-sizes, kind="stable")
+    order = order[sizes[order] > 1]
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, SHOWN_CLUSTERS).round().astype(int))] if len(order) else []
+    shown = []
+    small = View(view.name, view.top, view.bottom, view.left, view.right, THUMBNAIL)
+    for cluster in chosen:
+        rows = np.flatnonzero(labels == cluster)
+        picked = rows[np.unique(np.linspace(0, len(rows) - 1, SHOWN_IMAGES).round().astype(int))]
+        row = np.concatenate(list(resize([target.images[int(image)] for image in picked], small)), axis=1)
+        cameras = len(np.unique(target.cameras[rows]))
+        title = f"{len(rows)} images" + (f" of {cameras} cameras" if target.known_cameras > 1 else "")
+        shown.append((title, cv2.imencode(".jpg", row[..., ::-1])[1].tobytes()))
+    return shown

@@ -1,0 +1,172 @@
+"""The classes of an epoch: images without labels are clustered, the clusters checked, and the result measured.
+
+Letters: N images, D embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError
+from rewho.core.people import UNKNOWN_CAMERA
+from rewho.rank.cluster_scores import mutual_information, purity, silhouette
+from rewho.rank.clustering import (
+    OUTLIER,
+    RADIUS,
+    bend,
+    count_clusters,
+    dbscan,
+    jaccard_graph,
+    jaccard_weights,
+    neighbour_distances,
+)
+from rewho.rank.reliability import select_reliable, split_outliers
+from rewho.settings import ClusterSettings
+
+FEWEST_TO_STANDARDISE = 16
+"""Images of a camera below which its mean and deviation say too little."""
+LEAST_EPS, MOST_EPS = 0.1, 0.7
+"""Limits of the automatic eps."""
+FEWEST_CLUSTERS = 2
+
+
+class PseudoLabels(NamedTuple):
+    """Classes of images without labels.
+
+    Attributes:
+        labels: int64 [N]; -1 is dropped.
+        eps: That of DBSCAN.
+        threshold: Largest independence of a cluster that is kept.
+        figures: By name, see `figure_names`.
+        curve: The k-distance curve, float32 [N], ascending.
+        bend: Its bend; NaN without one.
+    """
+
+    labels: NDArray[np.int64]
+    eps: float
+    threshold: float
+    figures: dict[str, float]
+    curve: NDArray[np.float32]
+    bend: float
+
+
+def figure_names(*, cameras: bool, identities: bool) -> list[str]:
+    """Return the names of what is measured: with several cameras, and with labels, there is more."""
+    return [
+        *("clusters", "outliers", "trained_on", "silhouette", "eps"),
+        *(["camera_nmi"] if cameras else []),
+        *(["nmi", "purity"] if identities else []),
+    ]
+
+
+def standardise_cameras(embeddings: NDArray[Any], cameras: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return embeddings [N, D] of length 1, in which every camera's have had the mean 0 and deviation 1 by dimension.
+
+    Cameras with fewer than `FEWEST_TO_STANDARDISE` images, and unknown ones, stay as they are.
+    """
+    moved = np.array(embeddings, np.float32)
+    for camera in np.unique(cameras[cameras != UNKNOWN_CAMERA]):
+        rows = np.flatnonzero(cameras == camera)
+        if len(rows) >= FEWEST_TO_STANDARDISE:
+            own = moved[rows]
+            deviation = own.std(axis=0)
+            moved[rows] = (own - own.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    lengths = np.linalg.norm(moved, axis=1)
+    moved[lengths == 0] = embeddings[lengths == 0]  # an image that is its camera's mean in every dimension
+    return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float32)
+
+
+def make_labels(
+    embeddings: NDArray[np.float32],
+    cameras: NDArray[np.int64],
+    identities: NDArray[np.int64] | None,
+    settings: ClusterSettings,
+    *,
+    drop: bool,
+    eps: float | None = None,
+    threshold: float | None = None,
+    draw: Callable[[NDArray[np.float32], float, float], object] = lambda curve, bend, eps: None,
+) -> PseudoLabels:
+    """Cluster images and return their classes.
+
+    Args:
+        embeddings: [N, D].
+        cameras: int64 [N].
+        identities: int64 [N], only to measure; None without.
+        settings: Clustering.
+        drop: Leave images out that are in no cluster, instead of giving each a class of its own.
+        eps: That of the first epoch; None takes it from the settings, or from the curve.
+        threshold: That of the first epoch; None computes it.
+        draw: Called with the k-distance curve, its bend and eps before an error about the clusters is raised.
+
+    Raises:
+        UserError: There are no clusters, only one, or too many images in none.
+    """
+    if settings.standardise_cameras:
+        embeddings = standardise_cameras(embeddings, cameras)
+    graph = jaccard_graph(jaccard_weights(embeddings, settings.k1, settings.k2), RADIUS)
+    curve = neighbour_distances(graph, settings.min_samples)
+    bent = bend(curve)
+    if eps is None:
+        eps = settings.eps or min(max(LEAST_EPS if bent is None else bent, LEAST_EPS), MOST_EPS)
+    found = dbscan(graph, eps, settings.min_samples)
+    shown = float("nan") if bent is None else bent
+    outliers = float((found == OUTLIER).mean())
+    clusters = count_clusters(found)
+    if clusters < FEWEST_CLUSTERS or outliers > settings.most_outliers:
+        draw(curve, shown, eps)
+        raise _no_clusters(clusters, outliers, eps, shown, settings)
+    labels = found if drop else split_outliers(found)
+    if settings.self_paced:
+        around = [dbscan(graph, eps + gap, settings.min_samples) for gap in (-settings.eps_gap, settings.eps_gap)]
+        reliable = select_reliable(found, *around, threshold)
+        labels, threshold = reliable.labels, reliable.threshold
+        if reliable.clusters < FEWEST_CLUSTERS:
+            draw(curve, shown, eps)
+            raise _no_clusters(reliable.clusters, outliers, eps, shown, settings)
+        if drop:
+            labels = np.where(np.bincount(labels)[labels] > 1, labels, OUTLIER)
+    sizes = np.bincount(labels[labels != OUTLIER])
+    trained_on = float(sizes[sizes > 1].sum() / len(labels))
+    figures = {"clusters": float(clusters), "outliers": outliers, "trained_on": trained_on, "eps": eps}
+    figures |= _measure(embeddings, found, cameras, identities)
+    threshold = float("nan") if threshold is None else threshold
+    return PseudoLabels(labels, eps, threshold, figures, curve, shown)
+
+
+def _measure(
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    cameras: NDArray[np.int64],
+    identities: NDArray[np.int64] | None,
+) -> dict[str, float]:
+    inside = labels != OUTLIER
+    figures = {"silhouette": silhouette(embeddings, labels) or 0.0}
+    seen = inside & (cameras != UNKNOWN_CAMERA)
+    if len(np.unique(cameras[cameras != UNKNOWN_CAMERA])) > 1:
+        figures["camera_nmi"] = mutual_information(labels[seen], cameras[seen]) if seen.any() else 0.0
+    if identities is not None:
+        figures["nmi"] = mutual_information(labels[inside], identities[inside])
+        figures["purity"] = purity(labels[inside], identities[inside])
+    return figures
+
+
+def _no_clusters(clusters: int, outliers: float, eps: float, bent: float, settings: ClusterSettings) -> UserError:
+    where = f" The k-distance curve bends at {bent:.2f}; --cluster.eps 0 takes that." if np.isfinite(bent) else ""
+    if clusters == 1 and outliers < settings.most_outliers:
+        fix = f"Lower --cluster.eps: everything runs together.{where}"
+    else:
+        fix = (
+            f"Raise --cluster.eps, or lower --cluster.min_samples.{where} If that does not help, begin from weights "
+            "that know people (--init), lower --optimizer.learning_rate, or check that people are seen several times."
+        )
+    return UserError(
+        "clusters",
+        expected=f"{FEWEST_CLUSTERS} or more, and at most {settings.most_outliers:.0%} of the images in none",
+        got=f"{clusters} at eps {eps:.3g}, and {outliers:.1%} of the images in none; clusters.png shows the distances",
+        fix=fix,
+    )

@@ -1,0 +1,186 @@
+"""Adaptation to rendered people without labels: what a run leaves, exact resumes, several processes, mistakes."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cut_runs import check_equal, checkpoint_of, cut, last, lose
+
+from checkpoints import same
+from quick_settings import CPU, quick
+from rewho.core.check import UserError
+from rewho.core.files import read_json
+from rewho.core.runtime import Interrupted
+from rewho.rendered import write_people
+from rewho.settings import AdaptSettings, ClusterSettings, DataSettings, MemorySettings, ModelSettings, SamplerSettings
+from rewho.stages import adapt, train
+from rewho.tasks.adaptation import AdaptTask
+from rewho.training.log import read_log
+
+STEPS, WITHIN = 4, 3
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory) -> Path:
+    """Ten people to adapt to, and a few to test on."""
+    folder = tmp_path_factory.mktemp("crowd") / "people"
+    return write_people(folder, identities=10, test_identities=3, cameras=2, images_per_camera=3, seed=7, workers=0)
+
+
+def settings(crowd: Path, out: Path, **changes) -> AdaptSettings:
+    given = {
+        "out": out,
+        "data": DataSettings(root=crowd, workers=0),
+        "model": ModelSettings(pooling="gap", head="bn", input_size=(64, 32), pretrained="none"),
+        "cluster": ClusterSettings(k1=6, k2=2, min_samples=2),
+        "sampler": SamplerSettings("identities", 8, 2),
+        "group_identities": 2,
+        "engine": CPU,
+        "epochs": 2,
+        "steps_per_epoch": 2,
+        "evaluate_every": -1,
+    }
+    return AdaptSettings(**{**given, **changes})
+
+
+@pytest.fixture(scope="module")
+def start(crowd, tmp_path_factory):
+    checkpoint = replace(AdaptSettings().checkpoint, every_steps=1, keep=100)
+    return settings(crowd, tmp_path_factory.mktemp("adapted") / "whole", checkpoint=checkpoint, evaluate_every=1)
+
+
+@pytest.fixture(scope="module")
+def whole(start):
+    return adapt.run(start)
+
+
+def test_a_run_leaves_a_model_a_log_of_its_clusters_and_a_page(start, whole):
+    epochs = [row for row in read_log(whole) if "epoch" in row]
+    assert [row["epoch"] for row in epochs] == [1, 2]
+    for name in ("clusters", "outliers", "trained_on", "silhouette", "camera_nmi", "nmi", "purity", "eps"):
+        assert f"epoch_{name}" in epochs[0]
+    assert epochs[0]["epoch_clusters"] >= 2
+    card = read_json(whole / "model.json")
+    assert card["provenance"]["chosen"] == "the last epoch"
+    assert card["metrics"]["rendered-people"]["mAP"] == epochs[-1]["mAP"]
+    page = (whole / "index.html").read_text()
+    assert "camera_nmi" in page
+    assert page.count("data:image/jpeg") > 1
+    assert 0 < read_json(whole / "start.json")["mAP"] <= 1
+    assert not (whole / "best").exists()
+    assert adapt.run(start) == whole
+
+
+@pytest.mark.parametrize("step", [2, WITHIN])
+def test_a_run_cut_after_a_step_ends_with_the_same_bits(start, whole, tmp_path, step):
+    folder = cut(whole, tmp_path / "cut", step)
+    adapt.run(replace(start, out=folder))
+    check_equal(folder, whole)
+
+
+@pytest.mark.parametrize("lost", ["memory.vectors", "threshold"])
+def test_a_resume_that_lost_the_memory_is_noticed(start, whole, tmp_path, lost):
+    folder = cut(whole, tmp_path / "cut", 2)
+    assert lose(folder, 2, lost, "buffers") == 1
+    adapt.run(replace(start, out=folder, evaluate_every=-1, allow_config_change=True))
+    assert not same(last(folder)["buffers"], last(whole)["buffers"])
+
+
+def test_a_stop_request_saves_at_the_end_of_the_step(start, whole, tmp_path, monkeypatch):
+    forward, calls = AdaptTask.forward, []
+
+    def told(self, batch):
+        calls.append(batch)
+        if len(calls) == WITHIN:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return forward(self, batch)
+
+    monkeypatch.setattr(AdaptTask, "forward", told)
+    with pytest.raises(Interrupted, match=f"step {WITHIN} of {STEPS}"):
+        adapt.run(replace(start, out=tmp_path / "told"))
+    monkeypatch.undo()
+    assert checkpoint_of(tmp_path / "told", WITHIN).is_dir()
+    adapt.run(replace(start, out=tmp_path / "told"))
+    check_equal(tmp_path / "told", whole)
+
+
+def test_a_labelled_source_has_its_own_classes_and_normalisation(crowd, people, tmp_path):
+    changes = {"source": people, "model": ModelSettings("single_view", "resnet18", head="bn", input_size=(64, 32))}
+    changes["model"] = replace(changes["model"], pooling="gap", pretrained="none")
+    folder = adapt.run(settings(crowd, tmp_path / "both", epochs=1, **changes))
+    state = last(folder)
+    norms = [name for name in state["parameters"] if name.startswith("source_norms.")]
+    assert len(norms) == 2 * 21 - 0
+    assert len(state["buffers"]["memory.labels"]) == 8 + len(list((crowd / "bounding_box_train").glob("*.jpg")))
+    assert {"epoch_source", "epoch_target"} <= read_log(folder)[-1].keys()
+    assert "source" in read_json(folder / "model.json")["trained_on"]
+
+
+@pytest.mark.parametrize("kind", ["centroid", "hard"])
+def test_the_other_memories_weigh_clusters_by_cameras_and_standardise_them(crowd, tmp_path, kind):
+    changes = {
+        "memory": MemorySettings(kind, momentum=0.1, floor=0.0, camera_weight=True),
+        "cluster": ClusterSettings(
+            k1=6, k2=2, min_samples=2, self_paced=False, of="network", standardise_cameras=True, eps=0
+        ),
+    }
+    folder = adapt.run(settings(crowd, tmp_path / kind, **changes))
+    assert (last(folder)["buffers"]["memory.labels"] >= -1).all()
+    assert 0.1 <= read_log(folder)[-1]["epoch_eps"] <= 0.7
+
+
+def test_a_plain_folder_has_no_cameras_unless_they_are_its_sub_folders(crowd, tmp_path):
+    images = sorted((crowd / "bounding_box_train").glob("*.jpg"))
+    for image in images:
+        place = tmp_path / "images" / image.name.split("_")[1][:2] / f"{image.stem.replace('_', '-')}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(image.read_bytes())
+    plain = settings(crowd, tmp_path / "plain", data=DataSettings(root=tmp_path / "images", workers=0), epochs=1)
+    log = read_log(adapt.run(plain))[-1]
+    assert not {"epoch_camera_nmi", "epoch_nmi"} & log.keys()
+    log = read_log(adapt.run(replace(plain, out=tmp_path / "by-folder", cameras="folder")))[-1]
+    assert "epoch_camera_nmi" in log
+    with pytest.raises(UserError, match="crop set"):
+        adapt.run(replace(plain, out=tmp_path / "no", cameras="video"))
+    with pytest.raises(UserError, match="whose people are known"):
+        adapt.run(replace(plain, out=tmp_path / "no", data=replace(plain.data, hold_out=2)))
+
+
+def test_a_trained_model_is_taken_whole(crowd, people, tmp_path):
+    trained = train.run(quick(people, tmp_path / "trained", epochs=1, evaluate_every=-1))
+    whole = settings(
+        crowd, tmp_path / "whole", epochs=1, model=replace(settings(crowd, Path()).model, pretrained=str(trained))
+    )
+    card = read_json(adapt.run(whole) / "model.json")
+    assert (card["architecture"]["head"], card["embedding_size"]) == ("fc_bn", 16)
+    card = read_json(adapt.run(replace(whole, out=tmp_path / "backbone", begin="backbone")) / "model.json")
+    assert (card["architecture"]["head"], card["embedding_size"]) == ("bn", 512)
+
+
+@pytest.mark.parametrize(("eps", "got"), [(0.03, "0 at eps"), (0.77, "1 at eps")])
+def test_no_cluster_and_one_cluster_stop_with_a_picture_and_advice(crowd, tmp_path, eps, got):
+    cluster = ClusterSettings(
+        k1=6 if eps < 0.5 else 60, k2=2, min_samples=4 if eps < 0.5 else 2, eps=eps, self_paced=False
+    )
+    with pytest.raises(UserError, match=got) as error:
+        adapt.run(settings(crowd, tmp_path / "none", cluster=cluster))
+    assert "--cluster.eps" in error.value.fix
+    assert (tmp_path / "none" / "clusters.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"group_identities": 3}, "--group_identities"),
+        ({"sampler": SamplerSettings("shuffle", 8)}, "sampler.kind"),
+        ({"memory": MemorySettings("centroid")}, "cluster.of"),
+        ({"begin": "network"}, "--begin network"),
+        ({"cameras": "unknown", "memory": MemorySettings(camera_weight=True)}, "memory.camera_weight"),
+    ],
+)
+def test_mistakes_are_told_before_the_work(crowd, tmp_path, changes, option):
+    with pytest.raises(UserError, match=option):
+        adapt.run(settings(crowd, tmp_path / "wrong", **changes))
+    assert not (tmp_path / "wrong").exists()
