@@ -64,6 +64,8 @@ from rewho.training.optim import build_optimizer
 
 FREE_HERE = (*FREE_SETTINGS, "source", "source_reading.root", "model.pretrained")
 START = "start.json"
+BEGAN = "began_with"
+"""What of the initial weights was taken, in the provenance: network or backbone."""
 PAGE = "index.html"
 CURVE = "k-distances.json"
 PICTURE = "clusters.png"
@@ -174,7 +176,10 @@ def _build_model(settings: AdaptSettings, *, network: bool) -> tuple[Origin, Sin
     """Build the model; when a run is resumed its checkpoint holds every weight, and what it began with may be gone."""
     written, found = settings.out / ORIGIN, newest_checkpoint(settings.out / "checkpoints")
     if found is not None and written.is_file():
-        return read_origin(settings.out), open_saved(found[0]).model.to(memory_format=torch.channels_last)
+        origin = read_origin(settings.out)
+        if origin.provenance.get(BEGAN) == "network":
+            return origin, open_saved(found[0]).model.to(memory_format=torch.channels_last)
+        return origin, _build_backbone(settings, origin).to(memory_format=torch.channels_last)
     if network:
         folder = Path(settings.model.pretrained)
         model, card = load_model(folder)
@@ -187,13 +192,19 @@ def _build_model(settings: AdaptSettings, *, network: bool) -> tuple[Origin, Sin
         view_of(model)
     else:
         origin = find_origin(settings.model)
-        view = view_of_settings(settings.model)
-        model = build_initial_model(settings.model, view.size, origin)
-        model.box = box_of(view)
+        model = _build_backbone(settings, origin)
         assumed = describe_assumptions(settings.model, origin)
         say("; ".join(filter(None, [load_initial_weights(model), assumed])))
+    origin = replace(origin, provenance={**origin.provenance, BEGAN: "network" if network else "backbone"})
     on_main_process(lambda: write_json(written, origin))
     return origin, model.to(memory_format=torch.channels_last)
+
+
+def _build_backbone(settings: AdaptSettings, origin: Origin) -> SingleViewModel:
+    view = view_of_settings(settings.model)
+    model = build_initial_model(settings.model, view.size, origin)
+    model.box = box_of(view)
+    return model
 
 
 def _build_training(

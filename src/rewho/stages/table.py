@@ -40,6 +40,7 @@ from rewho.tables.plan import GIVEN, PlanRow, Step, TablePlan, find_plan, read_p
 KEYS = ("rank_1", "mAP_rectangular", "mAP_trapezoid")  # what `OURS` is called in metrics.json
 CLASSES = {"train": "TrainSettings", "teachers": "TeachersSettings", "represent": "RepresentSettings"}
 CLASSES |= {"distill": "DistillSettings", "evaluate": "EvaluateSettings", "pretrain": "PretrainSettings"}
+CLASSES |= {"adapt": "AdaptSettings"}
 RESULTS = "results.json"
 SHARED = "pretrained"  # folder of the runs that belong to no data set
 SMOKE_NOTE = "Small variant on rendered people: it shows that everything works, and its figures mean nothing."
@@ -140,7 +141,12 @@ class Runner:
         """Return whether a row has a model for a data set, with its training data and initial weights available."""
         trained_on = row.trained_on or key
         there = bool(row.model(trained_on)) and trained_on in self.data and row.trained_on != key
-        return there and not self.wanting(row, trained_on)
+        return there and not self.wanting(row, trained_on) and not self.lacks_source(row, trained_on)
+
+    def lacks_source(self, row: PlanRow, trained_on: str) -> bool:
+        """Return whether a row learns from another data set as well, and there is none."""
+        chain = self.chain(row, trained_on) if row.model(trained_on) else []
+        return len(self.data) < 2 and any(step.needs_other_data for step in chain)
 
     def wanting(self, row: PlanRow, trained_on: str) -> list[Step]:
         """Return the steps of a row whose result must be passed with `--use`, and was not."""
@@ -162,6 +168,8 @@ class Runner:
             elif row.models and row.label not in measured and not any(self.measurable(row, key) for key in self.data):
                 wanting = self.wanting(row, row.trained_on or next(iter(self.data)))
                 asked = [f"they need {step.what}: give it with --use {step.name}=PATH" for step in wanting]
+                if self.lacks_source(row, row.trained_on or next(iter(self.data))):
+                    asked.append("they learn from another data set as well: give it with --others")
                 why.setdefault("; ".join(asked) or "they are trained on data that was not given", []).append(row.label)
         return [f"Not run, because {reason}: {'; '.join(labels).rstrip('.')}." for reason, labels in why.items()]
 
@@ -241,6 +249,8 @@ class Runner:
             return values | {
                 "data.root": [folder.as_posix() for folder in self.settings.crops or [self.data[key].root]]
             }
+        if step.needs_other_data:
+            values["source"] = next(data.root for other, data in self.data.items() if other != key).as_posix()
         return values | self._data(key)
 
     def _data(self, key: str) -> dict[str, Any]:

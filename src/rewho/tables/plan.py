@@ -10,6 +10,8 @@ Beside `about`, such a file holds
 * `grid`: steps and rows for all combinations of the values under `over`, see `grid`;
 * `smoke`: settings by stage for the smoke variant, its `data` sets, and the number of `people` to render.
 
+A step whose `source` is "other data set" learns from the first other data set of the command as well.
+
 A step with stage `given` is not run: the user provides it, and `what` describes it. `extends` adds another file's
 steps, so that tables share their runs.
 """
@@ -29,7 +31,9 @@ from rewho.core.record import flatten
 from rewho.tables.grid import expand_grids
 
 GIVEN = "given"
-STAGES = ("pretrain", "train", "teachers", "represent", "distill", GIVEN)
+STAGES = ("pretrain", "train", "teachers", "represent", "distill", "adapt", GIVEN)
+OTHER_DATA = "other data set"
+"""A `source` of this is the first data set of the command that is not the step's own."""
 MEASURES = ("rank_1", "mAP")
 _FIELDS = ("about", "extends", "title", "data", "steps", "rows", "grid", "smoke")
 _STEP_FIELDS = ("stage", "recipe", "set", "what")
@@ -61,6 +65,11 @@ class Step:
         """Return the names of the steps that the settings refer to."""
         found = [name for value in self.settings.values() for name in _REFERENCE.findall(str(value))]
         return [check_name(f"step {self.name}", name).split("/")[0] for name in found]
+
+    @property
+    def needs_other_data(self) -> bool:
+        """Whether the step learns from another data set than its own as well."""
+        return self.settings.get("source") == OTHER_DATA
 
     def resolved(self, folders: Mapping[str, Path]) -> dict[str, Any]:
         """Return the settings with references replaced by the steps' folders."""
