@@ -9,7 +9,7 @@ import torch.multiprocessing as processes
 from cut_runs import last
 from test_adapt_stage import crowd, settings  # noqa: F401 - a fixture
 
-from rewho.settings import AdaptSettings, EngineSettings, ModelSettings, OptimizerSettings
+from rewho.settings import AdaptSettings, EngineSettings, ModelSettings, OptimizerSettings, SourceSettings
 from rewho.stages import adapt
 from rewho.training.log import read_log
 
@@ -32,7 +32,9 @@ def test_two_processes_adapt_as_one(crowd, people, tmp_path):  # noqa: F811
         backbone="resnet18", pooling="gap", head="bn", input_size=(64, 32), pretrained="none", extra_bn="no"
     )
     optimizer = OptimizerSettings(kind="sgd", learning_rate=0.003)
-    one = settings(crowd, tmp_path / "one", model=model, source=people, optimizer=optimizer)
+    one = settings(
+        crowd, tmp_path / "one", model=model, source=SourceSettings(root=people, workers=0), optimizer=optimizer
+    )
     adapt.run(one)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

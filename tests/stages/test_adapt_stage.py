@@ -14,7 +14,15 @@ from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.runtime import Interrupted
 from rewho.rendered import write_people
-from rewho.settings import AdaptSettings, ClusterSettings, DataSettings, MemorySettings, ModelSettings, SamplerSettings
+from rewho.settings import (
+    AdaptSettings,
+    ClusterSettings,
+    DataSettings,
+    MemorySettings,
+    ModelSettings,
+    SamplerSettings,
+    SourceSettings,
+)
 from rewho.stages import adapt, train
 from rewho.tasks.adaptation import AdaptTask
 from rewho.training.log import read_log
@@ -107,7 +115,10 @@ def test_a_stop_request_saves_at_the_end_of_the_step(start, whole, tmp_path, mon
 
 
 def test_a_labelled_source_has_its_own_classes_and_normalisation(crowd, people, tmp_path):
-    changes = {"source": people, "model": ModelSettings("single_view", "resnet18", head="bn", input_size=(64, 32))}
+    changes = {
+        "source": SourceSettings(root=people, workers=0),
+        "model": ModelSettings("single_view", "resnet18", head="bn", input_size=(64, 32)),
+    }
     changes["model"] = replace(changes["model"], pooling="gap", pretrained="none")
     folder = adapt.run(settings(crowd, tmp_path / "both", epochs=1, **changes))
     state = last(folder)

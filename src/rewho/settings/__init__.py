@@ -4,7 +4,7 @@ Recipes (YAML) and the command line fill the same classes, see `command_line.py`
 sub-command. Nothing heavy is imported here, so that `rewho train --help` starts fast.
 """
 
-from rewho.settings.adapt import AdaptSettings, ClusterSettings, MemorySettings
+from rewho.settings.adapt import AdaptSettings, ClusterSettings, MemorySettings, SourceSettings
 from rewho.settings.crop import (
     DetectorSettings,
     LimitSettings,

@@ -82,6 +82,17 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True)
+class SourceSettings(DataSettings):
+    """The labelled data set to learn from as well, and how its images are loaded.
+
+    Args:
+        root: Folder of the data set, or a CSV file; empty is none.
+    """
+
+    root: Path | None = None  # type: ignore[assignment] # a training always has a data set
+
+
+@dataclass(frozen=True)
 class AdaptSettings(TrainingSettings):
     """Settings of `rewho adapt`.
 
@@ -91,8 +102,7 @@ class AdaptSettings(TrainingSettings):
             to watch and to test only.
         cameras: Where the images' cameras come from: auto (the data set's; a crop set's videos; none for a folder),
             video, folder (each sub-folder is a camera), or unknown, which ignores them.
-        source: Labelled data set to learn from as well (domain adaptation); empty is none.
-        source_reading: How the source is loaded; `root` is ignored in favour of `source`.
+        source: Labelled data set to learn from as well (domain adaptation).
         model: Network.
         begin: What initial weights from a model folder fill: network (all of it, with its head), backbone, or auto,
             which is network for what `rewho train` or `rewho distill` made, and backbone for an encoder.
@@ -105,13 +115,25 @@ class AdaptSettings(TrainingSettings):
         optimizer: Optimizer and learning rate.
     """
 
-    command = Command("adapt", "adapt a model to images without labels", "data.root")
+    command = Command(
+        "adapt",
+        "adapt a model to images without labels",
+        "data.root",
+        common="data.root out source.root model.backbone model.pretrained model.input_size begin epochs "
+        "steps_per_epoch sampler.batch optimizer.learning_rate cluster.eps memory.kind cameras group_identities "
+        "data.hold_out engine.device seed",
+        examples=(
+            "adapt crops --recipe spcl/usl --init imagenet",
+            "adapt crops --recipe adapt/fast --init runs/train --out runs/adapted",
+            "adapt Market-1501 --recipe spcl/uda --init imagenet --source people",
+        ),
+        secondary="source",
+    )
 
     out: Path = Path("runs/adapt")
     data: DataSettings = field(default_factory=DataSettings)
     cameras: Cameras = "auto"
-    source: Path | None = None
-    source_reading: DataSettings = field(default_factory=DataSettings)
+    source: SourceSettings = field(default_factory=SourceSettings)
     model: ModelSettings = field(
         default_factory=lambda: ModelSettings(backbone="resnet50", pooling="gap", head="bn", extra_bn="auto")
     )
@@ -141,7 +163,7 @@ class AdaptSettings(TrainingSettings):
             if self.cluster.of == "memory":
                 fix = "Pass {at}cluster.of network, or {at}memory.kind hybrid."
                 yield Mistake("cluster.of", "network: only the hybrid memory holds every image", fix)
-            if self.source is not None:
+            if self.source.root is not None:
                 yield Mistake("memory.kind", "hybrid beside a source", "Pass {at}memory.kind hybrid.")
         if self.cameras == "unknown":
             for name, wanted in (

@@ -18,6 +18,7 @@ GLOBAL_OPTIONS = ("recipe", "smoke", "print_config", "quiet", "help", "help_all"
 MAIN_OF_GROUP = {
     "data": "root",
     "probe": "root",
+    "source": "root",
     "optimizer": "kind",
     "sampler": "kind",
     "detector": "kind",

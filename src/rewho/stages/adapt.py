@@ -62,7 +62,7 @@ from rewho.training.log import read_log
 from rewho.training.loop import Training, train
 from rewho.training.optim import build_optimizer
 
-FREE_HERE = (*FREE_SETTINGS, "source", "source_reading.root", "model.pretrained")
+FREE_HERE = (*FREE_SETTINGS, "source.root", "model.pretrained")
 START = "start.json"
 BEGAN = "began_with"
 """What of the initial weights was taken, in the provenance: network or backbone."""

@@ -250,7 +250,7 @@ class Runner:
                 "data.root": [folder.as_posix() for folder in self.settings.crops or [self.data[key].root]]
             }
         if step.needs_other_data:
-            values["source"] = next(data.root for other, data in self.data.items() if other != key).as_posix()
+            values["source.root"] = next(data.root for other, data in self.data.items() if other != key).as_posix()
         return values | self._data(key)
 
     def _data(self, key: str) -> dict[str, Any]:

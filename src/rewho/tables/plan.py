@@ -10,7 +10,7 @@ Beside `about`, such a file holds
 * `grid`: steps and rows for all combinations of the values under `over`, see `grid`;
 * `smoke`: settings by stage for the smoke variant, its `data` sets, and the number of `people` to render.
 
-A step whose `source` is "other data set" learns from the first other data set of the command as well.
+A step whose `source.root` is "other data set" learns from the first other data set of the command as well.
 
 A step with stage `given` is not run: the user provides it, and `what` describes it. `extends` adds another file's
 steps, so that tables share their runs.
@@ -33,7 +33,7 @@ from rewho.tables.grid import expand_grids
 GIVEN = "given"
 STAGES = ("pretrain", "train", "teachers", "represent", "distill", "adapt", GIVEN)
 OTHER_DATA = "other data set"
-"""A `source` of this is the first data set of the command that is not the step's own."""
+"""A `source.root` of this is the first data set of the command that is not the step's own."""
 MEASURES = ("rank_1", "mAP")
 _FIELDS = ("about", "extends", "title", "data", "steps", "rows", "grid", "smoke")
 _STEP_FIELDS = ("stage", "recipe", "set", "what")
@@ -69,7 +69,7 @@ class Step:
     @property
     def needs_other_data(self) -> bool:
         """Whether the step learns from another data set than its own as well."""
-        return self.settings.get("source") == OTHER_DATA
+        return self.settings.get("source.root") == OTHER_DATA
 
     def resolved(self, folders: Mapping[str, Path]) -> dict[str, Any]:
         """Return the settings with references replaced by the steps' folders."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +95,7 @@ def _without_labels(settings: AdaptSettings, root: Path) -> Target:
                 got=f"images without labels in {root}",
                 fix=f"Leave it out; if sub-folders of {root} are people, pass --data.layout folder.",
             )
-    with rename_options({"--crops": "the images to adapt to", "rewho pretrain": "rewho adapt"}):
+    with rename_options({"rewho pretrain": "rewho adapt"}):
         images = open_images([root])
     source = images.sources[0]
     if isinstance(source, CropSet):
@@ -143,11 +142,10 @@ def _no_such_cameras(kind: str, root: Path, got: str) -> UserError:
 
 def read_source(settings: AdaptSettings, target: Target) -> Source | None:
     """Read the labelled data set to learn from; None without one."""
-    if settings.source is None:
+    if settings.source.root is None:
         return None
-    reading = settings.source_reading
-    with rename_options({"--data.root": "--source", "--data.": "--source_reading."}):
-        table = read_settings(replace(reading, root=settings.source))
+    with rename_options({"--data.root": "--source", "--data.": "--source."}):
+        table = read_settings(settings.source)
         part = select_training_part(table)
     sha256 = digest([table.digest(), table.hash_contents()])
     if target.table is not None and sha256 == target.sha256:
