@@ -283,9 +283,9 @@ def test_the_command_line_takes_action_and_folders(made, capsys):
         ("verify", {"folders", "repair"}),
         ("stats", {"folders"}),
         ("merge", {"folders", "out"}),
-        ("export", {"folders", "out", "layout", "blur_faces"}),
+        ("export", {"folders", "out", "layout", "people", "blur_faces"}),
         ("overlap", {"folders", "distance"}),
-        ("verfiy", {"action", "folders", "out", "layout", "blur_faces", "repair", "distance"}),
+        ("verfiy", {"action", "folders", "out", "layout", "people", "blur_faces", "repair", "distance"}),
     ],
 )
 def test_each_action_has_a_help_of_its_own(action, options, capsys):

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rewho.core.artifact import ASIDE, explain_full_disk, hash_file, plain, remove_unfinished, write_file, write_folder
 from rewho.core.check import UserError
-from rewho.core.progress import track
+from rewho.core.progress import say, track
 from rewho.core.text import csv_table
 from rewho.crops.faces import FACE_COLUMNS, hide_known_faces
 from rewho.crops.joining import select_crops
@@ -22,58 +23,87 @@ from rewho.crops.near_duplicates import Shared, find_shared, stack_fingerprints
 from rewho.crops.page import write_description
 from rewho.crops.shards import CropSet
 from rewho.crops.statistics import compute_statistics, read_videos, write_videos
+from rewho.crops.tracks import read_tracks
 from rewho.crops.writer import ShardWriter, encode
 from rewho.data.images import decode
 
 QUALITY = 95
-LISTED = ("name", "video", "frame", "time", "confidence", "licence")
+LISTED = ("name", "video", "frame", "time", "track", "confidence", "licence")
 
 
-def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True) -> Path:
+def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True, people: str = "video") -> Path:
     """Write the crops of a set as image files and return `out`.
 
     * jpeg: a folder of `NAME.jpg`, with the source of each in `crops.csv`;
-    * market: the same with file names as in Market-1501, `PPPPPPP_c1s1_FFFFFF_II.jpg` in `bounding_box_train/`. A crop
-      set has no identities: the labels number the videos, for tools that need labels;
+    * folder: the same in a folder for each of the `people`;
+    * market: the same with file names as in Market-1501, `PPPPPPP_cCs1_FFFFFF_II.jpg` in `bounding_box_train/`, where P
+      numbers the `people`;
     * webdataset: a tar file of pairs `NAME.jpg`, `NAME.json`.
 
     Args:
         crops: The set.
         out: A new folder, or for webdataset a new tar file.
-        layout: jpeg, market or webdataset.
+        layout: jpeg, folder, market or webdataset.
         blur_faces: Hide faces; the images are then encoded again.
+        people: A crop set has no identities. What stands for people, for tools that need labels: each video, or each
+            track, under the number of its video as camera; crops without a track are then left out, with a message.
     """
     if out.exists():
         raise UserError(f"--out {out}", expected="a new name", got="one that is there", fix="Choose another.")
     remove_unfinished(out.absolute().parent)
-    images = track(_images(crops, blur_faces=blur_faces), "export", len(crops), "crops")
+    tracks = read_tracks(crops).numbers if people == "track" and layout in ("folder", "market") else None
+    _report_untracked(crops, tracks)
+    images = track(_images(crops, tracks, blur_faces=blur_faces), "export", len(crops), "crops")
     if layout == "webdataset":
         return write_file(out, lambda file: _write_tar(file, images))
-    return write_folder(out, lambda folder: _write_folder(folder, images, market=layout == "market"))
+    return write_folder(out, lambda folder: _write_folder(folder, images, layout))
 
 
-def _images(crops: CropSet, *, blur_faces: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield the manifest row and the encoded image of each crop."""
+def _report_untracked(crops: CropSet, tracks: NDArray[np.int64] | None) -> None:
+    """Say how many crops have no track to stand for a person; raise UserError if none has one."""
+    if tracks is None or (tracks >= 0).all():
+        return
+    if (tracks < 0).all():
+        fix = "Make the set with --tracking.kind motion, or leave --people out."
+        raise UserError(f"--people track, {crops.folder}", expected="crops with tracks", got="none", fix=fix)
+    say(f"{int((tracks < 0).sum()):,} of {len(tracks):,} crops have no track and are left out")
+
+
+def _images(
+    crops: CropSet, tracks: NDArray[np.int64] | None, *, blur_faces: bool
+) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield the manifest row and the encoded image of each crop, with `person` and `camera` from 1.
+
+    People are videos, or tracks where these are given; camera is 1, or the video.
+    """
+    videos: dict[str, int] = {}
+    begin = 0
     for number, shard in enumerate(crops.contents.shards):
         rows = crops.rows_of(shard, [*LISTED, "index", *FACE_COLUMNS]).to_pylist()
         data = (image.as_py() for batch in crops.batches_of(number) for image in batch.column(1))
-        for row, image in zip(rows, data, strict=True):
+        for at, (row, image) in enumerate(zip(rows, data, strict=True), begin):
+            video = videos.setdefault(row["video"], len(videos) + 1)
+            if tracks is not None and tracks[at] < 0:
+                continue
+            row["person"], row["camera"] = (video, 1) if tracks is None else (int(tracks[at]) + 1, video)
             hidden = hide_known_faces(decode(image, row["name"]), row) if blur_faces else None
             yield row, image if hidden is None else encode(hidden, quality=QUALITY)
+        begin += shard.crops
         crops.close()
 
 
-def _write_folder(folder: Path, images: Iterator[tuple[dict[str, Any], bytes]], *, market: bool) -> None:
-    people: dict[str, int] = {}
+def _write_folder(folder: Path, images: Iterator[tuple[dict[str, Any], bytes]], layout: str) -> None:
     lines: list[list[object]] = [["image", *LISTED]]
-    place = folder / "bounding_box_train" if market else folder
+    place = folder / "bounding_box_train" if layout == "market" else folder
     place.mkdir(exist_ok=True)
     for row, data in images:
         ending = "jpg" if data[:2] == b"\xff\xd8" else "png"
         name = row["name"]
-        if market:
-            person = people.setdefault(row["video"], len(people) + 1)
-            name = f"{person:07d}_c1s1_{row['frame']:06d}_{row['index']:02d}"
+        if layout == "market":
+            name = f"{row['person']:07d}_c{row['camera']}s1_{row['frame']:06d}_{row['index']:02d}"
+        elif layout == "folder":
+            name = f"{row['person']:07d}/{name}"
+            (place / name).parent.mkdir(exist_ok=True)
         (place / f"{name}.{ending}").write_bytes(data)
         lines.append([f"{name}.{ending}", *(row[column] for column in LISTED)])
     (folder / "crops.csv").write_bytes(csv_table(lines))

@@ -27,6 +27,7 @@ from rewho.crops.writer import ShardWriter, crop_row, encode
 from rewho.settings import CropSettings
 from rewho.video.explain import write_explanation
 from rewho.video.people import Frame, FramePeople, Person, Probe, VideoFailure
+from rewho.video.tracks import LinkedPeople
 
 PARTS = "parts"
 UNFINISHED = "unfinished"
@@ -98,7 +99,8 @@ class PartMaker:
         names: set[tuple[int, int]] = set()
         licence = task.licence or self.settings.terms.licence
         about = {"video": video.probe.sha256, "licence": licence, "config": self.config}
-        for found in video.people:
+        linked = LinkedPeople(video.people, self.settings.tracking)
+        for found in linked:
             # Not earlier: the hash of a video's file of detections is known when its first frame arrives.
             about["detector"], about["pose"] = self.source.models()
             people = [verdict.person for verdict in found.people if not verdict.reasons]
@@ -117,6 +119,7 @@ class PartMaker:
         if rows:
             writer.add(rows_table(rows), data)
         counts = {"looked": frames, "detections": detections, "kept": kept, "persons": most}
+        counts |= {"unlinked": linked.unlinked}
         return {**counts, "dropped": dict(sorted(reasons.items()))}
 
     def _crop(self, found: FramePeople, person: Person, about: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -135,6 +138,7 @@ class PartMaker:
             frame=frame.number,
             time=frame.time,
             index=person.index,
+            track=person.track,
             box=list(person.box),
             cut=list(cut),
             confidence=person.confidence,
@@ -192,6 +196,8 @@ def hash_config(settings: CropSettings, models: tuple[str, str]) -> str:
     names = ("sampling", "screen", "rules", "encoding", "jpeg_quality", "blur_stored")
     found = {name: plain(getattr(settings, name)) for name in names}
     detection = {name: getattr(settings.detector, name) for name in ("confidence", "overlap", "most", "first_frame")}
+    if settings.tracking.kind != "none":  # sets without tracks keep the digest that they had before there were any
+        found["tracking"] = plain(settings.tracking)
     return digest(_floats_to_integers({**found, "detection": detection, "models": list(models)}))
 
 
@@ -209,7 +215,7 @@ def new_record(task: VideoTask, probe: Probe | None = None) -> dict[str, Any]:
     known = asdict(probe) if probe is not None else {}
     own = {name: known.get(name, 0) for name in ("frames", "duration", "width", "height", "fps")}
     own |= {name: known.get(name, "") for name in ("sha256", "detail", "changes")} | {"status": "ok", "reason": ""}
-    return {**asdict(task), **own, "looked": 0, "detections": 0, "kept": 0, "persons": 0, "dropped": {}}
+    return {**asdict(task), **own, "looked": 0, "detections": 0, "kept": 0, "persons": 0, "unlinked": 0, "dropped": {}}
 
 
 def crop_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -20,6 +20,7 @@ from rewho.settings import CropSettings
 
 STATISTICS, DATA_SHEET, SHEET, PAGE = "statistics.json", "datasheet.md", "contact-sheet.jpg", "index.html"
 LISTED = 200  # videos on the page; videos.parquet has all
+SETTINGS = ("sampling", "screen", "rules", "tracking", "selection")  # those that the index tells
 TERMS = ("source", "licence", "purpose", "legal_basis", "contact", "retention")
 
 
@@ -33,7 +34,9 @@ def write_report(
         "encoding": f"jpeg, quality {settings.jpeg_quality}, 4:4:4" if settings.encoding == "jpeg" else "png",
         "faces_hidden": settings.blur_stored,
         "terms": plain(settings.terms),
-        "settings": {name: plain(getattr(settings, name)) for name in ("sampling", "screen", "rules", "selection")},
+        "settings": {
+            name: plain(getattr(settings, name)) for name in ("sampling", "screen", "rules", "tracking", "selection")
+        },
         "videos": {"file": VIDEOS, "sha256": hash_file(videos)},
     }
     crops = writer.commit(about)
@@ -87,6 +90,20 @@ def build_data_sheet(terms: Mapping[str, str], figures: Mapping[str, Any], about
     return f"# {terms['name']}\n{body}\n"
 
 
+def _describe_tracks(figures: Mapping[str, Any]) -> str:
+    """Return the counts and lengths of tracks as a table, or why there are none."""
+    apart = figures["frames_too_far_apart"]
+    lost = [f"{apart:,} frames are farther than --tracking.gap from both of their neighbours."] if apart else []
+    if not figures["tracks"]:
+        return html.paragraph(" ".join(["No crop has a track; see --tracking.kind of `rewho crop`.", *lost]))
+    rows = [(name.replace("_", " "), figures[name]) for name in ("tracks", "of_several_crops", "crops_without")]
+    lengths = [
+        (name.replace("_", " "), " · ".join(f"{share} {value:g}" for share, value in figures[name].items()))
+        for name in ("crops_per_track", "seconds_per_track")
+    ]
+    return "".join(map(html.paragraph, lost)) + html.table([*rows, *lengths])
+
+
 def build_page(
     terms: Mapping[str, str], figures: Mapping[str, Any], records: Sequence[dict[str, Any]], contact_sheet: bytes
 ) -> str:
@@ -108,6 +125,7 @@ def build_page(
         "From frames to crops": html.table(path),
         "Refused boxes by rule": note + html.table(figures["dropped_by_rule"].items()),
         "Videos": html.table(videos),
+        "Tracks": _describe_tracks(figures["tracks"]),
         **{name: html.table(figures[name].items()) for name in ("cities", "resolutions", "licences") if figures[name]},
     }
     parts = [

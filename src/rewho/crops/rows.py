@@ -21,6 +21,11 @@ KEYPOINT_VALUES = 51
 """17 COCO keypoints, each with x and y in pixels of the frame and a score from 0 to 1."""
 FARTHEST = 1e6  # pixels that a keypoint or a head may be away from the origin
 MOST_HEADS = 4_000  # values of other people's heads in a crop, four per head
+FORMAT = 2
+"""Version of a crop set's files: 2 added tracks."""
+ADDED = {"track": 2}
+"""Columns that older versions lack; null is read for them."""
+NULLABLE = ("keypoints", "track")
 COPY_AGAIN = "Copy the set again from where it was made."
 
 COLUMNS = {
@@ -29,6 +34,7 @@ COLUMNS = {
     "frame": "number of the frame, from 0, in the order of presentation",
     "time": "seconds since the video's first frame",
     "index": "number of the detection within the frame, before any filter",
+    "track": "number of the person's track within the video, see `rewho.crops.tracks`; null where it is not known",
     "box": "left, top, right, bottom as detected, in pixels of the frame",
     "cut": "left, top, right, bottom of the crop itself, in whole pixels within the frame",
     "confidence": "of the detector, 0 to 1",
@@ -61,14 +67,15 @@ def import_pyarrow() -> Any:  # noqa: ANN401 - a module
     return pa
 
 
-def row_schema() -> pa.Schema:
-    """Return the Arrow schema of a crop set's manifest."""
+def row_schema(version: int = FORMAT) -> pa.Schema:
+    """Return the Arrow schema of the manifest of a crop set of some version."""
     pa = import_pyarrow()
     three = pa.list_(pa.int64(), 3)
     kinds = {
         "frame": pa.int32(),
         "time": pa.float64(),
         "index": pa.int32(),
+        "track": pa.int64(),
         "box": pa.list_(pa.float32(), 4),
         "cut": pa.list_(pa.int32(), 4),
         "confidence": pa.float32(),
@@ -82,12 +89,22 @@ def row_schema() -> pa.Schema:
         "channel_sum": three,
         "channel_square_sum": three,
     }
-    return pa.schema([pa.field(name, kinds.get(name, pa.string()), nullable=name == "keypoints") for name in COLUMNS])
+    names = [name for name in COLUMNS if version >= ADDED.get(name, 1)]
+    return pa.schema([pa.field(name, kinds.get(name, pa.string()), nullable=name in NULLABLE) for name in names])
 
 
 def rows_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     """Return rows, given as one dictionary each, as an Arrow table with the manifest's schema."""
     return import_pyarrow().Table.from_pylist(list(rows), schema=row_schema())
+
+
+def add_missing_columns(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Return rows with those of some columns that were added after their version, full of nulls, in the usual order."""
+    pa = import_pyarrow()
+    for name in ADDED:
+        if name in columns and name not in rows.column_names:
+            rows = rows.append_column(row_schema().field(name), pa.nulls(len(rows), row_schema().field(name).type))
+    return rows.select([name for name in COLUMNS if name in rows.column_names])
 
 
 def check_rows(what: str, rows: pa.Table, columns: Sequence[str]) -> None:

@@ -26,14 +26,22 @@ from numpy.typing import NDArray
 from rewho.core.artifact import hash_file, json_bytes
 from rewho.core.check import UserError, check_name, describe_error, resolve_inside
 from rewho.core.record import read_sealed, seal
-from rewho.crops.rows import COLUMNS, check_rows, image_schema, import_pyarrow, matches_row, row_schema
+from rewho.crops.rows import (
+    COLUMNS,
+    FORMAT,
+    add_missing_columns,
+    check_rows,
+    image_schema,
+    import_pyarrow,
+    matches_row,
+    row_schema,
+)
 from rewho.data.file_lists import CROP_SET_INDEX
 from rewho.data.images import decode
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
 BATCH_ROWS = 1000
 """Crops per record batch; the last batch of a shard may have fewer."""
 SHARD_ROWS = 10_000
@@ -82,9 +90,9 @@ def read_index(folder: Path) -> Index:
         raise no_crop_set(folder)
     try:
         content = read_sealed(path)
-        if content.get("format") != FORMAT:
+        if content.get("format") not in range(1, FORMAT + 1):
             fix = "Install a newer rewho."
-            raise UserError(str(path), expected=f"format {FORMAT}", got=repr(content.get("format")), fix=fix)
+            raise UserError(str(path), expected=f"format 1 to {FORMAT}", got=repr(content.get("format")), fix=fix)
         shards = tuple(Shard(**entry) for entry in content["shards"])
         index = Index(shards, {**content["about"]})
         numbers = [shard.crops for shard in shards]
@@ -266,6 +274,7 @@ class CropSet(Sequence[NDArray[np.uint8]]):
             self._verified.add(shard.rows)
             with pa.parquet.ParquetFile(path, memory_map=True) as file:
                 rows = file.read(columns=list(columns or COLUMNS), use_threads=False)  # may be a fork
+                rows = add_missing_columns(rows, columns or COLUMNS)
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(shard.rows, describe_error(error)) from error
         if len(rows) != shard.crops:

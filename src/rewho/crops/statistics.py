@@ -17,8 +17,10 @@ from rewho.core.check import UserError, describe_error, resolve_inside
 from rewho.core.files import parse_json
 from rewho.crops.rows import COPY_AGAIN, import_pyarrow
 from rewho.crops.shards import INDEX, CropSet, read_index
+from rewho.crops.tracks import measure_tracks, read_tracks
 
 VIDEOS = "videos.parquet"
+UNLINKED = "unlinked"  # frames of a video too far from their neighbours to link anyone
 REQUIRED = ("height", "width", "bytes", "confidence", "quality", "channel_sum", "channel_square_sum")
 PERCENTILES = {"least": 0, "5 %": 5, "25 %": 25, "median": 50, "75 %": 75, "95 %": 95, "most": 100}
 
@@ -26,7 +28,7 @@ PERCENTILES = {"least": 0, "5 %": 5, "25 %": 25, "median": 50, "75 %": 75, "95 %
 def write_videos(folder: Path, records: Sequence[dict[str, Any]]) -> Path:
     """Write the list of videos, one row per video; the column `dropped` has counts by rule as JSON."""
     pa = import_pyarrow()
-    plain = [{**record, "dropped": json.dumps(record["dropped"], sort_keys=True)} for record in records]
+    plain = [{UNLINKED: 0, **record, "dropped": json.dumps(record["dropped"], sort_keys=True)} for record in records]
     plain = [{name: utf_8(value) if isinstance(value, str) else value for name, value in one.items()} for one in plain]
     table = pa.Table.from_pylist(plain, schema=_video_schema())
     return write_file(folder / VIDEOS, lambda file: pa.parquet.write_table(table, file, compression="zstd"))
@@ -37,7 +39,7 @@ def _video_schema() -> Any:  # noqa: ANN401 - pyarrow's
     texts = ("path", "key", "city", "source", "licence", "sha256", "status", "reason", "detail", "changes", "dropped")
     whole = ("size", "frames", "width", "height", "looked", "detections", "kept", "persons", "crops")
     kinds = {**dict.fromkeys(texts, pa.string()), **dict.fromkeys(whole, pa.int64())}
-    return pa.schema([*kinds.items(), ("duration", pa.float64()), ("fps", pa.float64())])
+    return pa.schema([*kinds.items(), ("duration", pa.float64()), ("fps", pa.float64()), (UNLINKED, pa.int64())])
 
 
 def read_videos(folder: Path) -> list[dict[str, Any]]:
@@ -53,6 +55,8 @@ def read_videos(folder: Path) -> list[dict[str, Any]]:
     pa = import_pyarrow()
     try:
         table = pa.parquet.read_table(path)
+        if UNLINKED not in table.column_names:  # made before there were tracks
+            table = table.append_column(UNLINKED, pa.array(np.zeros(len(table), np.int64)))
         if table.schema != _video_schema() or any(column.null_count for column in table.columns):
             raise ValueError("other columns, or absent values")
         rows = [{**row, "dropped": parse_json(row["dropped"])} for row in table.to_pylist()]
@@ -130,6 +134,7 @@ def compute_statistics(crops: CropSet, videos: Sequence[dict[str, Any]]) -> dict
         "std": [round(float(value), 4) for value in channels.std],
         **{name: _percentiles(whole[name]) for name in ("height", "width", "confidence", "quality")},
         "crops_per_video": _percentiles(np.array([video["crops"] for video in scenes])),
+        "tracks": _describe_tracks(crops, scenes),
         "videos": _count(video["status"] for video in videos),
         "reasons": _count(video["reason"] for video in videos),
         "resolutions": _count(f"{video['width']} x {video['height']}" for video in scenes),
@@ -150,6 +155,20 @@ def _read_columns(crops: CropSet) -> tuple[dict[str, NDArray[Any]], Channels]:
         )
         channels.add(sums, squares, columns["height"][-1].astype(np.int64) * columns["width"][-1])
     return {name: np.concatenate(values) if values else np.empty(0) for name, values in columns.items()}, channels
+
+
+def _describe_tracks(crops: CropSet, scenes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the number of tracks, of crops without one and of frames too far apart, and the tracks' lengths."""
+    tracks = read_tracks(crops)
+    lengths, seconds = measure_tracks(tracks)
+    return {
+        "tracks": len(lengths),
+        "of_several_crops": int((lengths > 1).sum()),
+        "crops_without": int((tracks.numbers < 0).sum()),
+        "frames_too_far_apart": sum(video[UNLINKED] for video in scenes),
+        "crops_per_track": _percentiles(lengths),
+        "seconds_per_track": _percentiles(seconds),
+    }
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:

@@ -18,11 +18,13 @@ from rewho.core.record import STARTED, read_sealed
 from rewho.crops.inputs import VideoTask
 from rewho.crops.one_video import PartMaker
 from rewho.crops.page import write_description
-from rewho.crops.rows import import_pyarrow, matches_row
+from rewho.crops.rows import FORMAT, import_pyarrow, matches_row
 from rewho.crops.shards import INDEX, CropSet, Shard, no_crop_set
 from rewho.crops.statistics import VIDEOS, compute_statistics, read_videos
+from rewho.crops.tracks import find_shared_frames, read_tracks
 from rewho.crops.writer import ShardWriter
 
+SHOWN_NAMES = 4  # of crops that a check names; the message counts the others
 REPAIR = ".repair"  # folder in which shards are rebuilt
 REBUILD_ALL = "Run the command that built the set with another --out."
 
@@ -60,6 +62,7 @@ def verify(folder: Path) -> list[Damage]:
     progress.close()
     if not found:
         found += _find_duplicate_names(crops)
+        found += _find_doubled_people(crops)
     videos = crops.contents.about.get("videos")
     if videos and not any(one.file == VIDEOS for one in found):
         found += _verify_file(folder, videos["file"], videos.get("sha256"))
@@ -96,6 +99,14 @@ def _find_duplicate_names(crops: CropSet) -> Iterator[Damage]:
     repeated = counts.filter(import_pyarrow().compute.greater(counts.field(1), 1))
     if names := [str(one["values"]) for one in repeated.to_pylist()]:
         yield Damage(INDEX, f"has {len(names):,} names of more than one crop", tuple(names))
+
+
+def _find_doubled_people(crops: CropSet) -> Iterator[Damage]:
+    """Report crops that share track and frame with another one: nobody is twice in a frame."""
+    if len(rows := find_shared_frames(read_tracks(crops))):
+        names = tuple(crops.name(int(row)) for row in rows[:SHOWN_NAMES])
+        yield Damage(INDEX, f"has {len(rows):,} crops of tracks that have another crop in the same frame", names)
+    crops.close()
 
 
 def _find_damaged_crops(crops: CropSet, number: int, shard: Shard) -> Iterator[str]:
@@ -187,16 +198,17 @@ def _replace(crops: CropSet, shard: Shard, wanted: list[str], parts: Sequence[Cr
             found[name] = (part, row)
     missing = [name for name in wanted if name not in found]
     if not missing:
-        writer = ShardWriter(place, shard_rows=max(1, len(wanted)))
         tables = {id(part): part.manifest() for part in parts}
-        for name in wanted:
-            part, row = found[name]
-            writer.add(tables[id(part)].slice(row, 1), [part.bytes(row)])
-        made = writer.commit().contents.shards[0]
-        if (made.images_sha256, made.rows_sha256) == (shard.images_sha256, shard.rows_sha256):
-            for new, old in ((made.images, shard.images), (made.rows, shard.rows)):
-                _copy(place / new, resolve_inside(crops.folder, old, INDEX))
-            return
+        for version in range(FORMAT, 0, -1):  # the shard may be older than this program
+            writer = ShardWriter(place / str(version), shard_rows=max(1, len(wanted)), version=version)
+            for name in wanted:
+                part, row = found[name]
+                writer.add(tables[id(part)].slice(row, 1), [part.bytes(row)])
+            made = writer.commit().contents.shards[0]
+            if (made.images_sha256, made.rows_sha256) == (shard.images_sha256, shard.rows_sha256):
+                for new, old in ((made.images, shard.images), (made.rows, shard.rows)):
+                    _copy(writer.folder / new, resolve_inside(crops.folder, old, INDEX))
+                return
     raise UserError(
         f"{crops.folder}, shard {shard.name}",
         expected="the crops that were in it",

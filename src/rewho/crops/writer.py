@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rewho.core.artifact import ASIDE, explain_full_disk, hash_file, write_file
 from rewho.core.check import UserError, check_range
-from rewho.crops.rows import image_schema, import_pyarrow, row_schema, rows_table
+from rewho.crops.rows import FORMAT, image_schema, import_pyarrow, row_schema, rows_table
 from rewho.crops.shards import BATCH_ROWS, INDEX, SHARD_ROWS, CropSet, Index, Shard, read_index
 
 if TYPE_CHECKING:
@@ -45,7 +45,16 @@ def crop_row(name: str, data: bytes, pixels: NDArray[np.uint8], **known: Any) ->
     whole = [0, 0, pixels.shape[1], pixels.shape[0]]
     counts = [np.bincount(pixels[..., channel].reshape(-1), minlength=256) for channel in range(3)]
     sums, squares = ([int(count @ np.arange(256) ** power) for count in counts] for power in (1, 2))
-    empty = {"video": "", "frame": 0, "time": 0.0, "index": 0, "box": whole, "cut": whole, "confidence": 0.0}
+    empty = {
+        "video": "",
+        "frame": 0,
+        "time": 0.0,
+        "index": 0,
+        "track": None,
+        "box": whole,
+        "cut": whole,
+        "confidence": 0.0,
+    }
     empty |= {"keypoints": None, "other_heads": [], "quality": 0.0, "fingerprint": bytes(32)}
     empty |= {"detector": "", "pose": "", "licence": "", "config": ""}
     own = {"name": name, "height": pixels.shape[0], "width": pixels.shape[1], "bytes": len(data)}
@@ -60,6 +69,7 @@ class ShardWriter:
         folder: The folder; created if missing.
         append: Add new shards to the crop set in the folder; otherwise UserError is raised if there is one.
         shard_rows: Crops per shard.
+        version: Version of the rows; an older one only to restore what it wrote.
 
     Example:
         >>> import tempfile
@@ -68,9 +78,11 @@ class ShardWriter:
         2
     """
 
-    def __init__(self, folder: Path, *, append: bool = False, shard_rows: int = SHARD_ROWS) -> None:
+    def __init__(
+        self, folder: Path, *, append: bool = False, shard_rows: int = SHARD_ROWS, version: int = FORMAT
+    ) -> None:
         check_range("shard_rows", shard_rows, 1, 10_000_000)
-        self.folder, self._shard_rows = folder, shard_rows
+        self.folder, self._shard_rows, self._version = folder, shard_rows, version
         there = (folder / INDEX).is_file()
         if there and not append:
             got, fix = "one that has it", "Choose another."
@@ -113,7 +125,8 @@ class ShardWriter:
 
     def _close_shard(self) -> None:
         assert self._open is not None
-        table = import_pyarrow().concat_tables(self._rows).cast(row_schema()).combine_chunks()
+        schema = row_schema(self._version)
+        table = import_pyarrow().concat_tables(self._rows).select(schema.names).cast(schema).combine_chunks()
         self._shards.append(self._open.close(table))
         self._rows, self._in_shard, self._open = [], 0, None
 

@@ -12,6 +12,7 @@ from rewho.settings.crop import (
     RuleSettings,
     SamplingSettings,
     ScreenSettings,
+    TrackingSettings,
 )
 from rewho.settings.crops import CropSettings, CropsSettings, SelectionSettings, TermsSettings
 from rewho.settings.data import AugmentSettings, DataSettings

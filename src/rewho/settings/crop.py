@@ -199,3 +199,20 @@ class RuleSettings:
     def mistakes(self) -> Iterator[Mistake]:
         """Yield broken rules between fields."""
         yield from check_interval(self, "min_ratio", "max_ratio")
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """How the detections of one person in neighbouring sampled frames are linked to a track.
+
+    Args:
+        kind: none, motion (a Kalman filter, overlap and assignment) or file (the ids in the file of
+            --detector.kind replay, such as a tracker's output or ground truth).
+        gap: Longest time in seconds between two detections of one track. A video whose sampled frames are all farther
+            apart gets no tracks, with a warning.
+        confident: With motion, detections of at least this confidence (0 to 1) are assigned to tracks first.
+    """
+
+    kind: Literal["none", "motion", "file"] = "none"
+    gap: Annotated[float, Range(0, 3600, above=True)] = 1.0
+    confident: Share = 0.5

@@ -14,11 +14,13 @@ from rewho.settings.crop import (
     RuleSettings,
     SamplingSettings,
     ScreenSettings,
+    TrackingSettings,
 )
 from rewho.settings.fields import Command, Mistake, Only, Processes, Range, Share, SomeShare
 
 Encoding = Literal["jpeg", "png"]
-ExportLayout = Literal["market", "webdataset", "jpeg"]
+ExportLayout = Literal["market", "folder", "webdataset", "jpeg"]
+ExportPeople = Literal["video", "track"]
 NearDuplicates = Literal["keep", "video", "set"]
 CropEngine = Literal["processes", "ray"]
 ACTIONS = {
@@ -86,6 +88,7 @@ class CropSettings:
         detector: Person detector.
         pose: Keypoint estimator.
         rules: Which boxes are kept.
+        tracking: Which crops show one person in neighbouring frames.
         selection: Which kept crops enter the set.
         encoding: jpeg (without chroma subsampling) or png (lossless).
         jpeg_quality: JPEG quality, 1 to 100.
@@ -127,6 +130,7 @@ class CropSettings:
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     pose: PoseSettings = field(default_factory=PoseSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     encoding: Encoding = "jpeg"
     jpeg_quality: Annotated[int, Range(1, 100)] = 95
@@ -146,6 +150,9 @@ class CropSettings:
             yield Mistake("gpus", "a share of one GPU, or a whole number", "Pass {at}gpus 1.")
         if self.gpus and self.engine != "ray":
             yield Mistake("gpus", f"0 with --engine {self.engine}", "Leave it out, or pass {at}engine ray.")
+        if self.tracking.kind == "file" and self.detector.kind != "replay":
+            fix = "Pass {at}detector.kind replay, or {at}tracking.kind motion."
+            yield Mistake("tracking.kind", "none or motion without a file of detections", fix)
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,8 @@ class CropsSettings:
         action: verify, stats, merge, export or overlap.
         folders: Crop sets.
         out: Folder to write, or the tar file for webdataset.
-        layout: market (Market-1501's names; one person id per video), webdataset (a tar file) or jpeg (plain folder).
+        layout: market (Market-1501's names), folder (one per person), webdataset (a tar file) or jpeg (plain folder).
+        people: With `layout` market or folder, what stands for a person: video or track (the videos are then cameras).
         blur_faces: Blur faces in the exported images.
         repair: Rebuild damaged parts, and only these, from the videos.
         distance: Largest number of differing bits (of 256) between the fingerprints of near-duplicates.
@@ -180,6 +188,13 @@ class CropsSettings:
     folders: tuple[Path, ...] = ()
     out: Annotated[Path, Only("merge", "export")] = Path("runs/crops")
     layout: Annotated[ExportLayout, Only("export")] = "jpeg"
+    people: Annotated[ExportPeople, Only("export")] = "video"
     blur_faces: Annotated[bool, Only("export")] = True
     repair: Annotated[bool, Only("verify")] = False
     distance: Annotated[int, Range(0, 256), Only("overlap")] = 24
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield broken rules between fields."""
+        if self.people == "track" and self.layout not in ("market", "folder"):
+            fix = "Leave it out, or pass {at}layout folder."
+            yield Mistake("people", f"video with --layout {self.layout}, which has no people", fix)

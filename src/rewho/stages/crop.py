@@ -227,6 +227,12 @@ def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None
     if not any(crops.any() for crops in chosen):
         say("warning: the set has no crop; check the rules' counts on its page, and the detections")
     outputs, figures = write_report(out, writer, [video.record for video in videos], settings)
+    if apart := figures["tracks"]["frames_too_far_apart"]:
+        say(
+            f"warning: {apart:,} of {figures['frames_looked_at']:,} sampled frames are more than --tracking.gap "
+            f"{settings.tracking.gap:g} s away from both of their neighbours, so that nobody in them has a track; "
+            "sample more frames, or raise --tracking.gap"
+        )
     stage.finish(
         [out / STARTED, *outputs],
         {name: figures[name] for name in ("crops", "scenes", "persons")},

@@ -81,7 +81,7 @@ def _merge(settings: CropsSettings, _source: PeopleSource | None) -> Path:
 def _export(settings: CropsSettings, _source: PeopleSource | None) -> Path:
     crops = CropSet.open(settings.folders[0])
     with _writer(settings.out):
-        return export(crops, settings.out, settings.layout, blur_faces=settings.blur_faces)
+        return export(crops, settings.out, settings.layout, blur_faces=settings.blur_faces, people=settings.people)
 
 
 def _writer(out: Path) -> Lock:

@@ -22,12 +22,14 @@ class Person:
         keypoints: float32 [17, 3]: x and y in pixels and score from 0 to 1, in the order of `KEYPOINTS`; None where
             no keypoints are known.
         index: Number of the detection within the frame, before any filter; gaps are normal afterwards.
+        track: Number of the person's track within the video; None where it is not known.
     """
 
     box: tuple[float, float, float, float]
     confidence: float
     keypoints: NDArray[np.float32] | None
     index: int
+    track: int | None = None
 
 
 @dataclass(frozen=True)

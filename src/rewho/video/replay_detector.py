@@ -241,7 +241,8 @@ def _numbered(boxes: Sequence[Box], notes: list[str]) -> Parsed:
             free = count(max(given + 1, len(found)))
             index = next(n for n in free if (frame, n) not in used and (frame, n) not in ids)
         used.add((frame, index))
-        found.append(Person((left, top, right, bottom), min(max(confidence, 0.0), 1.0), keypoints, index))
+        track = given if index == given else None
+        found.append(Person((left, top, right, bottom), min(max(confidence, 0.0), 1.0), keypoints, index, track))
     clipped = [confidence for *_, confidence, _ in boxes if not 0 <= confidence <= 1]
     if clipped:
         span = f"from {min(clipped):g} to {max(clipped):g}"
