@@ -274,7 +274,7 @@ class CropSet(Sequence[NDArray[np.uint8]]):
             self._verified.add(shard.rows)
             with pa.parquet.ParquetFile(path, memory_map=True) as file:
                 rows = file.read(columns=list(columns or COLUMNS), use_threads=False)  # may be a fork
-                rows = add_missing_columns(rows, columns or COLUMNS)
+                rows = add_missing_columns(rows, list(columns or COLUMNS))
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(shard.rows, describe_error(error)) from error
         if len(rows) != shard.crops:
