@@ -1,5 +1,7 @@
 """What a user may name: files, folders, lists and tables, in any order."""
 
+import unicodedata
+
 import pytest
 
 from rewho.core.check import UserError
@@ -62,3 +64,12 @@ def test_images_in_place_of_a_video_are_named(tmp_path):
         plan_videos([tmp_path])
     with pytest.raises(UserError, match=r"got an image.*\n.*rewho embed"):
         plan_videos([tmp_path / "000000.jpg"])
+
+
+def test_a_list_finds_videos_whose_names_have_another_unicode_form(tmp_path):
+    name = unicodedata.normalize("NFD", "café.mp4")
+    (tmp_path / name).touch()
+    (tmp_path / "list.txt").write_text("café.mp4\n", encoding="utf-8")
+    (tmp_path / "list.csv").write_text("path,key\ncafé.mp4,k\n", encoding="utf-8")
+    for listing in ("list.txt", "list.csv"):
+        assert [task.path for task in plan_videos([tmp_path / listing])] == [str(tmp_path / name)]

@@ -1,6 +1,7 @@
 """Shares of a training set against the published lists and counts, and held-out people."""
 
 import json
+import unicodedata
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -328,3 +329,9 @@ def test_a_list_matches_whole_paths_never_base_names(tmp_path):
         keep_images(table, ["1.jpg"])
     with pytest.raises(UserError, match=r"not in it: 'c/1\.jpg'"):
         keep_images(table, ["c/1.jpg"])
+
+
+def test_a_list_finds_images_whose_names_have_another_unicode_form():
+    paths = tuple(unicodedata.normalize("NFD", name) for name in ("é/1.jpg", "ö.jpg", "ü.jpg"))
+    table = ImageTable("t", Path(), paths, [1, 2, 3], [0, 0, 0], ("train",) * 3)
+    assert keep_images(table, ["é/1.jpg", "ü.jpg"]).paths == (paths[0], paths[2])

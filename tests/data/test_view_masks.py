@@ -1,6 +1,7 @@
 """Masks of views: found by name, drawn from keypoints, turned with the image, refused where they are wrong."""
 
 import json
+import unicodedata
 from dataclasses import replace
 
 import cv2
@@ -190,3 +191,29 @@ def test_damaged_masks_are_user_errors(tmp_path, content):
     np.save(tmp_path / "a.npy", np.ones(SIZE, np.float32))
     with pytest.raises(UserError, match="float32"):
         MaskFiles(tmp_path)("a.jpg", SIZE)
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+def test_a_mask_is_found_in_another_unicode_form(tmp_path, on_disk):
+    left_half(tmp_path / "masks", unicodedata.normalize(on_disk, "café.png"))
+    (tmp_path / "points.json").write_text(json.dumps({unicodedata.normalize(on_disk, "café.jpg"): points()}))
+    drawn = KeyPointMask(tmp_path / "points.json", ("torso",))
+    for form in ("NFC", "NFD"):
+        name = unicodedata.normalize(form, "query/café.jpg")
+        assert MaskFiles(tmp_path / "masks")(name, SIZE).mean() == 127.5
+        assert drawn(name, SIZE).any()
+
+
+def test_two_masks_of_one_name_are_refused(tmp_path):
+    left_half(tmp_path, "a.png")
+    np.save(tmp_path / "a.npy", np.ones(SIZE, bool))
+    with pytest.raises(UserError, match="one mask for each name, got two for 'a'"):
+        MaskFiles(tmp_path)("a.jpg", SIZE)
+
+
+def test_a_mask_that_is_turned_otherwise_than_its_image_is_refused(tmp_path):
+    """The mask of a photo whose EXIF orientation the segmenting tool did not apply."""
+    left_half(tmp_path, "a.png", SIZE[::-1])
+    with pytest.raises(UserError, match=r"(?s)higher than wide, like image a.jpg, got 64 x 32 .* EXIF"):
+        MaskFiles(tmp_path)("a.jpg", SIZE)
+    assert MaskFiles(tmp_path)("a.jpg", (40, 40)).shape == (40, 40), "a square has no orientation"

@@ -33,7 +33,8 @@ def test_every_form_of_a_image_has_the_same_embedding(model, pixels, tmp_path):
     image.save(content, "PNG")
     expected = model.embed([pixels])
     assert expected.shape == (1, 8)
-    for one in (pixels, path, str(path), image, content.getvalue()):
+    encoded = content.getvalue()
+    for one in (pixels, path, str(path), image, encoded, bytearray(encoded), memoryview(encoded)):
         for given in (one, [one], (one,), (item for item in [one])):
             assert np.array_equal(model.embed(given), expected)
     many = model.embed([pixels, path, image, content.getvalue()])
@@ -59,6 +60,7 @@ WRONG = {
     "no pixels": np.zeros((0, 8, 3), np.uint8),
     "bytes of no image": b"word",
     "no bytes": b"",
+    "an open file": io.BytesIO(b"\n" * 7),
     "a folder": ".",
     "no path": "",
     "a file that is not there": "nowhere.jpg",

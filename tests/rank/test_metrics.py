@@ -119,7 +119,7 @@ def test_no_query_with_a_match_is_refused_rather_than_scored():
     with pytest.raises(UserError, match="max_rank"):
         ranked([7], max_rank=0)
     for outside in (0, 6):
-        with pytest.raises(UserError, match="rank: expected a number from 1 to 5"):
+        with pytest.raises(UserError, match="rank: expected a whole number from 1 to 5"):
             ranked([7], max_rank=5).rank(outside)
 
 

@@ -127,7 +127,7 @@ def test_an_embedding_that_cannot_be_ranked_is_named(bad):
         (lambda: Ranking.from_embeddings(np.ones(2), labels([1, 2]), np.ones((1, 2)), labels([1])), "shape"),
         (lambda: Ranking.from_distances(np.ones((1, 2)), labels([1]), labels([1])), "columns of distances"),
         (lambda: Ranking.from_distances(np.ones((2, 1)), labels([1]), labels([1])), "rows of distances: expected 1"),
-        (lambda: one_query(labels([1]), labels([1]), [1]).top(0), "at least 1"),
+        (lambda: one_query(labels([1]), labels([1]), [1]).top(0), "a whole number from 1"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(make, message):

@@ -210,8 +210,10 @@ def test_memory_grows_with_the_images_and_not_with_their_square():
     [
         ({"k1": 0}, "k1"),
         ({"k2": 0}, "k2"),
-        ({"k1": 4, "k2": 6}, "k2: expected a number from 1 to 5"),
+        ({"k1": 4, "k2": 6}, "k2: expected a whole number from 1 to 5"),
         ({"lambda_": 1.2}, "lambda"),
+        ({"lambda_": "0.3"}, "lambda: expected a number from 0 to 1, got '0.3'"),
+        ({"lambda_": True}, "lambda: expected a number from 0 to 1, got True"),
     ],
 )
 def test_bad_parameters_are_named(change, message):

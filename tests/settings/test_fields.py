@@ -10,7 +10,7 @@ import pytest
 from rewho import settings as all_settings
 from rewho.cli import COMMANDS, main
 from rewho.core.check import UserError
-from rewho.settings import AugmentSettings, EvaluateSettings, RuleSettings, TrainSettings
+from rewho.settings import AugmentSettings, EvaluateSettings, ModelSettings, RuleSettings, TrainSettings
 from rewho.settings.command_line import fill, parse
 from rewho.settings.fields import (
     Range,
@@ -196,7 +196,8 @@ def test_groups_of_settings_are_named_as_their_caller_names_them():
         (3, float, ""),
         (None, Path | None, ""),
         ("x", Path | None, "a path"),
-        (["a"], tuple[str, ...], "a list, each text"),
+        (["a"], tuple[str, ...], "a tuple, each text"),
+        ("a", tuple[str, ...], "a list, each text"),
         (("a", 3), tuple[str, ...], "each text"),
         ("c", Literal["a", "b"], "one of a, b"),
         ("nul\0", str, "text"),
@@ -236,3 +237,23 @@ def test_yaml_yes_and_numbers_as_names_are_understood(tmp_path):
 def test_settings_out_of_range_are_named(change):
     with pytest.raises(UserError, match=rf"augment\.{list(change)[-1]}"):
         check(AugmentSettings(**change), "augment.")
+
+
+def test_a_list_in_python_is_answered_with_the_tuple():
+    with pytest.raises(UserError) as raised:
+        check(TrainSettings(model=ModelSettings(input_size=[64, 32])))
+    assert "expected a tuple, each a whole number" in str(raised.value)
+    assert "In Python, pass (64, 32)." in str(raised.value)
+
+
+@pytest.mark.parametrize("words", [["64,32"], ["64, 32"], ["64", "32"], ["[64,32]"], ["[64, 32]"]])
+def test_whole_numbers_may_be_separated_by_commas(words):
+    assert parse(TrainSettings, ["--model.input_size", *words]).model.input_size == (64, 32)
+
+
+@pytest.mark.parametrize("words", ["64,", "64,,32", "64;32", "64x32", "0,5,"])
+def test_no_number_is_guessed_between_commas(words):
+    with pytest.raises(UserError, match=r"--model\.input_size"):
+        parse(TrainSettings, ["--model.input_size", words])
+    with pytest.raises(UserError, match=r"--optimizer\.step_epochs"):  # where 0,5 may be a half
+        parse(TrainSettings, ["--optimizer.step_epochs", "0,5"])

@@ -130,6 +130,33 @@ def test_what_the_command_overrides_is_what_a_step_gets(made, tmp_path, monkeypa
     ]
 
 
+def test_the_precision_of_a_recipe_holds_unless_another_is_given(made, tmp_path, monkeypatch):
+    got = []
+
+    def noted(wanted):
+        got.append(wanted.engine.precision)
+        raise Interrupted("step 1")
+
+    (tmp_path / "own.yaml").write_text("engine: {precision: '32'}\n")
+    plan = yaml.safe_load(Path(made[0].name).read_text())
+    for step in plan["steps"].values():
+        step["recipe"] = "own.yaml"
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(plan))
+    monkeypatch.setattr(train, "run", noted)
+    settings = replace(made[0], name=str(tmp_path / "mine.yaml"), out=tmp_path / "runs", engine=EngineSettings("cpu"))
+    for precision in ("auto", "bf16"):
+        with pytest.raises(Interrupted):
+            table.run(replace(settings, engine=EngineSettings("cpu", precision=precision)))
+    assert got == ["32", "bf16"]
+    notes = []
+    for precision in ("auto", "32", "bf16"):
+        chosen = replace(settings, engine=EngineSettings("cpu", precision=precision))
+        plan = table.read_plan(Path(settings.name))
+        runner = table.Runner(plan, chosen, {"rendered-people": settings.data})
+        notes.append(runner.differences("rendered-people", list(plan.steps.values())))
+    assert notes == [[], [], ["Not the paper's setting: engine.precision = bf16"]]
+
+
 def test_what_is_used_needs_nothing_above_it(people, tmp_path, capsys):
     plan = RECIPES / "fd" / "tables" / "fd7.yaml"
     settings = TableSettings(name=str(plan), data=DataSettings(root=people), out=tmp_path, plan=True)
@@ -163,7 +190,7 @@ def test_a_narrower_call_keeps_what_was_measured_before(made, tmp_path, monkeypa
 
     def cell(runner, row, key):
         measured.append((row.label, key))
-        detail = {"parameters": 2_000_000, "notes": runner.differences()}
+        detail = {"parameters": 2_000_000, "notes": runner.differences("rendered-people", ())}
         return PaperCell({"Rank-1": Score("Rank-1", 0.5, 0.4, 0.6)}, detail=detail)
 
     monkeypatch.setattr(table.Runner, "cell", cell)

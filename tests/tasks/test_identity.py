@@ -54,8 +54,44 @@ def test_names_and_positives_are_checked():
     settings = TrainSettings(sampler=SamplerSettings(kind="identities", batch=8, images_per_identity=2))
     for name in ("identity", "triplet", "my loss"):
         with pytest.raises(UserError, match="a new name"):
-            check_losses(settings, np.arange(4), {name: ()})
+            check_losses(settings, np.arange(4), {name: (1, CentreLoss)})
     pairs = replace(settings, loss=LossSettings(triplet=1.0))
     check_losses(pairs, np.array([0, 0, 1]), {})
     with pytest.raises(UserError, match="two training images or more"):
         check_losses(pairs, np.arange(4), {})
+
+
+NO_LOSSES = {
+    "a list": [1],
+    "no pair": {"spread": 1},
+    "text for a weight": {"spread": ("0.1", nn.Identity)},
+    "NaN": {"spread": (float("nan"), nn.Identity)},
+    "no builder": {"spread": (0.1, 3)},
+    "a number for a name": {3: (0.1, nn.Identity)},
+    "the name of a column of the log": {"total": (0.1, nn.Identity)},
+    "a name that torch uses": {"keys": (0.1, nn.Identity)},
+}
+
+
+@pytest.mark.parametrize("kind", NO_LOSSES)
+def test_what_is_no_loss_is_refused(kind):
+    with pytest.raises(UserError, match="losses"):
+        check_losses(TrainSettings(), np.arange(4), NO_LOSSES[kind])
+
+
+class _Wrong(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, features, labels):
+        return self.value
+
+
+@pytest.mark.parametrize("value", [torch.zeros(4), 3.0, None])
+def test_a_loss_of_several_numbers_is_refused(value):
+    task, batch = made(LossSettings(), {"spread": (1.0, lambda *_: _Wrong(value))})
+    with pytest.raises(UserError, match="losses, spread: expected one number for a batch"):
+        task(batch)
+    with pytest.raises(UserError, match=r"a torch\.nn\.Module from its builder"):
+        made(LossSettings(), {"spread": (1.0, lambda *_: 3)})

@@ -1,5 +1,6 @@
 """A log can be watched while it grows and is cut back to what a checkpoint knows; a run says what its steps took."""
 
+import pytest
 from toy_training import run, settings
 
 from rewho.settings import DataSettings
@@ -45,3 +46,32 @@ def test_a_run_that_evaluates_says_how_long_its_steps_took(tmp_path, capsys, mon
 
     run(settings(tmp_path, data=DataSettings(workers=0)), evaluate=evaluate, spoil=step)
     assert capsys.readouterr().err.splitlines()[-1] == "train: 40 steps in 1:20 (0.5/s)"
+
+
+@pytest.mark.parametrize("damage", ["absent", "empty", "cut in a line", "another log"])
+def test_a_log_that_lacks_lines_of_a_checkpoint_is_announced(tmp_path, damage, capsys):
+    with RunLog(tmp_path, tensorboard=False) as log:
+        for step in (1, 2):
+            log.write(step, {"total": 0.5})
+        known = log.offset()
+    whole = (tmp_path / LOG).read_bytes()
+    assert len(whole) == known
+    others = {"empty": b"", "cut in a line": whole[:-3], "another log": whole[:-3] + b" " + whole[-3:]}
+    (tmp_path / LOG).unlink()
+    if damage in others:
+        (tmp_path / LOG).write_bytes(others[damage])
+    with RunLog(tmp_path, known, 2, tensorboard=False) as log:
+        log.write(3, {"total": 0.25})
+    said = capsys.readouterr().err
+    assert "lines of earlier steps are missing" in said
+    assert f"of the {known:,} at step 2" in said
+    kept = [line["step"] for line in read_log(tmp_path)]
+    assert kept == ([1, 3] if damage in ("cut in a line", "another log") else [3])
+
+
+def test_a_whole_log_is_not_announced(tmp_path, capsys):
+    with RunLog(tmp_path, tensorboard=False) as log:
+        log.write(1, {"total": 0.5})
+        known = log.offset()
+    RunLog(tmp_path, known, 1, tensorboard=False).__exit__(None, None, None)
+    assert capsys.readouterr().err == ""

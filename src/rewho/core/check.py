@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -203,12 +204,44 @@ def resolve_inside(folder: Path, name: object, what: str) -> Path:
 
 
 def check_range(what: str, value: float, low: float, high: float) -> float:
-    """Return `value` if low <= value <= high; NaN is not."""
-    if not low <= value <= high:
-        raise UserError(
-            what, expected=f"a number from {low:g} to {high:g}", got=f"{value:g}", fix="Choose a value in the range."
-        )
+    """Return `value` if it is a number from `low` to `high`; NaN is not."""
+    number = hasattr(value, "__float__") and not isinstance(value, bool) and getattr(value, "shape", ()) == ()
+    if not number or not low <= value <= high:
+        got = f"{value:g}" if number else f"{value!r:.100}"
+        expected = f"a number from {low:g} to {high:g}"
+        raise UserError(what, expected=expected, got=got, fix="Choose a value in the range.")
     return value
+
+
+def check_flag(what: str, value: object) -> bool:
+    """Return a truth value, Python's or NumPy's; UserError for all else, because "no", "false" and 2 count as true.
+
+    Example:
+        >>> check_flag("flip", "no")
+        Traceback (most recent call last):
+        rewho.core.check.UserError: flip: expected True or False, got 'no'.
+          Fix: Pass flip=True or flip=False.
+    """
+    if isinstance(value, bool) or (type(value).__module__ == "numpy" and type(value).__name__.startswith("bool")):
+        return bool(value)
+    fix = f"Pass {what}=True or {what}=False."
+    raise UserError(what, expected="True or False", got=f"{value!r:.100}", fix=fix)
+
+
+def check_count(what: str, value: object, low: int = 1, high: int = 2**63 - 1) -> int:
+    """Return a whole number from `low` to `high`, Python's or NumPy's; UserError for all else.
+
+    Example:
+        >>> check_count("max_rank", 0)
+        Traceback (most recent call last):
+        rewho.core.check.UserError: max_rank: expected a whole number from 1, got 0.
+          Fix: Choose a value in the range.
+    """
+    whole = -1 if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(value)
+    if low <= whole <= high:
+        return whole
+    expected = f"a whole number from {low}" + (f" to {high:,}" if high < 2**63 - 1 else "")
+    raise UserError(what, expected=expected, got=f"{value!r:.100}", fix="Choose a value in the range.")
 
 
 def check_share(what: str, share: float) -> float:

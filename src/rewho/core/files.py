@@ -10,6 +10,7 @@ import json
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,27 @@ VIDEO_ENDINGS = frozenset(
 """Endings of the video files that folders are searched for."""
 WHOLE_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*|(?=[eE])))(?:[eE][-+]?[0-9]{1,3})?")
+
+
+def find_spelling(path: Path) -> Path:
+    """Return a file's path as the disk spells it, where that differs in its Unicode form alone; else `path` itself.
+
+    macOS writes accents apart from their letters (NFD), most lists have them together (NFC); other systems see two
+    names. Of several files with one name in two forms only the one that is meant to the letter is found.
+    """
+    if os.path.lexists(path) or str(path).isascii():
+        return path
+    here = Path(path.anchor)
+    for part in path.parts[bool(path.anchor) :]:
+        if not os.path.lexists(here / part):
+            wanted = unicodedata.normalize("NFC", part)
+            there = os.listdir(here) if os.path.isdir(here) else []  # noqa: PTH112, PTH208 - also for names too long
+            alike = [name for name in there if unicodedata.normalize("NFC", name) == wanted]
+            if len(alike) != 1:
+                return path
+            part = alike[0]  # noqa: PLW2901
+        here /= part
+    return here
 
 
 def read_bytes(path: Path, limit: int, what: str = "", expected: str = "a readable file") -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import ASIDE, explain_full_disk, hash_file, plain, remove_unfinished, write_file, write_folder
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_flag
 from rewho.core.progress import say, track
 from rewho.core.text import csv_table
 from rewho.crops.faces import FACE_COLUMNS, hide_known_faces
@@ -48,6 +48,7 @@ def export(crops: CropSet, out: Path, layout: str, *, blur_faces: bool = True, p
         people: A crop set has no identities. What stands for people, for tools that need labels: each video, or each
             track, under the number of its video as camera; crops without a track are then left out, with a message.
     """
+    check_flag("blur_faces", blur_faces)
     if out.exists():
         raise UserError(f"--out {out}", expected="a new name", got="one that is there", fix="Choose another.")
     remove_unfinished(out.absolute().parent)

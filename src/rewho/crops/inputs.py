@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewho.core.check import UserError
-from rewho.core.files import VIDEO_ENDINGS
+from rewho.core.files import VIDEO_ENDINGS, find_spelling
 from rewho.core.progress import say
 from rewho.data.file_lists import read_text
 
@@ -156,5 +156,5 @@ def _read_csv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _resolve(listing: Path, name: str) -> str:
-    """Return a listed path; a relative one is relative to the list's folder."""
-    return str(listing.parent / name)
+    """Return a listed path as the disk spells it; a relative one is relative to the list's folder."""
+    return str(find_spelling(listing.parent / name))

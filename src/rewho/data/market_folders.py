@@ -72,18 +72,36 @@ def read_market_folders(name: str, root: Path, style: Style) -> ImageTable:
         raise UserError(str(root), expected=f"the folders {', '.join(FOLDERS)}", got="none of them", fix=fix)
     rows: list[Row] = []
     notes: list[str] = []
+    people: set[str] = set()
+    cameras: set[str] = set()
     for folder in there:
         listing = require_images(root / folder)
-        rows += _read_names(root / folder, listing.images, FOLDERS[folder], style)
+        matches = _match_names(root / folder, listing.images, style)
+        people |= {match["person"] for match in matches}
+        cameras |= {match["camera"] for match in matches}
+        rows += _read_names(root / folder, matches, FOLDERS[folder], style)
         notes += left_out(f"{folder}/", listing.others)
         if below := sub_folders(root / folder):
             notes.append(f"{len(below):,} folders in {folder}/ were left out, such as {below[0]!r}.")
+    notes += [*_spellings(people, "person"), *_spellings(cameras, "camera")]
     missing = [folder for folder in FOLDERS if folder not in there]
     notes += [f"No {folder}/ here, so there is no {FOLDERS[folder]} split." for folder in missing]
     return make_table(name, root, rows, notes)
 
 
-def _read_names(folder: Path, names: tuple[str, ...], split: str, style: Style) -> list[Row]:
+def _spellings(numbers: set[str], what: str) -> list[str]:
+    """Return a note on numbers that are written with and without leading zeros."""
+    by_number: dict[int, list[str]] = {}
+    for text in sorted(numbers):
+        by_number.setdefault(int(text), []).append(text)
+    several = [given for given in by_number.values() if len(given) > 1]
+    if not several:
+        return []
+    more = f", and {len(several) - 1:,} more such" if len(several) > 1 else ""
+    return [f"{' and '.join(several[0])} in file names count as one {what}{more}."]
+
+
+def _match_names(folder: Path, names: tuple[str, ...], style: Style) -> list[re.Match[str]]:
     matches = [_NAME.match(name) for name in names]
     bad = [name for name, match in zip(names, matches, strict=True) if match is None]
     if bad:
@@ -91,10 +109,18 @@ def _read_names(folder: Path, names: tuple[str, ...], split: str, style: Style) 
             "Remove or rename these files; your own naming is read with --data.layout folder and --data.person_pattern."
         )
         raise wrong_names(folder, bad, len(names), style.example, fix)
+    return [match for match in matches if match]
+
+
+def _read_names(folder: Path, matches: list[re.Match[str]], split: str, style: Style) -> list[Row]:
     rows = [
-        Row(f"{folder.name}/{name}", _person(int(match["person"]), split, style), int(match["camera"]) - 1, split)
-        for name, match in zip(names, matches, strict=True)
-        if match
+        Row(
+            f"{folder.name}/{match.string}",
+            _person(int(match["person"]), split, style),
+            int(match["camera"]) - 1,
+            split,
+        )
+        for match in matches
     ]
     unknown = [row.path for row in rows if row.person < 0]
     if unknown and split != "gallery":

@@ -50,6 +50,20 @@ def loses_minus(found: re.Match[str]) -> bool:
     return found["person"][:1].isdecimal() and before[-1:] in tuple(MINUS) and not before[:-1].isalnum()
 
 
+def unclear_minus(matches: Sequence[re.Match[str]]) -> list[str]:
+    """Return a note if some numbers follow a hyphen that may be a minus, as in p-1, and others do not, as in p2."""
+    numbered = [found for found in matches if found["person"][:1].isdecimal()]
+    after = [found for found in numbered if found.string[: found.start("person")].endswith(tuple(MINUS))]
+    if not after or len(after) == len(numbered):
+        return []
+    beside = next(found for found in numbered if found not in after)
+    return [
+        f"{after[0].string!r} is read as person {after[0]['person']}, like {beside.string!r} as {beside['person']}: "
+        f"{len(after):,} numbers follow a hyphen, which is taken for a separator, and the others do not. If it is a "
+        "minus, include it in the pattern's group."
+    ]
+
+
 def propose_pattern(paths: Sequence[str]) -> str:
     r"""Return advice on a pattern for these files: one that reads all of them, or how to write one.
 

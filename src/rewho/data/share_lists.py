@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -74,11 +75,12 @@ def keep_images(table: ImageTable, names: Collection[str]) -> ImageTable:
     training = training_rows(table)
     rows: dict[str, list[int]] = {}
     for row in training.tolist():
-        parts = table.paths[row].split("/")
+        parts = _spelling(table.paths[row]).split("/")
         for start in range(len(parts)):
             rows.setdefault("/".join(parts[start:]), []).append(row)
-    exact = {table.paths[row]: [row] for row in training.tolist()}
-    wanted = {name: exact.get(name) or rows.get(name, []) for name in {name.removeprefix("./") for name in names}}
+    exact = {_spelling(table.paths[row]): [row] for row in training.tolist()}
+    spelt = {_spelling(name.removeprefix("./")) for name in names}
+    wanted = {name: exact.get(name) or rows.get(name, []) for name in spelt}
     unknown = sorted(name for name, found in wanted.items() if not found)
     if unknown:
         raise _not_in_training(table, "images", unknown, len(wanted))
@@ -91,6 +93,10 @@ def keep_images(table: ImageTable, names: Collection[str]) -> ImageTable:
     keep = np.ones(len(table), np.bool_)
     keep[training] = np.isin(training, [found[0] for found in wanted.values()])
     return table.rows(keep)
+
+
+def _spelling(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:

@@ -236,6 +236,9 @@ def _read_only_ids(what: str, ids: ArrayLike, lowest: int) -> NDArray[np.int64]:
         got = f"{array.dtype} of shape {list(array.shape)}"
         fix = "Number people and cameras with integers."
         raise UserError(what, expected="one whole number per image", got=got, fix=fix)
+    if array.size and int(array.max()) >= 2**63:  # unsigned: a cast would make it negative
+        fix = "Number people and cameras from 0."
+        raise UserError(what, expected="numbers below 2^63", got=f"{array.max()} in row {int(array.argmax())}", fix=fix)
     array = array.astype(np.int64)
     if array.size and array.min() < lowest:
         got = f"{array.min()} in row {int(array.argmin())}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,8 +34,8 @@ _ENDINGS = (".png", ".npy")
 
 
 def _keys(name: str) -> Iterable[str]:
-    """Yield the ends of a path without its ending, the longest first."""
-    parts = PurePath(name.replace("\\", "/")).with_suffix("").parts
+    """Yield the ends of a path without its ending, the longest first, in one Unicode form."""
+    parts = PurePath(unicodedata.normalize("NFC", name).replace("\\", "/")).with_suffix("").parts
     return ("/".join(parts[start:]) for start in range(len(parts)))
 
 
@@ -57,6 +58,12 @@ class MaskFiles:
         if file is None:
             return _without_mask(name, size, self.missing, f"a mask in {self.folder}", files)
         mask = _read_mask_file(file)
+        if (mask.shape[0] - mask.shape[1]) * (size[0] - size[1]) < 0:
+            form = "higher than wide" if size[0] > size[1] else "wider than high"
+            expected = f"one that is {form}, like image {name}"
+            got = f"{mask.shape[1]} x {mask.shape[0]} pixels for an image of {size[1]} x {size[0]}"
+            fix = "Turn it: images are turned as their EXIF orientation says, and masks are taken as they are stored."
+            raise UserError(f"mask {file}", expected=expected, got=got, fix=fix)
         if mask.shape != size:
             mask = np.asarray(cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
         return mask
@@ -177,7 +184,12 @@ def _mask_files(folder: Path) -> Mapping[str, Path]:
         got = "none" if folder.is_dir() else "no such folder"
         fix = "Give the folder relative to the view's file."
         raise UserError(f"masks in {folder}", expected=f"files that end in {' or '.join(_ENDINGS)}", got=got, fix=fix)
-    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+    named = {next(iter(_keys(file.relative_to(folder).as_posix()))): file for file in files}
+    if len(named) < len(files):
+        twice = next(file for file in files if file not in named.values())
+        expected, fix = "one mask for each name", "Remove one of each pair, such as a PNG beside an NPY file."
+        raise UserError(f"masks in {folder}", expected=expected, got=f"two for {twice.stem!r}", fix=fix)
+    return named
 
 
 def _read_mask_file(file: Path) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_count, check_flag
 from rewho.core.device import arithmetic, pick_device
 from rewho.data.augment import resize
 from rewho.data.images import decode, warn_of_wide
@@ -57,8 +57,7 @@ def prefetch(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
 
 def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
     """Return the items in order, as lists of at most `batch`."""
-    if type(batch) is not int or batch < 1:
-        raise UserError("batch", expected="a whole number from 1", got=repr(batch), fix="Pass batch=64.")
+    batch = check_count("batch", batch)
     starts = range(0, len(items), batch)
     return ([items[row] for row in range(start, min(start + batch, len(items)))] for start in starts)
 
@@ -133,7 +132,7 @@ class Embedder:
         self, images: Image | Iterable[Image], *, flip: bool = True, batch: int = 64
     ) -> Iterator[NDArray[np.float32]]:
         """Yield the embeddings of `embed`, [at most `batch`, D] at a time, so that few are in memory."""
-        images = as_list(images)
+        images, flip = as_list(images), check_flag("flip", flip)
         parts, view = in_batches(images, batch), view_of(self.model)
         wide: list[str] = []
 
@@ -166,11 +165,12 @@ def as_list(images: object) -> list[Any]:
     """Return one image or several as a list."""
     if isinstance(images, np.ndarray) and images.ndim != 4:
         images = [images]
-    if isinstance(images, str | Path | bytes) or _is_pil(images):
+    if isinstance(images, str | Path | bytes | bytearray | memoryview) or _is_pil(images):
         images = [images]
-    if images is None or isinstance(images, Mapping | Tensor) or not isinstance(images, Iterable):
+    wrong = images is None or isinstance(images, Mapping | Tensor | io.IOBase) or not isinstance(images, Iterable)
+    if wrong:
         raise _no_image(images)
-    images = list(images)
+    images = list(images)  # type: ignore[call-overload] # an iterable, as was checked
     if not images:
         raise UserError("images to embed", expected="at least one", got="none", fix="Check the folder.")
     return images
@@ -182,8 +182,8 @@ def pixels_of(image: object) -> NDArray[np.uint8]:
         content = io.BytesIO()
         image.save(content, "PNG")  # type: ignore[attr-defined]  # and decoded like any file, with the same colours
         image = content.getvalue()
-    if isinstance(image, bytes):
-        return decode(image)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return decode(bytes(image))
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
         raise _no_image(image)
     return image
@@ -199,7 +199,7 @@ def _no_image(image: object) -> UserError:
         "images to embed",
         expected="files, encoded bytes, PIL images, or uint8 RGB arrays [height, width, 3]",
         got=f"{type(image).__name__}{shape}",
-        fix="Pass one image or a list of them; turn a tensor [3, H, W] of 0 to 1 into "
+        fix="Pass one image or a list of them, a file's content as file.read(); turn a tensor [3, H, W] of 0 to 1 into "
         "(255 * tensor).byte().permute(1, 2, 0).numpy().",
     )
 
@@ -219,8 +219,10 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0, *, branche
     engine = DeviceSettings(device, threads)
     check(engine, "")
     if not isinstance(path, str | Path) or not str(path):
-        raise UserError("model", expected="a model folder", got=repr(path), fix="Pass the folder of `rewho train`.")
-    saved = open_saved(Path(path), branches=branches)
+        raise UserError(
+            "model", expected="a model folder", got=f"{path!r:.100}", fix="Pass the folder of `rewho train`."
+        )
+    saved = open_saved(Path(path), branches=check_flag("branches", branches))
     view_of(saved.model)
     loaded = embedder(saved.model, engine, saved.description)
     moved = None if saved.branches is None else saved.branches.to(loaded.device)

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from rewho.core.artifact import digest as digest_of
 from rewho.core.artifact import hash_file
-from rewho.core.check import UserError, check_choice, resolve_inside
+from rewho.core.check import UserError, check_choice, check_flag, resolve_inside
 from rewho.core.device import pick_device
 from rewho.core.files import read_yaml
 from rewho.core.network import use_hub_cache_offline
@@ -78,7 +78,7 @@ class Teacher:
 
     def stream(self, files: Sequence[Path], *, flip: bool = True, batch: int = 64) -> Iterator[NDArray[np.float32]]:
         """Yield the vectors of image files, at most `batch` at a time."""
-        parts = in_batches(files, batch)
+        parts, flip = in_batches(files, batch), check_flag("flip", flip)
 
         def prepare() -> Iterator[NDArray[np.uint8]]:
             for part in parts:

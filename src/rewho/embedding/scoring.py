@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_embeddings
+from rewho.core.check import UserError, check_count, check_embeddings, check_flag
 from rewho.core.progress import say
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import list_images
@@ -80,6 +80,7 @@ def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, 
     if not isinstance(data, ImageTable | str | Path) or not str(data):
         fix = "Pass a path, or what rewho.data.datasets.read_settings returns."
         raise UserError("data", expected="a data set's folder, CSV file or table", got=repr(data), fix=fix)
+    check_flag("flip", flip)
     table = data if isinstance(data, ImageTable) else read_settings(DataSettings(root=Path(data)))
     for note in scored_part(table).notes:
         say(f"note: {note}")
@@ -119,8 +120,7 @@ def search(folder: str | Path, image: Image, model: Embedder | str | Path, *, co
     Raises:
         UserError: No model or no images there, or one of them cannot be read.
     """
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise UserError("count", expected="at least 1", got=str(count), fix="Ask for one image or more.")
+    count = check_count("count", count)
     if not isinstance(folder, str | Path) or not str(folder):
         raise UserError("folder", expected="a folder of images", got=repr(folder), fix="Pass its path.")
     files = [Path(folder, name) for name in list_images(folder)]

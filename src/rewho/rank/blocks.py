@@ -17,6 +17,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rewho.core.check import check_count
+
 T = TypeVar("T")
 
 BLOCK_BYTES = 32 * 2**20
@@ -46,7 +48,7 @@ def map_row_blocks(
 
     `threads=None` uses one for each processor, up to `MOST_THREADS`.
     """
-    workers = threads or min(os.cpu_count() or 1, MOST_THREADS)
+    workers = check_count("threads", threads or min(os.cpu_count() or 1, MOST_THREADS))
     return map_blocks(function, row_blocks(rows, columns, workers), workers)
 
 
@@ -54,7 +56,7 @@ def map_blocks(
     function: Callable[[NDArray[np.int64]], T], blocks: Sequence[NDArray[np.int64]], threads: int | None = None
 ) -> list[T]:
     """Apply `function` to each of some blocks of row numbers, in threads; returns the results in their order."""
-    workers = threads or min(os.cpu_count() or 1, MOST_THREADS)
+    workers = check_count("threads", threads or min(os.cpu_count() or 1, MOST_THREADS))
     if workers == 1 or len(blocks) <= 1:
         return [function(block) for block in blocks]
     with _one_thread_each(), ThreadPoolExecutor(workers) as pool:

@@ -46,6 +46,9 @@ def _whole_numbers(what: str, given: NDArray[Any]) -> NDArray[np.int64]:
         got = f"{numbers.dtype} of shape {list(numbers.shape)}"
         fix = "Pass one whole number per image."
         raise UserError(what, expected="a one-dimensional array of whole numbers", got=got, fix=fix)
+    if numbers.size and numbers.dtype.kind == "u" and int(numbers.max()) >= 2**63:  # a cast would make it negative
+        fix = "Number people and cameras from 0."
+        raise UserError(what, expected="numbers below 2^63", got=str(numbers.max()), fix=fix)
     whole = numbers.astype(np.int64)
     whole.flags.writeable = False
     return whole

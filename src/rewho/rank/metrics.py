@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError
+from rewho.core.check import check_count, check_flag
 from rewho.rank.interval import bootstrap_interval
 from rewho.rank.ranking import Ranking, RankingBlock, no_match_error
 from rewho.rank.scores import CameraPair, Metric, QueryScores, Scores
@@ -91,8 +91,11 @@ def evaluate(
         >>> round(scores.mAP_rectangular, 4), round(scores.mAP_trapezoid, 4), scores.rank(1)
         (0.8333, 0.7917, 1.0)
     """
-    if max_rank < 1:
-        raise UserError("max_rank", expected="at least 1", got=str(max_rank), fix="Ask for one rank or more.")
+    max_rank, resamples, seed = (
+        check_count(name, value, low)
+        for name, value, low in (("max_rank", max_rank, 1), ("resamples", resamples, 0), ("seed", seed, 0))
+    )
+    check_flag("camera_pairs", camera_pairs)
     cameras = np.unique(ranking.gallery.cameras[ranking.kept]) if camera_pairs else np.empty(0, np.int64)
     parts = ranking.map_blocks(lambda block: _match_ranks(ranking, block, cameras), threads)
     whole, *by_camera = (QueryMatches(group_ties(*np.concatenate(part, axis=1))) for part in zip(*parts, strict=True))

@@ -14,9 +14,9 @@ from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_count, check_flag
 from rewho.core.people import JUNK, UNKNOWN_CAMERA
 from rewho.rank.blocks import map_row_blocks
 from rewho.rank.distance import DistanceSource, EmbeddingDistances, GivenDistances, smallest
@@ -179,9 +179,8 @@ class Ranking:
             >>> found.indices.tolist(), found.left_out.tolist(), found.matches.tolist()
             ([[0, 1]], [[True, False]], [[False, True]])
         """
-        if k < 1:
-            raise UserError("number of results", expected="at least 1", got=str(k), fix="Ask for one or more.")
-        wanted = np.arange(len(self.query)) if rows is None else np.asarray(rows, dtype=np.int64)
+        k, with_left_out = check_count("number of results", k), check_flag("with_left_out", with_left_out)
+        wanted = np.arange(len(self.query)) if rows is None else _query_numbers(rows, len(self.query))
         parts = map_row_blocks(
             lambda numbers: self._top_block(wanted[numbers], k, with_left_out), len(wanted), self.source.shape[1]
         )
@@ -258,6 +257,17 @@ def no_match_error(ranking: Ranking) -> UserError:
         "own camera)",
         fix="Check that query and gallery belong together, and that person and camera ids were read as meant.",
     )
+
+
+def _query_numbers(rows: ArrayLike, count: int) -> NDArray[np.int64]:
+    """Return numbers of queries as an array; UserError for fractions, a mask, and numbers out of range."""
+    given = np.asarray(rows)
+    if given.size == 0:
+        return np.empty(0, np.int64)
+    if given.ndim == 1 and given.dtype.kind in "iu" and given.min() >= 0 and given.max() < count:
+        return given.astype(np.int64)
+    expected, fix = f"numbers from 0 to {count - 1}", "Pass np.flatnonzero(mask) for a mask."
+    raise UserError("query rows", expected=expected, got=f"{rows!r:.100}", fix=fix)
 
 
 def _check_count(what: str, count: int, expected: int) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_range
+from rewho.core.check import UserError, check_count, check_flag, check_range
 from rewho.rank.distance import EmbeddingDistances
 from rewho.rank.neighbours import (
     JaccardDistances,
@@ -83,9 +83,10 @@ def rerank(
     if not isinstance(source, EmbeddingDistances):
         fix = "Re-rank once, a ranking made by Ranking.from_embeddings: distances between gallery images are needed."
         raise UserError("re-ranking", expected="a ranking made from embeddings", got=ranking.description, fix=fix)
-    check_range("k1", k1, 1, np.inf)
-    check_range("k2", k2, 1, k1 + 1)
+    k1 = check_count("k1", k1)
+    k2 = check_count("k2", k2, 1, k1 + 1)
     check_range("lambda", lambda_, 0, 1)
+    check_flag("keep_junk", keep_junk)
     places, own = _find_places(ranking)
     everyone = np.concatenate([source.query[own], source.gallery, *([source.bystanders] if keep_junk else [])])
     if source.metric == "cosine":

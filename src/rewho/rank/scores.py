@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import check_range
+from rewho.core.check import check_count, check_flag
 from rewho.rank.ties import QueryMatches
 
 Value = TypeVar("Value")
@@ -164,7 +164,7 @@ class Scores(_ByName[float]):
 
     def rank(self, k: int) -> float:
         """Return the share of the valid queries with a match among the k nearest."""
-        return float(self.cmc[int(check_range("rank", k, 1, len(self.cmc))) - 1])
+        return float(self.cmc[check_count("rank", k, 1, len(self.cmc)) - 1])
 
     def as_dict(self, *, with_queries: bool = False, camera_name: Callable[[int], int | str] = int) -> dict[str, Any]:
         """Return everything as numbers, lists and dictionaries that JSON can hold; NaN becomes None.
@@ -173,6 +173,7 @@ class Scores(_ByName[float]):
             with_queries: Add the scores of each query.
             camera_name: Returns the name of a camera by its id.
         """
+        check_flag("with_queries", with_queries)
         apart = ("values", "intervals", "camera_pairs", "per_query", "metrics")
         named = {name: value for name, value in vars(self).items() if name not in apart} | dict(self.values)
         named |= {f"rank_{k}": self.rank(k) for k in (1, 5, 10, 20) if k <= len(self.cmc)}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError
+from rewho.core.check import check_count
 from rewho.core.runtime import generator
 from rewho.rank.ranking import Ranking, RankingBlock, no_match_error
 from rewho.rank.ties import TieGroups, match_within
@@ -49,9 +49,10 @@ def single_gallery_shot(
     `max_rank` is the length of the CMC curve, `repeats` the number of galleries per query. The draws depend on the seed
     alone. `threads=None` uses one thread per processor.
     """
-    if max_rank < 1 or repeats < 1:
-        got = f"{max_rank} and {repeats}"
-        raise UserError("max_rank and repeats", expected="at least 1 each", got=got, fix="Raise the smaller.")
+    max_rank, repeats, seed = (
+        check_count(name, value, low)
+        for name, value, low in (("max_rank", max_rank, 1), ("repeats", repeats, 1), ("seed", seed, 0))
+    )
     parts = ranking.map_blocks(lambda block: _curves(ranking, block, max_rank, repeats, seed), threads)
     curves = np.concatenate(parts)
     if not len(curves):

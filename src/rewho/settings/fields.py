@@ -204,6 +204,8 @@ def _convert(value: Any, kind: Any) -> Any:  # noqa: ANN401, PLR0911 - any value
     if get_origin(kind) is tuple and isinstance(value, str) and value.startswith("["):  # as in `--override`
         value = [item.strip() for item in value.strip("[]").split(",") if item.strip()]
     if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
+        if plain_type(get_args(kind)[0]) is int:  # 64,32 is two numbers; a comma in 0,5 may be a decimal one
+            value = [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
         return tuple(_convert(item, get_args(kind)[0]) for item in value)
     if get_origin(kind) is Literal:
         if isinstance(value, bool):  # YAML 1.1 reads a bare yes or no as a truth value
@@ -242,7 +244,7 @@ def find_mismatch(value: Any, kind: Any) -> str:  # noqa: ANN401 - any value, a 
         if plain_type(each) in (int, float):
             each = Annotated[each, allowed]
         if not isinstance(value, tuple):
-            return f"a list, each {find_mismatch(object(), each)}"
+            return f"a {'tuple' if isinstance(value, list) else 'list'}, each {find_mismatch(object(), each)}"
         return next((f"each {words}" for item in value if (words := find_mismatch(item, each))), "")
     names = find_metadata(kind, Names)
     if names or get_origin(plain) is Literal:
@@ -318,6 +320,8 @@ def _wrong_value(what: str, value: Any, kind: Any, expected: str) -> UserError: 
         fix = f"Did you mean {near!r}? Choose a name from the list." if near else "Choose a name from the list."
     elif plain_type(kind) is Path and isinstance(value, str) and value:
         fix = f"In Python, pass pathlib.Path({value!r})."
+    elif is_list(kind) and isinstance(value, list):
+        fix = f"In Python, pass {tuple(value)!r}."
     else:
         fix = "Choose a value in the range." if find_metadata(kind, Range) else f"Pass {expected}."
     return UserError(what, expected=expected, got=_show(value), fix=fix)

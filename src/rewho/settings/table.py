@@ -25,7 +25,8 @@ class TableSettings:
         use: Finished runs to use instead of running a step, as STEP=FOLDER.
         plan: Print which runs are finished and which are missing, and run none.
         smoke: Run a small variant on rendered people, which takes a minute or two.
-        engine: Devices and precision.
+        engine: Devices and precision; a value other than the default replaces the recipes' own, so that `auto` is each
+            recipe's precision.
         seed: Seed of every run.
     """
 

@@ -29,7 +29,7 @@ from rewho.data.view_file import read_view
 from rewho.models.weights import CARD
 from rewho.rendered import write_people
 from rewho.report.content import Score
-from rewho.settings import DataSettings, TableSettings
+from rewho.settings import DataSettings, EngineSettings, TableSettings
 from rewho.settings.command_line import fill
 from rewho.settings.fields import check, options_of
 from rewho.settings.recipe import read_recipe, recipe_folders, refuse_functions
@@ -214,7 +214,7 @@ class Runner:
         counts = {name: figures[name] for name in ("queries", "valid_queries", "people", "mINP")}
         size = read_json(model / CARD, parameters=int)["parameters"]
         detail = {"trained_on": trained_on, "model": model, "evaluation": report, "parameters": size, **counts}
-        detail["notes"] = self.differences()
+        detail["notes"] = self.differences(trained_on, chain)
         if not self.settings.crops and any(step.stage == "pretrain" for step in chain):
             detail["notes"].append("Pre-trained on the data set's own training images, for want of --crops")
         return PaperCell(scores, self._paper(row, key), detail)
@@ -278,7 +278,7 @@ class Runner:
 
     def _merged(self, stage: str, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return a stage's options: these values, then the command's engine and seed, then its overrides."""
-        of_table = flatten({"engine": plain(self.settings.engine), "seed": self.settings.seed})
+        of_table = {**self._engine(), "seed": self.settings.seed}
         known = dict(self._options(stage))  # `represent`, for example, has no precision and no seed
         prefix = f"{stage}."
         return {
@@ -288,16 +288,25 @@ class Runner:
             "out": folder.as_posix(),
         }
 
+    def _engine(self) -> dict[str, Any]:
+        """Return the engine's settings that differ from the defaults: the others are the recipes' own."""
+        default, given = flatten(plain(EngineSettings())), flatten(plain(self.settings.engine))
+        return {f"engine.{name}": value for name, value in given.items() if value != default[name]}
+
     def row(self, row: PlanRow, cells: Mapping[str, PaperCell]) -> PaperRow:
         """Return a row with the scores measured so far and the paper's."""
         filled = {key: replace(cells.get(key, PaperCell()), paper=self._paper(row, key)) for key in self.headings}
         size = max(cell.detail.get("parameters", 0) for cell in filled.values())
         return PaperRow(row.label, size or None, row.parameters, filled)
 
-    def differences(self) -> list[str]:
-        """Return one sentence on the overridden settings, and one on the runs passed with `--use`, if any."""
+    def differences(self, key: str, chain: Sequence[Step]) -> list[str]:
+        """Return one sentence on settings that replace the recipes', and one on runs passed with `--use`, if any."""
+        name = "engine.precision"
+        given = {at: value for at, value in self._engine().items() if at == name}
+        own = {self._values(key, step).get(name, given.get(name)) for step in chain}
+        changed = {} if own <= set(given.values()) else given
         starts = {"Not the paper's setting: ": " = ", "Made elsewhere: ": " in "}
-        pairs = (self.overrides, self.used)
+        pairs = (changed | self.overrides, self.used)
         return [
             start + ", ".join(f"{name}{between}{value}" for name, value in given.items())
             for (start, between), given in zip(starts.items(), pairs, strict=True)

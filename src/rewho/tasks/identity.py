@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -60,6 +61,10 @@ LOSSES: Mapping[str, BuildLoss] = {"identity": IdentityLoss, "triplet": TripletL
 """Every loss by the name of its weight in `LossSettings`; a weight of 0 leaves it out."""
 
 
+_TAKEN = {"total", "gradient_norm", "learning_rate", "step", "epoch", *dir(nn.ModuleDict())}
+"""Names of other columns of a log, and of what torch stores losses in."""
+
+
 class IdentityTask(nn.Module):
     """A model and the weighted sum of its losses: what the training loop calls."""
 
@@ -74,12 +79,26 @@ class IdentityTask(nn.Module):
         self.model = model
         weighted = {name: (getattr(settings, name), build) for name, build in LOSSES.items()} | dict(more or {})
         self.weights = {name: weight for name, (weight, _) in weighted.items() if weight}
-        self.losses = nn.ModuleDict({name: weighted[name][1](settings, model, identities) for name in self.weights})
+        built = {name: weighted[name][1](settings, model, identities) for name in self.weights}
+        for name, loss in built.items():
+            if not isinstance(loss, nn.Module):
+                expected, fix = (
+                    "a torch.nn.Module from its builder",
+                    "Return one, with its parameters registered in it.",
+                )
+                raise UserError(f"losses, {name}", expected=expected, got=type(loss).__name__, fix=fix)
+        self.losses = nn.ModuleDict(built)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return `total` and, where there are several losses, each of them before its weight."""
         features = self.model.features(batch.images)
         terms: dict[str, Tensor] = {name: loss(features, batch.labels) for name, loss in self.losses.items()}
+        for name, term in terms.items():
+            if not isinstance(term, Tensor) or term.numel() != 1:
+                got = f"a tensor of shape {list(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+                fix = "Take the mean over the batch."
+                raise UserError(f"losses, {name}", expected="one number for a batch", got=got, fix=fix)
+        terms = {name: term.reshape(()) for name, term in terms.items()}
         total = torch.zeros((), device=batch.labels.device)
         for name, term in terms.items():
             total = total + self.weights[name] * term
@@ -97,11 +116,18 @@ class IdentityTask(nn.Module):
 
 def check_losses(settings: TrainSettings, labels: np.ndarray, more: Mapping[str, object]) -> None:
     """Check the names of losses, and that batches hold positives for the triplet loss: without any it has no effect."""
-    for name in more:
-        if name in LOSSES or not name.isidentifier():
-            raise UserError(
-                "losses", expected="a new name for each, of letters and digits", got=repr(name), fix="Rename it."
-            )
+    if not isinstance(more, Mapping):
+        fix = 'Pass {"spread": (0.1, build_spread)}.'
+        raise UserError("losses", expected="weight and builder by name", got=f"{more!r:.100}", fix=fix)
+    for name, loss in more.items():
+        if not isinstance(name, str) or not name.isidentifier() or name in LOSSES or name in _TAKEN:
+            expected = "a new name for each, of letters and digits"
+            raise UserError("losses", expected=expected, got=repr(name), fix="Rename it.")
+        weight, build = loss if isinstance(loss, tuple) and len(loss) == 2 else (None, None)
+        number = isinstance(weight, int | float) and not isinstance(weight, bool) and math.isfinite(weight)
+        if not number or not callable(build):
+            expected, fix = "a finite weight and a function that builds the loss", "Pass (0.1, build_spread)."
+            raise UserError(f"losses, {name}", expected=expected, got=f"{loss!r:.100}", fix=fix)
     if not settings.loss.triplet:
         return
     sampler = settings.sampler

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rewho.core.artifact import plain
 from rewho.core.check import UserError
 from rewho.core.files import parse_json, read_text
+from rewho.core.progress import say
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -34,7 +35,7 @@ class RunLog:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / LOG
         path.touch()
-        os.truncate(path, min(at, path.stat().st_size))
+        os.truncate(path, _whole_lines(path, at, step))
         self._file = path.open("a", buffering=1, encoding="utf-8")  # line by line, for `tail -f`
         self._writer = _tensorboard(folder / "tensorboard", step) if tensorboard else None
 
@@ -59,6 +60,19 @@ class RunLog:
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
+
+
+def _whole_lines(path: Path, at: int, step: int) -> int:
+    """Return the length of the lines up to a checkpoint; warn if some are missing or damaged."""
+    with path.open("rb") as file:
+        start = file.read(at)
+    kept = start.rfind(b"\n") + 1
+    if kept < at:
+        say(
+            f"warning: {path} has {kept:,} whole bytes of the {at:,} at step {step:,}: lines of earlier steps are "
+            "missing or damaged. The training is not affected; restore the log from a copy if you need all of it."
+        )
+    return kept
 
 
 def _tensorboard(folder: Path, step: int) -> SummaryWriter:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rewho.core.check import check_count, check_flag
 from rewho.core.progress import say
 from rewho.settings import LimitSettings, RuleSettings, SamplingSettings
 from rewho.video.detector import Detector
@@ -52,7 +53,8 @@ def detect_video(
         ...
         rewho.video.people.VideoFailure: not a file: a pipe, socket or device
     """
-    rules = rules or RuleSettings()
+    rules, batch = rules or RuleSettings(), check_count("batch", batch)
+    check_flag("only_possible", only_possible)
     frames = sample_frames(path, sampling, limits) if frames is None else frames
     begun, failure, sampled, detected = False, None, 0, 0
     while True:
@@ -106,6 +108,7 @@ def detect_frames(
         [()]
     """
     rules = rules or RuleSettings()
+    check_flag("only_possible", only_possible)
     people = detector.detect(frames)
     if pose is not None:
         people = _with_keypoints(frames, people, pose, rules, only_possible)

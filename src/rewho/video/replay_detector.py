@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
-from rewho.core.files import parse_json
+from rewho.core.files import find_spelling, parse_json
 from rewho.core.people import KEYPOINTS
 from rewho.core.progress import say
 from rewho.settings import DetectorSettings
@@ -101,8 +101,8 @@ class ReplayDetector(Detector):
         folder = video.parent if given is None else given
         for ending in ENDINGS:
             for name in (video.stem, video.name):
-                if (folder / f"{name}{ending}").is_file():
-                    return folder / f"{name}{ending}"
+                if (found := find_spelling(folder / f"{name}{ending}")).is_file():
+                    return found
         expected = f"a file such as {video.stem}.detections.json in {folder}"
         fix = "Pass detector.detections: a file, or a folder with one file per video."
         raise UserError(f"detections of {video.name}", expected=expected, got="none", fix=fix)

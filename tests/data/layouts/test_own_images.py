@@ -1,5 +1,7 @@
 """Folders, file-name patterns and CSV files of the user's own."""
 
+import unicodedata
+
 import pytest
 
 from rewho.core.check import UserError
@@ -242,3 +244,43 @@ def test_list_images_needs_no_people(tmp_path):
     assert list_images(tmp_path) == ("b.jpg", "deep/down/a.PNG")
     with pytest.raises(UserError, match=r"1 x \.txt"):
         list_images(plant(tmp_path / "other", "notes.txt"))
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+def test_a_list_finds_files_whose_names_have_another_unicode_form(tmp_path, on_disk):
+    name = unicodedata.normalize(on_disk, "Zoë/café.jpg")
+    plant(tmp_path, name, "b.jpg")
+    (tmp_path / "list.csv").write_text("path,person\nZoë/café.jpg,1\nb.jpg,2\n", encoding="utf-8")
+    table = read(tmp_path / "list.csv")
+    assert sorted(table.paths) == sorted([name, "b.jpg"])
+    assert all(table.file(row).is_file() for row in range(2))
+    assert any("1 paths have another Unicode form" in note for note in table.notes) == (on_disk == "NFD")
+
+
+def test_of_two_files_with_one_name_the_one_meant_to_the_letter_is_read(tmp_path):
+    both = [unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD")]
+    plant(tmp_path, *both)
+    (tmp_path / "list.csv").write_text(f"path,person\n{both[1]},1\n{both[0]},2\n", encoding="utf-8")
+    table = read(tmp_path / "list.csv")
+    people = [table.person_name(person) for person in table.person_ids]
+    assert dict(zip(table.paths, people, strict=True)) == {both[0]: "2", both[1]: "1"}
+
+
+def test_a_number_in_two_spellings_in_a_benchmarks_folders_is_mentioned(tmp_path):
+    plant(tmp_path, *(f"bounding_box_train/{name}" for name in ("0002_c1s1_1.jpg", "2_c02s1_2.jpg", "0003_c2s1_3.jpg")))
+    table = read(tmp_path, "market1501")
+    assert table.person_ids.tolist() == [2, 3, 2]
+    assert "0002 and 2 in file names count as one person." in table.notes
+    assert "02 and 2 in file names count as one camera." in table.notes
+    again = read(plant(tmp_path / "alike", "bounding_box_train/0002_c1s1_1.jpg", "bounding_box_train/0003_c1s1_1.jpg"))
+    assert not any("count as one" in note for note in again.notes)
+
+
+def test_a_hyphen_that_may_be_a_minus_is_mentioned(tmp_path):
+    pattern = r"p[_-]?(?P<person>\d+)"
+    mixed = read(plant(tmp_path / "mixed", "p1_a.jpg", "p_2_b.jpg", "p-1_c.jpg"), "folder", person_pattern=pattern)
+    (note,) = [note for note in mixed.notes if "hyphen" in note]
+    assert "'p-1_c.jpg' is read as person 1" in note and "1 numbers follow a hyphen" in note
+    for names in (("p-1_a.jpg", "p-2_b.jpg"), ("p1_a.jpg", "p_2_b.jpg")):
+        table = read(plant(tmp_path / names[1], *names), "folder", person_pattern=pattern)
+        assert not any("hyphen" in note for note in table.notes)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rewho.core.check import UserError, check_choice, is_file, nearest
+from rewho.core.files import find_spelling
 from rewho.data.file_lists import missing_files, read_text
 from rewho.data.names import MISSING, NamedRow, named_table
 from rewho.data.table import SPLITS, ImageTable, first_three, leaves_root
@@ -33,13 +34,28 @@ def read(settings: DataSettings) -> ImageTable:
             str(file), expected="a CSV file", got="a folder", fix=f"Give the file, such as {file / 'images.csv'}."
         )
     rows = _csv_rows(file)
+    rows, notes = _spelt_as_on_disk(file.parent, rows)
     missing = missing_files(file.parent, [row.path for row in rows])
     if missing:
         got = f"{len(missing):,} of {len(rows):,} that are no files: {first_three(missing)}"
         fix = "Write the paths as seen from the CSV file's own folder."
         raise UserError(str(file), expected=f"paths of images, relative to {file.parent}", got=got, fix=fix)
     _check_splits(file, rows)
-    return named_table(file.stem, file.parent, sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path)), [])
+    return named_table(file.stem, file.parent, sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path)), notes)
+
+
+def _spelt_as_on_disk(folder: Path, rows: list[NamedRow]) -> tuple[list[NamedRow], list[str]]:
+    """Return rows with paths in the Unicode form of the files, and a note if there were others."""
+
+    def spelt(row: NamedRow) -> NamedRow:
+        if row.path.isascii():
+            return row
+        return row._replace(path=find_spelling(folder / row.path).relative_to(folder).as_posix())
+
+    found = [spelt(row) for row in rows]
+    other = [row.path for row, given in zip(found, rows, strict=True) if row.path != given.path]
+    note = f"{len(other):,} paths have another Unicode form on the disk, such as {first_three(other[:1])}."
+    return found, [note] if other else []
 
 
 def _check_splits(file: Path, rows: Sequence[NamedRow]) -> None:

@@ -19,7 +19,7 @@ from rewho.data.file_lists import (
     sub_folders,
     wrong_names,
 )
-from rewho.data.name_patterns import compile_pattern, loses_minus, propose_pattern, search_name
+from rewho.data.name_patterns import compile_pattern, loses_minus, propose_pattern, search_name, unclear_minus
 from rewho.data.names import NamedRow, named_table
 from rewho.data.table import ImageTable, first_three
 from rewho.settings import DataSettings
@@ -163,6 +163,7 @@ def _rows_by_pattern(
     root: Path, places: Sequence[tuple[str, str]], pattern: re.Pattern[str]
 ) -> tuple[list[NamedRow], list[str]]:
     rows: list[NamedRow] = []
+    notes: list[str] = []
     others = Counter[str]()
     for place, split in places:
         listing = list_tree(root / place)
@@ -182,8 +183,9 @@ def _rows_by_pattern(
                 got=f"one that reads {cut[0]!r} as person {found[cut[0]]['person']}; {len(cut):,} such files",
                 fix=propose_pattern(listing.images),
             )
+        notes += unclear_minus(list(found.values()))
         rows += [
             NamedRow(place + path, match["person"], match.groupdict().get("camera") or "", split, place + path)
             for path, match in found.items()
         ]
-    return rows, left_out("the folder", others)
+    return rows, notes + left_out("the folder", others)
