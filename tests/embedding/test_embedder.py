@@ -115,7 +115,7 @@ def test_comparing_and_searching(model_folder, images):
     found = rewho.search(images[0].parent, images[3], model_folder, count=3)
     assert found[0].path == images[3] and found[0].similarity == pytest.approx(1, abs=1e-5)
     assert [one.similarity for one in found] == sorted((one.similarity for one in found), reverse=True)
-    with pytest.raises(UserError, match="at least 1"):
+    with pytest.raises(UserError, match="a whole number from 1"):
         rewho.search(images[0].parent, images[3], model_folder, count=0)
 
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import multiprocessing
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -174,3 +176,25 @@ def test_a_colour_histogram_is_neither_perfect_nor_blind(tmp_path):
         for _ in range(5)
     ]
     assert 1.5 * np.mean(blind) < score < 0.5
+
+
+def test_a_killed_process_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("rewho.rendered.people.SMALLEST_SHARE", 5)
+
+    def kill(_done, _total):
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(UserError, match="one that was killed"):
+        write_people(tmp_path / "people", **{**SMALL, "identities": 30}, workers=2, progress=kill)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_that_was_changed_is_noticed(people, tmp_path):
+    copy = tmp_path / "people"
+    shutil.copytree(people, copy)
+    assert write_people(copy, **SMALL) == copy
+    one, two = sorted((copy / "query").iterdir())[:2]
+    one.write_bytes(two.read_bytes())
+    with pytest.raises(UserError, match="the images as they were rendered, got others"):
+        write_people(copy, **SMALL)

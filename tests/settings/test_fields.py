@@ -10,7 +10,14 @@ import pytest
 from rewho import settings as all_settings
 from rewho.cli import COMMANDS, main
 from rewho.core.check import UserError
-from rewho.settings import AugmentSettings, EvaluateSettings, ModelSettings, RuleSettings, TrainSettings
+from rewho.settings import (
+    AugmentSettings,
+    EvaluateSettings,
+    ModelSettings,
+    RuleSettings,
+    SamplerSettings,
+    TrainSettings,
+)
 from rewho.settings.command_line import fill, parse
 from rewho.settings.fields import (
     Range,
@@ -257,3 +264,24 @@ def test_no_number_is_guessed_between_commas(words):
         parse(TrainSettings, ["--model.input_size", words])
     with pytest.raises(UserError, match=r"--optimizer\.step_epochs"):  # where 0,5 may be a half
         parse(TrainSettings, ["--optimizer.step_epochs", "0,5"])
+
+
+@pytest.mark.parametrize("command", ["train", "teachers", "distill", "pretrain"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--sampler.batch 8 --engine.devices 3",
+        "--sampler.batch 8 --sampler.accumulate 2 --engine.devices 4",
+        "--sampler.kind identities --sampler.batch 16 --sampler.images_per_identity 4 --engine.devices 4",
+        "--sampler.kind identities --sampler.batch 16 --sampler.images_per_identity 4 --sampler.accumulate 4",
+    ],
+)
+def test_a_batch_that_cannot_be_shared_out_is_told_before_anything_is_read(command, words):
+    with pytest.raises(UserError, match="per forward pass and device"):
+        parse(COMMANDS[command], words.split())
+
+
+def test_rules_between_groups_wait_for_sound_values():
+    wrong = replace(TrainSettings(), sampler=SamplerSettings(batch="eight"))
+    with pytest.raises(UserError, match=r"--sampler\.batch: expected a whole number from 2, got 'eight'"):
+        check(wrong)

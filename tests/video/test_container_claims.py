@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
-from clips import barcode, sampled, write_clip
+from clips import barcode, read_number, sampled, write_clip
 
-from rewho.video.frames import probe
+from rewho.settings import SamplingSettings
+from rewho.video.frames import probe, sample_frames
+from rewho.video.people import VideoFailure
 
 av = pytest.importorskip("av", reason="PyAV is an extra")
 
@@ -146,3 +148,33 @@ def test_foreign_bytes_behind_a_video_are_no_lack(clips: dict[str, Path], tmp_pa
         path.write_bytes(clips[kind].read_bytes() + tail)
         known = probe(path, still_frames=1)
         assert (known.status, known.frames) == ("ok", 130)
+
+
+@pytest.mark.parametrize("codecs", [("libx264", "mpeg2video"), ("mpeg2video", "libx264")])
+def test_another_codec_behind_a_joint_is_told(tmp_path: Path, codecs: tuple[str, str]) -> None:
+    """FFmpeg decodes one of the two parts; that half of the frames is missing must not go unmentioned."""
+    parts = [
+        write_clip(tmp_path / f"{number}.ts", [barcode(at) for at in range(24 * number, 24 * number + 24)], codec=codec)
+        for number, codec in enumerate(codecs)
+    ]
+    with pytest.raises(VideoFailure, match=r"damaged: \d+ of \d+ sampled frames cannot be decoded"):
+        list(sample_frames(spliced(tmp_path / "joined.ts", *parts), SamplingSettings(every=1)))
+
+
+def test_a_change_of_size_behind_a_joint_loses_nothing(tmp_path: Path) -> None:
+    small = write_clip(tmp_path / "small.ts", [barcode(number) for number in range(12)])
+    large = write_clip(tmp_path / "large.ts", [barcode(number, (96, 128)) for number in range(12, 24)])
+    frames = list(sample_frames(spliced(tmp_path / "joined.ts", small, large), SamplingSettings(every=1)))
+    assert [read_number(frame.image) for frame in frames] == list(range(24))
+    assert {frame.image.shape[:2] for frame in frames} == {(48, 64), (96, 128)}
+
+
+def test_a_frame_or_two_that_cannot_be_decoded_are_no_failure(tmp_path: Path) -> None:
+    """A recording that begins between two keyframes."""
+    whole = write_clip(tmp_path / "a.ts", [barcode(number) for number in range(60)], gop=12)
+    with av.open(str(whole)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    late = tmp_path / "late.ts"
+    late.write_bytes(whole.read_bytes()[: 3 * 188] + whole.read_bytes()[packets[3].pos :])
+    came = sampled(late, every=1)
+    assert 45 <= len(came) < 60

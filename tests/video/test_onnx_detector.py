@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
-from rewho.settings import DetectorSettings
+from rewho.settings import DetectorSettings, PoseSettings
 from rewho.video.boxes import compute_iou
 from rewho.video.onnx_detector import OnnxDetector
-from rewho.video.onnx_model import Description, activate, normalise, resize_to_input
+from rewho.video.onnx_model import DETECTORS, POSE_MODELS, Description, activate, normalise, resize_to_input
 from rewho.video.onnx_output import STRIDES, decode_yolox
+from rewho.video.onnx_pose import OnnxPose
 from rewho.video.onnx_reader import OutputReader
 from rewho.video.people import Frame
 
@@ -219,3 +220,56 @@ def test_real_people_are_found(shared: Path) -> None:
         assert found, path.name
         boxes, other = np.array([one.box for one in found]), 2 * np.array([one.box for one in smaller])
         assert compute_iou(boxes[:1], other).max() > 0.85, path.name
+
+
+def _arrays(random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return outputs of arbitrary shapes, number types and values."""
+    found = {}
+    for name in "abcd"[: random.integers(1, 5)]:
+        sides = random.choice([0, 1, 2, 4, 5, 6, 17, 56, 84, 85, 126], random.integers(0, 4)).tolist()
+        shape = (1, *sides) if random.random() < 0.9 else ()
+        kind = random.choice([np.float32, np.float16, np.int64, np.uint8, np.bool_])
+        scale = random.choice([0, 1, 96, np.nan, np.inf])
+        with np.errstate(invalid="ignore"):
+            found[name] = (random.normal(size=shape) * scale).astype(kind)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("seed", range(4))
+def test_any_output_is_read_or_refused_in_words(tmp_path: Path, seed: int) -> None:
+    """Outputs drawn at random, and kinds that they are not: never another error, never a box out of the image."""
+    random = np.random.default_rng(seed)
+    frames = [Frame(0, 0.0, random.integers(0, 255, (90, 120, 3), np.uint8))]
+    for _ in range(12):
+        path = write_constant(tmp_path / "m.onnx", _arrays(random), ("N", 3, 64, 96))
+        for output in ("auto", *random.choice(DETECTORS, 2)):
+            try:
+                (people,) = OnnxDetector(DetectorSettings(weights=path, output=str(output))).detect(frames)
+            except UserError:
+                continue
+            assert all(np.isfinite(one.box).all() and 0 <= one.confidence <= 1.01 for one in people)
+        for output in POSE_MODELS:
+            path.with_suffix(".yaml").write_text(f"output: {output}\n")
+            try:
+                (points,) = OnnxPose(PoseSettings(weights=path)).estimate([(frames[0].image, (10.0, 10.0, 50.0, 80.0))])
+            except UserError:
+                continue
+            assert points.shape == (17, 3) and np.isfinite(points).all()
+        path.with_suffix(".yaml").unlink()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "output"),
+    [
+        ({"a": np.zeros((1, 4, 126), np.bool_)}, "auto"),
+        ({"a": np.zeros((1, 4, 56, 6)), "b": np.zeros((1, 126, 0, 56)), "c": np.zeros((1, 1, 84), np.bool_)}, "yolox"),
+        ({"a": np.float32(3)}, "yolov8"),
+    ],
+)
+def test_outputs_that_once_ended_in_numpys_errors(tmp_path: Path, outputs: dict, output: str) -> None:
+    path = write_constant(tmp_path / "m.onnx", {name: np.asarray(one) for name, one in outputs.items()})
+    with pytest.raises(UserError, match="detector"):
+        OnnxDetector(DetectorSettings(weights=path, output=output)).detect(
+            [Frame(0, 0.0, np.ones((9, 9, 3), np.uint8))]
+        )

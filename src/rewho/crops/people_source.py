@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from rewho.core.progress import say
 from rewho.settings import CropSettings
 from rewho.video.adapters import build_detector, build_pose
 from rewho.video.detect import detect_video
@@ -94,12 +95,13 @@ class VideoPeople:
         )
 
     def _allowed(self, people: Iterator[FramePeople]) -> Iterator[FramePeople]:
-        """Yield the same frames; if truncated videos are allowed, end quietly where one is cut off."""
+        """Yield the same frames; if videos may be cut short or damaged, end where they do, with a warning."""
         try:
             yield from people
         except VideoFailure as failure:
-            if not (self.settings.screen.allow_cut and failure.reason == "cut short"):
+            if not (self.settings.screen.allow_cut and failure.reason in ("cut short", "damaged")):
                 raise
+            say(f"warning: {failure}; what can be read is kept")
 
 
 def _id(model: Detector | PoseEstimator) -> str:

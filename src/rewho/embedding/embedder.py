@@ -167,13 +167,12 @@ def as_list(images: object) -> list[Any]:
         images = [images]
     if isinstance(images, str | Path | bytes | bytearray | memoryview) or _is_pil(images):
         images = [images]
-    wrong = images is None or isinstance(images, Mapping | Tensor | io.IOBase) or not isinstance(images, Iterable)
-    if wrong:
+    if isinstance(images, Mapping | Tensor | io.IOBase) or not isinstance(images, Iterable):
         raise _no_image(images)
-    images = list(images)  # type: ignore[call-overload] # an iterable, as was checked
-    if not images:
+    found = list(images)
+    if not found:
         raise UserError("images to embed", expected="at least one", got="none", fix="Check the folder.")
-    return images
+    return found
 
 
 def pixels_of(image: object) -> NDArray[np.uint8]:

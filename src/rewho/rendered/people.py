@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -139,6 +140,10 @@ def _finished(folder: Path, people: People) -> bool:
     for name, count in found["counts"].items():
         if (images := len([*(folder / name).glob("*.jpg")])) != count:
             raise UserError(str(folder / name), expected=f"{count} images", got=str(images), fix=fix)
+    files = [file for name in PARTS for file in (folder / name).glob("*.jpg")]
+    pairs = [(hashlib.sha256(file.read_bytes()).hexdigest(), file.relative_to(folder).as_posix()) for file in files]
+    if found.get("sha256") != _hash_of_all(pairs):
+        raise UserError(str(folder), expected="the images as they were rendered", got="others", fix=fix)
     return True
 
 
@@ -178,7 +183,16 @@ def _write_all(people: People, images: list[_Image], folder: Path, workers: int)
     # Spawned, because a forked process hangs in OpenCV once the parent has used OpenCV's threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield from pool.map(write, images, chunksize=20)
+        try:
+            yield from pool.map(write, images, chunksize=20)
+        except BrokenProcessPool as error:  # a dead process, or a script without the guard that `write_people` names
+            raise UserError(
+                "rendering",
+                expected="processes that live until all images are written",
+                got="one that was killed, perhaps for want of memory, or that could not start",
+                fix="Run the same again, with workers=0 to render in one process; in a script, call it under "
+                'if __name__ == "__main__":',
+            ) from error
 
 
 def _write(people: People, folder: Path, image: _Image) -> str:
@@ -206,13 +220,19 @@ def _badly_placed(
 
 
 def _describe(people: People, images: list[_Image], digests: list[str]) -> dict[str, object]:
-    rows = sorted(f"{digest} {image.file}\n" for digest, image in zip(digests, images, strict=True))
+    pairs = [(digest, image.file) for digest, image in zip(digests, images, strict=True)]
     counts = Counter(image.file.split("/")[0] for image in images)
     return {
         "what": "rendered images of people who do not exist, in the layout of Market-1501",
         "renderer": RENDERER,
         "settings": plain(people),
         "counts": {name: counts[name] for name in PARTS},
-        "sha256": hashlib.sha256("".join(rows).encode()).hexdigest(),
+        "sha256": _hash_of_all(pairs),
         "cameras": [asdict(Camera.draw(people.seed, number)) for number in range(1, people.cameras + 1)],
     }
+
+
+def _hash_of_all(pairs: list[tuple[str, str]]) -> str:
+    """Return the hash of pairs of a file's hash and its name, in any order."""
+    rows = sorted(f"{digest} {name}\n" for digest, name in pairs)
+    return hashlib.sha256("".join(rows).encode()).hexdigest()

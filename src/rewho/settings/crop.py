@@ -79,7 +79,8 @@ class ScreenSettings:
             a street image 5 and more.
         refuse_hdr: Reject HDR videos (PQ or HLG). Otherwise their frames are tone-mapped to standard dynamic range, and
             the list of videos notes it.
-        allow_cut: Keep the readable part of videos that end before their container says; both are reported.
+        allow_cut: Keep the readable part of videos that end before their container says, or are damaged; both are
+            reported.
     """
 
     duplicates_by_content: bool = True

@@ -207,6 +207,7 @@ class DistillSettings(LabelledTrainingSettings):
 
     def mistakes(self) -> Iterator[Mistake]:
         """Yield broken rules between fields."""
+        yield from super().mistakes()
         for option in fields(LossSettings):
             if option.name not in USED_OF_LOSS and getattr(self.loss, option.name) != option.default:
                 expected = f"{option.default}: a distillation has a linear classifier and no other losses than its own"

@@ -300,8 +300,11 @@ def find_mistakes(settings: Any, prefix: str = "--") -> Iterator[UserError]:  # 
         value = getattr(settings, name)
         if is_dataclass(kind):
             if isinstance(value, kind):  # type: ignore[arg-type] # a class, for `is_dataclass` holds
-                yield from find_mistakes(value, f"{prefix}{name}.")
+                nested = list(find_mistakes(value, f"{prefix}{name}."))
+                sound = sound and not nested
+                yield from nested
             else:
+                sound = False
                 yield _wrong_value(prefix + name, value, kind, f"an object of {kind}")
         elif expected := find_mismatch(value, kind):
             sound = False

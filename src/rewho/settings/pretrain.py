@@ -180,6 +180,7 @@ class PretrainSettings(TrainingSettings):
 
     def mistakes(self) -> Iterator[Mistake]:
         """Yield broken rules between fields."""
+        yield from super().mistakes()
         if self.sampler.kind != "shuffle":
             yield Mistake("sampler.kind", "shuffle", "There are no labels here.")
         for name, only in (("kind", "single_view"), ("head", "none")):

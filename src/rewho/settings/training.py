@@ -173,6 +173,22 @@ class TrainingSettings:
     resume: bool = True
     allow_config_change: bool = False
 
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield a mistake if a batch cannot be split evenly over devices and forward passes.
+
+        Triplets are mined within one forward pass on one device. A batch of P x K images is split between people, and
+        each part has at least two people: one alone has no negatives, and its loss would be 0.
+        """
+        sampler, devices = self.sampler, self.engine.devices
+        whole = sampler.images_per_identity if sampler.kind == "identities" else 1
+        parts = sampler.accumulate * devices
+        if sampler.batch % (parts * whole) or sampler.batch // parts < 2 * whole:
+            unit = "images" if whole == 1 else f"people with all their {whole} images"
+            expected = f"a divisor of the batch of {sampler.batch}, and 2 or more {unit} per forward pass and device"
+            fix = f"Choose a batch that is a multiple of {2 * whole * parts}: accumulate x {devices} devices x "
+            fix += f"{2 * whole} images; or a smaller {{at}}sampler.accumulate."
+            yield Mistake("sampler.accumulate", expected, fix)
+
 
 @dataclass(frozen=True)
 class LabelledTrainingSettings(TrainingSettings):

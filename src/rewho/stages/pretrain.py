@@ -44,7 +44,6 @@ from rewho.tasks.run import (
     FIXED_BY_ORIGIN,
     FREE_SETTINGS,
     build_training,
-    check_shares,
     claim_folder,
     finish_training,
     score_test_part,
@@ -130,7 +129,6 @@ def _check_batch(settings: PretrainSettings, images: JoinedImages) -> None:
             got=str(settings.sampler.batch),
             fix="Pass a smaller batch, or more images.",
         )
-    check_shares(settings, settings.engine.devices)
     one_pass = settings.sampler.batch // (settings.engine.devices * settings.sampler.accumulate)
     if settings.contrast.norm_group and one_pass % settings.contrast.norm_group:
         raise UserError(

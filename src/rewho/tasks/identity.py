@@ -82,11 +82,9 @@ class IdentityTask(nn.Module):
         built = {name: weighted[name][1](settings, model, identities) for name in self.weights}
         for name, loss in built.items():
             if not isinstance(loss, nn.Module):
-                expected, fix = (
-                    "a torch.nn.Module from its builder",
-                    "Return one, with its parameters registered in it.",
-                )
-                raise UserError(f"losses, {name}", expected=expected, got=type(loss).__name__, fix=fix)
+                expected, got = "a torch.nn.Module from its builder", type(loss).__name__
+                fix = "Return one, with its parameters registered in it."
+                raise UserError(f"losses, {name}", expected=expected, got=got, fix=fix)
         self.losses = nn.ModuleDict(built)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from rewho.data.splits import training_rows
 from rewho.data.table import ImageTable
 from rewho.data.views import View
 from rewho.settings import AugmentSettings, LabelledTrainingSettings
-from rewho.tasks.run import EPOCH, check_shares
+from rewho.tasks.run import EPOCH
 
 
 def select_training_part(table: ImageTable) -> ImageTable:
@@ -39,7 +39,6 @@ def select_training_part(table: ImageTable) -> ImageTable:
 
 def build_plans(settings: LabelledTrainingSettings, part: ImageTable) -> PlanStream:
     """Return the batches of a training on labelled images."""
-    check_shares(settings, settings.engine.devices)
     return PlanStream(settings.sampler, part.labels(), settings.seed, settings.epochs, settings.steps_per_epoch)
 
 

@@ -166,25 +166,6 @@ def _mark_best(folder: Path, choice: Mapping[str, object]) -> None:
     write_json(best / MANIFEST, {"files": compute_hashes(best, others)})
 
 
-def check_shares(settings: TrainingSettings, world: int) -> None:
-    """Raise a UserError if a batch cannot be split evenly over devices and forward passes.
-
-    Triplets are mined within one forward pass on one device. A batch of P x K images is split between people, and each
-    part has at least two people: one alone has no negatives, and its loss would be 0.
-    """
-    sampler = settings.sampler
-    whole = sampler.images_per_identity if sampler.kind == "identities" else 1
-    parts = sampler.accumulate * world
-    if parts < 1 or sampler.batch % (parts * whole) or sampler.batch // parts < 2 * whole:
-        unit = "images" if whole == 1 else f"people with all their {whole} images"
-        raise UserError(
-            "--sampler.accumulate",
-            expected=f"a divisor of the batch of {sampler.batch}, and 2 or more {unit} per forward pass and device",
-            got=f"{sampler.accumulate} forward passes on {world} device(s)",
-            fix=f"Choose a batch that is a multiple of devices x accumulate x {2 * whole}, or a smaller accumulate.",
-        )
-
-
 def score_test_part(
     model: SingleViewModel, table: ImageTable, device: torch.device, stop: StopRequest, what: str = "evaluate"
 ) -> dict[str, float] | None:

@@ -33,6 +33,7 @@ from rewho.video.video_file import VideoFile, allocated
 HEADER = struct.Struct(">II")
 BEAT = 0.5  # seconds between heartbeats
 STDERR_BYTES = 2**20  # the only file that is written is the standard error
+MOST_LOST = 0.25  # share of the sampled frames; recordings that begin between keyframes lose a few
 HELD_SHARE = 16  # kept frames may take 1/16 of the memory that the process may allocate
 CELLS, LEAST_CELL = (64, 36), 8  # columns and rows of the grid for comparing frames; least pixels of a cell's side
 PANORAMA = (1.95, 2.05)  # width over height of an equirectangular image
@@ -117,14 +118,14 @@ def _sample(video: VideoFile, sampling: dict[str, Any], held: list[Numbered] | N
     """Send the selected frames, then the end, or that the end came too early."""
     if held is None:
         video.open()
-    last = -1
+    last, sent = -1, 0
     numbers = select_numbers(video, sampling) if video.indexed else np.zeros(0, np.int64)
     for number, frame in select_frames(video, sampling) if held is None else held:
         image = to_rgb(frame, video.aspect)
         height, width = image.shape[:2]
         seconds = video.time_of(frame.pts, number)
         channel.send("frame", image.data.cast("B"), number=number, time=seconds, height=height, width=width)
-        last = number
+        last, sent = number, sent + 1
     cut = video.describe_cut()
     if not cut and last < 0 and (len(numbers) or not video.packets):
         raise _no_frames(video)
@@ -132,6 +133,9 @@ def _sample(video: VideoFile, sampling: dict[str, Any], held: list[Numbered] | N
         cut = f"nothing can be decoded after frame {last} of {video.packets}"
     if cut:
         raise VideoFailure("cut short", cut)
+    lost = len(numbers) - sent
+    if lost > MOST_LOST * len(numbers) and lost > 1:
+        raise VideoFailure("damaged", f"{lost} of {len(numbers)} sampled frames cannot be decoded")
     channel.send("end", errors=video.errors)
 
 

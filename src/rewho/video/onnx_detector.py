@@ -25,6 +25,7 @@ from rewho.video.onnx_model import (
     DETECTORS,
     Description,
     complete_description,
+    explain_shape_errors,
     format_shapes,
     input_size,
     normalise,
@@ -60,7 +61,8 @@ class OnnxDetector(Detector):
     def _describe(self, content: dict[str, Any], seen: Sequence[NDArray[Any]], notes: Metadata) -> Description:
         """Return what the outputs mean, from description and settings, or guessed from those for a black image."""
         named = read_output_kind(content, self._settings.output.replace("auto", ""), OPTION)
-        output = named or guess_output_kind(seen, self._size, notes)
+        with explain_shape_errors(seen, "detector", "a detector's", f"Name its `output` in {OPTION}."):
+            output = named or guess_output_kind(seen, self._size, notes)
         if output not in DETECTORS:
             path, expected = self._model.path, f"a detector with a known output ({', '.join(DETECTORS)})"
             got = named or f"outputs of the shapes {format_shapes(seen)} and {len(notes.names)} class names"

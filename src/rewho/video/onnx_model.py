@@ -148,7 +148,7 @@ def explain_shape_errors(outputs: Sequence[NDArray[Any]], what: str, expected: s
         yield
     except UserError:
         raise
-    except (IndexError, ValueError, StopIteration) as error:
+    except (IndexError, ValueError, TypeError, StopIteration) as error:
         expected, got = f"the shapes of {expected}", format_shapes(outputs)
         raise UserError(f"{what} output", expected=expected, got=got, fix=fix) from error
 

@@ -135,6 +135,8 @@ class OutputReader:
         known, height, width = self._known, *self._size
         with explain_shape_errors(outputs, "detector", known.output, f"{FIX}."):
             boxes, person = self._labelled(outputs) if known.output in CHOSEN else self._scored(outputs)
+            if boxes.shape[2] != 4 or person.shape != boxes.shape[:2]:
+                raise ValueError("not one score per box")
         if known.coordinates == "shares":
             boxes = boxes * np.array([width, height, width, height], np.float32)
         self._check_boxes(boxes[person >= max(confidence, 1e-6)])

@@ -117,6 +117,7 @@ REASONS = {
     "too large": "more pixels per frame than the limit",
     "too long": "the container claims more hours than the limit",
     "cut short": "the frames end before the container says they do",
+    "damaged": "a quarter of the sampled frames cannot be decoded: broken data, or another codec behind a joint",
     "time limit": "decoding took longer than the limit",
     "memory limit": "decoding asked for more memory than the limit",
     "hung": "the decoder sent nothing for too long",
