@@ -136,6 +136,9 @@ def _sample(video: VideoFile, sampling: dict[str, Any], held: list[Numbered] | N
     lost = len(numbers) - sent
     if lost > MOST_LOST * len(numbers) and lost > 1:
         raise VideoFailure("damaged", f"{lost} of {len(numbers)} sampled frames cannot be decoded")
+    lost = video.packets - video.decoded  # an interlaced frame of H.264 may be in two packets
+    if not video.indexed and video.stream.codec_context.name != "h264" and lost > max(1, MOST_LOST * video.packets):
+        raise VideoFailure("damaged", f"{lost} of {video.packets} packets cannot be decoded")
     channel.send("end", errors=video.errors)
 
 

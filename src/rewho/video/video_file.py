@@ -62,7 +62,7 @@ class VideoFile:
 
     def __init__(self, path: Path, limits: dict[str, Any], beat: Callable[[], None]) -> None:
         check_file_kind(path)
-        self.path, self.beat, self.errors, self.joints = path, beat, 0, 0
+        self.path, self.beat, self.errors, self.joints, self.decoded = path, beat, 0, 0, 0
         self._limits = limits
         self.open()
 
@@ -70,7 +70,7 @@ class VideoFile:
         """Open the file at its first packet; reopening replaces rewinding, which not every container can do."""
         import av
 
-        limits = self._limits
+        limits, self.decoded = self._limits, 0
         options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
         # Before version 19, which has no such argument, PyAV fails on metadata that is not UTF-8 by default.
         lenient: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -189,6 +189,7 @@ class VideoFile:
                     return
                 continue
             self.beat()
+            self.decoded += len(frames)
             yield from frames
 
     def _count(self, error: Exception) -> None:
