@@ -157,7 +157,7 @@ def test_another_codec_behind_a_joint_is_told(tmp_path: Path, codecs: tuple[str,
         write_clip(tmp_path / f"{number}.ts", [barcode(at) for at in range(24 * number, 24 * number + 24)], codec=codec)
         for number, codec in enumerate(codecs)
     ]
-    with pytest.raises(VideoFailure, match="cannot be decoded|nothing can be decoded"):
+    with pytest.raises(VideoFailure, match=r"cannot be decoded|nothing can be decoded"):
         list(sample_frames(spliced(tmp_path / "joined.ts", *parts), SamplingSettings(every=1)))
 
 
