@@ -155,6 +155,7 @@ class AdaptSettings(TrainingSettings):
 
     def mistakes(self) -> Iterator[Mistake]:
         """Yield broken rules between fields."""
+        yield from super().mistakes()
         if self.sampler.kind != "identities":
             yield Mistake("sampler.kind", "identities", "Leave it out: batches hold several images of each cluster.")
         if self.model.kind != "single_view":

@@ -48,7 +48,6 @@ from rewho.tasks.run import (
     FIXED,
     FIXED_BY_ORIGIN,
     FREE_SETTINGS,
-    check_shares,
     claim_folder,
     finish_training,
     score_test_part,
@@ -146,7 +145,6 @@ def _begins_with_network(settings: AdaptSettings) -> bool:
 
 def _group(settings: AdaptSettings, source: Source | None) -> int:
     """Return the images of one group of batch normalisation."""
-    check_shares(settings, settings.engine.devices)
     sampler = settings.sampler
     one_pass = sampler.batch // (settings.engine.devices * sampler.accumulate)
     group = settings.group_identities * sampler.images_per_identity or one_pass
