@@ -6,31 +6,26 @@ import contextlib
 import errno
 import importlib
 import os
-import pkgutil
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TextIO, cast
 
-from rewho import settings
+from rewho.core.asked import Asked, choose_folder, find_finished
 from rewho.core.check import UserError, describe_error, nearest, rename_options
 from rewho.core.progress import say, show
-from rewho.core.runtime import EXIT_INTERRUPTED, EXIT_PARTLY_FAILED, Interrupted, PartlyFailed
+from rewho.core.runtime import EXIT_INTERRUPTED, EXIT_PARTLY_FAILED, Interrupted, PartlyFailed, is_main_process
 from rewho.settings.aliases import COMMAND_ANSWERS
-from rewho.settings.command_line import parse_command
+from rewho.settings.command_line import Parsed, parse_command
+from rewho.settings.commands import find_commands
 from rewho.settings.fields import Command
 
 USER_MISTAKE = 2
 CANCELLED = 130
+CHOSEN = "REWHO_OUT"  # environment variable by which a training's other processes learn its folder
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def find_commands() -> dict[str, type[Any]]:
-    """Return each command's settings class by the command's name: the classes in `settings` with a `command`."""
-    names = [f"rewho.settings.{found.name}" for found in pkgutil.iter_modules(settings.__path__)]
-    values = [value for name in names for value in vars(importlib.import_module(name)).values()]
-    commands = {value.command.name: value for value in values if isinstance(getattr(value, "command", 0), Command)}
-    return dict(sorted(commands.items()))
 
 
 COMMANDS = find_commands()
@@ -70,14 +65,54 @@ def _run(arguments: list[str]) -> int:
         )
     parsed = parse_command(COMMANDS[name], rest)
     if parsed is not None:
-        stage = importlib.import_module(f"rewho.stages.{name}")
         with rename_options(parsed.typed):
-            result = stage.run(parsed.settings)
-        if result is not None:
-            show(result)
-        if hasattr(stage, "summarise"):
-            say(stage.summarise(result))
+            _execute(COMMANDS[name].command, parsed)
     return 0
+
+
+def _execute(command: Command, parsed: Parsed[Any]) -> None:
+    """Run a command's stage, unless its folder shows that there is nothing to do; say first where it writes."""
+    settings, asked, words = parsed.settings, None, "starting"
+    if hasattr(settings, "out") and not command.again:
+        if is_main_process():
+            asked = Asked.of(command.name, settings)
+        settings, words = _choose_folder(command, parsed, asked)
+        finished = find_finished(settings.out, asked) if asked and not getattr(settings, "retry", False) else None
+        if finished is not None:
+            say(f"{settings.out} is finished; nothing to do")
+            show(finished["result"])
+            say(finished["summary"])
+            return
+    if not command.light:
+        say(f"{command.name}: {words}")
+    try:
+        if asked:
+            asked.write(settings.out)
+        stage = importlib.import_module(f"rewho.stages.{command.name}")
+        result = stage.run(settings)
+    except BaseException:
+        if asked:
+            asked.withdraw(settings.out)
+        raise
+    summary = stage.summarise(result) if hasattr(stage, "summarise") else ""
+    if result is not None:
+        show(result)
+    say(summary)
+    if asked:
+        asked.write(settings.out, {"result": str(result), "summary": summary})
+
+
+def _choose_folder(command: Command, parsed: Parsed[Any], asked: Asked | None) -> tuple[Any, str]:
+    """Return the settings with the folder that the command writes to, and the words of the first line."""
+    settings = parsed.settings
+    if "out" in parsed.given or not command.numbered:
+        return settings, f"writes to {settings.out}"
+    if asked is None:  # one of several processes, whose main one has chosen
+        return replace(settings, out=Path(os.environ.get(CHOSEN, str(settings.out)))), ""
+    resume, changed = getattr(settings, "resume", True), getattr(settings, "allow_config_change", False)
+    folder, why = choose_folder(asked, settings.out, resume=resume, changed=changed)
+    os.environ[CHOSEN] = str(folder)
+    return replace(settings, out=folder), f"writes to {folder} ({why})"
 
 
 def _error_text(error: UserError | OSError) -> str:

@@ -122,7 +122,7 @@ class CropSettings:
     )
 
     videos: tuple[Path, ...] = ()
-    out: Path = Path("crops")
+    out: Path = Path("runs/crop")
     terms: TermsSettings = field(default_factory=TermsSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     screen: ScreenSettings = field(default_factory=ScreenSettings)
@@ -175,6 +175,7 @@ class CropsSettings:
         "verify, count, merge, export or compare crop sets",
         "action folders",
         ACTIONS,
+        again=True,
         examples=(
             "crops stats crops",
             "crops verify crops --repair",

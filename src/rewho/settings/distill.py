@@ -105,7 +105,7 @@ class RepresentSettings:
     )
 
     teachers: tuple[Path, ...] = ()
-    out: Path = Path("runs/representations")
+    out: Path = Path("runs/represent")
     data: DataSettings = field(default_factory=DataSettings)
     dtype: Literal["float32", "float16"] = "float32"
     batch: Batch = 64
@@ -191,8 +191,8 @@ class DistillSettings(LabelledTrainingSettings):
         ),
     )
 
-    student: Path = Path("runs/student")
-    representations: Path = Path("runs/representations")
+    student: Path = Path("runs/train")
+    representations: Path = Path("runs/represent")
     out: Path = Path("runs/distill")
     views: tuple[str, ...] = ()
     sr: Literal["stored", "online"] = "stored"

@@ -34,6 +34,9 @@ class Command:
         common: The options that people use most, which --help explains; all of them where there are few.
         examples: Three command lines, without `rewho`, for --help.
         short: Short names of its own → options, several of which are set together.
+        numbered: Without --out, a run with other settings gets a folder of its own: runs/NAME, runs/NAME-2, …
+        again: Run the stage at every call, also where its folder is finished, because it prints or shares it.
+        light: The stage starts within a moment, so no first line announces it.
         secondary: Groups whose options need their full name where another has the same last part.
     """
 
@@ -44,6 +47,9 @@ class Command:
     common: str = ""
     examples: tuple[str, ...] = ()
     short: Mapping[str, str] = field(default_factory=dict)
+    numbered: bool = True
+    again: bool = False
+    light: bool = False
     secondary: str = ""
 
 

@@ -35,7 +35,7 @@ def find_recipe(name: Path) -> Path:
 
 def read_recipe(path: Path, *, smoke: bool = False) -> dict[str, Any]:
     """Return the settings of a recipe and those it extends by dotted name; `smoke` adds their smoke variants."""
-    settings, of_smoke = _layers(path)
+    settings, of_smoke = _layers(find_recipe(path))
     merged = {**settings, **of_smoke} if smoke else settings
     refuse_functions(f"--recipe {path}", merged)
     return merged
@@ -58,11 +58,45 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], d
     return {**below, **own}, {**smoke_below, **flatten(smoke)}
 
 
+def recipe_folders() -> list[Path]:
+    """Return the existing recipe folders: in the working directory, the installed package and its checkout."""
+    package = Path(__file__).parents[1]
+    places = (Path(), package, package.parents[1])
+    return [place / "recipes" for place in places if (place / "recipes").is_dir()]
+
+
+def list_recipes() -> dict[str, Path]:
+    """Return the file of each recipe by name, such as fd/s-fast; the first folder that has one wins."""
+    found: dict[str, Path] = {}
+    for folder in recipe_folders():
+        for file in sorted(folder.glob("*/*.yaml")):
+            found.setdefault(file.relative_to(folder).with_suffix("").as_posix(), file)
+    return found
+
+
+def find_recipe(path: Path) -> Path:
+    """Return the file of a recipe that is given by path, or by name, such as fd/s-fast.
+
+    Raises:
+        UserError: There is neither such a file nor such a name.
+    """
+    if path.exists():
+        return path
+    recipes = list_recipes()
+    name = path.as_posix().removeprefix("recipes/").removesuffix(".yaml")
+    if name in recipes:
+        return recipes[name]
+    beside = {file.as_posix(): file.as_posix() for file in path.parent.glob("*.yaml")} if path.suffix else {}
+    last_parts = {full.rpartition("/")[2]: full for full in recipes}
+    near = nearest(path.as_posix(), beside) or nearest(name, recipes) or nearest(name, last_parts)
+    known = {**beside, **last_parts, **{full: full for full in recipes}}
+    fix = f"Did you mean {known[near]}?" if near else "Check the path; `rewho recipes` lists the names."
+    raise UserError(
+        "--recipe", expected="a YAML file, or a name of `rewho recipes`", got=f"nothing readable at {path}", fix=fix
+    )
+
+
 def _read_yaml(path: Path) -> Mapping[str, Any]:
-    if not path.exists():
-        near = nearest(path.name, (file.name for file in path.parent.glob("*.yaml")))
-        fix = f"Did you mean {path.with_name(near)}?" if near else "Check the path."
-        raise UserError("--recipe", expected="a YAML file", got=f"nothing readable at {path}", fix=fix)
     return _mapping(f"--recipe {path}", read_yaml(path, f"--recipe {path}"))
 
 
@@ -74,7 +108,12 @@ def _mapping(what: str, content: object) -> Mapping[str, Any]:
 
 def check_recipe_command(path: Path, command: str) -> None:
     """Fail if the recipe's `about` names another command."""
-    about = _read_yaml(path).get("about") or {}
+    content = _read_yaml(find_recipe(path))
+    if capitals := [name for name in content if str(name).isupper()]:
+        fix = "Start from a recipe of `rewho recipes`; the guide for people coming from fast-reid has the equivalents."
+        got = f"the configuration of another program, with {', '.join(map(str, capitals[:3]))}"
+        raise UserError(f"--recipe {path}", expected="a recipe of rewho", got=got, fix=fix)
+    about = content.get("about") or {}
     named = re.match(r"rewho (\w+)", str(about.get("command", "")) if isinstance(about, Mapping) else "")
     if named and named.group(1) != command:
         expected = f"a recipe for `rewho {command}`"

@@ -34,6 +34,7 @@ class TableSettings:
         "table",
         "run the experiments of a paper's table and compare our figures with the paper's",
         "name",
+        again=True,
         common="name data.root others crops out rows override use plan smoke data.layout data.workers engine.device "
         "engine.precision seed",
         examples=(
@@ -47,7 +48,7 @@ class TableSettings:
     data: DataSettings = field(default_factory=DataSettings)
     others: tuple[Path, ...] = ()
     crops: tuple[Path, ...] = ()
-    out: Path = Path("runs/tables")
+    out: Path = Path("runs/table")
     rows: tuple[str, ...] = ()
     override: tuple[str, ...] = ()
     use: tuple[str, ...] = ()

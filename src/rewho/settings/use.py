@@ -233,6 +233,7 @@ class DemoSettings:
         "demo",
         "render people, train, evaluate, and print the report's path; needs no data",
         "chapter",
+        numbered=False,
         examples=("demo", "demo few-labels", "demo --identities 40 --epochs 3 --out runs/short-demo"),
     )
 

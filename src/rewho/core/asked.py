@@ -1,0 +1,207 @@
+"""What a command was asked for, kept in its folder: answers a repeated command before anything heavy is imported.
+
+`command.json` holds the settings as given, and size and time of every input and output. It is a shortcut only: where it
+differs in anything, the stage itself compares settings and the contents of files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rewho.core.artifact import ASIDE, MANIFEST, digest, plain, write_json
+from rewho.core.files import read_json
+from rewho.core.lock import LOCK
+from rewho.core.record import STARTED, flatten, list_differences, rewho_version
+
+ASKED = "command.json"
+FREE = (
+    *("out", "resume", "allow_config_change", "engine", "checkpoint", "workers", "device", "threads"),
+    *("data.workers", "data.memory_gb"),
+)
+"""Settings that change where and how fast a command runs, not its result."""
+LISTS = (".csv", ".txt", ".yaml", ".yml")
+MOST_FILES = 300_000  # in folders whose files are compared by size and time; more would take longer than a second
+_ELSEWHERE = re.compile(rb"(?m)(?:^|[,;\"'\s])(?:/|\.\.|~|[A-Za-z]:\\)")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command and its settings as given.
+
+    Args:
+        command: The command's name.
+        settings: The settings by dotted name, as JSON holds them.
+        inputs: Digest of size and time of the files that each option names; None where a file may name others.
+    """
+
+    command: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str] | None = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, command: str, settings: object) -> Asked:
+        """Return what a command was asked for; looks at the files that its options name."""
+        values = flatten(plain(settings))
+        return cls(command, values, _fingerprint(values))
+
+    def is_same(self, record: Mapping[str, Any]) -> bool:
+        """Return whether a record is of the same command and settings, and no input is known to have changed."""
+        return (
+            record.get("command") == self.command
+            and (None in (self.inputs, record.get("inputs")) or record["inputs"] == self.inputs)
+            and isinstance(record.get("settings"), dict)
+            and not list_differences(record["settings"], self.settings, FREE)
+        )
+
+    def write(self, folder: Path, result: Mapping[str, str] | None = None) -> None:
+        """Write the record into a folder that is new or ours; with a result once the command has finished."""
+        if folder.exists() and (not folder.is_dir() or not _is_ours(folder)):
+            return  # the stage refuses it, with a message
+        finished = result is not None and ((folder / MANIFEST).is_file() or not (folder / STARTED).is_file())
+        content = {
+            "command": self.command,
+            "rewho": rewho_version(),
+            "settings": self.settings,
+            "inputs": self.inputs,
+            "finished": {**(result or {}), "files": _stamp(folder)} if finished else None,
+        }
+        write_json(folder / ASKED, content)
+
+    def withdraw(self, folder: Path) -> None:
+        """Remove the record, and the folder, if the command failed before it wrote anything else."""
+        entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        if ASKED in entries and all(name == ASKED or name.startswith((LOCK, ASIDE)) for name in entries):
+            (folder / ASKED).unlink()
+            with contextlib.suppress(OSError):  # another process holds its lock
+                folder.rmdir()
+
+
+def _is_ours(folder: Path) -> bool:
+    entries = [entry.name for entry in folder.iterdir() if not entry.name.startswith((ASIDE, LOCK))]
+    return not entries or any(name in (ASKED, STARTED, MANIFEST) for name in entries)
+
+
+def read_asked(folder: Path) -> dict[str, Any]:
+    """Return the record in a folder; an empty one where there is none, or none that can be read."""
+    try:
+        return read_json(folder / ASKED, command=str) if (folder / ASKED).is_file() else {}
+    except ValueError:
+        return {}
+
+
+def find_finished(folder: Path, asked: Asked) -> dict[str, str] | None:
+    """Return the result of a finished command in a folder, if it was asked for the same and nothing changed since."""
+    record = read_asked(folder)
+    finished = record.get("finished")
+    known = asked.inputs is not None and record.get("inputs") == asked.inputs and record.get("rewho") == rewho_version()
+    if not isinstance(finished, dict) or not known or not asked.is_same(record):
+        return None
+    if finished.get("files") != _stamp(folder):
+        return None
+    return {name: str(text) for name, text in finished.items() if name != "files"}
+
+
+def choose_folder(asked: Asked, base: Path, *, resume: bool = True, changed: bool = False) -> tuple[Path, str]:
+    """Return the folder of a command without --out, and in words why.
+
+    Folders are BASE, BASE-2, BASE-3. The newest of the same command, settings and inputs is taken; where there is
+    none, or with `resume` false only an unfinished one, the next free one.
+
+    Args:
+        asked: What the command was asked for.
+        base: The first folder, such as runs/train.
+        resume: Continue an unfinished run.
+        changed: Continue the newest unfinished run of the command whatever its settings.
+    """
+    numbered = {1: base} if base.exists() else {}
+    for folder in base.parent.glob(f"{base.name}-*") if base.parent.is_dir() else ():
+        if number := re.fullmatch(r"[1-9]\d{0,6}", folder.name.removeprefix(f"{base.name}-")):
+            numbered[int(number[0])] = folder
+    for number in sorted(numbered, reverse=True):
+        record = read_asked(numbered[number])
+        unfinished = not record.get("finished")
+        if unfinished and not resume:
+            continue
+        if asked.is_same(record) or (changed and unfinished and record.get("command") == asked.command):
+            return numbered[number], "resuming" if unfinished else "finished"
+    if not numbered or (list(numbered) == [1] and _is_empty(base)):
+        return base, "new"
+    newest = max(numbered)
+    return base.with_name(f"{base.name}-{newest + 1}"), f"new; {numbered[newest]} has other settings, data or state"
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _fingerprint(values: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return size and time of all files that options name; None where they cannot be told."""
+    found = {}
+    out = Path(str(values.get("out", ""))).absolute()
+    for name, value in values.items():
+        texts = value if isinstance(value, list) else [value]
+        paths = [Path(text).expanduser() for text in texts if isinstance(text, str) and text and len(text) < 4096]
+        paths = [path for path in paths if os.path.exists(path)]  # noqa: PTH110 - False for names that are too long
+        if name == "out" or name.startswith("terms.") or not paths:
+            continue
+        files: list[tuple[str, int, int]] = []
+        for path in paths:
+            inside = _inputs_of(path, out)
+            if inside is None:
+                return None
+            files.extend(inside)
+        found[name] = digest(files)
+    return found
+
+
+def _inputs_of(path: Path, out: Path) -> list[tuple[str, int, int]] | None:
+    """Return name, size and time of a file, of those beside a list, or of those in a folder; None if unknown."""
+    if not path.is_dir():
+        if path.suffix.lower() not in LISTS:
+            return [_of_file(path.name, path.stat())]
+        if path.stat().st_size > 1 << 24 or _ELSEWHERE.search(path.read_bytes()):
+            return None  # it may name files anywhere
+        path = path.parent
+    files = []
+    for entry in _own(_walk(path, out)):
+        files.append(entry)
+        if len(files) > MOST_FILES:
+            return None
+    return sorted(files)
+
+
+def _walk(folder: Path, out: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time of all files below a folder, except those in `out`; links are followed once."""
+    seen, waiting = set[tuple[int, int]](), [(folder, "")]
+    while waiting:
+        place, prefix = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    status = entry.stat()
+                    if not entry.is_dir():
+                        yield _of_file(prefix + entry.name, status)
+                    elif (key := (status.st_dev, status.st_ino)) not in seen and Path(entry.path).absolute() != out:
+                        seen.add(key)
+                        waiting.append((Path(entry.path), f"{prefix}{entry.name}/"))
+        except OSError as error:
+            yield f"{prefix}: {error.strerror}", 0, 0
+
+
+def _of_file(name: str, status: os.stat_result) -> tuple[str, int, int]:
+    return name, status.st_size, status.st_mtime_ns
+
+
+def _stamp(folder: Path) -> str:
+    """Return a digest of name, size and time of all files in a command's folder."""
+    return digest(sorted(_own(_walk(folder, Path()))))
+
+
+def _own(files: Iterable[tuple[str, int, int]]) -> Iterator[tuple[str, int, int]]:
+    return (file for file in files if not file[0].rpartition("/")[2].startswith((ASKED, LOCK, ASIDE)))

@@ -1,0 +1,141 @@
+"""The command line from outside: the first line, folders by default, finished work, recipes by name, completion."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rewho.cli import COMMANDS, main
+from rewho.core.asked import read_asked
+from rewho.settings.recipe import find_recipe, list_recipes
+
+QUICK = "--init none --input_size 64 32 --embedding 16 --epochs 1 --steps_per_epoch 1 --evaluate_every -1 "
+QUICK += "--device cpu --workers 0 --batch 8"
+LIGHT = """
+import sys
+from rewho.cli import main
+code = main(sys.argv[1:])
+print(code, sorted({"torch", "cv2", "numpy", "timm", "lightning"} & set(sys.modules)))
+"""
+
+
+def light(*words, cwd=None):
+    """Run a command in a process of its own; return its lines, of which the last has the code and heavy imports."""
+    done = subprocess.run([sys.executable, "-c", LIGHT, *words], cwd=cwd, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines(), done.stderr.splitlines()
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, people):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "people").symlink_to(people)
+    return tmp_path
+
+
+def test_runs_without_out_are_numbered_resumed_and_answered_without_heavy_imports(place, capsys):
+    words = ["train", "people", *QUICK.split()]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert said.err.splitlines()[0] == "train: writes to runs/train (new)"
+    assert said.out == "runs/train\n"
+    assert main([*words, "--lr", "0.1"]) == 0
+    assert "train: writes to runs/train-2 (new; runs/train has other settings" in capsys.readouterr().err
+    out, err = light(*words, cwd=place)
+    assert err == ["runs/train is finished; nothing to do"]
+    assert out == ["runs/train", "0 []"]
+    os.utime("runs/train/model.safetensors", ns=(1, 1))  # the stage reads the bytes, and finds them as they were
+    assert main([*words, "--out", "runs/train"]) == 0
+    assert "runs/train is finished; nothing to do" in capsys.readouterr().err
+    assert sorted(file.name for file in Path("runs").iterdir()) == ["train", "train-2"]
+
+
+def test_an_interrupted_run_without_out_is_resumed_by_the_same_command(place, capsys):
+    words = ["train", "people", *QUICK.replace("--epochs 1", "--epochs 2").split()]
+    assert main(words) == 0
+    run = Path("runs/train")
+    (run / "manifest.json").unlink()
+    record = read_asked(run)
+    (run / "command.json").write_text(__import__("json").dumps({**record, "finished": None}))
+    shutil.rmtree(sorted((run / "checkpoints").glob("step-*"))[-1])
+    capsys.readouterr()
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("train: writes to runs/train (resuming)\n") and "resum" in said.partition("\n")[2]
+    assert (run / "manifest.json").is_file() and not Path("runs/train-2").exists()
+
+
+def test_a_command_that_fails_leaves_no_folder(place, capsys):
+    assert main(["train", "nowhere"]) == 2
+    assert capsys.readouterr().err.splitlines()[0] == "train: writes to runs/train (new)"
+    assert not Path("runs/train").exists()
+
+
+def test_recipes_are_found_by_name_from_anywhere(place, capsys):
+    assert main(["train", "people", "--recipe", "fd/s-fast", "--print_config"]) == 0
+    assert "learning_rate: 0.005" in capsys.readouterr().out
+    assert find_recipe(Path("recipes/fd/s-fast.yaml")) == find_recipe(Path("fd/s-fast"))
+    assert main(["train", "people", "--recipe", "fd/s-fats"]) == 2
+    assert "Did you mean fd/s-fast?" in capsys.readouterr().err
+    assert main(["train", "people", "--recipe", "s-fast"]) == 2
+    assert "Did you mean fd/s-fast?" in capsys.readouterr().err
+    assert main(["distill", "people", "--recipe", "fd/s-fast"]) == 2
+    assert "`rewho train" in capsys.readouterr().err
+
+
+def test_a_configuration_of_another_program_is_named_as_such(place, capsys):
+    Path("bot.yaml").write_text("MODEL:\n  META_ARCHITECTURE: Baseline\nSOLVER:\n  MAX_EPOCH: 60\n")
+    assert main(["train", "people", "--config-file", "bot.yaml"]) == 2
+    assert "the configuration of another program, with MODEL, SOLVER" in capsys.readouterr().err
+
+
+def test_recipes_are_listed_with_a_line_each():
+    out, err = light("recipes")
+    assert err == [] and out[-1] == "0 []"
+    for name in list_recipes():
+        assert sum(line.split(" ")[0] == name for line in out) == 1
+    out, _ = light("recipes", "distill", "fast")
+    assert [line.split()[0] for line in out[:-3]] == ["fd/distill-fast"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command_and_starts_nothing_heavy(shell):
+    out, err = light("completion", shell)
+    assert err == [] and out[-1] == "0 []"
+    text = "\n".join(out[:-1])
+    assert all(f" {name}" in text or f"'{name}:" in text for name in COMMANDS)
+    if shutil.which(shell):
+        flag = "--no-execute" if shell == "fish" else "-n"
+        subprocess.run([shell, flag], input=text, text=True, check=True)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["tr"], {"train"}),
+        (["train", "--lear"], set()),
+        (["train", "--lr"], {"--lr"}),
+        (["train", "--optimizer.learn"], {"--optimizer.learning_rate"}),
+        (["train", "--optimizer", "s"], {"sgd"}),
+        (["train", "--recipe", "fd/s-f"], {"fd/s-fast"}),
+        (["crops", "ver"], {"verify"}),
+        (["evaluate", "--data.hold"], {"--data.hold_out"}),
+        (["completion", ""], {"bash", "zsh", "fish"}),
+    ],
+)
+def test_bash_completes(tmp_path, words, expected):
+    script = tmp_path / "rewho.bash"
+    if not script.exists():
+        from rewho.settings.commands import find_commands
+        from rewho.settings.completion import write_script
+
+        script.write_text(write_script("bash", find_commands(), tuple(list_recipes())))
+    quoted = " ".join(f"'{word}'" for word in ["rewho", *words])
+    line = (
+        f'source {script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; _rewho; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    )
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == expected
