@@ -1,5 +1,6 @@
 """The command line from outside: the first line, folders by default, finished work, recipes by name, completion."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -58,7 +59,7 @@ def test_an_interrupted_run_without_out_is_resumed_by_the_same_command(place, ca
     run = Path("runs/train")
     (run / "manifest.json").unlink()
     record = read_asked(run)
-    (run / "command.json").write_text(__import__("json").dumps({**record, "finished": None}))
+    (run / "command.json").write_text(json.dumps({**record, "finished": None}))
     shutil.rmtree(sorted((run / "checkpoints").glob("step-*"))[-1])
     capsys.readouterr()
     assert main(words) == 0
@@ -134,8 +135,7 @@ def test_bash_completes(tmp_path, words, expected):
 
         script.write_text(write_script("bash", find_commands(), tuple(list_recipes())))
     quoted = " ".join(f"'{word}'" for word in ["rewho", *words])
-    line = (
-        f'source {script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; _rewho; printf "%s\\n" "${{COMPREPLY[@]}}"'
-    )
+    line = f"source {script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; _rewho; "
+    line += 'printf "%s\\n" "${COMPREPLY[@]}"'
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == expected
