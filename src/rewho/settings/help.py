@@ -86,7 +86,7 @@ def choose_options(settings: type[Any], action: str = "") -> list[str]:
     wanted = [option for option, _ in options_of(settings) if _is_of_action(settings, option, action)]
     if len(wanted) <= MOST:
         return wanted
-    common = command.common.split()
+    common = command.common.split()[:MOST]
     return common or [option for option in wanted if "." not in option or option.endswith(".root")][:MOST]
 
 

@@ -18,21 +18,6 @@ from rewho.core.record import flatten
 SPECIAL = ("about", "extends", "smoke")
 
 
-def recipe_folders() -> list[Path]:
-    """Return the existing recipe folders: in the working directory, the installed package and its checkout."""
-    package = Path(__file__).parents[1]
-    places = (Path(), package, package.parents[1])
-    return [place / "recipes" for place in places if (place / "recipes").is_dir()]
-
-
-def find_recipe(name: Path) -> Path:
-    """Return a recipe's file: the path itself, or for a name like `spcl/usl` that in the first folder with it."""
-    if name.exists() or name.suffix or name.is_absolute():
-        return name
-    found = [folder / f"{name}.yaml" for folder in recipe_folders() if (folder / f"{name}.yaml").is_file()]
-    return found[0] if found else name
-
-
 def read_recipe(path: Path, *, smoke: bool = False) -> dict[str, Any]:
     """Return the settings of a recipe and those it extends by dotted name; `smoke` adds their smoke variants."""
     settings, of_smoke = _layers(find_recipe(path))
