@@ -121,8 +121,8 @@ def choose_folder(asked: Asked, base: Path, *, resume: bool = True, changed: boo
     """
     numbered = {1: base} if base.exists() else {}
     for folder in base.parent.glob(f"{base.name}-*") if base.parent.is_dir() else ():
-        if number := re.fullmatch(r"[1-9]\d{0,6}", folder.name.removeprefix(f"{base.name}-")):
-            numbered[int(number[0])] = folder
+        if found := re.fullmatch(r"[1-9]\d{0,6}", folder.name.removeprefix(f"{base.name}-")):
+            numbered[int(found[0])] = folder
     for number in sorted(numbered, reverse=True):
         record = read_asked(numbered[number])
         unfinished = not record.get("finished")

@@ -67,7 +67,7 @@ def write_script(shell: str, commands: Mapping[str, type[Any]], recipes: tuple[s
 
 def _cases(commands: Mapping[str, type[Any]], recipes: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Return shell cases: the options by command, and the choices by command and option."""
-    options, choices = [], []
+    options, choices = list[str](), list[str]()
     for name, settings in commands.items():
         words = list(list_words(settings, recipes))
         short = [word.name for word in words if "." not in word.name]
