@@ -53,6 +53,7 @@ def test_using_a_model_imports_no_training_library(place):
         ["embed", query, *model, "--out", str(place / "embedded")],
         ["compare", str(place / "a.png"), str(place / "b.png"), *model],
         ["evaluate", *model, "--data", str(place / "people"), "--out", str(place / "scored"), "--sheets", "0"],
+        ["search", str(place / "a.png"), "--in", query, *model, "--out", str(place / "found"), "--cache", str(place)],
     ]
     ran = subprocess.run(
         [sys.executable, "-c", BLOCKED, json.dumps(commands)], capture_output=True, text=True, check=False

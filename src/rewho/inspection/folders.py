@@ -1,0 +1,266 @@
+"""What a folder is: a run, a model, a crop set, a data set, images, videos, or none of these."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rewho.core.artifact import MANIFEST
+from rewho.core.check import UserError
+from rewho.core.files import read_json
+from rewho.core.record import STARTED, flatten, read_record
+from rewho.crops.shards import read_index
+from rewho.data.datasets import read_settings
+from rewho.data.file_lists import is_crop_set, sub_folders
+from rewho.data.table import ImageTable
+from rewho.inspection.answer import Answer, Survey, describe_sizes, survey, word
+from rewho.settings import DataSettings
+
+CARD = "model.json"
+EXPORTED = ("model.onnx", "model.pt2")
+FEW_PEOPLE = 20
+
+
+def look_at_folder(path: Path) -> Answer:
+    """Return what a folder is."""
+    return _look_at_ours(path) or _look_at_others(path)
+
+
+def _look_at_ours(path: Path) -> Answer | None:
+    """Return the answer for a folder that a command wrote; None for another."""
+    if (path / STARTED).is_file() or (path / MANIFEST).is_file():
+        return _look_at_run(path)
+    if is_crop_set(path):
+        return _look_at_crops(path)
+    if (path / CARD).is_file():
+        return _look_at_model(path)
+    if (path / "embeddings.npy").is_file() and (path / "images.csv").is_file():
+        return Answer("embeddings", [], [], [f"rewho search QUERY.jpg --in {word(path)} --model MODEL"])
+    return None
+
+
+def _look_at_others(path: Path) -> Answer:
+    counted = survey(path)
+    if counted.images:
+        return _look_at_images(path, counted)
+    return _look_at_videos(path, counted) if counted.videos else _look_at_rest(path, counted)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the record of a run, and what is wrong with it."""
+    try:
+        return read_record(path), []
+    except UserError as error:
+        return {}, [f"{path.name} is damaged: {error.got}."]
+
+
+def _look_at_run(path: Path) -> Answer:
+    finished = (path / MANIFEST).is_file()
+    record, odd = _read(path / (MANIFEST if finished else STARTED))
+    stage = str(record.get("stage", "unknown"))
+    settings = flatten(record.get("settings", {}))
+    facts = [f"started {record['started']}, with rewho {record.get('rewho', 'unknown')}"] if "started" in record else []
+    if finished:
+        counts = record.get("counts", {})
+        facts += [", ".join(f"{name.replace('_', ' ')} {value}" for name, value in counts.items())] if counts else []
+        return _look_at_finished(path, stage, settings, facts, odd)
+    if not odd:
+        odd.append(f"The run has not finished{_last_checkpoint(path)}. The same command resumes it.")
+    again = [str(part) for part in record.get("command", [])[1:]]
+    commands = [" ".join(["rewho", *map(word, again)])] if again else []
+    return Answer(f"an unfinished run of `rewho {stage}`", facts, odd, commands)
+
+
+def _last_checkpoint(path: Path) -> str:
+    found = sorted((path / "checkpoints").glob("step-*"))
+    if not found:
+        return ""
+    age = time.time() - found[-1].stat().st_mtime
+    return f"; its newest checkpoint is {found[-1].name}, {age / 3600:.1f} hours old"
+
+
+def _look_at_finished(path: Path, stage: str, settings: Mapping[str, Any], facts: list[str], odd: list[str]) -> Answer:
+    here = word(path)
+    if is_crop_set(path):
+        found = _look_at_crops(path)
+        return Answer(found.what, [*found.facts, *facts], [*odd, *found.odd], found.commands)
+    if (path / CARD).is_file():
+        found = _look_at_model(path, str(settings.get("data.root", "DATA")), encoder=stage == "pretrain")
+        return Answer(
+            f"{found.what}, from a finished run of `rewho {stage}`",
+            [*found.facts, *facts],
+            [*odd, *found.odd],
+            found.commands,
+        )
+    commands = {
+        "embed": [f"rewho search QUERY.jpg --in {here} --model {word(str(settings.get('model', 'MODEL')))}"],
+        "teachers": [f"rewho represent --teachers {here} --data.root {word(str(settings.get('data.root', 'DATA')))}"],
+        "represent": [f"rewho distill --student MODEL --representations {here}"],
+        "evaluate": [f"xdg-open {word(path / 'index.html')}"],
+        "table": [f"xdg-open {word(path / 'index.html')}"],
+        "search": [f"xdg-open {word(path / 'index.html')}"],
+    }
+    return Answer(f"a finished run of `rewho {stage}`", facts, odd, commands.get(stage, []))
+
+
+def _look_at_crops(path: Path) -> Answer:
+    here = word(path)
+    try:
+        shards = read_index(path).shards
+    except UserError as error:
+        return Answer("a damaged crop set", [], [f"{error.got}"], [f"rewho crops verify {here} --repair"])
+    number = sum(shard.crops for shard in shards)
+    missing = [shard.images for shard in shards if not (path / shard.images).is_file()]
+    odd = [f"Missing files of crops: {', '.join(missing[:3])}."] if missing else []
+    odd += [] if number else ["It holds no crop."]
+    return Answer(
+        f"a crop set with {number:,} crops",
+        [f"{len(shards)} files of crops; people have no names in it"],
+        odd,
+        [
+            f"rewho pretrain {here} --out runs/encoder",
+            f"rewho crops export {here} --out images",
+            f"rewho search QUERY.jpg --in {here} --model MODEL",
+        ],
+    )
+
+
+def _look_at_model(path: Path, data: str = "DATA", *, encoder: bool = False) -> Answer:
+    here = word(path)
+    try:
+        card = read_json(path / CARD)
+    except UserError as error:
+        return Answer("a damaged model folder", [], [f"{CARD}: {error.got}"], [])
+    exported = [name for name in EXPORTED if (path / name).is_file()]
+    architecture = card.get("architecture")
+    architecture = architecture if isinstance(architecture, dict) else {}
+    size = card.get("input_size")
+    trained_on = card.get("trained_on")
+    facts = [
+        f"{architecture.get('kind', 'network')} on {architecture.get('backbone', 'unknown')}, embedding of "
+        f"{card.get('embedding_size', '?')} numbers, input {' x '.join(map(str, size)) if size else '?'}, "
+        f"{card.get('parameters', 0):,} parameters",
+        f"trained on {trained_on.get('name', 'unknown') if isinstance(trained_on, dict) else 'unknown'}",
+    ]
+    if exported:
+        return Answer(f"an exported model ({exported[0]})", facts, [], [f"less {word(path / 'README.md')}"])
+    odd = [] if (path / "model.safetensors").is_file() else ["model.safetensors, its weights, is missing."]
+    if encoder:
+        return Answer(
+            "an encoder without labels",
+            facts,
+            odd,
+            [f"rewho train {word(data if data != 'DATA' else 'PEOPLE')} --init {here}"],
+        )
+    return Answer(
+        "a model",
+        facts,
+        odd,
+        [
+            f"rewho evaluate {here} --data {word(data)}",
+            f"rewho search QUERY.jpg --in IMAGES --model {here}",
+            f"rewho export {here}",
+        ],
+    )
+
+
+def _look_at_images(path: Path, counted: Survey) -> Answer:
+    here = word(path)
+    files = [path / name for name in counted.images]
+    facts, odd = describe_sizes(files)
+    more = "" if counted.whole else " or more: too many to count all"
+    if counted.videos:
+        odd.append(f"{len(counted.videos):,} videos lie beside the images; `rewho crop` reads videos.")
+    table: ImageTable | None = None
+    reason = "There are too many files to read the labels of all now."
+    if counted.whole:
+        try:
+            table = read_settings(DataSettings(path))
+        except UserError as error:
+            if error.fix.startswith("Give "):  # a data set lies above or below
+                inside = error.fix.removeprefix("Give ").rstrip(".")
+                what = f"a folder of {len(files):,} images{more}, not itself a data set"
+                return Answer(what, [], [f"A data set lies in {inside}."], [f"rewho look {word(inside)}"])
+            reason = f"Not read as a data set with people's labels: {error.what}: got {error.got}. {error.fix}"
+    if table is not None:
+        return _look_at_table(path, table, facts, odd)
+    return Answer(
+        f"{len(files):,} images{more} in {counted.folders:,} folders, without labels that are understood",
+        facts,
+        [*odd, reason],
+        [
+            f"rewho embed {here} --model MODEL",
+            f"rewho search QUERY.jpg --in {here} --model MODEL",
+            f"rewho pretrain {here} --out runs/encoder",
+        ],
+    )
+
+
+def describe_splits(table: ImageTable) -> list[str]:
+    """Return a line on each split of a data set: images, people and cameras."""
+    return [
+        f"{split}: {counts.images:,} images of {counts.people:,} people"
+        + (f" from {counts.cameras:,} cameras" if counts.cameras else "")
+        for split, counts in table.counts().items()
+    ]
+
+
+def _look_at_table(path: Path, table: ImageTable, facts: list[str], odd: list[str]) -> Answer:
+    """Return the answer for a data set with labels."""
+    people = Counter(table.person_ids[table.person_ids >= 0].tolist())
+    per_person = sorted(people.values())
+    facts = [*describe_splits(table), *facts]
+    if per_person:
+        facts.append(
+            f"images per person: {per_person[0]} to {per_person[-1]}, {per_person[len(per_person) // 2]} in the middle"
+        )
+    facts += [note for note in table.notes if note.startswith("Read as")]
+    odd = [*odd, *(note for note in table.notes if not note.startswith("Read as"))]
+    single = sum(count == 1 for count in per_person)
+    if single and table.in_split("pool").any():
+        odd.append(f"{single:,} of {len(people):,} people have a single image, from which little is learned.")
+    if len(people) < FEW_PEOPLE:
+        odd.append(f"Only {len(people):,} people: enough to try the commands, too few for a model to rely on.")
+    here, scored = word(path), bool(table.in_split("query").any() and table.in_split("gallery").any())
+    commands = []
+    if table.in_split("train").any() or table.in_split("pool").any():
+        hold = "" if scored or len(people) < 4 else f" --hold_out {max(2, len(people) // 5)}"
+        known = table.knows_cameras or scored
+        commands.append(f"rewho train {here}{hold if known else ''} --out runs/{word(path.resolve().stem)}")
+    if scored:
+        commands.append(f"rewho evaluate MODEL --data {here}")
+    commands += [f"rewho search QUERY.jpg --in {here} --model MODEL", f"rewho embed {here} --model MODEL"]
+    return Answer(f"a data set, {table.name}", facts, odd, commands)
+
+
+def _look_at_videos(path: Path, counted: Survey) -> Answer:
+    size = sum((path / name).stat().st_size for name in counted.videos)
+    more = "" if counted.whole else " or more: too many files to count all"
+    odd = [f"{name} is empty." for name in counted.videos if not (path / name).stat().st_size][:3]
+    return Answer(
+        f"{len(counted.videos):,} videos{more}, {size / 1e9:,.2f} GB",
+        [],
+        odd,
+        [f"rewho crop {word(path)} --out crops", f"rewho look {word(path / counted.videos[0])}"],
+    )
+
+
+def _look_at_rest(path: Path, counted: Survey) -> Answer:
+    runs = [
+        name for name in sub_folders(path) if any((path / name / mark).is_file() for mark in (STARTED, MANIFEST, CARD))
+    ]
+    if runs:
+        finished = sum((path / name / MANIFEST).is_file() for name in runs)
+        facts = [f"{len(runs):,} runs and models, {finished:,} of them finished: {', '.join(runs[:8])}"]
+        return Answer("a folder of runs", facts, [], [f"rewho look {word(path / name)}" for name in runs])
+    if not counted.others and not counted.folders:
+        return Answer("an empty folder", [], [], ["rewho demo"])
+    facts = [f"{counted.others:,} files of other kinds, {counted.folders:,} folders"]
+    odd = ["No image, video, model or run is in it."]
+    inside: Callable[[str], Path] = path.joinpath
+    shown = [f"rewho look {word(inside(name))}" for name in sub_folders(path)]
+    files = [f"rewho look {word(file)}" for file in sorted(path.iterdir()) if file.is_file()]
+    return Answer("a folder of other files", facts, odd, [*shown, *files])
