@@ -1,6 +1,7 @@
 """Settings of the documentation; the API pages follow the source tree, so that no module can be forgotten."""
 
 import pkgutil
+import textwrap
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -8,12 +9,15 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from rewho.cli import COMMANDS
+from rewho.settings.help import help_text
+
 project = "rewho"
 author = "The rewho developers"
 copyright = author
 version = release = installed_version("rewho")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"rewho {release}"
@@ -51,6 +55,21 @@ class PackageModules(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(parts), allow_section_headings=True)
 
 
+class CommandReference(SphinxDirective):
+    """Shows the whole help of every command, as `rewho COMMAND --help-all` prints it."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return one section per command."""
+        self.env.note_reread()  # the settings change without this page
+        parts = []
+        for name, settings in COMMANDS.items():
+            title = f"rewho {name}"
+            text = textwrap.indent(help_text(settings, everything=True), "   ")
+            parts.append(f"{title}\n{'-' * len(title)}\n\n.. code-block:: none\n\n{text}\n")
+        return self.parse_text_to_nodes("\n".join(parts), allow_section_headings=True)
+
+
 def setup(app: Sphinx) -> None:
-    """Register the directive."""
+    """Register the directives."""
     app.add_directive("package-modules", PackageModules)
+    app.add_directive("command-reference", CommandReference)
