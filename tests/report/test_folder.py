@@ -4,17 +4,22 @@ import base64
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from rewho.core.text import printable
-from rewho.report.content import Plot, Report, Score, Section, Table
+from rewho.rank.thresholds import Interval, OperatingPoint
+from rewho.report.content import ChangedQuery, Decision, Gain, Plot, Report, Score, Section, Table
 from rewho.report.folder import write_report
 from rewho.report.page import page
 from rewho.report.rank_sheet import SheetCell, SheetRow
+from rewho.report.table_text import latex, markdown, report_tables
+from rewho.report.verdict import MEASURE, write_verdict
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -28,8 +33,9 @@ HOSTILE = [
     "",
 ]
 VOID = {"meta", "img", "rect"}
-PNG = cv2.imencode(".png", np.zeros((4, 2, 3), np.uint8))[1].tobytes()
-FILES = ["cmc.csv", "cmc.png", "index.html", "metrics.json", "per_query.csv"]
+SVG = b'<svg width="240pt" height="120pt" xmlns="http://www.w3.org/2000/svg"></svg>'
+DRAWING = SimpleNamespace(svg=SVG, pdf=b"%PDF", png=b"")
+FILES = ["cmc.csv", "cmc.png", "index.html", "metrics.json", "per_query.csv", "tables.md", "tables.tex"]
 
 
 def image(shade, height=128, width=64):
@@ -54,7 +60,7 @@ def section(model="student", data="street", name="cosine", **given):
         "plots": [
             Plot(
                 f"plot {name}",
-                PNG,
+                DRAWING,
                 f"{name}, drawn",
                 f"of {name}",
                 Table(f"as {name}", ["Camera", name], [[name, "50.0 (7)"]]),
@@ -117,7 +123,14 @@ def test_everything_is_written(tmp_path):
     path = write_report(tmp_path / "new" / "report", report())
     folder = tmp_path / "new" / "report"
     assert path == folder / "index.html"
-    assert sorted(file.name for file in folder.iterdir()) == [*FILES, "rank_sheets"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "cmc.csv",
+        "cmc.png",
+        "figures",
+        *FILES[2:5],
+        "rank_sheets",
+        *FILES[5:],
+    ]
     sheets = sorted((folder / "rank_sheets").iterdir())
     assert [file.name for file in sheets] == ["1-street-student-queries.jpg", "1-street-student-worst.jpg"]
     for file in [*sheets, folder / "cmc.png"]:
@@ -130,11 +143,13 @@ def test_the_page_is_self_contained(tmp_path):
     images = outline.named("img")
     assert len(images) == 3 + 3 * 5, "three plots; two queries and one worst with four gallery images each"
     for attributes in images:
-        kind, data = re.fullmatch(r"data:image/(png|jpeg);base64,(.+)", attributes["src"]).groups()
-        assert cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR) is not None, kind
+        kind, data = re.fullmatch(r"data:image/(svg\+xml|jpeg);base64,(.+)", attributes["src"]).groups()
+        content = base64.b64decode(data)
+        decoded = kind != "svg+xml" and cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        assert content == SVG if kind == "svg+xml" else decoded is not None
         assert attributes["alt"]
     for attributes in outline.named("a"):
-        assert (tmp_path / attributes["href"]).is_file()
+        assert (tmp_path / attributes["href"]).is_file(), attributes
     assert not {"script", "link", "iframe", "form", "object"} & {tag for tag, _ in outline.tags}
     text = (tmp_path / "index.html").read_text()
     assert "://" not in text
@@ -198,7 +213,9 @@ def test_hostile_names_stay_words(tmp_path, name):
     assert [set(attributes) for _, attributes in outline.tags] == [set(attributes) for _, attributes in plain.tags]
     assert " ".join(printable(name).split()) in outline.text
     everything = [file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*") if file.is_file()]
-    assert all(re.fullmatch(r"report/(rank_sheets/)?[a-z0-9_-]+\.[a-z]+", file) for file in everything), everything
+    assert all(re.fullmatch(r"report/((rank_sheets|figures)/)?[a-z0-9_-]+\.[a-z]+", file) for file in everything), (
+        everything
+    )
     with (tmp_path / "report" / "per_query.csv").open(encoding="utf-8", newline="") as file:
         assert len(list(csv.reader(file))) == 7
 
@@ -313,3 +330,76 @@ def test_writing_again_replaces_the_old_report(tmp_path):
     write_report(tmp_path, Report("Second", [quick()], {"rank_1": 1.0}))
     assert "<h1>Second</h1>" in (tmp_path / "index.html").read_text()
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"rank_1": 1.0}
+
+
+def compared(points, value=0.6, people=30):
+    """Return sections of two models, the second of which has a gain over the first."""
+    first = quick("before", scores=[Score(MEASURE, 0.5, 0.4, 0.6)], people=people)
+    gain = Gain("before", people, {MEASURE: points})
+    changed = [ChangedQuery(rows("q.jpg", 1)[0], rows("q.jpg", 1)[0], 0.25)]
+    return [first, quick("after", scores=[Score(MEASURE, value)], people=people, gain=gain, changed=changed)]
+
+
+@pytest.mark.parametrize(
+    ("points", "value", "expected"),
+    [
+        ((0.1, 0.02, 0.18), 0.6, "after is better than before: mAP 60.0 % against 50.0 %, +10.0 points (95 % over 30"),
+        ((0.1, -0.02, 0.18), 0.6, "no clear winner: after scores +10.0 points over before"),
+        ((-0.1, -0.2, -0.05), 0.4, "before is better than after: mAP 50.0 % against 40.0 %, +10.0 points"),
+        ((-0.1, -0.2, 0.05), 0.4, "(95 % over 30 people: -5.0 to +20.0)"),
+        ((0.1, float("nan"), float("nan")), 0.6, "after scores more than before"),
+    ],
+)
+def test_the_first_sentence_says_which_model_is_better_and_how_surely(points, value, expected):
+    (sentence,) = write_verdict(report(*compared(points, value)))
+    assert expected in sentence
+    shown = Outline(page(report(*compared(points, value)))).text
+    assert shown.index(sentence.split(":")[0]) < shown.index("Comparison")
+
+
+def test_one_model_and_none_that_could_be_scored_have_a_sentence_too():
+    assert "student shows the right person first for 62.5 %" in write_verdict(report(quick()))[0]
+    assert "Nothing could be scored" in write_verdict(report(bare()))[0]
+    assert "no two models to compare" in write_verdict(report(bare("a"), bare("b")))[0]
+
+
+def test_queries_that_changed_stand_side_by_side():
+    outline = Outline(page(report(*compared((0.1, 0.0, 0.2)))))
+    assert "Queries that changed most, from before to after" in outline.text
+    assert "q.jpg · person q.jpg · +25.0 points before · AP 0.0 %" in outline.text
+    assert outline.text.count("Queries that changed most") == 1
+
+
+def test_the_card_of_thresholds_names_the_threshold_or_what_it_would_take():
+    some = Interval(0.6, 0.7)
+    points = [
+        OperatingPoint(0.01, 90, "", 0.65, 0.0099, 0.8, some, Interval(0.008, 0.012), Interval(0.75, 0.85)),
+        OperatingPoint(0.001, 90, "too few people: 0.1 % false matches takes about 246 people, here are 90"),
+    ]
+    decision = Decision(points, 120, 4000, 90, "thresholds are stored in m/decide.json")
+    given = report(quick(decision=decision))
+    words = Outline(page(given)).text
+    assert "1 % 0.6500 80.0 % [75.0 – 85.0] 0.80 – 1.20 %" in words
+    assert "not given too few people: 0.1 % false matches takes about 246 people, here are 90" in words
+    assert "rewho compare FIRST.jpg SECOND.jpg --model MODEL --threshold 1%" in words
+    assert "| 1 % | 0.6500 | 80.0 % [75.0 – 85.0] |" in markdown(report_tables(given))
+    refused = Decision([replace(points[1])], 120, 4000, 90, "no threshold to store")
+    assert "--threshold" not in Outline(page(report(quick(decision=refused)))).text
+
+
+def test_tables_for_papers_escape_what_their_language_reads():
+    name = "a_b & 50 % | $x$ \\ {y} # ~^"
+    tables = [Table("T", ["Model", "mAP"], [[name, "1 – 2"]])]
+    assert "a\\_b \\& 50 \\% | \\$x\\$" in latex(tables)
+    assert "\\textbackslash{} \\{y\\} \\# \\textasciitilde{}\\textasciicircum{} & 1 -- 2" in latex(tables)
+    assert "| a_b & 50 % \\| $x$" in markdown(tables)
+    rows_of_each = [len(line.split(" & ")) for line in latex(tables).splitlines() if line.endswith("\\\\")]
+    assert len(rows_of_each) == 2
+
+
+def test_plots_are_written_for_pages_and_papers(tmp_path):
+    write_report(tmp_path, report(*compared((0.1, 0.0, 0.2))))
+    names = sorted(file.name for file in (tmp_path / "figures").iterdir())
+    assert "map-rectangular.pdf" in names and "map-rectangular.svg" in names
+    assert "2-street-after-plot-cosine-3.svg" in names, "plots of one title are numbered"
+    assert (tmp_path / "figures" / "map-rectangular.pdf").read_bytes().startswith(b"%PDF")

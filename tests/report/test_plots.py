@@ -34,7 +34,7 @@ def test_nothing_is_drawn_without_cameras_or_queries():
 
 def test_a_plot_is_added_by_one_function(monkeypatch):
     def draw_mine(given):
-        return Plot("Mine", b"", f"{len(given.scored)} ranking")
+        return Plot("Mine", None, f"{len(given.scored)} ranking")
 
     monkeypatch.setattr(plots, "PLOTS", (draw_mine, lambda given: None))
     assert [plot.alternative for plot in draw_plots(evaluation())] == ["1 ranking"]

@@ -1,11 +1,11 @@
-"""Draw attention images: the model's view of an image, multiplied with its attention map (FD figure 4).
+"""Draw attention images: the model's view of an image, under the colours of its attention map or multiplied with it.
 
 Letters: H and W height and width of an image, h and w those of a map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.report.figures import shorten
+from rewho.report.drawing import shorten
 from rewho.report.rank_sheet import (
     CELL_HEIGHT,
     CELL_WIDTH,
@@ -32,6 +32,7 @@ from rewho.report.sheet_text import SheetText, write_texts
 HEADER_HEIGHT = 26  # pixels, for the columns' names
 ATTENTION_ROW_HEIGHT = TITLE_HEIGHT + CELL_HEIGHT + GAP
 PLAIN = "image"  # name of the column that shows the image itself
+COVER = 0.75  # opacity of the colours where the attention is greatest
 LONGEST_NAME = 10  # letters that fit above an image
 
 
@@ -52,16 +53,42 @@ def shade(image: Image, attention: NDArray[np.floating[Any]]) -> Image:
         array([[  0, 100],
                [  0, 100]], dtype=uint8)
     """
+    shaded: Image = np.rint(image * _resize(image, attention)).astype(np.uint8)
+    return shaded
+
+
+def overlay(image: Image, attention: NDArray[np.floating[Any]]) -> Image:
+    """Return an image, uint8 RGB [H, W, 3], under the colours of an attention map, the more opaque the more attention.
+
+    Where the map is 0 the image is as it was; where it is 1 it is nearly covered by yellow.
+
+    Example:
+        >>> overlay(np.full((1, 2, 3), 200, np.uint8), np.array([[0.0, 1.0]]))[0].tolist()
+        [[200, 200, 200], [239, 243, 183]]
+    """
+    weight = _resize(image, attention)
+    levels = np.rint(255 * weight[:, :, 0]).astype(np.uint8)
+    colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    covered: Image = np.rint(image * (1 - COVER * weight) + COVER * weight * colours).astype(np.uint8)
+    return covered
+
+
+def _resize(image: Image, attention: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Return an attention map [h, w] resized to an image's size, [H, W, 1]."""
     if attention.ndim != 2 or not (np.min(attention) >= 0 and np.max(attention) <= 1):
         raise ValueError(f"an attention map of shape {attention.shape}; expected [h, w] with values from 0 to 1")
     height, width = image.shape[:2]
     resized = cv2.resize(attention.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    shaded: Image = np.rint(image * resized[:, :, None]).astype(np.uint8)
-    return shaded
+    return np.asarray(resized, np.float32)[:, :, None]
 
 
-def attention_sheet(rows: Sequence[AttentionRow]) -> Image:
-    """Return a sheet, uint8 RGB [H, W, 3]: one row per image, the image at the left, then its attention images."""
+def attention_sheet(
+    rows: Sequence[AttentionRow], draw: Callable[[Image, NDArray[np.floating[Any]]], Image] = overlay
+) -> Image:
+    """Return a sheet, uint8 RGB [H, W, 3]: one row per image, the image at the left, then its attention images.
+
+    `draw` is `overlay`, or `shade` for the paper's look.
+    """
     names = [PLAIN, *(rows[0].maps if rows else ())]
     if not rows or any([PLAIN, *row.maps] != names for row in rows):
         raise ValueError("attention_sheet takes at least one row, and rows with maps of the same names")
@@ -77,7 +104,7 @@ def attention_sheet(rows: Sequence[AttentionRow]) -> Image:
         top = HEADER_HEIGHT + number * ATTENTION_ROW_HEIGHT
         title = shorten(row.name, (width - 2 * MARGIN) // LETTER_WIDTH)
         texts.append(SheetText(title, MARGIN, top + TITLE_HEIGHT / 2 + 1, pixels=11))
-        images = [row.image, *(shade(row.image, found) for found in row.maps.values())]
+        images = [row.image, *(draw(row.image, found) for found in row.maps.values())]
         for image, x in zip(images, columns, strict=True):
             y = top + TITLE_HEIGHT
             inside = np.s_[y + FRAME : y + FRAME + IMAGE_HEIGHT, x + FRAME : x + FRAME + IMAGE_WIDTH]

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewho.rank.thresholds import OperatingPoint
 from rewho.report.attention_sheet import AttentionRow
+from rewho.report.drawing import Drawing
 from rewho.report.rank_sheet import SheetRow
 
 Floats = NDArray[np.floating[Any]]
@@ -61,17 +63,59 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Plot:
-    """A plot as a PNG file, `scale` CSS pixels per pixel, with a heading and a caption.
+    """A drawing with a heading and a caption.
 
     `alternative` is for readers who cannot see it; `table` holds the same figures, folded away.
     """
 
     title: str
-    png: bytes
+    drawing: Drawing
     alternative: str
     caption: str = ""
     table: Table | None = None
-    scale: float = 0.56
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much higher a model scores than another one on the same data: by score, the gain and its interval's ends.
+
+    Args:
+        over: Name of the other model.
+        people: People whom the intervals resample.
+        points: Gain, low and high, 1 is 100 points, by the score's name; the ends are NaN with one person.
+    """
+
+    over: str
+    people: int
+    points: Mapping[str, tuple[float, float, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class ChangedQuery:
+    """A query with its nearest gallery images by two models, and how much its average precision rose, -1 to 1."""
+
+    before: SheetRow
+    after: SheetRow
+    gain: float
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """Thresholds of one model on one data set.
+
+    Args:
+        points: A threshold for each false match rate, or why there is none.
+        same: Pairs of images of one person that were compared.
+        different: Pairs of images of two people that were compared.
+        people: People in these pairs.
+        stored: Whether the thresholds are stored with the model, in words.
+    """
+
+    points: Sequence[OperatingPoint]
+    same: int
+    different: int
+    people: int
+    stored: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +124,7 @@ class Section:
 
     `people` is the number of identities among the scored queries, which the intervals resample; `dropped` counts
     unscored queries by reason; `cmc` holds match rates [R] for ranks 1 to R by ranking; `per_query` holds the columns
-    of per_query.csv; `worst` has the lowest average precision first.
+    of per_query.csv; `worst` has the lowest average precision first. `gain` and `changed` are over the first model.
     """
 
     model: str
@@ -98,6 +142,9 @@ class Section:
     worst: Sequence[SheetRow] = ()
     attention: Sequence[AttentionRow] = ()
     notes: Sequence[str] = ()
+    decision: Decision | None = None
+    gain: Gain | None = None
+    changed: Sequence[ChangedQuery] = ()
 
     def score(self, name: str) -> Score:
         """Return the headline score of that name; one without a value where there is none."""

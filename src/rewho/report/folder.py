@@ -1,4 +1,4 @@
-"""Write an evaluation's report: one HTML page, with its figures as JSON, CSV, plot and images beside it.
+"""Write an evaluation's report: one HTML page, and beside it scores, plots, tables and sheets as files.
 
 Every file is written aside and renamed, the page last: a page that exists links only to files that exist.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ import numpy as np
 from rewho.core.artifact import write_file, write_json
 from rewho.core.text import csv_table
 from rewho.report.attention_sheet import attention_sheet
-from rewho.report.content import Floats, Report, Section
+from rewho.report.compared import comparison_plots
+from rewho.report.content import Floats, Plot, Report, Section
 from rewho.report.figures import cmc_plot
 from rewho.report.page import page
 from rewho.report.rank_sheet import encode_jpeg, rank_sheet
+from rewho.report.table_text import latex, markdown, report_tables
 
 ROWS_PER_SHEET = 20
 
@@ -34,15 +36,22 @@ def write_report(folder: Path, report: Report) -> Path:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = write_report(Path(folder), Report("Evaluation", [section], metrics={"Rank-1": 0.5}))
         ...     sorted(file.name for file in path.parent.iterdir())
-        ['cmc.csv', 'index.html', 'metrics.json', 'per_query.csv']
+        ['cmc.csv', 'index.html', 'metrics.json', 'per_query.csv', 'tables.md', 'tables.tex']
     """
-    content = page(report).encode()
+    compared = comparison_plots(report)
+    content = page(report, compared).encode()
     write_json(folder / "metrics.json", _storable(report.metrics))
     _write(folder / "per_query.csv", csv_table(_query_rows(report)))
     _write(folder / "cmc.csv", csv_table(_cmc_rows(report)))
+    tables = report_tables(report)
+    _write(folder / "tables.md", markdown(tables).encode())
+    _write(folder / "tables.tex", latex(tables).encode())
     curves = _all_curves(report)
     if curves:
-        _write(folder / "cmc.png", cmc_plot(curves))
+        _write(folder / "cmc.png", cmc_plot(curves).png)
+    _write_plots(folder, "", compared)
+    for number, section in enumerate(report.sections, 1):
+        _write_plots(folder, _stem(number, section), section.plots)
     for number, section in enumerate(report.sections, 1):
         _write_sheets(folder, number, section)
     return _write(folder / "index.html", content)
@@ -95,9 +104,28 @@ def _all_curves(report: Report) -> dict[str, Floats]:
     }
 
 
+def _stem(number: int, section: Section) -> str:
+    return "-".join([str(number), *_words(f"{section.data} {section.model}")])[:80]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def _write_plots(folder: Path, stem: str, plots: Sequence[Plot]) -> None:
+    """Write plots as SVG and PDF; file names hold only ASCII letters and digits of section and title."""
+    names: dict[str, int] = {}
+    for plot in plots:
+        name = "-".join(filter(None, [stem, *_words(plot.title)]))[:120] or "plot"
+        names[name] = names.get(name, 0) + 1
+        name += f"-{names[name]}" if names[name] > 1 else ""
+        _write(folder / "figures" / f"{name}.svg", plot.drawing.svg)
+        _write(folder / "figures" / f"{name}.pdf", plot.drawing.pdf)
+
+
 def _write_sheets(folder: Path, number: int, section: Section) -> None:
     """Write a section's sheets as JPEG; file names hold only ASCII letters and digits of the data set and model."""
-    stem = "-".join([str(number), *re.findall(r"[a-z0-9]+", f"{section.data} {section.model}".lower())])[:80]
+    stem = _stem(number, section)
     for kind, rows in (("queries", section.sheet), ("worst", section.worst)):
         for start in range(0, len(rows), ROWS_PER_SHEET):
             part = f"-{start // ROWS_PER_SHEET + 1}" if len(rows) > ROWS_PER_SHEET else ""

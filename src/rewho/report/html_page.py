@@ -7,8 +7,9 @@ functions of this module returned. Imports neither matplotlib nor OpenCV, so tha
 from __future__ import annotations
 
 import base64
-import struct
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import quote
 
 from rewho.core.record import rewho_version
 from rewho.core.text import html_text as text
@@ -17,8 +18,10 @@ from rewho.report.style import STYLE_SHEET
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def build_page(title: str, body: str, *, lead: str = "", contents: str = "", footer: str = "") -> str:
-    """Return a whole page as HTML; `body` and `contents` are HTML, the other arguments plain text.
+def build_page(title: str, body: str, *, lead: str = "", above: str = "", contents: str = "", footer: str = "") -> str:
+    """Return a whole page as HTML; `body`, `above` and `contents` are HTML, the other arguments plain text.
+
+    `lead` and `above` stand below the title, then the links of `contents`.
 
     Example:
         >>> page = build_page("<Crops>", card("Terms", paragraph("None.")))
@@ -30,7 +33,7 @@ def build_page(title: str, body: str, *, lead: str = "", contents: str = "", foo
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{text(title)}</title>\n<style>{STYLE_SHEET}</style>\n</head>\n<body>\n"
-        f"<header>\n<h1>{text(title)}</h1>\n{paragraph(lead, 'lead') if lead else ''}{contents}</header>\n"
+        f"<header>\n<h1>{text(title)}</h1>\n{paragraph(lead, 'lead') if lead else ''}{above}{contents}</header>\n"
         f"<main>\n{body}</main>\n<footer>{paragraph(footer, '') if footer else ''}"
         f"<p>Made by rewho {text(rewho_version())}. This page works offline.</p></footer>\n</body>\n</html>\n"
     )
@@ -81,20 +84,35 @@ def definitions(values: Mapping[str, object]) -> str:
     return f"<dl>{lines}</dl>" if lines else ""
 
 
-def table(rows: Iterable[Sequence[object]], header: Sequence[str] = (), groups: Iterable[tuple[str, int]] = ()) -> str:
+def links(targets: Iterable[tuple[str, str]]) -> str:
+    """Return a list of links to files beside the page, given as (path relative to the page, words)."""
+    items = "".join(f'<li><a href="{text(quote(path))}">{text(words)}</a></li>' for path, words in targets)
+    return f'<ul class="links">{items}</ul>\n' if items else ""
+
+
+def code(words: str) -> str:
+    """Return a command or a file's text, in a fixed-width font."""
+    return f"<pre><code>{text(words)}</code></pre>\n"
+
+
+def table(
+    rows: Iterable[Sequence[object]],
+    header: Sequence[str] = (),
+    groups: Iterable[tuple[str, int]] = (),
+    label: str = "",
+) -> str:
     """Return a table whose first column names the rows; `groups` are headings with the columns that they span.
 
-    Columns that hold only numbers are aligned to the right; integers get thousands separators.
+    Columns that hold only numbers are aligned to the right; integers get thousands separators. `label` names a table
+    without a heading for readers who cannot see it. A table that is wider than the page scrolls, by keyboard too.
     """
     lines = [list(row) for row in rows]
     kinds = [
         ' class="number"' if column and all(_is_number(line[column]) for line in lines) else ""
         for column in range(len(lines[0]) if lines else len(header))
     ]
-    spans = "".join(f'<th scope="colgroup" colspan="{count}">{text(name)}</th>' for name, count in groups)
-    names = "".join(
-        f'<th scope="col"{kind}>{text(name)}</th>' for kind, name in zip(kinds, header, strict=bool(header))
-    )
+    spans = "".join(_column(name, f' scope="colgroup" colspan="{count}"', count) for name, count in groups)
+    names = "".join(_column(name, f' scope="col"{kind}') for kind, name in zip(kinds, header, strict=bool(header)))
     head = "".join(f"<tr>{row}</tr>" for row in (spans, names) if row)
     body = "".join(
         f'<tr><th scope="row">{_number(name)}</th>'
@@ -102,7 +120,14 @@ def table(rows: Iterable[Sequence[object]], header: Sequence[str] = (), groups: 
         + "</tr>\n"
         for name, *cells in lines
     )
-    return f'<div class="wide"><table><thead>{head}</thead><tbody>\n{body}</tbody></table></div>'
+    head = f"<thead>{head}</thead>" if head else ""
+    region = f'class="wide" role="group" tabindex="0" aria-label="{text(label or "Table")}"'
+    return f"<div {region}><table>{head}<tbody>\n{body}</tbody></table></div>"
+
+
+def _column(name: str, attributes: str, count: int = 1) -> str:
+    """Return a column's heading; an empty one is no heading."""
+    return f"<th{attributes}>{text(name)}</th>" if name else f'<td colspan="{count}"></td>'
 
 
 def _is_number(cell: object) -> bool:
@@ -114,16 +139,17 @@ def _number(cell: object) -> str:
 
 
 def image(kind: str, data: bytes, alternative: str, attributes: str = "") -> str:
-    """Return an image (kind png or jpeg) that the page itself holds."""
+    """Return an image (kind png, jpeg or svg+xml) that the page itself holds."""
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     return f'<img src="{source}" alt="{text(alternative)}" {attributes}>'
 
 
-def plot(data: bytes, alternative: str, scale: float) -> str:
-    """Return a plot, a PNG file, shown at `scale` times its size in pixels."""
-    width, height = struct.unpack(">II", data[16:24])  # where the PNG format stores them
-    size = f'width="{round(scale * width)}" height="{round(scale * height)}"'
-    return image("png", data, alternative, f'class="plot" {size}')
+def plot(svg: bytes, alternative: str) -> str:
+    """Return a plot, an SVG file, that fills its card up to 1.4 times its own width."""
+    found = re.search(rb'<svg[^>]* width="([\d.]+)pt"', svg)
+    assert found, "every SVG of ours has a width"
+    width = round(float(found[1]) * 4 / 3)  # a point is 4/3 CSS pixels
+    return image("svg+xml", svg, alternative, f'class="plot" width="{round(1.4 * width)}"')
 
 
 def figure(title: str, markup: str, caption: str = "") -> str:

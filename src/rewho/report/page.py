@@ -8,9 +8,11 @@ from rewho.core.artifact import plain
 from rewho.core.record import flatten
 from rewho.core.text import html_text as text
 from rewho.report import html_page as html
+from rewho.report.compared import comparison_plots, comparison_table
 from rewho.report.content import Plot, Report, Score, Section
-from rewho.report.figures import heat_map
-from rewho.report.sheets import attention_card, sheet_card
+from rewho.report.decide_card import decide_card
+from rewho.report.sheets import attention_card, changed_card, sheet_card
+from rewho.report.verdict import compared_with_first, write_verdict
 
 TWO_CONVENTIONS = (
     "Published mAP figures mix two conventions. <em>Rectangular</em> averages the precision at each match: the mean "
@@ -25,22 +27,26 @@ INTERVALS = (
 )
 
 
-def page(report: Report) -> str:
+def page(report: Report, compared: Sequence[Plot] | None = None) -> str:
     """Return the report as one HTML page, the same text for the same report.
+
+    `compared` are the plots of `comparison_plots`, if they are drawn already.
 
     Example:
         >>> text = page(Report("<Evaluation>", [Section("student", "street", [Score("Rank-1", 0.5)], 2, 9)], {}))
         >>> "<h1>&lt;Evaluation&gt;</h1>" in text
         True
     """
-    several = len(report.sections) > 1
+    plots = comparison_plots(report) if compared is None else compared
     sections = "".join(_section(report, number, section) for number, section in enumerate(report.sections, 1))
-    models, data = " · ".join(report.models), " · ".join(report.data_sets)
+    verdict = "".join(
+        html.paragraph(sentence.replace(" %", "\N{NO-BREAK SPACE}%"), "verdict") for sentence in write_verdict(report)
+    )
     return html.build_page(
         report.title,
-        f"{_comparison(report) if several else ''}{sections}{_reading(report)}{_making(report)}",
-        lead=f"{models} on {data}. Ranges are 95 % intervals over people.",
-        contents=_contents(report) if several else "",
+        f"{_comparison(report, plots)}{sections}{_reading(report)}{_making(report, plots)}",
+        above=verdict,
+        contents=_contents(report) if len(report.sections) > 1 else "",
         footer="A ranking proposes candidates; whether two images show the same person is for people to decide.",
     )
 
@@ -57,31 +63,32 @@ def _contents(report: Report) -> str:
     return f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n'
 
 
-def _comparison(report: Report) -> str:
-    """Return the matrices of models and data sets, and the table that they are drawn from."""
-    plots = ""
-    for name in report.compared:
-        axes = {"row_axis": "Model", "column_axis": "Data set"}
-        drawn = heat_map(report.matrix(name), report.models, report.data_sets, **axes, title=name)
-        words = f"Heat map: {name} of each model on each data set; the table below holds the same figures."
-        plots += html.figure("", html.plot(drawn, words, 0.62))
-    rows = [
-        [one.model, one.data, one.queries, one.people, *(one.score(name).words() for name in report.compared)]
-        for one in report.sections
-    ]
-    header = ["Model", "Data set", "Queries", "People", *(f"{name} [95 % over people]" for name in report.compared)]
-    return html.heading("Comparison") + html.pair(plots) + html.card("", html.table(rows, header))
+def _comparison(report: Report, plots: Sequence[Plot]) -> str:
+    """Return plots and table over all sections, and what changed between two models on each data set."""
+    if len(report.sections) < 2:
+        return ""
+    table = comparison_table(report)
+    changed = "".join(
+        changed_card(one.gain.over, one.model, one.changed)
+        for data in report.data_sets
+        if (one := compared_with_first(report, data)) is not None and one.gain is not None
+    )
+    listed = html.card(table.title, html.table(table.rows, table.header, label=table.title))
+    return html.heading("Comparison") + html.pair("".join(map(_plot, plots)) + listed) + changed
 
 
 def _section(report: Report, number: int, section: Section) -> str:
-    plots = "".join(map(_plot, section.plots))
+    shown_above = compared_with_first(report, section.data) is section
+    changed = changed_card(section.gain.over, section.model, section.changed) if section.gain else ""
     parts = [
         f'<section id="section-{number}" aria-labelledby="title-{number}">\n',
         f'<h2 id="title-{number}">{text(report.heading(section))}</h2>\n',
         html.paragraph(_counts(section), "lead"),
         html.tiles("".join(_tile(score, section.people) for score in section.scores)),
-        html.pair(plots),
-        *(html.card(table.title, html.table(table.rows, table.header)) for table in section.tables),
+        decide_card(section.decision, section.data),
+        html.pair("".join(map(_plot, section.plots))),
+        *(html.card(table.title, html.table(table.rows, table.header, label=table.title)) for table in section.tables),
+        "" if shown_above else changed,
         sheet_card("Queries and their nearest gallery images", "", section.sheet),
         sheet_card("Worst queries", "The queries with the lowest average precision, worst first.", section.worst),
         attention_card(section.attention),
@@ -120,8 +127,9 @@ def _bar(score: Score) -> str:
 
 
 def _plot(plot: Plot) -> str:
-    table = plot.table and html.details(plot.table.title, html.table(plot.table.rows, plot.table.header))
-    return html.figure(plot.title, html.plot(plot.png, plot.alternative, plot.scale) + (table or ""), plot.caption)
+    table = plot.table
+    folded = html.details(table.title, html.table(table.rows, table.header, label=table.title)) if table else ""
+    return html.figure(plot.title, html.plot(plot.drawing.svg, plot.alternative) + folded, plot.caption)
 
 
 def _reading(report: Report) -> str:
@@ -135,20 +143,30 @@ def _reading(report: Report) -> str:
     )
 
 
-def _making(report: Report) -> str:
+def _making(report: Report, plots: Sequence[Plot]) -> str:
     settings = flatten(plain(report.settings)) if report.settings else {}
     folded = html.details("Settings", html.definitions(settings)) if settings else ""
     facts = _paragraphs(report.notes) + html.definitions(report.made_with) + folded
-    return html.heading("How it was made") + html.card("", f"{facts}<h3>Files</h3>{_files(report)}")
+    return html.heading("How it was made") + html.card("", f"{facts}<h3>Files</h3>{_files(report, plots)}")
 
 
-def _files(report: Report) -> str:
-    names = {"metrics.json": "every figure", "per_query.csv": "one line for each query", "cmc.csv": "the curves"}
+def _files(report: Report, plots: Sequence[Plot]) -> str:
+    names = {
+        "metrics.json": "every figure",
+        "per_query.csv": "one line for each query",
+        "cmc.csv": "the curves",
+        "tables.md": "the tables as Markdown",
+        "tables.tex": "and as LaTeX",
+    }
+    if any(section.decision for section in report.sections):
+        names["decide.json"] = "the thresholds"
     if any(section.cmc for section in report.sections):
-        names["cmc.png"] = "the plot"
+        names["cmc.png"] = "all curves"
     links = ", ".join(f'<a href="{name}">{name}</a> ({what})' for name, what in names.items())
-    sheets = any(section.sheet or section.worst for section in report.sections)
-    more = ", <code>rank_sheets</code> (the sheets as images)" if sheets else ""
-    if any(section.attention for section in report.sections):
-        more += ", <code>attention</code> (where the model looks)"
+    folders = {
+        "figures": ("the plots as SVG and PDF", bool(plots) or any(section.plots for section in report.sections)),
+        "rank_sheets": ("the sheets as images", any(section.sheet or section.worst for section in report.sections)),
+        "attention": ("where the model looks", any(section.attention for section in report.sections)),
+    }
+    more = "".join(f", <code>{name}</code> ({what})" for name, (what, there) in folders.items() if there)
     return f'<p class="soft">Beside this page: {links}{more}.</p>'

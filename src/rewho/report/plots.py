@@ -20,11 +20,21 @@ SAMPLED_DISTANCES = 100_000
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One model's rankings on one data set: the main one first, then re-ranked ones."""
+    """One model's rankings on one data set: the main one first, then re-ranked ones.
+
+    Args:
+        table: The data set.
+        scored: Rankings with their scores.
+        random: Draws the pairs of the histogram.
+        model: Name of the model.
+        overlaid: Whether the report draws the curves of all models in one plot.
+    """
 
     table: ImageTable
     scored: Sequence[tuple[Ranking, Scores]]
     random: np.random.Generator
+    model: str = ""
+    overlaid: bool = False
 
     @property
     def curves(self) -> dict[str, Floats]:
@@ -34,10 +44,11 @@ class Evaluation:
 
 
 def draw_curves(evaluation: Evaluation) -> Plot | None:
-    """Draw the cumulative matching characteristic of every ranking."""
-    curves = evaluation.curves
-    if not curves:
+    """Draw the cumulative matching characteristic of every ranking, unless the report has one plot for all models."""
+    found = evaluation.curves
+    if not found or evaluation.overlaid:
         return None
+    curves = found if len(found) > 1 or not evaluation.model else {evaluation.model: next(iter(found.values()))}
     words = "; ".join(f"{name}: {100 * float(curve[0]):.1f} % at rank 1" for name, curve in curves.items())
     alternative = f"Cumulative matching characteristic. {words}."
     return Plot("Queries with a match among the first k", cmc_plot(curves), alternative)
@@ -82,12 +93,11 @@ def draw_cameras(evaluation: Evaluation) -> Plot | None:
     axes = {"row_axis": "Camera of the query", "column_axis": "Camera of the gallery"}
     return Plot(
         "Pairs of cameras",
-        heat_map(values, queries, galleries, **axes, title="mAP"),
+        heat_map(values, queries, galleries, **axes),
         "Heat map: mAP of each pair of cameras; the table holds the same figures.",
         "mAP (rectangular) in percent of the queries of one camera against the gallery images of another. "
         "A dash: no query could be scored.",
         Table("As a table, with the number of queries", ["Camera of the query", *galleries], cells),
-        scale=0.62,
     )
 
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.report.figures import shorten
+from rewho.report.drawing import shorten
 from rewho.report.sheet_text import SheetText, write_texts
 from rewho.report.style import BLUE, GREEN, GREY, RED, Colour
 

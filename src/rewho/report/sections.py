@@ -14,11 +14,12 @@ from rewho.data.table import ImageTable
 from rewho.rank.ranking import Ranking
 from rewho.rank.scores import Scores
 from rewho.report.attention_sheet import AttentionRow
-from rewho.report.content import Score, Section, Table
+from rewho.report.content import ChangedQuery, Decision, Gain, Score, Section, Table
 from rewho.report.plots import Evaluation, draw_plots
 from rewho.report.rank_sheet import SheetCell, SheetRow, Verdict
 
 SHEET_COLUMNS = 10  # gallery images per query
+CHANGED, CHANGED_COLUMNS = 3, 5  # queries that gained, and that lost; their gallery images
 
 
 def build_section(
@@ -28,17 +29,22 @@ def build_section(
     scored: Sequence[tuple[Ranking, Scores]],
     *,
     tables: Sequence[Table] = (),
+    decision: Decision | None = None,
+    gain: Gain | None = None,
+    changed: Sequence[ChangedQuery] = (),
+    overlaid: bool = False,
     attention: Sequence[AttentionRow] = (),
     sheets: int = 10,
     seed: int = 1,
 ) -> Section:
     """Return the report's section on one model and one data set; the first of `scored` is the main ranking.
 
-    `sheets` is the number of random queries to draw, and of the worst.
+    `sheets` is the number of random queries to draw, and of the worst. With `overlaid`, the report draws the curves of
+    all models in one plot, and the section none.
     """
     ranking, scores = scored[0]
     part = scored_part(table)
-    evaluation = Evaluation(table, scored, generator(seed, "report"))
+    evaluation = Evaluation(table, scored, generator(seed, "report"), model, overlaid)
     valid = np.flatnonzero(scores.per_query.valid)
     shown = np.sort(evaluation.random.permutation(valid)[:sheets])
     worst = valid[np.argsort(scores.per_query.ap_rectangular[valid], kind="stable")][:sheets]
@@ -61,7 +67,25 @@ def build_section(
         worst=_rows(ranking, scores, part.query, part.gallery, worst),
         attention=attention,
         notes=table.notes,
+        decision=decision,
+        gain=gain,
+        changed=changed,
     )
+
+
+def find_changed_queries(
+    table: ImageTable, before: tuple[Ranking, Scores], after: tuple[Ranking, Scores], count: int = CHANGED
+) -> list[ChangedQuery]:
+    """Return the queries whose average precision rose most, then those where it fell most, `count` each at most."""
+    part = scored_part(table)
+    gains = after[1].per_query.ap_rectangular - before[1].per_query.ap_rectangular
+    order = np.argsort(np.where(np.isnan(gains), 0, -gains), kind="stable")
+    rows = np.array([*(row for row in order[:count] if gains[row] > 0),
+                     *(row for row in order[::-1][:count] if gains[row] < 0)], np.int64)  # fmt: skip
+    sheets = [
+        _rows(*scored, part.query, part.gallery, rows, CHANGED_COLUMNS, left_out=False) for scored in (before, after)
+    ]
+    return [ChangedQuery(*both, gain) for *both, gain in zip(*sheets, gains[rows].tolist(), strict=True)]
 
 
 def _comparison(scored: Sequence[tuple[Ranking, Scores]]) -> Table:
@@ -86,17 +110,24 @@ def _per_query(query: ImageTable, scores: Scores) -> dict[str, Sequence[object]]
 
 
 def _rows(
-    ranking: Ranking, scores: Scores, query: ImageTable, gallery: ImageTable, rows: NDArray[np.int64]
+    ranking: Ranking,
+    scores: Scores,
+    query: ImageTable,
+    gallery: ImageTable,
+    rows: NDArray[np.int64],
+    columns: int = SHEET_COLUMNS,
+    *,
+    left_out: bool = True,
 ) -> list[SheetRow]:
     if rows.size == 0:
         return []
-    found = ranking.top(SHEET_COLUMNS, rows, with_left_out=True)
+    found = ranking.top(columns, rows, with_left_out=left_out)
     sheet = []
     for place, row in enumerate(rows.tolist()):
         cells = []
-        for index, distance, match, left_out in zip(*(column[place] for column in found), strict=True):
+        for index, distance, match, unranked in zip(*(column[place] for column in found), strict=True):
             if index >= 0:
-                verdict: Verdict = "same camera" if left_out else "hit" if match else "miss"
+                verdict: Verdict = "same camera" if unranked else "hit" if match else "miss"
                 image = decode(gallery.file(int(index)))
                 cells.append(SheetCell(image, verdict, float(distance), gallery.paths[int(index)]))
         sheet.append(

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rewho.report.figures import INK, STYLE
+from rewho.report.drawing import INK, STYLE
 
 DOTS_PER_INCH = 128  # a power of two: pixels turn into inches and back without rounding
 

@@ -42,6 +42,7 @@ h4 { font-size: 14px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 p { margin: 0 0 12px; max-width: 78ch; }
 a { color: var(--accent); }
 .lead, .soft, figcaption { color: var(--soft); }
+.verdict { font-size: 20px; line-height: 1.4; max-width: 62ch; }
 .lead { max-width: none; } .soft, figcaption { font-size: 14px; }
 nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 20px; padding: 0; margin: 12px 0 0; }
 .card, .scores li { background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
@@ -60,15 +61,25 @@ nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 20px; paddin
   font-variant-numeric: tabular-nums;
 }
 .scores .value small { font-size: 16px; font-weight: 400; color: var(--soft); letter-spacing: 0; }
-.scores .interval { display: block; white-space: nowrap; font-size: 13px; color: var(--soft); }
+.scores .interval { display: block; font-size: 13px; color: var(--soft); }
 .scores .interval, .list li { font-variant-numeric: tabular-nums; }
 .bar { display: block; width: 100%; height: 6px; margin: 8px 0 6px; }
 .bar .track { fill: var(--line); } .bar .reach { fill: var(--accent); opacity: .45; }
 .bar .span { fill: var(--accent); }
 figure { margin: 0; } .sheet { width: 100%; border-radius: 8px; }
 img { max-width: 100%; height: auto; display: block; }
-img.plot { margin: 8px auto; }
+img.plot { margin: 8px auto; width: 100%; }
 .wide { overflow-x: auto; }
+.wide:focus-visible, summary:focus-visible, a:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+pre { margin: 0 0 12px; padding: 10px 12px; background: var(--page); border-radius: 8px; white-space: pre-wrap; }
+.links { display: flex; flex-wrap: wrap; gap: 4px 20px; padding: 0; margin: 4px 0 8px; list-style: none;
+  font-size: 14px; }
+.sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 8px 24px; }
+.heat { display: flex; gap: 10px; align-items: center; }
+.heat .scale {
+  width: 160px; height: 12px; border-radius: 4px; border: 1px solid var(--line);
+  background: linear-gradient(90deg, transparent, #57106e99 30%, #bc3754cc 55%, #f98e09 80%, #fcffa4);
+}
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 14px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 td, tbody th { overflow-wrap: anywhere; min-width: 13ch; } td.number { min-width: 0; }

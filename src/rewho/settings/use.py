@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from rewho.settings.data import DataSettings
 from rewho.settings.fields import Batch, Command, Mistake, Range, Seed, Share
@@ -48,6 +49,7 @@ class EvaluateSettings:
         max_rank: Last rank of the CMC curve.
         sheets: Number of random queries, and of worst queries, drawn with their top ten; 0 draws none.
         attention: Number of queries, spread over the data set, drawn with the model's attention; 0 draws none.
+        save_threshold: Store thresholds for 1 % and 0.1 % false matches in each model's folder, for `rewho compare`.
         batch: Images per forward pass.
         engine: Device.
         seed: Seed of the bootstrap interval and of the choice of queries drawn.
@@ -78,6 +80,7 @@ class EvaluateSettings:
     max_rank: Annotated[int, Range(1, 100_000)] = 50
     sheets: Annotated[int, Range(0)] = 10
     attention: Annotated[int, Range(0)] = 4
+    save_threshold: bool = True
     batch: Batch = 64
     engine: DeviceSettings = field(default_factory=DeviceSettings)
     seed: Seed = 1
@@ -125,6 +128,43 @@ class EmbedSettings:
     engine: DeviceSettings = field(default_factory=DeviceSettings)
 
 
+class GivenThreshold(NamedTuple):
+    """What `--threshold` asks for: a cosine, or the stored threshold of a false match rate.
+
+    Attributes:
+        value: The cosine; 0 where a rate is given.
+        rate: False match rate, 0 to 1; None where a cosine is given.
+        data: Data set that it was measured on; empty takes the last one.
+    """
+
+    value: float
+    rate: float | None
+    data: str
+
+
+_THRESHOLD = re.compile(r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+))(?: ?(?P<percent>%)(?:@(?P<data>.+))?)?", re.ASCII)
+
+
+def parse_threshold(text: str) -> GivenThreshold | None:
+    """Return what a threshold's text asks for; None if it is neither a cosine nor a rate in percent.
+
+    Example:
+        >>> parse_threshold("0.62")
+        GivenThreshold(value=0.62, rate=None, data='')
+        >>> parse_threshold("0.1%@market1501")
+        GivenThreshold(value=0.0, rate=0.001, data='market1501')
+        >>> parse_threshold("2"), parse_threshold("strict")
+        (None, None)
+    """
+    found = _THRESHOLD.fullmatch(text.strip())
+    if not found:
+        return None
+    number = float(found["number"])
+    if found["percent"]:
+        return GivenThreshold(0.0, number / 100, found["data"] or "") if 0 < number < 100 else None
+    return GivenThreshold(number, None, "") if -1 <= number <= 1 else None
+
+
 @dataclass(frozen=True)
 class CompareSettings:
     """Settings of `rewho compare`.
@@ -132,6 +172,8 @@ class CompareSettings:
     Args:
         images: Two or more images of one person each.
         model: Model folder.
+        threshold: Also say which pairs are candidates for the same person: from a cosine on, such as 0.62, or at a
+            false match rate whose threshold `rewho evaluate` stored with the model, such as 1% or 0.1%@DATA.
         flip: Average the embeddings of an image and its mirror image.
         engine: Device.
     """
@@ -149,8 +191,15 @@ class CompareSettings:
 
     images: tuple[Path, ...] = ()
     model: Path = Path("model")
+    threshold: str = ""
     flip: bool = True
     engine: DeviceSettings = field(default_factory=DeviceSettings)
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield a threshold that cannot be read."""
+        if self.threshold and parse_threshold(self.threshold) is None:
+            expected = "a cosine from -1 to 1, or a false match rate in percent"
+            yield Mistake("threshold", expected, "Pass {at}threshold 0.62, or {at}threshold 1%.")
 
 
 @dataclass(frozen=True)

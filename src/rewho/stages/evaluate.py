@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from rewho.core.artifact import hash_file, plain
+from rewho.core.artifact import hash_file, plain, write_json
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
@@ -21,6 +21,7 @@ from rewho.data.scored_part import scored_part
 from rewho.data.splits import HELD_OUT
 from rewho.data.table import ImageTable
 from rewho.embedding.attention import compute_query_attention
+from rewho.embedding.decision import describe_points, store_thresholds
 from rewho.embedding.embedder import Embedder, load, view_of
 from rewho.embedding.scoring import rank_table
 from rewho.rank.interval import gain_interval
@@ -29,15 +30,29 @@ from rewho.rank.ranking import Ranking
 from rewho.rank.rerank import rerank
 from rewho.rank.scores import Scores
 from rewho.rank.single_shot import SingleShotScores, single_gallery_shot
-from rewho.report.content import Report, Section, Table
+from rewho.rank.thresholds import collect_pairs, find_operating_points
+from rewho.report.content import Decision, Gain, Report, Section, Table
 from rewho.report.folder import write_report
-from rewho.report.sections import build_section
+from rewho.report.sections import build_section, find_changed_queries
 from rewho.settings import EvaluateSettings
 from rewho.settings.fields import check
 
 GAINS = {metric.query_name: metric.label for metric in METRICS if metric.interval}
 ONE_PERSON = "one person, so no interval"
-FREE_SETTINGS = ("out", "model", "engine", "batch", "data.root", "data.workers", "data.memory_gb")
+ON_ITSELF = "was trained on these very images; its scores say nothing about other people"
+DECIDE = "decide.json"
+FREE_SETTINGS = (
+    *("out", "model", "engine", "batch", "data.root", "data.workers", "data.memory_gb"),
+    "save_threshold",
+)
+
+
+class First(NamedTuple):
+    """The first model on a data set, which later ones are compared with."""
+
+    name: str
+    ranking: Ranking
+    scores: Scores
 
 
 @run_in_processes
@@ -75,29 +90,27 @@ def run(settings: EvaluateSettings) -> Path:
                 say(f"warning: {name} {warning}")
     sections: list[Section] = []
     metrics: list[dict[str, Any]] = []
-    first: dict[str, tuple[str, Scores]] = {}  # by data set: the model that later ones are compared with
+    decisions: list[dict[str, Any]] = []
+    first: dict[str, First] = {}
     for name, model in models.items():
         for table, data in zip(data_sets, data_names, strict=True):
+            noted = table.with_notes(*(f"This model {warning}" for warning in warnings[name, data]))
             scored = _score(model, table, settings)
-            figures, tables = _more_figures(name, scored, first.setdefault(data, (name, scored[0][1])), settings)
+            decision, described = _decide(model, data, scored[0][0], table, warnings[name, data], settings)
+            before = first.setdefault(data, First(name, *scored[0]))
+            figures, shown = _more_figures(name, scored, before, table, settings)
             rankings = [scores.as_dict(camera_name=table.camera_name) for _, scores in scored]
             metrics.append({"model": name, "data": data, "rankings": rankings} | figures)
-            sections.append(
-                build_section(
-                    name,
-                    data,
-                    table.with_notes(*(f"This model {warning}" for warning in warnings[name, data])),
-                    scored,
-                    tables=tables,
-                    attention=compute_query_attention(model, scored_part(table).query, settings.attention),
-                    sheets=settings.sheets,
-                    seed=settings.seed,
-                )
-            )
+            decisions.append({"model": name} | described)
+            shown |= {"decision": decision, "sheets": settings.sheets, "seed": settings.seed}
+            shown["attention"] = compute_query_attention(model, scored_part(table).query, settings.attention)
+            shown["overlaid"] = len(models) * len(data_sets) > 1
+            sections.append(build_section(name, data, noted, scored, **shown))
             for _, scores in scored:
                 say(f"{name} on {data}, {scores.description}: {scores.line()}")
             if "gain" in figures:
                 say("\n".join(_gain_text(figures["gain"])))
+    write_json(settings.out / DECIDE, {"measured": decisions})
     write_report(settings.out, _report(settings, sections, metrics))
     stage.finish(stage.files(), {"sections": len(sections)}, time.monotonic() - began)
     return page
@@ -113,9 +126,18 @@ def _check(settings: EvaluateSettings) -> None:
 
 
 def _name(path: Path, all_paths: Sequence[Path]) -> str:
-    """Return a model folder's name; its path if another has the same name."""
-    names = [other.resolve().name for other in all_paths]
-    return path.resolve().name if names.count(path.resolve().name) == 1 else str(path)
+    """Return a model's name: as much of the end of its path, as it was given, as tells it from the others."""
+    given = [_parts(other) for other in all_paths]
+    own = _parts(path)
+    for length in range(1, len(own) + 1):
+        if sum(other[-length:] == own[-length:] for other in given) == 1:
+            return "/".join(own[-length:])
+    return str(path)
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    """Return a path's names without `.`; of the folder itself if it is `.` or ends in `..`."""
+    return path.parts if path.name not in ("", "..") else path.resolve().parts
 
 
 def _find_warnings(description: Mapping[str, Any], table: ImageTable) -> list[str]:
@@ -126,7 +148,7 @@ def _find_warnings(description: Mapping[str, Any], table: ImageTable) -> list[st
     """
     same = description.get("trained_on", {}).get("rows_sha256") == table.digest()
     if same and table.in_split("pool").any():
-        return ["was trained on these very images; its scores say nothing about other people"]
+        return [ON_ITSELF]
     warnings = []
     chosen = description.get("chosen", {})
     if chosen.get("data") == table.name:
@@ -177,27 +199,51 @@ def _score(model: Embedder, table: ImageTable, settings: EvaluateSettings) -> li
     ]
 
 
+def _decide(
+    model: Embedder, data: str, ranking: Ranking, table: ImageTable, warnings: Sequence[str], settings: EvaluateSettings
+) -> tuple[Decision, dict[str, Any]]:
+    """Return the thresholds for false matches, for the page and for decide.json; store them with the model."""
+    pairs = collect_pairs(ranking, seed=settings.seed)
+    points = find_operating_points(pairs, seed=settings.seed)
+    described = describe_points(points, pairs, data=data, digest=table.digest(), flip=settings.flip, warnings=warnings)
+    if ON_ITSELF in warnings:
+        stored = "Not stored with the model, which was trained on these images"
+    elif settings.save_threshold:
+        stored = store_thresholds(model, described)
+        say(stored)
+    else:
+        stored = "Not stored with the model: --save_threshold is false"
+    return Decision(points, len(pairs.same), pairs.compared, len(pairs.people), stored), described
+
+
 def _more_figures(
-    name: str, scored: Sequence[tuple[Ranking, Scores]], first: tuple[str, Scores], settings: EvaluateSettings
-) -> tuple[dict[str, Any], list[Table]]:
-    """Return single-shot scores and the gain over the first model, for metrics.json and as tables."""
+    name: str,
+    scored: Sequence[tuple[Ranking, Scores]],
+    first: First,
+    table: ImageTable,
+    settings: EvaluateSettings,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return single-shot scores and the gain over the first model, for metrics.json and for the section."""
     figures: dict[str, Any] = {}
-    tables = []
+    tables: list[Table] = []
+    shown: dict[str, Any] = {"tables": tables}
     ranking, scores = scored[0]
     if settings.single_gallery_shot:
         shot = single_gallery_shot(ranking, max_rank=settings.max_rank, seed=settings.seed)
         figures["single_gallery_shot"] = {"cmc": shot.cmc.tolist(), "repeats": shot.repeats}
         tables.append(_single_shot_table(shot))
-    if first[0] != name:
-        figures["gain"] = _gain(first, scores, settings.seed)
-        tables.append(_gain_table(figures["gain"]))
-    return figures, tables
+    if first.name != name:
+        gain = figures["gain"] = _gain(first, scores, settings.seed)
+        tables.append(_gain_table(gain))
+        shown["gain"] = Gain(first.name, gain["people"], {label: gain[key] for key, label in GAINS.items()})
+        shown["changed"] = find_changed_queries(table, (first.ranking, first.scores), scored[0])
+    return figures, shown
 
 
-def _gain(first: tuple[str, Scores], scores: Scores, seed: int) -> dict[str, Any]:
-    before, after = first[1].per_query, scores.per_query
+def _gain(first: First, scores: Scores, seed: int) -> dict[str, Any]:
+    before, after = first.scores.per_query, scores.per_query
     gains = {key: gain_interval(before.values[key], after.values[key], before.person_ids, seed=seed) for key in GAINS}
-    return {"over": first[0], "people": scores.people, **gains}
+    return {"over": first.name, "people": scores.people, **gains}
 
 
 def _gain_text(gain: Mapping[str, Any]) -> list[str]:
@@ -225,9 +271,14 @@ def _single_shot_table(shot: SingleShotScores) -> Table:
     return Table(title, ["ranking", *(f"Rank-{k}" for k in ranks)], [row])
 
 
+def _listed(names: Sequence[str], kind: str) -> str:
+    return " and ".join(names) if len(names) < 3 else f"{len(names)} {kind}"
+
+
 def _report(settings: EvaluateSettings, sections: list[Any], metrics: list[Any]) -> Report:
+    models, data = (list(dict.fromkeys(getattr(one, kind) for one in sections)) for kind in ("model", "data"))
     return Report(
-        title="Person re-identification: evaluation",
+        title=f"{_listed(models, 'models')} on {_listed(data, 'data sets')}",
         sections=sections,
         metrics={"results": metrics},
         made_with={
