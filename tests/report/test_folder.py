@@ -314,7 +314,7 @@ def test_same_report_same_bytes(tmp_path):
     for folder in ("a", "b"):
         write_report(tmp_path / folder, report(section(), quick("teacher")))
     files = [file for file in (tmp_path / "a").rglob("*") if file.is_file()]
-    assert len(files) == 9
+    assert len(files) == 29
     for file in files:
         assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes(), file.name
 

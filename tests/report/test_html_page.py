@@ -29,5 +29,5 @@ def test_a_table_needs_neither_header_nor_rows():
     assert "<thead>" not in html.table([["a", "b"]])
     assert 'scope="col"' in html.table([], ["name", "n"])
     groups = html.table([["a", 1, 2]], ["", "x", "y"], [("", 1), ("<g>", 2)])
-    assert "<th" not in groups.split("&lt;g")[0].replace('<th scope="colgroup" colspan="2">', ""), "empty is no heading"
+    assert '<thead><tr><td colspan="1"></td>' in groups, "an empty heading is none"
     assert 'colspan="2">&lt;g&gt;</th>' in groups

@@ -14,7 +14,9 @@ from quick_settings import quick
 from rewho.core.check import UserError
 from rewho.core.record import find_damage
 from rewho.core.text import html_text
+from rewho.embedding.decision import describe_points, store_thresholds
 from rewho.embedding.scoring import similarities
+from rewho.rank.thresholds import NO_INTERVAL, Interval, OperatingPoint, PairScores
 from rewho.settings import (
     CompareSettings,
     DataSettings,
@@ -43,6 +45,9 @@ def test_it_leaves_everything_a_reader_wants(report, people):
     assert find_damage(folder) is None
     names = {file.name for file in folder.rglob("*")}
     assert {"index.html", "metrics.json", "per_query.csv", "cmc.csv", "cmc.png", "manifest.json"} <= names
+    assert {"tables.md", "tables.tex", "decide.json"} <= names and any(name.endswith(".pdf") for name in names)
+    (measured,) = json.loads((folder / "decide.json").read_text())["measured"]
+    assert measured["people"] == 6 and "takes about 78 people" in measured["thresholds"][0]["refusal"]
     sheets = sorted((folder / "rank_sheets").glob("*.jpg"))
     assert any("worst" in sheet.name for sheet in sheets) and any("queries" in sheet.name for sheet in sheets)
     assert all(cv2.imread(str(sheet)) is not None for sheet in sheets)
@@ -155,6 +160,34 @@ def test_comparing_images(model, people):
     assert compare.run(CompareSettings((first, first), model, engine=CPU)) == "1.0000"
     table = compare.run(CompareSettings((first, second, third), model, engine=CPU)).splitlines()
     assert len(table) == 3 and table[0].startswith(first.name) and table[1].split()[2] == "1.0000"
+
+
+def test_a_threshold_tells_which_pairs_are_candidates(model, people, tmp_path, capsys):
+    first, second, third = sorted((people / "query").iterdir())[:3]
+
+    def compared(*images, folder=model, **given):
+        return compare.run(CompareSettings(images, folder, engine=CPU, **given))
+
+    assert compared(first, first, threshold="0.9").startswith(
+        "1.0000  candidate: the same person\nthreshold 0.9000, as"
+    )
+    assert "candidate: different people" in compared(first, second, threshold="1")
+    assert f"{first.name} and {second.name}: " in compared(first, second, third, threshold="-1")
+    assert "0 of the pairs candidate" in compared(first, second, third, threshold="1")
+    with pytest.raises(UserError, match=r"Run `rewho evaluate --model .* or pass a number: --threshold 0\.62"):
+        compared(first, second, threshold="1%")
+    with pytest.raises(UserError, match="a cosine from -1 to 1, or a false match rate in percent"):
+        compared(first, second, threshold="strict")
+    measured = tmp_path / "measured"
+    shutil.copytree(model, measured)
+    pairs = PairScores(np.ones(1), np.zeros(1, np.int64), np.zeros(1), np.array([[0, 1]]))
+    point = OperatingPoint(0.01, 2, "", 0.5, 0.01, 0.8, NO_INTERVAL, NO_INTERVAL, Interval(0.7, 0.9))
+    described = describe_points([point], pairs, data="street", digest="", flip=True, warnings=["learned from x"])
+    store_thresholds(rewho.load(measured), described)
+    assert find_damage(measured) is None, "the run's manifest does not list it"
+    words = compared(first, first, folder=measured, threshold="1%")
+    assert "threshold 0.5000, measured on street (2 people" in words and "80.0 % [70.0 – 90.0]" in words
+    assert "warning: the threshold was measured with a model that learned from x" in capsys.readouterr().err
 
 
 def test_names_that_are_formulas_are_text_in_the_list_of_embedded_images(model, people, tmp_path):
