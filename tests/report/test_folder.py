@@ -209,8 +209,9 @@ def test_hostile_names_stay_words(tmp_path, name):
     given, harmless = (named(text, quick, compared=()) for text in (name, "n"))
     path = write_report(tmp_path / "report", given)
     outline, plain = Outline(path.read_text(encoding="utf-8")), Outline(page(harmless))
-    assert [tag for tag, _ in outline.tags] == [tag for tag, _ in plain.tags]
-    assert [set(attributes) for _, attributes in outline.tags] == [set(attributes) for _, attributes in plain.tags]
+    if name:  # the heading of a column without a name is an empty cell
+        assert [tag for tag, _ in outline.tags] == [tag for tag, _ in plain.tags]
+        assert [set(attributes) for _, attributes in outline.tags] == [set(attributes) for _, attributes in plain.tags]
     assert " ".join(printable(name).split()) in outline.text
     everything = [file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*") if file.is_file()]
     assert all(re.fullmatch(r"report/((rank_sheets|figures)/)?[a-z0-9_-]+\.[a-z]+", file) for file in everything), (
@@ -224,7 +225,7 @@ def test_hostile_names_are_drawn(tmp_path):
     name = "".join(HOSTILE)
     given = Report(name, [section(name, name, name=name, sheet=[], worst=[]), quick(name, "")], {}, compared=[name])
     outline = Outline(write_report(tmp_path, given).read_text(encoding="utf-8"))
-    assert len(outline.named("img")) == 1 + 2 * 3 + 3 * 5, "the matrix, both sections' plots, the other one's sheets"
+    assert len(outline.named("img")) == 2 + 2 * 3 + 3 * 5, "dots, curves, both sections' plots, the other one's sheets"
     assert "script" not in {tag for tag, _ in outline.tags}
 
 

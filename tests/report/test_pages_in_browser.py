@@ -67,7 +67,8 @@ def evaluation(folder: Path) -> Path:
     sections = [section("first"), section("second/best", gain=gain, changed=changed)]
     settings = {"engine": {"device": "cpu"}, "out": "runs/a-folder-with-a-rather-long-name/report"}
     made = {"command": "rewho evaluate --model first second/best --data a-data-set-with-a-long-name"}
-    return write_report(folder, Report("first and second/best on a data set", sections, {}, made, settings))
+    title = "first and second/best on a data set"
+    return write_report(folder, Report(title, sections, {}, made, settings, thresholds=[{"model": "first"}]))
 
 
 def crop_set(folder: Path) -> Path:
@@ -115,40 +116,44 @@ def browser():
         opened.close()
 
 
-def problems_of(page, address: str) -> list[str]:
-    """Open a page and return its errors and failed requests, what is wider than the window, and what axe finds."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = []
+def open_page(browser, path: Path):
+    """Return an open page, and a list that gets its errors and failed requests."""
+    page, found = browser.new_page(), []
     page.on("console", lambda message: message.type in ("error", "warning") and found.append(message.text))
     page.on("pageerror", lambda error: found.append(str(error)))
     page.on("requestfailed", lambda request: found.append(f"failed: {request.url[:80]}"))
-    page.goto(address)
-    if wider := page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"):
-        found.append(f"{wider} pixels wider than the window")
+    page.goto(path.as_uri())
     links = page.evaluate("[...document.links].map(link => link.href)")
-    found += [
-        f"no file {link}" for link in links if "#" not in link and not Path(link.removeprefix("file://")).exists()
-    ]
+    files = [link.removeprefix("file://") for link in links if "#" not in link]
+    found += [f"no file {file}" for file in files if not Path(file).exists()]
+    return page, found
+
+
+def problems_of(page, width: int, scheme: str) -> list[str]:
+    """Return whether a page is wider than a window, and what axe finds in it."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     violations = Axe().run(page).response["violations"]
-    return found + [f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:120]}" for one in violations]
+    found = [f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:120]}" for one in violations]
+    return found + [f"{wider} pixels wider than the window"] * (wider > 0)
 
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_a_page_is_legible_and_operable(browser, kind, tmp_path):
-    path = PAGES[kind](tmp_path)
-    problems = {}
-    for width in WIDTHS:
-        for scheme in SCHEMES:
-            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            problems[width, scheme] = problems_of(context.new_page(), path.as_uri())
-            context.close()
+    page, failed = open_page(browser, PAGES[kind](tmp_path))
+    problems = {(width, scheme): problems_of(page, width, scheme) for width in WIDTHS for scheme in SCHEMES}
+    page.close()
+    assert failed == []
     assert problems == {place: [] for place in problems}
 
 
 def test_axe_and_the_listeners_find_what_is_wrong(browser, tmp_path):
     wrong = '<p style="color:#ccc;background:#fff">pale</p><img src="none.png"><p style="width:3000px">wide</p>'
     path = written(tmp_path, f"<!DOCTYPE html><html lang=en><title>t</title><main><h1>t</h1>{wrong}</main></html>")
-    problems = "\n".join(problems_of(browser.new_page(), path.as_uri()))
+    page, failed = open_page(browser, path)
+    problems = "\n".join([*failed, *problems_of(page, 390, "light")])
     for expected in ("color-contrast", "image-alt", "failed: file", "wider than the window"):
         assert expected in problems

@@ -79,7 +79,7 @@ def build_page(
     """
     seconds = sum(float(video["duration"]) for video in records if video["status"] == "ok")
     tiles = {"crops": f"{figures['crops']:,}", "videos": f"{figures['scenes']:,}"}
-    tiles |= {"people, by estimate": f"{figures['persons']:,}", "of video": describe_duration(seconds)}
+    tiles |= {"people, by estimate": f"{figures['persons']:,}", "length of all videos": describe_duration(seconds)}
     parts = [
         html.tiles("".join(html.tile(name, value) for name, value in tiles.items())),
         html.heading("The crops"),

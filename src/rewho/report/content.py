@@ -156,7 +156,7 @@ class Report:
     """A whole report, with at least one section.
 
     `metrics` is the content of metrics.json, with NaN written as null; `made_with` is what is needed to repeat the
-    evaluation; `compared` names the scores to compare in a matrix of several sections.
+    evaluation; `thresholds` is the content of decide.json; `compared` names the scores to compare in a matrix of several sections.
     """
 
     title: str
@@ -166,6 +166,7 @@ class Report:
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     compared: Sequence[str] = COMPARED
+    thresholds: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         pairs = [(section.model, section.data) for section in self.sections]

@@ -43,6 +43,8 @@ def write_report(folder: Path, report: Report) -> Path:
     write_json(folder / "metrics.json", _storable(report.metrics))
     _write(folder / "per_query.csv", csv_table(_query_rows(report)))
     _write(folder / "cmc.csv", csv_table(_cmc_rows(report)))
+    if report.thresholds:
+        write_json(folder / "decide.json", {"measured": report.thresholds})
     tables = report_tables(report)
     _write(folder / "tables.md", markdown(tables).encode())
     _write(folder / "tables.tex", latex(tables).encode())

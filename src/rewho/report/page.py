@@ -158,7 +158,7 @@ def _files(report: Report, plots: Sequence[Plot]) -> str:
         "tables.md": "the tables as Markdown",
         "tables.tex": "and as LaTeX",
     }
-    if any(section.decision for section in report.sections):
+    if report.thresholds:
         names["decide.json"] = "the thresholds"
     if any(section.cmc for section in report.sections):
         names["cmc.png"] = "all curves"

@@ -74,6 +74,7 @@ img.plot { margin: 8px auto; width: 100%; }
 pre { margin: 0 0 12px; padding: 10px 12px; background: var(--page); border-radius: 8px; white-space: pre-wrap; }
 .links { display: flex; flex-wrap: wrap; gap: 4px 20px; padding: 0; margin: 4px 0 8px; list-style: none;
   font-size: 14px; }
+.wide + p { margin-top: 10px; }
 .sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 8px 24px; }
 .heat { display: flex; gap: 10px; align-items: center; }
 .heat .scale {

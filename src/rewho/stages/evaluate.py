@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rewho.core.artifact import hash_file, plain, write_json
+from rewho.core.artifact import hash_file, plain
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
@@ -40,7 +41,6 @@ from rewho.settings.fields import check
 GAINS = {metric.query_name: metric.label for metric in METRICS if metric.interval}
 ONE_PERSON = "one person, so no interval"
 ON_ITSELF = "was trained on these very images; its scores say nothing about other people"
-DECIDE = "decide.json"
 FREE_SETTINGS = (
     *("out", "model", "engine", "batch", "data.root", "data.workers", "data.memory_gb"),
     "save_threshold",
@@ -110,8 +110,7 @@ def run(settings: EvaluateSettings) -> Path:
                 say(f"{name} on {data}, {scores.description}: {scores.line()}")
             if "gain" in figures:
                 say("\n".join(_gain_text(figures["gain"])))
-    write_json(settings.out / DECIDE, {"measured": decisions})
-    write_report(settings.out, _report(settings, sections, metrics))
+    write_report(settings.out, replace(_report(settings, sections, metrics), thresholds=decisions))
     stage.finish(stage.files(), {"sections": len(sections)}, time.monotonic() - began)
     return page
 
