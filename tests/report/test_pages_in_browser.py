@@ -11,6 +11,7 @@ import pytest
 
 from rewho.crops.set_page import build_page as build_crop_page
 from rewho.rank.thresholds import Interval, OperatingPoint
+from rewho.report.adaptation_page import AdaptationReport, adaptation_page
 from rewho.report.attention_sheet import AttentionRow
 from rewho.report.content import ChangedQuery, Decision, Gain, Plot, Report, Score, Section, Table
 from rewho.report.figures import distance_histogram, heat_map
@@ -94,13 +95,20 @@ def table(folder: Path) -> Path:
     return written(folder, build_table_page(shown))
 
 
+def adaptation(folder: Path) -> Path:
+    epochs = [{"epoch": n, "clusters": 50 + n, "outliers": 0.2, "silhouette": 0.1 * n, "mAP": 0.5} for n in range(4)]
+    clusters = [("Cluster 3, 12 images", encode_jpeg(picture()))]
+    shown = AdaptationReport("An adaptation", epochs, np.linspace(0, 1, 50), 0.5, 0.55, 0.6, clusters, {"seed": 1})
+    return written(folder, adaptation_page(shown))
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "index.html"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-PAGES = {"evaluation": evaluation, "crop set": crop_set, "table": table}
+PAGES = {"evaluation": evaluation, "crop set": crop_set, "table": table, "adaptation": adaptation}
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rewho.report import html_page as html
-from rewho.report.figures import BLUE, DOTS_PER_INCH, FAINT, LINE_STYLES, PALETTE, STYLE, VERMILLION
+from rewho.report.drawing import BLUE, FAINT, PALETTE, STYLE, VERMILLION, WIDTH, Drawing, line_of
 
-SCALE = 0.56
 CURVES: Mapping[str, Sequence[str]] = {
     "Clusters": ("clusters",),
     "Share of the images": ("outliers", "trained_on"),
@@ -75,9 +73,9 @@ def adaptation_page(report: AdaptationReport) -> str:
         series = {name: points for name, points in series.items() if points}
         if series:
             caption = "; ".join(f"{name}: {EXPLANATIONS[name]}" for name in series)
-            picture = html.plot(line_plot(series), f"{title} by epoch", SCALE)
+            picture = html.plot(line_plot(series).svg, f"{title} by epoch")
             plots.append(html.figure(title, picture, caption))
-    picture = html.plot(distance_plot(report.curve, report.bend, report.eps, report.usual_eps), "k-distances", SCALE)
+    picture = html.plot(distance_plot(report.curve, report.bend, report.eps, report.usual_eps).svg, "k-distances")
     caption = "Images below the line of eps are the cores of clusters; where the curve bends up, outliers begin."
     plots.append(html.figure("Distance to the nearest images", picture, caption))
     names = ["epoch", *dict.fromkeys(name for row in report.epochs for name in row if name != "epoch")]
@@ -106,28 +104,28 @@ def _number(name: str, value: object) -> str:
     return f"{value:,.0f}" if name == "clusters" else f"{value:.4g}"
 
 
-def line_plot(series: Mapping[str, Sequence[tuple[float, float]]]) -> bytes:
-    """Return a PNG of curves by epoch, each labelled with its name."""
+def line_plot(series: Mapping[str, Sequence[tuple[float, float]]]) -> Drawing:
+    """Draw curves by epoch, each labelled with its name."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4))
+        figure = Figure(figsize=(WIDTH, 2.4))
         axes = figure.add_subplot()
         for number, (name, points) in enumerate(series.items()):
-            style: dict[str, Any] = {"color": PALETTE[number], "linestyle": LINE_STYLES[number], "linewidth": 2.0}
             epochs, values = zip(*points, strict=True)
-            axes.plot(epochs, values, label=name, marker="o" if len(points) < 25 else None, markersize=4, **style)
+            marker = "o" if len(points) < 25 else None
+            axes.plot(epochs, values, label=name, marker=marker, markersize=3, **line_of(number))
         axes.set(xlabel="Epoch", ylim=(min(0, axes.get_ylim()[0]), None))
         axes.legend(frameon=False)
-        axes.grid(color=FAINT, linewidth=0.8)
+        axes.grid(color=FAINT, linewidth=0.6)
         axes.tick_params(length=0)
-        return _png(figure)
+        return Drawing(figure)
 
 
-def distance_plot(curve: NDArray[np.floating[Any]], bend: float, eps: float, usual: float = 0.6) -> bytes:
-    """Return a PNG of the k-distance curve with its bend, the eps that was used and the paper's."""
+def distance_plot(curve: NDArray[np.floating[Any]], bend: float, eps: float, usual: float = 0.6) -> Drawing:
+    """Draw the k-distance curve with its bend, the eps that was used and the paper's."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.4))
+        figure = Figure(figsize=(WIDTH, 2.4))
         axes = figure.add_subplot()
-        axes.plot(np.linspace(0, 1, len(curve)), curve, color=BLUE, linewidth=2.0)
+        axes.plot(np.linspace(0, 1, len(curve)), curve, color=BLUE, linewidth=1.6)
         lines = {f"eps {eps:.3g}": (eps, VERMILLION, "-")}
         if abs(usual - eps) > 1e-9:
             lines[f"the paper's {usual:g}"] = (usual, PALETTE[2], "--")
@@ -137,12 +135,6 @@ def distance_plot(curve: NDArray[np.floating[Any]], bend: float, eps: float, usu
             axes.axhline(height, color=colour, linestyle=style, label=name)
         axes.set(xlabel="Share of the images", ylabel="Jaccard distance", xlim=(0, 1), ylim=(0, None))
         axes.legend(frameon=False)
-        axes.grid(color=FAINT, linewidth=0.8)
+        axes.grid(color=FAINT, linewidth=0.6)
         axes.tick_params(length=0)
-        return _png(figure)
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", metadata={"Software": None})
-    return file.getvalue()
+        return Drawing(figure)

@@ -156,7 +156,7 @@ class Report:
     """A whole report, with at least one section.
 
     `metrics` is the content of metrics.json, with NaN written as null; `made_with` is what is needed to repeat the
-    evaluation; `thresholds` is the content of decide.json; `compared` names the scores to compare in a matrix of several sections.
+    evaluation; `thresholds` is the content of decide.json; `compared` names the scores to compare between sections.
     """
 
     title: str

@@ -68,7 +68,7 @@ nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 20px; paddin
 .bar .span { fill: var(--accent); }
 figure { margin: 0; } .sheet { width: 100%; border-radius: 8px; }
 img { max-width: 100%; height: auto; display: block; }
-img.plot { margin: 8px auto; width: 100%; }
+img.plot { margin: 8px auto; }
 .wide { overflow-x: auto; }
 .wide:focus-visible, summary:focus-visible, a:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 pre { margin: 0 0 12px; padding: 10px 12px; background: var(--page); border-radius: 8px; white-space: pre-wrap; }

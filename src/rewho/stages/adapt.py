@@ -216,7 +216,7 @@ def _build_training(
     folder = settings.out
 
     def draw(curve: NDArray[np.float32], bend: float, eps: float) -> None:
-        write_file(folder / PICTURE, lambda file: file.write(distance_plot(curve, bend, eps)))
+        write_file(folder / PICTURE, lambda file: file.write(distance_plot(curve, bend, eps).png))
 
     def keep(epoch: int, found: PseudoLabels) -> None:
         step = max(1, len(found.curve) // 500)
