@@ -85,6 +85,7 @@ def adaptation_page(report: AdaptationReport) -> str:
     )
     body = (
         tiles
+        + html.heading("Over the epochs")
         + html.pair("".join(plots))
         + html.card("Every epoch", html.table(rows, names))
         + (html.heading("Clusters of the last epoch") + html.pair(sheets) if sheets else "")

@@ -82,10 +82,10 @@ def find_changed_queries(
     order = np.argsort(np.where(np.isnan(gains), 0, -gains), kind="stable")
     rows = np.array([*(row for row in order[:count] if gains[row] > 0),
                      *(row for row in order[::-1][:count] if gains[row] < 0)], np.int64)  # fmt: skip
-    sheets = [
+    one, other = (
         _rows(*scored, part.query, part.gallery, rows, CHANGED_COLUMNS, left_out=False) for scored in (before, after)
-    ]
-    return [ChangedQuery(*both, gain) for *both, gain in zip(*sheets, gains[rows].tolist(), strict=True)]
+    )
+    return [ChangedQuery(*row) for row in zip(one, other, gains[rows].tolist(), strict=True)]
 
 
 def _comparison(scored: Sequence[tuple[Ranking, Scores]]) -> Table:
