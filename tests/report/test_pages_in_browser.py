@@ -78,6 +78,8 @@ def crop_set(folder: Path) -> Path:
     counts = {"crops": 900, "scenes": 1, "persons": 30, "frames_looked_at": 75, "detections": 99}
     figures = counts | {"kept_by_the_rules": 90, "mean": [0.5] * 3, "std": [0.2] * 3, "cities": {"Bern": 1}}
     figures |= {"dropped_by_rule": {"width_not_above_48": 8, "head_not_visible": 1}, "videos": {"ok": 1}, "reasons": {}}
+    lengths = {"crops_per_track": shares, "seconds_per_track": shares}
+    figures["tracks"] = {"tracks": 9, "of_several_crops": 5, "crops_without": 3, "frames_too_far_apart": 2} | lengths
     figures |= {"resolutions": {"640 x 360": 1}, "licences": {"CC0-1.0": 1}} | measures
     video = {"path": "streets/street-with-a-long-name.mp4", "sha256": "ab" * 32, "duration": 90.0, "status": "ok"}
     video |= {"reason": "", "looked": 75, "kept": 90, "crops": 900, "persons": 30}
