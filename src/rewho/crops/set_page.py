@@ -157,7 +157,7 @@ def _tracks(figures: Mapping[str, Any]) -> str:
         return html.paragraph(f"No crop has a track; see --tracking.kind of `rewho crop`. {lost}".strip())
     counts = [
         ("tracks: crops of one person in neighbouring frames", figures["tracks"]),
-        ("of them with several crops", figures["of_several_crops"]),
+        ("of several crops", figures["of_several_crops"]),
         ("crops without a track", figures["crops_without"]),
     ]
     lengths = [
