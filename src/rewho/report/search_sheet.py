@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.report.figures import shorten
+from rewho.report.drawing import shorten
 from rewho.report.html_page import build_page, card, definitions, figure, image, paragraph, table
 from rewho.report.rank_sheet import (
     CELL_HEIGHT,
