@@ -18,7 +18,7 @@ from rewho.report.content import ChangedQuery, Decision, Gain, Plot, Report, Sco
 from rewho.report.folder import write_report
 from rewho.report.page import page
 from rewho.report.rank_sheet import SheetCell, SheetRow
-from rewho.report.table_text import latex, markdown, report_tables
+from rewho.report.table_text import markdown, report_tables
 from rewho.report.verdict import MEASURE, write_verdict
 
 HOSTILE = [
@@ -386,16 +386,6 @@ def test_the_card_of_thresholds_names_the_threshold_or_what_it_would_take():
     assert "| 1 % | 0.6500 | 80.0 % [75.0 – 85.0] |" in markdown(report_tables(given))
     refused = Decision([replace(points[1])], 120, 4000, 90, "no threshold to store")
     assert "--threshold" not in Outline(page(report(quick(decision=refused)))).text
-
-
-def test_tables_for_papers_escape_what_their_language_reads():
-    name = "a_b & 50 % | $x$ \\ {y} # ~^"
-    tables = [Table("T", ["Model", "mAP"], [[name, "1 – 2"]])]
-    assert "a\\_b \\& 50 \\% | \\$x\\$" in latex(tables)
-    assert "\\textbackslash{} \\{y\\} \\# \\textasciitilde{}\\textasciicircum{} & 1 -- 2" in latex(tables)
-    assert "| a_b & 50 % \\| $x$" in markdown(tables)
-    rows_of_each = [len(line.split(" & ")) for line in latex(tables).splitlines() if line.endswith("\\\\")]
-    assert len(rows_of_each) == 2
 
 
 def test_plots_are_written_for_pages_and_papers(tmp_path):
