@@ -5,7 +5,7 @@ The public names are loaded when they are first used, so that `import rewho` cos
 Example:
     >>> import rewho
     >>> sorted(rewho.__all__)
-    ['Gallery', 'UserError', 'compare', 'crop', 'evaluate', 'load', 'search', 'train']
+    ['Gallery', 'UserError', 'compare', 'crop', 'distill', 'evaluate', 'load', 'pretrain', 'run', 'search', 'train']
 """
 
 from __future__ import annotations
@@ -14,25 +14,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rewho.calls import distill, pretrain, run, train
     from rewho.core.check import UserError
     from rewho.embedding.embedder import load
     from rewho.embedding.scoring import compare, search
     from rewho.embedding.scoring import evaluate_model as evaluate
     from rewho.gallery.gallery import Gallery
     from rewho.stages.crop import crop
-    from rewho.stages.train import run as train
 
-__all__ = ["Gallery", "UserError", "compare", "crop", "evaluate", "load", "search", "train"]
+__all__ = [
+    "Gallery",
+    "UserError",
+    "compare",
+    "crop",
+    "distill",
+    "evaluate",
+    "load",
+    "pretrain",
+    "run",
+    "search",
+    "train",
+]
 
 _PLACES = {
     "Gallery": ("rewho.gallery.gallery", "Gallery"),
     "UserError": ("rewho.core.check", "UserError"),
     "compare": ("rewho.embedding.scoring", "compare"),
     "crop": ("rewho.stages.crop", "crop"),
+    "distill": ("rewho.calls", "distill"),
     "evaluate": ("rewho.embedding.scoring", "evaluate_model"),
     "load": ("rewho.embedding.embedder", "load"),
+    "pretrain": ("rewho.calls", "pretrain"),
+    "run": ("rewho.calls", "run"),
     "search": ("rewho.embedding.scoring", "search"),
-    "train": ("rewho.stages.train", "run"),
+    "train": ("rewho.calls", "train"),
 }
 
 

@@ -7,6 +7,7 @@ import torch
 
 import rewho
 from rewho.core.check import UserError
+from rewho.data.table import ImageTable
 from rewho.embedding.embedder import embedder, prefetch
 from rewho.embedding.scoring import similarities
 from rewho.models.single_view import SingleViewModel
@@ -79,6 +80,15 @@ def test_flipping_averages_the_image_and_its_mirror_image(model_folder, images):
     plain = [model.embed(images, flip=False) for images in (arrays, mirrored)]
     assert not np.allclose(*plain, atol=2e-2)
     np.testing.assert_allclose(model.embed(arrays), (plain[0] + plain[1]) / 2, atol=2e-2)
+
+
+def test_a_model_and_a_table_are_shown_on_one_line(model_folder):
+    shown = repr(rewho.load(model_folder, "cpu"))
+    backbone = ModelSettings().backbone
+    begin = f"Embedder(single_view on {backbone}, 32 numbers an image, input 64 x 32, cpu"
+    assert shown == f"{begin}, from {model_folder})"
+    table = ImageTable("two", model_folder, ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
+    assert repr(table) == "ImageTable('two': query 1 images of 1 people, gallery 1 images of 1 people)"
 
 
 def test_progress_counts_every_image(model_folder, images):

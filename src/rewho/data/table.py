@@ -90,6 +90,13 @@ class ImageTable:
         _check_paths(self)
         _check_duplicates(self)
 
+    def __repr__(self) -> str:
+        """Return the name and the counts of each split, on one line."""
+        counts = ", ".join(
+            f"{split} {one.images:,} images of {one.people:,} people" for split, one in self.counts().items()
+        )
+        return f"ImageTable({self.name!r}: {counts})"
+
     def __len__(self) -> int:
         return len(self.paths)
 

@@ -99,6 +99,15 @@ class Embedder:
     weights: tuple[Path, ...] = ()
     branches: Factorization | None = None
 
+    def __repr__(self) -> str:
+        """Return architecture, embedding size, input size, device and source, on one line."""
+        settings, (height, width) = self.model.settings, self.model.input_size
+        source = f", from {self.weights[0].parent}" if self.weights else ""
+        return (
+            f"Embedder({settings.kind} on {settings.backbone}, {settings.embedding} numbers an image, "
+            f"input {height} x {width}, {self.device}{source})"
+        )
+
     def embed(
         self,
         images: Image | Iterable[Image],
