@@ -139,3 +139,34 @@ def test_bash_completes(tmp_path, words, expected):
     line += 'printf "%s\\n" "${COMPREPLY[@]}"'
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == expected
+
+
+def test_lists_with_absolute_paths_name_their_folder(tmp_path, capsys):
+    from rewho.data.datasets import read_settings
+    from rewho.settings import DataSettings
+
+    images = tmp_path / "images"
+    for name in ("a/1.png", "b/2.png"):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        (images / name).write_bytes(b"x")
+    file = tmp_path / "lists" / "all.csv"
+    file.parent.mkdir()
+    file.write_text(f"path,person\n{images}/a/1.png,a\n{images}/b/2.png,b\n")
+    assert main(["train", str(file), "--out", str(tmp_path / "out")]) == 2
+    assert "--data.image_root" in capsys.readouterr().err
+    table = read_settings(DataSettings(root=file, image_root=images))
+    assert table.paths == ("a/1.png", "b/2.png") and table.root == images
+    file.write_text(f"path,person\n{images}/../lists/all.csv,a\nb/2.png,b\n")
+    assert main(["train", str(file), "--data.image_root", str(images)]) == 2
+    assert "inside" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("", True), ("1", False)])
+def test_errors_are_coloured_on_a_terminal_only(monkeypatch, capsys, variable, coloured):
+    monkeypatch.setenv("NO_COLOR", variable)
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err.startswith("error: command")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err.startswith("\x1b[1;31merror:\x1b[0m command" if coloured else "error: command")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -52,7 +53,16 @@ def say(text: str) -> None:
     if _state["quiet"] and not text.startswith(("error:", "warning:")):
         return
     if text and is_main_process():
-        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints messages
+        print(_coloured(printable(text)), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints messages
+
+
+def _coloured(text: str) -> str:
+    """Return a message with `error:` in red and `warning:` in yellow on a terminal, unless NO_COLOR is set."""
+    word, colon, rest = text.partition(":")
+    colour = {"error": 31, "warning": 33}.get(word)
+    if colour is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty():
+        return text
+    return f"\x1b[1;{colour}m{word}{colon}\x1b[0m{rest}"
 
 
 def show(result: object) -> None:

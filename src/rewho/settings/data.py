@@ -33,6 +33,8 @@ class DataSettings:
 
     Args:
         root: Folder of the data set, or a CSV file.
+        image_root: For CSV files: folder below which the images lie, for lists with absolute paths; relative ones are
+            then relative to it. Without it, paths are relative to the file's folder.
         layout: market1501, cuhk03-np, cuhk03-original, dukemtmc-reid, msmt17, folder or csv; `auto` detects it.
             MODULE:FUNCTION calls your own function, which gets these settings and returns an ImageTable.
         cuhk03_boxes: Bounding boxes of the original CUHK03 release: detected or labeled.
@@ -64,6 +66,7 @@ class DataSettings:
     hold_out: Annotated[int, Range(0)] = 0
     memory_gb: Gigabytes = 4.0
     workers: Processes = 2
+    image_root: Path | None = None
 
     def __post_init__(self) -> None:
         if callable(self.layout):

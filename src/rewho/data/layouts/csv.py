@@ -33,15 +33,16 @@ def read(settings: DataSettings) -> ImageTable:
         raise UserError(
             str(file), expected="a CSV file", got="a folder", fix=f"Give the file, such as {file / 'images.csv'}."
         )
-    rows = _csv_rows(file)
-    rows, notes = _spelt_as_on_disk(file.parent, rows)
-    missing = missing_files(file.parent, [row.path for row in rows])
+    root = settings.image_root or file.parent
+    rows = _csv_rows(file, settings.image_root)
+    rows, notes = _spelt_as_on_disk(root, rows)
+    missing = missing_files(root, [row.path for row in rows])
     if missing:
         got = f"{len(missing):,} of {len(rows):,} that are no files: {first_three(missing)}"
-        fix = "Write the paths as seen from the CSV file's own folder."
-        raise UserError(str(file), expected=f"paths of images, relative to {file.parent}", got=got, fix=fix)
+        fix = "Write the paths as seen from that folder, or pass another as --data.image_root FOLDER."
+        raise UserError(str(file), expected=f"paths of images, relative to {root}", got=got, fix=fix)
     _check_splits(file, rows)
-    return named_table(file.stem, file.parent, sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path)), notes)
+    return named_table(file.stem, root, sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path)), notes)
 
 
 def _spelt_as_on_disk(folder: Path, rows: list[NamedRow]) -> tuple[list[NamedRow], list[str]]:
@@ -67,7 +68,7 @@ def _check_splits(file: Path, rows: Sequence[NamedRow]) -> None:
         raise UserError(f"{file}: split", expected="train, query or gallery in every row, or in none", got=got, fix=fix)
 
 
-def _csv_rows(file: Path) -> list[NamedRow]:
+def _csv_rows(file: Path, image_root: Path | None = None) -> list[NamedRow]:
     text = read_text(file)
     text = re.sub(r"\Asep=(.)\s*\n", "", text)  # Excel's own first line; the header shows the delimiter too
     header = text.partition("\n")[0]
@@ -80,7 +81,7 @@ def _csv_rows(file: Path) -> list[NamedRow]:
     if len(lines) < 2:
         raise UserError(str(file), expected="a header and at least one row", got="no rows", fix="Fill the file.")
     columns = _csv_columns(file, [cell.strip().lower() for cell in lines[0][1]])
-    return [_csv_row(file, line, columns, len(lines[0][1]), cells) for line, cells in lines[1:]]
+    return [_csv_row(file, image_root, line, columns, len(lines[0][1]), cells) for line, cells in lines[1:]]
 
 
 def _csv_columns(file: Path, header: list[str]) -> dict[str, int]:
@@ -96,26 +97,28 @@ def _csv_columns(file: Path, header: list[str]) -> dict[str, int]:
     return {name: header.index(name) for name in COLUMNS if name in header}
 
 
-def _csv_row(file: Path, line: int, columns: dict[str, int], width: int, cells: list[str]) -> NamedRow:
+def _csv_row(
+    file: Path, image_root: Path | None, line: int, columns: dict[str, int], width: int, cells: list[str]
+) -> NamedRow:
     where = f"{file}, line {line}"
     if len(cells) <= max(columns.values()) or any(cell.strip() for cell in cells[width:]):
         fix = "Fill in the missing cells, and put quotes around a cell that has the separator in it."
         raise UserError(where, expected=f"{width} cells, as in the header", got=str(len(cells)), fix=fix)
     values = {name: cells[at].strip() for name, at in columns.items()}
-    path = cells[columns["path"]]
+    path, root = cells[columns["path"]], image_root or file.parent
+    if image_root and Path(path).is_absolute() and Path(path).is_relative_to(image_root.absolute()):
+        path = Path(path).relative_to(image_root.absolute()).as_posix()
     if leaves_root(path):
-        raise UserError(
-            where,
-            expected=f"the path of an image inside {file.parent}",
-            got=repr(path),
-            fix="Put the CSV file into a folder above the images, and write paths relative to it, without '..'.",
-        )
+        fix = "Write paths relative to that folder, without '..'."
+        if Path(path).is_absolute():
+            fix = "Pass a folder above all images, such as --data.image_root " + f"{Path(path).parent.as_posix()!r}."
+        raise UserError(where, expected=f"the path of an image inside {root}", got=repr(path), fix=fix)
     person, camera = values["person"], values.get("camera", "")
     if not person or person in MISSING:
         got = f"{person!r}, which stands for no value" if person else "an empty cell"
         raise UserError(where, expected="a person", got=got, fix="Fill it in (-1 is junk), or remove the row.")
     split = values.get("split", "").casefold()
     split = check_choice(f"{where}: split", "pool" if split in ("", *map(str.casefold, MISSING)) else split, SPLITS)
-    if "\\" in path and not is_file(file.parent / path):
+    if "\\" in path and not is_file(root / path):
         path = path.replace("\\", "/")
     return NamedRow(path, person, "" if camera in MISSING else camera, split, f"line {line}")
