@@ -55,6 +55,7 @@ def test_work_is_finished_and_its_exit_code_kept(monkeypatch, tmp_path, ending, 
             raise ending
         return tmp_path
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "run", run)
     with nobody():
         assert main(["demo"]) == code
