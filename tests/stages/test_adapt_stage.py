@@ -24,7 +24,7 @@ from rewho.settings import (
     SourceSettings,
 )
 from rewho.stages import adapt, train
-from rewho.tasks.adaptation import AdaptTask
+from rewho.tasks.adaptation import AdaptTask, Epochs
 from rewho.training.log import read_log
 
 STEPS, WITHIN = 4, 3
@@ -140,6 +140,17 @@ def test_the_other_memories_weigh_clusters_by_cameras_and_standardise_them(crowd
     folder = adapt.run(settings(crowd, tmp_path / kind, **changes))
     assert (last(folder)["buffers"]["memory.labels"] >= -1).all()
     assert 0.1 <= read_log(folder)[-1]["epoch_eps"] <= 0.7
+
+
+def test_calibrated_normalisation_begins_with_the_statistics_of_the_images(crowd, tmp_path, monkeypatch):
+    means = []
+    monkeypatch.setattr(Epochs, "_begin", lambda self, *_: means.append(self.task.model.embedding.running_mean.clone()))
+    monkeypatch.setattr(Epochs, "_plan", lambda *_: None)
+    for calibrate in (False, True):
+        with pytest.raises(TypeError):  # there is no plan
+            adapt.run(settings(crowd, tmp_path / str(calibrate), calibrate=calibrate))
+    assert (means[0] == 0).all()
+    assert (means[1] > 0).sum() > 100  # pooled features are not negative
 
 
 def test_a_plain_folder_has_no_cameras_unless_they_are_its_sub_folders(crowd, tmp_path):

@@ -35,9 +35,10 @@ def test_every_camera_gets_mean_0_and_small_or_unknown_ones_stay():
     assert np.isfinite(standardise_cameras(np.ones((20, 3), "f4"), np.zeros(20, int))).all()
 
 
-def test_the_automatic_eps_is_the_bend_and_stays_when_it_is_given():
+def test_the_automatic_eps_finds_the_people_and_stays_when_it_is_given():
     first = make_labels(OWN.astype("f4"), CAMERAS, None, ClusterSettings(k1=15, k2=4, eps=0), drop=False)
-    assert first.eps == pytest.approx(min(max(first.bend, 0.1), 0.7))
+    assert 0.5 < first.eps <= 0.7
+    assert first.figures["clusters"] == PEOPLE
     again = make_labels(SHIFTED, CAMERAS, None, ClusterSettings(k1=15, k2=4, eps=0), drop=False, eps=first.eps)
     assert again.eps == first.eps
 

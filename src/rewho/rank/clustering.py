@@ -33,6 +33,10 @@ OUTLIER = -1
 """Label of an image in no cluster."""
 PAIRS_AT_ONCE = 2**21
 """Pairs with a shared neighbour in memory at once, in each thread: about 100 MB."""
+EPS_STEP = 0.05
+"""Step of the values of eps that are compared."""
+SHARE_OF_CLUSTERS = 0.9
+"""Share of the most clusters below which they have begun to run together."""
 FLAT = 1e-3
 """Rise of a curve below which it has no bend."""
 
@@ -197,6 +201,28 @@ def neighbour_distances(graph: sparse.csr_array, min_samples: int = 4, radius: f
     found = np.full(graph.shape[0], radius, np.float32)
     found[enough] = ranked[place[enough]]
     return np.sort(found)
+
+
+def largest_sound_eps(graph: sparse.csr_array, highest: float, min_samples: int = 4) -> float | None:
+    """Return the largest eps up to `highest` at which clusters do not run together; None where there are none.
+
+    That is a multiple of `EPS_STEP` with at least `SHARE_OF_CLUSTERS` of the most clusters that DBSCAN finds with any
+    of them. The bend of the k-distance curve does not show it: on weak embeddings it lies where nearly all images are one
+    cluster already.
+
+    Example:
+        >>> pairs = np.diag([0.1, 0.6, 0.1], 1)
+        >>> largest_sound_eps(sparse.csr_array(pairs + pairs.T), 0.7, min_samples=2)
+        0.55
+    """
+    values = [round(step * EPS_STEP, 10) for step in range(1, int(highest / EPS_STEP + 1e-9) + 1)]
+    counts = [count_clusters(dbscan(graph, eps, min_samples)) for eps in values]
+    most = max(counts, default=0)
+    return (
+        max(eps for eps, count in zip(values, counts, strict=True) if count >= SHARE_OF_CLUSTERS * most)
+        if most
+        else None
+    )
 
 
 def bend(curve: NDArray[np.floating[Any]]) -> float | None:

@@ -51,8 +51,8 @@ class ClusterSettings:
     Args:
         k1: Neighbours of the k-reciprocal sets.
         k2: Neighbours over which the sets are averaged.
-        eps: Largest Jaccard distance of neighbours in DBSCAN; 0 is automatic: the bend of the first epoch's k-distance
-            curve. Both are drawn.
+        eps: Largest Jaccard distance of neighbours in DBSCAN; 0 is automatic: the largest up to 0.7 with 90 % of the
+            most clusters that any gives in the first epoch. Its k-distance curve is drawn.
         eps_gap: Difference of the tighter and the looser eps, which tell reliable clusters.
         min_samples: Images within eps that make an image the core of a cluster, itself included.
         self_paced: Keep only images whose cluster is compact and independent (SpCL).
@@ -110,6 +110,9 @@ class AdaptSettings(TrainingSettings):
         cluster: Clustering.
         group_identities: Identities per batch-normalisation group, each with `sampler.images_per_identity` images, on
             any number of devices; 0 normalises each device's batch as a whole.
+        calibrate: Before the first clustering, give the batch normalisations that are new the statistics of the images.
+            Without, the memory begins with embeddings of another kind than the training makes, which takes a visit to
+            every image to be replaced.
         sampler: Batches of the target; a source adds as many images. Only `identities` is possible.
         augment: Augmentation.
         optimizer: Optimizer and learning rate.
@@ -141,6 +144,7 @@ class AdaptSettings(TrainingSettings):
     memory: MemorySettings = field(default_factory=MemorySettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     group_identities: Annotated[int, Range(0)] = 4
+    calibrate: bool = False
     sampler: SamplerSettings = field(default_factory=lambda: SamplerSettings("identities", 64, 4))
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     optimizer: OptimizerSettings = field(
@@ -166,6 +170,8 @@ class AdaptSettings(TrainingSettings):
                 yield Mistake("cluster.of", "network: only the hybrid memory holds every image", fix)
             if self.source.root is not None:
                 yield Mistake("memory.kind", "hybrid beside a source", "Pass {at}memory.kind hybrid.")
+        if self.calibrate and self.source.root is not None:
+            yield Mistake("calibrate", "false beside a source", "Leave out {at}calibrate.")
         if self.cameras == "unknown":
             for name, wanted in (
                 ("memory.camera_weight", self.memory.camera_weight),

@@ -31,13 +31,15 @@ from rewho.models.domain_norm import split_domains
 from rewho.models.hybrid_memory import DROPPED, HybridMemory
 from rewho.models.momentum import gather
 from rewho.models.single_view import SingleViewModel
-from rewho.models.split_norm import average_statistics, split_batch_norm
+from rewho.models.split_norm import SplitBatchNorm, average_statistics, split_batch_norm
 from rewho.settings import AdaptSettings
 from rewho.tasks.pseudo_labels import PseudoLabels, figure_names, make_labels
 from rewho.tasks.target import Source, Target, join
 from rewho.tasks.unlabelled import JoinedImages
 
 EMBEDDED_AT_ONCE = 128
+CALIBRATED_ON = 2048
+"""Images whose statistics a new batch normalisation begins with."""
 
 
 class AdaptBatch(NamedTuple):
@@ -194,6 +196,8 @@ class Epochs:
         for epoch in range(start // length, self.settings.epochs):
             first = start - epoch * length if epoch == start // length else 0
             if first == 0:
+                if epoch == 0 and self.settings.calibrate:
+                    self._calibrate(rank, world)
                 self._begin(epoch, rank, world)
             plans, weights = self._plan(epoch, first)
             prepare = AdaptPreparation(self.images, self.places, weights, self.view, self.settings, self.colour)
@@ -225,6 +229,29 @@ class Epochs:
         if is_main_process():
             self.keep(epoch, found)
             say(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.figures.items()))
+
+    @torch.no_grad()
+    def _calibrate(self, rank: int, world: int) -> None:
+        """Set the running statistics of the batch normalisations outside the backbone to those of some images."""
+        model, device = self.task.model, self.task.memory.vectors.device
+        norms = [part for new in model.new_parts() for part in new.modules() if isinstance(part, SplitBatchNorm)]
+        rows = generator(self.settings.seed, "calibrate").permutation(len(self.target.images))[:CALIBRATED_ON]
+        groups = min(len(rows), EMBEDDED_AT_ONCE) // self.group
+        if not norms or not groups:
+            say(f"nothing to calibrate: {len(norms)} new batch normalisations, {len(rows):,} images")
+            return
+        starts = range(0, len(rows) - groups * self.group + 1, groups * self.group)
+        batches = [rows[at : at + groups * self.group] for at in starts][rank::world]
+        usual = [norm.momentum for norm in norms]
+        model.eval()
+        for number, part in enumerate(batches):
+            for norm in norms:
+                norm.train().momentum = 1 / (number + 1)  # the mean over the batches so far
+            pixels = resize(show(self.images, part, self.view, self.colour), self.view)
+            SingleViewModel.forward(model, torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2))
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum
+        average_statistics(model)
 
     def _embed(self, rows: NDArray[np.int64], rank: int, world: int) -> Tensor:
         """Return the network's embeddings of images, of length 1, [rows, D]; processes share the work."""

@@ -22,6 +22,7 @@ from rewho.rank.clustering import (
     dbscan,
     jaccard_graph,
     jaccard_weights,
+    largest_sound_eps,
     neighbour_distances,
 )
 from rewho.rank.reliability import select_reliable, split_outliers
@@ -29,8 +30,8 @@ from rewho.settings import ClusterSettings
 
 FEWEST_TO_STANDARDISE = 16
 """Images of a camera below which its mean and deviation say too little."""
-LEAST_EPS, MOST_EPS = 0.1, 0.7
-"""Limits of the automatic eps."""
+MOST_EPS = 0.7
+"""Largest automatic eps."""
 FEWEST_CLUSTERS = 2
 
 
@@ -112,7 +113,7 @@ def make_labels(
     curve = neighbour_distances(graph, settings.min_samples)
     bent = bend(curve)
     if eps is None:
-        eps = settings.eps or min(max(LEAST_EPS if bent is None else bent, LEAST_EPS), MOST_EPS)
+        eps = settings.eps or largest_sound_eps(graph, MOST_EPS, settings.min_samples) or MOST_EPS
     found = dbscan(graph, eps, settings.min_samples)
     shown = float("nan") if bent is None else bent
     outliers = float((found == OUTLIER).mean())
@@ -156,7 +157,8 @@ def _measure(
 
 
 def _no_clusters(clusters: int, outliers: float, eps: float, bent: float, settings: ClusterSettings) -> UserError:
-    where = f" The k-distance curve bends at {bent:.2f}; --cluster.eps 0 takes that." if np.isfinite(bent) else ""
+    where = f" The k-distance curve bends at {bent:.2f}." if np.isfinite(bent) else ""
+    where += "" if settings.eps == 0 else " --cluster.eps 0 looks for one."
     if clusters == 1 and outliers < settings.most_outliers:
         fix = f"Lower --cluster.eps: everything runs together.{where}"
     else:
