@@ -207,8 +207,8 @@ def largest_sound_eps(graph: sparse.csr_array, highest: float, min_samples: int 
     """Return the largest eps up to `highest` at which clusters do not run together; None where there are none.
 
     That is a multiple of `EPS_STEP` with at least `SHARE_OF_CLUSTERS` of the most clusters that DBSCAN finds with any
-    of them. The bend of the k-distance curve does not show it: on weak embeddings it lies where nearly all images are one
-    cluster already.
+    of them. The bend of the k-distance curve does not show it: on weak embeddings it lies where nearly all images are
+    one cluster already.
 
     Example:
         >>> pairs = np.diag([0.1, 0.6, 0.1], 1)
