@@ -1,7 +1,9 @@
 """Time and memory of the clustering behind `rewho adapt`, on random embeddings around centres.
 
 One size: `python benchmarks/clustering.py --images 12936 --size 2048`. How the part after the neighbour search grows:
-`python benchmarks/clustering.py --images 10000 130000 --size 64`, each size in a process of its own.
+`python benchmarks/clustering.py --images 10000 130000 --size 64 --window 2000`, each size in a process of its own; with
+a window, neighbours are searched among so many images that were drawn around nearby centres, because the exact search
+grows with the square.
 """
 
 import argparse
@@ -35,10 +37,17 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(images: int, size: int, spread: float, threads: int) -> dict[str, Any]:
+def search_in_windows(units: Any, window: int, threads: int) -> Any:  # noqa: ANN401 - arrays
+    """Return the nearest neighbours among `window` consecutive images."""
+    starts = range(0, len(units), window)
+    parts = [nearest_neighbours(units[at : at + window], K1, threads=threads).indices + at for at in starts]
+    return np.concatenate([part for part in parts if part.shape[1] == K1])
+
+
+def measure(images: int, size: int, spread: float, threads: int, window: int) -> dict[str, Any]:
     random = np.random.default_rng(1)
     centres = random.normal(size=(images // IMAGES_EACH + 1, size)).astype("f4")
-    points = centres[random.integers(len(centres), size=images)]
+    points = centres[np.sort(random.integers(len(centres), size=images))]
     points += spread * random.normal(size=points.shape).astype("f4")
     seconds, start = {}, peak_mb()
 
@@ -50,7 +59,8 @@ def measure(images: int, size: int, spread: float, threads: int) -> dict[str, An
         return result
 
     units = unit_vectors(points, "float32")
-    indices = step("neighbours", lambda: nearest_neighbours(units, K1, threads=threads).indices)
+    search = lambda: nearest_neighbours(units, K1, threads=threads).indices  # noqa: E731 - timed below
+    indices = step("neighbours", (lambda: search_in_windows(units, window, threads)) if window else search)
     sets = step("reciprocal sets", lambda: expanded_reciprocal_sets(indices, half_size(K1)))
     weights = step("weights", lambda: local_query_expansion(gaussian_weights(sets, units), indices[:, :K2]))
     graph = step("distances", lambda: jaccard_graph(weights, threads=threads))
@@ -58,6 +68,7 @@ def measure(images: int, size: int, spread: float, threads: int) -> dict[str, An
     reliable = step("reliability", lambda: select_reliable(labels[1], labels[0], labels[2]))
     step("k-distances", lambda: neighbour_distances(graph))
     clustering = sum(value for name, value in seconds.items() if "processor" not in name)
+    processor = sum(value for name, value in seconds.items() if "processor" in name)
     score = step("silhouette", lambda: silhouette(points, labels[1]))
     return {
         "images": images,
@@ -70,6 +81,8 @@ def measure(images: int, size: int, spread: float, threads: int) -> dict[str, An
         "seconds": seconds,
         "clustering": round(clustering, 2),
         "after the neighbour search": round(clustering - seconds["neighbours"], 2),
+        "processor": round(processor, 2),
+        "processor after the neighbour search": round(processor - seconds["neighbours, processor"], 2),
         "peak MB": round(peak_mb()),
         "MB above the embeddings and libraries": round(peak_mb() - start),
     }
@@ -81,12 +94,18 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--spread", type=float, default=1.2)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--window", type=int, default=0)
     options = parser.parse_args()
     if len(options.images) == 1:
-        print(json.dumps(measure(options.images[0], options.size, options.spread, options.threads), indent=1))
+        print(
+            json.dumps(
+                measure(options.images[0], options.size, options.spread, options.threads, options.window), indent=1
+            )
+        )
         return
     for images in options.images:
         words = ["--size", str(options.size), "--spread", str(options.spread), "--threads", str(options.threads)]
+        words += ["--window", str(options.window)]
         subprocess.run([sys.executable, __file__, "--images", str(images), *words], check=True)
 
 

@@ -74,7 +74,7 @@ def camera_weights(targets: Tensor, cameras: Tensor) -> Tensor:
         >>> camera_weights(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 0]))
         tensor([1.3333, 1.3333, 0.6667, 0.6667], dtype=torch.float64)
     """
-    clusters, own = targets.unique(return_inverse=True)
+    clusters, own = targets.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     table = torch.zeros(len(clusters), int(cameras.max()) + 2, dtype=torch.float64)
     table.index_put_((own.cpu(), cameras.cpu() + 1), torch.ones(len(own), dtype=torch.float64), accumulate=True)
     sizes = table.sum(dim=1)

@@ -30,10 +30,11 @@ class DomainBatchNorm(SplitBatchNorm):
         """Normalise [N, C] or [N, C, h, w]; N must be a multiple of two groups while training."""
         if not self.training:
             return super().forward(features)
-        by_group = features.unflatten(0, (-1, 2, self.group))
+        shape = features.shape[1:]
+        by_group = features.reshape(-1, 2, self.group, *shape)
         source, target = (by_group[:, number].flatten(0, 1) for number in range(2))
         parts = self._source[0](source), super().forward(target)
-        joined = torch.stack([part.unflatten(0, (-1, self.group)) for part in parts], dim=1)
+        joined = torch.stack([part.reshape(-1, self.group, *shape) for part in parts], dim=1)
         return joined.flatten(0, 2)
 
 

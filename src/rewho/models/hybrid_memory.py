@@ -85,7 +85,7 @@ class HybridMemory(nn.Module):
     def set_labels(self, labels: Tensor) -> None:
         """Set the class of every target image, int64 [N], -1 for dropped ones; numbers without an image close up."""
         kept = labels != DROPPED
-        known, own = labels[kept].unique(return_inverse=True)
+        known, own = labels[kept].unique(return_inverse=True)  # type: ignore[no-untyped-call]
         if labels.shape != (self.images,) or not len(known):
             got = f"{[*labels.shape]} with {len(known)} classes"
             raise UserError(

@@ -25,13 +25,13 @@ class InstanceBatchNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
-        self.IN = nn.InstanceNorm2d(self.half, affine=True)
-        self.BN = nn.BatchNorm2d(channels - self.half)
+        self.instances = channels // 2
+        self.IN = nn.InstanceNorm2d(self.instances, affine=True)
+        self.BN = nn.BatchNorm2d(channels - self.instances)
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise [N, C, h, w]."""
-        first, second = features[:, : self.half], features[:, self.half :]
+        first, second = features[:, : self.instances], features[:, self.instances :]
         joined = torch.cat([self.IN(first), self.BN(second)], dim=1)
         if features.is_contiguous(memory_format=torch.channels_last):
             return joined.contiguous(memory_format=torch.channels_last)

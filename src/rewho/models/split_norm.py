@@ -24,6 +24,10 @@ class SplitBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
+    weight: nn.Parameter
+    bias: nn.Parameter
+    eps: float
+    momentum: float
 
     def __init__(self, layer: nn.BatchNorm1d | nn.BatchNorm2d | SplitBatchNorm, group: int) -> None:
         super().__init__()
