@@ -123,8 +123,8 @@ def make_labels(
         raise _no_clusters(clusters, outliers, eps, shown, settings)
     labels = found if drop else split_outliers(found)
     if settings.self_paced:
-        around = [dbscan(graph, eps + gap, settings.min_samples) for gap in (-settings.eps_gap, settings.eps_gap)]
-        reliable = select_reliable(found, *around, threshold)
+        tight, loose = (dbscan(graph, eps + gap, settings.min_samples) for gap in (-settings.eps_gap, settings.eps_gap))
+        reliable = select_reliable(found, tight, loose, threshold)
         labels, threshold = reliable.labels, reliable.threshold
         if reliable.clusters < FEWEST_CLUSTERS:
             draw(curve, shown, eps)
