@@ -88,10 +88,10 @@ def test_a_run_cut_after_a_step_ends_with_the_same_bits(start, whole, tmp_path, 
     check_equal(folder, whole)
 
 
-@pytest.mark.parametrize("lost", ["memory.vectors", "threshold"])
-def test_a_resume_that_lost_the_memory_is_noticed(start, whole, tmp_path, lost):
-    folder = cut(whole, tmp_path / "cut", 2)
-    assert lose(folder, 2, lost, "buffers") == 1
+@pytest.mark.parametrize(("lost", "step"), [("memory.vectors", WITHIN), ("threshold", 2)])
+def test_a_resume_that_lost_the_memory_is_noticed(start, whole, tmp_path, lost, step):
+    folder = cut(whole, tmp_path / "cut", step)
+    assert lose(folder, step, lost, "buffers") == 1
     adapt.run(replace(start, out=folder, evaluate_every=-1, allow_config_change=True))
     assert not same(last(folder)["buffers"], last(whole)["buffers"])
 

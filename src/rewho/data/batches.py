@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -157,6 +157,22 @@ class PlanStream(Sampler[Plan]):
                 yield Plan(epoch, step, batches[step % len(batches)])
 
 
+class Plans(Protocol):
+    """The global batches of a training, or of a part of it."""
+
+    @property
+    def settings(self) -> SamplerSettings:
+        """Sampler and size of the batches."""
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+
+    def __iter__(self) -> Iterator[Plan]: ...
+
+    def __len__(self) -> int: ...
+
+
 Part = slice | NDArray[np.int64]
 """A process's images within a planned batch."""
 
@@ -203,7 +219,7 @@ def _start_worker(_worker: int) -> None:
 
 
 def load_batches(
-    plans: PlanStream, prepare: Prepare, *, workers: int = 0, rank: int = 0, world: int = 1, pin: bool = False
+    plans: Plans, prepare: Prepare, *, workers: int = 0, rank: int = 0, world: int = 1, pin: bool = False
 ) -> Iterator[tuple[Tensor, ...]]:
     """Return one process's batches for the rest of a training.
 

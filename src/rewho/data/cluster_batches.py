@@ -74,8 +74,8 @@ def _draw(
     if not len(others):
         others = np.delete(np.arange(len(rows)), first)
     drawn = random.choice(others, size - 1, replace=len(others) < size - 1)
-    chosen: NDArray[np.int64] = rows[np.r_[first, drawn].astype(np.int64)]
-    return chosen
+    places: NDArray[np.int64] = np.r_[first, drawn].astype(np.int64)
+    return rows[places]
 
 
 def take_turns(source: NDArray[np.int64], target: NDArray[np.int64], group: int) -> NDArray[np.int64]:

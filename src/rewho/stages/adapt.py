@@ -135,7 +135,9 @@ def _begins_with_network(settings: AdaptSettings) -> bool:
             raise UserError("--begin network", expected="a model folder", got=settings.model.pretrained, fix=fix)
         return settings.begin == "network"
     architecture = read_card(folder)["architecture"]
-    whole = architecture.get("head", "none") != "none" and architecture.get("kind", "single_view") == "single_view"
+    whole: bool = (
+        architecture.get("head", "none") != "none" and architecture.get("kind", "single_view") == "single_view"
+    )
     if settings.begin == "network" and not whole:
         got = f"{architecture.get('kind')} with head {architecture.get('head')}"
         fix = "Leave out --begin network, which begins from its backbone."

@@ -270,7 +270,7 @@ class Epochs:
             progress.advance(len(vectors))
         progress.close()
         everyone = gather(F.normalize(torch.cat(parts)).to(device))
-        by_process = everyone.reshape(world, -1, everyone.shape[1]).transpose(0, 1).flatten(0, 1)
+        by_process: Tensor = everyone.reshape(world, -1, everyone.shape[1]).transpose(0, 1).flatten(0, 1)
         return by_process[: len(rows)]
 
     def _source_centres(self, rank: int, world: int) -> Tensor:
