@@ -26,7 +26,7 @@ TERMS = {
 class Clock:
     """A clock that tests set."""
 
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
+    def __init__(self, now: float = 1_750_000_000.0) -> None:
         self.now = now
 
     def __call__(self) -> float:

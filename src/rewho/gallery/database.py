@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rewho.core.check import UserError
-from rewho.core.progress import say
+from rewho.core.progress import warn_once
 from rewho.gallery.schema import APPLICATION, STEPS, VERSION
 
 FILE = "gallery.sqlite"
@@ -98,6 +98,12 @@ class Database:
             finally:
                 self._depth = 0
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other threads from beginning a transaction, for statements that must be outside of one."""
+        with self._guard, explain_errors(self.file):
+            yield
+
     def read(self, name: str, default: str = "") -> str:
         """Return a value of the table `about`."""
         found = self.one("SELECT value FROM about WHERE name = ?", (name,))
@@ -117,7 +123,7 @@ class Database:
         """Return the time of a new record: never before that of the last one, though the clock may be set back."""
         time_, last = self.clock(), self.one("SELECT max(time) FROM audit")[0] or 0.0
         if time_ < last - 1:
-            say(f"warning: the clock is {last - time_:,.0f} s behind the gallery's last record; it may be wrong")
+            warn_once("the clock is behind the gallery's last record: it was set back, or a record is from the future")
         return max(time_, last)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,15 +19,19 @@ from rewho.gallery import audit
 from rewho.gallery.adding import Writer, check_zone, close_source, open_source
 from rewho.gallery.database import FILE, Clock, Database, create_database, open_database
 from rewho.gallery.embedding import add_input, check_terms
+from rewho.gallery.erasure import finish_receipts
 from rewho.gallery.index import UNKNOWN, Index
 from rewho.gallery.inputs import Input, Labels, open_input
 from rewho.gallery.judgements import Links, judge, read_links
 from rewho.gallery.model import GalleryModel, check_model, copy_model
+from rewho.gallery.parts import Cases, Erasure, People
 from rewho.gallery.query import Box, Image, Query, from_crop, from_images, from_search, from_sightings
+from rewho.gallery.receipts import KEY, make_key
 from rewho.gallery.records import Actor, Added, Filters, Found, Per, Sighting
 from rewho.gallery.scan import Statistics
 from rewho.gallery.search import Ask, camera_ids, search
 from rewho.gallery.vectors import Precision
+from rewho.gallery.verify import check_open, find_damage
 from rewho.gallery.views import (
     Camera,
     CropView,
@@ -63,11 +67,15 @@ class Gallery:
     def __init__(self, folder: Path | str, device: Device = "auto", *, clock: Clock = time.time) -> None:
         self.folder = Path(folder)
         self.database: Database = open_database(self.folder / FILE, clock)
+        check_open(self.database)
         about = dict(self.database.rows("SELECT name, value FROM about"))
         self.model_sha256, self.size = str(about["model"]), int(about["size"])
         self.precision: Precision = "float16" if about["precision"] == "float16" else "float32"
         self._model = GalleryModel(self.folder, self.model_sha256, device)
         self._guard = threading.RLock()
+        self.people = People(self.database, self.index, self.statistics)
+        self.cases, self.erasure = Cases(self.database), Erasure(self.database)
+        finish_receipts(self.database)
         self._indexes: dict[Per, Index] = {}
         self._statistics: dict[Per, Statistics] = {}
 
@@ -106,7 +114,7 @@ class Gallery:
             sha256, size = copy_model(Path(model), aside)
             database = create_database(aside / FILE, clock)
             with database.writing():
-                known = {"model": sha256, "size": str(size), "precision": precision, "version": "0"}
+                known = {"model": sha256, "size": str(size), "precision": precision, "version": "0", KEY: make_key()}
                 for name, value in {**known, "terms": json.dumps(dict(terms or {}))}.items():
                     database.write(name, value)
                 audit.append(database, user.who, user.purpose, "create", {"model": sha256, "precision": precision})
@@ -311,6 +319,42 @@ class Gallery:
         """Return the cameras that the user may see, by name."""
         return list_cameras(self.database, by or Actor())
 
+    def audit(
+        self,
+        *,
+        action: str = "",
+        who: str = "",
+        sightings: Sequence[int] = (),
+        person: int | None = None,
+        limit: int = 2**62,
+    ) -> list[audit.Record]:
+        """Return records of the audit, the newest first.
+
+        Args:
+            action: Only this action, such as "export".
+            who: Only what this user did.
+            sightings: Only records that name one of these sightings.
+            person: Only records that name a sighting of this person.
+            limit: Most records.
+        """
+        wanted = list(sightings)
+        if person is not None:
+            rows = self.database.rows("SELECT id FROM sightings WHERE person = ?", (person,))
+            wanted = [*wanted, *(int(row[0]) for row in rows)] or [-1]
+        return list(audit.read(self.database, action=action, who=who, sightings=wanted, limit=limit))
+
+    def audit_head(self) -> str:
+        """Return number and hash of the last record; noted down elsewhere, it proves all records before it."""
+        return audit.head(self.database)
+
+    def verify(self, head: str = "") -> list[str]:
+        """Read everything and return in words what is damaged, or what of the audit was changed.
+
+        Args:
+            head: An `audit_head` that was noted down before.
+        """
+        return find_damage(self.database, self.precision, self.size, head)
+
     def stats(self) -> dict[str, Any]:
         """Return the counts and properties of the gallery."""
         count = {
@@ -336,8 +380,3 @@ def _as_source(source: Any) -> Any:  # noqa: ANN401 - a path, several, or a crop
     if isinstance(source, str | Path):
         return Path(source)
     return source if hasattr(source, "contents") else [Path(one) for one in source]
-
-
-def filters_of(**values: Any) -> Filters:  # noqa: ANN401 - fields of Filters
-    """Return filters from values of which some may be None or empty."""
-    return Filters(**{**asdict(Filters()), **{name: value for name, value in values.items() if value}})

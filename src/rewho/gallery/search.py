@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rewho.core.check import UserError, nearest
 from rewho.gallery import audit
 from rewho.gallery.database import Database
+from rewho.gallery.erasure import expired_sources
 from rewho.gallery.index import UNKNOWN, Index
 from rewho.gallery.judgements import Judged, read_judgements, refine
 from rewho.gallery.query import Query
@@ -116,6 +117,8 @@ def _select(
         rows = database.rows(f"SELECT sighting FROM case_sightings WHERE case_id IN ({marks})", filters.cases)  # noqa: S608 - marks
         keep &= np.isin(owners, [row[0] for row in rows])
     without = {*judged.refused, *query.sightings}
+    if expired := expired_sources(database):
+        keep &= ~np.isin(index.column("sources"), expired)
     if filters.new:
         rows = database.rows("SELECT sighting FROM shown WHERE key = ? AND who = ?", (query.key, by.who))
         without |= {row[0] for row in rows} | set(judged.verdicts)

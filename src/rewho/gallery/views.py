@@ -92,6 +92,11 @@ def view_crops(database: Database, sighting: int, by: Actor) -> list[CropView]:
     check_visible(database, [sighting], by)
     with database.writing():
         audit.append(database, by.who, by.purpose, "view", {"crops": True}, sightings=[sighting])
+    return read_crops(database, sighting)
+
+
+def read_crops(database: Database, sighting: int) -> list[CropView]:
+    """Return the crops of a sighting in the order of time."""
     rows = database.rows(
         "SELECT id, sighting, name, number, time, box, quality, sha256, licence FROM crops WHERE sighting = ? "
         "ORDER BY time, number, id",

@@ -146,6 +146,11 @@ def plain_type(kind: Any) -> Any:  # noqa: ANN401 - a type annotation
     return kind
 
 
+def is_optional(kind: Any) -> bool:  # noqa: ANN401 - a type annotation
+    """Return whether an option may be None, also one with metadata around its type."""
+    return type(None) in get_args(get_args(kind)[0] if get_origin(kind) is Annotated else kind)
+
+
 def find_metadata(kind: Any, wanted: type[Extra]) -> Extra | None:  # noqa: ANN401 - a type annotation
     """Return an annotation's metadata of one class, such as its `Range`; None without."""
     return next((item for item in getattr(kind, "__metadata__", ()) if isinstance(item, wanted)), None)
@@ -204,7 +209,7 @@ def _fill(made: Any, values: Mapping[str, Any], prefix: str = "") -> Any:  # noq
 
 def _convert(value: Any, kind: Any) -> Any:  # noqa: ANN401, PLR0911 - any value; each kind has its own conversion
     """Return a value converted to an annotation's type, or unchanged if impossible."""
-    optional, kind = type(None) in get_args(kind), plain_type(kind)
+    optional, kind = is_optional(kind), plain_type(kind)
     if optional and (value is None or (isinstance(value, str) and value.lower() in ("null", "none", ""))):
         return None
     if get_origin(kind) is tuple and isinstance(value, str) and value.startswith("["):  # as in `--override`
@@ -243,7 +248,7 @@ def find_mismatch(value: Any, kind: Any) -> str:  # noqa: ANN401 - any value, a 
         'one of people, images'
     """
     allowed, plain = find_metadata(kind, Range) or Range(-math.inf), plain_type(kind)
-    if type(None) in get_args(kind) and value is None:
+    if is_optional(kind) and value is None:
         return ""
     if get_origin(plain) is tuple:
         each = get_args(plain)[0]

@@ -1,0 +1,111 @@
+"""Results of a gallery as rows for a terminal, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from rewho.core.text import printable
+from rewho.gallery.audit import Record
+from rewho.gallery.inputs import show_time
+from rewho.gallery.people import Stay
+from rewho.gallery.records import DAY_S, Found, Sighting
+
+Zones = Mapping[str, str]
+"""Time zone of each camera, by its name."""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as aligned text; control characters are escaped.
+
+    Example:
+        >>> print(table(("id", "name"), [(7, "Ann"), (10, "Bo")]))
+        id  name
+        7   Ann
+        10  Bo
+    """
+    cells = [[printable(str(cell)).replace("\\n", " ") for cell in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def as_json(value: Any) -> Any:  # noqa: ANN401 - any result
+    """Return named tuples and dataclasses as mappings, so that JSON has their fields' names."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: as_json(item) for name, item in value._asdict().items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: as_json(getattr(value, name)) for name in asdict(value)}
+    if isinstance(value, Mapping):
+        return {str(name): as_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    return value
+
+
+def seen(sighting: Sighting, zones: Zones) -> str:
+    """Return when a sighting began, in its camera's zone."""
+    return show_time(sighting.began, zones.get(sighting.camera or "", "UTC"))
+
+
+def search_text(found: Found, zones: Zones) -> str:
+    """Return the candidates of a search as text."""
+    rows = [
+        (
+            *(one.sighting.id, f"{one.similarity:.4f}", one.sighting.camera or "-", seen(one.sighting, zones) or "-"),
+            *(one.sighting.crops, one.crop, one.sighting.name or one.sighting.person or "-", one.verdict, one.note),
+        )
+        for one in found.candidates
+    ]
+    header = ("sighting", "cosine", "camera", "time", "crops", "crop", "person", "verdict", "note")
+    lines = [
+        f"search {found.search}: {len(rows):,} candidates of {found.total:,} "
+        f"({'relative to camera means' if found.normalised else 'plain'})",
+        *(f"note: {note}" for note in found.notes),
+        table(header, rows),
+    ]
+    if found.after:
+        lines.append(f"next page: --search {found.search} --page_after {found.after[0]!r} {found.after[1]}")
+    return "\n".join(lines)
+
+
+def timeline_text(stays: Sequence[Stay], zones: Zones) -> str:
+    """Return a timeline as text, with the gap before each sighting."""
+    rows = [
+        (stay.sighting.id, stay.sighting.camera or "-", seen(stay.sighting, zones) or "-", span(stay.gap))
+        for stay in stays
+    ]
+    return table(("sighting", "camera", "time", "after a gap of"), rows)
+
+
+def span(seconds: float | None) -> str:
+    """Return a duration in its largest unit.
+
+    Example:
+        >>> span(59), span(7200), span(None)
+        ('59 s', '2.0 h', '-')
+    """
+    if seconds is None:
+        return "-"
+    for unit, length in (("days", DAY_S), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def audit_text(records: Sequence[Record]) -> str:
+    """Return records of the audit as text."""
+    rows = [
+        (
+            *(one.id, show_time(one.time), one.who, one.action, one.purpose or "-"),
+            "; ".join(f"{kind} {_short(ids)}" for kind, ids in one.ids.items() if ids),
+        )
+        for one in records
+    ]
+    return table(("record", "time", "who", "action", "purpose", "ids"), rows)
+
+
+def _short(ids: Sequence[int], most: int = 8) -> str:
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return ", ".join(map(str, ids[:most])) + more

@@ -1,0 +1,145 @@
+"""Refused with words: another model, a newer gallery, damage, a full disk; and several writers at once."""
+
+import multiprocessing
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rewho.core.check import UserError
+from rewho.gallery.gallery import Gallery
+from rewho.gallery.model import hash_model
+from rewho.gallery.schema import VERSION
+from small_gallery import crops_of, fill, make_model, random_vectors
+
+
+def test_another_model_is_refused_with_both_hashes(gallery_folder, tmp_path):
+    other = make_model(tmp_path / "other", seed=2)
+    with Gallery(gallery_folder) as gallery:
+        with pytest.raises(UserError) as refused:
+            gallery.writer("x", hash_model(other))
+        assert gallery.model_sha256 in str(refused.value)
+        assert hash_model(other) in str(refused.value)
+        for name in ("model.safetensors", "model.json"):
+            shutil.copyfile(other / name, gallery_folder / "model" / name)
+        with pytest.raises(UserError, match="another one"):
+            gallery.search(np.zeros((64, 32, 3), np.uint8))
+        assert any("model" in wrong for wrong in gallery.verify())
+
+
+def test_a_newer_gallery_and_other_databases_are_refused(gallery_folder, tmp_path):
+    file = gallery_folder / "gallery.sqlite"
+    link = sqlite3.connect(file)
+    link.execute(f"PRAGMA user_version = {VERSION + 1}")
+    link.close()
+    with pytest.raises(UserError, match=f"version {VERSION} or older, got version {VERSION + 1}"):
+        Gallery(gallery_folder)
+    other = tmp_path / "other"
+    other.mkdir()
+    sqlite3.connect(other / "gallery.sqlite").execute("CREATE TABLE t (a)").close()
+    with pytest.raises(UserError, match="another program"):
+        Gallery(other)
+    (other / "gallery.sqlite").write_bytes(b"no database at all, but long enough to be one" * 100)
+    with pytest.raises(UserError, match="undamaged gallery"):
+        Gallery(other)
+
+
+def test_changed_rows_are_never_a_silently_wrong_answer(gallery_folder):
+    with Gallery(gallery_folder) as gallery:
+        fill(gallery, random_vectors(30))
+    rng = np.random.default_rng(4)
+    for _ in range(5):
+        link = sqlite3.connect(gallery_folder / "gallery.sqlite")
+        number = int(rng.integers(1, 31))
+        before = link.execute("SELECT embedding, camera, began FROM sightings WHERE id = ?", (number,)).fetchone()
+        blob = bytearray(before[0])
+        blob[int(rng.integers(len(blob)))] ^= 1 << int(rng.integers(8))
+        wrong = (("embedding", bytes(blob)), ("camera", before[1] % 3 + 1), ("began", 5.0))
+        for (column, value), old in zip(wrong, before, strict=True):
+            with link:
+                link.execute(f"UPDATE sightings SET {column} = ? WHERE id = ?", (value, number))
+            with Gallery(gallery_folder) as gallery, pytest.raises(UserError, match="the bytes that were written"):
+                gallery.search(sightings=[1])
+            with link:
+                link.execute(f"UPDATE sightings SET {column} = ? WHERE id = ?", (old, number))
+        link.close()
+
+
+def test_eight_threads_add_and_search_without_errors(gallery_folder):
+    errors = []
+    with Gallery(gallery_folder) as gallery:
+        fill(gallery, random_vectors(20))
+
+        def work(number):
+            try:
+                for part in range(4):
+                    first = 1000 * number + 10 * part + 100
+                    fill(gallery, random_vectors(10, seed=first), crops_of(10, first=first))
+                    gallery.search(sightings=[1], count=50)
+            except BaseException as error:  # noqa: BLE001 - reported by the test
+                errors.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert gallery.search(sightings=[1], count=1000).total == 339
+
+
+def _add(folder, number):
+    with Gallery(folder) as gallery:
+        for part in range(5):
+            first = 1000 * number + 10 * part
+            fill(gallery, random_vectors(10, seed=first), crops_of(10, first=first))
+
+
+def test_two_processes_write_at_once(gallery_folder):
+    work = [multiprocessing.get_context("fork").Process(target=_add, args=(gallery_folder, one)) for one in (1, 2)]
+    for process in work:
+        process.start()
+    for process in work:
+        process.join()
+    assert [process.exitcode for process in work] == [0, 0]
+    with Gallery(gallery_folder) as gallery:
+        assert len(gallery) == 100
+        assert gallery.verify() == []
+
+
+FULL = """
+import resource, sys
+sys.path[:0] = {path!r}
+from small_gallery import crops_of, fill, random_vectors
+from rewho.core.check import UserError
+from rewho.gallery.gallery import Gallery
+gallery = Gallery(sys.argv[1])
+added = 0
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    for number in range(1000):
+        fill(gallery, random_vectors(50, seed=number), crops_of(50, first=50 * number))
+        added += 50
+except UserError as error:
+    print(added, str(error).splitlines()[0])
+"""
+
+
+def test_a_full_disk_is_said_and_loses_nothing(gallery_folder):
+    path = [str(Path(__file__).parents[1])]
+    code = FULL.format(path=path)
+    done = subprocess.run([sys.executable, "-c", code, gallery_folder], capture_output=True, text=True, check=False)
+    count, _, message = done.stdout.partition(" ")
+    assert int(count) >= 50, done.stderr
+    assert "expected" in message
+    with Gallery(gallery_folder) as gallery:
+        assert len(gallery) == int(count)
+        assert gallery.verify() == []
+        fill(gallery, random_vectors(50, seed=77), crops_of(50, first=90_000))
+        assert len(gallery) == int(count) + 50
