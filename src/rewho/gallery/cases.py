@@ -82,7 +82,7 @@ def list_cases(database: Database, by: Actor) -> list[Case]:
     query = "SELECT c.case_id, s.camera FROM case_sightings c JOIN sightings s ON s.id = c.sighting"
     for case, camera in database.rows(query):
         counts[case] = counts.get(case, 0) + by.sees(camera)
-    return [Case(*row, sightings=counts.get(row[0], 0)) for row in cases]
+    return [Case._make((*row, counts.get(row[0], 0))) for row in cases]
 
 
 def read_case(database: Database, case: int, by: Actor) -> Case:

@@ -86,7 +86,20 @@ class GallerySettings:
         device: Where images are embedded.
     """
 
-    command = Command("gallery", "search one's own footage, correct it, erase from it", "action folder items", ACTIONS)
+    command = Command(
+        "gallery",
+        "search one's own footage, correct it, erase from it",
+        "action folder items",
+        ACTIONS,
+        common="model sightings camera cameras after before count user purpose json",
+        examples=(
+            "gallery create shop --model runs/train",
+            "gallery add shop images/door --camera door",
+            "gallery search shop query.jpg --camera door",
+        ),
+        again=True,
+        light=True,
+    )
 
     action: Literal[
         "create", "add", "search", "judge", "name", "merge", "split", "take-out", "undo", "timeline", "case", "export",

@@ -55,8 +55,9 @@ def _create(settings: GallerySettings, user: Actor) -> Answer:
     with Gallery.create(
         settings.folder, settings.model, terms=terms, precision=settings.precision, device=settings.device, by=user
     ) as gallery:
-        value = {"folder": str(settings.folder), "model": gallery.model_sha256, "dimensions": gallery.size}
-    return Answer(value, f"{settings.folder}: a new gallery of model {value['model'][:12]}…")
+        sha256 = gallery.model_sha256
+        value = {"folder": str(settings.folder), "model": sha256, "dimensions": gallery.size}
+    return Answer(value, f"{settings.folder}: a new gallery of model {sha256[:12]}…")
 
 
 def _add(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
@@ -70,10 +71,10 @@ def _add(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
         else:
             done.append(_add_one(gallery, item, settings, user))
     lines = []
-    for item, added in zip(settings.items, done, strict=True):
+    for name, added in zip(settings.items, done, strict=True):
         counts = {"already there": added.present, "left out because somebody was forgotten": added.suppressed}
         more = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
-        lines.append(f"{item}: {added.sightings:,} new sightings of {added.crops:,} crops{more}")
+        lines.append(f"{name}: {added.sightings:,} new sightings of {added.crops:,} crops{more}")
         lines += [f"note: {note}" for note in added.notes]
     return Answer(done, "\n".join(lines))
 
