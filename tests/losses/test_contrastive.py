@@ -70,3 +70,23 @@ def test_half_precision_is_scored_in_float32():
 def test_mistakes():
     with pytest.raises(UserError, match="one key per row"):
         contrastive_scores(torch.ones(1, 2), torch.ones(1, 2), torch.ones(2, 5))
+
+
+def test_related_keys_have_no_weight_and_no_gradient():
+    torch.manual_seed(0)
+    keys, queue = (F.normalize(torch.randn(size, 4, dtype=torch.float64), dim=1) for size in (3, 6))
+    queries = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    related = torch.zeros(3, 6, dtype=torch.bool)
+    related[0, [1, 4]] = True
+    related[2] = True
+    losses = [
+        info_nce(contrastive_scores(queries[row : row + 1], keys[row : row + 1], queue[~related[row]], 0.2))
+        for row in (0, 1)
+    ]
+    masked = info_nce(contrastive_scores(queries, keys, queue, 0.2, related))
+    torch.testing.assert_close(masked, sum(losses) / 3)  # the third query has no negatives, and a loss of 0
+    expected, found = (torch.autograd.grad(loss, queries)[0] for loss in (sum(losses) / 3, masked))
+    torch.testing.assert_close(found, expected)
+    assert torch.isfinite(found).all()
+    queries, keys = torch.randn(2, 2, 4).half()
+    assert torch.isfinite(info_nce(contrastive_scores(queries, keys, torch.randn(3, 4), 0.001, related[:2, :3])))

@@ -10,6 +10,7 @@ from rewho.losses.contrastive import contrastive_scores, info_nce
 from rewho.models.momentum import MomentumContrast
 
 STEPS = 3
+TRACKS = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7], [7, 6, 0, 9, 10, 2, 1, 11], [0, 1, 9, 9, 7, 12, 2, 3]])
 
 
 def steps(module: MomentumContrast, part: slice, world: int) -> dict[str, torch.Tensor]:
@@ -17,7 +18,9 @@ def steps(module: MomentumContrast, part: slice, world: int) -> dict[str, torch.
     trained = [*module.encoder.parameters(), *module.projection.parameters()]
     for step in range(STEPS):
         first, second, order = (column[part] for column in views(seed=step))
-        loss = info_nce(contrastive_scores(*module(first, second, order)[:3]))
+        tracks = TRACKS[step][part] if module.queue.tracks is not None else None
+        queries, keys, queue, _, related = module(first, second, order, tracks)
+        loss = info_nce(contrastive_scores(queries, keys, queue, related=related))
         for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained), strict=True):
             if world > 1:
                 distributed.all_reduce(gradient)
@@ -28,7 +31,7 @@ def steps(module: MomentumContrast, part: slice, world: int) -> dict[str, torch.
 def one_of_two(rank: int, port: int, file: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    state = steps(contrast(4), slice(4 * rank, 4 * rank + 4), 2)
+    state = steps(contrast(4, tracked=True), slice(4 * rank, 4 * rank + 4), 2)
     if rank == 1:
         torch.save(state, file)
     distributed.destroy_process_group()
@@ -40,9 +43,12 @@ def test_two_processes_equal_one(tmp_path):
         port = free.getsockname()[1]
     multiprocessing.spawn(one_of_two, (port, str(tmp_path / "state.pt")), nprocs=2)
     two = torch.load(tmp_path / "state.pt", weights_only=True)
-    one = steps(contrast(4), slice(0, 8), 1)
+    one = steps(contrast(4, tracked=True), slice(0, 8), 1)
     assert int(one["queue.pointer"]) == STEPS * 8 % 11
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=1e-6, rtol=0, msg=name)
+    assert one["queue.tracks"].tolist() == torch.cat([TRACKS[1][5:], TRACKS[2]]).roll(24 % 11).tolist()
+    untracked = steps(contrast(4), slice(0, 8), 1)
+    assert (untracked["queue.keys"] - one["queue.keys"]).abs().max() > 1e-4, "masked keys must matter"
     unsplit = steps(contrast(), slice(0, 8), 1)
     assert (unsplit["queue.keys"] - one["queue.keys"]).abs().max() > 1e-3, "without split BN it must differ"

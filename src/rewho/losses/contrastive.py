@@ -24,7 +24,9 @@ class Scores(NamedTuple):
     negative: Tensor
 
 
-def contrastive_scores(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.07) -> Scores:
+def contrastive_scores(
+    queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.07, related: Tensor | None = None
+) -> Scores:
     """Return the scores that InfoNCE compares.
 
     Args:
@@ -32,6 +34,8 @@ def contrastive_scores(queries: Tensor, keys: Tensor, queue: Tensor, temperature
         keys: [N, D], of length 1: the other view of each query's image.
         queue: [K, D], of length 1: views of other images.
         temperature: 0.001 to 10; 0.07 in the paper.
+        related: bool [N, K]: keys that are no negatives of a query, such as those of its own track. Their scores are
+            the smallest number there is, so that they have no weight and no gradient.
 
     Raises:
         UserError: Shapes do not match.
@@ -49,7 +53,10 @@ def contrastive_scores(queries: Tensor, keys: Tensor, queue: Tensor, temperature
         precision = torch.promote_types(queries.dtype, torch.float32)
         queries, keys, queue = (part.to(precision) for part in (queries, keys.detach(), queue.detach()))
         scaled = queries / temperature
-        return Scores((scaled * keys).sum(dim=1), scaled @ queue.T)
+        negative = scaled @ queue.T
+        if related is not None:
+            negative = negative.masked_fill(related, torch.finfo(negative.dtype).min)
+        return Scores((scaled * keys).sum(dim=1), negative)
 
 
 def info_nce(scores: Scores) -> Tensor:

@@ -44,24 +44,32 @@ class ProjectionHead(nn.Module):
 class KeyQueue(nn.Module):
     """The last K keys; new ones overwrite the oldest. K need not be a multiple of the batch.
 
+    If `tracked`, the number of each key's track is kept and saved with it; -1 for the random keys of the beginning.
+
     The pointer is a tensor, so that the CPU need not wait for the GPU; it is saved with the keys.
     """
 
     keys: Tensor
     pointer: Tensor
+    tracks: Tensor | None
 
-    def __init__(self, length: int, size: int) -> None:
+    def __init__(self, length: int, size: int, tracked: bool = False) -> None:
         super().__init__()
         self.register_buffer("keys", F.normalize(torch.randn(length, size)))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("tracks", torch.full((length,), -1) if tracked else None)
 
     @torch.no_grad()
-    def enqueue(self, keys: Tensor) -> None:
-        """Append N keys [N, D]; of more than K only the last K stay."""
+    def enqueue(self, keys: Tensor, tracks: Tensor | None = None) -> None:
+        """Append N keys [N, D] with the numbers of their tracks [N], if known; of more than K only the last K stay."""
         length, count = len(self.keys), len(keys)
         kept = keys[max(0, count - length) :].to(self.keys.dtype)
         places = torch.arange(count - len(kept), count, device=self.keys.device)
-        self.keys.index_copy_(0, (self.pointer + places) % length, kept)
+        where = (self.pointer + places) % length
+        self.keys.index_copy_(0, where, kept)
+        if self.tracks is not None:
+            assert tracks is not None, "a queue of tracked keys needs every key's track"
+            self.tracks.index_copy_(0, where, tracks[max(0, count - length) :])
         self.pointer.copy_((self.pointer + count) % length)
 
 
@@ -117,12 +125,14 @@ class Contrast(NamedTuple):
         keys: [n, D] of length 1: the other view of each query's image.
         queue: [K, D] of length 1: the queue before these keys went in.
         features: [n, C]: the encoder's features of the queries' images, before the projection; without gradients.
+        related: bool [n, K]: keys of the queue that are of the query's own track; None if tracks are not used.
     """
 
     queries: Tensor
     keys: Tensor
     queue: Tensor
     features: Tensor
+    related: Tensor | None = None
 
 
 class MomentumContrast(nn.Module):
@@ -135,11 +145,12 @@ class MomentumContrast(nn.Module):
         queue: Keys in the queue, K.
         momentum: Share of its own weights that the key encoder keeps at a step, 0 to 1; 0.999 in the paper.
         head_norm: Batch normalisation in the projection.
+        tracked: Keep the track of every key.
 
     Example:
         >>> contrast = MomentumContrast(nn.Linear(6, 12), 12, size=4, queue=7)
         >>> first, second = torch.randn(2, 5, 6)
-        >>> [list(part.shape) for part in contrast(first, second, torch.rand(5))]
+        >>> [list(part.shape) for part in contrast(first, second, torch.rand(5))[:4]]
         [[5, 4], [5, 4], [7, 4], [5, 12]]
     """
 
@@ -151,6 +162,7 @@ class MomentumContrast(nn.Module):
         queue: int = 65536,
         momentum: float = 0.999,
         head_norm: bool = False,
+        tracked: bool = False,
     ) -> None:
         super().__init__()
         self.momentum = momentum
@@ -158,9 +170,9 @@ class MomentumContrast(nn.Module):
         self.key_encoder, self.key_projection = copy.deepcopy((self.encoder, self.projection))
         for parameter in (*self.key_encoder.parameters(), *self.key_projection.parameters()):
             parameter.requires_grad_(False)
-        self.queue = KeyQueue(queue, size)
+        self.queue = KeyQueue(queue, size, tracked)
 
-    def forward(self, first: Tensor, second: Tensor, order: Tensor) -> Contrast:
+    def forward(self, first: Tensor, second: Tensor, order: Tensor, tracks: Tensor | None = None) -> Contrast:
         """Encode two views of this process's images.
 
         While training, the key encoder is first updated, the keys of all processes enter the queue, and the running
@@ -170,6 +182,7 @@ class MomentumContrast(nn.Module):
             first: n images, the queries.
             second: Other views of the same n images, the keys.
             order: [n] random numbers that came with the images; sorting those of all processes gives the shuffle.
+            tracks: int64 [n], the track of each image; used if the queue is `tracked`.
         """
         features: Tensor = self.encoder(first)
         queries: Tensor = self.projection(features)
@@ -179,10 +192,13 @@ class MomentumContrast(nn.Module):
                 update_ema(self.key_projection, self.projection, self.momentum)
             all_keys = self._encode_keys(second, order)
             before = self.queue.keys.clone()  # the backward pass needs the queue without the new keys
+            related = None
+            if self.queue.tracks is not None and tracks is not None:
+                related = tracks[:, None] == self.queue.tracks[None]
             if self.training:
-                self.queue.enqueue(all_keys)
+                self.queue.enqueue(all_keys, None if tracks is None else gather(tracks))
                 average_statistics(self)
-        return Contrast(queries, _own_rows(all_keys, len(first)), before, features.detach())
+        return Contrast(queries, _own_rows(all_keys, len(first)), before, features.detach(), related)
 
     def _encode_keys(self, images: Tensor, order: Tensor) -> Tensor:
         """Return the keys [N, D] of all processes' images; each process encodes a shuffled part."""

@@ -16,6 +16,7 @@ from rewho.settings.model import ModelSettings
 from rewho.settings.training import EvaluateEvery, OptimizerSettings, SamplerSettings, TrainingSettings
 
 MomentumSchedule = Literal["constant", "cosine"]
+Positives = Literal["same", "track"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ class ContrastSettings:
         reference_batch: Batch size that the learning rate is given for; it is scaled to the actual batch size. 0 does
             not scale it.
         head_norm: Batch normalisation in the projection head (MoCo v3), for transformers and other backbones without.
+        positives: Which two images are views of one person: same (one image twice, as in the paper) or track (two
+            images of one track, such as crops of one person in neighbouring frames; where a track has one image only,
+            that one twice). With track, keys of the query's track are no negatives.
+        apart: With track, least time in seconds between the two images where the track has such; else any two.
         freeze_patches: Transformers: keep the random patch projection frozen, for stability (MoCo v3).
     """
 
@@ -96,6 +101,8 @@ class ContrastSettings:
     norm_group: Annotated[int, Range(0)] = 32
     reference_batch: Annotated[int, Range(0)] = 2560
     head_norm: bool = False
+    positives: Positives = "same"
+    apart: Annotated[float, Range(0, 1_000_000)] = 1.0
     freeze_patches: bool = False
 
 
@@ -104,7 +111,7 @@ class PretrainDataSettings:
     """Which images are used, and how they are loaded.
 
     Args:
-        root: Folders of images, data sets (their training part, without labels) or crop sets.
+        root: Folders of images, data sets (their training part, without labels), crop sets or CSV lists.
         share: Fraction of the images to keep, above 0, at most 1; a smaller one is a subset of a larger one.
         share_seed: Seed of the random choice of the share.
         memory_gb: Memory in gigabytes for decoded images; images beyond it are decoded again each time.

@@ -50,13 +50,14 @@ from rewho.tasks.run import (
     seed_weights,
     train_marking_best,
 )
+from rewho.tasks.track_pairs import TrackPairs
 from rewho.tasks.unlabelled import JoinedImages, channel_statistics, count_files_of, hold_in_memory, open_images
 from rewho.training.checkpoint import WHOLE, has_checkpoint
 from rewho.training.engine import launch
 from rewho.training.optim import build_optimizer
 
 FREE_HERE = (*FREE_SETTINGS, "probe", "model.pretrained")
-FIXED_HERE = (*FIXED, *FIXED_BY_ORIGIN, "data.statistics_of")
+FIXED_HERE = (*FIXED, *FIXED_BY_ORIGIN, "data.statistics_of", "contrast.positives")
 QUEUE_FILLS = 2  # initial fills of the queue during which the loss rises, because real keys replace random ones
 
 
@@ -72,6 +73,7 @@ def run(settings: PretrainSettings) -> Path:
     _check_batch(settings, images)
     probe = _read_probe(settings)
     plans = _build_plans(settings, images)
+    pairs = _pair_tracks(settings, images)
     inputs = {
         "crops": images.digest,
         EPOCH: f"{plans.epoch_length()} steps",
@@ -97,7 +99,7 @@ def run(settings: PretrainSettings) -> Path:
     training = build_training(
         task,
         lambda: build_optimizer(encoder.backbone, [task.contrast.projection], settings.optimizer),
-        _prepare_batches(settings, images, encoder),
+        _prepare_batches(settings, images, encoder, pairs),
         plans,
         _resolve(settings),
         engine,
@@ -140,7 +142,31 @@ def _check_batch(settings: PretrainSettings, images: JoinedImages) -> None:
         )
 
 
+def _pair_tracks(settings: PretrainSettings, images: JoinedImages) -> TrackPairs | None:
+    """Return the pairs of images of one track, if wanted, and say how many images have one."""
+    if settings.contrast.positives != "track":
+        return None
+    tracks, apart = images.tracks(), settings.contrast.apart
+    pairs = TrackPairs(tracks, apart)
+    if pairs.counts.alone == len(images):
+        raise UserError(
+            "--contrast.positives track",
+            expected="tracks of two images or more",
+            got=f"none in {images.summary()}",
+            fix="Make the crop set with `rewho crop --tracking.kind motion` and dense sampling, or pass a CSV "
+            "list with a column track, or leave the option out.",
+        )
+    numbers = np.unique(tracks.numbers[tracks.numbers >= 0])
+    say(
+        f"tracks: {len(numbers):,}; {pairs.counts.apart:,} images pair with one at least {apart:g} s away, "
+        f"{pairs.counts.near:,} with a nearer one of their track, {pairs.counts.alone:,} with themselves"
+    )
+    return pairs
+
+
 def _warn_of_own_keys(settings: PretrainSettings, images: int) -> None:
+    if settings.contrast.positives == "track":  # keys of an image's own track are no negatives
+        return
     queue, batch = settings.contrast.queue, settings.sampler.batch
     if queue + batch > images:
         say(
@@ -201,12 +227,14 @@ def _build_encoder(settings: PretrainSettings, origin: Origin, *, resumed: bool)
     return model.to(memory_format=torch.channels_last)
 
 
-def _prepare_batches(settings: PretrainSettings, images: JoinedImages, encoder: SingleViewModel) -> ContrastPreparation:
+def _prepare_batches(
+    settings: PretrainSettings, images: JoinedImages, encoder: SingleViewModel, pairs: TrackPairs | None
+) -> ContrastPreparation:
     progress = Progress("read images", len(images), unit="images")
     hold_in_memory(images, settings.data.memory_gb, lambda done, _all: progress.advance(done - progress.done))
     progress.close()
     colour = tuple(encoder.mean.tolist())
-    return ContrastPreparation(images, encoder.input_size, settings.augment, settings.seed, colour)
+    return ContrastPreparation(images, encoder.input_size, settings.augment, settings.seed, colour, pairs)
 
 
 def _build_score(

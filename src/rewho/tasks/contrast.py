@@ -20,6 +20,7 @@ from rewho.models.momentum import MomentumContrast, key_momentum
 from rewho.models.single_view import SingleViewModel
 from rewho.models.split_norm import split_batch_norm
 from rewho.settings import ContrastAugmentSettings, ContrastSettings
+from rewho.tasks.track_pairs import TrackPairs
 from rewho.tasks.unlabelled import JoinedImages
 
 COLLAPSED = 0.02
@@ -45,17 +46,22 @@ With keys of the same network it is the squared length of their mean, so never b
 class ContrastBatch(NamedTuple):
     """One process's part of a batch: two views of each image, uint8 RGB [N, 3, h, w], channels last in memory.
 
-    `order` is float64 [N], random: sorted over all processes, it shuffles the keys. `rows` is int64 [N].
+    `order` is float64 [N], random: sorted over all processes, it shuffles the keys. `rows` is int64 [N]. `tracks` is
+    int64 [N], the number of each image's track, where tracks are used.
     """
 
     first: Tensor
     second: Tensor
     order: Tensor
     rows: Tensor
+    tracks: Tensor | None = None
 
 
 class ContrastPreparation:
-    """Makes batches of two views from plans, in worker processes; `mean_colour` is RGB, 0 to 255."""
+    """Makes batches of two views from plans, in worker processes; `mean_colour` is RGB, 0 to 255.
+
+    With `pairs`, the key's view comes from another image of the query's track, where there is one.
+    """
 
     def __init__(
         self,
@@ -64,21 +70,30 @@ class ContrastPreparation:
         augment: ContrastAugmentSettings,
         seed: int,
         mean_colour: tuple[float, ...],
+        pairs: TrackPairs | None = None,
     ) -> None:
         self.images, self.size, self.augment = images, size, augment
-        self.seed, self.mean_colour = seed, mean_colour
+        self.seed, self.mean_colour, self.pairs = seed, mean_colour, pairs
 
     def __call__(self, plan: Plan, part: Part) -> ContrastBatch:
         """Return one process's part of a planned batch; random numbers are drawn for the whole batch."""
         rows, count = plan.rows[part], len(plan.rows)
         images = [self.images[int(row)] for row in rows]
+        others, tracks = images, None
+        if self.pairs is not None:
+            drawn = self.pairs.draw(plan.rows, generator(self.seed, "track pair", plan.epoch, plan.step))[part]
+            same = zip(rows.tolist(), drawn.tolist(), images, strict=True)
+            others = [image if row == other else self.images[other] for row, other, image in same]
+            tracks = torch.from_numpy(self.pairs.numbers[rows])
         views = []
-        for name in ("query view", "key view"):
+        for name, shown in (("query view", images), ("key view", others)):
             draws = draw_view(self.augment, count, self.size, generator(self.seed, name, plan.epoch, plan.step))
-            views.append(torch.from_numpy(apply_view(images, draws[part], self.augment, self.mean_colour)))
+            views.append(torch.from_numpy(apply_view(shown, draws[part], self.augment, self.mean_colour)))
         order = generator(self.seed, "key order", plan.epoch, plan.step).random(count)[part]
         first, second = (view.permute(0, 3, 1, 2) for view in views)
-        return ContrastBatch(first, second, torch.from_numpy(order), torch.from_numpy(np.ascontiguousarray(rows)))
+        return ContrastBatch(
+            first, second, torch.from_numpy(order), torch.from_numpy(np.ascontiguousarray(rows)), tracks
+        )
 
 
 class ContrastTask(nn.Module):
@@ -100,6 +115,7 @@ class ContrastTask(nn.Module):
             settings.queue,
             settings.momentum,
             settings.head_norm,
+            settings.positives == "track",
         )
         self.set_progress(0.0)
         self.temperature = settings.temperature
@@ -124,17 +140,25 @@ class ContrastTask(nn.Module):
         `found` is the share of queries whose own key is the nearest; `own_similarity` and `queue_similarity` are mean
         cosines; `spread` (features) and `query_spread` (projections) are about 1 if even, 0 if all are equal.
         """
-        queries, keys, queue, features = self.contrast(batch.first, batch.second, batch.order)
-        scores = contrastive_scores(queries, keys, queue, self.temperature)
+        found = self.contrast(batch.first, batch.second, batch.order, batch.tracks)
+        queries, keys, queue, features, related = found
+        scores = contrastive_scores(queries, keys, queue, self.temperature, related)
         with torch.no_grad():
             figures = {
                 "found": contrastive_accuracy(scores),
                 "own_similarity": scores.positive.mean() * self.temperature,
-                "queue_similarity": scores.negative.mean() * self.temperature,
+                "queue_similarity": _mean_of_others(scores.negative, related) * self.temperature,
                 "spread": F.normalize(features.float()).var(dim=0).sum().sqrt(),
                 "query_spread": queries.var(dim=0).sum().sqrt(),
             }
         return {"total": info_nce(scores), **figures}
+
+
+def _mean_of_others(scores: Tensor, related: Tensor | None) -> Tensor:
+    """Return the mean score of the keys that are negatives."""
+    if related is None:
+        return scores.mean()
+    return scores.masked_fill(related, 0.0).sum() / (~related).sum().clamp(min=1)
 
 
 def _freeze_patches(encoder: SingleViewModel) -> None:

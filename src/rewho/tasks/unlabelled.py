@@ -20,10 +20,13 @@ from rewho.core.artifact import digest, hash_contents, hash_file
 from rewho.core.check import UserError, check_share, whole_share
 from rewho.core.runtime import generator
 from rewho.crops.shards import INDEX, CropSet
+from rewho.crops.tracks import read_tracks
 from rewho.data.datasets import read, recognise_benchmark
 from rewho.data.file_lists import check_folder, is_crop_set, list_images
+from rewho.data.image_list import is_list, read_image_list
 from rewho.data.images import Images, decode
 from rewho.data.splits import training_rows
+from rewho.data.tracks import NO_TRACK, ImageTracks, find_tracks
 
 SMALLEST_DEVIATION = 1.0
 """Grey levels; images of one colour have none, and networks divide by it."""
@@ -42,10 +45,10 @@ class ImageSource(Protocol):
 
 
 class FileImages:
-    """Image files, decoded at each access or, after `hold`, kept in memory."""
+    """Image files, decoded at each access or, after `hold`, kept in memory; with tracks, where these are known."""
 
-    def __init__(self, root: Path, names: Sequence[str]) -> None:
-        self.root, self.names = root, tuple(names)
+    def __init__(self, root: Path, names: Sequence[str], tracks: ImageTracks | None = None) -> None:
+        self.root, self.names, self.tracks = root, tuple(names), tracks
         self._held, self._held_rows = Images([]), np.empty(0, np.int64)
 
     def __len__(self) -> int:
@@ -115,6 +118,16 @@ class JoinedImages:
         source, within = self._place(row)
         return source.name(within)
 
+    def tracks(self) -> ImageTracks:
+        """Return the tracks of the images that are kept; tracks of different sources are different."""
+        numbers, times, begin = [], [], 0
+        for source, rows in self.kept():
+            found = _tracks_of(source)
+            numbers.append(np.where(found.numbers[rows] < 0, NO_TRACK, found.numbers[rows] + begin))
+            times.append(found.times[rows])
+            begin += int(found.numbers.max(initial=NO_TRACK)) + 1
+        return ImageTracks(np.concatenate(numbers), np.concatenate(times))
+
     def summary(self) -> str:
         """Return the number of images in one line."""
         total = sum(map(len, self.sources))
@@ -131,8 +144,16 @@ class JoinedImages:
         return replace(self, digest=f"{self.digest}, share {share} of seed {seed}", rows=rows)
 
 
+def _tracks_of(source: ImageSource) -> ImageTracks:
+    if isinstance(source, CropSet):
+        found = read_tracks(source)
+        return ImageTracks(found.numbers, found.times)
+    known = source.tracks if isinstance(source, FileImages) else None
+    return known or ImageTracks(np.full(len(source), NO_TRACK, np.int64), np.zeros(len(source)))
+
+
 def open_images(folders: Sequence[Path]) -> JoinedImages:
-    """Open folders of images as one source: crop sets, training parts of data sets, or folders with sub-folders.
+    """Open images as one source: crop sets, training parts of data sets, folders with sub-folders, or CSV lists.
 
     Example:
         >>> import tempfile
@@ -187,6 +208,8 @@ def _refuse_twice(folders: Sequence[Path]) -> None:
 
 def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
     """Return a source and its entry of `JoinedImages.about`."""
+    if is_list(folder):
+        return _open_list(folder)
     check_folder(folder, "Check the path, which is one of --data.")
     name = folder.resolve().name
     if (folder / INDEX).is_file():
@@ -203,10 +226,21 @@ def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
         table = table.rows(training_rows(table))
         sha256 = digest([table.digest(), table.hash_contents()])
         about = {"name": table.name, "kind": "data set", "sha256": sha256, "sha256_of": "names, labels and contents"}
-        return FileImages(table.root, table.paths), about
+        return FileImages(table.root, table.paths, find_tracks(table.paths)), about
     _, names, sha256 = read_images(folder)
     about = {"name": name, "kind": "folder", "sha256": sha256, "sha256_of": "file names and contents"}
     return FileImages(folder, names), about
+
+
+def _open_list(file: Path) -> tuple[ImageSource, dict[str, Any]]:
+    paths, tracks = read_image_list(file)
+    if not paths:
+        fix = "Fill the list, or leave it out."
+        raise UserError(f"--data {file}", expected="images to train on", got="none", fix=fix)
+    contents = hash_contents([file.parent / path for path in paths])
+    sha256 = digest([paths, tracks.numbers.tolist(), tracks.times.tolist(), contents])
+    about = {"name": file.name, "kind": "list", "sha256": sha256, "sha256_of": "paths, tracks, times and contents"}
+    return FileImages(file.parent, paths, tracks), about
 
 
 def hold_in_memory(images: JoinedImages, memory_gb: float, progress: Callable[[int, int], None] | None = None) -> int:

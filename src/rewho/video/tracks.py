@@ -177,7 +177,8 @@ class TrackLinker:
         tracks.update(found[linked], time, centre[linked], size[linked])
         numbers = np.empty(len(boxes), np.int64)
         numbers[linked] = tracks.number[found[linked]]
-        numbers[~linked] = self._start(time, centre[~linked], size[~linked])
+        if not linked.all():
+            numbers[~linked] = self._start(time, centre[~linked], size[~linked])
         return numbers
 
     @staticmethod

@@ -69,6 +69,13 @@ def _check_splits(file: Path, rows: Sequence[NamedRow]) -> None:
 
 
 def _csv_rows(file: Path, image_root: Path | None = None) -> list[NamedRow]:
+    header, lines = read_cells(file)
+    columns = _csv_columns(file, header)
+    return [_csv_row(file, image_root, line, columns, len(header), cells) for line, cells in lines]
+
+
+def read_cells(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the header of a CSV file in lower case, and its other lines, each with its number and cells."""
     text = read_text(file)
     text = re.sub(r"\Asep=(.)\s*\n", "", text)  # Excel's own first line; the header shows the delimiter too
     header = text.partition("\n")[0]
@@ -80,8 +87,7 @@ def _csv_rows(file: Path, image_root: Path | None = None) -> list[NamedRow]:
         raise UserError(str(file), expected="a CSV file", got=str(error), fix="Save it again as CSV.") from None
     if len(lines) < 2:
         raise UserError(str(file), expected="a header and at least one row", got="no rows", fix="Fill the file.")
-    columns = _csv_columns(file, [cell.strip().lower() for cell in lines[0][1]])
-    return [_csv_row(file, image_root, line, columns, len(lines[0][1]), cells) for line, cells in lines[1:]]
+    return [cell.strip().lower() for cell in lines[0][1]], lines[1:]
 
 
 def _csv_columns(file: Path, header: list[str]) -> dict[str, int]:
