@@ -5,6 +5,7 @@ import pytest
 
 from rewho.settings import TrackingSettings
 from rewho.video.people import Frame, FramePeople, Person, Verdict, VideoFailure
+from rewho.video.replay_detector import parse_detections
 from rewho.video.tracks import LinkedPeople, TrackLinker
 
 MOTION = TrackingSettings("motion")
@@ -113,3 +114,9 @@ def test_frames_before_a_failure_come_before_it():
         for one in LinkedPeople(people_at([0.0, 0.5, 1.0], failure=True), MOTION):
             found.append(one.people[0].person.track)
     assert found == [1, 1, 1]
+
+
+def test_ids_of_a_file_are_tracks_where_they_are_unique_in_their_frame():
+    lines = b"1,7,10,20,30,60,0.9,-1,-1,-1\n1,7,50,20,30,60,0.9,-1,-1,-1\n1,-1,90,20,30,60,0.9,-1,-1,-1\n"
+    people = parse_detections(lines, "det.txt").people[1]
+    assert [person.track for person in people] == [7, None, None]
