@@ -57,10 +57,10 @@ def test_a_run_cut_after_a_step_ends_with_the_same_bits(start, whole, tmp_path, 
 
 
 def test_the_tracks_of_the_keys_are_saved_and_needed(start, whole, tmp_path):
-    tracks = state_after(whole, STEPS)["model"]["contrast.queue.tracks"]
+    tracks = state_after(whole, STEPS)["buffers"]["contrast.queue.tracks"]
     assert (tracks >= 0).all(), "48 keys of known tracks have replaced the 30 random ones"
     folder = cut(whole, tmp_path / "lost", 4)
-    assert lose(folder, 4, "queue.tracks", "model") == 1
+    assert lose(folder, 4, "queue.tracks", "buffers") == 1
     pretrain.run(replace(start, out=folder))
     losses = [[line["total"] for line in read_log(one) if "total" in line] for one in (whole, folder)]
     assert losses[0][:4] == losses[1][:4] and losses[0] != losses[1]
@@ -68,7 +68,7 @@ def test_the_tracks_of_the_keys_are_saved_and_needed(start, whole, tmp_path):
 
 def test_one_image_twice_is_another_training_without_tracks_in_its_state(start, whole, tmp_path):
     other = pretrain.run(replace(start, out=tmp_path / "same", contrast=replace(TRACKED, positives="same")))
-    assert "contrast.queue.tracks" not in state_after(other, STEPS)["model"]
+    assert "contrast.queue.tracks" not in state_after(other, STEPS)["buffers"]
     assert read_log(other)[0]["total"] != read_log(whole)[0]["total"]
 
 
