@@ -38,7 +38,7 @@ def batch(count: int = 16) -> ContrastBatch:
     patches = torch.randint(0, 256, (count, 3, 4, 2), generator=draws)
     noise = torch.randint(-20, 21, (2, count, 3, *SIZE), generator=draws)
     first, second = (F.interpolate(patches.float(), SIZE) + noise).clamp(0, 255).byte()
-    return ContrastBatch(first, second, torch.rand(count, generator=draws), torch.arange(count))
+    return ContrastBatch(first, second, torch.rand(count, generator=draws), *torch.arange(count).repeat(2, 1))
 
 
 def test_frozen_patches_of_a_transformer_stay_while_the_rest_moves():

@@ -94,7 +94,7 @@ def contrast():
     def supplied():
         for batch in batches():
             order = torch.linspace(1, 0, 8, dtype=torch.float64)
-            yield ContrastBatch(batch.images, batch.images.flip(-1), order, batch.rows)
+            yield ContrastBatch(batch.images, batch.images.flip(-1), order, batch.rows, batch.rows)
 
     return task, supplied()
 

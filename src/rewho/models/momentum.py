@@ -196,7 +196,7 @@ class MomentumContrast(nn.Module):
             if self.queue.tracks is not None and tracks is not None:
                 related = tracks[:, None] == self.queue.tracks[None]
             if self.training:
-                self.queue.enqueue(all_keys, None if tracks is None else gather(tracks))
+                self.queue.enqueue(all_keys, gather(tracks) if related is not None and tracks is not None else None)
                 average_statistics(self)
         return Contrast(queries, _own_rows(all_keys, len(first)), before, features.detach(), related)
 

@@ -47,14 +47,14 @@ class ContrastBatch(NamedTuple):
     """One process's part of a batch: two views of each image, uint8 RGB [N, 3, h, w], channels last in memory.
 
     `order` is float64 [N], random: sorted over all processes, it shuffles the keys. `rows` is int64 [N]. `tracks` is
-    int64 [N], the number of each image's track, where tracks are used.
+    int64 [N], the number of each image's track, or -1 where tracks are not used.
     """
 
     first: Tensor
     second: Tensor
     order: Tensor
     rows: Tensor
-    tracks: Tensor | None = None
+    tracks: Tensor
 
 
 class ContrastPreparation:
@@ -79,12 +79,12 @@ class ContrastPreparation:
         """Return one process's part of a planned batch; random numbers are drawn for the whole batch."""
         rows, count = plan.rows[part], len(plan.rows)
         images = [self.images[int(row)] for row in rows]
-        others, tracks = images, None
+        others, tracks = images, np.full(len(rows), -1)
         if self.pairs is not None:
             drawn = self.pairs.draw(plan.rows, generator(self.seed, "track pair", plan.epoch, plan.step))[part]
             same = zip(rows.tolist(), drawn.tolist(), images, strict=True)
             others = [image if row == other else self.images[other] for row, other, image in same]
-            tracks = torch.from_numpy(self.pairs.numbers[rows])
+            tracks = self.pairs.numbers[rows]
         views = []
         for name, shown in (("query view", images), ("key view", others)):
             draws = draw_view(self.augment, count, self.size, generator(self.seed, name, plan.epoch, plan.step))
