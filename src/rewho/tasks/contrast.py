@@ -92,7 +92,11 @@ class ContrastPreparation:
         order = generator(self.seed, "key order", plan.epoch, plan.step).random(count)[part]
         first, second = (view.permute(0, 3, 1, 2) for view in views)
         return ContrastBatch(
-            first, second, torch.from_numpy(order), torch.from_numpy(np.ascontiguousarray(rows)), tracks
+            first,
+            second,
+            torch.from_numpy(order),
+            torch.from_numpy(np.ascontiguousarray(rows)),
+            torch.from_numpy(tracks),
         )
 
 
