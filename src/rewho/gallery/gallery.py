@@ -73,7 +73,7 @@ class Gallery:
         self.precision: Precision = "float16" if about["precision"] == "float16" else "float32"
         self._model = GalleryModel(self.folder, self.model_sha256, device)
         self._guard = threading.RLock()
-        self.people = People(self.database, self.index, self.statistics)
+        self.people = People(self.database, self.index, self.statistics, self._guard)
         self.cases, self.erasure = Cases(self.database), Erasure(self.database)
         finish_receipts(self.database)
         self._indexes: dict[Per, Index] = {}
@@ -247,12 +247,13 @@ class Gallery:
         if sum(given) != 1:
             got, fix = f"{sum(given)} of them", "Pass one."
             raise UserError("query", expected="images, sightings, a crop or a search", got=got, fix=fix)
-        if sightings:
-            return from_sightings(sightings, self.index(), self.database, user)
-        if crop is not None:
-            return from_crop(crop, self.index("crop"), self.database, user)
-        if search is not None:
-            return from_search(search, self.database, self.index(), lambda: self.index("crop"), user)
+        with self._guard:
+            if sightings:
+                return from_sightings(sightings, self.index(), self.database, user)
+            if crop is not None:
+                return from_crop(crop, self.index("crop"), self.database, user)
+            if search is not None:
+                return from_search(search, self.database, self.index(), lambda: self.index("crop"), user)
         number = camera_ids(self.database, [camera], user)[0] if camera else UNKNOWN
         several: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         return from_images(several, self._model.embed, box, number, time)
@@ -286,9 +287,8 @@ class Gallery:
         user = by or Actor()
         asked = images if isinstance(images, Query) else self.query(images, by=user, **query)
         ask = Ask(count, filters or Filters(), after, normalise, refine)
-        index = self.index(per)
-        with index.guard:
-            return search(self.database, index, self.statistics(per), asked, ask, user)
+        with self._guard:  # the one lock of all threads that read or refresh the matrix
+            return search(self.database, self.index(per), self.statistics(per), asked, ask, user)
 
     def judge(self, search: int, verdicts: Mapping[int, str], *, by: Actor | None = None) -> None:
         """Store verdicts on the results of a search: yes, no or skip by id of the sighting.

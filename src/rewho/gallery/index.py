@@ -1,6 +1,6 @@
 """The exact matrix of a gallery's embeddings in memory, with the columns that filters need, kept up to date.
 
-Rows are in the order of their ids. The matrix grows by blocks, so that adding copies nothing. A row that was removed
+Not safe from threads by itself: the gallery holds one lock around every use. Rows are in the order of their ids. The matrix grows by blocks, so that adding copies nothing. A row that was removed
 or withdrawn is overwritten with zeros and never found.
 
 Letters: N rows, D embedding.
@@ -9,7 +9,6 @@ Letters: N rows, D embedding.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -77,13 +76,11 @@ class Index:
     Attributes:
         version: The gallery's state that the rows are from.
         statistics: A number that changes when embeddings or cameras do, so that means are computed anew.
-        guard: Held while rows change, and by readers while they read.
     """
 
     def __init__(self, per: Per, precision: Precision, size: int) -> None:
         self.per, self.precision, self.size = per, precision, size
         self.version, self.statistics, self.count = 0, 0, 0
-        self.guard = threading.RLock()
         self.blocks: list[Vectors] = []
         self._columns = {one.name: np.empty(0, one.kind) for one in _COLUMNS}
 
@@ -96,7 +93,7 @@ class Index:
 
     def refresh(self, database: Database) -> None:
         """Read what was added, changed and removed since the last time."""
-        with self.guard, database.reading() as link:
+        with database.reading() as link:
             newest = int((link.execute("SELECT value FROM about WHERE name = 'version'").fetchone() or (0,))[0])
             if newest == self.version:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,17 @@ class People:
         database: The gallery's.
         index: Returns the index of sightings, up to date.
         statistics: Returns the means of the cameras.
+        guard: The gallery's lock around every use of the index.
     """
 
-    def __init__(self, database: Database, index: Callable[[], Index], statistics: Callable[[], Statistics]) -> None:
-        self._database, self._index, self._statistics = database, index, statistics
+    def __init__(
+        self,
+        database: Database,
+        index: Callable[[], Index],
+        statistics: Callable[[], Statistics],
+        guard: AbstractContextManager[Any],
+    ) -> None:
+        self._database, self._index, self._statistics, self._guard = database, index, statistics, guard
 
     def list(self, *, by: Actor | None = None) -> list[people.Person]:
         """Return the people of whom the user may see a sighting."""
@@ -74,7 +82,8 @@ class People:
         """Return the people most like a person, with the cosine of their mean embeddings."""
         known = {one.id: one for one in self.list(by=by)}
         people.members(self._database, person, by or Actor())
-        found = people.suggest_merges(self._index(), self._statistics(), list(known), person, count)
+        with self._guard:
+            found = people.suggest_merges(self._index(), self._statistics(), list(known), person, count)
         return [(known[number], alike) for number, alike in found]
 
 
