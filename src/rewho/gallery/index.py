@@ -1,7 +1,8 @@
 """The exact matrix of a gallery's embeddings in memory, with the columns that filters need, kept up to date.
 
-Not safe from threads by itself: the gallery holds one lock around every use. Rows are in the order of their ids. The matrix grows by blocks, so that adding copies nothing. A row that was removed
-or withdrawn is overwritten with zeros and never found.
+Rows are in the order of their ids. The matrix grows by blocks, so that adding copies nothing. A row that was removed
+or withdrawn is overwritten with zeros and never found. It is not safe from threads by itself: the gallery holds one
+lock around every use.
 
 Letters: N rows, D embedding.
 """
