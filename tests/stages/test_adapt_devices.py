@@ -27,6 +27,7 @@ def _adapt(rank: int, given: AdaptSettings, port: int) -> None:
     adapt.run(given)
 
 
+@pytest.mark.slow
 def test_two_processes_adapt_as_one(crowd, people, tmp_path):  # noqa: F811
     model = ModelSettings(
         backbone="resnet18", pooling="gap", head="bn", input_size=(64, 32), pretrained="none", extra_bn="no"

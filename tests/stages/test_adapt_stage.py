@@ -81,14 +81,16 @@ def test_a_run_leaves_a_model_a_log_of_its_clusters_and_a_page(start, whole):
     assert adapt.run(start) == whole
 
 
-@pytest.mark.parametrize("step", [2, WITHIN])
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), WITHIN])
 def test_a_run_cut_after_a_step_ends_with_the_same_bits(start, whole, tmp_path, step):
     folder = cut(whole, tmp_path / "cut", step)
     adapt.run(replace(start, out=folder))
     check_equal(folder, whole)
 
 
-@pytest.mark.parametrize(("lost", "step"), [("memory.vectors", WITHIN), ("threshold", 2)])
+@pytest.mark.parametrize(
+    ("lost", "step"), [("memory.vectors", WITHIN), pytest.param("threshold", 2, marks=pytest.mark.slow)]
+)
 def test_a_resume_that_lost_the_memory_is_noticed(start, whole, tmp_path, lost, step):
     folder = cut(whole, tmp_path / "cut", step)
     assert lose(folder, step, lost, "buffers") == 1
@@ -129,7 +131,7 @@ def test_a_labelled_source_has_its_own_classes_and_normalisation(crowd, people, 
     assert "source" in read_json(folder / "model.json")["trained_on"]
 
 
-@pytest.mark.parametrize("kind", ["centroid", "hard"])
+@pytest.mark.parametrize("kind", ["centroid", pytest.param("hard", marks=pytest.mark.slow)])
 def test_the_other_memories_weigh_clusters_by_cameras_and_standardise_them(crowd, tmp_path, kind):
     changes = {
         "memory": MemorySettings(kind, momentum=0.1, floor=0.0, camera_weight=True),
