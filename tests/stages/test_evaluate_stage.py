@@ -17,6 +17,7 @@ from rewho.core.text import html_text
 from rewho.embedding.decision import describe_points, store_thresholds
 from rewho.embedding.scoring import similarities
 from rewho.rank.thresholds import NO_INTERVAL, Interval, OperatingPoint, PairScores
+from rewho.rendered import write_people
 from rewho.settings import (
     CompareSettings,
     DataSettings,
@@ -90,6 +91,30 @@ def test_a_finished_report_is_skipped_and_a_changed_one_refused(report, model, p
                 (model,), (people,), report.parent, k1=4, k2=2, sheets=2, single_gallery_shot=True, engine=CPU
             )
         )
+
+
+def test_normalised_rankings_stand_beside_the_plain_one(model, people, tmp_path):
+    wide = write_people(
+        tmp_path / "wide", identities=2, test_identities=26, cameras=2, images_per_camera=3, distractors=0, junk=0,
+        seed=5, workers=0,
+    )  # fmt: skip
+    settings = EvaluateSettings((model,), (wide,), tmp_path / "out", sheets=0, attention=0, engine=CPU, k1=4, k2=2)
+    every = replace(settings, camera_norm=True, score_norm=True, rerank=True)
+    (result,) = json.loads((evaluate.run(every).parent / "metrics.json").read_text())["results"]
+    assert [ranking["description"] for ranking in result["rankings"]] == [
+        "cosine",
+        "cosine relative to cameras",
+        "cosine, AS-norm(cohort 104, highest 10)",
+        "cosine relative to cameras, AS-norm(cohort 104, highest 10)",
+        "cosine + k-reciprocal(k1=4, k2=2, lambda=0.3)",
+        "cosine relative to cameras + k-reciprocal(k1=4, k2=2, lambda=0.3)",
+    ]
+    assert result["rankings"][0]["mAP_rectangular"] == rewho.evaluate(model, wide).mAP_rectangular
+    small = replace(every, data=EvaluateDataSettings((people,)), out=tmp_path / "small")
+    with pytest.raises(UserError, match="--score_norm: rendered-people: expected 100 gallery images or more"):
+        evaluate.run(small)
+    with pytest.raises(UserError, match="queries of cameras with 20 gallery images or more"):
+        evaluate.run(replace(small, score_norm=False))
 
 
 def test_people_that_a_model_may_have_learned_are_no_test_and_it_is_said(model, people, tmp_path, capsys):

@@ -44,6 +44,8 @@ class EvaluateSettings:
         k1: Neighbours in the k-reciprocal sets.
         k2: Neighbours averaged in the local query expansion.
         lambda_value: Weight of the original distance in the re-ranked one, 0 to 1.
+        camera_norm: Also report embeddings relative to the mean of their camera, where it has 20 gallery images.
+        score_norm: Also report AS-norm: similarities relative to those of both images with a cohort of the gallery.
         flip: Average the embeddings of an image and its mirror image.
         single_gallery_shot: Also report the classic CUHK03 protocol: one random gallery image per identity, 100 times.
         max_rank: Last rank of the CMC curve.
@@ -59,8 +61,8 @@ class EvaluateSettings:
         "evaluate",
         "rank a data set's gallery and report CMC, mAP and rank sheets",
         "model",
-        common="model data.root out rerank data.hold_out data.layout data.person_pattern flip single_gallery_shot "
-        "sheets attention batch engine.device data.workers seed",
+        common="model data.root out rerank camera_norm data.hold_out data.layout data.person_pattern flip "
+        "single_gallery_shot sheets attention batch engine.device data.workers seed",
         examples=(
             "evaluate runs/train --data Market-1501",
             "evaluate runs/before runs/after --data people --rerank",
@@ -75,6 +77,8 @@ class EvaluateSettings:
     k1: Annotated[int, Range(1)] = 20
     k2: Annotated[int, Range(1)] = 6
     lambda_value: Share = 0.3
+    camera_norm: bool = False
+    score_norm: bool = False
     flip: bool = True
     single_gallery_shot: bool = False
     max_rank: Annotated[int, Range(1, 100_000)] = 50

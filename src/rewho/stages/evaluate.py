@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from rewho.core.artifact import hash_file, plain
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import release_locks
+from rewho.core.people import JUNK
 from rewho.core.progress import Progress, say
 from rewho.core.record import rewho_version
 from rewho.core.runtime import run_in_processes
@@ -25,10 +26,12 @@ from rewho.embedding.attention import compute_query_attention
 from rewho.embedding.decision import describe_points, store_thresholds
 from rewho.embedding.embedder import Embedder, load, view_of
 from rewho.embedding.scoring import rank_table
+from rewho.rank.camera_norm import LEAST_CROPS, count_without_mean, normalise_cameras
 from rewho.rank.interval import gain_interval
 from rewho.rank.metrics import METRICS, evaluate
 from rewho.rank.ranking import Ranking
 from rewho.rank.rerank import rerank
+from rewho.rank.score_norm import LEAST_COHORT, normalise_scores
 from rewho.rank.scores import Scores
 from rewho.rank.single_shot import SingleShotScores, single_gallery_shot
 from rewho.rank.thresholds import collect_pairs, find_operating_points
@@ -71,6 +74,8 @@ def run(settings: EvaluateSettings) -> Path:
     with rename_options({"--data.root": "--data"}):
         data_sets = [read_settings(settings.data.of(root)) for root in settings.data.root]
         data_sets = [table.with_notes(*scored_part(table).notes) for table in data_sets]
+        for table in data_sets:
+            _check_normalisation(table, settings)
     inputs = {f"model {name}": hash_file(model.weights[0]) for name, model in models.items()}
     for number, table in enumerate(data_sets):
         inputs |= {f"data {number}": table.digest(), f"images {number}": table.hash_contents()}
@@ -184,18 +189,49 @@ def _data_names(tables: Sequence[ImageTable]) -> list[str]:
 
 
 def _score(model: Embedder, table: ImageTable, settings: EvaluateSettings) -> list[tuple[Ranking, Scores]]:
-    """Return the ranking of a data set, and the re-ranked one with `--rerank`, each with its scores."""
+    """Return the ranking of a data set, then those that options ask for, each with its scores.
+
+    `--camera_norm` gives a second one, which `--score_norm` and `--rerank` are applied to as well as to the first.
+    """
     progress = Progress(f"embed {table.name}", scored_part(table).images, unit="images")
     ranking = rank_table(model, table, flip=settings.flip, batch=settings.batch, done=progress.advance)
     progress.close()
-    rankings = [ranking]
+    bases = [ranking, *([normalise_cameras(ranking)] if settings.camera_norm else [])]
+    rankings = list(bases)
+    if settings.score_norm:
+        rankings += [normalise_scores(base, settings.seed) for base in bases]
     if settings.rerank:
         say("re-ranking")
-        rankings.append(rerank(ranking, k1=settings.k1, k2=settings.k2, lambda_=settings.lambda_value))
+        rankings += [rerank(base, k1=settings.k1, k2=settings.k2, lambda_=settings.lambda_value) for base in bases]
     return [
         (one, evaluate(one, max_rank=settings.max_rank, camera_pairs=one is ranking, seed=settings.seed))
         for one in rankings
     ]
+
+
+def _check_normalisation(table: ImageTable, settings: EvaluateSettings) -> None:
+    """Raise a UserError, before images are embedded, for a data set that `--camera_norm` or `--score_norm` cannot use.
+
+    Score normalisation and re-ranking compare gallery images with one another, relative to the mean of each camera.
+    """
+    part = scored_part(table)
+    ranked = part.gallery.camera_ids[part.gallery.person_ids != JUNK]
+    if settings.score_norm and len(ranked) < LEAST_COHORT:
+        expected, fix = f"{LEAST_COHORT} gallery images or more as a cohort", "Leave --score_norm out."
+        raise UserError(f"--score_norm: {table.name}", expected=expected, got=f"{len(ranked):,}", fix=fix)
+    if not settings.camera_norm:
+        return
+    queries, images = count_without_mean(part.query.camera_ids, ranked), count_without_mean(ranked, ranked)
+    if queries == len(part.query):
+        expected = f"queries of cameras with {LEAST_CROPS} gallery images or more"
+        got, fix = "unknown cameras, or fewer images of each", "Leave --camera_norm out."
+        raise UserError(f"--camera_norm: {table.name}", expected=expected, got=got, fix=fix)
+    if (queries or images) and (settings.score_norm or settings.rerank):
+        other = "--score_norm" if settings.score_norm else "--rerank"
+        expected = f"{LEAST_CROPS} gallery images or more of every camera"
+        got = f"{queries:,} queries and {images:,} gallery images of cameras with fewer"
+        fix = f"Leave out --camera_norm or {other}."
+        raise UserError(f"--camera_norm with {other}: {table.name}", expected=expected, got=got, fix=fix)
 
 
 def _decide(
