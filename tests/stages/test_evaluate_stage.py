@@ -104,8 +104,8 @@ def test_normalised_rankings_stand_beside_the_plain_one(model, people, tmp_path)
     assert [ranking["description"] for ranking in result["rankings"]] == [
         "cosine",
         "cosine relative to cameras",
-        "cosine, AS-norm(cohort 104, highest 10)",
-        "cosine relative to cameras, AS-norm(cohort 104, highest 10)",
+        "cosine, AS-norm(cohort 156, highest 15)",
+        "cosine relative to cameras, AS-norm(cohort 156, highest 15)",
         "cosine + k-reciprocal(k1=4, k2=2, lambda=0.3)",
         "cosine relative to cameras + k-reciprocal(k1=4, k2=2, lambda=0.3)",
     ]
