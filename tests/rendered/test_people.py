@@ -131,7 +131,8 @@ def test_an_interrupted_call_leaves_nothing_behind(tmp_path):
     ("wrong", "name"),
     [
         ({"cameras": 1}, "cameras"),
-        ({"cameras": 10}, "cameras"),
+        ({"cameras": 100}, "cameras"),
+        ({"cameras": 4, "cameras_of_person": 5}, "cameras_of_person"),
         ({"size": (128, 8)}, "side"),
         ({"images_per_camera": 0}, "images_per_camera"),
         ({"distractors": -1}, "distractors"),
@@ -175,7 +176,7 @@ def test_a_colour_histogram_is_neither_perfect_nor_blind(tmp_path):
         average_precision(rng.random(features["query"].shape), rng.random(features["gallery"].shape), labels)
         for _ in range(5)
     ]
-    assert 1.5 * np.mean(blind) < score < 0.5
+    assert 1.2 * np.mean(blind) < score < 0.5
 
 
 def test_a_killed_process_is_told_and_leaves_nothing(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from rewho.data.view_file import read_view
 from rewho.data.views import View, box_of
 from rewho.embedding.saved import open_saved
 from rewho.models.factorization import Factorization
+from rewho.models.shipped import open_model
 from rewho.models.single_view import SingleViewModel
 from rewho.settings import DeviceSettings
 from rewho.settings.fields import Device, check
@@ -216,7 +217,8 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0, *, branche
     """Load a model for embedding.
 
     Args:
-        path: A model folder; an unfinished run, whose newest checkpoint is used; or one checkpoint of a run.
+        path: A model folder; the name of a model that comes with rewho, such as starter; an unfinished run, whose
+            newest checkpoint is used; or one checkpoint of a run.
         device: auto, cpu or cuda.
         threads: CPU threads; 0 keeps torch's default.
         branches: Load the branches of its distillation too, to show where they look.
@@ -230,7 +232,7 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0, *, branche
         raise UserError(
             "model", expected="a model folder", got=f"{path!r:.100}", fix="Pass the folder of `rewho train`."
         )
-    saved = open_saved(Path(path), branches=check_flag("branches", branches))
+    saved = open_saved(open_model(path), branches=check_flag("branches", branches))
     view_of(saved.model)
     loaded = embedder(saved.model, engine, saved.description)
     moved = None if saved.branches is None else saved.branches.to(loaded.device)

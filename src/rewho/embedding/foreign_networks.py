@@ -44,6 +44,7 @@ from rewho.data.view_masks import known_fields
 from rewho.data.views import View
 from rewho.embedding.embedder import embed_batches, in_batches, load, view_of
 from rewho.models.loading import load_tensors
+from rewho.models.shipped import find_model
 from rewho.settings import DeviceSettings
 
 TIMM = "timm:"
@@ -93,7 +94,7 @@ def open_teacher(source: str | Path, view: View | None, engine: DeviceSettings) 
 
     `view` is None if the source names it.
     """
-    path = Path(source)
+    path = find_model(source)
     if path.is_dir():
         return _open_own(path, view, engine)
     if path.suffix in (".yaml", ".yml"):

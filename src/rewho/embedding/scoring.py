@@ -16,6 +16,7 @@ from rewho.data.file_lists import list_images
 from rewho.data.scored_part import scored_part
 from rewho.data.table import ImageTable
 from rewho.embedding.embedder import Embedder, Image, as_list, load
+from rewho.models.shipped import STARTER
 from rewho.rank.distance import unit_vectors
 from rewho.rank.labels import ImageLabels
 from rewho.rank.metrics import evaluate
@@ -70,7 +71,7 @@ def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, 
     """Score a model on a data set: CMC, mAP in both conventions, mINP, intervals.
 
     Args:
-        model: A loaded model, or its folder.
+        model: A loaded model, its folder, or the name of one that comes with rewho.
         data: A data set's folder or CSV file, or a table that was read before.
         flip: Average the embeddings of an image and its mirror image.
 
@@ -87,13 +88,13 @@ def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, 
     return evaluate(rank_table(_embedder(model), table, flip=flip))
 
 
-def compare(first: Image, second: Image, model: Embedder | str | Path) -> float:
+def compare(first: Image, second: Image, model: Embedder | str | Path = STARTER) -> float:
     """Return how alike the people in two images look: the cosine of their embeddings, -1 to 1.
 
     Args:
         first: A file, or a uint8 RGB array [H, W, 3].
         second: Another.
-        model: A loaded model, or its folder.
+        model: A loaded model, its folder, or the name of one that comes with rewho.
 
     Raises:
         UserError: No model there, or an image cannot be read.
@@ -108,13 +109,13 @@ def similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     return alike
 
 
-def search(folder: str | Path, image: Image, model: Embedder | str | Path, *, count: int = 10) -> list[Found]:
+def search(folder: str | Path, image: Image, model: Embedder | str | Path = STARTER, *, count: int = 10) -> list[Found]:
     """Find the images of a folder that look most like the person in an image.
 
     Args:
         folder: Searched with its sub-folders; an image in it finds itself first.
         image: The person to search for.
-        model: A loaded model, or its folder.
+        model: A loaded model, its folder, or the name of one that comes with rewho.
         count: How many to return, the most alike first.
 
     Raises:

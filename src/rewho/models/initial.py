@@ -20,6 +20,7 @@ from rewho.core.tensors import read_weights
 from rewho.models.backbone import build_backbone
 from rewho.models.kinds import build_model
 from rewho.models.loading import DOWNLOADED, load_pretrained, load_tensors, resample_positions, tensors_under
+from rewho.models.shipped import find_model
 from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
 from rewho.models.weights import CARD, TENSORS, read_card
 from rewho.settings import ModelSettings
@@ -66,7 +67,8 @@ def hash_pretrained(source: str, run: Path) -> str:
     """
     if source in ("none", *DOWNLOADED):
         return source
-    file = Path(source, TENSORS) if Path(source).is_dir() else Path(source)
+    place = find_model(source)
+    file = place / TENSORS if place.is_dir() else place
     if file.is_file():
         return hash_file(file)
     began = read_origin(run).provenance if (run / ORIGIN).is_file() else {}
@@ -83,7 +85,7 @@ def hash_pretrained(source: str, run: Path) -> str:
 
 def check_backbone(settings: ModelSettings) -> None:
     """Check that a model folder to begin from has the backbone that the settings name."""
-    folder = Path(settings.pretrained)
+    folder = find_model(settings.pretrained)
     if not all((folder / name).is_file() for name in (CARD, TENSORS)):
         return  # a resumed run no longer needs them
     trained = read_card(folder)["architecture"].get("backbone", settings.backbone)
@@ -115,7 +117,7 @@ def _read_origin_of(source: str) -> Origin:
         return Origin(provenance=provenance)
     if source in DOWNLOADED:
         return Origin(labels=True, provenance=provenance)
-    path = Path(source)
+    path = find_model(source)
     if path.is_dir():
         card = read_card(path)
         provenance |= {
@@ -152,12 +154,12 @@ def describe_assumptions(settings: ModelSettings, origin: Origin) -> str | None:
         >>> describe_assumptions(ModelSettings(pretrained="none"), Origin())
     """
     source = settings.pretrained
-    if source in ("none", *DOWNLOADED) or Path(source).is_dir():
+    if source in ("none", *DOWNLOADED) or find_model(source).is_dir():
         return None
     labels_unknown = origin.labels is None and settings.extra_bn == "auto"
     given = {"mean": settings.pixel_mean, "standard deviation": settings.pixel_std}
     assumed = " and ".join(name for name, values in given.items() if not values)
-    if USUAL_NAME.fullmatch(Path(source).name.removeprefix(settings.backbone)):
+    if USUAL_NAME.fullmatch(Path(source).name.removeprefix(settings.backbone.removesuffix("_in"))):
         assumptions = ["no extra batch normalisation"] if labels_unknown else []
         assumptions += ["ImageNet's pixel statistics"] if assumed else []
         return f"ImageNet's weights by the name of the file: {', '.join(assumptions)}" if assumptions else None
@@ -194,7 +196,7 @@ def load_initial_weights(model: SingleViewModel) -> str:
     if source == "none":
         return f"{settings.backbone}: random weights"
     plain = build_backbone(settings.backbone, settings.stride_one_at, model.input_size)
-    folder = Path(source)
+    folder = find_model(source)
     if source in DOWNLOADED or not folder.is_dir():
         line = load_pretrained(plain, settings.backbone, source)
         model.load_backbone(plain)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from rewho.core.check import UserError
 from rewho.core.network import is_reachable
 from rewho.core.tensors import read_weights
-from rewho.models.backbone import RESNETS, SQUEEZENETS, Backbone, TimmBody
+from rewho.models.backbone import RESNETS, SQUEEZENETS, STYLED, Backbone, TimmBody
+from rewho.models.style import DEVIATION, MEAN
 
 EMA_COPY = re.compile(r"encoder_k\.|key_encoder\.|momentum|ema\b|teacher|average")
 DOWNLOADED = {"imagenet": "IMAGENET1K_V1", "imagenet_v2": "IMAGENET1K_V2"}
@@ -36,6 +37,10 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
     network = backbone.body.network if isinstance(backbone.body, TimmBody) else backbone.body
     prefix = find_prefix(weights, network.state_dict()).rstrip(".")
     weights, resampled = resample_positions(network, weights)
+    if name == STYLED:  # averages over images, which the first batch sets
+        weights = {
+            key: value for key, value in network.state_dict().items() if key.endswith((MEAN, DEVIATION))
+        } | weights
     left_over = load_tensors(network, weights, f"weights of {name} from {source}")
     extra = f"; left over: {', '.join(left_over[:4])}{' …' if len(left_over) > 4 else ''}" if left_over else ""
     under = f", under {prefix}" if prefix else ""
@@ -43,17 +48,17 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
 
 
 def _download(name: str, source: str) -> dict[str, Tensor]:
-    if name not in (*SQUEEZENETS, *RESNETS):
+    if name not in (*SQUEEZENETS, STYLED, *RESNETS):
         raise UserError(
             f"--model.pretrained {source}",
-            expected=f"one of the backbones with a pinned hash: {', '.join((*SQUEEZENETS, *RESNETS))}",
+            expected=f"one of the backbones with a pinned hash: {', '.join((*SQUEEZENETS, STYLED, *RESNETS))}",
             got=name,
             fix="Download the weights yourself and pass the .safetensors file as --model.pretrained FILE.",
         )
     from torchvision import models
 
     version = DOWNLOADED[source]
-    known = getattr(models.get_model_weights(name), version, None)
+    known = getattr(models.get_model_weights(name.removesuffix("_in")), version, None)
     if known is None:
         fix = "Pass --model.pretrained imagenet, or a ResNet-50, 101 or 152."
         raise UserError(f"--model.pretrained {source}", expected="a ResNet with it", got=name, fix=fix)

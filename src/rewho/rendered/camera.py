@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from rewho.core.runtime import generator
 from rewho.rendered.paint import Floats, Light
 from rewho.rendered.scenery import GROUNDS, WALLS, paint_place
+from rewho.rendered.weather import Weather
 
 PIXELS_PER_METRE = 56  # of the background
 PLACE_SIZE = (5 * PIXELS_PER_METRE, 6 * PIXELS_PER_METRE)  # height and width of a section in pixels
 HORIZON = 0.62  # row where the wall ends and the ground begins, as a share of the background's height
-SECTIONS = 3  # of a background, side by side, each with its own wall and ground
+SECTIONS = 4  # of a background, side by side, each with its own wall and ground
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,18 @@ class Camera:
     elevation: float  # how far it looks down, in radians
     light_side: float  # where the light comes from, -1 left to 1 right
     ambient: float  # brightness of the shade, 0 to 1
+    weather: Weather  # how strongly its images differ
     brightness: float  # factor on all channels
     cast: tuple[float, float, float]  # factor on red, green and blue
     contrast: float  # factor on the distance from the mean
     saturation: float  # factor on the distance from grey
+    gamma: float  # exponent of the tone curve, below 1 brightens the shadows
+    haze: float  # brightness of black, of 255
     resolution: float  # of the camera over that of the image, 0 to 1 along one side
     blur: float  # standard deviation in pixels of a 128-row image
+    sharpening: float  # by the camera: share of the difference from a blurred image that is added
     noise: float  # standard deviation, of 255
+    video_quality: int  # JPEG quality of the video that an image was cut out of
     jpeg_quality: int
     walls: tuple[str, ...]  # names of `WALLS`, one per section of its background
     grounds: tuple[str, ...]  # names of `GROUNDS`, one per section of its background
@@ -57,7 +63,9 @@ class Camera:
         """Return camera `number` of the world with this seed."""
         rng = generator(seed, "camera", number)
         views = (0.0, np.pi, np.pi / 2, -np.pi / 2)  # cameras with neighbouring numbers see people from other sides
-        cast = 1 + rng.normal(0, 0.04, 3)
+        cast = np.exp(rng.normal(0, 0.045, 3))
+        walls = rng.choice(WALLS, SECTIONS, replace=False).tolist()
+        grounds = rng.choice(GROUNDS, SECTIONS).tolist()
         return Camera(
             number=number,
             seed=seed,
@@ -65,17 +73,26 @@ class Camera:
             yaw_spread=float(rng.uniform(0.35, 0.8)),
             elevation=float(rng.uniform(0.0, 0.5)),
             light_side=float(rng.uniform(-0.85, 0.85)),
-            ambient=float(rng.uniform(0.4, 0.75)),
-            brightness=float(np.exp(rng.normal(0.0, 0.11))),
+            ambient=float(rng.uniform(0.4, 0.8)),
+            weather=Weather(
+                folds=float(rng.uniform(0.08, 0.35)),
+                shadows=float(rng.uniform(0.0, 0.5)),
+                depth=float(rng.uniform(0.2, 0.65)),
+            ),
+            brightness=float(np.exp(rng.normal(0.0, 0.14))),
             cast=(float(cast[0]), float(cast[1]), float(cast[2])),
-            contrast=float(rng.uniform(0.84, 1.1)),
-            saturation=float(rng.uniform(0.75, 1.15)),
-            resolution=float(rng.uniform(0.45, 1.0)),
+            contrast=float(rng.uniform(0.8, 1.25)),
+            saturation=float(rng.uniform(0.45, 1.15)),
+            gamma=float(np.exp(rng.normal(0.0, 0.17))),
+            haze=float(max(0.0, rng.normal(4.0, 10.0))),
+            resolution=float(rng.uniform(0.45, 1.1)),
             blur=float(rng.uniform(0.0, 0.9)),
-            noise=float(rng.uniform(1.5, 7.0)),
+            sharpening=float(max(0.0, rng.uniform(-0.6, 1.6))),
+            noise=float(rng.uniform(0.5, 4.5)),
+            video_quality=int(rng.integers(30, 92)),
             jpeg_quality=int(rng.integers(78, 95)),
-            walls=tuple(WALLS[(number + seed + piece) % len(WALLS)] for piece in range(SECTIONS)),
-            grounds=tuple(GROUNDS[(number + seed + piece) % len(GROUNDS)] for piece in range(SECTIONS)),
+            walls=tuple(walls),
+            grounds=tuple(grounds),
             crowd=float(rng.uniform(0.12, 0.35)),
         )
 
@@ -106,25 +123,39 @@ def expose(camera: Camera, image: Floats, rng: np.random.Generator, drift: float
     """
     height, width = image.shape[:2]
     taken = cv2.transform(image, _colour_matrix(camera, rng, drift))
-    sharp = float(np.clip(camera.resolution * rng.uniform(1 - 0.2 * drift, 1 + 0.2 * drift), 0.3, 1.0))
-    if sharp < 0.95:
-        small = (max(8, round(width * sharp)), max(8, round(height * sharp)))
+    sharp = float(np.clip(camera.resolution * rng.uniform(1 - 0.25 * drift, 1 + 0.25 * drift), 0.3, 1.0))
+    small = (max(8, round(width * sharp)), max(8, round(height * sharp))) if sharp < 0.95 else (width, height)
+    if small != (width, height):
         taken = cv2.resize(taken, small, interpolation=cv2.INTER_AREA)
-        taken = cv2.resize(taken, (width, height), interpolation=cv2.INTER_LINEAR)
-    blur = camera.blur * rng.uniform(1 - 0.4 * drift, 1 + 0.2 * drift) * height / 128
+    blur = camera.blur * rng.uniform(1 - 0.5 * drift, 1 + 0.3 * drift) * small[1] / 128
     if blur > 0.3:
         taken = cv2.GaussianBlur(taken, (0, 0), blur)
-    noise = rng.random(image.shape, np.float32)  # uniform noise is drawn four times faster than Gaussian noise
+    if rng.random() < 0.12 * drift:
+        taken = cv2.blur(taken, (max(1, round(rng.uniform(0.01, 0.035) * small[1])), 1))  # motion
+    if camera.sharpening:
+        taken += np.float32(camera.sharpening) * (taken - cv2.GaussianBlur(taken, (0, 0), 1.1 * small[1] / 128 + 0.3))
+    np.clip(taken, 0, 255, out=taken)
+    gamma = camera.gamma * float(np.exp(rng.normal(0, 0.08) * drift))
+    taken = cv2.pow(taken / np.float32(255), gamma) * np.float32(255 - camera.haze) + np.float32(camera.haze)
+    noise = rng.random(taken.shape, np.float32)  # uniform noise is drawn four times faster than Gaussian noise
     noise -= 0.5
     noise *= camera.noise * 12**0.5
     noise += taken
-    return np.clip(np.rint(noise, out=noise), 0, 255, out=noise).astype(np.uint8)
+    seen = np.clip(np.rint(noise, out=noise), 0, 255, out=noise).astype(np.uint8)
+    if drift:
+        quality = int(np.clip(camera.video_quality + rng.normal(0, 8), 20, 95))
+        seen = cv2.imdecode(cv2.imencode(".jpg", seen, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    how = cv2.INTER_CUBIC if camera.sharpening else cv2.INTER_LINEAR
+    return np.asarray(
+        seen if small == (width, height) else cv2.resize(seen, (width, height), interpolation=how), np.uint8
+    )
 
 
 def _colour_matrix(camera: Camera, rng: np.random.Generator, drift: float) -> Floats:
     """Return cast, saturation and contrast, applied in this order, as one matrix [3, 4] on (red, green, blue, 1)."""
-    gain = camera.brightness * np.exp(rng.normal(0, 0.05) * drift)
-    contrast = camera.contrast * rng.uniform(1 - 0.07 * drift, 1 + 0.07 * drift)
+    gain = camera.brightness * np.exp(rng.normal(0, 0.08) * drift)
+    contrast = camera.contrast * rng.uniform(1 - 0.1 * drift, 1 + 0.1 * drift)
     mix = camera.saturation * np.eye(3) + (1 - camera.saturation) / 3
-    colours = contrast * gain * mix * np.asarray(camera.cast)
+    white = np.asarray(camera.cast) * np.exp(rng.normal(0, 0.025, 3) * drift)
+    colours = contrast * gain * mix * white
     return np.column_stack([colours, np.full(3, 118 * (1 - contrast))]).astype(np.float32)

@@ -13,21 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.runtime import generator
-from rewho.rendered.person import Colour, Identity
+from rewho.rendered.fabric import (
+    ANGLE,
+    COLUMNS,
+    COVERING,
+    DOWN,
+    ROWS,
+    Texture,
+    darken,
+    fill,
+    paint,
+    smooth_noise,
+    weave,
+)
+from rewho.rendered.person import Identity
 
-Texture = NDArray[np.float32]  # [3, rows, columns], RGB 0 to 255
-ROWS, COLUMNS = 48, 64
-_V = (np.arange(ROWS, dtype=np.float32) + 0.5)[:, None] / ROWS  # 0 at the top, 1 at the bottom
-_ANGLE = (np.arange(COLUMNS, dtype=np.float32)[None, :] / COLUMNS * 2 + 1) % 2 * np.pi - np.pi  # 0 front, ±pi back
-
-
-def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, int]) -> NDArray[np.float32]:
-    """Return noise [H, W] from about -1 to 1: random numbers on a grid of `cells`, enlarged to `size`."""
-    coarse = rng.random(cells, dtype=np.float32) * 2 - 1
-    return np.asarray(cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC), np.float32)
-
-
-TEXTURES = ("skin", "trunk", "sleeve", "leg", "skirt", "head", "hair", "hat", "bag", "shoe", "sole")
+TEXTURES = ("skin", "trunk", "sleeve", "leg", "skirt", "head", "hair", "hat", "bag", "shoe", "sole", "sock")
+_EVERYWHERE = np.ones((ROWS, COLUMNS), np.bool_)
 
 
 @lru_cache(maxsize=256)
@@ -38,22 +40,25 @@ def build_textures(identity: Identity) -> NDArray[np.uint8]:
         >>> build_textures(Identity.draw(1, 7)).shape == (3, len(TEXTURES) * ROWS * COLUMNS)
         True
     """
-    # Folds belong to the clothes: they must not depend on who else is rendered.
+    # Patterns belong to the clothes: they must not depend on who else is rendered.
     rng = generator(identity.number, "folds", round(identity.height * 1e6), round(identity.girth * 1e6))
-    folds = 1 + 0.07 * smooth_noise(rng, (ROWS, COLUMNS), (7, 10))
-    strands = 1 + 0.16 * smooth_noise(rng, (ROWS, COLUMNS), (3, 24))
+    strands = 1 + 0.25 * smooth_noise(rng, (ROWS, COLUMNS), (4, 32))
+    fabric = weave(
+        identity.top_pattern, identity.top_colours[:1] + identity.top_colours[3:], identity.pattern_scale, rng
+    )
     textures = {
-        "skin": _fill(identity.skin),
-        "trunk": _draw_top(identity) * folds,
-        "sleeve": _draw_sleeve(identity) * folds,
-        "leg": _draw_leg(identity) * folds,
-        "skirt": _draw_skirt(identity) * folds,
+        "skin": fill(identity.skin),
+        "trunk": _draw_top(identity, fabric, rng),
+        "sleeve": _draw_sleeve(identity, fabric),
+        "leg": _draw_leg(identity, rng),
+        "skirt": _draw_skirt(identity, fabric, rng),
         "head": _draw_head(identity),
-        "hair": _fill(identity.hair) * strands,
-        "hat": _fill(identity.hat_colour) * np.where(_V < 0.72, np.float32(1.0), np.float32(0.8)),
-        "bag": _draw_bag(identity) * folds,
-        "shoe": _fill(identity.shoe_colour),
-        "sole": _fill((226, 226, 222) if identity.shoes == "trainers" else (40, 36, 34)),
+        "hair": fill(identity.hair) * strands,
+        "hat": fill(identity.hat_colour) * np.where(DOWN < 0.72, np.float32(1.0), np.float32(0.8)),
+        "bag": _draw_bag(identity, rng),
+        "shoe": _draw_shoe(identity),
+        "sole": fill((226, 226, 222) if identity.shoes == "trainers" else (40, 36, 34)),
+        "sock": fill(identity.sock_colour),
     }
     joined = np.concatenate([_soften(textures[name]).reshape(3, -1) for name in TEXTURES], axis=1)
     texels: NDArray[np.uint8] = np.clip(joined, 0, 255).astype(np.uint8)
@@ -64,125 +69,111 @@ def build_textures(identity: Identity) -> NDArray[np.uint8]:
 def _soften(texture: Texture) -> Texture:
     """Blur the edges of patterns, across the seam too: the renderer looks up single texels, without interpolation."""
     turned = np.concatenate([texture[..., -4:], texture, texture[..., :4]], axis=2).transpose(1, 2, 0)
-    soft = cv2.GaussianBlur(np.ascontiguousarray(turned), (0, 0), 1.1, sigmaY=0.7, borderType=cv2.BORDER_REPLICATE)
+    soft = cv2.GaussianBlur(np.ascontiguousarray(turned), (0, 0), 1.0, sigmaY=0.7, borderType=cv2.BORDER_REPLICATE)
     return np.asarray(soft[:, 4:-4].transpose(2, 0, 1), np.float32)
 
 
-def _fill(colour: Colour) -> Texture:
-    return np.broadcast_to(np.asarray(colour, np.float32)[:, None, None], (3, ROWS, COLUMNS)).copy()
-
-
-def _darken(colour: Colour, factor: float) -> Colour:
-    return (colour[0] * factor, colour[1] * factor, colour[2] * factor)
-
-
-def _paint(texture: Texture, where: NDArray[np.bool_], colour: Colour) -> None:
-    np.copyto(texture, np.asarray(colour, np.float32)[:, None, None], where=where)
-
-
-def _draw_top(identity: Identity) -> Texture:
-    """Return the top: an open jacket shows the shirt in front, a coat has buttons and a belt, others have a pattern."""
-    main, second, _ = identity.top_colours
-    texture = _fill(main)
+def _draw_top(identity: Identity, fabric: Texture, rng: np.random.Generator) -> Texture:
+    """Return the top: an open jacket shows the shirt in front, a coat has buttons and a belt, others have a collar."""
+    main, inner, _, second = identity.top_colours[:4]
+    texture = fabric.copy()
     if identity.top == "open jacket":
-        width = 0.35 + 0.4 * identity.pattern_scale
-        _paint(texture, np.abs(_ANGLE) < width, second)
-        _paint(texture, (np.abs(np.abs(_ANGLE) - width) < 0.07), _darken(main, 0.6))
+        width = 0.25 + 0.5 * identity.pattern_scale
+        shirt = weave(identity.inner_pattern, (inner, second, main), rng.random(), rng)
+        np.copyto(texture, shirt, where=np.abs(ANGLE) < width)
+        paint(texture, (np.abs(np.abs(ANGLE) - width) < 0.07) & _EVERYWHERE, darken(main, 0.6))
         return texture
-    _draw_pattern(texture, identity)
     if identity.top == "coat":
-        _paint(texture, np.abs(_ANGLE) < 0.06, _darken(main, 0.6))
-        _paint(texture, (np.abs(_V - 0.52) < 0.03), _darken(main, 0.55))
-    else:
-        _paint(texture, (_V < 0.07) & (np.abs(_ANGLE) < 0.6), identity.skin)  # neckline
+        paint(texture, (np.abs(ANGLE) < 0.06) & _EVERYWHERE, darken(main, 0.6))
+        paint(texture, (np.abs(DOWN - 0.52) < 0.03) & _EVERYWHERE, darken(main, 0.55))
+        return texture
+    match identity.collar:
+        case "round":
+            paint(texture, (DOWN < 0.07) & (np.abs(ANGLE) < 0.6), identity.skin)
+        case "deep":
+            paint(texture, (0.2 - 0.2 * np.abs(ANGLE) > DOWN) & (np.abs(ANGLE) < 0.8), identity.skin)
+        case "shirt":
+            paint(texture, (DOWN < 0.09) & _EVERYWHERE, darken(main, 1.15) if sum(main) < 500 else darken(main, 0.85))
+            paint(texture, (0.1 - 0.25 * np.abs(ANGLE) > DOWN) & (np.abs(ANGLE) < 0.4), identity.skin)
+            paint(texture, (np.abs(ANGLE) < 0.05) & _EVERYWHERE, darken(main, 0.7))
+        case "zip":
+            paint(texture, (np.abs(ANGLE) < 0.06) & _EVERYWHERE, darken(second, 0.8))
+    if identity.belt:
+        paint(texture, (DOWN > 0.955) & _EVERYWHERE, (44, 36, 32))
     return texture
 
 
-def _draw_pattern(texture: Texture, identity: Identity) -> None:
-    second = identity.top_colours[1]
-    coarse = identity.pattern_scale
-    bands = 10 - round(6 * coarse)
-    match identity.top_pattern:
-        case "stripes":
-            _paint(texture, (_V * bands) % 1 < 0.42, second)
-        case "pinstripes":
-            _paint(texture, (_ANGLE / np.pi * (bands + 4)) % 1 < 0.3, second)
-        case "checks":
-            across, along = (_ANGLE / np.pi * bands) % 1 < 0.5, (_V * bands) % 1 < 0.5
-            texture *= np.where(across ^ along, np.float32(1.0), np.float32(0.72))
-            _paint(texture, across & along, second)
-        case "upper block":
-            _paint(texture, 0.3 + 0.25 * coarse > _V, second)
-        case "chest band":
-            _paint(texture, np.abs(_V - 0.38) < 0.06 + 0.07 * coarse, second)
-        case "print":
-            _draw_print(texture, identity)
-
-
-def _draw_print(texture: Texture, identity: Identity) -> None:
-    """Draw a disc, a bar or a triangle on the chest, and perhaps a bar on the back."""
-    second = identity.top_colours[1]
-    size, shape = 0.28 + 0.3 * identity.pattern_scale, int(identity.pattern_scale * 997) % 3
-    x, y = _ANGLE / (size * 2.6), (_V - 0.4) / (size * 0.55)
-    if shape == 0:
-        _paint(texture, x**2 + y**2 < 1, second)
-    elif shape == 1:
-        _paint(texture, (np.abs(x) < 1) & (np.abs(y) < 0.6), second)
-    else:
-        _paint(texture, (np.abs(x) < (y + 1) / 2) & (y < 1), second)
-    if int(identity.pattern_scale * 7919) % 2:
-        _paint(texture, (np.abs(_ANGLE) > np.pi - 0.8) & (np.abs(_V - 0.3) < 0.09), second)
-
-
-def _draw_sleeve(identity: Identity) -> Texture:
-    main, second, sleeve = identity.top_colours
-    texture = _fill(sleeve)
-    if identity.top_pattern == "stripes" and identity.top not in ("open jacket", "coat") and sleeve == main:
-        _paint(texture, (_V * (10 - round(6 * identity.pattern_scale))) % 1 < 0.42, second)
-    if identity.top in ("long sleeves", "coat"):
-        _paint(texture, _V > 0.95, _darken(sleeve, 0.7))  # cuff
+def _draw_sleeve(identity: Identity, fabric: Texture) -> Texture:
+    main, _, sleeve = identity.top_colours[:3]
+    texture = fabric.copy() if identity.top_pattern in COVERING and sleeve == main else fill(sleeve)
+    if identity.top in ("long sleeves", "coat", "hoodie"):
+        paint(texture, (DOWN > 0.93) & _EVERYWHERE, darken(sleeve, 0.7))  # cuff
     return texture
 
 
-def _draw_leg(identity: Identity) -> Texture:
-    main, second = identity.bottom_colours
-    texture = _fill(main)
+def _draw_leg(identity: Identity, rng: np.random.Generator) -> Texture:
+    texture = _bottom_fabric(identity, rng)
     if identity.bottom_pattern == "faded":
-        texture += 60 * np.exp(-((_V - 0.35) ** 2) / 0.04) * np.exp(-(_ANGLE**2) / 0.5)
+        texture += 60 * np.exp(-((DOWN - 0.35) ** 2) / 0.04) * np.exp(-(ANGLE**2) / 0.5)
     elif identity.bottom_pattern == "side stripe":
-        _paint(texture, np.abs(np.abs(_ANGLE) - np.pi / 2) < 0.32, second)
+        where = np.abs(np.abs(ANGLE) - np.pi / 2) < 0.15 + 0.25 * identity.pattern_scale
+        paint(texture, where & _EVERYWHERE, identity.bottom_colours[1])
+    elif identity.bottom_pattern == "ripped":
+        paint(texture, (smooth_noise(rng, (ROWS, COLUMNS), (14, 14)) > 0.55) & (np.abs(ANGLE) < 1.0), identity.skin)
     return texture
 
 
-def _draw_skirt(identity: Identity) -> Texture:
-    main, second = identity.bottom_colours
-    texture = _fill(main)
+def _bottom_fabric(identity: Identity, rng: np.random.Generator) -> Texture:
+    kind = identity.bottom_pattern if identity.bottom_pattern in COVERING else "plain"
+    return weave(kind, identity.bottom_colours, identity.pattern_scale, rng)
+
+
+def _draw_skirt(identity: Identity, fabric: Texture, rng: np.random.Generator) -> Texture:
+    if identity.bottom == "dress":
+        return fabric.copy() if identity.top_pattern in COVERING else fill(identity.top_colours[0])
+    texture = _bottom_fabric(identity, rng)
     if identity.bottom_pattern == "side stripe":
-        _paint(texture, _V > 0.86, second)
+        paint(texture, (DOWN > 0.86) & _EVERYWHERE, identity.bottom_colours[1])
     elif identity.bottom_pattern == "faded":
-        texture *= 1 + 0.25 * np.sign(np.sin(_ANGLE * 9))  # pleats
+        texture *= 1 + 0.2 * np.sign(np.sin(ANGLE * 12))  # pleats
     return texture
 
 
-def _draw_bag(identity: Identity) -> Texture:
-    texture = _fill(identity.bag_colour)
-    dark = _darken(identity.bag_colour, 0.6)
-    _paint(texture, np.abs(_V - 0.45) < 0.035, dark)
-    _paint(texture, (_V > 0.55) & (np.abs(np.abs(_ANGLE) - np.pi) < 0.7), _darken(dark, 1.3))
+def _draw_bag(identity: Identity, rng: np.random.Generator) -> Texture:
+    colour = identity.bag_colour
+    texture = weave(identity.bag_pattern, (colour, *identity.top_colours[3:]), 0.5, rng)
+    dark = darken(colour, 0.6)
+    paint(texture, (np.abs(DOWN - 0.45) < 0.035) & _EVERYWHERE, dark)
+    paint(texture, (DOWN > 0.55) & (np.abs(np.abs(ANGLE) - np.pi) < 0.7), darken(dark, 1.3))
+    return texture
+
+
+def _draw_shoe(identity: Identity) -> Texture:
+    if identity.shoes != "sandals":
+        return fill(identity.shoe_colour)
+    texture = fill(identity.skin)
+    paint(texture, ((DOWN * 3) % 1 < 0.35) & _EVERYWHERE, identity.shoe_colour)
     return texture
 
 
 def _draw_head(identity: Identity) -> Texture:
     """Return the head: the face in front, hair above and behind, down to where the style ends."""
-    texture = _fill(identity.skin)
+    texture = fill(identity.skin)
     red, green, blue = identity.skin
-    _paint(texture, (np.abs(np.abs(_ANGLE) - 0.42) < 0.17) & (np.abs(_V - 0.5) < 0.035), (40, 32, 30))  # eyes
-    _paint(texture, (np.abs(_ANGLE) < 0.13) & (np.abs(_V - 0.6) < 0.06), (red * 0.88, green * 0.84, blue * 0.82))
-    _paint(texture, (np.abs(_ANGLE) < 0.32) & (np.abs(_V - 0.77) < 0.025), (red * 0.72, green * 0.5, blue * 0.5))
+    across = np.abs(ANGLE)
+    paint(texture, (across < 0.9) & (np.abs(DOWN - 0.52) < 0.07), (red * 0.82, green * 0.78, blue * 0.76))  # sockets
+    paint(texture, (np.abs(across - 0.42) < 0.17) & (np.abs(DOWN - 0.5) < 0.03), (60, 48, 44))  # eyes
+    paint(texture, (across < 0.13) & (np.abs(DOWN - 0.6) < 0.06), (red * 0.9, green * 0.86, blue * 0.84))
+    paint(texture, (across < 0.28) & (np.abs(DOWN - 0.77) < 0.02), (red * 0.76, green * 0.58, blue * 0.56))
+    paint(texture, (DOWN > 0.86) & _EVERYWHERE, (red * 0.78, green * 0.74, blue * 0.72))  # below the chin
+    if identity.glasses != "none":
+        lens = (30, 30, 34) if identity.glasses == "dark" else (red * 0.6, green * 0.58, blue * 0.58)
+        paint(texture, (across < 1.5) & (np.abs(DOWN - 0.5) < 0.045) & (across > 0.12), lens)
     if identity.beard:
-        _paint(texture, (np.abs(_ANGLE) < 1.35) & (_V > 0.68) & ((np.abs(_ANGLE) > 0.4) | (_V > 0.8)), identity.hair)
+        paint(texture, (across < 1.35) & (DOWN > 0.68) & ((across > 0.4) | (DOWN > 0.8)), identity.hair)
     if identity.hair_style != "bald":
         low = 0.85 if identity.hair_style in ("bob", "long", "afro") else 0.7
-        line = np.where(np.abs(_ANGLE) < 0.95, 0.3, np.where(np.abs(_ANGLE) < 1.7, low - 0.22, low))
-        _paint(texture, line > _V, identity.hair)
+        fringe = 0.26 + 0.14 * identity.fringe
+        line = np.where(across < 0.95, fringe, np.where(across < 1.7, low - 0.22, low))
+        paint(texture, line > DOWN, identity.hair)
     return texture

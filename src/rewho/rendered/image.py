@@ -19,11 +19,12 @@ from rewho.rendered.figure import Figure, build_figure
 from rewho.rendered.paint import Floats, composite, paint_figure, paint_shadow
 from rewho.rendered.person import Identity
 from rewho.rendered.scenery import paint_bush, paint_post
-from rewho.rendered.skeleton import Pose
+from rewho.rendered.skeleton import GESTURES, Pose
+from rewho.rendered.weather import cast_shadow, crumple, vary_light
 
-JITTER = 0.13  # largest distance of an image's side from the person's box, as a share of the box's height or width
+JITTER = 0.22  # largest distance of an image's side from the person's box, as a share of the box's height or width
 NARROWEST = 0.37  # a box is widened to at least this share of its height, as detectors do with people in profile
-PASSERS_BY = range(1_000_000, 1_000_048)  # numbers of the people who appear only in images of others
+PASSERS_BY = range(1_000_000, 1_000_096)  # numbers of the people who appear only in images of others
 OBSTACLE = 1000  # first number in the owner map that is not the person
 
 
@@ -76,13 +77,15 @@ def render_person(
     canvas = _crop_background(camera, rng, (size[0], max(8, round((right - left) * scale))), scale, ground)
     owners = np.full(canvas.shape[1:], -1, np.int32)
     scene = _Scene(canvas, owners, camera, rng, scale, ground)
-    if rng.random() < camera.crowd:
-        _paint_passer_by(scene, behind=True)
+    for chance in (camera.crowd, camera.crowd / 2):
+        if rng.random() < chance:
+            _paint_passer_by(scene, behind=True)
     paint_shadow(canvas, figure, scale, ground)
-    patch = paint_figure(figure, scale, camera.light(), ground)
-    composite(canvas, patch, owners)
+    patch = paint_figure(figure, scale, vary_light(camera.light(), rng), ground)
+    composite(canvas, crumple(patch, rng, camera.weather.folds), owners)
     if rng.random() < camera.crowd:
         _paint_obstacle(scene)
+    cast_shadow(canvas, rng, camera.weather)
     factor = np.array([size[1] / canvas.shape[2], 1.0])
     image = cv2.resize(canvas.transpose(1, 2, 0), (size[1], size[0]), interpolation=cv2.INTER_AREA)
     points = figure.keypoints[:, :2] * scale + ground
@@ -134,17 +137,23 @@ def _draw_pose(camera: Camera, rng: np.random.Generator) -> Pose:
         phase=float(rng.uniform(0, 2 * np.pi)),
         yaw=float(camera.yaw + rng.normal(0, camera.yaw_spread)),
         elevation=float(np.clip(camera.elevation + rng.normal(0, 0.05), 0, 0.6)),
-        swing=float(rng.uniform(0.6, 1.2)) if rng.random() < 0.85 else 0.1,
-        lean=float(rng.normal(0.04, 0.03)),
+        swing=float(rng.uniform(0.5, 1.3)) if rng.random() < 0.85 else float(rng.uniform(0.0, 0.3)),
+        lean=float(rng.normal(0.04, 0.035)),
+        gesture=str(rng.choice(list(GESTURES))) if rng.random() < 0.4 else "walk",
+        hand=1 if rng.random() < 0.5 else -1,
     )
 
 
 def _draw_crop(figure: Figure, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of the crop in metres: the person's box with the jitter of a detector."""
+    """Return left, top, right and bottom of the crop in metres: the person's box with the jitter of a detector.
+
+    One box in six is badly off: a foot or half of the head is missing, or much of the scene is in it.
+    """
     left, top, right, bottom = figure.box
     wider = max(0.0, NARROWEST * (bottom - top) - (right - left)) / 2
     left, right = left - wider, right + wider
-    shift = np.clip(rng.normal(0.024, 0.036, 4), -JITTER, JITTER)
+    spread = 0.09 if rng.random() < 1 / 6 else 0.035
+    shift = np.clip(rng.normal(0.02, spread, 4), -JITTER, JITTER)
     width, height = right - left, bottom - top
     return left - shift[0] * width, top - shift[1] * height, right + shift[2] * width, bottom + shift[3] * height
 
@@ -168,11 +177,12 @@ def _paint_passer_by(scene: _Scene, *, behind: bool) -> None:
     """Paint another person to one side: smaller and behind, or larger and in front."""
     camera, rng, scale, ground = scene.camera, scene.rng, scene.scale, scene.ground
     other = build_figure(Identity.draw(camera.seed, int(rng.choice(PASSERS_BY))), _draw_pose(camera, rng))
-    aside = rng.uniform(0.3, 0.7) * (1 if rng.random() < 0.5 else -1)
-    nearer = rng.uniform(0.7, 0.92) if behind else rng.uniform(1.05, 1.25)
+    aside = rng.uniform(0.25, 0.75) * (1 if rng.random() < 0.5 else -1)
+    nearer = rng.uniform(0.45, 0.95) if behind else rng.uniform(1.05, 1.25)
     below = (-0.2 if behind else 0.12) * rng.uniform(0.5, 1.0) * scale
     at = (ground[0] + (aside if behind else np.sign(aside) * rng.uniform(0.38, 0.55)) * scale, ground[1] + below)
-    composite(scene.canvas, paint_figure(other, scale * nearer, camera.light(), at), scene.owners, OBSTACLE)
+    patch = crumple(paint_figure(other, scale * nearer, camera.light(), at), rng, camera.weather.folds)
+    composite(scene.canvas, patch, scene.owners, OBSTACLE)
 
 
 def _paint_obstacle(scene: _Scene) -> None:
@@ -180,9 +190,9 @@ def _paint_obstacle(scene: _Scene) -> None:
     canvas, rng, scale, ground = scene.canvas, scene.rng, scene.scale, scene.ground
     kind = rng.random()
     aside = ground[0] + rng.uniform(0.06, 0.3) * scale * (1 if rng.random() < 0.5 else -1)
-    if kind < 0.4:
+    if kind < 0.55:
         _paint_passer_by(scene, behind=False)
-    elif kind < 0.7:
+    elif kind < 0.8:
         size = (canvas.shape[1] * 2, round(rng.uniform(0.07, 0.16) * scale))
         composite(canvas, paint_post(rng, size, (aside, canvas.shape[1] * 1.2)), scene.owners, OBSTACLE)
     else:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.rendered.clothes import COLUMNS, ROWS
+from rewho.rendered.fabric import COLUMNS, ROWS
 from rewho.rendered.figure import Figure
 
 Floats = NDArray[np.float32]

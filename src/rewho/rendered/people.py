@@ -30,7 +30,7 @@ from rewho.rendered.image import render_person
 from rewho.rendered.person import Identity
 
 PARTS = ("bounding_box_train", "query", "bounding_box_test")
-RENDERER = 1  # version, increased when equal settings give other images
+RENDERER = 2  # version, increased when equal settings give other images
 FIRST_DISTRACTOR = 2_000_000  # numbers of the people in distractor images
 SMALLEST_SHARE = 150  # images per process below which starting one does not pay
 
@@ -41,7 +41,8 @@ class People:
 
     identities: int = 100  # in the training part, numbered from 1
     test_identities: int = 50  # in query and gallery, numbered after those
-    cameras: int = 4  # 2 to 9: Market-1501's file names have one digit for them
+    cameras: int = 4  # 2 to 99
+    cameras_of_person: int = 0  # at most so many cameras see one person, and at least two; 0 is up to all
     images_per_camera: int = 4  # of one person; test identities have one query image besides
     distractors: int = 100  # gallery images of people who match no query (id 0)
     junk: int = 30  # gallery images with badly placed boxes, which every ranking leaves out (id -1)
@@ -49,8 +50,9 @@ class People:
     seed: int = 1  # of the world: its people and cameras
 
     def __post_init__(self) -> None:
-        check_range("cameras", self.cameras, 2, 9)
-        check_range("identities and test_identities", self.identities + self.test_identities, 1, 9999)
+        check_range("cameras", self.cameras, 2, 99)
+        check_range("cameras_of_person, if not 0,", self.cameras_of_person or 2, 2, self.cameras)
+        check_range("identities and test_identities", self.identities + self.test_identities, 1, 99_999)
         check_range("images_per_camera", self.images_per_camera, 1, 9999)
         for name in ("identities", "test_identities", "distractors", "junk", "seed"):
             check_range(name, getattr(self, name), 0, 999_999)
@@ -151,7 +153,8 @@ def _cameras_of(people: People, person: int) -> list[int]:
     """Return the cameras, two or more, that see a person."""
     rng = generator(people.seed, "cameras of", person, people.cameras)
     order = rng.permutation(people.cameras) + 1
-    return sorted(order[: int(rng.integers(2, people.cameras + 1))].tolist())
+    most = people.cameras_of_person or people.cameras
+    return sorted(order[: int(rng.integers(2, most + 1))].tolist())
 
 
 def _plan(people: People) -> Iterator[_Image]:

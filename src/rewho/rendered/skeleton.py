@@ -21,6 +21,17 @@ HIP, KNEE, ANKLE, SHOULDER, CHIN = 0.52, 0.275, 0.045, 0.786, 0.866
 HEAD_MIDDLE, HEAD_HALF = 0.934, (0.045, 0.066, 0.056)  # half of the head's width, height and depth
 UPPER_ARM, FOREARM, HAND = 0.175, 0.15, 0.05
 SHOULDER_HALF, HIP_HALF = 0.096, 0.046
+# What arms do apart from swinging: directions of upper arm and forearm (outwards, up, forward), and whether both do it.
+GESTURES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float], bool]] = {
+    "phone": ((0.3, -0.9, 0.35), (-0.35, 0.8, 0.45), False),
+    "strap": ((0.3, -0.9, 0.1), (-0.5, 0.75, 0.45), False),
+    "point": ((0.3, -0.75, 0.6), (-0.1, -0.1, 1.0), False),
+    "read": ((0.12, -0.97, 0.25), (-0.35, 0.25, 0.9), True),
+    "carry": ((0.15, -0.97, 0.1), (-0.3, -0.1, 0.95), True),
+    "fold": ((0.2, -0.97, 0.2), (-0.9, 0.15, 0.4), True),
+    "pockets": ((0.35, -0.9, -0.2), (-0.25, -0.9, 0.4), True),
+    "behind": ((0.2, -0.9, -0.4), (-0.6, -0.6, -0.5), True),
+}
 FACE = {"nose": (0.0, -0.012, 0.055), "eye": (0.018, 0.004, 0.047), "ear": (0.041, -0.006, 0.0)}
 
 
@@ -33,6 +44,8 @@ class Pose:
     elevation: float = 0.0  # how far the camera looks down
     swing: float = 1.0  # of arms and legs, relative to a normal walk; 0 stands still
     lean: float = 0.03  # forward
+    gesture: str = "walk"  # what the arms do, "walk" or a name of `GESTURES`
+    hand: int = 1  # the arm of a one-handed gesture: 1 left, -1 right
 
 
 @dataclass(frozen=True)
@@ -58,10 +71,11 @@ def pose_skeleton(identity: Identity, pose: Pose) -> Skeleton:
     skeleton = Skeleton(identity, pose, joints)
     for side, name in SIDES:
         joints |= _arm_joints(skeleton, side, name)
-    joints["head"] = middle = skeleton.spine(HEAD_MIDDLE, forward=0.012 * identity.height)
+    lift = (HEAD_MIDDLE - CHIN) * (identity.head - 1)
+    joints["head"] = middle = skeleton.spine(HEAD_MIDDLE + lift, forward=0.012 * identity.height)
     for name, (lateral, up, forward) in FACE.items():
         for side, prefix in ((1, "left_"), (-1, "right_")) if lateral else ((1, ""),):
-            joints[prefix + name] = middle + identity.height * np.array([side * lateral, up, forward])
+            joints[prefix + name] = middle + identity.height * identity.head * np.array([side * lateral, up, forward])
     return skeleton
 
 
@@ -93,11 +107,16 @@ def _leg_joints(identity: Identity, pose: Pose) -> dict[str, Point]:
 def _arm_joints(skeleton: Skeleton, side: int, name: str) -> dict[str, Point]:
     """Return the joints of one arm; a hand that holds a bag swings less."""
     person, pose = skeleton.identity, skeleton.pose
-    free = 0.35 if person.bag == "handbag" and person.side == side else 1.0
+    free = 0.35 if person.bag in ("handbag", "tote") and person.side == side else 1.0
     swing = -1.1 * person.stride * pose.swing * free * sin(pose.phase + (0 if side > 0 else pi))
     out = np.array([0.1 * side * person.girth, 0.0, 0.0])
     half = SHOULDER_HALF * person.height * person.girth**0.6 * person.shoulders
     shoulder = skeleton.spine(SHOULDER, lateral=side * half)
+    if pose.gesture in GESTURES and (GESTURES[pose.gesture][2] or pose.hand == side):
+        upper, lower = (np.array([side * way[0], way[1], way[2]]) for way in GESTURES[pose.gesture][:2])
+        elbow = shoulder + UPPER_ARM * person.height * upper
+        wrist = elbow + FOREARM * person.height * lower / np.linalg.norm(lower)
+        return {f"{name}_shoulder": shoulder, f"{name}_elbow": elbow, f"{name}_wrist": wrist}
     elbow = shoulder + UPPER_ARM * person.height * (_swing_forward(swing - 0.06) + out)
     wrist = elbow + FOREARM * person.height * (_swing_forward(swing + 0.14 + 0.5 * max(0.0, swing) * free) + 0.4 * out)
     return {f"{name}_shoulder": shoulder, f"{name}_elbow": elbow, f"{name}_wrist": wrist}

@@ -150,7 +150,7 @@ def _build_street(size: tuple[int, int], seed: int, panned: float) -> _Street:
     """Return the static part of a scene, wide enough for the pan (in frame widths)."""
     rng = generator(seed, "street")
     wall, ground = WALLS[int(rng.integers(len(WALLS)))], GROUNDS[int(rng.integers(len(GROUNDS)))]
-    camera = replace(Camera.draw(seed, 1), resolution=1.0, blur=0.2, noise=3.0)
+    camera = replace(Camera.draw(seed, 1), resolution=1.0, blur=0.2, noise=3.0, sharpening=0.0)
     focal = FOCAL_LENGTH * size[0]
     edge = EYE_LEVEL + FOCAL_LENGTH * CAMERA_HEIGHT / WALL_DISTANCE
     wide = (size[0], size[1] + int(np.ceil(panned * size[1])) + 1)

@@ -46,4 +46,5 @@ from rewho.settings.use import (
     EvaluateSettings,
     ExplainSettings,
     ExportSettings,
+    ModelsSettings,
 )

@@ -23,8 +23,9 @@ class ModelSettings:
 
     Args:
         kind: single_view, mgn (multiple granularity network) or bdb (batch drop block).
-        backbone: squeezenet1_0, squeezenet1_1, resnet18 … resnet152, such as resnet50_ibn_a with instance normalisation
-            (IBN-a), any model name of timm, or a name that a script registered in `rewho.models.backbone.BACKBONES`.
+        backbone: squeezenet1_0, squeezenet1_1, squeezenet1_1_in (images of all cameras in one style, for cameras that
+            it never saw), resnet18 … resnet152, such as resnet50_ibn_a with instance normalisation (IBN-a), any model
+            name of timm, or a name that a script registered in `rewho.models.backbone.BACKBONES`.
         stride_one_at: ResNet stage whose stride is 1, for a total stride of 16: layer4 (the usual reading of "conv4_1")
             or layer3 (the literal one); none keeps torchvision's total stride of 32, as MoCo's code does.
         pooling: stabilized_gmp (FD equation 5), gem, gap or gmp.
@@ -38,8 +39,9 @@ class ModelSettings:
         view: holistic, up1, mid1, dn1, up2, mid2 or dn2 (FD figure 1), or a YAML file that describes a view.
         input_size: Height and width of the network's input in pixels; empty uses the view's own size.
         pretrained: Initial weights: none, imagenet or imagenet_v2 (downloaded; the second are torchvision's newer ones
-            of ResNet-50 and larger), a model folder of `rewho train` or `rewho pretrain`, or a .safetensors / .pth
-            file of backbone weights, such as a checkpoint of MoCo's or LUPerson's code.
+            of ResNet-50 and larger), a model folder of `rewho train` or `rewho pretrain`, starter (which comes with
+            rewho), or a .safetensors / .pth file of backbone weights, such as a checkpoint of MoCo's or LUPerson's
+            code.
         pretrained_labels: Whether these weights were trained with labels: yes, no, or auto, which detects it for
             ImageNet weights, model folders and checkpoints of MoCo's code, not for a plain file of weights.
         pixel_mean: Channel means (RGB, 0 to 1); empty uses those of the initial weights.

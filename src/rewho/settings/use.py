@@ -37,7 +37,7 @@ class EvaluateSettings:
     """Settings of `rewho evaluate`.
 
     Args:
-        model: Model folders; several are the rows of a table.
+        model: Model folders, or names of models that come with rewho; several are the rows of a table.
         data: Data sets; several are the columns of a table (cross-dataset evaluation).
         out: Folder of the report.
         rerank: Also report k-reciprocal re-ranking (Zhong et al., CVPR 2017).
@@ -106,7 +106,7 @@ class EmbedSettings:
 
     Args:
         images: Folder of images of one person each, with sub-folders, or a crop set.
-        model: Model folder.
+        model: Model folder, or the name of a model that comes with rewho (`rewho models`).
         out: Folder for embeddings.npy [N, D] and images.csv, in the same order.
         flip: Average the embeddings of an image and its mirror image.
         batch: Images per forward pass.
@@ -118,14 +118,14 @@ class EmbedSettings:
         "compute the embedding of every image in a folder",
         "images",
         examples=(
-            "embed people --model runs/train",
+            "embed people",
             "embed crops --model runs/train --out runs/crops-embedded",
             "embed people --model runs/train --batch 256 --device cuda",
         ),
     )
 
     images: Path = Path("images")
-    model: Path = Path("model")
+    model: Path = Path("starter")
     out: Path = Path("runs/embed")
     flip: bool = True
     batch: Batch = 64
@@ -175,7 +175,7 @@ class CompareSettings:
 
     Args:
         images: Two or more images of one person each.
-        model: Model folder.
+        model: Model folder, or the name of a model that comes with rewho (`rewho models`).
         threshold: Also say which pairs are candidates for the same person: from a cosine on, such as 0.62, or at a
             false match rate whose threshold `rewho evaluate` stored with the model, such as 1% or 0.1%@DATA.
         flip: Average the embeddings of an image and its mirror image.
@@ -187,14 +187,14 @@ class CompareSettings:
         "print the cosine similarity of the people in two or more images",
         "images",
         examples=(
-            "compare a.jpg b.jpg --model runs/train",
+            "compare a.jpg b.jpg",
             "compare a.jpg b.jpg c.jpg --model runs/train",
             "compare a.jpg b.jpg --model runs/train --device cuda",
         ),
     )
 
     images: tuple[Path, ...] = ()
-    model: Path = Path("model")
+    model: Path = Path("starter")
     threshold: str = ""
     flip: bool = True
     engine: DeviceSettings = field(default_factory=DeviceSettings)
@@ -204,6 +204,13 @@ class CompareSettings:
         if self.threshold and parse_threshold(self.threshold) is None:
             expected = "a cosine from -1 to 1, or a false match rate in percent"
             yield Mistake("threshold", expected, "Pass {at}threshold 0.62, or {at}threshold 1%.")
+
+
+@dataclass(frozen=True)
+class ModelsSettings:
+    """Settings of `rewho models`: none."""
+
+    command = Command("models", "list the models that come with rewho, with their figures and terms")
 
 
 @dataclass(frozen=True)

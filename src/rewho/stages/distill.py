@@ -26,6 +26,7 @@ from rewho.embedding.foreign_networks import open_teacher
 from rewho.embedding.saved import describe
 from rewho.models.factorization import Factorization, save_branches
 from rewho.models.heads import Classifier
+from rewho.models.shipped import find_model, open_model
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import (
     CLASSIFIER,
@@ -77,11 +78,15 @@ def run(settings: DistillSettings) -> Path:
     # Data, student and targets
     table = read_settings(settings.data)
     part = select_training_part(table)
-    student, card = load_model(settings.student)
+    student, card = load_model(open_model(settings.student))
     _check_student(settings, table, student, card)
     targets = _open_targets(settings, part)
     plans = build_plans(settings, part)
-    inputs = {**describe_inputs(table, plans), "student": hash_file(settings.student / TENSORS), **targets.inputs}
+    inputs = {
+        **describe_inputs(table, plans),
+        "student": hash_file(find_model(settings.student) / TENSORS),
+        **targets.inputs,
+    }
     stage = Stage(settings.out, "distill", plain(settings), inputs, FREE_HERE, WHOLE, FIXED_HERE)
     engine = launch(settings.engine)
     if claim_folder(stage, settings, table):
@@ -160,7 +165,7 @@ def _check_student(
             "Train the student with --model.view holistic.",
         ),
         f"a student with its classifier, {CLASSIFIER}": (
-            keeps_classifier and not (settings.student / CLASSIFIER).is_file(),
+            keeps_classifier and not (find_model(settings.student) / CLASSIFIER).is_file(),
             "one without; students distilled into their teacher's space have none",
             "Pass --classifier new, or the student that it was distilled from.",
         ),
@@ -201,7 +206,7 @@ def _build_task(settings: DistillSettings, model: SingleViewModel, identities: i
     size, branches = model.settings.embedding, settings.branches
     classifier = Classifier(size, identities)
     if settings.classifier == "student":
-        load_classifier(settings.student, classifier)
+        load_classifier(find_model(settings.student), classifier)
     factorization = Factorization(
         model.backbone.channels,
         size,

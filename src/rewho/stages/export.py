@@ -31,6 +31,7 @@ from rewho.export.card import build_export_facts, build_readme
 from rewho.export.graph import EmbeddingGraph, program_bytes
 from rewho.export.onnx import OPSET, check_packages, onnx_bytes
 from rewho.export.parity import Parity, check_parity, compute_parity
+from rewho.models.shipped import open_model
 from rewho.models.single_view import parameter_count
 from rewho.models.weights import CARD, SUMS, TENSORS, load_model
 from rewho.rendered import Camera, Identity, render_person
@@ -52,10 +53,11 @@ def run(settings: ExportSettings) -> Path:
     check(settings)
     began = time.monotonic()
     name = FILES[settings.format]
-    model, card = load_model(settings.model)
-    view, source = view_of(model), hash_file(settings.model / TENSORS)
+    folder = open_model(settings.model)
+    model, card = load_model(folder)
+    view, source = view_of(model), hash_file(folder / TENSORS)
     files = [settings.check / file for file in list_images(settings.check)] if settings.check else []
-    inputs = {"model": source, "card": hash_file(settings.model / CARD), "images": hash_contents(files)}
+    inputs = {"model": source, "card": hash_file(folder / CARD), "images": hash_contents(files)}
     inputs |= view.inputs()
     stage = Stage(settings.out, "export", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
