@@ -1,0 +1,164 @@
+"""Make the model `starter` from nothing: render people, train on them, measure on photographs, write its folder.
+
+No photograph of a person enters the training; those of `--market` and `--cuhk` are ranked and nothing else. Finished
+steps are skipped, and an interrupted training resumes: run it again after a stop.
+
+    python recipes/starter/make.py --out runs/starter --market market1501 --cuhk cuhk03-np/detected
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save
+
+from rewho.core.artifact import hash_file, write_file, write_json
+from rewho.core.progress import Progress, say
+from rewho.data.datasets import read_settings
+from rewho.data.scored_part import scored_part
+from rewho.data.table import ImageTable
+from rewho.embedding.embedder import Embedder, load
+from rewho.models.weights import CARD, SUMS, TENSORS, read_card
+from rewho.rank.labels import ImageLabels
+from rewho.rank.metrics import evaluate
+from rewho.rank.ranking import Ranking
+from rewho.rendered import write_people
+from rewho.rendered.people import RENDERER
+from rewho.settings import DataSettings, TrainSettings
+from rewho.settings.command_line import parse
+from rewho.stages import train
+
+PEOPLE: dict[str, Any] = {
+    "identities": 1812,
+    "test_identities": 0,
+    "cameras": 40,
+    "cameras_of_person": 5,
+    "images_per_camera": 2,
+    "distractors": 0,
+    "junk": 0,
+    "seed": 1,
+}
+HELD_OUT = 250  # people of Market-1501's training part, drawn with the default seed
+TERMS = (
+    "Apache-2.0, as rewho itself. It began from SqueezeNet 1.1's ImageNet weights, which its authors publish under the "
+    "BSD licence (github.com/forresti/SqueezeNet); ImageNet's photographs, some with people in them, are for research"
+)
+
+
+def make_people(out: Path, workers: int) -> Path:
+    """Render the people to train on and return their folder."""
+    bar = Progress("render people", 1, unit="images")
+
+    def advance(done: int, total: int) -> None:
+        bar.total = total
+        bar.advance(done - bar.done)
+
+    folder = write_people(out / "people", **PEOPLE, workers=workers, progress=advance)
+    bar.close()
+    return folder
+
+
+def make_model(out: Path, people: Path, weights: str) -> Path:
+    """Train with starter.yaml beside this script and return the model's folder."""
+    recipe = Path(__file__).with_name("starter.yaml")
+    settings = parse(TrainSettings, ["--recipe", str(recipe), "--data.root", str(people), "--out", str(out / "run")])
+    assert isinstance(settings, TrainSettings), "no help was asked for"
+    return train.run(replace(settings, model=replace(settings.model, pretrained=weights)))
+
+
+def measure(model: Embedder, table: ImageTable) -> dict[str, float]:
+    """Return Rank-1 and mAP as shares: plain, and with each camera's mean embedding subtracted."""
+    part = scored_part(table)
+    query, gallery = (model.embed([rows.file(row) for row in range(len(rows))]) for rows in (part.query, part.gallery))
+    labels = [
+        ImageLabels(rows.person_ids, rows.camera_ids, names)
+        for rows, names in ((part.query, part.query_names), (part.gallery, part.gallery_names))
+    ]
+    plain = evaluate(Ranking.from_embeddings(query, labels[0], gallery, labels[1]))
+    pair = _centre(query, gallery, part.query.camera_ids, part.gallery.camera_ids)
+    centred = evaluate(Ranking.from_embeddings(pair[0], labels[0], pair[1], labels[1]))
+    return {
+        "rank1": round(float(plain.cmc[0]), 4),
+        "mAP": round(plain.values["mAP_rectangular"], 4),
+        "rank1_camera_normalised": round(float(centred.cmc[0]), 4),
+        "mAP_camera_normalised": round(centred.values["mAP_rectangular"], 4),
+    }
+
+
+def _centre(
+    query: NDArray[np.float32], gallery: NDArray[np.float32], at: NDArray[np.int64], there: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Subtract from each embedding the mean of all embeddings of its camera."""
+    query, gallery = query.copy(), gallery.copy()
+    for camera in np.unique(np.concatenate([at, there])):
+        mean = np.concatenate([query[at == camera], gallery[there == camera]]).mean(axis=0)
+        query[at == camera] -= mean
+        gallery[there == camera] -= mean
+    return query, gallery
+
+
+def ship(run: Path, folder: Path, figures: dict[str, dict[str, float]], cost: str) -> None:
+    """Write a trained model as a folder of half-precision weights, with its provenance, figures and terms."""
+    tensors = {
+        name: value.half() if value.is_floating_point() else value for name, value in load_file(run / TENSORS).items()
+    }
+    content = save(tensors)
+    card = read_card(run)
+    before = card["provenance"]
+    card |= {
+        "trained_on": {
+            "what": f"{PEOPLE['identities']:,} rendered people, and before that ImageNet",
+            "renderer": RENDERER,
+            "people": PEOPLE,
+            **card["trained_on"],
+        },
+        "licence": TERMS,
+        "metrics": figures,
+        "provenance": {
+            "made_with": "python recipes/starter/make.py",
+            "cost": cost,
+            "began_from": "SqueezeNet 1.1, ImageNet",
+            **{name: before[name] for name in ("weights_sha256", "epochs", "seed", "labels") if name in before},
+        },
+        "classifier": "",
+        SUMS: {TENSORS: hashlib.sha256(content).hexdigest()},
+    }
+    write_file(folder / TENSORS, lambda file: file.write(content))
+    write_json(folder / CARD, card)
+    say(f"{folder}: {len(content) / 1e6:.2f} MB, sha256 {hash_file(folder / TENSORS)[:16]}")
+
+
+def main() -> None:
+    """Make, measure and write the model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/starter"))
+    parser.add_argument("--weights", default="imagenet", help="imagenet, which is downloaded, none, or a file")
+    parser.add_argument("--workers", type=int, default=2, help="processes that render")
+    parser.add_argument("--market", type=Path, help="Market-1501, for measuring")
+    parser.add_argument("--cuhk", type=Path, help="CUHK03-NP with detected boxes, for measuring")
+    parser.add_argument("--ship", type=Path, help="where to write the folder; OUT/shipped by default")
+    given = parser.parse_args()
+    began = time.process_time()
+    run = make_model(given.out, make_people(given.out, given.workers), given.weights)
+    spent = time.process_time() - began
+    figures = {}
+    if given.market:
+        table = read_settings(DataSettings(root=given.market, hold_out=HELD_OUT))
+        figures[f"Market-1501, {HELD_OUT} people of its training part"] = measure(load(run), table)
+    if given.cuhk:
+        figures["CUHK03-NP, detected boxes"] = measure(load(run), read_settings(DataSettings(root=given.cuhk)))
+    cost = f"{spent / 60:.0f} minutes of one CPU core, without rendering in other processes"
+    ship(run, given.ship or given.out / "shipped", figures, cost)
+    say(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
