@@ -20,6 +20,8 @@ UNSAFE_CALLS = {"eval", "exec", "yaml.load", "yaml.full_load", "yaml.unsafe_load
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
 IMAGES = {"docs/images/rank-sheet.jpg"}
 """Every image in the repository; each shows rendered people, of whom there are none."""
+WEIGHTS = {"src/rewho/shipped/starter/model.safetensors": 4_000_000}
+"""Every model in the repository with its largest size in bytes; each was trained on rendered people."""
 IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 HEAVY_ENDINGS = re.compile(r"\.(mp4|avi|mov|mkv|webm|np[yz]|mat|pth?|ckpt|bin|onnx|safetensors|h5|pkl)$", re.IGNORECASE)
 """Endings of videos, data and weights."""
@@ -152,13 +154,13 @@ def test_nothing_but_known_images_is_in_the_repository() -> None:
     images = {name for name in files if (ROOT / name).read_bytes()[:4].startswith(IMAGE_STARTS)}
     images |= {name for name in files if re.search(r"\.(jpe?g|png|gif|bmp|webp|tiff?|heic|avif)$", name, re.I)}
     assert images - IMAGES == set(), "images that are not known to show rendered people only"
-    assert [name for name in files if HEAVY_ENDINGS.search(name)] == []
-    assert [name for name in files if (ROOT / name).stat().st_size > LARGEST_FILE] == []
+    assert [name for name in files if HEAVY_ENDINGS.search(name) and name not in WEIGHTS] == []
+    assert [name for name in files if (ROOT / name).stat().st_size > WEIGHTS.get(name, LARGEST_FILE)] == []
     assert len(files) > 40, "too few files swept"
 
 
 def test_no_text_gives_a_forbidden_address() -> None:
-    texts = [name for name in repository_files() if name not in IMAGES]
+    texts = [name for name in repository_files() if name not in IMAGES | WEIGHTS.keys()]
     found = {name: list(forbidden_addresses((ROOT / name).read_text(encoding="utf-8"))) for name in texts}
     assert {name: addresses for name, addresses in found.items() if addresses} == {}
 

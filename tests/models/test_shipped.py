@@ -1,4 +1,4 @@
-"""Models that come with the package: found by name, small, described with figures and terms, used where none is named."""
+"""Models that come with the package: found by name, small, with figures and terms, used where none is named."""
 
 import json
 

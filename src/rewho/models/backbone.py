@@ -120,8 +120,8 @@ def _build_timm(name: str, stride_one_at: str, input_size: tuple[int, int]) -> B
         near = nearest(name, [*SQUEEZENETS, STYLED, *RESNETS, *timm.list_models()])
         raise UserError(
             "--model.backbone",
-            expected=f"one of {', '.join((*SQUEEZENETS, STYLED, *RESNETS))}, a ResNet's with {SUFFIX}, a model name that timm "
-            "knows, or one in BACKBONES",
+            expected=f"one of {', '.join((*SQUEEZENETS, STYLED, *RESNETS))}, a ResNet's with {SUFFIX}, a model name "
+            "that timm knows, or one in BACKBONES",
             got=repr(name),
             fix=f"Did you mean {near!r}?"
             if near

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -183,14 +184,7 @@ class Identity:
             shoulders=float(rng.uniform(0.86, 1.14)),
             belly=float(np.exp(rng.normal(0.0, 0.16) + (0.2 if build > 1.15 else 0))),
             head=float(rng.uniform(0.94, 1.1) + (0.2 if child else 0)),
-            skin=_tint(rng, SKIN_COLOURS),
-            hair_style=_pick(rng, HAIR_STYLES),
-            hair=_tint(rng, HAIR_COLOURS),
-            hair_length=float(rng.random()),
-            fringe=float(rng.random()),
-            beard=bool(rng.random() < 0.1),
-            glasses=_pick(rng, GLASSES),
-            hat=_pick(rng, HATS),
+            **_draw_head(rng),
             top=top,
             top_pattern=_pick(rng, TOP_PATTERNS),
             inner_pattern=_pick(rng, TOP_PATTERNS),
@@ -201,22 +195,43 @@ class Identity:
             top_length=float(rng.uniform(0.43, 0.52)),
             sleeve_length=float(rng.uniform(0.45, 1.0)),
             loose=float(rng.uniform(0.96, 1.28)),
-            bottom=_pick(rng, BOTTOMS),
-            bottom_pattern=_pick(rng, BOTTOM_PATTERNS),
-            bottom_colours=(_tint(rng, BOTTOM_COLOURS), _tint(rng, ACCENT_COLOURS), _tint(rng, BOTTOM_COLOURS)),
-            bottom_length=float(rng.random()),
-            shoes=_pick(rng, SHOES),
-            shoe_colour=_tint(rng, ACCENT_COLOURS if rng.random() < 0.15 else SHOE_COLOURS),
-            socks=float(rng.uniform(0.15, 0.6)) if rng.random() < 0.4 else 0.0,
-            sock_colour=_tint(rng, SHOE_COLOURS),
-            bag=_pick(rng, BAGS),
-            bag_colour=_tint(rng, ACCENT_COLOURS if rng.random() < 0.45 else BOTTOM_COLOURS),
-            bag_pattern=_pick(rng, BAG_PATTERNS),
-            bag_size=float(rng.uniform(0.75, 1.25)),
-            hat_colour=_tint(rng, ACCENT_COLOURS),
+            **_draw_below(rng),
             side=1 if rng.random() < 0.5 else -1,
             stride=float(rng.uniform(0.3, 0.58)),
         )
+
+
+def _draw_head(rng: np.random.Generator) -> dict[str, Any]:
+    """Return random skin, hair, beard, glasses and hat."""
+    return {
+        "skin": _tint(rng, SKIN_COLOURS),
+        "hair_style": _pick(rng, HAIR_STYLES),
+        "hair": _tint(rng, HAIR_COLOURS),
+        "hair_length": float(rng.random()),
+        "fringe": float(rng.random()),
+        "beard": bool(rng.random() < 0.1),
+        "glasses": _pick(rng, GLASSES),
+        "hat": _pick(rng, HATS),
+    }
+
+
+def _draw_below(rng: np.random.Generator) -> dict[str, Any]:
+    """Return what is worn below the waist, and the bag."""
+    return {
+        "bottom": _pick(rng, BOTTOMS),
+        "bottom_pattern": _pick(rng, BOTTOM_PATTERNS),
+        "bottom_colours": (_tint(rng, BOTTOM_COLOURS), _tint(rng, ACCENT_COLOURS), _tint(rng, BOTTOM_COLOURS)),
+        "bottom_length": float(rng.random()),
+        "shoes": _pick(rng, SHOES),
+        "shoe_colour": _tint(rng, ACCENT_COLOURS if rng.random() < 0.15 else SHOE_COLOURS),
+        "socks": float(rng.uniform(0.15, 0.6)) if rng.random() < 0.4 else 0.0,
+        "sock_colour": _tint(rng, SHOE_COLOURS),
+        "bag": _pick(rng, BAGS),
+        "bag_colour": _tint(rng, ACCENT_COLOURS if rng.random() < 0.45 else BOTTOM_COLOURS),
+        "bag_pattern": _pick(rng, BAG_PATTERNS),
+        "bag_size": float(rng.uniform(0.75, 1.25)),
+        "hat_colour": _tint(rng, ACCENT_COLOURS),
+    }
 
 
 def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:

@@ -78,15 +78,11 @@ def run(settings: DistillSettings) -> Path:
     # Data, student and targets
     table = read_settings(settings.data)
     part = select_training_part(table)
-    student, card = load_model(open_model(settings.student))
+    student, card = load_model(began_from := open_model(settings.student))
     _check_student(settings, table, student, card)
     targets = _open_targets(settings, part)
     plans = build_plans(settings, part)
-    inputs = {
-        **describe_inputs(table, plans),
-        "student": hash_file(find_model(settings.student) / TENSORS),
-        **targets.inputs,
-    }
+    inputs = {**describe_inputs(table, plans), "student": hash_file(began_from / TENSORS), **targets.inputs}
     stage = Stage(settings.out, "distill", plain(settings), inputs, FREE_HERE, WHOLE, FIXED_HERE)
     engine = launch(settings.engine)
     if claim_folder(stage, settings, table):
