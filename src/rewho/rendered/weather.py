@@ -56,8 +56,10 @@ def cast_shadow(canvas: Floats, rng: np.random.Generator, weather: Weather) -> N
         return
     height, width = canvas.shape[1:]
     if rng.random() < 0.35:
-        dark = smooth_noise(rng, (height, width), (max(3, height // 14), max(3, width // 12))) > rng.uniform(-0.2, 0.3)
-        dark = cv2.GaussianBlur(dark.astype(np.float32), (0, 0), height / 100)
+        leaves = smooth_noise(rng, (height, width), (max(3, height // 14), max(3, width // 12))) > rng.uniform(
+            -0.2, 0.3
+        )
+        dark = np.asarray(cv2.GaussianBlur(leaves.astype(np.float32), (0, 0), height / 100), np.float32)
     else:
         angle, sharp = rng.uniform(0, 2 * np.pi), height * rng.uniform(0.005, 0.06)
         y, x = np.mgrid[:height, :width].astype(np.float32)
