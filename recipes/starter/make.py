@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 
-from rewho.core.artifact import hash_file, write_file, write_json
+from rewho.core.artifact import MANIFEST, hash_file, write_file, write_json
 from rewho.core.progress import Progress, say
 from rewho.data.datasets import read_settings
 from rewho.data.scored_part import scored_part
@@ -46,6 +47,10 @@ PEOPLE: dict[str, Any] = {
     "junk": 0,
     "seed": 1,
 }
+LARGE = (
+    *("--epochs", "9", "--optimizer.flat_epochs", "8"),
+    *("--model.input_size", "192", "96", "--augment.crop_padding", "9"),
+)
 HELD_OUT = 250  # people of Market-1501's training part, drawn with the default seed
 TERMS = (
     "Apache-2.0, as rewho itself. It began from SqueezeNet 1.1's ImageNet weights, which its authors publish under the "
@@ -67,10 +72,26 @@ def make_people(out: Path, workers: int) -> Path:
 
 
 def make_model(out: Path, people: Path, weights: str) -> Path:
-    """Train with starter.yaml beside this script and return the model's folder."""
-    recipe = Path(__file__).with_name("starter.yaml")
-    settings = parse(TrainSettings, ["--recipe", str(recipe), "--data.root", str(people), "--out", str(out / "run")])
-    assert isinstance(settings, TrainSettings), "no help was asked for"
+    """Train in two steps and return the model's folder: small images first, then larger ones at a constant rate.
+
+    The second step goes on from the first one's last checkpoint, with its optimizer and classifier.
+    """
+    recipe = str(Path(__file__).with_name("starter.yaml"))
+    common = ["--recipe", recipe, "--data.root", str(people)]
+    small, large = out / "small", out / "large"
+    _train([*common, "--out", str(small)], weights)
+    if not large.exists():
+        aside = large.with_name(".large")
+        shutil.copytree(small, aside, dirs_exist_ok=True)
+        for name in (MANIFEST, CARD, TENSORS, "classifier.safetensors"):
+            (aside / name).unlink(missing_ok=True)
+        aside.replace(large)
+    return _train([*common, "--out", str(large), *LARGE, "--allow_config_change", "true"], weights)
+
+
+def _train(words: list[str], weights: str) -> Path:
+    settings = parse(TrainSettings, words)
+    assert settings is not None, "no help was asked for"
     return train.run(replace(settings, model=replace(settings.model, pretrained=weights)))
 
 

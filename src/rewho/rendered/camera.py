@@ -133,7 +133,8 @@ def expose(camera: Camera, image: Floats, rng: np.random.Generator, drift: float
     if rng.random() < 0.12 * drift:
         taken = cv2.blur(taken, (max(1, round(rng.uniform(0.01, 0.035) * small[1])), 1))  # motion
     if camera.sharpening:
-        taken += np.float32(camera.sharpening) * (taken - cv2.GaussianBlur(taken, (0, 0), 1.1 * small[1] / 128 + 0.3))
+        soft = cv2.GaussianBlur(taken, (0, 0), 1.1 * small[1] / 128 + 0.3)
+        taken = cv2.addWeighted(taken, 1 + camera.sharpening, soft, -camera.sharpening, 0)
     np.clip(taken, 0, 255, out=taken)
     gamma = camera.gamma * float(np.exp(rng.normal(0, 0.08) * drift))
     taken = cv2.pow(taken / np.float32(255), gamma) * np.float32(255 - camera.haze) + np.float32(camera.haze)
@@ -144,7 +145,8 @@ def expose(camera: Camera, image: Floats, rng: np.random.Generator, drift: float
     seen = np.clip(np.rint(noise, out=noise), 0, 255, out=noise).astype(np.uint8)
     if drift:
         quality = int(np.clip(camera.video_quality + rng.normal(0, 8), 20, 95))
-        seen = cv2.imdecode(cv2.imencode(".jpg", seen, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        _, data = cv2.imencode(".jpg", seen, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        seen = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     how = cv2.INTER_CUBIC if camera.sharpening else cv2.INTER_LINEAR
     return np.asarray(
         seen if small == (width, height) else cv2.resize(seen, (width, height), interpolation=how), np.uint8
