@@ -127,10 +127,11 @@ def _centre(
 
 
 def ship(run: Path, folder: Path, figures: dict[str, dict[str, float]], cost: str) -> None:
-    """Write a trained model as a folder of half-precision weights, with its provenance, figures and terms."""
-    tensors = {
-        name: value.half() if value.is_floating_point() else value for name, value in load_file(run / TENSORS).items()
-    }
+    """Write a trained model as a folder with its provenance, figures and terms.
+
+    Kernels are in half precision; statistics of batch normalisation may exceed its range and stay as they are.
+    """
+    tensors = {name: value.half() if value.ndim > 1 else value for name, value in load_file(run / TENSORS).items()}
     content = save(tensors)
     card = read_card(run)
     before = card["provenance"]
