@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rewho.core.artifact import digest, hash_file
 from rewho.core.check import UserError
 from rewho.embedding.embedder import Embedder, load
+from rewho.models.shipped import find_model
 from rewho.models.weights import CARD, TENSORS, read_card
 from rewho.settings.fields import Device
 
@@ -27,6 +28,7 @@ def hash_model(folder: Path) -> str:
 
 def copy_model(model: Path, gallery: Path) -> tuple[str, int]:
     """Copy a model folder into a new gallery; return its hash and the size of its embeddings."""
+    model = find_model(model)
     description = read_card(model)
     size = load(model, "cpu").embed(np.zeros((64, 32, 3), np.uint8), flip=False).shape[1]
     folder = gallery / MODEL

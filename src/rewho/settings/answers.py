@@ -53,7 +53,8 @@ class SearchSettings:
         queries: Images of the people to search for, one person each.
         gallery: What is searched, also as --in: a folder of images with its sub-folders, a crop set, or the folder of
             `rewho embed`.
-        model: Model folder; empty takes the model that the embeddings of `rewho embed` were made with.
+        model: Model folder, or the name of a model that comes with rewho (`rewho models`); empty takes the model that
+            the embeddings of `rewho embed` were made with, else starter.
         out: Folder of the table, the sheet of images and the page.
         count: Number of images to find for each query.
         cache: Folder that keeps the gallery's embeddings for later searches.
@@ -68,7 +69,7 @@ class SearchSettings:
         "queries",
         short={"in": "gallery"},
         examples=(
-            "search query.jpg --in people --model runs/train",
+            "search query.jpg --in people",
             "search a.jpg b.jpg --in crops --model runs/train --count 20",
             "search query.jpg --in runs/embed",
         ),

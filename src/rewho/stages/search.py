@@ -27,6 +27,7 @@ from rewho.data.file_lists import is_crop_set, list_images, read_text, refuse_ou
 from rewho.data.images import decode
 from rewho.embedding.embedder import Embedder, load
 from rewho.embedding.reuse import describe_model, file_name, reuse_embeddings
+from rewho.models.shipped import STARTER
 from rewho.rank.distance import unit_vectors
 from rewho.report.rank_sheet import IMAGE_HEIGHT, IMAGE_WIDTH, encode_jpeg
 from rewho.report.search_sheet import HEADER, FoundCell, FoundRow, search_page, search_sheet
@@ -70,9 +71,7 @@ def run(settings: SearchSettings) -> str:
     made = _read_embedded(gallery_path)
     if made:
         settings = replace(settings, flip=made.flip)  # queries are embedded as the gallery was
-    model_path = settings.model or (Path(made.model) if made else None)
-    if model_path is None:
-        raise UserError("--model", expected="a model folder", got="none", fix="Pass --model runs/train.")
+    model_path = settings.model or Path(made.model if made else STARTER)
     model = load(model_path, settings.engine.device, settings.engine.threads)
     gallery = made.gallery if made else _open_gallery(gallery_path)
     if made and made.model_sha256 != describe_model(model)["model"]:
