@@ -113,12 +113,16 @@ def test_a_crop_set_is_searched_with_the_time_in_the_video(place, tmp_path):
     assert re.search(r"video \w{8}, \d+\.\d s", said)
 
 
+def test_the_starter_searches_where_no_model_is_named(place, tmp_path, capsys):
+    search.run(settings(place, tmp_path, model=None))
+    assert "model starter, which comes with rewho" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"queries": ()}, "one image or more"),
         ({"gallery": None}, "what to search"),
-        ({"model": None}, "--model"),
         ({"gallery": "nowhere"}, "nothing there"),
     ],
 )
