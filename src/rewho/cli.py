@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from rewho.core.asked import Asked, choose_folder, find_finished
 from rewho.core.check import UserError, describe_error, nearest, rename_options
+from rewho.core.invocation import Invocation, choose_folder, find_finished
 from rewho.core.progress import say, show
 from rewho.core.runtime import EXIT_INTERRUPTED, EXIT_PARTLY_FAILED, Interrupted, PartlyFailed, is_main_process
 from rewho.settings.aliases import COMMAND_ANSWERS
@@ -72,12 +72,14 @@ def _run(arguments: list[str]) -> int:
 
 def _execute(command: Command, parsed: Parsed[Any]) -> None:
     """Run a command's stage, unless its folder shows that there is nothing to do; say first where it writes."""
-    settings, asked, words = parsed.settings, None, "starting"
+    settings, invocation, words = parsed.settings, None, "starting"
     if hasattr(settings, "out") and not command.again:
         if is_main_process():
-            asked = Asked.of(command.name, settings)
-        settings, words = _choose_folder(command, parsed, asked)
-        finished = find_finished(settings.out, asked) if asked and not getattr(settings, "retry", False) else None
+            invocation = Invocation.of(command.name, settings)
+        settings, words = _choose_folder(command, parsed, invocation)
+        finished = (
+            find_finished(settings.out, invocation) if invocation and not getattr(settings, "retry", False) else None
+        )
         if finished is not None:
             say(f"{settings.out} is finished; nothing to do")
             show(finished["result"])
@@ -86,31 +88,31 @@ def _execute(command: Command, parsed: Parsed[Any]) -> None:
     if not command.light:
         say(f"{command.name}: {words}")
     try:
-        if asked:
-            asked.write(settings.out)
+        if invocation:
+            invocation.write(settings.out)
         stage = importlib.import_module(f"rewho.stages.{command.name}")
         result = stage.run(settings)
     except BaseException:
-        if asked:
-            asked.withdraw(settings.out)
+        if invocation:
+            invocation.withdraw(settings.out)
         raise
     summary = stage.summarise(result) if hasattr(stage, "summarise") else ""
     if result is not None:
         show(result)
     say(summary)
-    if asked:
-        asked.write(settings.out, {"result": str(result), "summary": summary})
+    if invocation:
+        invocation.write(settings.out, {"result": str(result), "summary": summary})
 
 
-def _choose_folder(command: Command, parsed: Parsed[Any], asked: Asked | None) -> tuple[Any, str]:
+def _choose_folder(command: Command, parsed: Parsed[Any], invocation: Invocation | None) -> tuple[Any, str]:
     """Return the settings with the folder that the command writes to, and the words of the first line."""
     settings = parsed.settings
     if "out" in parsed.given or not command.numbered:
         return settings, f"writes to {settings.out}"
-    if asked is None:  # one of several processes, whose main one has chosen
+    if invocation is None:  # one of several processes, whose main one has chosen
         return replace(settings, out=Path(os.environ.get(CHOSEN, str(settings.out)))), ""
     resume, changed = getattr(settings, "resume", True), getattr(settings, "allow_config_change", False)
-    folder, why = choose_folder(asked, settings.out, resume=resume, changed=changed)
+    folder, why = choose_folder(invocation, settings.out, resume=resume, changed=changed)
     os.environ[CHOSEN] = str(folder)
     return replace(settings, out=folder), f"writes to {folder} ({why})"
 

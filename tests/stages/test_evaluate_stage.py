@@ -122,12 +122,15 @@ def test_people_that_a_model_may_have_learned_are_no_test_and_it_is_said(model, 
     data = EvaluateDataSettings((people,), layout="market1501", hold_out=2)
     seen = EvaluateSettings((model,), data, tmp_path / "seen", sheets=0, attention=0, engine=CPU)
     page = evaluate.run(seen)
-    assert "warning: model learned from rendered-people, perhaps the people held out here" in capsys.readouterr().err
-    assert "This model learned from rendered-people, perhaps" in page.read_text()
+    assert (
+        "warning: model was trained on rendered-people and may have seen the people held out here"
+        in capsys.readouterr().err
+    )
+    assert "This model was trained on rendered-people and may" in page.read_text()
     unseen = train.run(
         quick(people, tmp_path / "unseen", epochs=1, evaluate_every=-1, data=replace(held_out, workers=0))
     )
-    assert "flatters" not in evaluate.run(replace(seen, model=(unseen,), out=tmp_path / "fair")).read_text()
+    assert "inflated" not in evaluate.run(replace(seen, model=(unseen,), out=tmp_path / "fair")).read_text()
     encoder = ModelSettings(embedding=16, input_size=(64, 32), pretrained=str(model))
     begun = quick(
         people, tmp_path / "begun", epochs=1, evaluate_every=-1, data=replace(held_out, workers=0), model=encoder
@@ -136,8 +139,8 @@ def test_people_that_a_model_may_have_learned_are_no_test_and_it_is_said(model, 
     capsys.readouterr()
     evaluate.run(replace(seen, model=(begun_from_seen,), out=tmp_path / "half"))
     errors = capsys.readouterr().err
-    assert "warning: begun began from a model that learned from rendered-people" in errors
-    assert "flatters" not in errors
+    assert "warning: begun started from a model that was trained on rendered-people" in errors
+    assert "inflated" not in errors
 
 
 def test_models_and_data_sets_make_a_matrix(model, people, tmp_path):

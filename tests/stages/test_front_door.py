@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rewho.cli import COMMANDS, main
-from rewho.core.asked import read_asked
+from rewho.core.invocation import read_invocation
 from rewho.settings.recipe import find_recipe, list_recipes
 
 QUICK = "--init none --input_size 64 32 --embedding 16 --epochs 1 --steps_per_epoch 1 --evaluate_every -1 "
@@ -58,7 +58,7 @@ def test_an_interrupted_run_without_out_is_resumed_by_the_same_command(place, ca
     assert main(words) == 0
     run = Path("runs/train")
     (run / "manifest.json").unlink()
-    record = read_asked(run)
+    record = read_invocation(run)
     (run / "command.json").write_text(json.dumps({**record, "finished": None}))
     shutil.rmtree(sorted((run / "checkpoints").glob("step-*"))[-1])
     capsys.readouterr()

@@ -213,21 +213,21 @@ class StopRequest:
     def __init__(self) -> None:
         self.wanted, self._noted = False, 0.0
         self._before: dict[int, Any] = {}
-        self._whole: StopRequest | None = None
+        self._outer: StopRequest | None = None
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
             owner = getattr(self._before[signal.SIGTERM], "__self__", None)
-            self._whole = owner if isinstance(owner, StopRequest) else None
-            self.wanted = self._whole is not None and self._whole.wanted
+            self._outer = owner if isinstance(owner, StopRequest) else None
+            self.wanted = self._outer is not None and self._outer.wanted
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self._whole is not None:
-            self._whole.wanted |= self.wanted
+        if self._outer is not None:
+            self._outer.wanted |= self.wanted  # a stop in an inner stage also stops the outer one
 
     def end_if_wanted(self, saved: str) -> None:
         """Raise `Interrupted` if the main process was asked to stop; `saved` says in one line what was saved."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rewho.core.artifact import ASIDE, MANIFEST, compute_hashes, plain, remove_unfinished, write_json
-from rewho.core.asked import ASKED
 from rewho.core.check import UserError
+from rewho.core.invocation import COMMAND_FILE
 from rewho.core.lock import LOCK, hold, release
 from rewho.core.progress import say
 from rewho.core.record import (
@@ -117,7 +117,7 @@ class Stage:
     def _others(self) -> list[Path]:
         """Return the folder's entries except records of runs, locks and leftovers of killed writers."""
         entries = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
-        own = (STARTED, CHANGED, KEPT, MANIFEST, ASKED)
+        own = (STARTED, CHANGED, KEPT, MANIFEST, COMMAND_FILE)
         return [one for one in entries if one.name not in own and not one.name.startswith((ASIDE, LOCK))]
 
     def files(self) -> list[Path]:

@@ -27,8 +27,9 @@ def plan_clusters(
 ) -> NDArray[np.int64]:
     """Return the rows of an epoch's batches, [steps, batch]; each pass over the classes has its own order.
 
-    A class gives one random image and K - 1 others: of other cameras than the first's if it has any there, else of any;
-    some repeat if there are too few. One image alone comes once a pass.
+    A pass takes from every class a random image and K - 1 more. These show other cameras than the first image, or any
+    camera if the class has only one; images repeat if there are too few. A class of one image gives that image once a
+    pass; K such images fill the place of one class.
 
     Args:
         settings: Batch size and K.
@@ -57,7 +58,7 @@ def plan_clusters(
         for number in random.permutation(len(groups)):
             group = groups[number]
             if len(group) > 1:
-                units.append(_draw(group, cameras[group], size, random))
+                units.append(_draw_images(group, cameras[group], size, random))
                 continue
             singles.append(int(group[0]))
             if len(singles) == size:
@@ -66,9 +67,10 @@ def plan_clusters(
     return np.concatenate(units[: steps * per_batch]).reshape(steps, settings.batch)
 
 
-def _draw(
+def _draw_images(
     rows: NDArray[np.int64], cameras: NDArray[np.int64], size: int, random: np.random.Generator
 ) -> NDArray[np.int64]:
+    """Return a random row of a class and `size` - 1 more, of other cameras than the first where there are any."""
     first = int(random.integers(len(rows)))
     others = np.flatnonzero(cameras != cameras[first])
     if not len(others):

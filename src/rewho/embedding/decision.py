@@ -72,7 +72,9 @@ def describe_points(
 
 
 def store_thresholds(model: Embedder, described: Mapping[str, Any]) -> str:
-    """Add thresholds to the model's folder, in place of earlier ones on the same data; return in words what was done.
+    """Store thresholds in the model's folder; return in words what was stored, or why nothing was.
+
+    They replace earlier thresholds on the same data, and a file that is damaged or of other weights.
 
     Nothing is stored where no threshold could be given, or where the model is a checkpoint and not a model folder.
     """
@@ -82,7 +84,7 @@ def store_thresholds(model: Embedder, described: Mapping[str, Any]) -> str:
     if weights.name != TENSORS:
         return f"thresholds are not stored: {weights.parent} is a checkpoint, and no model folder"
     path, sha256 = weights.with_name(FILE), hash_file(weights)
-    earlier = _read(path)["measured"] if _belongs(path, sha256) else []
+    earlier = _read(path)["measured"] if _is_of_weights(path, sha256) else []
     measured = [*(entry for entry in earlier if entry["data"] != described["data"]), dict(described)]
     try:
         write_json(path, seal({"format": FORMAT, "model_sha256": sha256, "measured": measured}))
@@ -91,8 +93,8 @@ def store_thresholds(model: Embedder, described: Mapping[str, Any]) -> str:
     return f"thresholds are stored in {path}"
 
 
-def _belongs(path: Path, sha256: str) -> bool:
-    """Return whether there is a file of thresholds of these weights; one that is damaged or of others is replaced."""
+def _is_of_weights(path: Path, sha256: str) -> bool:
+    """Return whether `path` is an undamaged file of thresholds that were measured with these weights."""
     try:
         return is_file(path) and _read(path)["model_sha256"] == sha256
     except UserError:

@@ -107,14 +107,14 @@ def error_of(index: Index) -> float:
 def exact(
     index: Index, rows: NDArray[np.int64], query: NDArray[np.float64], means: CameraMeans | None, camera: int
 ) -> NDArray[np.float64]:
-    """Return the similarity of rows to a query in float64, each by itself, so that others do not change its last bits.
+    """Return the similarity of rows to a query in float64; its last bits do not depend on the other rows.
 
     Args:
         index: The rows.
-        rows: Which.
+        rows: The rows to compare.
         query: Unit vector [D]; with means, relative to the mean of its camera.
-        means: Of the cameras; None compares plain embeddings.
-        camera: The query's, whose mean also stands for that of rows whose camera has none.
+        means: Means of the cameras; None compares plain embeddings.
+        camera: The query's camera. Its mean is also used for rows whose camera has no mean.
     """
     vectors = unit(index.vectors(rows))
     if means is not None:
@@ -144,10 +144,10 @@ def best(
         index: The rows.
         query: Unit vector [D]; with statistics, relative to the mean of its camera.
         keep: bool [N].
-        count: How many; fewer only where fewer are kept.
+        count: Number of rows to return; fewer if fewer are kept.
         after: Continue behind this (similarity, id).
         statistics: Compare relative to the cameras' means; None compares plain embeddings.
-        camera: The query's.
+        camera: The query's camera.
     """
     rows = np.flatnonzero(keep)
     if not len(rows):
@@ -156,7 +156,7 @@ def best(
     if after is not None:
         behind = rough - error <= after[0]
         rows, rough, error = rows[behind], rough[behind], error[behind]
-    # Only rows surely behind `after` may say how good the last of `count` is at least.
+    # The count-th best lower bound is a bound on the last result, if all rows counted for it are surely behind `after`.
     sure = np.flatnonzero(rough + error < after[0]) if after is not None else np.arange(len(rows))
     if len(sure) > count:
         low = (rough - error)[sure]

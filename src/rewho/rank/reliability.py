@@ -28,7 +28,7 @@ class Reliability(NamedTuple):
         clusters: Number of groups of two images and more.
         compactness: 1 - IoU with the tighter cluster, float64 [N].
         independence: 1 - IoU with the looser cluster, float64 [N].
-        threshold: Largest independence of a kept cluster.
+        threshold: Largest independence of a cluster that is kept.
     """
 
     labels: NDArray[np.int64]
@@ -62,7 +62,7 @@ def disagreement(labels: NDArray[np.int64], others: NDArray[np.int64]) -> NDArra
     _, pair, together = np.unique(labels * width + others, return_inverse=True, return_counts=True)
     shared = together[pair]
     union = np.bincount(labels)[labels] + np.bincount(others)[others] - shared
-    # Counts of SpCL's own code are float32 before they are divided; equal ones stay equal here.
+    # SpCL's code divides in float32. Equal ratios of counts are equal in float64 too, so the comparisons agree.
     return np.asarray(1 - shared / union, np.float64)
 
 
@@ -74,19 +74,19 @@ def select_reliable(
 ) -> Reliability:
     """Return the groups to train on, from clusterings at eps, at a smaller and at a larger eps.
 
-    A cluster's value is the least of its members'. An image stays in its cluster if the cluster's independence is at
-    most the threshold and the image's compactness is its cluster's.
+    A cluster's independence and compactness are the minima over its images. An image stays in its cluster if the
+    cluster's independence is at most the threshold, and the image's compactness equals the cluster's.
 
     Args:
         labels: int64 [N], -1 for outliers.
-        tight: The same with a smaller eps.
-        loose: The same with a larger eps.
-        threshold: That of the first epoch; None computes it.
+        tight: The labels with a smaller eps.
+        loose: The labels with a larger eps.
+        threshold: The threshold of the first epoch; None computes it.
     """
     labels, tight, loose = (split_outliers(part) for part in (labels, tight, loose))
     compactness, independence = disagreement(labels, tight), disagreement(labels, loose)
     groups = int(labels.max()) + 1
-    least_compact, least_independent = (_least(values, labels, groups) for values in (compactness, independence))
+    least_compact, least_independent = (_minima(values, labels, groups) for values in (compactness, independence))
     sizes = np.bincount(labels, minlength=groups)
     if threshold is None:
         several = np.sort(least_independent[sizes > 1])
@@ -98,7 +98,7 @@ def select_reliable(
     return Reliability(reliable, clusters, compactness, independence, threshold)
 
 
-def _least(values: NDArray[np.float64], labels: NDArray[np.int64], groups: int) -> NDArray[np.float64]:
+def _minima(values: NDArray[np.float64], labels: NDArray[np.int64], groups: int) -> NDArray[np.float64]:
     least: NDArray[Any] = np.full(groups, np.inf)
     np.minimum.at(least, labels, values)
     return least

@@ -117,7 +117,10 @@ def describe_unknown(typed: str, name: str, known: Mapping[str, Any], command: C
 
 
 def find_nearest(name: str, known: Mapping[str, Any], command: Command) -> str | None:
-    """Return the option with the most similar name, which may lack its group or be another program's; None if far."""
+    """Return the option with the most similar name; None if no name is similar.
+
+    Compared are full names, names without their group, and names of other programs (`ALIASES`).
+    """
     names = {option: option for option in known}
     for option in reversed(list(known)):
         names[option.rpartition(".")[2]] = option

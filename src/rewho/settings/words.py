@@ -19,13 +19,13 @@ RESUMING = "Leave it out: the same command resumes its run. To begin with the we
 
 @dataclass
 class Words:
-    """What a command line says.
+    """The words of a command line as options with values.
 
     Args:
         values: Text or list by full option name.
         typed: How each of these options was typed, such as --lr.
         mistakes: Unknown and ambiguous names, missing values, words too many.
-        notes: What is said about options that were given twice.
+        notes: Messages about options that were given twice.
     """
 
     values: dict[str, str | list[str]] = field(default_factory=dict)
@@ -75,9 +75,10 @@ def read_words(words: Sequence[str], known: Mapping[str, Any], command: Command)
         options = command.short.get(name, "").split() or list(find_options(name, known, command))
         kinds = [_kind(option, known) for option in options]
         values = [value] if equals else []
+        # An unknown option takes all words behind it, so that only the option itself is reported.
         while not equals and waiting and not re.match(r"--?[A-Za-z]", waiting[0]) and waiting[0] != "--":
             if kinds and not _takes(kinds[0], values, waiting[0], bool(places)):
-                break  # an unknown option takes all, so that only it is told
+                break
             values.append(waiting.pop(0))
         last = typed
         if not options or (len(options) > 1 and name not in command.short):
@@ -119,7 +120,11 @@ def _add(read: Words, option: str, kind: Any, values: Sequence[str], typed: str)
 def _place(
     read: Words, unnamed: list[tuple[str, str]], places: list[str], known: Mapping[str, Any], command: Command
 ) -> None:
-    """Give the words that no option took, each with the option before it, to the positional options."""
+    """Add the words without an option to the positional options, in order; the last of these gets all that remain.
+
+    Each word comes with the option typed before it, because `--resume FOLDER`, as other programs have it, gets a
+    message of its own.
+    """
     for at, (word, before) in enumerate(unnamed):
         name = places[min(at, len(places) - 1)]
         shown = f"--{shorten(name, known, command)}"

@@ -255,7 +255,7 @@ def _build_training(
 
 
 class _Watch:
-    """Warns of what goes wrong over the epochs, from the log."""
+    """Warns if clusters follow the cameras more from epoch to epoch, as the log has it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -264,6 +264,7 @@ class _Watch:
         rows = _epoch_rows(self.folder)
         first = rows[0].get("camera_nmi") if rows else None
         now = means.get("camera_nmi")
+        # Where people are known, warn only if clusters share more information with cameras than with people.
         if first is not None and now is not None and now - first > RISING and now > means.get("nmi", 0.0):
             say(
                 f"warning: clusters follow cameras more and more (mutual information {first:.2f} at first, {now:.2f} "

@@ -209,7 +209,7 @@ def _build_task(settings: DistillSettings, model: SingleViewModel, identities: i
         targets.widths,
         branches.features,
         branches.kernel,
-        _own_view(model, targets),
+        _target_of_own_view(model, targets),
         branches.from_map,
         branches.from_representation,
     )
@@ -218,11 +218,16 @@ def _build_task(settings: DistillSettings, model: SingleViewModel, identities: i
     return task
 
 
-def _own_view(model: SingleViewModel, targets: Targets) -> str:
-    """Return the name of the target with the student's own view; the name of that view if there is none."""
+def _target_of_own_view(model: SingleViewModel, targets: Targets) -> str:
+    """Return the name of the target whose view shows the same box as the student's, preferably of the same name.
+
+    Without such a target, this is the name of the student's view.
+    """
     own = view_of(model)
     same = [view.name for view in targets.views if view.mask is None and box_of(view) == box_of(own)]
-    return own.name if own.name in same or not same else same[0]
+    if not same or own.name in same:
+        return own.name
+    return same[0]
 
 
 def _new_parts(task: DistillTask) -> torch.nn.Module:

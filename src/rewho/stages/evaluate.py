@@ -164,14 +164,14 @@ def _find_warnings(description: Mapping[str, Any], table: ImageTable) -> list[st
         return warnings
     if not same and base in _training_sets(description):
         warnings.append(
-            f"learned from {base}, perhaps the people held out here too, which flatters its scores; that it did not is "
-            "known of models trained with the same --data.hold_out, --data.split_seed and --data.share as here"
+            f"was trained on {base} and may have seen the people held out here, so scores may be inflated; only models "
+            "trained with the same --data.hold_out, --data.split_seed and --data.share as here are known not to have"
         )
     initial, learned = description, set[str]()
     while initial := initial.get("provenance", {}).get("before") or {}:
         learned |= _training_sets(initial)
     if base in learned:
-        warnings.append(f"began from a model that learned from {base}, perhaps the people held out here too")
+        warnings.append(f"started from a model that was trained on {base} and may have seen the people held out here")
     return warnings
 
 

@@ -55,7 +55,8 @@ def _listed(what: str, name: str, values: object) -> list[Any]:
     return values
 
 
-def _filled(what: str, template: Any, chosen: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever YAML holds
+def _filled(what: str, template: Any, chosen: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any YAML value
+    """Return a template with its placeholders replaced; text that is one placeholder takes the value's type."""
     if isinstance(template, Mapping):
         return {_filled(what, name, chosen): _filled(what, value, chosen) for name, value in template.items()}
     if isinstance(template, list):
@@ -68,7 +69,8 @@ def _filled(what: str, template: Any, chosen: Mapping[str, Any]) -> Any:  # noqa
     return _PLACEHOLDER.sub(lambda word: str(_value(what, word[1], chosen)), template)
 
 
-def _value(what: str, word: str, chosen: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever YAML holds
+def _value(what: str, word: str, chosen: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any YAML value
+    """Return the value of a placeholder `NAME` or `NAME.FIELD`; a value with fields stands for its field `is`."""
     name, _, entry = word.partition(".")
     value = chosen[check_choice(f"{what}: <{word}>", name, list(chosen))]
     if isinstance(value, Mapping):

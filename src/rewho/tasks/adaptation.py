@@ -255,6 +255,7 @@ class Epochs:
 
     def _embed(self, rows: NDArray[np.int64], rank: int, world: int) -> Tensor:
         """Return the network's embeddings of images, of length 1, [rows, D]; processes share the work."""
+        # Process r embeds rows r, r + world, …; the exchange needs equal counts, so some processes repeat a row.
         own = rows[rank::world]
         padded = np.r_[own, np.repeat(own[:1] if len(own) else rows[:1], -(-len(rows) // world) - len(own))]
         model, device = self.task.model, self.task.memory.vectors.device
@@ -270,10 +271,12 @@ class Epochs:
             progress.advance(len(vectors))
         progress.close()
         everyone = gather(F.normalize(torch.cat(parts)).to(device))
-        by_process: Tensor = everyone.reshape(world, -1, everyone.shape[1]).transpose(0, 1).flatten(0, 1)
-        return by_process[: len(rows)]
+        # [process, row of the process, D] → the order of `rows`; what was repeated is at the end.
+        in_order: Tensor = everyone.reshape(world, -1, everyone.shape[1]).transpose(0, 1).flatten(0, 1)
+        return in_order[: len(rows)]
 
     def _source_centres(self, rank: int, world: int) -> Tensor:
+        """Return the mean embedding of each person of the source, of length 1, [classes, D]."""
         assert self.source is not None
         rows = len(self.target.images) + np.arange(len(self.source.images))
         embeddings = self._embed(rows, rank, world)
@@ -308,7 +311,10 @@ class Epochs:
 
 
 def _with_ones(weights: NDArray[np.float64], group: int) -> NDArray[np.float64]:
-    """Return the weights of batches in which the source's images, which weigh 1, take turns with the target's."""
+    """Return weights [steps, 2 B] for batches in the order of `take_turns`, given the target's [steps, B].
+
+    Images of the source have the weight 1.
+    """
     steps, batch = weights.shape
     parts = weights.reshape(steps, batch // group, group)
     return np.stack([np.ones_like(parts), parts], axis=2).reshape(steps, 2 * batch)

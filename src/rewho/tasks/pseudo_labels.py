@@ -1,4 +1,4 @@
-"""The classes of an epoch: images without labels are clustered, the clusters checked, and the result measured.
+"""The classes of an epoch: clusters unlabelled images, checks the clusters and measures them.
 
 Letters: N images, D embedding.
 """
@@ -29,7 +29,7 @@ from rewho.rank.reliability import select_reliable, split_outliers
 from rewho.settings import ClusterSettings
 
 FEWEST_TO_STANDARDISE = 16
-"""Images of a camera below which its mean and deviation say too little."""
+"""Images of a camera below which its mean and standard deviation are too inexact to use."""
 MOST_EPS = 0.7
 """Largest automatic eps."""
 FEWEST_CLUSTERS = 2
@@ -40,11 +40,11 @@ class PseudoLabels(NamedTuple):
 
     Attributes:
         labels: int64 [N]; -1 is dropped.
-        eps: That of DBSCAN.
-        threshold: Largest independence of a cluster that is kept.
-        figures: By name, see `figure_names`.
+        eps: The radius that DBSCAN used.
+        threshold: Largest independence of a cluster that is kept; NaN without self-paced learning.
+        figures: Measurements by name, see `figure_names`.
         curve: The k-distance curve, float32 [N], ascending.
-        bend: Its bend; NaN without one.
+        bend: The distance at the bend of the curve; NaN if it has none.
     """
 
     labels: NDArray[np.int64]
@@ -56,7 +56,7 @@ class PseudoLabels(NamedTuple):
 
 
 def figure_names(*, cameras: bool, identities: bool) -> list[str]:
-    """Return the names of what is measured: with several cameras, and with labels, there is more."""
+    """Return the names of the measurements; some need several cameras, others need identities."""
     return [
         *("clusters", "outliers", "trained_on", "silhouette", "eps"),
         *(["camera_nmi"] if cameras else []),
@@ -65,9 +65,9 @@ def figure_names(*, cameras: bool, identities: bool) -> list[str]:
 
 
 def standardise_cameras(embeddings: NDArray[Any], cameras: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return embeddings [N, D] of length 1, in which every camera's have had the mean 0 and deviation 1 by dimension.
+    """Return embeddings [N, D], standardised per camera and dimension, then scaled to length 1.
 
-    Cameras with fewer than `FEWEST_TO_STANDARDISE` images, and unknown ones, stay as they are.
+    Cameras with fewer than `FEWEST_TO_STANDARDISE` images, and unknown ones, are not standardised.
     """
     moved = np.array(embeddings, np.float32)
     for camera in np.unique(cameras[cameras != UNKNOWN_CAMERA]):
@@ -97,15 +97,15 @@ def make_labels(
     Args:
         embeddings: [N, D].
         cameras: int64 [N].
-        identities: int64 [N], only to measure; None without.
-        settings: Clustering.
-        drop: Leave images out that are in no cluster, instead of giving each a class of its own.
-        eps: That of the first epoch; None takes it from the settings, or from the curve.
-        threshold: That of the first epoch; None computes it.
-        draw: Called with the k-distance curve, its bend and eps before an error about the clusters is raised.
+        identities: int64 [N], only to measure the clusters; None if unknown.
+        settings: Settings of the clustering.
+        drop: Drop images that are in no cluster; otherwise each becomes a class of its own.
+        eps: The eps of the first epoch, to use it again; None chooses one from the settings or the curve.
+        threshold: The threshold of the first epoch, to use it again; None computes it.
+        draw: Called with the k-distance curve, its bend and eps, just before an error about the clusters is raised.
 
     Raises:
-        UserError: There are no clusters, only one, or too many images in none.
+        UserError: There are no clusters, only one, or too many outliers.
     """
     if settings.standardise_cameras:
         embeddings = standardise_cameras(embeddings, cameras)

@@ -170,7 +170,7 @@ def open_images(folders: Sequence[Path]) -> JoinedImages:
             got="none",
             fix="Call `rewho pretrain FOLDER`, with a folder of images.",
         )
-    _refuse_twice(folders)
+    _check_not_nested(folders)
     opened = [_open(Path(folder).expanduser()) for folder in folders]
     digest = hashlib.sha256("\0".join(about["sha256"] for _, about in opened).encode()).hexdigest()
     about = tuple({"images": len(source), **known} for source, known in opened)
@@ -195,7 +195,8 @@ def read_images(folder: Path) -> ImageSet:
     return ImageSet(files, names, digest([names, hash_contents(files)]))
 
 
-def _refuse_twice(folders: Sequence[Path]) -> None:
+def _check_not_nested(folders: Sequence[Path]) -> None:
+    """Raise UserError if two folders are the same, or one lies in another: its images would count twice."""
     for outer, inner in permutations(folders, 2):
         if inner.expanduser().resolve().is_relative_to(outer.expanduser().resolve()):
             raise UserError(

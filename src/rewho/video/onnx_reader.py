@@ -75,7 +75,11 @@ class OutputReader:
         return put_boxes_first(raw, self._size, widths)
 
     def _count(self, outputs: Sequence[Arrays]) -> int:
-        """Return the number of columns with class scores; 0 if each box has one class."""
+        """Return the number of columns with class scores; 0 if each box comes with the number of its class instead.
+
+        Raises:
+            UserError: The columns do not fit the kind of output, or not the number of classes.
+        """
         known, names = self._known, len(self._notes.names)
         if known.output in CHOSEN:
             decode_labelled(outputs)
@@ -90,6 +94,7 @@ class OutputReader:
             extra = beside[0] if first and columns > beside[0] else 0
             raw = next(one for one in outputs if one.ndim == 3)
             final = raw.any() and is_final(raw, self._size)
+            # COCO's 80 classes make 84 columns behind 4 values, 85 behind 5: the other width means another kind.
             fits = columns > 0 and not (first and (final or columns + first == COCO + 9 - first))
         if not fits:
             expected = f"{known.classes or names or 'some'} class scores behind the {first} values of a box"

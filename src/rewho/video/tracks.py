@@ -152,7 +152,7 @@ class TrackLinker:
         """Return the track of each detection, from 1: no two of a frame are in one track.
 
         Args:
-            time: Of the frame, in seconds, later than that of the last call.
+            time: Time of the frame in seconds. If it is not later than at the last call, all tracks end.
             boxes: [N, 4], left, top, right, bottom.
             confidence: [N], 0 to 1.
         """
@@ -164,6 +164,7 @@ class TrackLinker:
         self._time = time
         centre, size = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)
         found, taken = np.full(len(boxes), -1, np.intp), np.zeros(len(tracks.number), bool)
+        # As in ByteTrack: confident boxes are assigned first, the others to the tracks that are left.
         for chosen in (confidence >= self.settings.confident, confidence < self.settings.confident):
             rows = np.flatnonzero(chosen)
             free = np.flatnonzero(~taken)
@@ -193,8 +194,8 @@ class TrackLinker:
         grown = np.log(own_size[:, None] / size[None])
         distance = (away**2 / variance).sum(2) + (grown**2 / spread).sum(2)
         overlap = compute_iou(np.concatenate([own_centre - own_size / 2, own_centre + own_size / 2], axis=1), boxes)
-        doubt = np.log(variance / (2 * PLACE_NOISE**2)).sum(2) + np.log(spread / SIZE_NOISE**2).sum(2)
-        cost: Floats = np.minimum(distance + doubt + OVERLAP_WEIGHT * (1 - overlap), FARTHEST)
+        uncertainty = np.log(variance / (2 * PLACE_NOISE**2)).sum(2) + np.log(spread / SIZE_NOISE**2).sum(2)
+        cost: Floats = np.minimum(distance + uncertainty + OVERLAP_WEIGHT * (1 - overlap), FARTHEST)
         return cost
 
     def _start(self, time: float, centre: Floats, size: Floats) -> NDArray[np.int64]:

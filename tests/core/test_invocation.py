@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rewho.core.asked import ASKED, Asked, choose_folder, find_finished, read_asked
+from rewho.core.invocation import COMMAND_FILE, Invocation, choose_folder, find_finished, read_invocation
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,19 @@ def data(tmp_path, monkeypatch):
 
 
 def finish(data, out, **more):
-    asked = Asked.of("x", Settings(data, out, **more))
-    asked.write(out)
+    invocation = Invocation.of("x", Settings(data, out, **more))
+    invocation.write(out)
     (out / "result.txt").write_text("done")
-    asked.write(out, {"result": "page", "summary": ""})
-    return asked
+    invocation.write(out, {"result": "page", "summary": ""})
+    return invocation
 
 
 def test_a_finished_folder_answers_with_its_result(data):
     out = Path("out")
-    asked = finish(data, out)
-    assert find_finished(out, asked) == {"result": "page", "summary": ""}
-    assert find_finished(out, Asked.of("x", Settings(data, out, workers=7))) is not None  # changes no result
-    assert find_finished(Path("nowhere"), asked) is None
+    invocation = finish(data, out)
+    assert find_finished(out, invocation) == {"result": "page", "summary": ""}
+    assert find_finished(out, Invocation.of("x", Settings(data, out, workers=7))) is not None  # changes no result
+    assert find_finished(Path("nowhere"), invocation) is None
 
 
 @pytest.mark.parametrize(
@@ -50,46 +50,46 @@ def test_a_finished_folder_answers_with_its_result(data):
         lambda data, out: (data / "a" / "1.jpg").unlink(),
         lambda data, out: (out / "result.txt").write_text("damaged"),
         lambda data, out: (out / "result.txt").unlink(),
-        lambda data, out: (out / ASKED).write_text("{"),
-        lambda data, out: (out / ASKED).write_text("[]"),
-        lambda data, out: (out / ASKED).unlink(),
+        lambda data, out: (out / COMMAND_FILE).write_text("{"),
+        lambda data, out: (out / COMMAND_FILE).write_text("[]"),
+        lambda data, out: (out / COMMAND_FILE).unlink(),
     ],
 )
 def test_any_change_is_left_to_the_stage(data, change):
     out = Path("out")
     finish(data, out)
     change(data, out)
-    assert find_finished(out, Asked.of("x", Settings(data, out))) is None
+    assert find_finished(out, Invocation.of("x", Settings(data, out))) is None
 
 
 def test_other_settings_or_commands_are_not_answered(data):
     out = Path("out")
     finish(data, out)
-    assert find_finished(out, Asked.of("x", Settings(data, out, epochs=4))) is None
-    assert find_finished(out, Asked.of("y", Settings(data, out))) is None
+    assert find_finished(out, Invocation.of("x", Settings(data, out, epochs=4))) is None
+    assert find_finished(out, Invocation.of("y", Settings(data, out))) is None
 
 
 def test_a_list_that_may_name_files_anywhere_is_left_to_the_stage(data):
     for text, known in (("path\na/1.jpg\n", True), ("path\n/somewhere/1.jpg\n", False), ("path\n../1.jpg\n", False)):
         (data / "list.csv").write_text(text)
-        assert (Asked.of("x", Settings(data / "list.csv")).inputs is not None) == known
+        assert (Invocation.of("x", Settings(data / "list.csv")).inputs is not None) == known
     (data / "list.csv").write_text("path\na/1.jpg\n")
-    before = Asked.of("x", Settings(data / "list.csv")).inputs
+    before = Invocation.of("x", Settings(data / "list.csv")).inputs
     (data / "a" / "1.jpg").write_bytes(b"another")
-    assert Asked.of("x", Settings(data / "list.csv")).inputs != before
+    assert Invocation.of("x", Settings(data / "list.csv")).inputs != before
 
 
 def test_folders_are_numbered_and_found_again(data):
     base = Path("runs/x")
 
     def choose(epochs=3, **options):
-        return choose_folder(Asked.of("x", Settings(data, base, epochs)), base, **options)
+        return choose_folder(Invocation.of("x", Settings(data, base, epochs)), base, **options)
 
     assert choose() == (base, "new")
     finish(data, base)
     assert choose() == (base, "finished")
     assert choose(4)[0] == Path("runs/x-2")
-    Asked.of("x", Settings(data, base, 4)).write(Path("runs/x-2"))
+    Invocation.of("x", Settings(data, base, 4)).write(Path("runs/x-2"))
     (Path("runs/x-2") / "checkpoint").write_text("half")
     assert choose(4) == (Path("runs/x-2"), "resuming")
     assert choose(3) == (base, "finished")
@@ -104,15 +104,15 @@ def test_foreign_folders_are_not_written_to_and_a_failed_command_leaves_none(dat
     other = Path("other")
     other.mkdir()
     (other / "letter.txt").write_text("mine")
-    asked = Asked.of("x", Settings(data, other))
-    asked.write(other)
+    invocation = Invocation.of("x", Settings(data, other))
+    invocation.write(other)
     assert [file.name for file in other.iterdir()] == ["letter.txt"]
-    asked.write(Path("new"))
-    assert read_asked(Path("new"))["command"] == "x"
-    asked.withdraw(Path("new"))
+    invocation.write(Path("new"))
+    assert read_invocation(Path("new"))["command"] == "x"
+    invocation.withdraw(Path("new"))
     assert not Path("new").exists()
 
 
 def test_links_in_a_circle_end(data):
     (data / "again").symlink_to(data.absolute())
-    assert Asked.of("x", Settings(data)).inputs
+    assert Invocation.of("x", Settings(data)).inputs

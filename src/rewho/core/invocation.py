@@ -1,4 +1,4 @@
-"""What a command was asked for, kept in its folder: answers a repeated command before anything heavy is imported.
+"""A command with its settings and inputs, stored in its folder: a repeated command ends before heavy imports.
 
 `command.json` holds the settings as given, and size and time of every input and output. It is a shortcut only: where it
 differs in anything, the stage itself compares settings and the contents of files.
@@ -19,7 +19,7 @@ from rewho.core.files import read_json
 from rewho.core.lock import LOCK
 from rewho.core.record import STARTED, flatten, list_differences, rewho_version
 
-ASKED = "command.json"
+COMMAND_FILE = "command.json"
 FREE = (
     *("out", "resume", "allow_config_change", "engine", "checkpoint", "workers", "device", "threads"),
     *("data.workers", "data.memory_gb"),
@@ -31,7 +31,7 @@ _ELSEWHERE = re.compile(rb"(?m)(?:^|[,;\"'\s])(?:/|\.\.|~|[A-Za-z]:\\)")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Invocation:
     """A command and its settings as given.
 
     Args:
@@ -45,8 +45,8 @@ class Asked:
     inputs: Mapping[str, str] | None = field(default_factory=dict)
 
     @classmethod
-    def of(cls, command: str, settings: object) -> Asked:
-        """Return what a command was asked for; looks at the files that its options name."""
+    def of(cls, command: str, settings: object) -> Invocation:
+        """Return the invocation of a command; reads size and time of the files that its options name."""
         values = flatten(plain(settings))
         return cls(command, values, _fingerprint(values))
 
@@ -60,9 +60,13 @@ class Asked:
         )
 
     def write(self, folder: Path, result: Mapping[str, str] | None = None) -> None:
-        """Write the record into a folder that is new or ours; with a result once the command has finished."""
+        """Write the record into the command's folder; with a result once the command has finished.
+
+        Nothing is written into a folder with files that are not rewho's.
+        """
         if folder.exists() and (not folder.is_dir() or not _is_ours(folder)):
             return  # the stage refuses it, with a message
+        # A stage without a folder of its own (no run.json) writes no manifest; with one, the manifest marks the end.
         finished = result is not None and ((folder / MANIFEST).is_file() or not (folder / STARTED).is_file())
         content = {
             "command": self.command,
@@ -71,64 +75,70 @@ class Asked:
             "inputs": self.inputs,
             "finished": {**(result or {}), "files": _stamp(folder)} if finished else None,
         }
-        write_json(folder / ASKED, content)
+        write_json(folder / COMMAND_FILE, content)
 
     def withdraw(self, folder: Path) -> None:
         """Remove the record, and the folder, if the command failed before it wrote anything else."""
         entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        if ASKED in entries and all(name == ASKED or name.startswith((LOCK, ASIDE)) for name in entries):
-            (folder / ASKED).unlink()
+        if COMMAND_FILE in entries and all(name == COMMAND_FILE or name.startswith((LOCK, ASIDE)) for name in entries):
+            (folder / COMMAND_FILE).unlink()
             with contextlib.suppress(OSError):  # another process holds its lock
                 folder.rmdir()
 
 
 def _is_ours(folder: Path) -> bool:
     entries = [entry.name for entry in folder.iterdir() if not entry.name.startswith((ASIDE, LOCK))]
-    return not entries or any(name in (ASKED, STARTED, MANIFEST) for name in entries)
+    return not entries or any(name in (COMMAND_FILE, STARTED, MANIFEST) for name in entries)
 
 
-def read_asked(folder: Path) -> dict[str, Any]:
+def read_invocation(folder: Path) -> dict[str, Any]:
     """Return the record in a folder; an empty one where there is none, or none that can be read."""
     try:
-        return read_json(folder / ASKED, command=str) if (folder / ASKED).is_file() else {}
+        return read_json(folder / COMMAND_FILE, command=str) if (folder / COMMAND_FILE).is_file() else {}
     except ValueError:
         return {}
 
 
-def find_finished(folder: Path, asked: Asked) -> dict[str, str] | None:
-    """Return the result of a finished command in a folder, if it was asked for the same and nothing changed since."""
-    record = read_asked(folder)
+def find_finished(folder: Path, invocation: Invocation) -> dict[str, str] | None:
+    """Return the stored result of the same command if it finished and no input or output changed since; else None."""
+    record = read_invocation(folder)
     finished = record.get("finished")
-    known = asked.inputs is not None and record.get("inputs") == asked.inputs and record.get("rewho") == rewho_version()
-    if not isinstance(finished, dict) or not known or not asked.is_same(record):
+    known = (
+        invocation.inputs is not None
+        and record.get("inputs") == invocation.inputs
+        and record.get("rewho") == rewho_version()
+    )
+    if not isinstance(finished, dict) or not known or not invocation.is_same(record):
         return None
     if finished.get("files") != _stamp(folder):
         return None
     return {name: str(text) for name, text in finished.items() if name != "files"}
 
 
-def choose_folder(asked: Asked, base: Path, *, resume: bool = True, changed: bool = False) -> tuple[Path, str]:
-    """Return the folder of a command without --out, and in words why.
+def choose_folder(
+    invocation: Invocation, base: Path, *, resume: bool = True, changed: bool = False
+) -> tuple[Path, str]:
+    """Return the output folder of a command without --out, and the reason in words.
 
-    Folders are BASE, BASE-2, BASE-3. The newest of the same command, settings and inputs is taken; where there is
-    none, or with `resume` false only an unfinished one, the next free one.
+    Folders are BASE, BASE-2, BASE-3. This is the newest folder with the same command, settings and inputs. It is the
+    next free name if there is no such folder, or if `resume` is false and the run in it is unfinished.
 
     Args:
-        asked: What the command was asked for.
+        invocation: The command with its settings.
         base: The first folder, such as runs/train.
         resume: Continue an unfinished run.
-        changed: Continue the newest unfinished run of the command whatever its settings.
+        changed: Continue the newest unfinished run of the command, also with other settings.
     """
     numbered = {1: base} if base.exists() else {}
     for folder in base.parent.glob(f"{base.name}-*") if base.parent.is_dir() else ():
         if found := re.fullmatch(r"[1-9]\d{0,6}", folder.name.removeprefix(f"{base.name}-")):
             numbered[int(found[0])] = folder
     for number in sorted(numbered, reverse=True):
-        record = read_asked(numbered[number])
+        record = read_invocation(numbered[number])
         unfinished = not record.get("finished")
         if unfinished and not resume:
             continue
-        if asked.is_same(record) or (changed and unfinished and record.get("command") == asked.command):
+        if invocation.is_same(record) or (changed and unfinished and record.get("command") == invocation.command):
             return numbered[number], "resuming" if unfinished else "finished"
     if not numbered or (list(numbered) == [1] and _is_empty(base)):
         return base, "new"
@@ -141,7 +151,7 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _fingerprint(values: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return size and time of all files that options name; None where they cannot be told."""
+    """Return size and time of all files that options name; None if the list of files is unknown."""
     found = {}
     out = Path(str(values.get("out", ""))).absolute()
     for name, value in values.items():
@@ -204,4 +214,4 @@ def _stamp(folder: Path) -> str:
 
 
 def _own(files: Iterable[tuple[str, int, int]]) -> Iterator[tuple[str, int, int]]:
-    return (file for file in files if not file[0].rpartition("/")[2].startswith((ASKED, LOCK, ASIDE)))
+    return (file for file in files if not file[0].rpartition("/")[2].startswith((COMMAND_FILE, LOCK, ASIDE)))
