@@ -109,7 +109,7 @@ def read_text(path: Path, limit: int = RECORD_LIMIT, what: str = "", expected: s
         ) from None
 
 
-def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON value
     """Return the content of strict JSON: no NaN, no infinity, no deep nesting; anything else raises a ValueError.
 
     Example:
@@ -223,7 +223,7 @@ def read_yaml(path: Path, what: str = "", expected: str = "a readable YAML file"
         ) from error
 
 
-def parse_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
+def parse_yaml(text: str) -> Any:  # noqa: ANN401 - any YAML value
     """Return the content of YAML text."""
     loader = _Loader(text)
     node = loader.get_single_node()

@@ -1,7 +1,7 @@
 """What this machine and this installation can do, for `rewho doctor` and for bug reports.
 
-Libraries are asked in processes of their own, all at once and with a deadline: one that crashes, hangs or prints on
-import is a line of the answer, not its end. No user name, host name or path is collected.
+Each library is imported in its own process, all at once and with a deadline. One that crashes, hangs or prints on import
+is reported in one line of the answer. No user name, host name or path is collected.
 """
 
 from __future__ import annotations
@@ -95,11 +95,11 @@ LIBRARIES: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "pyav": ("av", _ask_pyav),
     "onnxruntime": ("onnxruntime", _ask_onnxruntime),
 }
-"""Each library that is asked: the module that it is, and the question."""
+"""By library: the module to import, and the function that describes it."""
 
 
 def answer(library: str) -> None:
-    """Print one library's answer on standard output; what `ask_libraries` runs in a process of its own."""
+    """Print one library's answer on standard output; `ask_libraries` runs this in its own process."""
     module, question = LIBRARIES[library]
     try:
         found = question()
@@ -111,14 +111,14 @@ def answer(library: str) -> None:
 
 
 def ask_libraries(patience: float = PATIENCE) -> dict[str, dict[str, Any]]:
-    """Return what each of `LIBRARIES` says: its version and abilities, or `missing`, `late` or an `error`.
+    """Return the version and abilities of each of `LIBRARIES`, or `missing`, `late` or an `error`.
 
     Args:
         patience: Seconds until one that has not answered is given up.
     """
     code = "import sys; from rewho.core.machine import answer; answer(sys.argv[1])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    asked = {
+    processes = {
         name: subprocess.Popen(  # noqa: S603 - this interpreter, with a program of ours
             [sys.executable, "-c", code, name],
             stdin=subprocess.DEVNULL,
@@ -129,22 +129,22 @@ def ask_libraries(patience: float = PATIENCE) -> dict[str, dict[str, Any]]:
         for name in LIBRARIES
     }
     end = time.monotonic() + patience
-    return {name: _hear(process, end, patience) for name, process in asked.items()}
+    return {name: _read_answer(process, end, patience) for name, process in processes.items()}
 
 
-def _hear(process: subprocess.Popen[bytes], end: float, patience: float) -> dict[str, Any]:
+def _read_answer(process: subprocess.Popen[bytes], end: float, patience: float) -> dict[str, Any]:
     try:
-        said, errors = process.communicate(timeout=max(0.1, end - time.monotonic()))
+        output, errors = process.communicate(timeout=max(0.1, end - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         return {"late": f"no answer within {patience:g} s"}
-    lines = [line for line in said.decode(errors="replace").splitlines() if line.startswith(MARK)]
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.startswith(MARK)]
     if not lines:
         last = errors.decode(errors="replace").strip().splitlines()[-1:]
         return {"error": last[0][:300] if last else f"its import ended the process, exit code {process.returncode}"}
-    heard: dict[str, Any] = json.loads(lines[-1].removeprefix(MARK))
-    return heard
+    described: dict[str, Any] = json.loads(lines[-1].removeprefix(MARK))
+    return described
 
 
 def find_version(package: str) -> str | None:

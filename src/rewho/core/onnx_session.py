@@ -226,4 +226,4 @@ def _open(path: Path, what: str, device: str, threads: int) -> tuple[Any, str]:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or ['nothing said'])[0][:200]}"
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0][:200]}"

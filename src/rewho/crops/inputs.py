@@ -95,7 +95,7 @@ def plan_videos(named: Sequence[Path]) -> Plan:
     known: dict[str, tuple[str, ...]] = {}
     for path in named:
         for name, fields in _read(Path(path)):
-            known[name] = max(known.get(name, ()), fields)  # named twice: keep the fuller entry, whatever the order
+            known[name] = max(known.get(name, ()), fields)  # named twice: keep the fuller entry, in either order
     return Plan(known)
 
 

@@ -164,7 +164,7 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         return {"folder": self.folder, "contents": self.contents}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"], state["contents"])  # type: ignore[misc]  # the same object, opened anew
+        self.__init__(state["folder"], state["contents"])  # type: ignore[misc]  # the same object, opened again
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

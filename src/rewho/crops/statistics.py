@@ -80,7 +80,7 @@ def _unescape(path: str) -> str:
 class Channels:
     """Mean and standard deviation of R, G and B, 0 to 1, accumulated from rows.
 
-    Every crop has the same weight whatever its size, because networks scale all crops to one size.
+    Every crop has the same weight, large or small, because networks scale all crops to one size.
 
     Example:
         >>> channels = Channels()

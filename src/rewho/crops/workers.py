@@ -71,7 +71,7 @@ class _Worker:
         self.failed = 0
         self.error = ""
 
-    def send(self, task: Any, failed: int) -> None:  # noqa: ANN401 - whatever the function takes
+    def send(self, task: Any, failed: int) -> None:  # noqa: ANN401 - any argument of the function
         """Send a task that has failed `failed` times."""
         self.task, self.failed = task, failed
         try:

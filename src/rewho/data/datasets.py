@@ -31,7 +31,7 @@ from rewho.settings.fields import check
 WHICH_PATH = "Check the path, which is the one behind --data.root."
 
 _OWN_IMAGES = ("csv", "folder")
-_ANY_NAMES = ("market1501", "folder")  # these recognise every file name, so they are asked last
+_ANY_NAMES = ("market1501", "folder")  # these recognise every file name, so they are tried last
 _SEARCHED_FOLDERS = 200
 
 

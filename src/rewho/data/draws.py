@@ -1,6 +1,6 @@
 """The random numbers of augmentation, drawn for a whole batch at once, and the paper's policies.
 
-Every image consumes the same count of random numbers, whatever the settings. So one change can be switched on without
+Every image consumes the same count of random numbers with all settings. So one change can be switched on without
 changing the draws of another, and the first images of a larger batch are drawn like those of a smaller one.
 
 Letters: N images.
@@ -23,7 +23,7 @@ about how far a detector's box is off."""
 
 COLOUR = 0.2
 """Strength of the colour jitter. Ours: about the difference in exposure and white balance between two cameras; more
-would make clothes of different colours alike, and people are told apart mostly by colour."""
+would make clothes of different colours alike, and models distinguish people mostly by colour."""
 
 ROTATION = 10.0
 """Largest rotation in degrees. Ours: about the lean of people in images of wide-angle or tilted cameras."""

@@ -1,7 +1,7 @@
 """Reading format and size of a JPEG, PNG, BMP or WebP image from its header, before decoding.
 
 A decoder allocates what a header claims, so a 48 kB file can request a gigabyte. This module reads a few bytes of every
-chunk and allocates nothing. Messages name the real kind of a file, whatever its ending.
+chunk and allocates nothing. Messages name the real kind of a file, not that of its ending.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ def write_crop(database: Database, sighting: int, item: Embedded, blob: bytes, k
 
 
 def seal_sighting(database: Database, sighting: int, version: int | None = None) -> None:
-    """Compute a sighting's sum anew after a change, within a transaction, and mark it as changed in `version`."""
+    """Compute a sighting's sum again after a change, within a transaction, and mark it as changed in `version`."""
     query = f"SELECT {SIGHTING_COLUMNS} FROM sightings WHERE id = ?"  # noqa: S608 - names of our own
     values = database.link.execute(query, (sighting,)).fetchone()
     database.link.execute("UPDATE sightings SET sum = ? WHERE id = ?", (row_sum(values), sighting))

@@ -76,7 +76,7 @@ class Index:
 
     Attributes:
         version: The gallery's state that the rows are from.
-        statistics: A number that changes when embeddings or cameras do, so that means are computed anew.
+        statistics: A number that changes when embeddings or cameras do, so that means are computed again.
     """
 
     def __init__(self, per: Per, precision: Precision, size: int) -> None:

@@ -45,7 +45,7 @@ def read_judgements(database: Database, query: Query) -> Judged:
 
 
 def refused_with(database: Database, sighting: int) -> set[int]:
-    """Return the sightings that somebody said are another person than this one."""
+    """Return the sightings that a user marked as another person than this one."""
     rows = database.rows(
         "SELECT sighting FROM judgements WHERE query = ? AND verdict = 'no' "
         "UNION SELECT query FROM judgements WHERE sighting = ? AND verdict = 'no' AND query IS NOT NULL",

@@ -59,7 +59,7 @@ class Filters:
         sources: Ids of sources; empty is all.
         people: Ids of people; empty is everybody, also sightings that belong to no person.
         cases: Ids of cases; empty is all.
-        new: Only sightings that this user has not been shown for this query, and that nobody judged for it.
+        new: Only sightings that this user has not been shown for this query, and that have no verdict for it.
     """
 
     cameras: tuple[str, ...] = ()

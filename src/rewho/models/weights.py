@@ -46,7 +46,7 @@ class ModelCard:
     """
 
     trained_on: Mapping[str, Any] = field(default_factory=dict)
-    licence: str = "unknown: ask whoever collected the training images"
+    licence: str = "unknown: ask those who collected the training images"
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     classifier: str = ""

@@ -28,7 +28,7 @@ from rewho.rank.neighbours import (
 )
 
 RADIUS = 0.8
-"""Largest Jaccard distance that a graph keeps unless told otherwise; above it images share nearly no neighbours."""
+"""Largest Jaccard distance that a graph keeps by default; above it images share nearly no neighbours."""
 OUTLIER = -1
 """Label of an image in no cluster."""
 PAIRS_AT_ONCE = 2**21
@@ -204,11 +204,11 @@ def neighbour_distances(graph: sparse.csr_array, min_samples: int = 4, radius: f
 
 
 def largest_sound_eps(graph: sparse.csr_array, highest: float, min_samples: int = 4) -> float | None:
-    """Return the largest eps up to `highest` at which clusters do not run together; None where there are none.
+    """Return the largest eps up to `highest` at which clusters do not merge yet; None without any clusters.
 
-    That is a multiple of `EPS_STEP` with at least `SHARE_OF_CLUSTERS` of the most clusters that DBSCAN finds with any
-    of them. The bend of the k-distance curve does not show it: on weak embeddings it lies where nearly all images are
-    one cluster already.
+    DBSCAN is run with every multiple of `EPS_STEP`. The result is the largest that gives at least the share
+    `SHARE_OF_CLUSTERS` of the highest number of clusters. The bend of the k-distance curve would be too large: on weak embeddings, nearly all
+    images are in one cluster there.
 
     Example:
         >>> pairs = np.diag([0.1, 0.6, 0.1], 1)

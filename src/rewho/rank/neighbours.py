@@ -8,7 +8,7 @@ Differences from the dense form: the sums over neighbours run in another order, 
 distance by less than 1e-6; images at exactly the same distance are ordered by their number; and an image is always its
 own nearest neighbour, also among exact copies of it. No entry is truncated.
 
-Letters: N images, D embedding, K neighbours, Q rows asked for, G columns asked for, B rows of a block.
+Letters: N images, D embedding, K neighbours, Q requested rows, G requested columns, B rows of a block.
 """
 
 from __future__ import annotations

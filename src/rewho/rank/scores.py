@@ -1,6 +1,6 @@
 """The result of an evaluation: scores with their labels.
 
-Each score carries its name, label and explanation, so that whatever lists scores (report, CSV, JSON, log) need not name
+Each score carries its name, label and explanation, so that code that lists scores (report, CSV, JSON, log) need not name
 them: a new metric is one entry in `metrics.METRICS`.
 """
 
@@ -113,9 +113,9 @@ class Scores(_ByName[float]):
         values: Mean over the valid queries by the name of each metric (`mAP_rectangular`, `mAP_trapezoid`, `mINP`), and
             over all queries under the same name with `_all_queries`; a query without a match counts 0 there.
         people: People that the valid queries show.
-        intervals: 95 % bootstrap interval over people, by the name of the metric; empty if not asked for, or where
+        intervals: 95 % bootstrap interval over people, by the name of the metric; empty if not requested, or where
             there is one person only.
-        camera_pairs: One entry per pair of cameras with a match; empty if not asked for.
+        camera_pairs: One entry per pair of cameras with a match; empty if not requested.
         per_query: Scores of each query.
         metrics: What was computed.
     """

@@ -1,8 +1,8 @@
 """Rendered images of people with complete ground truth: the default data of the demo and of the tests.
 
 No real person is shown. A person is a set of attributes (`Identity`), and so is a camera (`Camera`). Each image has a
-random generator of its own: person 7 on camera 2 looks the same whatever else is rendered, in any order, by any number
-of workers.
+random generator of its own: person 7 on camera 2 looks the same for every choice, order and
+number of workers of the other images.
 """
 
 from rewho.rendered.camera import Camera

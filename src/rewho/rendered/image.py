@@ -1,6 +1,6 @@
 """One rendered image of one person, cropped as a detector would, with its ground truth.
 
-Whatever differs from image to image is drawn from one generator, in a fixed order, so that equal generators give equal
+One generator draws all differences between images in a fixed order, so that equal generators give equal
 images.
 """
 

@@ -73,11 +73,11 @@ def adaptation_page(report: AdaptationReport) -> str:
         series = {name: points for name, points in series.items() if points}
         if series:
             caption = "; ".join(f"{name}: {EXPLANATIONS[name]}" for name in series)
-            picture = html.plot(line_plot(series).svg, f"{title} by epoch")
-            plots.append(html.figure(title, picture, caption))
-    picture = html.plot(distance_plot(report.curve, report.bend, report.eps, report.usual_eps).svg, "k-distances")
+            curves = html.plot(line_plot(series).svg, f"{title} by epoch")
+            plots.append(html.figure(title, curves, caption))
+    distances = html.plot(distance_plot(report.curve, report.bend, report.eps, report.usual_eps).svg, "k-distances")
     caption = "Images below the line of eps are the cores of clusters; where the curve bends up, outliers begin."
-    plots.append(html.figure("Distance to the nearest images", picture, caption))
+    plots.append(html.figure("Distance to the nearest images", distances, caption))
     names = ["epoch", *dict.fromkeys(name for row in report.epochs for name in row if name != "epoch")]
     rows = [[row.get("epoch", ""), *(_number(name, row.get(name)) for name in names[1:])] for row in report.epochs]
     sheets = "".join(

@@ -63,7 +63,7 @@ def _write(path: Path, data: bytes) -> Path:
     return write_file(path, lambda file: file.write(data))
 
 
-def _storable(value: Any) -> Any:  # noqa: ANN401 - whatever metrics hold
+def _storable(value: Any) -> Any:  # noqa: ANN401 - any value of a metric
     """Return metrics as JSON can hold them: arrays as lists, null for NaN, valid UTF-8."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()

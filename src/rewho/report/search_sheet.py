@@ -90,9 +90,9 @@ def search_sheet(rows: Sequence[FoundRow]) -> NDArray[np.uint8]:
     return write_texts(sheet, texts)
 
 
-def _draw(sheet: NDArray[np.uint8], picture: NDArray[np.uint8], colour: Colour, x: int, y: int) -> None:
+def _draw(sheet: NDArray[np.uint8], pixels: NDArray[np.uint8], colour: Colour, x: int, y: int) -> None:
     sheet[y : y + CELL_HEIGHT, x : x + CELL_WIDTH] = colour
-    sheet[y + FRAME : y + FRAME + IMAGE_HEIGHT, x + FRAME : x + FRAME + IMAGE_WIDTH] = fit_image(picture)
+    sheet[y + FRAME : y + FRAME + IMAGE_HEIGHT, x + FRAME : x + FRAME + IMAGE_WIDTH] = fit_image(pixels)
 
 
 def search_page(rows: Sequence[FoundRow], made_with: dict[str, str]) -> str:

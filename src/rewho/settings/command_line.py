@@ -54,20 +54,20 @@ def parse_command(settings: type[Settings], arguments: Sequence[str]) -> Parsed[
     command: Command = settings.command  # type: ignore[attr-defined]
     known = dict(options_of(settings))
     words = read_words(arguments, known, command)
-    asked = {name: value for name, value in words.values.items() if name in GLOBAL_OPTIONS and name not in known}
-    if "help" in asked or "help_all" in asked:
+    general = {name: value for name, value in words.values.items() if name in GLOBAL_OPTIONS and name not in known}
+    if "help" in general or "help_all" in general:
         action = str(words.values.get("action", ""))
-        print(help_text(settings, action, everything="help_all" in asked))  # noqa: T201 - the result of the command
+        print(help_text(settings, action, everything="help_all" in general))  # noqa: T201 - the result of the command
         return None
-    be_quiet(asked.get("quiet") == "true")
-    own = {name: value for name, value in words.values.items() if name not in asked}
+    be_quiet(general.get("quiet") == "true")
+    own = {name: value for name, value in words.values.items() if name not in general}
     recipe: dict[str, Any] = {}
-    if "recipe" in asked:
-        path = find_recipe(Path(str(asked["recipe"])))
-        recipe = expand_groups(read_recipe(path, smoke=asked.get("smoke") == "true"), known)
+    if "recipe" in general:
+        path = find_recipe(Path(str(general["recipe"])))
+        recipe = expand_groups(read_recipe(path, smoke=general.get("smoke") == "true"), known)
         if not set(recipe) <= set(known):
             check_recipe_command(path, command.name)
-    elif "smoke" in asked:
+    elif "smoke" in general:
         words.mistakes.append(
             UserError("--smoke", expected="a --recipe with a smoke variant", got="no recipe", fix="Pass --recipe.")
         )
@@ -76,7 +76,7 @@ def parse_command(settings: type[Settings], arguments: Sequence[str]) -> Parsed[
         filled = _build_checked(settings, {**recipe, **own}, dict.fromkeys(recipe, "in the recipe: "), words.mistakes)
     for note in words.notes:
         say(note)
-    if "print_config" in asked:
+    if "print_config" in general:
         print(yaml_text(plain(filled)), end="")  # noqa: T201 - the result of the command
         return None
     return Parsed(filled, frozenset({*recipe, *own}), typed)

@@ -67,7 +67,7 @@ BEGAN = "began_with"
 """What of the initial weights was taken, in the provenance: network or backbone."""
 PAGE = "index.html"
 CURVE = "k-distances.json"
-PICTURE = "clusters.png"
+DISTANCES = "clusters.png"
 SHOWN_CLUSTERS, SHOWN_IMAGES = 8, 10
 THUMBNAIL = (96, 48)
 RISING = 0.1
@@ -218,7 +218,7 @@ def _build_training(
     folder = settings.out
 
     def draw(curve: NDArray[np.float32], bend: float, eps: float) -> None:
-        write_file(folder / PICTURE, lambda file: file.write(distance_plot(curve, bend, eps).png))
+        write_file(folder / DISTANCES, lambda file: file.write(distance_plot(curve, bend, eps).png))
 
     def keep(epoch: int, found: PseudoLabels) -> None:
         step = max(1, len(found.curve) // 500)

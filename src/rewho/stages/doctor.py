@@ -53,7 +53,7 @@ def _row(name: str, value: object) -> str:
 
 
 def _reason(library: Mapping[str, Any]) -> str:
-    """Return why a library said nothing."""
+    """Return why there is no description of a library."""
     return str(library.get("error") or library.get("late") or "is not installed")
 
 

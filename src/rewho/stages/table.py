@@ -167,10 +167,10 @@ class Runner:
                 why.setdefault(row.because, []).append(row.label)
             elif row.models and row.label not in measured and not any(self.measurable(row, key) for key in self.data):
                 wanting = self.wanting(row, row.trained_on or next(iter(self.data)))
-                asked = [f"they need {step.what}: give it with --use {step.name}=PATH" for step in wanting]
+                needs = [f"they need {step.what}: give it with --use {step.name}=PATH" for step in wanting]
                 if self.lacks_source(row, row.trained_on or next(iter(self.data))):
-                    asked.append("they learn from another data set as well: give it with --others")
-                why.setdefault("; ".join(asked) or "they are trained on data that was not given", []).append(row.label)
+                    needs.append("they learn from another data set as well: give it with --others")
+                why.setdefault("; ".join(needs) or "they are trained on data that was not given", []).append(row.label)
         return [f"Not run, because {reason}: {'; '.join(labels).rstrip('.')}." for reason, labels in why.items()]
 
     def folder(self, key: str, step: str) -> Path:
@@ -353,7 +353,7 @@ def _read(folder: Path) -> PaperTable | None:
         return from_dict(read_json(path))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         expected, got = "the figures of an earlier call", f"{type(error).__name__}: {error}"
-        fix = "Remove the file: the same command writes it anew, and finished runs are not repeated."
+        fix = "Remove the file: the same command writes it again, and finished runs are not repeated."
         raise UserError(f"{path}", expected=expected, got=got, fix=fix) from error
 
 

@@ -74,7 +74,7 @@ class Step:
     def resolved(self, folders: Mapping[str, Path]) -> dict[str, Any]:
         """Return the settings with references replaced by the steps' folders."""
 
-        def place(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
+        def place(value: Any) -> Any:  # noqa: ANN401 - any YAML value
             if isinstance(value, list):
                 return [place(item) for item in value]
             if not isinstance(value, str):

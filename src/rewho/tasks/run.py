@@ -1,4 +1,4 @@
-"""What every training shares, whatever it learns: its folder, the loop's arguments, scores, the best epoch, the end."""
+"""What all trainings share: folder, arguments of the loop, scores, best epoch, end of the run."""
 
 from __future__ import annotations
 

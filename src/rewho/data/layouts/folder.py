@@ -35,7 +35,7 @@ _LIKE_SPLIT = re.compile("train(ing)?|test(ing)?|val(id(ation)?)?|query|queries|
 
 
 def recognise(root: Path) -> str:
-    """Return the reason for this layout, which is asked for last: it is any folder."""
+    """Return the reason for this layout. It fits any folder, so it is tried last."""
     return "no benchmark's files were found" if is_dir(root) else ""
 
 
