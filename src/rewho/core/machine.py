@@ -1,7 +1,7 @@
 """What this machine and this installation can do, for `rewho doctor` and for bug reports.
 
-Each library is imported in its own process, all at once and with a deadline. One that crashes, hangs or prints on import
-is reported in one line of the answer. No user name, host name or path is collected.
+Each library is imported in its own process, all at once and with a deadline. One that crashes, hangs or prints while it
+is imported is reported in one line of the answer. No user name, host name or path is collected.
 """
 
 from __future__ import annotations

@@ -207,8 +207,8 @@ def largest_sound_eps(graph: sparse.csr_array, highest: float, min_samples: int 
     """Return the largest eps up to `highest` at which clusters do not merge yet; None without any clusters.
 
     DBSCAN is run with every multiple of `EPS_STEP`. The result is the largest that gives at least the share
-    `SHARE_OF_CLUSTERS` of the highest number of clusters. The bend of the k-distance curve would be too large: on weak embeddings, nearly all
-    images are in one cluster there.
+    `SHARE_OF_CLUSTERS` of the highest number of clusters. The bend of the k-distance curve would be too large: on weak
+    embeddings, nearly all images are in one cluster there.
 
     Example:
         >>> pairs = np.diag([0.1, 0.6, 0.1], 1)
