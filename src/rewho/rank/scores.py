@@ -1,7 +1,7 @@
 """The result of an evaluation: scores with their labels.
 
-Each score carries its name, label and explanation, so that a list of scores (report, CSV, JSON, log) need not name them:
-a new metric is one entry in `metrics.METRICS`.
+Each score carries its name, label and explanation. Report, CSV, JSON and log need not name scores: a new metric is one
+entry in `metrics.METRICS`.
 """
 
 from __future__ import annotations

@@ -84,8 +84,8 @@ class DistillPreparation:
 class OnlineTeachers:
     """Representations computed from the student's own augmented image, at every step (FD section 5).
 
-    They have full precision, also beside a student in mixed precision, so that stored and online ones differ only by the
-    image. This is not a module, because teachers are neither trained nor saved with the student.
+    They have full precision, also beside a student in mixed precision, so that stored and online ones differ by the
+    image alone. This is not a module, because teachers are neither trained nor saved with the student.
     """
 
     def __init__(self, teachers: Sequence[Teacher]) -> None:
