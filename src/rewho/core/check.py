@@ -78,7 +78,10 @@ def is_dir(path: Path) -> bool:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """Return the choice spelt most like `name`, or None if none is near: two thirds of the letters must fit.
+    """Return the choice spelt most like `name`; None if none is similar.
+
+    Similar is a choice of which at least two thirds of the letters fit, or one that begins with `name` or the other way
+    round, if the shorter word has at least half the letters.
 
     Example:
         >>> nearest("epoks", ["seed", "epochs"]), nearest("list", ["distill"]), nearest("market", ["market1501"])

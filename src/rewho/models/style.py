@@ -1,7 +1,7 @@
 """Removes what differs between cameras early in a network: contrast, brightness and cast of each image's feature maps.
 
 Instance normalisation in shallow layers helps a network on cameras that it never saw (IBN-Net: Pan et al., ECCV 2018,
-section 3). With learned scales, pre-trained weights behind it would have to be learned anew. Here every image gets the
+section 3). With learned scales, pre-trained weights behind it would have to be learned again. Here every image gets the
 mean and the standard deviation that images have on average, so that these weights fit from the first step.
 """
 

@@ -23,7 +23,7 @@ from rewho.core.check import UserError
 from rewho.rank.clustering import OUTLIER
 
 LIMIT = 0.6
-"""Mean Jaccard distance up to which two groups are united unless told otherwise; see docs/LOG.md."""
+"""Mean Jaccard distance up to which two groups are united by default; see docs/LOG.md."""
 NOBODY = -1
 
 

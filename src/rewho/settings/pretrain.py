@@ -194,7 +194,9 @@ class PretrainSettings(TrainingSettings):
             if getattr(self.model, name) != only:
                 yield Mistake(f"model.{name}", f"{only} for an encoder", "Leave it out; heads come with `rewho train`.")
         if self.model.extra_bn == "yes":
-            yield Mistake("model.extra_bn", "auto or no: an encoder has no head to put it before", "Leave it out.")
+            yield Mistake(
+                "model.extra_bn", "auto or no: it precedes the head, and an encoder has none", "Leave it out."
+            )
         if self.model.view != "holistic":
             fix = "Leave it out, and pass the size as {at}model.input_size."
             yield Mistake("model.view", "holistic: views are random crops of whole images", fix)

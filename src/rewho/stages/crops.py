@@ -74,17 +74,17 @@ def _stats(settings: CropsSettings, _source: PeopleSource | None) -> str:
 
 
 def _merge(settings: CropsSettings, _source: PeopleSource | None) -> Path:
-    with _writer(settings.out):
+    with _output_lock(settings.out):
         return merge(settings.folders, settings.out).folder
 
 
 def _export(settings: CropsSettings, _source: PeopleSource | None) -> Path:
     crops = CropSet.open(settings.folders[0])
-    with _writer(settings.out):
+    with _output_lock(settings.out):
         return export(crops, settings.out, settings.layout, blur_faces=settings.blur_faces, people=settings.people)
 
 
-def _writer(out: Path) -> Lock:
+def _output_lock(out: Path) -> Lock:
     """Return the lock of an output folder or file; the lock file is beside it."""
     place = out.absolute()
     return Lock(place.with_name(f".{place.name}{LOCK}"), f"--out {out}")

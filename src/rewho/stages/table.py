@@ -156,6 +156,7 @@ class Runner:
 
     def chain(self, row: PlanRow, trained_on: str) -> list[Step]:
         """Return the steps to run for a row, without those passed with `--use` and the steps that only they need."""
+        # `--use STEP=…` holds for every data set, `--use DATA/STEP=…` for that one.
         made = {name.split("/")[-1] for name in self.used if "/" not in name or name.startswith(f"{trained_on}/")}
         return self.plan.chain(row.model(trained_on), made)
 
