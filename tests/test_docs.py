@@ -54,7 +54,8 @@ def known_options() -> set[str]:
     of_commands = {f"--{name}" for kind in cli.COMMANDS.values() for name, _ in options_of(kind)}
     last_parts = {f"--{option.lstrip('-').rpartition('.')[2]}" for option in of_commands}
     of_all = {f"--{name}" for name in (*GLOBAL_OPTIONS, *ALIASES, *MAIN_OF_GROUP, "help-all")}
-    return of_commands | last_parts | of_all
+    of_some = {f"--{name}" for kind in cli.COMMANDS.values() for name in kind.command.short}
+    return of_commands | last_parts | of_all | of_some
 
 
 ALL_COMMANDS = sorted({command for text in TEXTS.values() for command in commands(text)})
@@ -67,6 +68,7 @@ def test_every_command_is_understood(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     (tmp_path / "mine.yaml").write_text("epochs: 3\n")
+    (tmp_path / "my-terms.yaml").write_text("terms:\n  name: walks\n")
     words = shlex.split(command)
     assert cli.main([*words, "--print_config"]) == 0, capsys.readouterr().err
     assert isinstance(yaml.safe_load(capsys.readouterr().out), dict)
@@ -253,6 +255,7 @@ def test_the_gate_runs_what_the_readme_says() -> None:
     assert sorted(steps) == [
         '.ci/interpreter "$python"',
         'bash -c "$command"',
+        "browser",
         "uv run mypy --strict src",
         "uv run pytest",
         "uv run pytest --doctest-modules src",

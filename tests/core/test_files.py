@@ -164,7 +164,7 @@ def test_documents_that_extend_themselves_are_named(tmp_path, capsys, chain, com
 @pytest.mark.parametrize("named", ["5", "[a]", '""', "nowhere.yaml", "{a: b}", '"a\\0b"'])
 def test_what_is_extended_is_a_file(tmp_path, named):
     (tmp_path / "a.yaml").write_text(f"extends: {named}\nepochs: 1\n")
-    with pytest.raises(UserError, match=r"extends|nothing readable"):
+    with pytest.raises(UserError, match=r"extends|nothing readable|no file there"):
         read_recipe(tmp_path / "a.yaml")
 
 

@@ -116,11 +116,11 @@ def test_a_count_is_a_whole_number(model, pixels, count, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (None, "TrainSettings"),
-        ({"epochs": 3}, "TrainSettings"),
-        ("recipe.yaml", "TrainSettings"),
+        (None, "data.root: expected a path"),
+        ({"epochs": 3}, "data.root: expected a path"),
+        ("recipe.yaml", "recipe.yaml: expected a folder"),
         (TrainSettings, "TrainSettings"),
-        (ModelSettings(), "TrainSettings"),
+        (ModelSettings(), "data.root: expected a path"),
         (TrainSettings(epochs=0), "--epochs"),
         (TrainSettings(epochs="3"), "--epochs"),
         (TrainSettings(epochs=True), "--epochs"),

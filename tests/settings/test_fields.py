@@ -1,6 +1,7 @@
 """Every field says what it may be, and a command refuses all wrong values at once, before it reads anything."""
 
 import importlib
+import re
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_origin
@@ -68,7 +69,7 @@ def planted(settings: Any) -> Any:
     return replace(settings, **new)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [name for name, kind in COMMANDS.items() if list(options_of(kind))])
 def test_python_refuses_a_wrong_value_in_every_field_at_once(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     kind = COMMANDS[command]
@@ -77,8 +78,8 @@ def test_python_refuses_a_wrong_value_in_every_field_at_once(command, tmp_path, 
     options = [name for name, _ in options_of(kind)]
     assert options
     for option in options:
-        assert f"--{option} " in str(error.value), option
-    assert str(error.value).count("expected") == len(options) + 1
+        assert re.search(f"--{re.escape(option)}[ :]", str(error.value)), option
+    assert str(error.value).count("expected") == len(options) + (len(options) > 1)  # several have a common first line
     assert not list(tmp_path.iterdir())
 
 

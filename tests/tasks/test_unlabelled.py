@@ -94,7 +94,7 @@ def test_smaller_shares_are_parts_of_larger_ones(tmp_path):
     assert set(names[0.125]) < set(names[0.25]) < set(names[0.5]) < set(names[1.0])
     assert images.share(0.5, seed=2).digest != images.share(0.5, seed=1).digest != images.digest
     assert "20 of them kept" in images.share(0.5, 1).summary()
-    with pytest.raises(UserError, match=r"--images\.share: expected a number above 0, at most 1, got 0"):
+    with pytest.raises(UserError, match=r"--data\.share: expected a number above 0, at most 1, got 0"):
         images.share(0.0, 1)
 
 
@@ -151,7 +151,7 @@ def test_mistakes(tmp_path):
     with pytest.raises(UserError, match=r"nested: .* got none in it or in its sub-folders"):
         open_images([tmp_path / "nested"])
     ShardWriter(tmp_path / "set", shard_rows=1).commit()
-    with pytest.raises(UserError, match=r"--crops .*set: expected a crop set with images, got an empty one"):
+    with pytest.raises(UserError, match=r"--data .*set: expected a crop set with images, got an empty one"):
         open_images([folder(tmp_path / "a", 3), tmp_path / "set"])
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"<html>")

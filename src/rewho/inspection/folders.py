@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,8 @@ def _last_checkpoint(path: Path) -> str:
     found = sorted((path / "checkpoints").glob("step-*"))
     if not found:
         return ""
-    age = time.time() - found[-1].stat().st_mtime
-    return f"; its newest checkpoint is {found[-1].name}, {age / 3600:.1f} hours old"
+    saved = datetime.fromtimestamp(found[-1].stat().st_mtime).astimezone()
+    return f"; its newest checkpoint is {found[-1].name}, of {saved:%Y-%m-%d %H:%M}"
 
 
 def _look_at_finished(path: Path, stage: str, settings: Mapping[str, Any], facts: list[str], odd: list[str]) -> Answer:

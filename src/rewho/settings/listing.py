@@ -32,7 +32,8 @@ class CompletionSettings:
     """Settings of `rewho completion`.
 
     Args:
-        shell: bash, zsh or fish.
+        shell: bash, zsh or fish. Redirect the script to ~/.local/share/bash-completion/completions/rewho,
+            ~/.zfunc/_rewho or ~/.config/fish/completions/rewho.fish.
     """
 
     command = Command(
@@ -41,9 +42,9 @@ class CompletionSettings:
         "shell",
         light=True,
         examples=(
-            "completion bash > ~/.local/share/bash-completion/completions/rewho",
-            "completion zsh > ~/.zfunc/_rewho",
-            "completion fish > ~/.config/fish/completions/rewho.fish",
+            "completion bash",
+            "completion zsh",
+            "completion fish",
         ),
     )
 

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from rewho.core.files import read_yaml
 from rewho.core.text import printable
 from rewho.settings import RecipesSettings
+from rewho.settings.fields import check
 from rewho.settings.recipe import list_recipes
 
 
 def run(settings: RecipesSettings) -> str:
     """Return one line per recipe: its name, its command, and the first sentence of its claim."""
+    check(settings)
     rows = []
     for name, file in list_recipes().items():
         content = read_yaml(file)
