@@ -1,0 +1,68 @@
+"""The exact scan against NumPy, on thousands of random filters, with equal rows and cameras without a mean."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from rewho.gallery.gallery import Gallery
+from rewho.gallery.scan import best, exact
+from rewho.rank.camera_norm import centre
+from small_gallery import crops_of, fill, random_vectors
+
+COUNT = 1500
+
+
+@pytest.fixture(scope="module")
+def opened(empty_gallery, tmp_path_factory):
+    vectors = random_vectors(COUNT, seed=6)
+    vectors[::7] = vectors[3]  # many equal rows
+    with Gallery(shutil.copytree(empty_gallery, tmp_path_factory.mktemp("scan") / "g")) as gallery:
+        fill(gallery, vectors[:-15], crops_of(COUNT - 15))
+        fill(gallery, vectors[-15:], crops_of(15, ("few",), first=COUNT))
+        yield gallery.index(), gallery.statistics()
+
+
+def check(index, statistics, rounds):
+    rng = np.random.default_rng(2)
+    ids = index.column("ids")
+    every = np.arange(len(index))
+    stored = np.concatenate([block.astype(np.float64) for _, block in index.parts()])
+    stored /= np.sqrt((stored * stored).sum(axis=1, keepdims=True))
+    cameras = index.column("cameras")
+    for number in range(rounds):
+        keep = rng.random(len(index)) < rng.choice([0.005, 0.1, 0.6, 1.0])
+        count = int(rng.integers(1, 40))
+        query, used, camera = stored[int(rng.integers(len(index)))], None, -1
+        if number % 2:
+            used, camera = statistics, int(rng.integers(1, 4))
+            query = centre(query, used.means.mean(camera))
+            means = np.array([used.means.mean(int(one)) if one < 4 else used.means.mean(camera) for one in cameras])
+            alike = (centre(stored, means) * query).sum(axis=1)
+        else:
+            alike = (stored * query).sum(axis=1)
+        kept = every[keep]
+        wanted = kept[np.lexsort((ids[kept], -alike[kept]))]
+        found = best(index, query, keep, count, statistics=used, camera=camera)
+        assert found.rows.tolist() == wanted[:count].tolist()
+        assert np.array_equal(found.similarities, alike[wanted[:count]])
+        if len(found.rows):
+            after = (float(found.similarities[-1]), int(ids[found.rows[-1]]))
+            rest = best(index, query, keep, count, after=after, statistics=used, camera=camera)
+            assert rest.rows.tolist() == wanted[count : 2 * count].tolist()
+
+
+def test_filtered_scans_equal_numpy_to_the_last_bit(opened):
+    check(*opened, 200)
+
+
+@pytest.mark.slow
+def test_10000_filtered_scans_equal_numpy_to_the_last_bit(opened):
+    check(*opened, 10_000)
+
+
+def test_a_row_has_the_same_similarity_whatever_else_is_computed(opened):
+    index, _ = opened
+    query = random_vectors(1, seed=8)[0].astype(np.float64)
+    together = exact(index, np.arange(len(index)), query, None, -1)
+    assert all(exact(index, np.array([row]), query, None, -1)[0] == together[row] for row in range(0, len(index), 97))
