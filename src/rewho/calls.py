@@ -14,10 +14,12 @@ from typing import Any, TypeVar, cast
 
 from rewho.core.artifact import plain
 from rewho.core.check import UserError, check_choice
+from rewho.core.progress import say
 from rewho.core.record import flatten
 from rewho.settings import DistillSettings, PretrainSettings, TrainSettings
 from rewho.settings.commands import find_commands
 from rewho.settings.fields import build, find_mistakes, is_list, options_of, raise_all
+from rewho.settings.initial import take_architecture
 from rewho.settings.names import describe_unknown, find_options
 
 Settings = TypeVar("Settings")
@@ -71,8 +73,10 @@ def fill_settings(kind: type[Settings], words: tuple[Any, ...], options: Mapping
             else:
                 single = is_list(known[found[0]]) and isinstance(item, str | Path | int | float)
                 values[found[0]] = [item] if single else item
-    made = build(kind, values)
+    taken, note = take_architecture(command.name, values, known)
+    made = build(kind, {**taken, **values})
     raise_all([*mistakes, *find_mistakes(made, "")])
+    say(note)
     return made
 
 

@@ -73,7 +73,8 @@ def _run(arguments: list[str]) -> int:
 def _execute(command: Command, parsed: Parsed[Any]) -> None:
     """Run a command's stage, unless its folder shows that there is nothing to do; say first where it writes."""
     settings, invocation, words = parsed.settings, None, "starting"
-    if hasattr(settings, "out") and not command.again:
+    form = getattr(settings, "new_terms", None) is not None  # only writes a form, and into no folder
+    if hasattr(settings, "out") and not command.again and not form:
         if is_main_process():
             invocation = Invocation.of(command.name, settings)
         settings, words = _choose_folder(command, parsed, invocation)
@@ -85,16 +86,17 @@ def _execute(command: Command, parsed: Parsed[Any]) -> None:
             show(finished["result"])
             say(finished["summary"])
             return
-    if not command.light:
+    if not command.light and not form:
         say(f"{command.name}: {words}")
+    before = None
     try:
         if invocation:
-            invocation.write(settings.out)
+            before = invocation.write(settings.out)
         stage = importlib.import_module(f"rewho.stages.{command.name}")
         result = stage.run(settings)
     except BaseException:
         if invocation:
-            invocation.withdraw(settings.out)
+            invocation.withdraw(settings.out, before)
         raise
     summary = stage.summarise(result) if hasattr(stage, "summarise") else ""
     if result is not None:

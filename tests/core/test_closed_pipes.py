@@ -68,6 +68,8 @@ def test_help_survives_too():
 
 
 def test_a_broken_pipe_within_the_work_is_no_success(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
     def run(settings):
         raise BrokenPipeError(32, "Broken pipe")
 
@@ -85,7 +87,8 @@ def test_a_full_disk_behind_standard_output_is_an_error(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_names_that_are_no_text_can_be_printed(monkeypatch, encoding):
+def test_names_that_are_no_text_can_be_printed(monkeypatch, tmp_path, encoding):
+    monkeypatch.chdir(tmp_path)
     stream = io.TextIOWrapper(io.BytesIO(), encoding)
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(demo, "run", lambda settings: "a\udcff.jpg")

@@ -57,13 +57,30 @@ def test_a_folder_without_videos_and_nothing_at_all_are_refused(folder):
             plan_videos(named)
 
 
-def test_images_in_place_of_a_video_are_named(tmp_path):
-    for number in range(3):
-        (tmp_path / f"{number:06d}.jpg").write_text("image")
-    with pytest.raises(UserError, match=r"none, but 3 images.*\n.*ffmpeg.*rewho embed"):
-        plan_videos([tmp_path])
-    with pytest.raises(UserError, match=r"got an image.*\n.*rewho embed"):
-        plan_videos([tmp_path / "000000.jpg"])
+def test_photographs_have_their_folder_as_source_and_others_are_named(tmp_path, capsys):
+    for name in (
+        "a/1.jpg",
+        "a/2.HEIC",
+        "b/3.PNG",
+        "b/clip.mp4",
+        "b/._3.png",
+        "runs/crop/sheet.jpg",
+        "runs/crop/run.json",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    found = {task.path.removeprefix(f"{tmp_path}/"): task.source for task in plan_videos([tmp_path])}
+    assert found == {"a/1.jpg": f"{tmp_path}/a", "b/3.PNG": f"{tmp_path}/b", "b/clip.mp4": ""}
+    said = capsys.readouterr().err
+    assert "left out, of kinds that are not read: 1: a/2.HEIC; convert" in said
+    assert "1 hidden files" in said and "1 images in folders that rewho wrote are left out" in said
+    assert "1 videos, 2 photographs, each with its folder as its camera" in said
+    assert [task.path for task in plan_videos([tmp_path / "b" / "3.PNG"])] == [f"{tmp_path}/b/3.PNG"]
+    with pytest.raises(UserError, match=r"got a \.HEIC file.*\n.*Convert it to JPEG"):
+        plan_videos([tmp_path / "a" / "2.HEIC"])
+    (tmp_path / "a" / "1.jpg").unlink()
+    with pytest.raises(UserError, match="none, but 1 of kinds that are not read"):
+        plan_videos([tmp_path / "a"])
 
 
 def test_a_list_finds_videos_whose_names_have_another_unicode_form(tmp_path):

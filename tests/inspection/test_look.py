@@ -147,3 +147,18 @@ def test_a_large_folder_is_counted_up_to_a_limit(tmp_path):
         (tmp_path / f"{number}.jpg").touch()
     found = survey(tmp_path, most=10)
     assert not found.whole and len(found.images) == 10 and survey(tmp_path).whole
+
+
+def test_sub_folders_that_may_not_be_read_are_named(tmp_path, monkeypatch):
+    picture(tmp_path / "open" / "a.jpg")
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert survey(tmp_path).closed == ("closed/",) and survey(tmp_path).images == ["open/a.jpg"]
+    assert "1 sub-folder may not be read, so that what is in there is not counted: closed/" in answer(tmp_path)

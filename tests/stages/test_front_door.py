@@ -2,15 +2,20 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from rewho.calls import fill_settings
 from rewho.cli import COMMANDS, main
 from rewho.core.invocation import read_invocation
+from rewho.embedding.own_split import choose_split
+from rewho.settings import EvaluateDataSettings, TrainSettings
 from rewho.settings.recipe import find_recipe, list_recipes
 
 QUICK = "--init none --input_size 64 32 --embedding 16 --epochs 1 --steps_per_epoch 1 --evaluate_every -1 "
@@ -139,6 +144,83 @@ def test_bash_completes(tmp_path, words, expected):
     line += 'printf "%s\\n" "${COMPREPLY[@]}"'
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == expected
+
+
+def test_a_batch_larger_than_the_data_becomes_the_datas_size(place, capsys):
+    words = ["train", "people", *QUICK.replace("--batch 8", "--batch 4096").split()]
+    assert main([*words, "--out", "images"]) == 0
+    note = re.search(
+        r"note: a batch of 4,096 is more than the (\d+) training images; each batch has \1", capsys.readouterr().err
+    )
+    assert note
+    assert main([*words, "--out", "people-by-images", "--sampler", "identities", "--accumulate", "2"]) == 0
+    assert "is more than 8 identities x 4 images; each batch has 32" in capsys.readouterr().err
+
+
+def test_the_architecture_comes_from_the_first_weights_unless_given(place, capsys):
+    small = "--epochs 1 --steps_per_epoch 1 --evaluate_every -1 --device cpu --workers 0 --batch 8"
+    assert main(["train", "people", *QUICK.split(), "--pooling", "gap", "--head", "bn", "--out", "first"]) == 0
+    capsys.readouterr()
+    assert main(["train", "people", "--init", "first", *small.split(), "--out", "second"]) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"taken from first: .*input_size 64 32.*pooling gap.*head bn", said)
+    made = json.loads(Path("second/model.json").read_text())
+    assert made["input_size"] == [64, 32] and made["architecture"]["pooling"] == "gap"
+    given = ["--input_size", "32", "16", "--pooling", "gem"]
+    assert main(["train", "people", "--init", "first", *given, "--print_config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)["model"]
+    assert (printed["input_size"], printed["pooling"], printed["head"]) == ([32, 16], "gem", "bn")
+    assert fill_settings(TrainSettings, ("people",), {"init": "first"}).model.head == "bn"
+    shutil.rmtree("first")
+    assert main(["train", "people", "--init", "first", *small.split(), "--out", "second"]) == 0, "a finished run"
+
+
+def test_an_evaluation_takes_the_split_of_the_models_training(place, capsys):
+    for name, held in (("two", "2"), ("three", "3")):
+        assert main(["train", "people", *QUICK.split(), "--hold_out", held, "--split_seed", "7", "--out", name]) == 0
+    capsys.readouterr()
+    quiet = ["--device", "cpu", "--sheets", "0", "--attention", "0", "--workers", "0"]
+    assert main(["evaluate", "two", "--data", "people", *quiet]) == 0
+    said = capsys.readouterr().err
+    assert "note: people: --hold_out 2, --split_seed 7, as in its training (two)" in said
+    assert "flatters" not in said
+    assert main(["evaluate", "two", "three", "--data", "people", *quiet]) == 2
+    said = capsys.readouterr().err
+    assert "--hold_out" in said and "two with 2, three with 3" in said
+    for file in ("manifest.json", "run.json"):
+        Path("two", file).unlink()  # the model folder alone
+    assert choose_split([Path("two")], EvaluateDataSettings(), Path("people")).hold_out == 2
+    assert choose_split([Path("two")], EvaluateDataSettings(hold_out=0), Path("people")).hold_out == 0
+    assert choose_split([Path("two")], EvaluateDataSettings(), Path("others")).hold_out == 0
+
+
+def test_more_epochs_continue_a_finished_run_exactly(place, capsys):
+    words = ["train", "people", *QUICK.replace("--epochs 1", "").split(), "--schedule", "constant"]
+    assert main([*words, "--epochs", "2", "--out", "whole"]) == 0
+    assert main([*words, "--epochs", "1"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--epochs", "2"]) == 0
+    said = capsys.readouterr().err
+    assert "writes to runs/train (continuing after 1 epochs)" in said
+    assert "has 1 finished epochs; continuing to 2" in said and "epoch 2/2: total" in said
+    assert re.search(r"training accuracy \d+\.\d %, learning rate 0\.0025", said)
+    assert Path("runs/train/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+    record = json.loads(Path("runs/train/manifest.json").read_text())
+    assert record["continued"] == [{"after_epochs": 1, "to_epochs": 2, "after_steps": 1}]
+    assert main([*words, "--epochs", "1", "--out", "runs/train"]) == 2
+    assert "no fewer epochs than the run has done, got 2 finished epochs" in capsys.readouterr().err
+    assert main([*words, "--epochs", "2"]) == 0, "still the finished run"
+    assert capsys.readouterr().err == "runs/train is finished; nothing to do\n"
+
+
+def test_a_schedule_over_all_epochs_is_not_continued(place, capsys):
+    words = ["train", "people", *QUICK.split(), "--schedule", "cosine", "--out", "cosine"]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main([*words, "--epochs", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "a learning rate that falls over the whole training" in said and "--init cosine" in said
+    assert main(words) == 0 and "finished; nothing to do" in capsys.readouterr().err
 
 
 def test_lists_with_absolute_paths_name_their_folder(tmp_path, capsys):

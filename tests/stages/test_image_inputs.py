@@ -28,6 +28,7 @@ from rewho.settings import (
     ExplainSettings,
     ExportSettings,
     ModelSettings,
+    SamplerSettings,
     TrainSettings,
 )
 from rewho.stages import compare, embed, evaluate, explain, export, train
@@ -157,10 +158,11 @@ def test_messages_name_the_options_of_the_command(tiny, tmp_path):
         evaluate.run(EvaluateSettings((tiny,), data, tmp_path / "out", engine=CPU))
 
 
-def test_a_batch_larger_than_the_data_is_refused_before_images_are_decoded(tmp_path, monkeypatch):
+def test_a_batch_that_the_data_cannot_fill_is_refused_before_images_are_decoded(tmp_path, monkeypatch):
     file = labelled(tmp_path, ("1.png", 1, "1"), ("2.png", 2, "2"), header="path,person")
     monkeypatch.setattr(train, "decode_part", lambda *_: pytest.fail("decoded"))
     model = ModelSettings(pretrained="none")
     with pytest.raises(UserError, match="from 2 to the 2 training images"):
-        train.run(TrainSettings(data=DataSettings(root=file), model=model, out=tmp_path / "out"))
+        sampler = SamplerSettings(batch=32, accumulate=2)
+        train.run(TrainSettings(data=DataSettings(root=file), model=model, sampler=sampler, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()

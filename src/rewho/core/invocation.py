@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rewho.core.artifact import ASIDE, MANIFEST, digest, plain, write_json
 from rewho.core.files import read_json
@@ -28,6 +28,20 @@ FREE = (
 LISTS = (".csv", ".txt", ".yaml", ".yml")
 MOST_FILES = 300_000  # in folders whose files are compared by size and time; more would take longer than a second
 _ELSEWHERE = re.compile(rb"(?m)(?:^|[,;\"'\s])(?:/|\.\.|~|[A-Za-z]:\\)")
+
+
+class Before(NamedTuple):
+    """A folder's record, and size and time of the records of its run."""
+
+    record: Mapping[str, Any]
+    runs: list[tuple[str, int, int]]
+
+    @classmethod
+    def of(cls, folder: Path) -> Before | None:
+        """Return what is in a folder; None where there is no record."""
+        files = [folder / name for name in (STARTED, MANIFEST)]
+        runs = [_of_file(file.name, file.stat()) for file in files if file.is_file()]
+        return cls(read_invocation(folder), runs) if (folder / COMMAND_FILE).is_file() else None
 
 
 @dataclass(frozen=True)
@@ -59,13 +73,26 @@ class Invocation:
             and not list_differences(record["settings"], self.settings, FREE)
         )
 
-    def write(self, folder: Path, result: Mapping[str, str] | None = None) -> None:
+    def is_longer(self, record: Mapping[str, Any]) -> bool:
+        """Return whether a record is of the same training with fewer epochs, to which more can be added."""
+        before, epochs = record.get("settings"), self.settings.get("epochs")
+        if not isinstance(before, dict) or not isinstance(epochs, int) or not isinstance(before.get("epochs"), int):
+            return False
+        falling = "cosine" in (before.get("optimizer.schedule"), before.get("contrast.momentum_schedule"))
+        same = self.is_same({**record, "settings": {**before, "epochs": epochs}})
+        return "allow_config_change" in self.settings and before["epochs"] < epochs and not falling and same
+
+    def write(self, folder: Path, result: Mapping[str, str] | None = None) -> Before | None:
         """Write the record into the command's folder; with a result once the command has finished.
 
         Nothing is written into a folder with files that are not rewho's.
+
+        Returns:
+            What was there, for `withdraw`; None where there was no record.
         """
         if folder.exists() and (not folder.is_dir() or not _is_ours(folder)):
-            return  # the stage refuses it, with a message
+            return None  # the stage refuses it, with a message
+        before = Before.of(folder)
         # A stage without a folder of its own (no run.json) writes no manifest; with one, the manifest marks the end.
         finished = result is not None and ((folder / MANIFEST).is_file() or not (folder / STARTED).is_file())
         content = {
@@ -76,9 +103,14 @@ class Invocation:
             "finished": {**(result or {}), "files": _stamp(folder)} if finished else None,
         }
         write_json(folder / COMMAND_FILE, content)
+        return before
 
-    def withdraw(self, folder: Path) -> None:
-        """Remove the record, and the folder, if the command failed before it wrote anything else."""
+    def withdraw(self, folder: Path, before: Before | None = None) -> None:
+        """Undo `write` if the command failed before it wrote anything else: an earlier run stays the folder's run."""
+        if before is not None:
+            if (now := Before.of(folder)) is not None and now.runs == before.runs:
+                write_json(folder / COMMAND_FILE, before.record)
+            return
         entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
         if COMMAND_FILE in entries and all(name == COMMAND_FILE or name.startswith((LOCK, ASIDE)) for name in entries):
             (folder / COMMAND_FILE).unlink()
@@ -138,6 +170,8 @@ def choose_folder(
         unfinished = not record.get("finished")
         if unfinished and not resume:
             continue
+        if not unfinished and invocation.is_longer(record):
+            return numbered[number], f"continuing after {record['settings']['epochs']} epochs"
         if invocation.is_same(record) or (changed and unfinished and record.get("command") == invocation.command):
             return numbered[number], "resuming" if unfinished else "finished"
     if not numbered or (list(numbered) == [1] and _is_empty(base)):
@@ -158,7 +192,7 @@ def _fingerprint(values: Mapping[str, Any]) -> dict[str, str] | None:
         texts = value if isinstance(value, list) else [value]
         paths = [Path(text).expanduser() for text in texts if isinstance(text, str) and text and len(text) < 4096]
         paths = [path for path in paths if os.path.exists(path)]  # noqa: PTH110 - False for names that are too long
-        if name == "out" or name.startswith("terms.") or not paths:
+        if name == "out" or (name.startswith("terms.") and name != "terms.file") or not paths:
             continue
         files: list[tuple[str, int, int]] = []
         for path in paths:

@@ -77,6 +77,16 @@ def warn_once(text: str) -> None:
     say(f"warning: {text}")
 
 
+_said: set[str] = set()
+
+
+def say_once(text: str) -> None:
+    """Print a text of several lines in full once per process, afterwards only its first line."""
+    first, more, _ = text.partition("\n")
+    say(f"{first} (as above)" if more and text in _said else text)
+    _said.add(text)
+
+
 def _shows_bars() -> bool:
     return sys.stderr.isatty() and is_main_process() and not _state["quiet"]
 

@@ -20,6 +20,7 @@ from rewho.core.lock import LOCK, hold, release
 from rewho.core.progress import say
 from rewho.core.record import (
     CHANGED,
+    CONTINUED,
     KEPT,
     REQUIRED,
     STARTED,
@@ -97,8 +98,10 @@ class Stage:
         if self.lock:
             remove_unfinished(self.folder, ours=True)
         others = self._others()
+        before: dict[str, Any] = {}
         if started.is_file() and (any(self.folder.glob(self.work)) if self.work else others):
-            changed = self._compare(read_record(started, **REQUIRED), allow_change=allow_change)
+            before = read_record(started, **REQUIRED)
+            changed = self._compare(before, allow_change=allow_change)
             target = self.folder / CHANGED if changed else started
             state = "unfinished"
         elif not started.is_file() and others:
@@ -111,8 +114,19 @@ class Stage:
         (self.folder / CHANGED).unlink(missing_ok=True)
         if state == "new":
             (self.folder / KEPT).unlink(missing_ok=True)
-        write_json(target, self._record())
+        write_json(target, self._record() | {name: before[name] for name in (CONTINUED,) if name in before})
         return state
+
+    def reopen(self, note: Mapping[str, Any]) -> None:
+        """Make a finished run an unfinished one with these settings; `note` says in its records how it goes on.
+
+        The new record is written first: a process that ends in between leaves a run that is still finished.
+        """
+        if self.lock:
+            hold(self.folder / self.lock, f"--out {self.folder}")
+        before = read_record(self.folder / MANIFEST).get(CONTINUED, [])
+        write_json(self.folder / STARTED, self._record() | {CONTINUED: [*before, plain(note)]})
+        (self.folder / MANIFEST).unlink()
 
     def _others(self) -> list[Path]:
         """Return the folder's entries except records of runs, locks and leftovers of killed writers."""
@@ -149,11 +163,7 @@ class Stage:
                 got=f"one of `rewho {record.get('stage')}`",
                 fix="Choose another folder with --out.",
             )
-        lines = list_differences(
-            {"stage": record.get("stage"), **record.get("settings", {}), "inputs": record.get("inputs", {})},
-            {"stage": self.name, **self.settings, "inputs": self.inputs},
-            self.ignore,
-        )
+        lines = self.differences(record)
         fixed = [line for line in lines if line.partition(": ")[0] in self.fixed]
         if lines and allow_change and not fixed:
             say("resuming with these changes:\n    " + "\n    ".join(lines))
@@ -168,6 +178,14 @@ class Stage:
                 + (" --allow_config_change does not cover these." if fixed else ""),
             )
         return bool(lines)
+
+    def differences(self, record: Mapping[str, Any]) -> list[str]:
+        """Return a line for each setting and input that differs from those of a record and matters."""
+        return list_differences(
+            {"stage": record.get("stage"), **record.get("settings", {}), "inputs": record.get("inputs", {})},
+            {"stage": self.name, **self.settings, "inputs": self.inputs},
+            self.ignore,
+        )
 
     def _record(self) -> dict[str, Any]:
         return {

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 # bytes of a file name that is not UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
+_GUARDED = re.compile(f"'+[{re.escape(''.join(_FORMULA))}]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
@@ -45,4 +46,15 @@ def csv_table(rows: Iterable[Sequence[object]]) -> bytes:
 def _csv_cell(cell: object) -> object:
     if not isinstance(cell, str) or _NUMBER.fullmatch(cell):
         return cell
-    return printable(f"'{cell}" if cell.startswith(_FORMULA) else cell)
+    return printable(f"'{cell}" if cell.startswith(_FORMULA) or _GUARDED.match(cell) else cell)
+
+
+def read_csv_table(text: str) -> list[tuple[str, ...]]:
+    r"""Return the rows of a CSV file of ours, without empty ones and without the apostrophes that `csv_table` added.
+
+    Example:
+        >>> read_csv_table(csv_table([("image",), ("-1_c2.jpg",), ("'-1_c2.jpg",), ("'a.jpg",)]).decode())
+        [('image',), ('-1_c2.jpg',), ("'-1_c2.jpg",), ("'a.jpg",)]
+    """
+    rows = csv.reader(io.StringIO(text, newline=""))
+    return [tuple(cell[1:] if _GUARDED.match(cell) else cell for cell in row) for row in rows if row]

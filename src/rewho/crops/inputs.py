@@ -1,4 +1,4 @@
-"""Turns the user's files, folders, lists and CSV files into one task per video.
+"""Turns the user's files, folders, lists and CSV files into one task per video or photograph.
 
 The order of tasks depends on the videos' paths only. The id of a task is computed from path and file size, so that a
 finished part is found again on resume.
@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rewho.core.check import UserError
 from rewho.core.files import VIDEO_ENDINGS, find_spelling
 from rewho.core.progress import say
-from rewho.data.file_lists import read_text
+from rewho.crops.photographs import UNREAD, is_photograph
+from rewho.data.file_lists import IMAGE_ENDINGS, OWN_FILES, read_text
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"))
+ENDINGS = ", ".join(IMAGE_ENDINGS)
 COLUMNS = ("path", "key", "city", "source", "licence")
 """Columns of a CSV file; only the first is required."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoTask:
-    """One video to process."""
+    """One video or photograph to process."""
 
     path: str
     size: int  # of the file in bytes; -1 where it is no plain file
     key: str = ""  # id at its source, such as a platform; videos with the same key are the same
     city: str = ""  # where it was recorded
-    source: str = ""  # where it comes from
+    source: str = ""  # where it comes from; of a photograph its folder, unless a table says otherwise
     licence: str = ""  # identifier of its licence
 
     @property
@@ -60,7 +62,9 @@ class Plan:
     def __iter__(self) -> Iterator[VideoTask]:
         for path, rest in self._known.items():
             file = Path(path)
-            yield VideoTask(path, file.stat().st_size if file.is_file() else -1, *rest)
+            task = VideoTask(path, file.stat().st_size if file.is_file() else -1, *rest)
+            by_folder = is_photograph(path) and not task.source
+            yield replace(task, source=str(file.parent)) if by_folder else task
 
     def tasks(self, shard: str) -> Iterator[VideoTask]:
         """Return the tasks of part i of n, written "i/n"."""
@@ -103,9 +107,9 @@ def _read(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the videos that one path names, each with its key, city, source and licence."""
     if path.is_dir():
         yield from ((name, ()) for name in _search_folder(path))
-    elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-        fix = "Make a video of the images, or `rewho embed` them if each shows one person."
-        raise UserError(str(path), expected="a video, a folder, or a list", got="an image", fix=fix)
+    elif path.suffix.lower() in UNREAD and path.is_file():
+        got, fix = f"a {path.suffix} file", "Convert it to JPEG or PNG."
+        raise UserError(str(path), expected=f"a video, or a photograph ({ENDINGS})", got=got, fix=fix)
     elif path.suffix.lower() == ".csv":
         yield from _read_csv(path)
     elif path.suffix.lower() == ".txt":
@@ -118,27 +122,56 @@ def _read(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _search_folder(folder: Path) -> Iterator[str]:
-    found = images = hidden = 0
+    counts = Counter[str]()
+    unread: list[Path] = []
+    ours: dict[Path, bool] = {folder.parent: False}
     for path in folder.rglob("*"):
         suffix = path.suffix.lower()
-        images += suffix in IMAGE_SUFFIXES
-        if suffix not in VIDEO_ENDINGS or path.is_dir():  # a folder's own files are found below it
+        kind = "video" if suffix in VIDEO_ENDINGS else "photograph" if is_photograph(path) else ""
+        if not (kind or suffix in UNREAD) or path.is_dir():  # a folder's own files are found below it
             continue
         if path.name.startswith("."):  # such as ._clip.mp4, in which macOS stores attributes of clip.mp4
-            hidden += 1
-            continue
-        found += 1
-        yield str(path)
-    if hidden:
-        say(f"{folder}: {hidden:,} hidden files are skipped, such as ._clip.mp4; to read one, pass its own path")
-    if not found:
-        make = "Make a video of them (`ffmpeg -i %06d.jpg clip.mp4`), or `rewho embed` them if each shows one person."
+            counts["hidden"] += 1
+        elif kind != "video" and _is_output(path.parent, ours):
+            counts["ours"] += 1
+        elif not kind:
+            unread.append(path)
+        else:
+            counts[kind] += 1
+            yield str(path)
+    _say_counts(folder, counts, unread)
+    if not counts["video"] + counts["photograph"]:
         raise UserError(
             str(folder),
-            expected=f"video files ({', '.join(sorted(VIDEO_ENDINGS))})",
-            got=f"none, but {images:,} images" if images else "none",
-            fix=make if images else "Name the files themselves if they have other endings.",
+            expected=f"video files ({', '.join(sorted(VIDEO_ENDINGS))}) or photographs ({ENDINGS})",
+            got=f"none, but {len(unread):,} of kinds that are not read" if unread else "none",
+            fix="Convert them to JPEG." if unread else "Name the files themselves if they have other endings.",
         )
+
+
+def _is_output(folder: Path, known: dict[Path, bool]) -> bool:
+    """Return whether a folder, or one that it lies in, is one that a command wrote: its pictures are no photographs."""
+    if folder not in known:
+        known[folder] = any((folder / name).is_file() for name in OWN_FILES) or _is_output(folder.parent, known)
+    return known[folder]
+
+
+def _say_counts(folder: Path, counts: Counter[str], unread: list[Path]) -> None:
+    """Say what a folder holds if photographs are among it, and what is left out."""
+    if counts["hidden"]:
+        say(
+            f"{folder}: {counts['hidden']:,} hidden files are skipped, such as ._clip.mp4; to read one, pass its own "
+            "path"
+        )
+    if counts["ours"]:
+        say(f"{folder}: {counts['ours']:,} images in folders that rewho wrote are left out")
+    if unread:
+        named = ", ".join(str(path.relative_to(folder)) for path in sorted(unread)[:3])
+        more = " …" if len(unread) > 3 else ""
+        say(f"{folder}: left out, of kinds that are not read: {len(unread):,}: {named}{more}; convert them to JPEG")
+    if counts["photograph"]:
+        videos = f"{counts['video']:,} videos, " if counts["video"] else ""
+        say(f"{folder}: {videos}{counts['photograph']:,} photographs, each with its folder as its camera")
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:

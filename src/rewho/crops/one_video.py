@@ -20,6 +20,7 @@ from rewho.crops.faces import Head, hide_face, locate_head, shift_keypoints
 from rewho.crops.inputs import VideoTask
 from rewho.crops.near_duplicates import compute_fingerprint
 from rewho.crops.people_source import PeopleSource, VideoContent
+from rewho.crops.photographs import is_photograph
 from rewho.crops.quality import compute_quality
 from rewho.crops.rows import rows_table
 from rewho.crops.shards import INDEX, CropSet
@@ -119,7 +120,7 @@ class PartMaker:
         if rows:
             writer.add(rows_table(rows), data)
         counts = {"looked": frames, "detections": detections, "kept": kept, "persons": most}
-        counts |= {"unlinked": linked.unlinked}
+        counts |= {"unlinked": 0 if is_photograph(task.path) else linked.unlinked}  # one frame has no neighbours
         return {**counts, "dropped": dict(sorted(reasons.items()))}
 
     def _crop(self, found: FramePeople, person: Person, about: dict[str, Any]) -> tuple[dict[str, Any], bytes]:

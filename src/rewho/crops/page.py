@@ -31,7 +31,7 @@ def write_report(
         "made_by": "rewho crop",
         "encoding": f"jpeg, quality {settings.jpeg_quality}, 4:4:4" if settings.encoding == "jpeg" else "png",
         "faces_hidden": settings.blur_stored,
-        "terms": plain(settings.terms),
+        "terms": {name: value for name, value in plain(settings.terms).items() if name != "file"},
         "settings": {
             name: plain(getattr(settings, name)) for name in ("sampling", "screen", "rules", "tracking", "selection")
         },

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from rewho.core.progress import say
+from rewho.crops.photographs import is_photograph, open_photograph
 from rewho.settings import CropSettings
 from rewho.video.adapters import build_detector, build_pose
 from rewho.video.detect import detect_video
@@ -73,8 +74,12 @@ class VideoPeople:
 
     @contextmanager
     def open(self, path: Path) -> Iterator[VideoContent]:
-        """Open a video; probe and frames come from one decoding process."""
+        """Open a video, whose probe and frames come from one decoding process, or a photograph."""
         given, screen = self.settings, self.settings.screen
+        if is_photograph(path):  # the rules on videos as a whole, such as their length, are not for it
+            with open_photograph(path, given.limits) as photograph:
+                yield VideoContent(photograph.probe, photograph.probe.reason, self.people(path, photograph.frames))
+            return
         with open_video(path, given.sampling, given.limits, screen.static_frames) as video:
             refusal = screen_video(video.probe, screen, path.name)
             yield VideoContent(video.probe, refusal, self._allowed(self.people(path, video.frames)))

@@ -73,7 +73,8 @@ def plan_epoch(settings: SamplerSettings, labels: NDArray[np.int64], seed: int, 
     steps = len(labels) // settings.batch
     if settings.batch < 2 or steps == 0:
         got = str(settings.batch)
-        fix = f"Pass --sampler.batch {max(2, min(32, len(labels)))}."
+        less = " --sampler.accumulate 1" if settings.accumulate > 1 else ""
+        fix = f"Pass --sampler.batch {max(2, min(32, len(labels)))}{less}."
         raise UserError("--sampler.batch", expected=f"from 2 to the {len(labels)} training images", got=got, fix=fix)
     return random.permutation(len(labels))[: steps * settings.batch].reshape(steps, settings.batch)
 

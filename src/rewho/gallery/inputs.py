@@ -20,6 +20,7 @@ from rewho.core.artifact import digest, hash_contents, hash_file
 from rewho.core.check import UserError, is_dir, is_file, nearest
 from rewho.core.files import VIDEO_ENDINGS
 from rewho.crops.faces import FACE_COLUMNS
+from rewho.crops.photographs import camera_of
 from rewho.crops.rows import COLUMNS
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.statistics import read_videos
@@ -286,7 +287,9 @@ def _from_row(
     videos: Mapping[str, tuple[str, float | None]],
     listed: Mapping[str, Mapping[str, Any]],
 ) -> NewCrop:
-    path = Path(str(listed.get(row["video"], {}).get("path", ""))).name
+    known = listed.get(row["video"], {})
+    path = Path(str(known.get("path", ""))).name
+    place = Path(camera_of(known)).name if path else ""  # a photograph's camera is its folder
     camera, start = videos.get(row["video"]) or videos.get(path) or ("", None)
     start = labels.start if start is None else start
     track = row.get("track")
@@ -294,7 +297,7 @@ def _from_row(
         name=row["name"],
         image=image,
         heads={name: row[name] for name in FACE_COLUMNS},
-        camera=camera or labels.camera or path or row["video"][:12],
+        camera=camera or labels.camera or place or row["video"][:12],
         time=None if start is None else start + row["time"],
         track=None if track is None or track == -1 else f"{row['video']}/{track}",
         frame=f"{row['video']}/{row['frame']}",

@@ -53,13 +53,31 @@ class Answer:
 
 
 class Survey(NamedTuple):
-    """What lies in a folder and below it, as far as it was counted; `whole` is whether all of it was."""
+    """What lies in a folder and below it, as far as it was counted.
+
+    Attributes:
+        images: Their paths within the folder, sorted.
+        videos: Their paths within the folder, sorted.
+        others: Number of other files.
+        folders: Number of sub-folders.
+        whole: Whether all of it was counted.
+        closed: Sub-folders that may not be read, of whose content nothing is known.
+    """
 
     images: list[str]
     videos: list[str]
     others: int
     folders: int
     whole: bool
+    closed: tuple[str, ...] = ()
+
+    def odd(self) -> list[str]:
+        """Return what is odd about the count itself: sub-folders that could not be looked into."""
+        if not self.closed:
+            return []
+        named = ", ".join(self.closed[:3]) + (" …" if len(self.closed) > 3 else "")
+        number = "1 sub-folder" if len(self.closed) == 1 else f"{len(self.closed):,} sub-folders"
+        return [f"{number} may not be read, so that what is in there is not counted: {named}; check the permissions."]
 
 
 def survey(folder: Path, most: int = MOST_ENTRIES) -> Survey:
@@ -67,13 +85,13 @@ def survey(folder: Path, most: int = MOST_ENTRIES) -> Survey:
     images: list[str] = []
     videos: list[str] = []
     others = folders = seen = 0
-    waiting = [""]
-    while waiting:
+    waiting, closed = [""], list[str]()
+    while waiting and seen <= most:
         prefix = waiting.pop(0)
-        for entry in _entries(folder / prefix):
+        for entry in _entries(folder, prefix, closed):
             seen += 1
             if seen > most:
-                return Survey(sorted(images), sorted(videos), others, folders, whole=False)
+                break
             ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a name, not a path
             if entry.name.startswith("."):
                 others += 1
@@ -87,15 +105,16 @@ def survey(folder: Path, most: int = MOST_ENTRIES) -> Survey:
                 videos.append(prefix + entry.name)
             else:
                 others += 1
-    return Survey(sorted(images), sorted(videos), others, folders, whole=True)
+    return Survey(sorted(images), sorted(videos), others, folders, seen <= most, tuple(sorted(closed)))
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: Path, prefix: str, closed: list[str]) -> Iterator[os.DirEntry[str]]:
+    """Yield the entries of a sub-folder; add it to `closed` if it may not be read."""
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(folder / prefix) as entries:
             yield from entries
     except PermissionError:
-        return  # counted as a folder without content; the answer's `odd` says nothing of folders that others may read
+        closed.append(prefix or ".")
 
 
 def word(path: Path | str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,9 @@ def _look_at_ours(path: Path) -> Answer | None:
 
 def _look_at_others(path: Path) -> Answer:
     counted = survey(path)
-    if counted.images:
-        return _look_at_images(path, counted)
-    return _look_at_videos(path, counted) if counted.videos else _look_at_rest(path, counted)
+    look = _look_at_images if counted.images else _look_at_videos if counted.videos else _look_at_rest
+    found = look(path, counted)
+    return replace(found, odd=[*counted.odd(), *found.odd])
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -173,7 +174,7 @@ def _look_at_images(path: Path, counted: Survey) -> Answer:
     facts, odd = describe_sizes(files)
     more = "" if counted.whole else " or more: too many to count all"
     if counted.videos:
-        odd.append(f"{len(counted.videos):,} videos lie beside the images; `rewho crop` reads videos.")
+        odd.append(f"{len(counted.videos):,} videos lie beside the images; `rewho crop` reads both.")
     table: ImageTable | None = None
     reason = "There are too many files to read the labels of all now."
     if counted.whole:
@@ -185,6 +186,8 @@ def _look_at_images(path: Path, counted: Survey) -> Answer:
                 what = f"a folder of {len(files):,} images{more}, not itself a data set"
                 return Answer(what, [], [f"A data set lies in {inside}."], [f"rewho look {word(inside)}"])
             reason = f"Not read as a data set with people's labels: {error.what}: got {error.got}. {error.fix}"
+        except PermissionError as error:
+            reason = f"Not read as a data set with people's labels: {error.filename} may not be read."
     if table is not None:
         return _look_at_table(path, table, facts, odd)
     return Answer(

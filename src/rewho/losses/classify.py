@@ -58,5 +58,20 @@ def circle_logits(cosine: Tensor, labels: Tensor, scale: float = 64.0, margin: f
     return scale * weight * (cosine - threshold)
 
 
+@torch.no_grad()
+def classify_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of images whose true identity has the highest logit, 0 to 1, as a scalar.
+
+    Args:
+        logits: [N, C], one score per identity.
+        labels: [N] int64, from 0 to C - 1.
+
+    Example:
+        >>> classify_accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]]), torch.tensor([0, 1, 1])).item()
+        0.6666666865348816
+    """
+    return (logits.argmax(1) == labels).float().mean()
+
+
 def _at_least_float32(scores: Tensor) -> Tensor:
     return scores.to(torch.promote_types(scores.dtype, torch.float32))

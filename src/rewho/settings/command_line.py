@@ -16,6 +16,7 @@ from rewho.core.files import yaml_text
 from rewho.core.progress import be_quiet, say
 from rewho.settings.fields import Command, build, find_mistakes, options_of, raise_all
 from rewho.settings.help import help_text
+from rewho.settings.initial import take_architecture
 from rewho.settings.names import GLOBAL_OPTIONS, expand_groups, list_unknown
 from rewho.settings.recipe import check_recipe_command, find_recipe, read_recipe
 from rewho.settings.words import read_words
@@ -71,15 +72,17 @@ def parse_command(settings: type[Settings], arguments: Sequence[str]) -> Parsed[
         words.mistakes.append(
             UserError("--smoke", expected="a --recipe with a smoke variant", got="no recipe", fix="Pass --recipe.")
         )
+    given = {**recipe, **own}
+    taken, note = take_architecture(command.name, given, known)
     typed = {f"--{option}": name for option, name in words.typed.items() if f"--{option}" != name}
     with rename_options(typed):
-        filled = _build_checked(settings, {**recipe, **own}, dict.fromkeys(recipe, "in the recipe: "), words.mistakes)
-    for note in words.notes:
-        say(note)
+        filled = _build_checked(settings, {**taken, **given}, dict.fromkeys(recipe, "in the recipe: "), words.mistakes)
+    for line in (*words.notes, note):
+        say(line)
     if "print_config" in general:
         print(yaml_text(plain(filled)), end="")  # noqa: T201 - the result of the command
         return None
-    return Parsed(filled, frozenset({*recipe, *own}), typed)
+    return Parsed(filled, frozenset(given), typed)
 
 
 def fill(settings: type[Settings], values: Mapping[str, Any], command: str, prefix: str = "--") -> Settings:

@@ -34,9 +34,10 @@ ACTIONS = {
 
 @dataclass(frozen=True)
 class TermsSettings:
-    """Legal terms of the videos; each is required, on the command line or in a recipe.
+    """Legal terms of the videos; each is required, on the command line, in a recipe or in a file.
 
     Args:
+        file: YAML file with the terms, as `--new-terms` writes it; terms that are given otherwise too are not read.
         name: Name of the crop set.
         source: Source of the videos.
         licence: Identifier of their licence, such as CC-BY-4.0; a CSV file's column `licence` overrides it.
@@ -53,6 +54,7 @@ class TermsSettings:
     legal_basis: str = ""
     contact: str = ""
     retention: str = ""
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,10 @@ class CropSettings:
     """Settings of `rewho crop`.
 
     Args:
-        videos: Video files, folders of them, .txt files with one path per line, or .csv files with a column `path` and
-            optionally key, city, source, licence.
+        videos: Video files and photographs, folders of them, .txt files with one path per line, or .csv files with a
+            column `path` and optionally key, city, source, licence.
         out: Folder of the crop set.
+        new_terms: Only write a form for the legal terms into this file, to be filled in and passed as --terms.
         terms: Legal terms of the videos.
         sampling: Which frames are used.
         screen: Which videos are rejected as a whole.
@@ -109,13 +112,14 @@ class CropSettings:
 
     command = Command(
         "crop",
-        "detect people in videos and write a crop set with the source of every crop",
+        "detect people in videos and photographs and write a crop set with the source of every crop",
         "videos",
-        common="videos out terms.name terms.licence detector.kind detector.weights pose.kind pose.weights "
+        common="videos out terms.file new_terms detector.kind detector.weights pose.kind pose.weights "
         "sampling.by sampling.every sampling.seconds device workers explain retry",
         examples=(
-            "crop walk.mp4 --recipe my-terms.yaml --weights yolox.onnx --pose none",
-            "crop videos --recipe my-terms.yaml --detector keypoint_rcnn --pose detector --workers 4",
+            "crop --new-terms terms.yaml",
+            "crop walk.mp4 --terms terms.yaml --detector.weights yolox.onnx --pose none",
+            "crop videos --terms terms.yaml --detector keypoint_rcnn --pose detector --workers 4",
             "crop videos --recipe luperson/crops --out crops --explain 20",
         ),
         short={"device": "detector.device pose.device"},
@@ -123,6 +127,7 @@ class CropSettings:
 
     videos: tuple[Path, ...] = ()
     out: Path = Path("runs/crop")
+    new_terms: Path | None = None
     terms: TermsSettings = field(default_factory=TermsSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     screen: ScreenSettings = field(default_factory=ScreenSettings)

@@ -23,6 +23,7 @@ MAIN_OF_GROUP = {
     "sampler": "kind",
     "detector": "kind",
     "pose": "kind",
+    "terms": "file",
 }
 """The option that a group's name alone stands for."""
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from rewho.settings.data import DataSettings
 from rewho.settings.fields import Batch, Command, Mistake, Range, Seed, Share
 from rewho.settings.training import DeviceSettings
 
+SPLIT_OPTIONS = ("hold_out", "split_seed", "share")
+"""Options of a data set that an evaluation takes from the model's own training."""
 ExportFormat = Literal["onnx", "pt2"]
 
 
@@ -21,15 +23,31 @@ class EvaluateDataSettings(DataSettings):
 
     Args:
         root: Folders of data sets, or CSV files; the other options hold for all.
+        share: Fraction of the training set to keep; not given: as in the model's own training on this data set.
+        split_seed: Seed of the random choice of the share and of the identities held out; not given: as in the model's
+            own training on this data set.
+        hold_out: Number of training identities to hold out as query and gallery; 0 uses the data set's own test part;
+            not given: as in the model's own training on this data set.
     """
 
     root: tuple[Path, ...] = ()  # type: ignore[assignment] # several data sets where a training has one
+    share: Annotated[float | None, Range(0, 1, above=True)] = None  # type: ignore[assignment] # see `of`
+    split_seed: Annotated[int | None, Range(0, 2**63 - 1)] = None  # type: ignore[assignment]
+    hold_out: Annotated[int | None, Range(0)] = None  # type: ignore[assignment]
 
-    def of(self, root: Path) -> DataSettings:
-        """Return the settings of one of the data sets."""
-        return DataSettings(
-            **{option.name: getattr(self, option.name) for option in fields(DataSettings)} | {"root": root}
-        )
+    def of(self, root: Path, own: Mapping[str, Any] | None = None) -> DataSettings:
+        """Return the settings of one of the data sets; options that are not given are `own`, or else the defaults."""
+        given = {option.name: getattr(self, option.name) for option in fields(DataSettings)} | {"root": root}
+        usual = {name: getattr(DataSettings, name) for name in SPLIT_OPTIONS}
+        missing = {name: value for name, value in (usual | dict(own or {})).items() if given[name] is None}
+        if "share" in missing and own and "share_by" in own:
+            missing["share_by"] = own["share_by"]
+        return DataSettings(**given | missing)
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield broken rules between fields."""
+        if self.share_list is not None and self.share not in (None, 1):
+            yield Mistake("share", "1, its default, beside share_list", "Omit {at}share or {at}share_list.")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, on_main_process, run_in_processes
 from rewho.core.stage import Stage
 from rewho.data.augment import resize
+from rewho.data.batch_size import fit_batch
 from rewho.data.view_file import view_of_settings
 from rewho.data.views import View, box_of
 from rewho.embedding.embedder import view_of
@@ -92,6 +93,7 @@ def run(settings: AdaptSettings) -> Path:
 
     target = read_target(settings)
     source = read_source(settings, target)
+    asked, settings = settings, _fit_batch(settings, target)
     data = _Data(target, source, _group(settings, source))
     inputs = {
         "data": target.sha256,
@@ -99,7 +101,7 @@ def run(settings: AdaptSettings) -> Path:
         EPOCH: f"{settings.steps_per_epoch} steps",
         "model.pretrained": hash_pretrained(settings.model.pretrained, settings.out),
     }
-    stage = Stage(settings.out, "adapt", plain(settings), inputs, FREE_HERE, WHOLE, (*FIXED, *FIXED_BY_ORIGIN))
+    stage = Stage(settings.out, "adapt", plain(asked), inputs, FREE_HERE, WHOLE, (*FIXED, *FIXED_BY_ORIGIN))
     engine = launch(settings.engine, broadcast_buffers=False)  # every process has the same memory, which is large
     if claim_folder(stage, settings, target.table or target.images):
         return settings.out
@@ -143,6 +145,13 @@ def _begins_with_network(settings: AdaptSettings) -> bool:
         fix = "Leave out --begin network, which begins from its backbone."
         raise UserError("--begin network", expected="a single-view model with a head", got=got, fix=fix)
     return whole
+
+
+def _fit_batch(settings: AdaptSettings, target: Target) -> AdaptSettings:
+    """Return the settings with a batch of the target that its images can fill without repeats."""
+    group = settings.group_identities * settings.sampler.images_per_identity
+    sampler = fit_batch(settings.sampler, len(target.images), devices=settings.engine.devices, group=group)
+    return replace(settings, sampler=sampler)
 
 
 def _group(settings: AdaptSettings, source: Source | None) -> int:

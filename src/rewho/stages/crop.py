@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -39,14 +39,16 @@ from rewho.crops.people_source import PeopleSource, VideoPeople
 from rewho.crops.ray_engine import run_tasks_on_ray
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.statistics import VIDEOS, read_videos
+from rewho.crops.terms import read_terms, write_form
 from rewho.crops.workers import Outcome, run_tasks
 from rewho.settings import CropSettings, TermsSettings
 from rewho.settings.command_line import fill
 from rewho.settings.fields import check
 
 FREE_SETTINGS = (
-    *("out", "videos", "workers", "shard", "engine", "address", "gpus", "failure_limit", "retry", "limits.threads"),
-    *("detector.device", "detector.threads", "detector.weights", "pose.device", "pose.threads", "pose.weights"),
+    *("out", "videos", "new_terms", "terms.file", "workers", "shard", "engine", "address", "gpus", "failure_limit"),
+    *("retry", "limits.threads", "detector.device", "detector.threads", "detector.weights"),
+    *("pose.device", "pose.threads", "pose.weights"),
 )  # the contents of videos and weights are in the stage's inputs
 UNDONE = ("failed", "given up")
 NAMED = 20  # videos named in the last line of the output
@@ -66,7 +68,10 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
         Interrupted: A stop was asked for; the same command resumes the run.
     """
     began = time.monotonic()
-    check_crop(settings)
+    check(settings)
+    if settings.new_terms is not None:
+        return write_form(settings.new_terms)
+    settings = check_crop(settings)
     plan = plan_videos(settings.videos)
     source = source or VideoPeople(limit_threads(settings))
     inputs = {"videos": plan.digest(), **dict(zip(("detector", "pose"), source.models(), strict=True))}
@@ -112,15 +117,16 @@ def crop(
     videos: Path | str | Iterable[Path | str],
     out: Path | str = "crops",
     *,
-    terms: TermsSettings | Mapping[str, str],
+    terms: TermsSettings | Mapping[str, str] | Path | str,
     **settings: Any,  # noqa: ANN401
 ) -> CropSet:
     """Cut the people out of videos and return the crop set.
 
     Args:
-        videos: A file, a folder, a list of paths (.txt), a table (.csv), or several of these.
+        videos: A video or photograph, a folder, a list of paths (.txt), a table (.csv), or several of these.
         out: Folder of the crop set.
-        terms: Name, source, licence, purpose, legal_basis, contact and retention, as `TermsSettings` or a dictionary.
+        terms: Name, source, licence, purpose, legal_basis, contact and retention, as `TermsSettings`, a dictionary, or
+            the path of a file that `rewho crop --new-terms FILE` wrote.
         **settings: Other fields of `rewho.settings.CropSettings`; groups of settings, such as `detector`, as the
             class of that field or as a dictionary.
 
@@ -133,7 +139,8 @@ def crop(
         ...
         rewho.core.check.UserError: terms: expected what a data sheet must say, got nothing on name, source, purpose, \
 legal_basis, contact, retention.
-          Fix: Pass --terms.name … for each, or write them under `terms:` in a recipe.
+          Fix: Run `rewho crop --new-terms terms.yaml`, fill in the form, and pass --terms terms.yaml; or pass \
+--terms.name … for each.
     """
     if not isinstance(videos, Path | str | Iterable):
         raise UserError("videos", expected="a path, or several", got=repr(videos), fix='Pass "street.mp4".')
@@ -151,13 +158,10 @@ legal_basis, contact, retention.
     return CropSet.open(folder)
 
 
-def check_crop(settings: CropSettings) -> None:
-    """Raise a UserError if a setting is wrong or a term is missing."""
+def check_crop(settings: CropSettings) -> CropSettings:
+    """Return the settings with the terms of their file; raise UserError if a setting is wrong or a term is missing."""
     check(settings)
-    missing = [entry.name for entry in fields(settings.terms) if not getattr(settings.terms, entry.name).strip()]
-    if missing:
-        fix = "Pass --terms.name … for each, or write them under `terms:` in a recipe."
-        raise UserError("terms", expected="what a data sheet must say", got=f"nothing on {', '.join(missing)}", fix=fix)
+    return replace(settings, terms=read_terms(settings.terms))
 
 
 def limit_threads(settings: CropSettings) -> CropSettings:

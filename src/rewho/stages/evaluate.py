@@ -14,7 +14,7 @@ from rewho.core.artifact import hash_file, plain
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import release_locks
 from rewho.core.people import JUNK
-from rewho.core.progress import Progress, say
+from rewho.core.progress import Progress, say, say_once
 from rewho.core.record import rewho_version
 from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
@@ -25,6 +25,7 @@ from rewho.data.table import ImageTable
 from rewho.embedding.attention import compute_query_attention
 from rewho.embedding.decision import describe_points, store_thresholds
 from rewho.embedding.embedder import Embedder, load, view_of
+from rewho.embedding.own_split import choose_split
 from rewho.embedding.scoring import rank_table
 from rewho.rank.camera_norm import LEAST_CROPS, count_without_mean, normalise_cameras
 from rewho.rank.interval import gain_interval
@@ -72,7 +73,7 @@ def run(settings: EvaluateSettings) -> Path:
         for path in settings.model
     }
     with rename_options({"--data.root": "--data"}):
-        data_sets = [read_settings(settings.data.of(root)) for root in settings.data.root]
+        data_sets = [read_settings(choose_split(settings.model, settings.data, root)) for root in settings.data.root]
         data_sets = [table.with_notes(*scored_part(table).notes) for table in data_sets]
         for table in data_sets:
             _check_normalisation(table, settings)
@@ -88,7 +89,7 @@ def run(settings: EvaluateSettings) -> Path:
     data_names = _data_names(data_sets)
     warnings: dict[tuple[str, str], list[str]] = {}  # by model and data set
     for table, data in zip(data_sets, data_names, strict=True):
-        say(table.summary())
+        say_once(table.summary())
         for name, model in models.items():
             warnings[name, data] = _find_warnings(model.description, table)
             for warning in warnings[name, data]:

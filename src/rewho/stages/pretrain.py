@@ -18,6 +18,7 @@ from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, on_main_process, run_in_processes
 from rewho.core.stage import Stage
+from rewho.data.batch_size import fit_batch
 from rewho.data.batches import PlanStream
 from rewho.data.datasets import read_settings
 from rewho.data.splits import has_test_part
@@ -70,7 +71,7 @@ def run(settings: PretrainSettings) -> Path:
 
     # Data
     images = open_images(settings.data.root).share(settings.data.share, settings.data.share_seed)
-    _check_batch(settings, images)
+    asked, settings = settings, _fit_batch(settings, images)
     probe = _read_probe(settings)
     plans = _build_plans(settings, images)
     pairs = _pair_tracks(settings, images)
@@ -79,7 +80,7 @@ def run(settings: PretrainSettings) -> Path:
         EPOCH: f"{plans.epoch_length()} steps",
         "model.pretrained": hash_pretrained(settings.model.pretrained, settings.out),
     }
-    stage = Stage(settings.out, "pretrain", plain(settings), inputs, FREE_HERE, WHOLE, FIXED_HERE)
+    stage = Stage(settings.out, "pretrain", plain(asked), inputs, FREE_HERE, WHOLE, FIXED_HERE)
     engine = launch(settings.engine, broadcast_buffers=False)  # all processes have the same queue, which is large
     if claim_folder(stage, settings, images):
         return settings.out
@@ -122,7 +123,10 @@ def run(settings: PretrainSettings) -> Path:
     return settings.out
 
 
-def _check_batch(settings: PretrainSettings, images: JoinedImages) -> None:
+def _fit_batch(settings: PretrainSettings, images: JoinedImages) -> PretrainSettings:
+    """Return the settings with a batch that the images can fill."""
+    devices, group = settings.engine.devices, settings.contrast.norm_group
+    settings = replace(settings, sampler=fit_batch(settings.sampler, len(images), devices=devices, group=group))
     if len(images) < settings.sampler.batch:
         raise UserError(
             "--sampler.batch",
@@ -140,6 +144,7 @@ def _check_batch(settings: PretrainSettings, images: JoinedImages) -> None:
             fix="Choose a batch that is a multiple of devices x accumulate x norm_group, or another group; "
             "0 where the network has no batch normalisation.",
         )
+    return settings
 
 
 def _pair_tracks(settings: PretrainSettings, images: JoinedImages) -> TrackPairs | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +18,7 @@ from rewho.core.progress import Progress, say
 from rewho.core.record import read_record
 from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
-from rewho.core.text import csv_table
+from rewho.core.text import csv_table, read_csv_table
 from rewho.crops.shards import CropSet
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import is_crop_set, list_images, read_text, refuse_output
@@ -172,7 +170,7 @@ def _read_embedded(path: Path) -> Embedded | None:
     if record.get("stage") != "embed" or not isinstance(model_sha256, str):
         got = f"no record of it in {MANIFEST}"
         raise UserError(what, expected="a finished folder of `rewho embed`", got=got, fix=fix)
-    names = [row[0] for row in csv.reader(io.StringIO(read_text(path / "images.csv"))) if row][1:]
+    names = [row[0] for row in read_csv_table(read_text(path / "images.csv"))][1:]
     try:
         vectors = np.load(path / "embeddings.npy", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -252,7 +250,7 @@ def _write(settings: SearchSettings, rows: Sequence[FoundRow], model: Path, gall
 
 
 def _read_table(file: Path) -> list[tuple[str, ...]]:
-    return [tuple(row) for row in csv.reader(io.StringIO(read_text(file))) if row]
+    return read_csv_table(read_text(file))
 
 
 def _as_text(lines: Sequence[Sequence[str]]) -> str:

@@ -109,7 +109,7 @@ def run(settings: TrainSettings, losses: Mapping[str, tuple[float, BuildLoss]] |
     task = IdentityTask(model, int(labels.max()) + 1, settings.loss, losses)
     kind = settings.loss.classifier if len(task.classifiers) == 1 else ""  # what a distillation can begin from
     provenance = {**origin.provenance, "epochs": settings.epochs, "seed": settings.seed, "labels": True}
-    card = ModelCard(describe_part(table), provenance=provenance)
+    card = ModelCard(describe_part(table, settings.data), provenance=provenance)
 
     def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
         measured = replace(card, metrics={table.name: dict(figures)}, classifier=kind)

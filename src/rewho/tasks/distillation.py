@@ -19,7 +19,7 @@ from rewho.core.runtime import generator
 from rewho.data.batches import Part, Plan
 from rewho.data.views import View, ignored
 from rewho.embedding.foreign_networks import Teacher
-from rewho.losses.classify import cross_entropy
+from rewho.losses.classify import classify_accuracy, cross_entropy
 from rewho.losses.mimic import factorized_total, mimic_loss
 from rewho.models.factorization import Factorization, folded_student
 from rewho.models.heads import Classifier
@@ -174,10 +174,11 @@ class DistillTask(nn.Module):
         return folded_student(self.model, self.factorization)
 
     def forward(self, batch: DistillBatch) -> dict[str, Tensor]:
-        """Return the loss terms of a batch: total, cross_entropy, both kinds of each view, and learned weights."""
+        """Return the terms of a batch: total, accuracy, cross_entropy, both kinds of each view, and learned weights."""
         feature_map = self.model.feature_map(batch.images)
         representation = self.model.represent(feature_map)
-        identity = self._identity(representation, batch.labels)
+        logits = self.classifier(representation)
+        identity = self._identity(logits, batch.labels)
         if self.settings.branches.warmup_epochs and bool(batch.warming.any()):
             feature_map, representation = feature_map.detach(), representation.detach()
         attribute, metric = self._mimic(feature_map, representation, batch)
@@ -185,16 +186,16 @@ class DistillTask(nn.Module):
         total = factorized_total(
             identity, [*attribute.values()], [*metric.values()], mimic.alpha, mimic.beta, mimic.balance, learned
         )
-        terms = {"total": total, "cross_entropy": identity}
+        terms = {"total": total, "accuracy": classify_accuracy(logits, batch.labels), "cross_entropy": identity}
         terms |= {f"attribute_{view}": loss for view, loss in attribute.items()}
         terms |= {f"metric_{view}": loss for view, loss in metric.items()}
         if learned is not None:
             terms |= dict(zip(("log_variance_attribute", "log_variance_metric"), learned.detach(), strict=True))
         return terms
 
-    def _identity(self, representation: Tensor, labels: Tensor) -> Tensor:
+    def _identity(self, logits: Tensor, labels: Tensor) -> Tensor:
         loss = self.settings.loss
-        return cross_entropy(self.classifier(representation), labels, loss.label_smoothing, loss.smoothing_over)
+        return cross_entropy(logits, labels, loss.label_smoothing, loss.smoothing_over)
 
     def _mimic(
         self, feature_map: Tensor, representation: Tensor, batch: DistillBatch

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rewho.core.check import UserError
 from rewho.data.batches import Batch
-from rewho.losses.classify import circle_logits, cross_entropy
+from rewho.losses.classify import circle_logits, classify_accuracy, cross_entropy
 from rewho.losses.triplet import triplet_loss
 from rewho.models.heads import Features, build_classifier
 from rewho.models.single_view import SingleViewModel
@@ -34,8 +34,15 @@ class IdentityLoss(nn.Module):
 
     def forward(self, features: Features, labels: Tensor) -> Tensor:
         """Return the loss."""
-        pairs = zip(self.classifiers, features.classified, strict=True)
-        return torch.stack([self._loss(classifier(seen), labels) for classifier, seen in pairs]).sum()
+        return self.of(self.logits(features), labels)
+
+    def logits(self, features: Features) -> list[Tensor]:
+        """Return every head's logits [N, C]."""
+        return [classifier(seen) for classifier, seen in zip(self.classifiers, features.classified, strict=True)]
+
+    def of(self, logits: list[Tensor], labels: Tensor) -> Tensor:
+        """Return the loss of the heads' logits."""
+        return torch.stack([self._loss(scores, labels) for scores in logits]).sum()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         settings = self.settings
@@ -61,7 +68,7 @@ LOSSES: Mapping[str, BuildLoss] = {"identity": IdentityLoss, "triplet": TripletL
 """Every loss by the name of its weight in `LossSettings`; a weight of 0 leaves it out."""
 
 
-_TAKEN = {"total", "gradient_norm", "learning_rate", "step", "epoch", *dir(nn.ModuleDict())}
+_TAKEN = {"total", "accuracy", "gradient_norm", "learning_rate", "step", "epoch", *dir(nn.ModuleDict())}
 """Names of other columns of a log, and of what torch stores losses in."""
 
 
@@ -88,9 +95,17 @@ class IdentityTask(nn.Module):
         self.losses = nn.ModuleDict(built)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return `total` and, where there are several losses, each of them before its weight."""
+        """Return `total`, each loss before its weight where there are several, and the classifiers' `accuracy`."""
         features = self.model.features(batch.images)
-        terms: dict[str, Tensor] = {name: loss(features, batch.labels) for name, loss in self.losses.items()}
+        terms: dict[str, Tensor] = {}
+        accuracy: dict[str, Tensor] = {}
+        for name, loss in self.losses.items():
+            if isinstance(loss, IdentityLoss):
+                logits = loss.logits(features)
+                terms[name] = loss.of(logits, batch.labels)
+                accuracy["accuracy"] = torch.stack([classify_accuracy(one, batch.labels) for one in logits]).mean()
+            else:
+                terms[name] = loss(features, batch.labels)
         for name, term in terms.items():
             if not isinstance(term, Tensor) or term.numel() != 1:
                 got = f"a tensor of shape {list(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
@@ -100,7 +115,7 @@ class IdentityTask(nn.Module):
         total = torch.zeros((), device=batch.labels.device)
         for name, term in terms.items():
             total = total + self.weights[name] * term
-        return {"total": total, **terms} if len(terms) > 1 else {"total": total}
+        return {"total": total, **(terms if len(terms) > 1 else {}), **accuracy}
 
     @property
     def classifiers(self) -> list[nn.Module]:

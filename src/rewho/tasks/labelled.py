@@ -12,13 +12,15 @@ from rewho.core.check import UserError
 from rewho.core.progress import Progress
 from rewho.core.runtime import generator
 from rewho.data.augment import apply
+from rewho.data.batch_size import fit_batch
 from rewho.data.batches import Batch, Part, Plan, PlanStream
 from rewho.data.draws import draw
 from rewho.data.images import Images
 from rewho.data.splits import training_rows
 from rewho.data.table import ImageTable
 from rewho.data.views import View
-from rewho.settings import AugmentSettings, LabelledTrainingSettings
+from rewho.embedding.own_split import describe_split
+from rewho.settings import AugmentSettings, DataSettings, LabelledTrainingSettings
 from rewho.tasks.run import EPOCH
 
 
@@ -38,8 +40,11 @@ def select_training_part(table: ImageTable) -> ImageTable:
 
 
 def build_plans(settings: LabelledTrainingSettings, part: ImageTable) -> PlanStream:
-    """Return the batches of a training on labelled images."""
-    return PlanStream(settings.sampler, part.labels(), settings.seed, settings.epochs, settings.steps_per_epoch)
+    """Return the batches of a training on labelled images, which are no larger than the data."""
+    labels = part.labels()
+    people = int(labels.max()) + 1 if settings.sampler.kind == "identities" else None
+    sampler = fit_batch(settings.sampler, len(labels), devices=settings.engine.devices, identities=people)
+    return PlanStream(sampler, labels, settings.seed, settings.epochs, settings.steps_per_epoch)
 
 
 def describe_inputs(table: ImageTable, plans: PlanStream) -> dict[str, str]:
@@ -47,9 +52,10 @@ def describe_inputs(table: ImageTable, plans: PlanStream) -> dict[str, str]:
     return {"data": table.digest(), "images": table.hash_contents(), EPOCH: f"{plans.epoch_length()} steps"}
 
 
-def describe_part(table: ImageTable) -> dict[str, Any]:
+def describe_part(table: ImageTable, settings: DataSettings) -> dict[str, Any]:
     """Return what a model's description says about the images it was trained on."""
-    return {"name": table.name, "rows_sha256": table.digest(), "images": len(training_rows(table))}
+    about = {"name": table.name, "rows_sha256": table.digest(), "images": len(training_rows(table))}
+    return {**about, "split": describe_split(settings)}
 
 
 class Preparation:

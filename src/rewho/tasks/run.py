@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from rewho.core.artifact import ASIDE, MANIFEST, compute_hashes, write_folder, write_json
 from rewho.core.check import UserError
 from rewho.core.files import read_json
-from rewho.core.progress import Progress, say
+from rewho.core.progress import Progress, say, say_once
 from rewho.core.runtime import StopRequest, generator, on_main_process
 from rewho.core.stage import Stage
 from rewho.data.batches import PlanStream, Prepare, load_batches
@@ -28,6 +28,7 @@ from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import CARD
 from rewho.rank.metrics import evaluate
 from rewho.settings import TrainingSettings
+from rewho.tasks.longer import reopen_for_more_epochs
 from rewho.tasks.unlabelled import JoinedImages
 from rewho.training.engine import Engine
 from rewho.training.log import LOG
@@ -55,14 +56,19 @@ CHOSEN = "chosen on the test part, so that its scores there are too high"
 
 def claim_folder(stage: Stage, settings: TrainingSettings, data: ImageTable | JoinedImages) -> bool:
     """Claim the output folder in the main process, print what is read, and return whether the run is finished."""
-    found = on_main_process(lambda: stage.begin(allow_change=settings.allow_config_change))
+
+    def begin() -> str:
+        reopen_for_more_epochs(stage, settings)
+        return stage.begin(allow_change=settings.allow_config_change)
+
+    found = on_main_process(begin)
     if found == "finished":
         return True
     if found == "unfinished" and not settings.resume:
         expected = "a new folder, because of --resume false"
         fix = "Leave out --resume false to resume it, or choose another --out."
         raise UserError(f"--out {settings.out}", expected=expected, got="an interrupted run", fix=fix)
-    say(data.summary())
+    say_once(data.summary())
     if isinstance(data, ImageTable) and has_test_part(data):
         for note in scored_part(data).notes:
             say(f"  note: {note}")

@@ -289,10 +289,18 @@ class _Run:
         state.sums, state.closed_epochs = {}, epoch
         if log is not None:
             log.write(state.step, {"epoch": epoch, **{f"epoch_{k}": v for k, v in means.items()}, **figures})
-            text = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
-            say(f"epoch {epoch}/{settings.epochs}: {text}")
+            say(f"epoch {epoch}/{settings.epochs}: {self._epoch_text(means)}")
             if means:
                 self.training.watch(state.step, means)
+
+    def _epoch_text(self, means: Mapping[str, float]) -> str:
+        """Return an epoch's mean terms, training accuracy and last learning rate, for its line."""
+        settings, length = self.settings, self.training.epoch_length
+        rate = learning_rate(settings.optimizer, self.state.step - 1, length, settings.epochs)
+        parts = [f"{name} {value:.4g}" for name, value in means.items() if name != "accuracy"]
+        if "accuracy" in means:
+            parts.insert(1, f"training accuracy {100 * means['accuracy']:.1f} %")
+        return ", ".join([*parts[:2], f"learning rate {rate:.4g}", *parts[2:]])
 
     def _evaluate(self, progress: Progress | None) -> tuple[Mapping[str, float], bool]:
         """Evaluate in the main process; return the figures and whether a request to stop interrupted it."""
