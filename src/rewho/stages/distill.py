@@ -92,13 +92,11 @@ def run(settings: DistillSettings) -> Path:
 
     # Model and loss
     seed_weights(settings)
-    labels = part.labels()
-    task = _build_task(settings, student, int(labels.max()) + 1, targets)
+    task = _build_task(settings, student, int((labels := part.labels()).max()) + 1, targets)
     folded = settings.embedding_space == "teacher"
     kind = "" if folded else "linear"  # the classifier belongs to the student's own representation
-    described = ModelCard(
-        describe_part(table, settings.data), provenance=_describe_origin(settings, inputs, list(task.widths))
-    )
+    origin = _describe_origin(settings, inputs, list(task.widths))
+    described = ModelCard(describe_part(table, settings.data), provenance=origin)
 
     def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
         measured = replace(described, metrics={table.name: dict(figures)}, classifier=kind)
