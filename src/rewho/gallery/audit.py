@@ -106,7 +106,13 @@ def find_edits(database: Database, known: str = "") -> list[str]:
 
 
 def read(
-    database: Database, *, action: str = "", who: str = "", sightings: Iterable[int] = (), limit: int = 2**62
+    database: Database,
+    *,
+    action: str = "",
+    who: str = "",
+    sightings: Iterable[int] = (),
+    before: int | None = None,
+    limit: int = 2**62,
 ) -> Iterator[Record]:
     """Yield records, the newest first.
 
@@ -115,10 +121,14 @@ def read(
         action: Only this action, such as "export".
         who: Only what this person did.
         sightings: Only records with one of these sightings among their ids.
+        before: Only records before this number.
         limit: Most records.
     """
     wanted, count = set(sightings), 0
-    for row in database.rows("SELECT id, time, who, purpose, action, asked, ids FROM audit ORDER BY id DESC"):
+    for row in database.rows(
+        "SELECT id, time, who, purpose, action, asked, ids FROM audit WHERE id < ? ORDER BY id DESC",
+        (2**62 if before is None else before,),
+    ):
         if (action and row[4] != action) or (who and row[2] != who):
             continue
         ids = json.loads(row[6])

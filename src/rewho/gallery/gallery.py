@@ -16,18 +16,22 @@ from typing import Any
 from rewho.core.artifact import ASIDE, remove_unfinished
 from rewho.core.check import UserError
 from rewho.gallery import audit
+from rewho.gallery.accounts import Accounts
 from rewho.gallery.adding import Writer, check_zone, close_source, open_source
+from rewho.gallery.browse import browse
 from rewho.gallery.database import FILE, Clock, Database, create_database, open_database
 from rewho.gallery.embedding import add_input, check_terms
 from rewho.gallery.erasure import finish_receipts
 from rewho.gallery.index import UNKNOWN, Index
 from rewho.gallery.inputs import Input, Labels, open_input
+from rewho.gallery.jobs import Jobs
 from rewho.gallery.judgements import Links, judge, read_links
 from rewho.gallery.model import GalleryModel, check_model, copy_model
 from rewho.gallery.parts import Cases, Erasure, People
 from rewho.gallery.query import Box, Image, Query, from_crop, from_images, from_search, from_sightings
 from rewho.gallery.receipts import KEY, make_key
 from rewho.gallery.records import Actor, Added, Filters, Found, Per, Sighting
+from rewho.gallery.replies import Replies
 from rewho.gallery.scan import Statistics
 from rewho.gallery.search import Ask, camera_ids, search
 from rewho.gallery.vectors import Precision
@@ -76,6 +80,7 @@ class Gallery:
         self.people = People(self.database, self.index, self.statistics, self._guard)
         self.cases, self.erasure = Cases(self.database), Erasure(self.database)
         finish_receipts(self.database)
+        self.accounts, self.jobs, self.replies = Accounts(self.database), Jobs(self.database), Replies(self.database)
         self._indexes: dict[Per, Index] = {}
         self._statistics: dict[Per, Statistics] = {}
 
@@ -307,6 +312,14 @@ class Gallery:
         """Return sightings by their ids; the view is in the audit."""
         return view_sightings(self.database, ids, by or Actor())
 
+    def browse(
+        self, count: int = 20, *, before: int | None = None, cameras: Sequence[str] = (), by: Actor | None = None
+    ) -> list[Sighting]:
+        """Return sightings without a query, the last added first; `before` continues behind one of them."""
+        user = by or Actor()
+        chosen = camera_ids(self.database, cameras, user)
+        return browse(self.database, user, count=count, before=before, cameras=chosen)
+
     def crops(self, sighting: int, *, by: Actor | None = None) -> list[CropView]:
         """Return the crops of a sighting in the order of time; the view is in the audit."""
         return view_crops(self.database, sighting, by or Actor())
@@ -326,6 +339,7 @@ class Gallery:
         who: str = "",
         sightings: Sequence[int] = (),
         person: int | None = None,
+        before: int | None = None,
         limit: int = 2**62,
     ) -> list[audit.Record]:
         """Return records of the audit, the newest first.
@@ -335,13 +349,14 @@ class Gallery:
             who: Only what this user did.
             sightings: Only records that name one of these sightings.
             person: Only records that name a sighting of this person.
+            before: Only records before this number.
             limit: Most records.
         """
         wanted = list(sightings)
         if person is not None:
             rows = self.database.rows("SELECT id FROM sightings WHERE person = ?", (person,))
             wanted = [*wanted, *(int(row[0]) for row in rows)] or [-1]
-        return list(audit.read(self.database, action=action, who=who, sightings=wanted, limit=limit))
+        return list(audit.read(self.database, action=action, who=who, sightings=wanted, before=before, limit=limit))
 
     def audit_head(self) -> str:
         """Return number and hash of the last record; noted down elsewhere, it proves all records before it."""

@@ -133,9 +133,10 @@ def propose(database: Database, groups: Iterable[Sequence[int]], by: Actor) -> l
 
 def merge(database: Database, people: Sequence[int], by: Actor) -> int:
     """Make several people one: the first; return their id."""
-    first, *others = list(dict.fromkeys(people))
-    if not others:
+    chosen = list(dict.fromkeys(people))
+    if len(chosen) < 2:
         raise UserError("merge", expected="two people or more", got=str(len(people)), fix="Name them by their numbers.")
+    first, *others = chosen
     with database.writing():
         moved = [one for other in others for one in members(database, other, by)]
         check_together(database, [*members(database, first, by), *moved])

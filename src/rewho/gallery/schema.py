@@ -208,6 +208,33 @@ CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 
 CREATE TRIGGER audit_kept BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
 """
 
-STEPS: tuple[str, ...] = (_FIRST,)
+_SECOND = """
+CREATE TABLE jobs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind TEXT NOT NULL,
+  who TEXT NOT NULL,
+  purpose TEXT NOT NULL,
+  arguments TEXT NOT NULL,
+  state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'done', 'failed', 'stopped')),
+  stopping INTEGER NOT NULL DEFAULT 0,
+  done INTEGER NOT NULL DEFAULT 0,
+  total INTEGER,
+  message TEXT NOT NULL DEFAULT '',
+  made REAL NOT NULL,
+  began REAL,
+  ended REAL
+);
+CREATE TABLE replies (
+  who TEXT NOT NULL,
+  key TEXT NOT NULL,
+  request BLOB NOT NULL,
+  status INTEGER,
+  content TEXT,
+  made REAL NOT NULL,
+  PRIMARY KEY (who, key)
+) WITHOUT ROWID;
+"""
+
+STEPS: tuple[str, ...] = (_FIRST, _SECOND)
 """Step i turns a gallery of version i into one of version i + 1; version 0 is an empty database."""
 VERSION = len(STEPS)

@@ -63,7 +63,8 @@ def search(database: Database, index: Index, statistics: Statistics, query: Quer
     vector = query.centred(statistics) if normalised else query.plain()
     if ask.refine:
         yes, no = (
-            _vectors(index, judged.of(verdict), statistics if normalised else None, query) for verdict in ("yes", "no")
+            _vectors(index, judged.of(verdict), statistics if normalised else None, query, by)
+            for verdict in ("yes", "no")
         )
         vector = refine(vector, yes, no)
     found = best(
@@ -80,10 +81,16 @@ def search(database: Database, index: Index, statistics: Statistics, query: Quer
 
 
 def _vectors(
-    index: Index, sightings: Sequence[int], statistics: Statistics | None, query: Query
+    index: Index, sightings: Sequence[int], statistics: Statistics | None, query: Query, by: Actor
 ) -> NDArray[np.float64]:
-    """Return the unit vectors of sightings, or of their crops, relative to the cameras' means if there are any."""
-    rows = np.flatnonzero(np.isin(index.column("owners"), sightings) & (index.column("states") < WITHDRAWN))
+    """Return the unit vectors of sightings, or of their crops, relative to the cameras' means if there are any.
+
+    What somebody else judged on a camera that the user may not see does not move the query.
+    """
+    keep = np.isin(index.column("owners"), sightings) & (index.column("states") < WITHDRAWN)
+    if by.cameras is not None:
+        keep &= np.isin(index.column("cameras"), list(by.cameras))
+    rows = np.flatnonzero(keep)
     vectors = unit(index.vectors(rows))
     if statistics is not None:
         own = statistics.means.mean(query.cameras[0])

@@ -1,0 +1,1 @@
+"""The service: a gallery as a web page and as an API."""

@@ -1,0 +1,166 @@
+"""The application: routes, errors in words, health, metrics, and what happens at the start and the end."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+
+from rewho.core.check import UserError
+from rewho.core.progress import say
+from rewho.core.record import rewho_version
+from rewho.gallery.gallery import Gallery
+from rewho.service import (
+    api_admin,
+    api_people,
+    api_search,
+    pages,
+    pages_admin,
+    pages_cases,
+    pages_login,
+    pages_people,
+    pages_search,
+)
+from rewho.service.access import Viewer, identify
+from rewho.service.limits import Gate
+from rewho.service.pages import address, render
+from rewho.service.problems import ANSWERS, problem, refusal_of, request_id
+from rewho.service.state import State, state_of
+from rewho.service.worker import AddVideo, Worker
+from rewho.settings.serve import LOOPBACK, ServiceLimits
+
+API = "/api/v1"
+ABOUT = (
+    "Search a gallery for people, correct it, and see who did what. A result is a list of candidates, never a "
+    "certainty. Programs send `Authorization: Bearer TOKEN`; a token is made on the page of one's own account."
+)
+watch = APIRouter(tags=["operation"])
+
+
+@watch.get("/health/live", operation_id="live", response_class=PlainTextResponse)
+def live() -> str:
+    """Say that the service runs."""
+    return "ok"
+
+
+@watch.get("/health/ready", operation_id="ready", response_class=PlainTextResponse)
+def ready(request: Request) -> Response:
+    """Say whether the gallery is in memory and its database answers."""
+    state = state_of(request)
+    if not state.ready.is_set():
+        return PlainTextResponse("the gallery is being read", 503, {"Retry-After": "2"})
+    state.gallery.jobs.list(1)
+    return PlainTextResponse("ready")
+
+
+@watch.get("/metrics", operation_id="metrics", response_class=PlainTextResponse)
+def metrics(request: Request, user: Viewer) -> Response:
+    """Return counts and times of requests for Prometheus; nothing of what the gallery holds."""
+    del user
+    state = state_of(request)
+    jobs = Counter(job.state for job in state.gallery.jobs.list(200))
+    return PlainTextResponse(state.metrics.text(dict(jobs)), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def build_app(
+    gallery: Gallery,
+    *,
+    users: bool = False,
+    secure: bool = False,
+    sources: Path | None = None,
+    limits: ServiceLimits | None = None,
+    names: frozenset[str] = frozenset(LOOPBACK),
+    write: Callable[[str], None] = say,
+    add_video: AddVideo | None = None,
+) -> FastAPI:
+    """Return the service of a gallery as an ASGI application.
+
+    Args:
+        gallery: The open gallery; whoever opened it closes it.
+        users: Let only users in; a gallery that has users lets nobody else in.
+        secure: Send cookies only over https.
+        sources: Folder whose contents may be added.
+        limits: What is accepted.
+        names: Host names that are answered; none answers all, for a service that lets only users in.
+        write: Writes a line of the log.
+        add_video: Adds a video.
+    """
+    state = State(gallery, limits or ServiceLimits(), users=users, secure=secure, sources=sources)
+    worker = Worker(state, add_video)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        threading.Thread(target=_read_gallery, args=(state,), daemon=True).start()
+        worker.start()
+        try:
+            yield
+        finally:
+            worker.end()
+
+    app = FastAPI(
+        title="rewho",
+        version=rewho_version(),
+        description=ABOUT,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{API}/openapi.json",
+        responses=ANSWERS,
+    )
+    app.state.rewho, app.state.worker = state, worker
+    for module in (api_search, api_people, api_admin):
+        app.include_router(module.router, prefix=API)
+    app.include_router(watch)
+    for module in (pages, pages_login, pages_search, pages_people, pages_cases, pages_admin):
+        app.include_router(module.router)
+    for kind, answer in ((HTTPException, _refused), (UserError, _mistaken), (RequestValidationError, _misread)):
+        app.add_exception_handler(kind, cast("Any", answer))
+    app.add_exception_handler(404, cast("Any", _refused))
+    app.add_exception_handler(405, cast("Any", _refused))
+    app.add_exception_handler(500, cast("Any", _failed))
+    app.add_middleware(
+        cast("Any", Gate), limits=state.limits, metrics=state.metrics, write=write, names=names, https=secure
+    )
+    return app
+
+
+def _read_gallery(state: State) -> None:
+    state.gallery.statistics()
+    state.ready.set()
+
+
+async def _refused(request: Request, error: HTTPException) -> Response:
+    headers = dict(error.headers or {})
+    if request.url.path.startswith((API, "/health", "/metrics")):
+        return problem(error.status_code, str(error.detail), request_id(request), headers)
+    if error.status_code == 401:
+        target = request.url.path if request.method == "GET" else "/"
+        query = f"?{request.url.query}" if request.url.query and request.method == "GET" else ""
+        return RedirectResponse(address("/login", next=f"{target}{query}" if target != "/" else ""), 303)
+    user = await identify(request)
+    page = render(request, user, "error.html", error.status_code, code=error.status_code, detail=str(error.detail))
+    page.headers.update(headers)
+    return page
+
+
+async def _mistaken(request: Request, error: UserError) -> Response:
+    return await _refused(request, refusal_of(error))
+
+
+async def _misread(request: Request, error: RequestValidationError) -> Response:
+    parts = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
+    return await _refused(request, HTTPException(422, "; ".join(parts)))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    del error  # the server writes it into the log
+    detail = f"The service failed. Its log has the reason under request {request_id(request)}."
+    return problem(500, detail, request_id(request))

@@ -1,0 +1,113 @@
+"""The pages of the library and of administration: sources, jobs, users, audit."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+
+from rewho.service.access import Admin, Operator, Viewer, need_everywhere
+from rewho.service.forms import read_form, whole
+from rewho.service.pages import redirect, render
+from rewho.service.problems import Refusal
+from rewho.service.schemas import MOST_ID
+from rewho.service.state import state_of
+from rewho.service.worker import ask_add, list_sources
+
+router = APIRouter(include_in_schema=False)
+Number = Annotated[int, Path(ge=0, le=MOST_ID)]
+
+
+@router.get("/library")
+def library(request: Request, user: Viewer) -> Response:
+    """Show cameras, and to those who see every camera also sources and jobs."""
+    state = state_of(request)
+    whole = user.everywhere and user.may("operator")
+    return render(
+        request,
+        user,
+        "library.html",
+        cameras=state.gallery.cameras(by=user.actor),
+        stats=state.gallery.stats() if user.everywhere else None,
+        jobs=state.gallery.jobs.list(20) if whole else [],
+        addable=list_sources(state) if whole else [],
+        folder=state.sources is not None,
+        now=time.time(),
+        whole=whole,
+    )
+
+
+@router.post("/library/add")
+async def add(request: Request, user: Operator) -> Response:
+    """Begin to add a source."""
+    need_everywhere(user)
+    form = await read_form(request)
+    given = {name: form.text(name)[:200] for name in ("camera", "start", "zone")}
+    await run_in_threadpool(ask_add, state_of(request), form.text("path"), given, user.actor)
+    return redirect("/library", done="job")
+
+
+@router.post("/library/jobs/{job}/stop")
+def stop(request: Request, user: Operator, job: Number) -> Response:
+    """Ask a job to stop."""
+    need_everywhere(user)
+    state_of(request).gallery.jobs.stop(job, by=user.actor)
+    return redirect("/library", done="stopping")
+
+
+@router.get("/admin")
+def admin(request: Request, user: Admin) -> Response:
+    """Show the users."""
+    need_everywhere(user)
+    state = state_of(request)
+    cameras = state.gallery.cameras(by=user.actor)
+    return render(request, user, "admin.html", accounts=state.gallery.accounts.list(), cameras=cameras)
+
+
+@router.get("/admin/audit")
+def audit(
+    request: Request,
+    user: Admin,
+    before: Annotated[int | None, Query(ge=0, le=MOST_ID)] = None,
+    action: Annotated[str, Query(max_length=40)] = "",
+    who: Annotated[str, Query(max_length=64)] = "",
+    sighting: Annotated[str, Query(max_length=20)] = "",
+) -> Response:
+    """Show who did what, when and why."""
+    need_everywhere(user)
+    gallery = state_of(request).gallery
+    wanted = (whole(sighting, "sighting"),) if sighting else ()
+    found = gallery.audit(action=action, who=who, sightings=wanted, before=before, limit=50)
+    asked = {"action": action, "who": who, "sighting": sighting}
+    last = found[-1].id if len(found) == 50 else None
+    return render(request, user, "audit.html", records=found, asked=asked, last=last, head=gallery.audit_head())
+
+
+@router.post("/admin/users")
+async def make_user(request: Request, user: Admin) -> Response:
+    """Make a user."""
+    need_everywhere(user)
+    form, state = await read_form(request), state_of(request)
+    if not state.needs_login():
+        fix = "Start `rewho serve` with --users yes, which makes the first administrator."
+        raise Refusal(400, f"user: expected a service with users, got one without. {fix}")
+    cameras = None if form.text("all") else form.texts("cameras")
+    accounts = state.gallery.accounts
+    await run_in_threadpool(
+        accounts.create, form.text("name"), form.raw("password"), form.text("role"), cameras, by=user.actor
+    )
+    return redirect("/admin", done="user")
+
+
+@router.post("/admin/users/{number}")
+async def change_user(request: Request, user: Admin, number: Number) -> Response:
+    """Change a user: their role, or whether they are locked out."""
+    need_everywhere(user)
+    form, accounts = await read_form(request), state_of(request).gallery.accounts
+    disabled = {"lock": True, "unlock": False}.get(form.text("lock"))
+    role = form.text("role") or None
+    await run_in_threadpool(accounts.change, number, by=user.actor, role=role, disabled=disabled)
+    return redirect("/admin", done="changed")

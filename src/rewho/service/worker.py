@@ -1,0 +1,151 @@
+"""Long work, one job after the other, in a thread; a job that its service's end interrupted begins again.
+
+Beginning again is safe: adding a source leaves out what is there already.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rewho.core.check import UserError, describe_error
+from rewho.core.files import VIDEO_ENDINGS
+from rewho.core.progress import say
+from rewho.core.runtime import Interrupted
+from rewho.gallery.adding import check_zone
+from rewho.gallery.inputs import Labels, open_input, parse_time
+from rewho.gallery.jobs import Job
+from rewho.gallery.records import Actor
+from rewho.service.state import State
+
+LOOK_EVERY_S = 2.0
+WRITE_EVERY_S = 1.0
+AddVideo = Callable[[Path, Mapping[str, Any], Actor, Callable[[], bool]], str]
+"""Adds a video: file, arguments, who asks, whether to stop; returns what it did in words."""
+
+
+def list_sources(state: State, most: int = 500) -> list[str]:
+    """Return what may be added: folders, images, tables and videos in the folder of sources, as relative paths."""
+    if state.sources is None:
+        return []
+    found = sorted(path.name for path in state.sources.iterdir() if not path.name.startswith("."))
+    return found[:most]
+
+
+def find_source(state: State, path: str) -> Path:
+    """Return the path of a source; it must lie in the folder of sources, links included."""
+    if state.sources is None:
+        fix = "Start `rewho serve` with --sources FOLDER."
+        raise UserError("source", expected="a folder of sources", got="a service without one", fix=fix)
+    try:
+        place = (state.sources / path).resolve()
+        sound = place != state.sources and place.is_relative_to(state.sources) and place.exists()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, circular links
+        sound = False
+    if not sound:
+        fix = "Choose one from the library."
+        raise UserError("source", expected="something in the folder of sources", got=repr(path)[:80], fix=fix)
+    return place
+
+
+def ask_add(state: State, path: str, given: Mapping[str, str], by: Actor) -> int:
+    """Ask for a source to be added, once it is clear that it can be; return the job's number."""
+    find_source(state, path)
+    check_zone(str(given.get("zone") or "UTC"))
+    _labels(given)
+    number = state.gallery.jobs.ask("add", {**given, "path": path}, by=by)
+    state.wake.set()
+    return number
+
+
+def _labels(given: Mapping[str, Any]) -> Labels:
+    zone = str(given.get("zone") or "UTC")
+    start = parse_time(given["start"], zone, "start") if given.get("start") else None
+    return Labels(str(given.get("camera", "")), start, zone=zone)
+
+
+class Worker:
+    """Runs the jobs of a gallery.
+
+    Args:
+        state: The service's.
+        add_video: Adds a video; None where the service cannot.
+    """
+
+    def __init__(self, state: State, add_video: AddVideo | None = None) -> None:
+        self._state, self._add_video = state, add_video
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with what an earlier service left unfinished."""
+        self._state.gallery.jobs.resume()
+        self._thread.start()
+
+    def end(self, patience: float = 30.0) -> None:
+        """Stop at the next safe point; what runs begins again with the next service."""
+        self._ending.set()
+        self._state.wake.set()
+        if self._thread.is_alive():
+            self._thread.join(patience)
+
+    def _run(self) -> None:
+        jobs = self._state.gallery.jobs
+        with ThreadPoolExecutor(1, "job") as pool:
+            while not self._ending.is_set():
+                job = jobs.take()
+                if job is None:
+                    self._state.wake.wait(LOOK_EVERY_S)
+                    self._state.wake.clear()
+                elif error := pool.submit(self.do, job).exception():  # a fault of the program ends this job alone
+                    jobs.finish(job.id, "failed", f"a fault of the program: {type(error).__name__}; see the log")
+                    say(f"error: job {job.id}: {''.join(traceback.format_exception(error))}")
+
+    def do(self, job: Job) -> None:
+        """Run a job that was taken."""
+        jobs = self._state.gallery.jobs
+        try:
+            message = self._add(job)
+        except Interrupted as kept:
+            if jobs.stopping(job.id):
+                jobs.finish(job.id, "stopped", str(kept))
+            return  # otherwise the service ends, and the job stays "running", which the next service begins again
+        except (UserError, OSError) as error:
+            jobs.finish(job.id, "failed", str(error) if isinstance(error, UserError) else describe_error(error))
+        else:
+            jobs.finish(job.id, "done", message)
+
+    def _add(self, job: Job) -> str:
+        state, by = self._state, Actor(job.who, job.purpose)
+        place = find_source(state, str(job.arguments["path"]))
+
+        def stop() -> bool:
+            return self._ending.is_set() or state.gallery.jobs.stopping(job.id)
+
+        if place.suffix.lower() in VIDEO_ENDINGS:
+            if self._add_video is None:
+                fix = "Cut the people out with `rewho crop`, and add the crop set."
+                raise UserError(place.name, expected="images or a crop set", got="a video", fix=fix)
+            return self._add_video(place, job.arguments, by, stop)
+        source = open_input(place, _labels(job.arguments))
+        counted, written = 0, 0.0
+        state.gallery.jobs.advance(job.id, 0, source.count)
+
+        def progress(count: int) -> None:
+            nonlocal counted, written
+            counted += count
+            if time.monotonic() > written + WRITE_EVERY_S or counted == source.count:
+                written = time.monotonic()
+                state.gallery.jobs.advance(job.id, counted)
+
+        zone = str(job.arguments.get("zone") or "UTC")
+        added = state.gallery.add(source, zone=zone, by=by, stop=stop, progress=progress)
+        parts = [f"{added.sightings:,} new sightings of {added.crops:,} crops"]
+        parts += [f"{added.present:,} were there"] if added.present else []
+        parts += [f"{added.suppressed:,} left out because somebody was forgotten"] if added.suppressed else []
+        return "; ".join([*parts, *added.notes])

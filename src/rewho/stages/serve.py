@@ -1,0 +1,91 @@
+"""Show a gallery as a web page and as an API, until it is stopped."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from rewho.core.check import UserError, describe_error, is_dir, is_file
+from rewho.core.progress import say
+from rewho.gallery.gallery import Gallery
+from rewho.settings.fields import check
+from rewho.settings.serve import LOOPBACK, ServeSettings
+
+
+def run(settings: ServeSettings) -> None:
+    """Serve the gallery until SIGINT or SIGTERM; jobs that run then begin again with the next service."""
+    check(settings)
+    try:
+        import uvicorn
+
+        from rewho.service.app import build_app
+    except ImportError as error:
+        fix = 'Install it: pip install "rewho[gallery]".'
+        got = f"none: {describe_error(error)}"
+        raise UserError("serve", expected="the packages of the extra gallery", got=got, fix=fix) from error
+    _check_files(settings)
+    secure = settings.certificate is not None or settings.proxy
+    with _listen(settings) as listener, Gallery(settings.gallery, settings.device) as gallery:
+        port = listener.getsockname()[1]
+        app = build_app(
+            gallery,
+            users=settings.users,
+            secure=secure,
+            sources=settings.sources,
+            limits=settings.limits,
+            names=_names(settings),
+            write=write_line,
+        )
+        if settings.users and (first := gallery.accounts.first_admin()):
+            print(f"first user: {first[0]}, password: {first[1]} (shown this once)", file=sys.stderr, flush=True)  # noqa: T201
+        scheme = "https" if settings.certificate else "http"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        say(f"{settings.gallery}: open {scheme}://{host}:{port} in a browser; Ctrl+C ends the service")
+        if not settings.proxy and not settings.certificate and settings.host not in LOOPBACK:
+            say("warning: without --certificate, or --proxy yes behind an https proxy, passwords travel openly")
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=settings.proxy,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.key,
+            timeout_graceful_shutdown=10,
+        )
+        uvicorn.Server(config).run([listener])
+
+
+def write_line(line: str) -> None:
+    """Write a line of the log on standard error."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the log
+
+
+def _check_files(settings: ServeSettings) -> None:
+    for option, file in (("certificate", settings.certificate), ("key", settings.key)):
+        if file is not None and not is_file(file):
+            raise UserError(f"--{option}", expected="a PEM file", got=f"no file {file}", fix="Check the path.")
+    if settings.sources is not None and not is_dir(settings.sources):
+        got = f"no folder {settings.sources}"
+        raise UserError("--sources", expected="a folder", got=got, fix="Make it, or check the path.")
+
+
+def _names(settings: ServeSettings) -> frozenset[str]:
+    """Return the host names to answer; at an address of all networks with users, any."""
+    if settings.host not in LOOPBACK and not settings.names:
+        return frozenset()
+    return frozenset(name.lower() for name in (*LOOPBACK, settings.host, *settings.names))
+
+
+def _listen(settings: ServeSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        got = f"{settings.host} port {settings.port}: {describe_error(error)}"
+        fix = "Choose another --port, or --port 0 for a free one."
+        raise UserError("address", expected="one that is free", got=got, fix=fix) from error
+    return listener

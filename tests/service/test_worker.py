@@ -1,0 +1,57 @@
+"""Jobs: added sources, ends of the service in the middle, stops, and paths that leave the folder of sources."""
+
+import pytest
+
+from rewho.core.check import UserError
+from rewho.gallery.records import Actor
+from rewho.service.state import State
+from rewho.service.worker import Worker, ask_add, find_source
+from rewho.settings.serve import ServiceLimits
+from small_service import picture
+
+
+@pytest.fixture
+def state(gallery, tmp_path):
+    """A service's state, with a folder of five images to add."""
+    folder = tmp_path / "sources" / "yard"
+    folder.mkdir(parents=True)
+    for number in range(5):
+        (folder / f"{number}.jpg").write_bytes(picture(100 + number))
+    return State(gallery, ServiceLimits(), users=True, secure=False, sources=tmp_path / "sources")
+
+
+def test_a_folder_is_added_and_again_after_the_service_was_killed(state):
+    jobs = state.gallery.jobs
+    number = ask_add(state, "yard", {"camera": "yard"}, Actor("anna", "a test"))
+    assert jobs.take().id == number  # and then the service is killed
+    assert jobs.resume() == 1
+    Worker(state).do(jobs.take())
+    done = jobs.read(number)
+    assert (done.state, done.done, done.total) == ("done", 5, 5)
+    assert "5 new sightings" in done.message
+    assert state.gallery.audit(action="add")[0].who == "anna"
+    again = ask_add(state, "yard", {}, Actor("anna"))
+    Worker(state).do(jobs.take())
+    assert "5 were there" in jobs.read(again).message
+
+
+def test_a_job_can_be_stopped_and_a_mistake_is_its_message(state, tmp_path):
+    jobs = state.gallery.jobs
+    stopped = ask_add(state, "yard", {}, Actor("anna"))
+    job = jobs.take()
+    jobs.stop(stopped, by=Actor("anna"))
+    Worker(state).do(job)
+    assert jobs.read(stopped).state == "stopped"
+    (tmp_path / "sources" / "text.jpg").write_text("no image")
+    failed = ask_add(state, "text.jpg", {}, Actor("anna"))
+    Worker(state).do(jobs.take())
+    assert jobs.read(failed).state == "failed"
+    assert "expected" in jobs.read(failed).message
+
+
+@pytest.mark.parametrize("path", ["..", "../gallery", "/etc/passwd", "", ".", "a\0b", "yard/../../gallery", "x" * 5000])
+def test_a_path_stays_in_the_folder_of_sources(path, state, tmp_path):
+    (tmp_path / "sources" / "link").symlink_to("/etc")
+    for name in (path, "link", "link/passwd"):
+        with pytest.raises(UserError):
+            find_source(state, name)
