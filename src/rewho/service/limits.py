@@ -69,7 +69,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
-        scope["rewho.id"] = number = secrets.token_hex(8)
+        scope["request_number"] = number = secrets.token_hex(8)
         self._metrics.running += 1
 
         async def answer(message: Message) -> None:
@@ -96,7 +96,7 @@ class Gate:
 
     async def _refuse(self, refused: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {**(refused.headers or {}), "connection": "close"}
-        await problem(refused.status_code, refused.detail, scope["rewho.id"], headers)(scope, receive, send)
+        await problem(refused.status_code, refused.detail, scope["request_number"], headers)(scope, receive, send)
 
     def _check_host(self, scope: Scope) -> Refusal | None:
         """Refuse names that are not ours: another site's name may be made to lead to this machine."""
@@ -119,7 +119,7 @@ class Gate:
         self._metrics.count(scope["method"] if scope["method"].isalpha() else "other", route, status, seconds)
         line: dict[str, Any] = {
             "time": round(time.time(), 3),
-            "request": scope["rewho.id"],
+            "request": scope["request_number"],
             "method": scope["method"],
             "route": route,
             "status": status,

@@ -73,4 +73,4 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 def request_id(request: Request) -> str:
     """Return the number of a request."""
-    return str(request.scope.get("rewho.id", ""))
+    return str(request.scope.get("request_number", ""))
