@@ -68,6 +68,9 @@ def make_people(out: Path, workers: int) -> Path:
 
     folder = write_people(out / "people", **PEOPLE, workers=workers, progress=advance)
     bar.close()
+    for part in ("query", "bounding_box_test"):  # nobody is rendered for testing, and empty folders are no data set
+        if (folder / part).is_dir() and not any((folder / part).iterdir()):
+            (folder / part).rmdir()
     return folder
 
 
