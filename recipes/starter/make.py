@@ -48,7 +48,7 @@ PEOPLE: dict[str, Any] = {
     "seed": 1,
 }
 LARGE = (
-    *("--epochs", "9", "--optimizer.flat_epochs", "8"),
+    *("--epochs", "8", "--optimizer.flat_epochs", "7.7"),
     *("--model.input_size", "192", "96", "--augment.crop_padding", "9"),
 )
 HELD_OUT = 250  # people of Market-1501's training part, drawn with the default seed
