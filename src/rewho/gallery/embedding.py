@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
+from rewho.crops.terms import TERMS
 from rewho.data.images import decode
 from rewho.gallery.adding import Embedded, Writer, close_source
 from rewho.gallery.database import Database
@@ -17,7 +18,6 @@ from rewho.gallery.inputs import Input
 from rewho.gallery.query import Embed
 from rewho.gallery.records import Added
 from rewho.gallery.thumbnails import make_thumbnail
-from rewho.settings import TermsSettings
 
 BATCH = 256
 """Crops that are embedded and written together."""
@@ -25,8 +25,7 @@ BATCH = 256
 
 def check_terms(terms: Mapping[str, Any], what: str) -> None:
     """Raise a UserError if a term is missing."""
-    names = [entry.name for entry in fields(TermsSettings)]
-    missing = [name for name in names if not str(terms.get(name, "")).strip()]
+    missing = [name for name in TERMS if not str(terms.get(name, "")).strip()]
     if missing:
         fix = "Pass --terms.name … for each, when the gallery is made or now."
         got = f"nothing on {', '.join(missing)}"

@@ -15,6 +15,7 @@ from rewho.core.files import VIDEO_ENDINGS
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, run_in_processes
 from rewho.crops.shards import CropSet
+from rewho.crops.terms import TERMS, read_terms
 from rewho.gallery.gallery import Gallery
 from rewho.gallery.inputs import Labels, open_input, parse_time, show_time
 from rewho.gallery.records import Actor, Added, Filters
@@ -51,13 +52,19 @@ def run(settings: GallerySettings) -> str:
 
 
 def _create(settings: GallerySettings, user: Actor) -> Answer:
-    terms = {name: value for name, value in plain(settings.terms).items() if value.strip()}
+    terms = _terms(settings)
     with Gallery.create(
         settings.folder, settings.model, terms=terms, precision=settings.precision, device=settings.device, by=user
     ) as gallery:
         sha256 = gallery.model_sha256
         value = {"folder": str(settings.folder), "model": sha256, "dimensions": gallery.size}
     return Answer(value, f"{settings.folder}: a new gallery of model {sha256[:12]}…")
+
+
+def _terms(settings: GallerySettings) -> dict[str, str]:
+    """Return the terms that are given, also those of a file; none are needed where the source brings its own."""
+    terms = settings.terms if settings.terms.file is None else read_terms(settings.terms)
+    return {name: value for name in TERMS if (value := str(getattr(terms, name))).strip()}
 
 
 def _add(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
@@ -83,7 +90,7 @@ def _add_one(gallery: Gallery, item: Path, settings: GallerySettings, user: Acto
     start = parse_time(settings.start, settings.zone, "--start") if settings.start else None
     labels = Labels(settings.camera, start, settings.pattern, settings.videos, settings.zone)
     source = open_input(item, labels)
-    terms = {name: value for name, value in plain(settings.terms).items() if value.strip()}
+    terms = _terms(settings)
     progress = Progress("add", source.count, unit="crops")
     try:
         with StopRequest() as stop:
@@ -105,7 +112,7 @@ def _crop(gallery: Gallery, video: Path, out: Path, settings: GallerySettings) -
     from rewho.stages.crop import run as crop
 
     values = {} if settings.crop_recipe is None else read_recipe(settings.crop_recipe, smoke=False)
-    given = {name: value for name, value in plain(settings.terms).items() if value.strip()}
+    given = _terms(settings)
     terms = {**json.loads(gallery.database.read("terms", "{}")), **given}
     values |= {f"terms.{name}": value for name, value in terms.items()}
     made = crop(replace(fill(CropSettings, values, "crop"), videos=(video,), out=out))
