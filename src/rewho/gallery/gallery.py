@@ -26,11 +26,13 @@ from rewho.gallery.index import UNKNOWN, Index
 from rewho.gallery.inputs import Input, Labels, open_input
 from rewho.gallery.jobs import Jobs
 from rewho.gallery.judgements import Links, judge, read_links
+from rewho.gallery.meaning import describe
 from rewho.gallery.model import GalleryModel, check_model, copy_model
 from rewho.gallery.parts import Cases, Erasure, People
+from rewho.gallery.proposals import Proposals
 from rewho.gallery.query import Box, Image, Query, from_crop, from_images, from_search, from_sightings
 from rewho.gallery.receipts import KEY, make_key
-from rewho.gallery.records import Actor, Added, Filters, Found, Per, Sighting
+from rewho.gallery.records import NOT_CALIBRATED, Actor, Added, Filters, Found, Per, Sighting
 from rewho.gallery.replies import Replies
 from rewho.gallery.scan import Statistics
 from rewho.gallery.search import Ask, camera_ids, search
@@ -48,7 +50,7 @@ from rewho.gallery.views import (
 from rewho.settings.fields import Device
 
 
-class Gallery:
+class Gallery(Proposals):
     """A gallery that is open; use it in a `with` block. Safe from several threads and several processes.
 
     Args:
@@ -293,7 +295,8 @@ class Gallery:
         asked = images if isinstance(images, Query) else self.query(images, by=user, **query)
         ask = Ask(count, filters or Filters(), after, normalise, refine)
         with self._guard:  # the one lock of all threads that read or refresh the matrix
-            return search(self.database, self.index(per), self.statistics(per), asked, ask, user)
+            found = search(self.database, self.index(per), self.statistics(per), asked, ask, user)
+            return self._explain(found, asked, per, user)
 
     def judge(self, search: int, verdicts: Mapping[int, str], *, by: Actor | None = None) -> None:
         """Store verdicts on the results of a search: yes, no or skip by id of the sighting.
@@ -387,6 +390,7 @@ class Gallery:
             "sources": [
                 dict(zip(("id", "kind", "path", "status", "added", "expires"), row, strict=True)) for row in sources
             ],
+            "calibration": describe(made) if (made := self.calibration()) else NOT_CALIBRATED,
             "store": "SQLite with an exact matrix in memory: ties by id, erasure proved by a scan of every byte",
         }
 

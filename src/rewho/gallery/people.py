@@ -11,18 +11,16 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.gallery import audit
 from rewho.gallery.adding import seal_sighting
 from rewho.gallery.database import Database
-from rewho.gallery.index import UNKNOWN, Index
+from rewho.gallery.index import Index
 from rewho.gallery.records import HIDDEN, SHOWN, WITHDRAWN, Actor, Sighting
-from rewho.gallery.scan import Statistics
+from rewho.gallery.scan import Statistics, relative
 from rewho.gallery.vectors import unit
 from rewho.gallery.views import check_visible, read_sightings
-from rewho.rank.camera_norm import centre
 
 LONGEST_NAME = 200
 
@@ -102,7 +100,7 @@ def name_person(
                 fix = "Pass --person or --sightings."
                 raise UserError("name", expected="a person or sightings", got="neither", fix=fix)
             check_together(database, chosen)
-            person = _new_person(database)
+            person = new_person(database)
             changes = _moves(database, chosen, person)
         else:
             own = members(database, person, by)
@@ -125,7 +123,7 @@ def propose(database: Database, groups: Iterable[Sequence[int]], by: Actor) -> l
         for group in groups:
             chosen = check_visible(database, group, by)
             check_together(database, chosen)
-            made.append(_new_person(database))
+            made.append(new_person(database))
             changes += _moves(database, chosen, made[-1])
         apply(database, "group", changes, by)
     return made
@@ -162,7 +160,7 @@ def split(database: Database, sightings: Sequence[int], by: Actor) -> int:
         if len(members(database, next(iter(owners)), by)) == len(set(chosen)):
             fix = "Leave at least one with the person."
             raise UserError("split", expected="some of a person's sightings", got="all of them", fix=fix)
-        person = _new_person(database)
+        person = new_person(database)
         apply(database, "split", _moves(database, chosen, person), by)
     return person
 
@@ -184,7 +182,8 @@ def set_state(database: Database, sightings: Sequence[int], state: int, by: Acto
         apply(database, "hide" if state == HIDDEN else "show", changes, by)
 
 
-def _new_person(database: Database) -> int:
+def new_person(database: Database) -> int:
+    """Make a person without a name within a transaction; return their id."""
     made = database.link.execute("INSERT INTO people (created) VALUES (?)", (database.now(),)).lastrowid
     assert made is not None
     return made
@@ -334,20 +333,10 @@ def suggest_merges(
     owners, states = index.column("people"), index.column("states")
     wanted = np.array(sorted({*people, person}), np.int64)
     rows = np.flatnonzero(np.isin(owners, wanted) & (states < WITHDRAWN))
-    vectors = _relative(index, statistics, rows)
+    vectors = relative(index, statistics, rows)
     sums = np.zeros((len(wanted), index.size))
     np.add.at(sums, np.searchsorted(wanted, owners[rows]), vectors)
     means = unit(sums)
     alike = means @ means[np.searchsorted(wanted, person)]
     order = [at for at in np.argsort(-alike, kind="stable") if wanted[at] != person and sums[at].any()]
     return [(int(wanted[at]), float(alike[at])) for at in order[:count]]
-
-
-def _relative(index: Index, statistics: Statistics, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    vectors = unit(index.vectors(rows))
-    cameras = index.column("cameras")[rows]
-    for camera in np.unique(cameras):
-        mean = statistics.means.mean(int(camera)) if camera != UNKNOWN else None
-        if mean is not None:
-            vectors[cameras == camera] = centre(vectors[cameras == camera], mean)
-    return vectors

@@ -13,6 +13,7 @@ Per = Literal["sighting", "crop"]
 SHOWN, HIDDEN, WITHDRAWN = range(3)
 """States of a sighting: in results; out of results; without embedding and thumbnail."""
 DAY_S = 86_400.0
+NOT_CALIBRATED = "not calibrated here"
 
 
 def _current_user() -> str:
@@ -144,6 +145,9 @@ class Candidate(NamedTuple):
         similarity: Cosine, -1 to 1, of the embeddings as they were compared.
         verdict: yes, skip or "" for this query; those judged no do not return.
         note: What to keep in mind, such as that clothes change from day to day.
+        score: The similarity on the calibration's scale, which its thresholds are on; None without.
+        strangers: At most 1 of so many strangers looks as alike; None where that is not known.
+        alike: The same in words.
     """
 
     sighting: Sighting
@@ -151,6 +155,9 @@ class Candidate(NamedTuple):
     similarity: float
     verdict: str = ""
     note: str = ""
+    score: float | None = None
+    strangers: int | None = None
+    alike: str = NOT_CALIBRATED
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,7 @@ class Found:
         notes: What the user should know of how the search was done.
         model: Hash of the model.
         version: Number of the gallery's state.
+        calibration: The threshold and what it was measured with, or that the gallery is not calibrated.
     """
 
     search: int
@@ -176,6 +184,7 @@ class Found:
     notes: tuple[str, ...]
     model: str
     version: int
+    calibration: str = NOT_CALIBRATED
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rewho.gallery.index import BLOCK, UNKNOWN, Index
 from rewho.gallery.vectors import unit
-from rewho.rank.camera_norm import CameraMeans, camera_means, centre
+from rewho.rank.camera_norm import CameraMeans, camera_means, centre_by_camera
 
 GATHER = 0.4
 """Share of the rows up to which only these are multiplied: gathering rows costs about as much as multiplying them."""
@@ -120,12 +120,13 @@ def exact(
     if means is not None:
         own = means.mean(camera)
         assert own is not None
-        cameras = index.column("cameras")[rows]
-        for number in np.unique(cameras):
-            inside = cameras == number
-            mean = means.mean(int(number))
-            vectors[inside] = centre(vectors[inside], own if mean is None else mean)
+        vectors = centre_by_camera(vectors, index.column("cameras")[rows], means, own)
     return np.asarray((vectors * query).sum(axis=1), np.float64)
+
+
+def relative(index: Index, statistics: Statistics, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the unit vectors of rows relative to the mean of their camera; plain ones where it has none."""
+    return centre_by_camera(unit(index.vectors(rows)), index.column("cameras")[rows], statistics.means)
 
 
 def best(

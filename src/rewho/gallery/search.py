@@ -23,7 +23,7 @@ from rewho.gallery.records import DAY_S, SHOWN, WITHDRAWN, Actor, Candidate, Fil
 from rewho.gallery.scan import Best, Statistics, best
 from rewho.gallery.vectors import unit
 from rewho.gallery.views import read_sightings
-from rewho.rank.camera_norm import LEAST_CROPS, centre
+from rewho.rank.camera_norm import LEAST_CROPS, centre_by_camera
 
 MOST = 10_000
 """Most candidates of one page."""
@@ -95,9 +95,7 @@ def _vectors(
     if statistics is not None:
         own = statistics.means.mean(query.cameras[0])
         assert own is not None
-        for at, camera in enumerate(index.column("cameras")[rows].tolist()):
-            mean = statistics.means.mean(camera)
-            vectors[at] = centre(vectors[at], own if mean is None else mean)
+        vectors = centre_by_camera(vectors, index.column("cameras")[rows], statistics.means, own)
     return vectors
 
 

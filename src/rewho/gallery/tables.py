@@ -8,9 +8,13 @@ from typing import Any
 
 from rewho.core.text import printable
 from rewho.gallery.audit import Record
+from rewho.gallery.calibration import Calibration
+from rewho.gallery.grouping import Grouped
 from rewho.gallery.inputs import show_time
+from rewho.gallery.meaning import describe
 from rewho.gallery.people import Stay
 from rewho.gallery.records import DAY_S, Found, Sighting
+from rewho.gallery.review import Pair
 
 Zones = Mapping[str, str]
 """Time zone of each camera, by its name."""
@@ -54,15 +58,29 @@ def search_text(found: Found, zones: Zones) -> str:
     rows = [
         (
             *(one.sighting.id, f"{one.similarity:.4f}", one.sighting.camera or "-", seen(one.sighting, zones) or "-"),
-            *(one.sighting.crops, one.crop, one.sighting.name or one.sighting.person or "-", one.verdict, one.note),
+            *(one.sighting.crops, one.crop, one.sighting.name or one.sighting.person or "-", one.verdict),
+            *("-" if one.score is None else f"{one.score:.2f}", one.alike, one.note),
         )
         for one in found.candidates
     ]
-    header = ("sighting", "cosine", "camera", "time", "crops", "crop", "person", "verdict", "note")
+    header = (
+        "sighting",
+        "cosine",
+        "camera",
+        "time",
+        "crops",
+        "crop",
+        "person",
+        "verdict",
+        "score",
+        "strangers",
+        "note",
+    )
     lines = [
         f"search {found.search}: {len(rows):,} candidates of {found.total:,} "
         f"({'relative to camera means' if found.normalised else 'plain'})",
         *(f"note: {note}" for note in found.notes),
+        found.calibration,
         table(header, rows),
     ]
     if found.after:
@@ -109,3 +127,57 @@ def audit_text(records: Sequence[Record]) -> str:
 def _short(ids: Sequence[int], most: int = 8) -> str:
     more = f" and {len(ids) - most} more" if len(ids) > most else ""
     return ", ".join(map(str, ids[:most])) + more
+
+
+def group_text(found: Grouped) -> str:
+    """Return what grouping did as text."""
+    done = (
+        f"event {found.event}: {len(found.people):,} people proposed or changed, by moving {found.moved:,} sightings; "
+        f"`rewho gallery undo` takes it back"
+    )
+    counts = f"{found.sightings:,} sightings belong to somebody, {found.alone:,} shown ones to nobody"
+    return f"{done if found.event else 'nothing to change'}\n{counts}"
+
+
+def review_text(pairs: Sequence[Pair], folder: str) -> str:
+    """Return pairs to compare as text, with what to type."""
+    if not pairs:
+        return "no pair is open: everything near the limit is judged, or in one frame"
+    rows = [(pair.one, pair.other, f"{pair.distance:.3f}") for pair in pairs]
+    example = f"rewho gallery review {folder} {pairs[0].one} {pairs[0].other} --answer same"
+    return f"{table(('sighting', 'sighting', 'distance'), rows)}\nanswer: {example}   (or different, or skip)"
+
+
+def calibration_text(made: Calibration, names: Mapping[int, str]) -> str:
+    """Return thresholds, and what searches miss, as text; a refusal says how many people it would take."""
+    rows = []
+    for row in made.content["rows"]:
+        both = row["cameras"]
+        where = "all" if both is None else " and ".join(names.get(one, "unknown") for one in both)
+        for point in row["points"]:
+            shown = ("-", "-", point["refusal"])
+            if not point["refusal"]:
+                low, high = point["threshold_interval"]
+                threshold = f"{point['threshold']:.3f} ({low:.3f} to {high:.3f})"
+                shown = (threshold, _percent(point["found"], point["found_interval"]), "")
+            rows.append((where, f"{100 * point['rate']:g} %", *shown, row["same"], row["different"]))
+    header = ("cameras", "FMR", "threshold", "found", "refused", "genuine", "impostor")
+    searches = []
+    for point in made.content["searches"]:
+        shown = ("-", "-", point["refusal"])
+        if not point["refusal"]:
+            shown = (f"{point['threshold']:.3f}", _percent(point["missed"], point["missed_interval"]), "")
+        searches.append((f"{100 * point['rate']:g} %", f"{point['size']:,}", *shown))
+    return "\n".join(
+        [
+            describe(made),
+            f"scores: {made.content['scores']}; intervals: 95 % over people",
+            table(header, rows),
+            table(("FPIR", "sightings", "threshold", "FNIR", "refused"), searches),
+            *(f"note: {note}" for note in made.content["notes"]),
+        ]
+    )
+
+
+def _percent(share: float, ends: Sequence[float]) -> str:
+    return f"{100 * share:.1f} % ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"

@@ -36,6 +36,8 @@ RATES = (0.01, 0.001, 0.0001)
 FPIRS = (0.01, 0.1)
 STEPS = (1, 2, 5)
 """Leading digits of the numbers of strangers in a table."""
+ENOUGH = 100
+"""Strangers that the people of a pair of cameras must support for a row of its own."""
 CURVE = 60
 """Points of a DET curve."""
 PAIR_RESAMPLES = 300
@@ -95,10 +97,10 @@ class Row:
 
 
 def measure_rows(found: CameraPairs, rates: Sequence[float] = RATES, seed: int = 1) -> list[Row]:
-    """Return the thresholds of all cameras together, then of each pair of cameras that supports a rate."""
+    """Return the thresholds of all cameras together, then of each pair of cameras with enough people."""
     whole = _row(None, found.pairs, rates, 1000, seed)
     rows = [_row(both, found.of(both), rates, PAIR_RESAMPLES, seed) for both in found.camera_pairs()]
-    return [whole, *(row for row in rows if row.strangers and not all(point.refusal for point in row.points))]
+    return [whole, *(row for row in rows if row.strangers and row.strangers[-1][0] >= ENOUGH)]
 
 
 def _row(cameras: tuple[int, int] | None, pairs: PairScores, rates: Sequence[float], resamples: int, seed: int) -> Row:

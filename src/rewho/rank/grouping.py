@@ -22,7 +22,7 @@ from scipy.sparse import csgraph
 from rewho.core.check import UserError
 from rewho.rank.clustering import OUTLIER
 
-LIMIT = 0.6
+LIMIT = 0.4
 """Mean Jaccard distance up to which two groups are united by default; see docs/LOG.md."""
 NOBODY = -1
 
@@ -74,7 +74,7 @@ def group(graph: sparse.csr_array, limit: float = LIMIT, known: Constraints = UN
         got = " = ".join(map(str, chain)) + f", though {chain[0]} and {chain[-1]} cannot be one"
         fix = "Take one of the links between them back."
         raise UserError("links", expected="links that can hold together", got=got, fix=fix)
-    start = _unite(images, _must(images, known))
+    start = unite(images, known)
     clusters = _Clusters(graph, start, known, limit)
     clusters.run()
     found = clusters.labels()[start]
@@ -93,8 +93,7 @@ def find_contradiction(images: int, known: Constraints) -> list[int]:
         >>> find_contradiction(4, Constraints(np.array([[0, 2], [2, 3]]), np.array([[3, 0]])))
         [3, 2, 0]
     """
-    must = _must(images, known)
-    start = _unite(images, must)
+    must, start = _must(images, known), unite(images, known)
     for one, other in pairs_of(known.cannot).tolist():
         if start[one] == start[other]:
             return _chain(must, one, other)
@@ -120,8 +119,9 @@ def _must(images: int, known: Constraints) -> NDArray[np.int64]:
     return np.concatenate([must, np.stack([order[:-1][same], order[1:][same]], axis=1)])
 
 
-def _unite(images: int, must: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the group of each image by the pairs that must be together alone, int64 [N]."""
+def unite(images: int, known: Constraints) -> NDArray[np.int64]:
+    """Return the group of each image by what must be together alone, int64 [N]."""
+    must = _must(images, known)
     links = sparse.coo_array((np.ones(len(must), np.int8), (must[:, 0], must[:, 1])), shape=(images, images))
     return np.asarray(csgraph.connected_components(links.tocsr(), directed=False)[1], np.int64)
 
@@ -168,7 +168,8 @@ class _Clusters:
 
     def __init__(self, graph: sparse.csr_array, start: NDArray[np.int64], known: Constraints, limit: float) -> None:
         count = int(start.max(initial=-1)) + 1
-        self.limit, self.sizes = limit, np.bincount(start, minlength=count).tolist()
+        self.limit = limit
+        self.sizes: list[int] = np.bincount(start, minlength=count).tolist()
         self.into = list(range(count))  # the group that a group went into
         self.owners = [NOBODY] * count
         if known.owners is not None:

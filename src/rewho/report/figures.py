@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
@@ -21,6 +22,7 @@ Floats = NDArray[np.floating[Any]]
 LINE = 0.19  # inches: a label below a plot
 MOST_NUMBERED_CELLS = 24 * 24  # numbers in a larger heat map are too small to read
 HISTOGRAM_BINS = 80
+DET_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
 
 
 class Dot(NamedTuple):
@@ -134,6 +136,34 @@ def _draw_dot(axes: Axes, dot: Dot, height: float, colour: str, *, bold: bool) -
         if dot.low is not None and dot.high is not None:
             axes.plot((dot.low, dot.high), (height + 0.5,) * 2, color=colour, linewidth=3, alpha=0.45, clip_on=False)
         axes.plot(dot.value, height + 0.5, "o", color=colour, markersize=6, clip_on=False)
+
+
+def det_plot(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Drawing:
+    """Draw DET curves: false non-match rate over false match rate, both on probit scales (Martin et al., 1997).
+
+    Args:
+        curves: By name; each with `false_match` and `false_non_match`, as `rewho.rank.calibration.Det` has them.
+    """
+    if not curves:
+        raise ValueError("det_plot takes at least one curve")
+    normal = NormalDist()
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, WIDTH))
+        axes = figure.add_subplot()
+        for index, curve in enumerate(curves.values()):
+            both = np.array([curve["false_match"], curve["false_non_match"]], np.float64)
+            both = both[:, ((both > 0) & (both < 1)).all(axis=0)]  # a probit scale has neither 0 nor 1
+            places = np.array([[normal.inv_cdf(float(share)) for share in side] for side in both]).reshape(2, -1)
+            axes.plot(*places, zorder=3, **line_of(index))
+        ticks = [normal.inv_cdf(share) for share in DET_TICKS]
+        labels = [f"{100 * share:g} %" for share in DET_TICKS]
+        axes.set_xticks(ticks, labels, rotation=45)
+        axes.set_yticks(ticks, labels)
+        axes.set(xlim=(ticks[0], ticks[-1]), ylim=(ticks[0], ticks[-1]))
+        axes.set(xlabel="False matches", ylabel="True matches missed")
+        _clean(axes, "both", percent=False)
+        _write_labels(axes, figure, [shorten(name, 40) for name in curves])
+        return Drawing(figure)
 
 
 def distance_histogram(same: Floats, different: Floats) -> Drawing:

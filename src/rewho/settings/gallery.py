@@ -15,6 +15,8 @@ ACTIONS = {
     "add": "add images, folders, CSV files, crop sets and videos",
     "search": "find the sightings that look most like a person",
     "judge": "say yes, no or skip to results, which refines the search",
+    "group": "propose people across cameras; what somebody named, merged or split stays",
+    "review": "list the pairs to compare that would tell most; with two sightings and --answer, answer one",
     "name": "name a person, or make one of sightings",
     "merge": "make several people one; with one, list those who look alike",
     "split": "make some sightings of a person a person of their own",
@@ -29,6 +31,7 @@ ACTIONS = {
     "expire": "forget the sources whose retention has ended",
     "audit": "who searched, saw and exported what, and when",
     "verify": "read everything and list what is damaged or was changed",
+    "calibrate": "measure what similarities mean here: thresholds with intervals, what searches miss",
     "stats": "print counts, cameras and sources",
 }
 CHOOSING = ("name", "split", "take-out", "case", "hide", "withdraw", "forget", "audit", "search")
@@ -42,7 +45,7 @@ class GallerySettings:
         action: What to do.
         folder: The gallery's folder.
         items: add: what to add. search: images of one person. judge: number of the search. name, case: the name. merge:
-            people. undo: the event. timeline: the person. export: the case.
+            people. undo: the event. timeline: the person. export: the case. review: two sightings.
         model: Model folder, of which the gallery keeps a copy.
         precision: Of stored embeddings; float16 takes half the memory.
         terms: Terms of sources that bring none: given at create, or for one source at add. Crop sets bring their own.
@@ -69,6 +72,11 @@ class GallerySettings:
         page_after: Continue behind this similarity and number, as printed below a page of results.
         normalise: Compare relative to the cameras' means, where the query's camera has one.
         refine: Move the query by the judgements on it.
+        limit: group, review: mean Jaccard distance up to which groups are united; less makes fewer mistakes, and more
+            groups.
+        answer: Whether the two sightings show one person: same, different or skip.
+        basis: labels measures with named people, tracks without labels; auto takes labels where they suffice.
+        seed: Seed of the cohort and of the resamples.
         yes: Sightings that show the person.
         no: Sightings that show somebody else; they never come back.
         skip: Sightings that cannot be judged.
@@ -76,7 +84,8 @@ class GallerySettings:
         source: Number of a source.
         note: Note beside the sightings in the case.
         drop: Take the sightings out of the case instead.
-        out: The zip file to write; for withdraw, forget and expire a file for the signed receipts.
+        out: The zip file to write; for calibrate the DET curve, an SVG file; for withdraw, forget and expire a file
+            for the signed receipts.
         by_action: Only records of this action.
         by_user: Only records of this user.
         head: Number and hash of the audit's last record, as noted down before.
@@ -102,8 +111,8 @@ class GallerySettings:
     )
 
     action: Literal[
-        "create", "add", "search", "judge", "name", "merge", "split", "take-out", "undo", "timeline", "case", "export",
-        "hide", "withdraw", "forget", "expire", "audit", "verify", "stats",
+        "create", "add", "search", "judge", "group", "review", "name", "merge", "split", "take-out", "undo",
+        "timeline", "case", "export", "hide", "withdraw", "forget", "expire", "audit", "verify", "calibrate", "stats",
     ] = "stats"  # fmt: skip
     folder: Path = Path("gallery")
     items: tuple[str, ...] = ()
@@ -121,7 +130,7 @@ class GallerySettings:
     crop: Annotated[int | None, Range(1), Only("search")] = None
     search: Annotated[int | None, Range(1), Only("search")] = None
     box: Annotated[tuple[float, ...], Range(0), Only("search")] = ()
-    count: Annotated[int, Range(1, 10_000), Only("search", "audit", "undo", "merge")] = 20
+    count: Annotated[int, Range(1, 10_000), Only("search", "audit", "undo", "merge", "review")] = 20
     per: Annotated[Literal["sighting", "crop"], Only("search")] = "sighting"
     cameras: Annotated[tuple[str, ...], Only("search")] = ()
     after: Annotated[str, Only("search")] = ""
@@ -133,6 +142,10 @@ class GallerySettings:
     page_after: Annotated[tuple[float, ...], Range(-2), Only("search")] = ()
     normalise: Annotated[bool, Only("search")] = True
     refine: Annotated[bool, Only("search")] = True
+    limit: Annotated[float, Range(0, 0.99), Only("group", "review")] = 0.4
+    answer: Annotated[Literal["", "same", "different", "skip"], Only("review")] = ""
+    basis: Annotated[Literal["auto", "labels", "tracks"], Only("calibrate")] = "auto"
+    seed: Annotated[int, Range(0), Only("calibrate")] = 1
     yes: Annotated[tuple[int, ...], Range(1), Only("judge")] = ()
     no: Annotated[tuple[int, ...], Range(1), Only("judge")] = ()
     skip: Annotated[tuple[int, ...], Range(1), Only("judge")] = ()
@@ -140,7 +153,7 @@ class GallerySettings:
     source: Annotated[int | None, Range(1), Only("forget")] = None
     note: Annotated[str, Only("case")] = ""
     drop: Annotated[bool, Only("case")] = False
-    out: Annotated[Path | None, Only("export", "withdraw", "forget", "expire")] = None
+    out: Annotated[Path | None, Only("export", "withdraw", "forget", "expire", "calibrate")] = None
     by_action: Annotated[str, Only("audit")] = ""
     by_user: Annotated[str, Only("audit")] = ""
     head: Annotated[str, Only("verify")] = ""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rewho.core.artifact import plain, write_json
+from rewho.core.artifact import plain, write_file, write_json
 from rewho.core.check import UserError
 from rewho.core.files import VIDEO_ENDINGS
 from rewho.core.progress import Progress, say
@@ -19,7 +19,16 @@ from rewho.crops.terms import TERMS, read_terms
 from rewho.gallery.gallery import Gallery
 from rewho.gallery.inputs import Labels, open_input, parse_time, show_time
 from rewho.gallery.records import Actor, Added, Filters
-from rewho.gallery.tables import as_json, audit_text, search_text, table, timeline_text
+from rewho.gallery.tables import (
+    as_json,
+    audit_text,
+    calibration_text,
+    group_text,
+    review_text,
+    search_text,
+    table,
+    timeline_text,
+)
 from rewho.settings import CropSettings, GallerySettings
 from rewho.settings.command_line import fill
 from rewho.settings.fields import check
@@ -297,6 +306,33 @@ def _verify(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     return Answer({"damage": wrong}, f"{settings.folder}: everything is as it was written")
 
 
+def _group(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
+    found = gallery.group(limit=settings.limit, by=user)
+    return Answer(found, group_text(found))
+
+
+def _review(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
+    if settings.items or settings.answer:
+        both = [_number("review", [item], "a sighting") for item in settings.items]
+        if len(both) != 2 or not settings.answer:
+            raise _missing("review", "two sightings and --answer", "GALLERY 3 8 --answer same")
+        gallery.answer(both[0], both[1], settings.answer, by=user)
+        return Answer({"sightings": both, "answer": settings.answer}, f"{both[0]} and {both[1]}: {settings.answer}")
+    pairs = gallery.review(settings.count, limit=settings.limit, by=user)
+    return Answer(pairs, review_text(pairs, str(settings.folder)))
+
+
+def _calibrate(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
+    made = gallery.calibrate(settings.basis, seed=settings.seed, by=user)
+    if settings.out is not None:
+        from rewho.report.figures import det_plot  # matplotlib takes a second to import
+
+        curve = det_plot({made.content["scores"]: made.content["det"]})
+        write_file(settings.out, lambda file: file.write(curve.svg))
+        say(str(settings.out))
+    return Answer(made, calibration_text(made, {one.id: one.name for one in gallery.cameras(by=user)}))
+
+
 def _stats(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     del settings, user
     found = gallery.stats()
@@ -347,6 +383,9 @@ ACTIONS: dict[str, Work] = {
     "forget": _forget,
     "expire": _expire,
     "audit": _audit,
+    "calibrate": _calibrate,
+    "group": _group,
+    "review": _review,
     "verify": _verify,
     "stats": _stats,
 }

@@ -1,0 +1,123 @@
+"""What a gallery proposes from its own content: groups, thresholds, and pairs to look at."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rewho.gallery import calibration as calibrations
+from rewho.gallery.calibration import Basis, Calibration
+from rewho.gallery.grouping import Grouped, Seen, copy_sightings, group_people, read_known
+from rewho.gallery.meaning import explain
+from rewho.gallery.query import Query, from_sightings
+from rewho.gallery.records import NOT_CALIBRATED, Actor, Found, Per
+from rewho.gallery.review import Answer, Pair, answer_pair, find_pairs, read_judged
+from rewho.gallery.scores import Scale, scale_of
+from rewho.gallery.views import check_visible
+from rewho.rank.grouping import LIMIT
+
+if TYPE_CHECKING:
+    from rewho.gallery.database import Database
+    from rewho.gallery.index import Index
+    from rewho.gallery.scan import Statistics
+
+
+class Proposals:
+    """The part of a gallery that groups, calibrates and asks."""
+
+    database: Database
+    model_sha256: str
+    _guard: threading.RLock
+    _scale: tuple[int, int, Scale] | None = None
+
+    def index(self, per: Per = "sighting") -> Index:
+        """Return the matrix of sightings or crops with all changes up to now."""
+        raise NotImplementedError
+
+    def statistics(self, per: Per = "sighting") -> Statistics:
+        """Return the means of the cameras."""
+        raise NotImplementedError
+
+    def group(self, *, limit: float = LIMIT, by: Actor | None = None) -> Grouped:
+        """Propose people across cameras, as one event that can be undone.
+
+        People that somebody named, merged, split or took sightings out of stay, and may gain sightings. Two sightings
+        in one frame, and two that were judged to be two people, never come together.
+
+        Args:
+            limit: Mean Jaccard distance up to which groups are united, 0 to 1; less makes fewer mistakes, and more
+                groups.
+            by: Who asks; they must see every camera.
+
+        Raises:
+            UserError: Judgements contradict one another.
+        """
+        return group_people(self.database, lambda: self._copy(Actor()), by or Actor(), limit)
+
+    def _copy(self, by: Actor) -> Seen:
+        with self._guard:
+            return copy_sightings(self.index(), self.statistics(), by)
+
+    def calibrate(self, basis: Basis = "auto", *, seed: int = 1, by: Actor | None = None) -> Calibration:
+        """Measure what similarities mean here, keep that in the gallery, and return it.
+
+        Args:
+            basis: labels (named people), tracks (no labels), or auto: labels where they support a threshold.
+            seed: Of the cohort and of the resamples.
+            by: Who asks; they must see every camera.
+
+        Raises:
+            UserError: There are neither named people nor tracks to measure with.
+        """
+        user = by or Actor()
+        user.need_all("calibrate")
+        with self._guard:
+            index = self.index()
+            crops, statistics, version = self.index("crop"), self.statistics(), index.version
+            content = calibrations.measure(index, crops, statistics, self.database, basis, seed)
+        calibrations.store(self.database, content, version, self.model_sha256, user)
+        found = self.calibration()
+        assert found is not None
+        return found
+
+    def calibration(self) -> Calibration | None:
+        """Return the last calibration with the gallery's model; None if there is none."""
+        return calibrations.latest(self.database, self.model_sha256)
+
+    def review(self, count: int = 20, *, limit: float = LIMIT, by: Actor | None = None) -> Sequence[Pair]:
+        """Return the pairs of sightings whose answer would tell most; none that somebody has answered.
+
+        Args:
+            count: How many.
+            limit: As of `group`.
+            by: Who asks; decides which cameras are looked at.
+        """
+        seen, known = self._copy(by or Actor()), read_known(self.database)
+        return find_pairs(seen, known, read_judged(self.database), count, limit)
+
+    def answer(self, one: int, other: int, answer: Answer, *, by: Actor | None = None) -> None:
+        """Store what somebody says of a pair: same, different or skip; it is a judgement as those of searches."""
+        user = by or Actor()
+        check_visible(self.database, [one, other], user)
+        with self._guard:
+            query = from_sightings([one], self.index(), self.database, user)
+        answer_pair(self.database, query, other, answer, user)
+
+    def _explain(self, found: Found, query: Query, per: Per, by: Actor) -> Found:
+        """Return a result with what its similarities mean, by the last calibration.
+
+        The cohort is of all cameras, so a score tells something of them: only users who may see every camera get it.
+        """
+        if by.cameras is not None:
+            return replace(found, calibration=f"{NOT_CALIBRATED}: scores are for users who may see every camera")
+        calibration, index, statistics = self.calibration(), self.index(per), self.statistics(per)
+        scale = None
+        if calibration is not None and per == "sighting":
+            if self._scale is None or self._scale[:2] != (calibration.id, statistics.number):
+                content = calibration.content
+                made = scale_of(index, statistics, content["cohort"], centred=content["centred"])
+                self._scale = calibration.id, statistics.number, made
+            scale = self._scale[2]
+        return explain(found, query, index, statistics, calibration, scale)
