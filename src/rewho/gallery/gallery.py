@@ -26,13 +26,12 @@ from rewho.gallery.index import UNKNOWN, Index
 from rewho.gallery.inputs import Input, Labels, open_input
 from rewho.gallery.jobs import Jobs
 from rewho.gallery.judgements import Links, judge, read_links
-from rewho.gallery.meaning import describe
 from rewho.gallery.model import GalleryModel, check_model, copy_model
 from rewho.gallery.parts import Cases, Erasure, People
 from rewho.gallery.proposals import Proposals
 from rewho.gallery.query import Box, Image, Query, from_crop, from_images, from_search, from_sightings
 from rewho.gallery.receipts import KEY, make_key
-from rewho.gallery.records import NOT_CALIBRATED, Actor, Added, Filters, Found, Per, Sighting
+from rewho.gallery.records import Actor, Added, Filters, Found, Per, Sighting
 from rewho.gallery.replies import Replies
 from rewho.gallery.scan import Statistics
 from rewho.gallery.search import Ask, camera_ids, search
@@ -390,7 +389,7 @@ class Gallery(Proposals):
             "sources": [
                 dict(zip(("id", "kind", "path", "status", "added", "expires"), row, strict=True)) for row in sources
             ],
-            "calibration": describe(made) if (made := self.calibration()) else NOT_CALIBRATED,
+            "calibration": self.calibration_text(),
             "store": "SQLite with an exact matrix in memory: ties by id, erasure proved by a scan of every byte",
         }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rewho.gallery import calibration as calibrations
 from rewho.gallery.calibration import Basis, Calibration
 from rewho.gallery.grouping import Grouped, Seen, copy_sightings, group_people, read_known
-from rewho.gallery.meaning import explain
+from rewho.gallery.meaning import describe, explain
 from rewho.gallery.query import Query, from_sightings
 from rewho.gallery.records import NOT_CALIBRATED, Actor, Found, Per
 from rewho.gallery.review import Answer, Pair, answer_pair, find_pairs, read_judged
@@ -85,6 +85,11 @@ class Proposals:
     def calibration(self) -> Calibration | None:
         """Return the last calibration with the gallery's model; None if there is none."""
         return calibrations.latest(self.database, self.model_sha256)
+
+    def calibration_text(self) -> str:
+        """Return the threshold of the last calibration in one line, or that there is none."""
+        made = self.calibration()
+        return NOT_CALIBRATED if made is None else describe(made)
 
     def review(self, count: int = 20, *, limit: float = LIMIT, by: Actor | None = None) -> Sequence[Pair]:
         """Return the pairs of sightings whose answer would tell most; none that somebody has answered.
