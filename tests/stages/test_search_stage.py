@@ -55,7 +55,7 @@ def test_a_folder_is_searched_once_embedded_and_the_query_is_left_out(place, tmp
     said = search.run(settings(place, tmp_path))
     lines = said.splitlines()
     assert lines[0].split() == ["query", "rank", "similarity", "image", "person", "camera", "or", "time"]
-    assert len(lines) == 6 and re.search(r" 1 +\d\.\d{4} +bounding_box\w+/\S+ +\d+ +camera c\d", lines[1])
+    assert len(lines) == 6 and re.search(r" 1 +\d\.\d{4} +bounding_box\w+/\S+ +(\d+|–) +camera c\d", lines[1])
     similarities = [float(line.split()[2]) for line in lines[1:5]]
     assert similarities == sorted(similarities, reverse=True)
     name = settings(place, tmp_path).queries[0].name
