@@ -123,6 +123,13 @@ def test_the_curve_is_that_of_sorted_distances_and_bends_where_it_should():
     assert bend(np.linspace(0, 1, 100)) is None
 
 
+def test_near_duplicates_do_not_make_a_bend_and_do_not_move_one():
+    curve = np.r_[np.linspace(0.1, 0.3, 90), np.linspace(0.3, 0.8, 10)]
+    duplicates = np.linspace(0, 1e-7, 200)
+    assert bend(np.r_[duplicates, curve]) == pytest.approx(bend(curve), abs=0.02)
+    assert bend(np.r_[duplicates, np.sqrt(np.linspace(0.01, 0.6, 300))]) is None  # it rises steeply at first, then less
+
+
 def test_few_images_and_wrong_neighbours_are_told():
     assert dbscan(jaccard_graph(jaccard_weights(np.eye(3, dtype="f4"))), 0.6).shape == (3,)
     with pytest.raises(UserError, match="2 or more"):

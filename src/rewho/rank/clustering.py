@@ -39,6 +39,8 @@ SHARE_OF_CLUSTERS = 0.9
 """Share of the most clusters below which they have begun to run together."""
 FLAT = 1e-3
 """Rise of a curve below which it has no bend."""
+ROUNDING = 1e-5
+"""Difference of distances that is rounding: near-duplicates are not at exactly 0."""
 
 
 def jaccard_weights(
@@ -207,8 +209,9 @@ def largest_sound_eps(graph: sparse.csr_array, highest: float, min_samples: int 
     """Return the largest eps up to `highest` at which clusters do not merge yet; None without any clusters.
 
     DBSCAN is run with every multiple of `EPS_STEP`. The result is the largest that gives at least the share
-    `SHARE_OF_CLUSTERS` of the highest number of clusters. The bend of the k-distance curve would be too large: on weak
-    embeddings, nearly all images are in one cluster there.
+    `SHARE_OF_CLUSTERS` of the highest number of clusters. The bend of the k-distance curve does not serve: a curve need
+    not have one, and on ImageNet's embeddings it was at 0.79, where nearly all images are in one cluster. Groups of
+    near-duplicates are clusters as well here; where they outnumber people, eps is too small.
 
     Example:
         >>> pairs = np.diag([0.1, 0.6, 0.1], 1)
@@ -230,13 +233,14 @@ def bend(curve: NDArray[np.floating[Any]]) -> float | None:
 
     The bend is the point that lies farthest below the chord from the first point to the last one, both axes scaled to
     0 to 1 (Satopaa et al., "Finding a Kneedle in a Haystack", 2011). Points at the last height are cut off at a radius
-    and count as one.
+    and count as one; so do points at the first height, which are near-duplicates with a distance of 0 but for rounding.
 
     Example:
         >>> round(bend(np.r_[np.linspace(0.1, 0.3, 90), np.linspace(0.3, 0.8, 10)]), 2)
         0.3
     """
-    shown = np.r_[curve[curve < curve[-1]], curve[-1:]].astype(np.float64)
+    between = (curve > curve[0] + ROUNDING) & (curve < curve[-1])
+    shown = np.r_[curve[:1], curve[between], curve[-1:]].astype(np.float64)
     if len(shown) < 3 or shown[-1] - shown[0] < FLAT:
         return None
     below = np.linspace(0, 1, len(shown)) - (shown - shown[0]) / (shown[-1] - shown[0])
