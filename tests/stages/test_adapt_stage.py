@@ -172,6 +172,17 @@ def test_a_plain_folder_has_no_cameras_unless_they_are_its_sub_folders(crowd, tm
         adapt.run(replace(plain, out=tmp_path / "no", data=replace(plain.data, hold_out=2)))
 
 
+@pytest.mark.parametrize(
+    ("images", "of", "warned"), [(17, "memory", True), (16, "memory", False), (17, "network", False)]
+)
+def test_an_epoch_too_short_to_renew_the_clustered_memory_is_told(tmp_path, capsys, images, of, warned):
+    given = settings(tmp_path, tmp_path / "short", cluster=ClusterSettings(k1=6, k2=2, of=of))
+    adapt._say_visits(given, images)
+    printed = "".join(capsys.readouterr())
+    assert ("at most 16 of 17 images" in printed and "--steps_per_epoch 3 or more" in printed) == warned
+    assert warned or not printed
+
+
 def test_a_trained_model_is_taken_whole(crowd, people, tmp_path):
     trained = train.run(quick(people, tmp_path / "trained", epochs=1, evaluate_every=-1))
     whole = settings(

@@ -106,6 +106,7 @@ def run(settings: AdaptSettings) -> Path:
     if claim_folder(stage, settings, target.table or target.images):
         return settings.out
     _say_cameras(settings, target)
+    _say_visits(settings, len(target.images))
 
     seed_weights(settings)
     origin, model = _build_model(settings, network=begin_network)
@@ -179,6 +180,17 @@ def _say_cameras(settings: AdaptSettings, target: Target) -> None:
             say("  note: memory.camera_weight and cluster.standardise_cameras make no difference without cameras")
     else:
         say(f"cameras: {target.known_cameras} known" + (f", {unknown:,} images of unknown ones" if unknown else ""))
+
+
+def _say_visits(settings: AdaptSettings, images: int) -> None:
+    """Warn if clusters are made of the memory, and an epoch is too short to renew it."""
+    batch, steps = settings.sampler.batch, settings.steps_per_epoch
+    if settings.cluster.of == "memory" and settings.epochs > 1 and steps * batch < images:
+        say(
+            f"warning: an epoch shows at most {steps * batch:,} of {images:,} images, and the memory is clustered, "
+            "whose other vectors are older: pass --cluster.of network, "
+            f"or --steps_per_epoch {-(-images // batch)} or more"
+        )
 
 
 def _build_model(settings: AdaptSettings, *, network: bool) -> tuple[Origin, SingleViewModel]:
