@@ -20,7 +20,7 @@ from rewho.gallery.vectors import unit
 
 VERDICTS = ("yes", "no", "skip")
 YES_WEIGHT, NO_WEIGHT = 0.8, 0.2
-"""Weights of the means of accepted and refused sightings, beside the query's 1 (Rocchio 1971); see docs/LOG.md."""
+"""Weights of the means of accepted and refused sightings, beside the query's 1 (Rocchio 1971); untuned."""
 
 
 class Judged(NamedTuple):
