@@ -21,6 +21,8 @@ from rewho.rank.camera_norm import CameraMeans, camera_means, centre_by_camera
 
 GATHER = 0.4
 """Share of the rows up to which only these are multiplied: gathering rows costs about as much as multiplying them."""
+FEW = 512
+"""Rows up to which each is computed in float64 at once."""
 LEAST_SPREAD = 1e-3  # of a row's distance to its camera's mean, below which the bound on its similarity says nothing
 
 
@@ -153,6 +155,27 @@ def best(
     rows = np.flatnonzero(keep)
     if not len(rows):
         return Best(rows, np.empty(0))
+    if len(rows) > FEW:
+        rows = _could_be_best(index, query, rows, count, after, statistics, camera)
+    found = exact(index, rows, query, statistics.means if statistics else None, camera)
+    ids = index.column("ids")[rows]
+    if after is not None:
+        behind = (found < after[0]) | ((found == after[0]) & (ids > after[1]))
+        rows, found, ids = rows[behind], found[behind], ids[behind]
+    order = np.lexsort((ids, -found))[:count]
+    return Best(rows[order], found[order])
+
+
+def _could_be_best(
+    index: Index,
+    query: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    count: int,
+    after: tuple[float, int] | None,
+    statistics: Statistics | None,
+    camera: int,
+) -> NDArray[np.int64]:
+    """Return those of some rows that could be among the `count` best, by bounds on their similarities."""
     rough, error = _estimate(index, query, rows, statistics, camera)
     if after is not None:
         behind = rough - error <= after[0]
@@ -164,13 +187,7 @@ def best(
         least = np.partition(low, len(low) - count)[len(low) - count]
         could = rough + error >= least
         rows = rows[could]
-    found = exact(index, rows, query, statistics.means if statistics else None, camera)
-    ids = index.column("ids")[rows]
-    if after is not None:
-        behind = (found < after[0]) | ((found == after[0]) & (ids > after[1]))
-        rows, found, ids = rows[behind], found[behind], ids[behind]
-    order = np.lexsort((ids, -found))[:count]
-    return Best(rows[order], found[order])
+    return rows
 
 
 def _estimate(
