@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewho.crops.statistics import VIDEOS
@@ -202,7 +202,7 @@ def _videos(records: Sequence[Mapping[str, Any]]) -> str:
     return html.card("Videos, one by one", rows + more)
 
 
-def _video(video: Mapping[str, Any]) -> Iterable[object]:
+def _video(video: Mapping[str, Any]) -> Sequence[object]:
     duration = float(video["duration"])
     return (
         video["path"],

@@ -204,7 +204,7 @@ class _Clusters:
         heapq.heapify(self.heap)
 
     def _distance(self, one: int, other: int) -> float:
-        return 1 - self.alike[one][other] / (self.sizes[one] * self.sizes[other])
+        return float(1 - self.alike[one][other] / (self.sizes[one] * self.sizes[other]))
 
     def _barred(self, one: int, other: int) -> bool:
         owners = self.owners[one], self.owners[other]
