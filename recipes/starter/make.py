@@ -53,9 +53,9 @@ LARGE = (
 )
 HELD_OUT = 250  # people of Market-1501's training part, drawn with the default seed
 TERMS = (
-    "Apache-2.0, as rewho itself. It began from SqueezeNet 1.1's ImageNet weights, which their authors publish under a BSD "
-    "licence (github.com/forresti/SqueezeNet); the copy used states no licence of its own and was not compared with the "
-    "authors' file. ImageNet's photographs, some with people in them, are for research"
+    "Apache-2.0, as rewho itself. It began from SqueezeNet 1.1's ImageNet weights, which their authors publish under a "
+    "BSD licence (github.com/forresti/SqueezeNet); the copy used states no licence of its own and was not compared "
+    "with the authors' file. ImageNet's photographs, some with people in them, are for research"
 )
 
 
