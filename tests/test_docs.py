@@ -42,7 +42,9 @@ def commands(text: str) -> list[str]:
     return [
         found[1]
         for line in lines
-        if (found := re.search(r"(?:^|&& |: |\$ )(?:uv run )?rewho (.+?)(?: > \S+)?$", line.strip()))
+        if (
+            found := re.search(r"(?:^|&& |: |\$ )(?:uv run )?rewho (.+?)(?: > \S+)?$", line.partition(" # ")[0].strip())
+        )
     ]
 
 
