@@ -37,7 +37,9 @@ def blocks(text: str, *languages: str) -> list[str]:
 def commands(text: str) -> list[str]:
     """Return what follows the word `rewho` in the commands of shell blocks and of recipes, without redirections."""
     lines = [
-        line for block in blocks(text, "sh", "console", "yaml") for line in block.replace("\\\n", " ").splitlines()
+        line.partition(" # ")[0].strip()  # without a comment
+        for block in blocks(text, "sh", "console", "yaml")
+        for line in block.replace("\\\n", " ").splitlines()
     ]
     return [
         found[1]
