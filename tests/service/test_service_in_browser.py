@@ -58,6 +58,7 @@ def check(page):
     assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == [], page.url
 
 
+@pytest.mark.slow  # a minute, and a browser of its own
 def test_a_search_from_login_to_a_sighting(gallery, browser, tmp_path):
     image = tmp_path / "query.jpg"
     image.write_bytes(picture(500))

@@ -26,7 +26,7 @@ class Scan(NamedTuple):
     """What was scanned, and the windows that were found: (file, position)."""
 
     files: int
-    bytes: int
+    length: int
     windows: int
     found: list[tuple[str, int]]
 

@@ -164,7 +164,7 @@ def _finish(database: Database, number: int, contents: Sequence[bytes] | None) -
         "receipt": number,
         "finished": database.now(),
         "files": scan.files,
-        "bytes": scan.bytes,
+        "bytes": scan.length,
         "pieces": scan.windows,
         "found": len(scan.found) if kept else 0,
         "log emptied": True,
