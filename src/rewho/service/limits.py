@@ -11,6 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -118,7 +119,7 @@ class Gate:
         route = getattr(scope.get("route"), "path", "unknown")
         self._metrics.count(scope["method"] if scope["method"].isalpha() else "other", route, status, seconds)
         line: dict[str, Any] = {
-            "time": round(time.time(), 3),
+            "time": round(datetime.now(UTC).timestamp(), 3),
             "request": scope["request_number"],
             "method": scope["method"],
             "route": route,

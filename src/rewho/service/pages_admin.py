@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -35,7 +35,7 @@ def library(request: Request, user: Viewer) -> Response:
         jobs=state.gallery.jobs.list(20) if whole else [],
         addable=list_sources(state) if whole else [],
         folder=state.sources is not None,
-        now=time.time(),
+        now=datetime.now(UTC).timestamp(),
         whole=whole,
     )
 
