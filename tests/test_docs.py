@@ -42,11 +42,7 @@ def commands(text: str) -> list[str]:
         for line in block.replace("\\\n", " ").splitlines()
     ]
     return [
-        found[1]
-        for line in lines
-        if (
-            found := re.search(r"(?:^|&& |: |\$ )(?:uv run )?rewho (.+?)(?: > \S+)?$", line.partition(" # ")[0].strip())
-        )
+        found[1] for line in lines if (found := re.search(r"(?:^|&& |: |\$ )(?:uv run )?rewho (.+?)(?: > \S+)?$", line))
     ]
 
 

@@ -83,7 +83,7 @@ def test_other_commands_refuse_a_crop_set_and_name_the_command_that_converts_it(
     ):
         with pytest.raises(UserError, match=rf"crop set[\s\S]*`rewho crops export {crops}"):
             work()
-    for work in (embed.run, lambda settings: compare.run(CompareSettings((settings.folder,) * 2, tiny, engine=CPU))):
+    for work in (embed.run, lambda settings: compare.run(CompareSettings((settings.images,) * 2, tiny, engine=CPU))):
         with pytest.raises(UserError, match="a command of rewho wrote"):
             work(EmbedSettings(tiny, tiny, tmp_path / "d", engine=CPU))
 

@@ -127,7 +127,7 @@ def test_pretrainings_of_a_table_differ_in_one_setting():
         if name.startswith("table4"):
             wanted = replace(final, contrast=replace(final.contrast, temperature=float(name.split("-")[-1])))
         if name.startswith("table7"):
-            wanted = replace(final, images=replace(final.images, share=float(name.split("-")[-1]) / 100))
+            wanted = replace(final, data=replace(final.data, share=float(name.split("-")[-1]) / 100))
         if name == "moco-r101":
             wanted = replace(final, model=replace(final.model, backbone="resnet101"))
         assert got == wanted, name

@@ -55,7 +55,7 @@ MISTAKES = {
     "a view upside down": (f"{TRAIN} --data.root people --model.view view.yaml", "top"),
     "no such weights": (f"{TRAIN} --data.root people --model.pretrained w.pth", "w.pth"),
     "weights that are no weights": (f"{TRAIN} --data.root people --model.pretrained words.jpg", "words.jpg"),
-    "batch larger than the data": (f"{TRAIN} --data.root people --sampler.batch 4096", "4096"),
+    "batch larger than the data": (f"{TRAIN} --data.root people --sampler.batch 4096 --sampler.accumulate 64", "4096"),
     "batch that is not P x K": (f"{TRAIN} --data.root people --sampler.kind identities --sampler.batch 30", "30"),
     "parts that do not divide": (f"{TRAIN} --data.root people --sampler.batch 8 --sampler.accumulate 3", "accumulate"),
     "a pass with one person": (
@@ -107,6 +107,6 @@ def test_a_mistake_is_explained(place, capsys, mistake):
 
 
 def test_a_mistake_can_be_mended_and_the_same_folder_used(place, capsys):
-    wrong = f"{TRAIN} --data.root people --out runs/x --sampler.batch 4096".split()
+    wrong = f"{TRAIN} --data.root people --out runs/x --sampler.batch 4096 --sampler.accumulate 64".split()
     assert main(wrong) == 2
     assert main(f"{TRAIN} --data.root people --out runs/x --sampler.batch 8 --evaluate_every -1".split()) == 0

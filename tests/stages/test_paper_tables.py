@@ -38,7 +38,7 @@ def test_every_step_of_every_table_has_settings_that_exist():
             values |= step.resolved(folders) | plan.smoke.get(step.stage, {})
             checked[step.name] = fill(getattr(all_settings, table.CLASSES[step.stage]), values, step.stage)
     shared = 2 + 2 + 5 * 4  # two encoders; two MGNs on ResNet-101; five methods from four origins
-    assert len(counted) == (4 + 7 + 14 + 4 + 4) + shared + 2 * (5 + 3 + 5 + 3) + 5 * 2 * 5 * 4
+    assert len(counted) == (4 + 7 + 14 + 4 + 4 + 6) + shared + 2 * (5 + 3 + 5 + 3) + 5 * 2 * 5 * 4
     assert checked["mgn-table4-temperature-0.1"].model.pretrained == "runs/table4-temperature-0.1"
     few = checked["trip-lup-few-shot-10"]
     assert (few.data.share, few.data.share_by, few.model.pretrained) == (0.1, "images", "runs/moco-r50")

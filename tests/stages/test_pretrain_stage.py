@@ -244,14 +244,14 @@ def test_the_learning_rate_follows_the_batch(people, tmp_path):
 
 def test_mistakes(people, tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(UserError, match="--crops: expected one or more folders"):
+    with pytest.raises(UserError, match="--data: expected one or more folders"):
         pretrain.run(replace(settings(people, out), data=PretrainDataSettings()))
     with pytest.raises(UserError, match=r"--model\.head: expected none for an encoder"):
         pretrain.run(settings(people, out, model=replace(ENCODER, head="fc_bn")))
     with pytest.raises(UserError, match="no labels"):
         pretrain.run(settings(people, out, sampler=SamplerSettings("identities", batch=8)))
-    few, halves = replace(settings(people, out).images, share=0.1), SamplerSettings(batch=16, accumulate=4)
-    with pytest.raises(UserError, match=r"images that --images\.share 0\.1 leaves, got 16"):
+    few, halves = replace(settings(people, out).data, share=0.1), SamplerSettings(batch=16, accumulate=4)
+    with pytest.raises(UserError, match=r"images that --data\.share 0\.1 leaves, got 16"):
         pretrain.run(settings(people, out, data=few, sampler=halves))
     with pytest.raises(UserError, match=r"--sampler\.accumulate: expected a whole number from 1"):
         pretrain.run(settings(people, out, sampler=SamplerSettings(batch=8, accumulate=0)))

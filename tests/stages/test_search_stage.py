@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rewho.core.check import UserError
-from rewho.crops.writer import example_set
+from rewho.crops.rows import rows_table
+from rewho.crops.writer import ShardWriter, crop_row, encode
 from rewho.embedding import embedder
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import ModelCard, save_model
@@ -28,6 +29,16 @@ def place(tmp_path_factory):
         model = SingleViewModel(ModelSettings(embedding=8, input_size=(64, 32), pretrained="none"), (64, 32))
         save_model(folder / f"model{seed}", model, ModelCard())
     write_people(folder / "people", identities=2, test_identities=3, cameras=2, images_per_camera=2, workers=0)
+    return folder
+
+
+def crop_set(folder, video=""):
+    """Write a crop set of one crop, 2.5 s into a video or of no video."""
+    pixels = np.full((8, 4, 3), 60, np.uint8)
+    data = encode(pixels)
+    writer = ShardWriter(folder)
+    writer.add(rows_table([crop_row("crop", data, pixels, video=video, time=2.5)]), [data])
+    writer.commit()
     return folder
 
 
@@ -108,9 +119,13 @@ def test_what_embed_wrote_is_searched_with_its_own_model(place, tmp_path, capsys
 
 
 def test_a_crop_set_is_searched_with_the_time_in_the_video(place, tmp_path):
-    crops = example_set(tmp_path / "crops")
-    said = search.run(settings(place, tmp_path, gallery=crops, count=2))
-    assert re.search(r"video \w{8}, \d+\.\d s", said)
+    said = search.run(settings(place, tmp_path, gallery=crop_set(tmp_path / "crops", video="a1b2c3d4" * 8), count=2))
+    assert "video a1b2c3d4, 2.5 s" in said
+
+
+def test_a_crop_of_no_video_is_found_with_its_time_alone(place, tmp_path):
+    said = search.run(settings(place, tmp_path, gallery=crop_set(tmp_path / "crops"), count=2))
+    assert " 2.5 s" in said and "video" not in said.splitlines()[1]
 
 
 def test_the_starter_searches_where_no_model_is_named(place, tmp_path, capsys):

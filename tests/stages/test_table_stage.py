@@ -308,7 +308,7 @@ def test_what_only_a_user_can_give_is_asked_for_and_then_used(made, tmp_path):
     ("change", "message"),
     [
         ({"name": "fd33"}, "Did you mean 'fd3'"),
-        ({"rows": ("planes",)}, "Did you mean 'plain'"),
+        ({"rows": ("plains",)}, "Did you mean 'plain'"),
         ({"use": ("plian=x",)}, "Did you mean 'plain'"),
         ({"use": ("plain",)}, "NAME=VALUE"),
         ({"override": ("train.epoch=1",)}, "Did you mean 'epochs'"),

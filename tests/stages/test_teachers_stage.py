@@ -84,7 +84,7 @@ def test_asked_to_stop_between_two_teachers(start, whole, tmp_path, capsys, monk
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
-        ({"epochs": 3}, "epochs: 2 -> 3"),
+        ({"epochs": 1}, "epochs: 2 -> 1|epochs 1: expected no fewer epochs than the run has done"),
         ({"partial_embedding": 4}, r"model\.embedding: 8 -> 4"),
         ({"partial_size": (48, 48)}, r"model\.input_size: \[32, 32\] -> \[48, 48\]"),
         ({"seed": 9}, "seed: 1 -> 9"),
@@ -99,6 +99,14 @@ def test_a_changed_recipe_is_refused_with_the_difference(start, whole, tmp_path,
         teachers.run(replace(start, out=folder, **change))
     assert (folder / "up1" / MANIFEST).is_file() == finished
     assert (folder / "dn1").exists() == finished
+
+
+def test_more_epochs_continue_to_what_one_run_with_all_gives(start, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "longer")
+    teachers.run(replace(start, out=tmp_path / "longer", epochs=3))
+    teachers.run(replace(start, out=tmp_path / "at_once", epochs=3))
+    for view in VIEWS:
+        assert differing_files(tmp_path / "longer" / view, tmp_path / "at_once" / view) == []
 
 
 def test_a_real_kill_within_a_teacher_costs_its_last_steps_only(start, whole, people, tmp_path, capsys):

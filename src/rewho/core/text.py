@@ -1,4 +1,4 @@
-"""Escaping of untrusted text, such as file names and labels, for terminals, HTML and CSV."""
+"""Escaping of untrusted text, such as file names and labels, for terminals, HTML and CSV; tables of text."""
 
 from __future__ import annotations
 
@@ -24,6 +24,22 @@ def printable(text: str) -> str:
         'a\\x1b[31m.jpg'
     """
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def aligned_table(header: Sequence[object], *rows: Sequence[object]) -> str:
+    """Return a header and rows as lines whose columns are aligned; control characters are escaped.
+
+    Example:
+        >>> print(aligned_table(("id", "name"), (7, "Ann"), (10, "Bo")))
+        id  name
+        7   Ann
+        10  Bo
+    """
+    cells = [[printable(str(cell)).replace("\n", " ").replace("\t", " ") for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
 
 
 def html_text(value: object) -> str:

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from rewho.core.check import UserError, check_count, check_flag
 from rewho.core.device import arithmetic, pick_device
+from rewho.core.shipped import open_model
 from rewho.data.augment import resize
 from rewho.data.images import decode, warn_of_wide
 from rewho.data.view_file import read_view
 from rewho.data.views import View, box_of
 from rewho.embedding.saved import open_saved
 from rewho.models.factorization import Factorization
-from rewho.models.shipped import open_model
 from rewho.models.single_view import SingleViewModel
 from rewho.settings import DeviceSettings
 from rewho.settings.fields import Device, check

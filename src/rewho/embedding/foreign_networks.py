@@ -36,6 +36,7 @@ from rewho.core.device import pick_device
 from rewho.core.files import read_yaml
 from rewho.core.network import use_hub_cache_offline
 from rewho.core.onnx_session import LAYOUTS
+from rewho.core.shipped import find_model
 from rewho.core.tensors import read_weights
 from rewho.data.augment import resize
 from rewho.data.images import decode
@@ -44,7 +45,6 @@ from rewho.data.view_masks import known_fields
 from rewho.data.views import View
 from rewho.embedding.embedder import embed_batches, in_batches, load, view_of
 from rewho.models.loading import load_tensors
-from rewho.models.shipped import find_model
 from rewho.settings import DeviceSettings
 
 TIMM = "timm:"

@@ -6,7 +6,7 @@ the sha256 of each image beside its embedding, so a renamed image is known and a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rewho.embedding.embedder import Embedder, view_of
 HASH_BYTES = 32
 
 
-def describe_model(model: Embedder) -> dict[str, Any]:
+def identify_model(model: Embedder) -> dict[str, Any]:
     """Return what the embeddings of a loaded model depend on: its weights' hash and its view."""
     return {"model": hash_file(model.weights[0])} | view_of(model.model).inputs()
 
@@ -66,9 +66,9 @@ def reuse_embeddings(
     return embeddings
 
 
-def file_name(model: Embedder, gallery: Path, *, flip: bool) -> str:
-    """Return the name of the file of a model's embeddings of a gallery."""
-    return f"{digest([describe_model(model), flip, str(gallery.resolve())])[:24]}.npz"
+def file_name(identity: Mapping[str, Any], gallery: Path, *, flip: bool) -> str:
+    """Return the name of the file of the embeddings of a gallery by a model with this identity."""
+    return f"{digest([dict(identity), flip, str(gallery.resolve())])[:24]}.npz"
 
 
 def _read(file: Path) -> tuple[list[str], NDArray[np.float32]] | None:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_count, check_embeddings, check_flag
 from rewho.core.progress import say
+from rewho.core.shipped import STARTER
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import list_images
 from rewho.data.scored_part import scored_part
 from rewho.data.table import ImageTable
 from rewho.embedding.embedder import Embedder, Image, as_list, load
-from rewho.models.shipped import STARTER
 from rewho.rank.distance import unit_vectors
 from rewho.rank.labels import ImageLabels
 from rewho.rank.metrics import evaluate

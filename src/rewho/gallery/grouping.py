@@ -87,7 +87,7 @@ def copy_sightings(index: Index, statistics: Statistics, by: Actor) -> Seen:
         keep &= np.isin(index.column("cameras"), list(by.cameras))
     rows = np.flatnonzero(keep)
     shown = np.flatnonzero(states[rows] == SHOWN)
-    return Seen(index.column("ids")[rows].copy(), shown, relative(index, statistics, rows[shown]))
+    return Seen(index.column("ids")[rows].copy(), shown, relative(index, statistics.means, rows[shown]))
 
 
 def read_known(database: Database) -> Known:

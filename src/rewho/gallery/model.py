@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from rewho.core.artifact import digest, hash_file
 from rewho.core.check import UserError
+from rewho.core.shipped import find_model
 from rewho.embedding.embedder import Embedder, load
-from rewho.models.shipped import find_model
 from rewho.models.weights import CARD, TENSORS, read_card
 from rewho.settings.fields import Device
 

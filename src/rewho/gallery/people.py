@@ -333,7 +333,7 @@ def suggest_merges(
     owners, states = index.column("people"), index.column("states")
     wanted = np.array(sorted({*people, person}), np.int64)
     rows = np.flatnonzero(np.isin(owners, wanted) & (states < WITHDRAWN))
-    vectors = relative(index, statistics, rows)
+    vectors = relative(index, statistics.means, rows)
     sums = np.zeros((len(wanted), index.size))
     np.add.at(sums, np.searchsorted(wanted, owners[rows]), vectors)
     means = unit(sums)

@@ -118,17 +118,24 @@ def exact(
         means: Means of the cameras; None compares plain embeddings.
         camera: The query's camera. Its mean is also used for rows whose camera has no mean.
     """
+    return np.asarray((relative(index, means, rows, camera) * query).sum(axis=1), np.float64)
+
+
+def relative(
+    index: Index, means: CameraMeans | None, rows: NDArray[np.int64], camera: int = UNKNOWN
+) -> NDArray[np.float64]:
+    """Return the unit vectors of rows, relative to the mean of the camera of each, float64.
+
+    Args:
+        index: The rows.
+        means: Means of the cameras; None returns plain vectors.
+        rows: The rows to return.
+        camera: Camera whose mean is used for rows whose own has none; without it these stay plain.
+    """
     vectors = unit(index.vectors(rows))
-    if means is not None:
-        own = means.mean(camera)
-        assert own is not None
-        vectors = centre_by_camera(vectors, index.column("cameras")[rows], means, own)
-    return np.asarray((vectors * query).sum(axis=1), np.float64)
-
-
-def relative(index: Index, statistics: Statistics, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the unit vectors of rows relative to the mean of their camera; plain ones where it has none."""
-    return centre_by_camera(unit(index.vectors(rows)), index.column("cameras")[rows], statistics.means)
+    if means is None:
+        return vectors
+    return centre_by_camera(vectors, index.column("cameras")[rows], means, means.mean(camera))
 
 
 def best(

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from rewho.gallery.index import Index
 from rewho.gallery.records import WITHDRAWN
 from rewho.gallery.scan import Statistics, relative
-from rewho.gallery.vectors import unit
 from rewho.rank.score_norm import LEAST_COHORT, Level, measure_level, normalise
 
 Floats = NDArray[np.float64]
@@ -65,7 +64,7 @@ def scale_of(index: Index, statistics: Statistics, cohort: Sequence[int], *, cen
 
 def vectors_of(index: Index, statistics: Statistics, rows: NDArray[np.int64], *, centred: bool) -> Floats:
     """Return the unit vectors of rows, relative to the means of their cameras or plain, [N, D]."""
-    return relative(index, statistics, rows) if centred else unit(index.vectors(rows))
+    return relative(index, statistics.means if centred else None, rows)
 
 
 def scores_of_pairs(one: Floats, other: Floats, one_level: Level, other_level: Level) -> Floats:

@@ -20,10 +20,9 @@ from rewho.gallery.index import UNKNOWN, Index
 from rewho.gallery.judgements import Judged, read_judgements, refine
 from rewho.gallery.query import Query
 from rewho.gallery.records import DAY_S, SHOWN, WITHDRAWN, Actor, Candidate, Filters, Found, Sighting
-from rewho.gallery.scan import Best, Statistics, best
-from rewho.gallery.vectors import unit
+from rewho.gallery.scan import Best, Statistics, best, relative
 from rewho.gallery.views import read_sightings
-from rewho.rank.camera_norm import LEAST_CROPS, centre_by_camera
+from rewho.rank.camera_norm import LEAST_CROPS
 
 MOST = 10_000
 """Most candidates of one page."""
@@ -90,13 +89,9 @@ def _vectors(
     keep = np.isin(index.column("owners"), sightings) & (index.column("states") < WITHDRAWN)
     if by.cameras is not None:
         keep &= np.isin(index.column("cameras"), list(by.cameras))
-    rows = np.flatnonzero(keep)
-    vectors = unit(index.vectors(rows))
-    if statistics is not None:
-        own = statistics.means.mean(query.cameras[0])
-        assert own is not None
-        vectors = centre_by_camera(vectors, index.column("cameras")[rows], statistics.means, own)
-    return vectors
+    if statistics is None:
+        return relative(index, None, np.flatnonzero(keep))
+    return relative(index, statistics.means, np.flatnonzero(keep), query.cameras[0])
 
 
 def _select(

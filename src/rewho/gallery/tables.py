@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from rewho.core.text import printable
+from rewho.core.text import aligned_table
 from rewho.gallery.audit import Record
 from rewho.gallery.calibration import Calibration
 from rewho.gallery.grouping import Grouped
@@ -18,21 +18,6 @@ from rewho.gallery.review import Pair
 
 Zones = Mapping[str, str]
 """Time zone of each camera, by its name."""
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as aligned text; control characters are escaped.
-
-    Example:
-        >>> print(table(("id", "name"), [(7, "Ann"), (10, "Bo")]))
-        id  name
-        7   Ann
-        10  Bo
-    """
-    cells = [[printable(str(cell)).replace("\\n", " ") for cell in row] for row in [header, *rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def as_json(value: Any) -> Any:  # noqa: ANN401 - any result
@@ -81,7 +66,7 @@ def search_text(found: Found, zones: Zones) -> str:
         f"({'relative to camera means' if found.normalised else 'plain'})",
         *(f"note: {note}" for note in found.notes),
         found.calibration,
-        table(header, rows),
+        aligned_table(header, *rows),
     ]
     if found.after:
         lines.append(f"next page: --search {found.search} --page_after {found.after[0]!r} {found.after[1]}")
@@ -94,7 +79,7 @@ def timeline_text(stays: Sequence[Stay], zones: Zones) -> str:
         (stay.sighting.id, stay.sighting.camera or "-", seen(stay.sighting, zones) or "-", span(stay.gap))
         for stay in stays
     ]
-    return table(("sighting", "camera", "time", "after a gap of"), rows)
+    return aligned_table(("sighting", "camera", "time", "after a gap of"), *rows)
 
 
 def span(seconds: float | None) -> str:
@@ -121,7 +106,7 @@ def audit_text(records: Sequence[Record]) -> str:
         )
         for one in records
     ]
-    return table(("record", "time", "who", "action", "purpose", "ids"), rows)
+    return aligned_table(("record", "time", "who", "action", "purpose", "ids"), *rows)
 
 
 def _short(ids: Sequence[int], most: int = 8) -> str:
@@ -145,7 +130,7 @@ def review_text(pairs: Sequence[Pair], folder: str) -> str:
         return "no pair is open: everything near the limit is judged, or in one frame"
     rows = [(pair.one, pair.other, f"{pair.distance:.3f}") for pair in pairs]
     example = f"rewho gallery review {folder} {pairs[0].one} {pairs[0].other} --answer same"
-    return f"{table(('sighting', 'sighting', 'distance'), rows)}\nanswer: {example}   (or different, or skip)"
+    return f"{aligned_table(('sighting', 'sighting', 'distance'), *rows)}\nanswer: {example}   (or different, or skip)"
 
 
 def calibration_text(made: Calibration, names: Mapping[int, str]) -> str:
@@ -172,8 +157,8 @@ def calibration_text(made: Calibration, names: Mapping[int, str]) -> str:
         [
             describe(made),
             f"scores: {made.content['scores']}; intervals: 95 % over people",
-            table(header, rows),
-            table(("FPIR", "sightings", "threshold", "FNIR", "refused"), searches),
+            aligned_table(header, *rows),
+            aligned_table(("FPIR", "sightings", "threshold", "FNIR", "refused"), *searches),
             *(f"note: {note}" for note in made.content["notes"]),
         ]
     )

@@ -104,7 +104,7 @@ async def check_csrf(request: Request, wanted: str) -> None:
         given = (await read_form(request)).text("csrf")
     if not hmac.compare_digest(given.encode(), wanted.encode()):
         fix = "Load the page again; programs use a token, or send X-CSRF-Token."
-        raise Refusal(403, f"CSRF token: expected this session's, got {'another one' if given else 'none'}. {fix}")
+        raise Refusal(403, f"CSRF token: expected that of this login, got {'another one' if given else 'none'}. {fix}")
 
 
 def check_origin(request: Request) -> None:

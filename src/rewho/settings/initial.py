@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rewho.core.files import read_json
 from rewho.core.record import STARTED, flatten, read_record
+from rewho.core.shipped import CARD, find_model
 
-CARD = "model.json"
 INIT = "model.pretrained"
-SHIPPED = Path(__file__).parents[1] / "shipped"
-NAME = r"[a-z0-9][a-z0-9-]*"
-"""Name of a model that comes with the package, which works like a folder; see `rewho.models.shipped`."""
 OF_ENCODER = ("backbone", "input_size")
 """What an encoder's folder decides: it has no pooling and head of its own, and a fine-tuning has its own strides."""
 OF_NETWORK = (
@@ -51,10 +47,7 @@ def take_architecture(command: str, values: Mapping[str, Any], known: Mapping[st
     source = values.get(INIT)
     if INIT not in known or not isinstance(source, str | Path) or not str(source):
         return {}, ""
-    folder = Path(source)
-    if re.fullmatch(NAME, str(source)) and not folder.exists() and (SHIPPED / source / CARD).is_file():
-        folder = SHIPPED / source
-    found = _read(folder, values)
+    found = _read(find_model(source), values)
     whole = not found.pop("encoder", False) and command == "train"
     if found.get("kind", "single_view") != values.get("model.kind", found.get("kind", "single_view")):
         whole = False  # a network of another kind takes the backbone only

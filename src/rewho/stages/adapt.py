@@ -19,6 +19,7 @@ from rewho.core.check import UserError, rename_options
 from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, on_main_process, run_in_processes
+from rewho.core.shipped import find_model
 from rewho.core.stage import Stage
 from rewho.data.augment import resize
 from rewho.data.batch_size import fit_batch
@@ -130,7 +131,7 @@ def run(settings: AdaptSettings) -> Path:
 
 def _begins_with_network(settings: AdaptSettings) -> bool:
     """Return whether the run begins from a whole network, with its head; refuse what cannot be."""
-    folder = Path(settings.model.pretrained)
+    folder = find_model(settings.model.pretrained)
     card = folder / CARD
     if settings.begin == "backbone" or not card.is_file():
         if settings.begin == "network" and not (settings.out / ORIGIN).is_file():

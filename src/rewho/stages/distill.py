@@ -17,6 +17,7 @@ from rewho.core.artifact import hash_file, plain
 from rewho.core.check import UserError, check_choice
 from rewho.core.lock import release_locks
 from rewho.core.runtime import run_in_processes
+from rewho.core.shipped import find_model, open_model
 from rewho.core.stage import Stage
 from rewho.data.datasets import read_settings
 from rewho.data.table import ImageTable
@@ -26,7 +27,6 @@ from rewho.embedding.foreign_networks import open_teacher
 from rewho.embedding.saved import describe
 from rewho.models.factorization import Factorization, save_branches
 from rewho.models.heads import Classifier
-from rewho.models.shipped import find_model, open_model
 from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.models.weights import (
     CLASSIFIER,

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from rewho.core.artifact import hash_file, plain, write_file
+from rewho.core.artifact import plain, write_file
 from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
 from rewho.core.text import csv_table
-from rewho.embedding.embedder import load, view_of
+from rewho.embedding.embedder import load
+from rewho.embedding.reuse import identify_model
 from rewho.settings import EmbedSettings
 from rewho.settings.fields import check
 from rewho.tasks.unlabelled import read_images
@@ -29,7 +30,7 @@ def run(settings: EmbedSettings) -> Path:
     began = time.monotonic()
     model = load(settings.model, settings.engine.device, settings.engine.threads)
     images, names, sha256 = read_images(settings.images)
-    inputs = {"model": hash_file(model.weights[0]), "images": sha256} | view_of(model.model).inputs()
+    inputs = identify_model(model) | {"images": sha256}
     stage = Stage(settings.out, "embed", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
         return settings.out

@@ -20,6 +20,7 @@ from rewho.core.check import UserError, check_embeddings
 from rewho.core.lock import release_locks
 from rewho.core.progress import say
 from rewho.core.runtime import generator, run_in_processes
+from rewho.core.shipped import open_model
 from rewho.core.stage import Stage
 from rewho.data.augment import resize
 from rewho.data.file_lists import list_images
@@ -31,7 +32,6 @@ from rewho.export.card import build_export_facts, build_readme
 from rewho.export.graph import EmbeddingGraph, program_bytes
 from rewho.export.onnx import OPSET, check_packages, onnx_bytes
 from rewho.export.parity import Parity, check_parity, compute_parity
-from rewho.models.shipped import open_model
 from rewho.models.single_view import parameter_count
 from rewho.models.weights import CARD, SUMS, TENSORS, load_model
 from rewho.rendered import Camera, Identity, render_person

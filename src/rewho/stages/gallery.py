@@ -14,6 +14,7 @@ from rewho.core.check import UserError
 from rewho.core.files import VIDEO_ENDINGS
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, run_in_processes
+from rewho.core.text import aligned_table
 from rewho.crops.shards import CropSet
 from rewho.crops.terms import TERMS, read_terms
 from rewho.gallery.gallery import Gallery
@@ -26,7 +27,6 @@ from rewho.gallery.tables import (
     group_text,
     review_text,
     search_text,
-    table,
     timeline_text,
 )
 from rewho.settings import CropSettings, GallerySettings
@@ -200,7 +200,7 @@ def _merge(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
         return Answer({"person": person}, f"person {person} now is {', '.join(settings.items)}")
     found = gallery.people.suggest_merges(people[0], settings.count, by=user)
     rows = [(one.id, f"{alike:.4f}", one.name or "-", one.sightings) for one, alike in found]
-    return Answer(found, table(("person", "cosine", "name", "sightings"), rows))
+    return Answer(found, aligned_table(("person", "cosine", "name", "sightings"), *rows))
 
 
 def _split(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
@@ -220,7 +220,7 @@ def _undo(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
         return Answer({"event": event}, f"event {event} undid event {settings.items[0]}")
     events = gallery.people.events(settings.count)
     rows = [(one.id, show_time(one.time), one.who, one.kind, one.undoes or "-", one.undone or "-") for one in events]
-    return Answer(events, table(("event", "time", "who", "kind", "undoes", "undone by"), rows))
+    return Answer(events, aligned_table(("event", "time", "who", "kind", "undoes", "undone by"), *rows))
 
 
 def _timeline(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
@@ -232,7 +232,7 @@ def _case(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     if not settings.items:
         cases = gallery.cases.list(by=user)
         rows = [(one.id, one.name, one.purpose, show_time(one.opened), one.who, one.sightings) for one in cases]
-        return Answer(cases, table(("case", "name", "purpose", "opened", "who", "sightings"), rows))
+        return Answer(cases, aligned_table(("case", "name", "purpose", "opened", "who", "sightings"), *rows))
     name = " ".join(settings.items)
     case = gallery.cases.open(name, settings.purpose, by=user)
     if settings.sightings and settings.drop:

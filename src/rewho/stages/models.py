@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rewho.core.files import read_json
-from rewho.models.shipped import CARD, measured, shipped_models, what_trained
+from rewho.core.shipped import CARD, measured, shipped_models, what_trained
 from rewho.settings import ModelsSettings
 from rewho.settings.fields import check
 

@@ -17,15 +17,15 @@ from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
 from rewho.core.record import read_record
 from rewho.core.runtime import run_in_processes
+from rewho.core.shipped import STARTER
 from rewho.core.stage import Stage
-from rewho.core.text import csv_table, read_csv_table
+from rewho.core.text import aligned_table, csv_table, read_csv_table
 from rewho.crops.shards import CropSet
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import is_crop_set, list_images, read_text, refuse_output
 from rewho.data.images import decode
 from rewho.embedding.embedder import Embedder, load
-from rewho.embedding.reuse import describe_model, file_name, reuse_embeddings
-from rewho.models.shipped import STARTER
+from rewho.embedding.reuse import file_name, identify_model, reuse_embeddings
 from rewho.rank.distance import unit_vectors
 from rewho.report.rank_sheet import IMAGE_HEIGHT, IMAGE_WIDTH, encode_jpeg
 from rewho.report.search_sheet import HEADER, FoundCell, FoundRow, search_page, search_sheet
@@ -72,21 +72,23 @@ def run(settings: SearchSettings) -> str:
     model_path = settings.model or Path(made.model if made else STARTER)
     model = load(model_path, settings.engine.device, settings.engine.threads)
     gallery = made.gallery if made else _open_gallery(gallery_path)
-    if made and made.model_sha256 != describe_model(model)["model"]:
+    identity = identify_model(model)
+    if made and made.model_sha256 != identity["model"]:
         got, fix = "those of another model", f"Pass --model {made.model}, or search the images themselves."
         raise UserError(f"--in {gallery_path}", expected=f"embeddings of {model_path}", got=got, fix=fix)
-    inputs = describe_model(model) | {
-        "queries": digest([hash_file(query) for query in settings.queries]),
+    query_hashes = [hash_file(query) for query in settings.queries]
+    inputs = identity | {
+        "queries": digest(query_hashes),
         "gallery": digest([list(gallery.names), list(gallery.hashes)]),
     }
     stage = Stage(settings.out, "search", plain(settings), inputs, FREE_SETTINGS)
     page = settings.out / PAGE
     if stage.begin() == "finished":
-        return f"{_as_text(_read_table(settings.out / TABLE))}\n{page}"
+        return f"{aligned_table(*_read_table(settings.out / TABLE))}\n{page}"
     progress = Progress("embed", len(gallery.names), unit="images")
     vectors = gallery.embeddings
     if vectors is None:
-        kept = settings.cache / file_name(model, gallery_path, flip=settings.flip)
+        kept = settings.cache / file_name(identity, gallery_path, flip=settings.flip)
         vectors = reuse_embeddings(
             model,
             gallery.images,
@@ -97,10 +99,10 @@ def run(settings: SearchSettings) -> str:
             done=progress.advance,
         )
     progress.close()
-    rows = _find(model, settings, gallery, vectors)
+    rows = _find(model, settings, gallery, vectors, query_hashes)
     outputs = _write(settings, rows, model_path, gallery_path)
     stage.finish(outputs, {"queries": len(rows), "images": len(gallery.names)}, time.monotonic() - began)
-    return f"{_as_text(_lines(rows))}\n{page}"
+    return f"{aligned_table(*_lines(rows))}\n{page}"
 
 
 def _check_paths(settings: SearchSettings) -> Path:
@@ -125,7 +127,10 @@ def _open_gallery(path: Path) -> Gallery:
         crops = CropSet.open(path)
         rows = crops.manifest(["name", "sha256", "video", "time"])
         names, hashes, videos, times = (rows.column(name).to_pylist() for name in ("name", "sha256", "video", "time"))
-        places = [f"video {video[:8]}, {seconds:.1f} s" for video, seconds in zip(videos, times, strict=True)]
+        places = [
+            f"{f'video {video[:8]}, ' if video else ''}{seconds:.1f} s"
+            for video, seconds in zip(videos, times, strict=True)
+        ]
         hexadecimal = [value.hex() if isinstance(value, bytes) else str(value) for value in hashes]
         return Gallery(crops, names, hexadecimal, (), places)
     names = list_images(path)
@@ -199,7 +204,13 @@ def _embedded_crops(source: Path, names: Sequence[str], vectors: NDArray[np.floa
     return Gallery(opened.images, names, opened.hashes, (), opened.places, vectors)
 
 
-def _find(model: Embedder, settings: SearchSettings, gallery: Gallery, vectors: NDArray[np.float32]) -> list[FoundRow]:
+def _find(
+    model: Embedder,
+    settings: SearchSettings,
+    gallery: Gallery,
+    vectors: NDArray[np.float32],
+    query_hashes: Sequence[str],
+) -> list[FoundRow]:
     """Return what was found for each query, without the query itself."""
     queries = model.embed(list(settings.queries), flip=settings.flip, batch=settings.batch)
     if queries.shape[1] != vectors.shape[1]:
@@ -207,9 +218,8 @@ def _find(model: Embedder, settings: SearchSettings, gallery: Gallery, vectors: 
         raise UserError("--in", expected="embeddings of this model", got=got, fix="Embed the images again.")
     unit = unit_vectors(check_embeddings("gallery", vectors, list(gallery.names)), "float32")
     found = []
-    for query, vector in zip(settings.queries, unit_vectors(queries, "float32"), strict=True):
+    for query, own, vector in zip(settings.queries, query_hashes, unit_vectors(queries, "float32"), strict=True):
         alike = np.clip(unit @ vector, -1, 1)
-        own = hash_file(query)
         itself = [row for row, key in enumerate(gallery.hashes) if key == own]
         alike[itself] = -2  # below every cosine
         order = np.argsort(-alike, kind="stable")[: min(settings.count, len(alike) - len(itself))]
@@ -251,10 +261,3 @@ def _write(settings: SearchSettings, rows: Sequence[FoundRow], model: Path, gall
 
 def _read_table(file: Path) -> list[tuple[str, ...]]:
     return read_csv_table(read_text(file))
-
-
-def _as_text(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )

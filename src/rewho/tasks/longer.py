@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rewho.core.artifact import MANIFEST
-from rewho.core.check import UserError
+from rewho.core.check import UserError, is_file
 from rewho.core.progress import say
 from rewho.core.record import REQUIRED, find_damage, read_record
 from rewho.core.stage import Stage
@@ -27,7 +27,7 @@ def reopen_for_more_epochs(stage: Stage, settings: TrainingSettings) -> None:
             beginning, or its last checkpoint is gone.
     """
     manifest = settings.out / MANIFEST
-    record = read_record(manifest, **REQUIRED) if manifest.is_file() else {}
+    record = read_record(manifest, **REQUIRED) if is_file(manifest) else {}
     done = record.get("settings", {}).get("epochs")
     if not isinstance(done, int) or done == settings.epochs or record.get("stage") != stage.name:
         return

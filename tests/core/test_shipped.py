@@ -7,10 +7,10 @@ import pytest
 
 import rewho
 from rewho.cli import main
+from rewho.core import shipped
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
-from rewho.models import shipped
-from rewho.models.shipped import find_model, shipped_models
+from rewho.core.shipped import find_model, shipped_models
 from rewho.rendered import Camera, Identity, render_person
 from rewho.settings import CompareSettings, EmbedSettings
 
