@@ -220,9 +220,9 @@ def build(videos: Path, out: Path) -> CropSet:
     terms = TermsSettings(*(["test"] * 7))
     rules, screen = RuleSettings(min_width=10), ScreenSettings(min_frames=30, static_frames=0)
     settings = CropSettings(
-        (videos,), out, terms, SamplingSettings(every=20), screen, LIMITS, pose=PoseSettings(kind="none"), rules=rules
+        (videos,), out, terms=terms, screen=screen, limits=LIMITS, rules=rules, workers=2, failure_limit=1.0
     )
-    settings = replace(settings, workers=2, failure_limit=1.0)
+    settings = replace(settings, sampling=SamplingSettings(every=20), pose=PoseSettings(kind="none"))
     return CropSet.open(crop.run(settings, SomebodyInEach(settings)))
 
 

@@ -207,8 +207,10 @@ def _fingerprint(values: Mapping[str, Any]) -> dict[str, str] | None:
 def _inputs_of(path: Path, out: Path) -> list[tuple[str, int, int]] | None:
     """Return name, size and time of a file, of those beside a list, or of those in a folder; None if unknown."""
     if not path.is_dir():
-        if path.suffix.lower() not in LISTS:
+        if path.suffix.lower() not in LISTS or not path.is_file():  # a pipe, which the stage refuses, is never opened
             return [_of_file(path.name, path.stat())]
+        if not os.access(path, os.R_OK):
+            return None
         if path.stat().st_size > 1 << 24 or _ELSEWHERE.search(path.read_bytes()):
             return None  # it may name files anywhere
         path = path.parent

@@ -21,12 +21,9 @@ SHOULDERS = slice(5, 7)
 BAND = 0.24
 """Upper share of a crop that is hidden over its full width if there are no keypoints. In the rendered street it covers
 every head (tests/crops/test_faces.py)."""
-LOW = 0.05
-"""If the head begins below this share of the crop's height, everything above it is hidden too: in people seen from
-behind, keypoints were found half a head too low."""
-WIDER = 1.2
-"""Width of the region hidden above such a low head, relative to the head's. Hiding the whole band there would cost a
-model more."""
+WIDER = 1.5
+"""Width of the region that is hidden from the head's centre up, relative to the head's: a small model's keypoints are
+often half a head too low, or beside it. Hiding the whole band there would cost a model more."""
 OFF_CENTRE = 0.3
 """If the head's centre is further from the middle than this share of the width, the upper band is hidden too: keypoints
 of a neighbour were found, and the head of the crop's own person stayed visible."""
@@ -72,7 +69,7 @@ def locate_head(keypoints: NDArray[np.float32] | None, size: tuple[int, int]) ->
         x = keypoints[EARS, 0].mean()
     spread = float(max(np.ptp(head[:, 0]), np.ptp(head[:, 1])))
     neck = max(0.0, float(shoulders[:, 1].mean() - y)) if len(shoulders) else 0.0
-    half = max(0.75 * spread, 0.75 * neck, 0.07 * size[0])
+    half = max(0.75 * spread, 0.75 * neck, 0.075 * size[0])
     return Head(float(x), float(y), 0.95 * half, 1.25 * half)
 
 
@@ -103,9 +100,8 @@ def hide_face(
         mask[: max(1, round(BAND * height))] = 255
     else:
         across = min(width, 2 * _draw_head(mask, head))
-        if head.y - head.height > LOW * height:
-            left, right = (round(head.x + side * WIDER * head.width) for side in (-1, 1))
-            mask[: max(1, round(head.y)), max(0, left) : max(1, right)] = 255
+        left, right = (round(head.x + side * WIDER * head.width) for side in (-1, 1))
+        mask[: max(1, round(head.y)), max(0, left) : max(1, right)] = 255
         if abs(head.x / width - 0.5) > OFF_CENTRE:
             mask[: max(1, round(BAND * height))] = 255
     hidden = _blur(pixels, mask, across)
