@@ -123,7 +123,9 @@ class Database:
         """Return the time of a new record: never before that of the last one, though the clock may be set back."""
         time_, last = self.clock(), self.one("SELECT max(time) FROM audit")[0] or 0.0
         if time_ < last - 1:
-            warn_once(f"the clock is behind the last record of {self.file}: it was set back, or a record is of the future")
+            warn_once(
+                f"the clock is behind the last record of {self.file}: it was set back, or a record is of the future"
+            )
         return max(time_, last)
 
     def close(self) -> None:
