@@ -1,5 +1,6 @@
 """The common style: contrast and brightness of an image's maps no longer matter; ImageNet's weights still fit."""
 
+import pytest
 import torch
 
 from rewho.models.backbone import build_backbone
@@ -28,15 +29,16 @@ def test_the_first_batch_sets_the_averages_and_later_ones_move_them():
     assert torch.equal(layer.common_mean, before), "evaluation changes nothing"
 
 
-def test_weights_of_the_plain_network_fit_and_a_bright_image_looks_like_a_dark_one(tmp_path):
+@pytest.mark.parametrize("name", ["squeezenet1_0", "squeezenet1_1"])
+def test_weights_of_the_plain_network_fit_and_a_bright_image_looks_like_a_dark_one(tmp_path, name):
     from safetensors.torch import save_file
 
     torch.manual_seed(1)
-    plain, styled = build_backbone("squeezenet1_1"), build_backbone("squeezenet1_1_in")
+    plain, styled = build_backbone(name), build_backbone(f"{name}_in")
     file = tmp_path / "plain.safetensors"
     save_file({f"features.{name}": value for name, value in plain.body.state_dict().items()}, file)
-    assert "50 tensors" in load_pretrained(plain, "squeezenet1_1", str(file))
-    load_pretrained(styled, "squeezenet1_1_in", str(file))
+    assert "50 tensors" in load_pretrained(plain, name, str(file))
+    load_pretrained(styled, f"{name}_in", str(file))
     assert torch.equal(styled.body.state_dict()["3.squeeze.weight"], plain.body.state_dict()["3.squeeze.weight"])
     images = torch.randn(4, 3, 64, 32)
     styled.train()(images)

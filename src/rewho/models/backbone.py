@@ -17,7 +17,9 @@ from rewho.models.ibn import SUFFIX, add_instance_norm
 from rewho.models.style import normalise_style
 
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
-STYLED = "squeezenet1_1_in"  # with `models.style.CommonStyle`; takes the weights of squeezenet1_1
+STYLED = {
+    f"{name}_in": name for name in SQUEEZENETS
+}  # with `models.style.CommonStyle`; take the weights of the plain ones
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 BACKBONES: dict[str, Callable[[tuple[int, int]], nn.Module]] = {}
 """Networks that a user's script registers by name. A file holds the name only, so loading a model imports nothing."""
@@ -60,7 +62,7 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
     """Build an untrained backbone.
 
     Args:
-        name: squeezenet1_0, squeezenet1_1, squeezenet1_1_in (for cameras that it never saw, see `models.style`),
+        name: squeezenet1_0, squeezenet1_1, these with `_in` (for cameras that they never saw, see `models.style`),
             resnet18 … resnet152, these with `_ibn_a` (instance normalisation), any model name of timm, or a name of
             `BACKBONES`.
         stride_one_at: ResNets: the stage whose first block keeps stride 1 ("conv4_1", FD section 4.1): layer4 is the
@@ -76,8 +78,8 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
         from torchvision import models
 
         return Backbone(getattr(models, name)(weights=None).features, 512)
-    if name == STYLED:
-        return Backbone(normalise_style(build_backbone("squeezenet1_1").body), 512)  # type: ignore[arg-type]
+    if name in STYLED:
+        return Backbone(normalise_style(build_backbone(STYLED[name]).body), 512)  # type: ignore[arg-type]
     if name in BACKBONES:
         return _build_own(name, input_size)
     return _build_timm(name, stride_one_at, input_size)
@@ -117,10 +119,10 @@ def _build_timm(name: str, stride_one_at: str, input_size: tuple[int, int]) -> B
                     module.stride = (1, 1)
         return Backbone(network, network.num_features)
     if not timm.is_model(name):
-        near = nearest(name, [*SQUEEZENETS, STYLED, *RESNETS, *timm.list_models()])
+        near = nearest(name, [*SQUEEZENETS, *STYLED, *RESNETS, *timm.list_models()])
         raise UserError(
             "--model.backbone",
-            expected=f"one of {', '.join((*SQUEEZENETS, STYLED, *RESNETS))}, a ResNet's with {SUFFIX}, a model name "
+            expected=f"one of {', '.join((*SQUEEZENETS, *STYLED, *RESNETS))}, a ResNet's with {SUFFIX}, a model name "
             "that timm knows, or one in BACKBONES",
             got=repr(name),
             fix=f"Did you mean {near!r}?"

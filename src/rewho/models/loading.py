@@ -37,7 +37,7 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
     network = backbone.body.network if isinstance(backbone.body, TimmBody) else backbone.body
     prefix = find_prefix(weights, network.state_dict()).rstrip(".")
     weights, resampled = resample_positions(network, weights)
-    if name == STYLED:  # averages over images, which the first batch sets
+    if name in STYLED:  # averages over images, which the first batch sets
         weights = {
             key: value for key, value in network.state_dict().items() if key.endswith((MEAN, DEVIATION))
         } | weights
@@ -48,10 +48,10 @@ def load_pretrained(backbone: Backbone, name: str, source: str) -> str:
 
 
 def _download(name: str, source: str) -> dict[str, Tensor]:
-    if name not in (*SQUEEZENETS, STYLED, *RESNETS):
+    if name not in (*SQUEEZENETS, *STYLED, *RESNETS):
         raise UserError(
             f"--model.pretrained {source}",
-            expected=f"one of the backbones with a pinned hash: {', '.join((*SQUEEZENETS, STYLED, *RESNETS))}",
+            expected=f"one of the backbones with a pinned hash: {', '.join((*SQUEEZENETS, *STYLED, *RESNETS))}",
             got=name,
             fix="Download the weights yourself and pass the .safetensors file as --model.pretrained FILE.",
         )

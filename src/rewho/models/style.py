@@ -93,11 +93,13 @@ class NormalisedPool(nn.MaxPool2d):
 
 
 def normalise_style(features: nn.Sequential) -> nn.Sequential:
-    """Give torchvision's SqueezeNet 1.1 the common style after its first convolution and before its second pooling.
+    """Give a SqueezeNet of torchvision the common style after its first convolution and before its second pooling.
 
     The names of its tensors stay as they are, so that its published weights fit.
     """
-    first, pool = features[0], features[5]
+    second = [place for place, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)][1]
+    first, fire, pool = features[0], features[second - 1], features[second]
     assert isinstance(first, nn.Conv2d) and isinstance(pool, nn.MaxPool2d), "torchvision's layers"
-    features[0], features[5] = NormalisedConv(first), NormalisedPool(pool, 128)
+    features[0] = NormalisedConv(first)
+    features[second] = NormalisedPool(pool, 2 * fire.expand1x1.out_channels)  # type: ignore[union-attr,operator]
     return features
