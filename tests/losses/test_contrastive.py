@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from rewho.core.check import UserError
-from rewho.losses.contrastive import Scores, contrastive_accuracy, contrastive_scores, info_nce
+from rewho.losses.contrastive import ContrastScores, contrastive_accuracy, contrastive_scores, info_nce
 
 
 def test_equal_to_golden(shared):
@@ -57,7 +57,7 @@ def test_no_gradient_reaches_keys_and_queue():
 
 
 def test_large_scores_do_not_overflow():
-    scores = Scores(torch.tensor([1e4]), torch.tensor([[2e4, 0.0]]))
+    scores = ContrastScores(torch.tensor([1e4]), torch.tensor([[2e4, 0.0]]))
     assert info_nce(scores).item() == pytest.approx(1e4)
     assert contrastive_accuracy(scores).item() == 0.0
 

@@ -115,7 +115,7 @@ def count_edits(one: str, other: str) -> int:
 
     Example:
         >>> count_edits("trian", "train"), count_edits("lr", "colour")
-        (1, 5)
+        (1, 4)
     """
     before: list[int] = []
     row = list(range(len(other) + 1))

@@ -66,7 +66,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Index:
+class Contents:
     """The content of a crop set's `index.json`."""
 
     shards: tuple[Shard, ...]
@@ -79,7 +79,7 @@ class Index:
         return json_bytes(seal(content), sort_keys=True)
 
 
-def read_index(folder: Path) -> Index:
+def read_index(folder: Path) -> Contents:
     """Return the index of a crop set.
 
     Raises:
@@ -94,7 +94,7 @@ def read_index(folder: Path) -> Index:
             fix = "Install a newer rewho."
             raise UserError(str(path), expected=f"format 1 to {FORMAT}", got=repr(content.get("format")), fix=fix)
         shards = tuple(Shard(**entry) for entry in content["shards"])
-        index = Index(shards, {**content["about"]})
+        index = Contents(shards, {**content["about"]})
         numbers = [shard.crops for shard in shards]
         if not all(type(number) is int and number > 0 for number in numbers):
             raise ValueError(f"shards of {numbers} crops")
@@ -138,7 +138,7 @@ class CropSet(Sequence[NDArray[np.uint8]]):
         (2, (8, 4, 3), b'\xff\xd8', {'frame': [0, 100]})
     """
 
-    def __init__(self, folder: Path, contents: Index) -> None:
+    def __init__(self, folder: Path, contents: Contents) -> None:
         self.folder, self.contents = folder, contents
         self._ends = list(itertools.accumulate(shard.crops for shard in contents.shards))
         self.close()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rewho.core.artifact import ASIDE, explain_full_disk, hash_file, write_file
 from rewho.core.check import UserError, check_range
 from rewho.crops.rows import FORMAT, image_schema, import_pyarrow, row_schema, rows_table
-from rewho.crops.shards import BATCH_ROWS, INDEX, SHARD_ROWS, CropSet, Index, Shard, read_index
+from rewho.crops.shards import BATCH_ROWS, INDEX, SHARD_ROWS, Contents, CropSet, Shard, read_index
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,7 +135,7 @@ class ShardWriter:
         if self._in_shard:
             self._write_batches(whole_only=False)
             self._close_shard()
-        index = Index(tuple(self._shards), {**self._about, **(about or {})})
+        index = Contents(tuple(self._shards), {**self._about, **(about or {})})
         write_file(self.folder / INDEX, lambda file: file.write(index.encode()))
         return CropSet(self.folder, index)
 

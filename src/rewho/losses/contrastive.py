@@ -17,7 +17,7 @@ from torch import Tensor
 from rewho.core.check import UserError
 
 
-class Scores(NamedTuple):
+class ContrastScores(NamedTuple):
     """Similarities divided by the temperature: [N] of queries and their own keys, [N, K] of queries and the queue."""
 
     positive: Tensor
@@ -26,7 +26,7 @@ class Scores(NamedTuple):
 
 def contrastive_scores(
     queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.07, related: Tensor | None = None
-) -> Scores:
+) -> ContrastScores:
     """Return the scores that InfoNCE compares.
 
     Args:
@@ -43,7 +43,7 @@ def contrastive_scores(
     Example:
         >>> east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
         >>> contrastive_scores(east, east, north, temperature=0.5)
-        Scores(positive=tensor([2.]), negative=tensor([[0.]]))
+        ContrastScores(positive=tensor([2.]), negative=tensor([[0.]]))
     """
     if queries.ndim != 2 or keys.shape != queries.shape or queue.ndim != 2 or queue.shape[1] != queries.shape[1]:
         expected = "queries [N, D], keys [N, D] and a queue [K, D]"
@@ -56,25 +56,25 @@ def contrastive_scores(
         negative = scaled @ queue.T
         if related is not None:
             negative = negative.masked_fill(related, torch.finfo(negative.dtype).min)
-        return Scores((scaled * keys).sum(dim=1), negative)
+        return ContrastScores((scaled * keys).sum(dim=1), negative)
 
 
-def info_nce(scores: Scores) -> Tensor:
+def info_nce(scores: ContrastScores) -> Tensor:
     """Return the mean of -log(exp(s+) / (exp(s+) + sum of exp(s-))) over the queries (LUPerson equation 1).
 
     Example:
-        >>> round(info_nce(Scores(torch.zeros(2), torch.zeros(2, 3))).item(), 4)  # log 4
+        >>> round(info_nce(ContrastScores(torch.zeros(2), torch.zeros(2, 3))).item(), 4)  # log 4
         1.3863
     """
     everything = torch.logaddexp(scores.positive, scores.negative.logsumexp(dim=1))
     return (everything - scores.positive).mean()
 
 
-def contrastive_accuracy(scores: Scores) -> Tensor:
+def contrastive_accuracy(scores: ContrastScores) -> Tensor:
     """Return the share of queries, 0 to 1, that are more similar to their own key than to every key of the queue.
 
     Example:
-        >>> contrastive_accuracy(Scores(torch.tensor([2.0, 1.0]), torch.tensor([[1.0, 1.5], [3.0, 0.0]]))).item()
+        >>> contrastive_accuracy(ContrastScores(torch.tensor([2.0, 1.0]), torch.tensor([[1.0, 1.5], [3.0, 0.0]]))).item()
         0.5
     """
     return (scores.positive > scores.negative.amax(dim=1)).float().mean()

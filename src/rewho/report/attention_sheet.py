@@ -64,7 +64,7 @@ def overlay(image: Image, attention: NDArray[np.floating[Any]]) -> Image:
 
     Example:
         >>> overlay(np.full((1, 2, 3), 200, np.uint8), np.array([[0.0, 1.0]]))[0].tolist()
-        [[200, 200, 200], [239, 243, 183]]
+        [[200, 200, 200], [239, 241, 173]]
     """
     weight = _resize(image, attention)
     levels = np.rint(255 * weight[:, :, 0]).astype(np.uint8)
