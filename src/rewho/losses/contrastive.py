@@ -74,7 +74,8 @@ def contrastive_accuracy(scores: ContrastScores) -> Tensor:
     """Return the share of queries, 0 to 1, that are more similar to their own key than to every key of the queue.
 
     Example:
-        >>> contrastive_accuracy(ContrastScores(torch.tensor([2.0, 1.0]), torch.tensor([[1.0, 1.5], [3.0, 0.0]]))).item()
+        >>> scores = ContrastScores(torch.tensor([2.0, 1.0]), torch.tensor([[1.0, 1.5], [3.0, 0.0]]))
+        >>> contrastive_accuracy(scores).item()
         0.5
     """
     return (scores.positive > scores.negative.amax(dim=1)).float().mean()

@@ -98,8 +98,7 @@ def normalise_style(features: nn.Sequential) -> nn.Sequential:
     The names of its tensors stay as they are, so that its published weights fit.
     """
     second = [place for place, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)][1]
-    first, fire, pool = features[0], features[second - 1], features[second]
+    first, pool, channels = features[0], features[second], features[second - 1].expand1x1.out_channels * 2  # type: ignore[union-attr,operator]
     assert isinstance(first, nn.Conv2d) and isinstance(pool, nn.MaxPool2d), "torchvision's layers"
-    features[0] = NormalisedConv(first)
-    features[second] = NormalisedPool(pool, 2 * fire.expand1x1.out_channels)  # type: ignore[union-attr,operator]
+    features[0], features[second] = NormalisedConv(first), NormalisedPool(pool, int(channels))
     return features
