@@ -99,13 +99,14 @@ def row(name: str, counted: Counter[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mot", type=Path, required=True, help="folder of sequences")
-    parser.add_argument("--detector", type=Path, help="ONNX file; without it, each sequence's det.txt")
+    parser.add_argument("--detector", default="", help="ONNX file or hog; without it, each sequence's det.txt")
     parser.add_argument("--pose", type=Path, required=True, help="ONNX file")
     parser.add_argument("--visible", type=float, default=0.7, help="least visible share of a wanted person")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
-    kind = "onnx" if options.detector else "replay"
-    detector = build_detector(DetectorSettings(kind=kind, weights=options.detector, threads=1))
+    file = Path(options.detector) if options.detector.endswith(".onnx") else None
+    kind = "onnx" if file else options.detector or "replay"
+    detector = build_detector(DetectorSettings(kind=kind, weights=file, threads=1))
     pose = build_pose(PoseSettings(weights=options.pose, threads=1))
     assert pose is not None
     seen, truths = {}, {}

@@ -18,7 +18,7 @@ from rewho.settings.crops import CropSettings, CropsSettings, SelectionSettings,
 from rewho.settings.data import AugmentSettings, DataSettings
 from rewho.settings.distill import BranchSettings, DistillSettings, MimicSettings, RepresentSettings, TeachersSettings
 from rewho.settings.gallery import GallerySettings
-from rewho.settings.listing import CompletionSettings, RecipesSettings
+from rewho.settings.listing import CompletionSettings, ModelsSettings, RecipesSettings
 from rewho.settings.model import LossSettings, ModelSettings
 from rewho.settings.pretrain import (
     ContrastAugmentSettings,
@@ -47,5 +47,4 @@ from rewho.settings.use import (
     EvaluateSettings,
     ExplainSettings,
     ExportSettings,
-    ModelsSettings,
 )

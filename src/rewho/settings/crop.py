@@ -100,8 +100,9 @@ class DetectorSettings(DeviceSettings):
     """The person detector.
 
     Args:
-        kind: onnx (a file), keypoint_rcnn (torchvision), transformers (RT-DETRv2, D-FINE and similar), hog (OpenCV;
-            needs no weights, finds few people) or replay (a file of detections).
+        kind: onnx (a file), the name of a downloaded model (`rewho models`), keypoint_rcnn (torchvision), transformers
+            (RT-DETRv2, D-FINE and similar), hog (OpenCV; needs no weights, finds few people) or replay (a file of
+            detections).
         weights: The ONNX file, or the .pth / .safetensors file for keypoint_rcnn.
         model: Folder or hub name for transformers, such as PekingU/rtdetr_v2_r18vd.
         description: YAML file that describes the ONNX model's input and output; by default the file beside the model
@@ -118,7 +119,9 @@ class DetectorSettings(DeviceSettings):
         batch: Frames per forward pass.
     """
 
-    kind: Literal["onnx", "keypoint_rcnn", "transformers", "hog", "replay"] = "onnx"
+    kind: Literal[
+        "onnx", "yolox-nano", "yolox-tiny", "yolox-s", "yolox-m", "keypoint_rcnn", "transformers", "hog", "replay"
+    ] = "onnx"
     weights: Path | None = None
     model: str = ""
     description: Path | None = None
@@ -138,8 +141,9 @@ class PoseSettings(DeviceSettings):
     """The estimator of a person's 17 keypoints.
 
     Args:
-        kind: onnx (a file, one person at a time), vitpose (transformers), detector (keypoints of the detector or the
-            replayed file), file (another file of detections, matched by overlap) or none (skip the keypoint rules).
+        kind: onnx (a file, one person at a time), the name of a downloaded model (`rewho models`), vitpose
+            (transformers), detector (keypoints of the detector or the replayed file), file (another file of detections,
+            matched by overlap) or none (skip the keypoint rules).
         weights: The ONNX file.
         model: Folder or hub name for vitpose, such as usyd-community/vitpose-base-simple.
         description: YAML file that describes the ONNX model's input and output; by default the file beside the model
@@ -151,7 +155,7 @@ class PoseSettings(DeviceSettings):
         batch: People per forward pass.
     """
 
-    kind: Literal["onnx", "vitpose", "detector", "file", "none"] = "onnx"
+    kind: Literal["onnx", "mediapipe-pose", "vitpose", "detector", "file", "none"] = "onnx"
     weights: Path | None = None
     model: str = ""
     description: Path | None = None

@@ -118,7 +118,7 @@ class CropSettings:
         "sampling.by sampling.every sampling.seconds device workers explain retry",
         examples=(
             "crop --new-terms terms.yaml",
-            "crop walk.mp4 --terms terms.yaml --detector.weights yolox.onnx --pose none",
+            "crop walk.mp4 --terms terms.yaml --detector yolox-s --pose mediapipe-pose",
             "crop videos --terms terms.yaml --detector keypoint_rcnn --pose detector --workers 4",
             "crop videos --recipe luperson/crops --out crops --explain 20",
         ),

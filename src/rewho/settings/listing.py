@@ -1,11 +1,13 @@
-"""Settings of the commands that only print: `rewho recipes`, `rewho completion`."""
+"""Settings of the commands that print lists: `rewho recipes`, `rewho models`, `rewho completion`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from rewho.settings.fields import Command
+from rewho.settings.fields import Command, Mistake, Only
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,38 @@ class RecipesSettings:
     )
 
     words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelsSettings:
+    """Settings of `rewho models`.
+
+    Args:
+        action: list or get.
+        names: Models to download.
+        cache: Folder to download into, instead of the usual one; `--detector` and `--pose` find names in the usual one
+            only.
+    """
+
+    command = Command(
+        "models",
+        "list models by name, with figures and terms; download detectors",
+        "action names",
+        {"list": "list the models that come with rewho and those that can be downloaded", "get": "download models"},
+        light=True,
+        examples=("models", "models get yolox-s mediapipe-pose", "models get yolox-nano --cache weights"),
+    )
+
+    action: Literal["list", "get"] = "list"
+    names: Annotated[tuple[str, ...], Only("get")] = ()
+    cache: Annotated[Path | None, Only("get")] = None
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield a download of nothing, and names without a download."""
+        if self.action == "get" and not self.names:
+            yield Mistake("names", "the name of a model", "Run `rewho models get yolox-s`; `rewho models` lists them.")
+        if self.action == "list" and self.names:
+            yield Mistake("names", "none with `list`", "Run `rewho models`, or `rewho models get NAME`.")
 
 
 @dataclass(frozen=True)

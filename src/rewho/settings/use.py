@@ -225,13 +225,6 @@ class CompareSettings:
 
 
 @dataclass(frozen=True)
-class ModelsSettings:
-    """Settings of `rewho models`: none."""
-
-    command = Command("models", "list the models that come with rewho, with their figures and terms")
-
-
-@dataclass(frozen=True)
 class ExplainSettings:
     """Settings of `rewho explain`.
 

@@ -48,7 +48,8 @@ def check_weights_file(path: Path | None, option: str, endings: tuple[str, ...])
     """Return the path of a weights file that exists and has one of these endings."""
     expected = f"a {' or '.join(endings)} file"
     if path is None:
-        raise UserError(option, expected=expected, got="nothing", fix=f"Pass --{option} FILE.")
+        fix = f"Pass --{option} FILE, or --{option.partition('.')[0]} NAME after `rewho models get NAME`."
+        raise UserError(option, expected=expected, got="nothing", fix=fix)
     if not path.is_file():
         raise UserError(option, expected=expected, got=f"nothing at {path}", fix="Check the path.")
     if path.suffix.lower() not in endings:
