@@ -20,6 +20,8 @@ BODIES = {  # what makes a request well-formed enough to get past the check of t
     "/api/v1/users/{number}": {"role": "viewer"},
     "/api/v1/me/tokens": {"name": "x"},
     "/api/v1/jobs": {"kind": "add", "path": "nothing"},
+    "/api/v1/reviews": {"one": 998, "other": 999, "answer": "skip"},
+    "/api/v1/sources/{source}/retention": {"expires": ""},
 }
 
 
@@ -34,9 +36,9 @@ def routes(clients) -> set[tuple[str, str]]:
     document = clients.nobody.get("/api/v1/openapi.json").json()
     found = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
 
-    from rewho.service import pages, pages_admin, pages_cases, pages_login, pages_people, pages_search
+    from rewho.service import pages, pages_admin, pages_cases, pages_login, pages_people, pages_review, pages_search
 
-    modules = (pages, pages_admin, pages_cases, pages_login, pages_people, pages_search)
+    modules = (pages, pages_admin, pages_cases, pages_login, pages_people, pages_review, pages_search)
     own = {(m, r.path) for one in modules for r in one.router.routes for m in r.methods - {"HEAD"}}
     return found | own
 
@@ -83,7 +85,10 @@ def test_other_cameras_are_not_there(clients, gallery):
     page = doorman.get("/library").text
     assert "yard" not in page
     assert "random" not in page, "sources belong to all cameras"
-    for path in ("/api/v1/events", "/api/v1/jobs"):
+    pairs = doorman.get("/api/v1/reviews?count=100").json()
+    assert {pair[side]["id"] for pair in pairs for side in ("one", "other")} <= door
+    assert doorman.put("/api/v1/reviews", json={"one": 1, "other": 2, "answer": "same"}).status_code == 404
+    for path in ("/api/v1/events", "/api/v1/jobs", "/api/v1/calibration", "/api/v1/sources", "/quality"):
         assert doorman.get(path).status_code == 403
 
 

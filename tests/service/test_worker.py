@@ -5,7 +5,7 @@ import pytest
 from rewho.core.check import UserError
 from rewho.gallery.records import Actor
 from rewho.service.state import State
-from rewho.service.worker import Worker, ask_add, find_source
+from rewho.service.worker import Worker, ask_job, find_source
 from rewho.settings.serve import ServiceLimits
 from small_service import picture
 
@@ -22,7 +22,7 @@ def state(gallery, tmp_path):
 
 def test_a_folder_is_added_and_again_after_the_service_was_killed(state):
     jobs = state.gallery.jobs
-    number = ask_add(state, "yard", {"camera": "yard"}, Actor("anna", "a test"))
+    number = ask_job(state, "add", {"path": "yard", "camera": "yard"}, Actor("anna", "a test"))
     assert jobs.take().id == number  # and then the service is killed
     assert jobs.resume() == 1
     Worker(state).do(jobs.take())
@@ -30,20 +30,20 @@ def test_a_folder_is_added_and_again_after_the_service_was_killed(state):
     assert (done.state, done.done, done.total) == ("done", 5, 5)
     assert "5 new sightings" in done.message
     assert state.gallery.audit(action="add")[0].who == "anna"
-    again = ask_add(state, "yard", {}, Actor("anna"))
+    again = ask_job(state, "add", {"path": "yard"}, Actor("anna"))
     Worker(state).do(jobs.take())
     assert "5 were there" in jobs.read(again).message
 
 
 def test_a_job_can_be_stopped_and_a_mistake_is_its_message(state, tmp_path):
     jobs = state.gallery.jobs
-    stopped = ask_add(state, "yard", {}, Actor("anna"))
+    stopped = ask_job(state, "add", {"path": "yard"}, Actor("anna"))
     job = jobs.take()
     jobs.stop(stopped, by=Actor("anna"))
     Worker(state).do(job)
     assert jobs.read(stopped).state == "stopped"
     (tmp_path / "sources" / "text.jpg").write_text("no image")
-    failed = ask_add(state, "text.jpg", {}, Actor("anna"))
+    failed = ask_job(state, "add", {"path": "text.jpg"}, Actor("anna"))
     Worker(state).do(jobs.take())
     assert jobs.read(failed).state == "failed"
     assert "expected" in jobs.read(failed).message

@@ -22,7 +22,7 @@ from rewho.core.check import UserError
 from rewho.gallery import audit
 from rewho.gallery.database import Database
 from rewho.gallery.index import Index
-from rewho.gallery.records import SHOWN, Actor
+from rewho.gallery.records import SHOWN, Actor, Step, no_step
 from rewho.gallery.scan import Statistics
 from rewho.gallery.scores import Floats, Scale, scale_of, scores_of_pairs, vectors_of
 from rewho.gallery.vectors import mean_vector, unit
@@ -35,6 +35,8 @@ Basis = Literal["auto", "labels", "tracks"]
 COARSEST = 0.01
 """False match rate that labels must support to be preferred to tracks."""
 ROWS = 512  # of a block of similarities
+PARTS = 4
+"""Of a calibration: vectors, pairs, searches, thresholds."""
 
 
 class Material(NamedTuple):
@@ -64,7 +66,13 @@ class Rows(NamedTuple):
 
 
 def measure(
-    index: Index, crops: Index, statistics: Statistics, database: Database, basis: Basis, seed: int
+    index: Index,
+    crops: Index,
+    statistics: Statistics,
+    database: Database,
+    basis: Basis,
+    seed: int,
+    step: Step = no_step,
 ) -> dict[str, Any]:
     """Return the content of a calibration, as JSON holds it.
 
@@ -75,10 +83,12 @@ def measure(
         database: The gallery's.
         basis: labels, tracks, or auto: labels where they support a false match rate of 1 %.
         seed: Of the cohort and the resamples.
+        step: Called between its parts.
 
     Raises:
         UserError: There are neither named people nor tracks to measure with.
     """
+    step(0, PARTS)
     shown = np.flatnonzero(index.column("states") == SHOWN)
     cameras = index.column("cameras")
     means = {int(one): statistics.means.mean(int(one)) for one in np.unique(cameras[shown])}
@@ -96,9 +106,12 @@ def measure(
     scale = scale_of(index, statistics, cohort, centred=centred)
     vectors, ids = vectors_of(index, statistics, rows, centred=centred), index.column("ids")[rows]
     part = Rows(rows, ids, cameras[rows].astype(np.int64), vectors, scale.level(vectors, ids[:, None] == scale.ids))
+    step(1, PARTS)
     material = _choose(part, index, crops, statistics, database, scale, basis)
+    step(2, PARTS)
     pairs = material.found.pairs
     searched = measure_searches(material.searches, len(shown), seed=seed)
+    step(3, PARTS)
     content = {
         "basis": material.basis,
         "scores": scale.name,

@@ -239,6 +239,32 @@ def expired_sources(database: Database) -> list[int]:
     return [int(row[0]) for row in rows]
 
 
+def keep_until(database: Database, source: int, expires: float | None, by: Actor) -> None:
+    """Set when a source is to be erased, in seconds since 1970; None keeps it without an end.
+
+    Raises:
+        UserError: There is no such source, or the user may not see every camera.
+    """
+    by.need_all("retention")
+    with database.writing() as link:
+        if not link.execute("UPDATE sources SET expires = ? WHERE id = ?", (expires, source)).rowcount:
+            fix = "`rewho gallery stats` lists them."
+            raise UserError(f"source {source}", expected="a source of the gallery", got="no such source", fix=fix)
+        audit.append(database, by.who, by.purpose, "retention", {"expires": expires}, sources=[source])
+
+
+def is_due(database: Database) -> bool:
+    """Return whether `expire` has something to erase."""
+    now = database.clock()
+    oldest = now - DAY_S * float(database.read(QUERY_DAYS, "30"))
+    query = (
+        "SELECT 1 FROM sources s WHERE s.expires <= ? AND "
+        "(s.status <> 'expired' OR EXISTS (SELECT 1 FROM sightings t WHERE t.source = s.id)) "
+        "UNION SELECT 1 FROM searches WHERE made < ? AND embedding IS NOT NULL LIMIT 1"
+    )
+    return database.one(query, (now, oldest)) is not None
+
+
 def expire(database: Database, by: Actor) -> list[dict[str, Any]]:
     """Erase sources whose retention has ended, and old embeddings of searched images; return the receipts.
 

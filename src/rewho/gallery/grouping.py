@@ -21,7 +21,7 @@ from rewho.gallery.database import Database
 from rewho.gallery.index import REMOVED, Index
 from rewho.gallery.judgements import Links, read_links
 from rewho.gallery.people import Change, apply, new_person
-from rewho.gallery.records import SHOWN, Actor
+from rewho.gallery.records import SHOWN, Actor, Step, no_step
 from rewho.gallery.scan import Statistics, relative
 from rewho.rank.clustering import jaccard_graph, jaccard_weights
 from rewho.rank.grouping import LIMIT, NOBODY, Constraints, find_contradiction, group, pairs_of
@@ -31,6 +31,8 @@ NEIGHBOURS, AVERAGED = 10, 3
 BY_SOMEBODY = ("name", "rename", "merge", "split", "take out")
 """Kinds of events whose people grouping leaves as they are."""
 TRIES = 3
+PARTS = 3
+"""Of grouping: distances, groups, writing."""
 
 
 class Grouped(NamedTuple):
@@ -116,7 +118,7 @@ def read_known(database: Database) -> Known:
     return Known(Links(links.must, sorted(cannot)), frozenset(settled), people)
 
 
-def find_groups(seen: Seen, known: Known, limit: float = LIMIT) -> list[list[int]]:
+def find_groups(seen: Seen, known: Known, limit: float = LIMIT, step: Step = no_step) -> list[list[int]]:
     """Return groups of sightings by their ids, each ascending, in the order of their first.
 
     Raises:
@@ -125,7 +127,10 @@ def find_groups(seen: Seen, known: Known, limit: float = LIMIT) -> list[list[int
     constraints = read_constraints(seen, known)
     if chain := find_contradiction(len(seen.ids), constraints):
         raise _contradiction([int(seen.ids[row]) for row in chain], known)
-    labels = group(graph_of(seen), limit, constraints)
+    graph = graph_of(seen)
+    step(1, PARTS)
+    labels = group(graph, limit, constraints)
+    step(2, PARTS)
     found: dict[int, list[int]] = {}
     for row in np.flatnonzero(labels >= 0).tolist():
         found.setdefault(int(labels[row]), []).append(int(seen.ids[row]))
@@ -167,7 +172,9 @@ def _contradiction(chain: list[int], known: Known) -> UserError:
     return UserError("what is known of the sightings", expected="no contradiction", got=got, fix=fix)
 
 
-def group_people(database: Database, copy: Callable[[], Seen], by: Actor, limit: float) -> Grouped:
+def group_people(
+    database: Database, copy: Callable[[], Seen], by: Actor, limit: float, step: Step = no_step
+) -> Grouped:
     """Propose people across cameras, as one event that can be undone.
 
     Args:
@@ -175,11 +182,13 @@ def group_people(database: Database, copy: Callable[[], Seen], by: Actor, limit:
         copy: Returns a copy of the sightings.
         by: Who asks; they must see every camera.
         limit: Mean Jaccard distance up to which groups are united.
+        step: Called between its parts; nothing is written before the last call.
     """
     by.need_all("group")
     for _ in range(TRIES):
+        step(0, PARTS)
         known, seen = read_known(database), copy()
-        groups = find_groups(seen, known, limit)
+        groups = find_groups(seen, known, limit, step)
         with database.writing():
             there = {int(row[0]) for row in database.rows("SELECT id FROM sightings")}
             if read_known(database) == known and there >= set(seen.ids.tolist()):

@@ -92,6 +92,14 @@ class Index:
         """Return a column of all rows, by its name in `_COLUMNS`; owners are the rows' sightings."""
         return self._columns[name][: self.count]
 
+    def copy(self) -> Index:
+        """Return a copy that stays as it is, for long work while others search and add."""
+        made = Index(self.per, self.precision, self.size)
+        made.version, made.statistics, made.count = self.version, self.statistics, self.count
+        made.blocks = [block.copy() for block in self.blocks]
+        made._columns = {name: column.copy() for name, column in self._columns.items()}
+        return made
+
     def refresh(self, database: Database) -> None:
         """Read what was added, changed and removed since the last time."""
         with database.reading() as link:

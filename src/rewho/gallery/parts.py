@@ -166,6 +166,14 @@ class Erasure:
         persons = [] if person is None else [person]
         return erasure.forget(self._database, sorted(set(chosen)), user, people=persons)
 
+    def keep_until(self, source: int, expires: float | None, *, by: Actor | None = None) -> None:
+        """Set when a source is to be erased, in seconds since 1970; None keeps it without an end."""
+        erasure.keep_until(self._database, source, expires, by or Actor())
+
+    def is_due(self) -> bool:
+        """Return whether `expire` has something to erase."""
+        return erasure.is_due(self._database)
+
     def expire(self, *, by: Actor | None = None) -> Sequence[dict[str, Any]]:
         """Forget the sources whose retention has ended; return the receipts."""
         return erasure.expire(self._database, by or Actor())

@@ -26,11 +26,21 @@ LONGEST_NAME = 200
 
 
 class Person(NamedTuple):
-    """A person with the number of their sightings; `name` is "" for one that was only proposed."""
+    """A person with the number of their sightings; `name` is "" for one that was only proposed.
+
+    Attributes:
+        id: Their number.
+        name: Their name, or "".
+        sightings: How many the user sees.
+        best: Id of a crop to show, the best of their last sighting that is shown; None without.
+        cameras: On how many cameras the user sees them.
+    """
 
     id: int
     name: str
     sightings: int
+    best: int | None = None
+    cameras: int = 0
 
 
 class Event(NamedTuple):
@@ -63,15 +73,17 @@ class Stay(NamedTuple):
 def list_people(database: Database, by: Actor) -> list[Person]:
     """Return the people of whom the user may see a sighting, by id."""
     rows = database.rows(
-        "SELECT p.id, p.name, s.camera, count(*) FROM people p JOIN sightings s ON s.person = p.id "
-        "GROUP BY p.id, s.camera ORDER BY p.id"
+        "SELECT p.id, p.name, s.camera, count(*), max(CASE WHEN s.state = ? THEN s.best END) "
+        "FROM people p JOIN sightings s ON s.person = p.id GROUP BY p.id, s.camera ORDER BY p.id",
+        (SHOWN,),
     )
-    counts: dict[int, Person] = {}
-    for number, name, camera, count in rows:
+    found: dict[int, Person] = {}
+    for number, name, camera, count, best in rows:
         if by.sees(camera):
-            before = counts.get(number, Person(number, name, 0))
-            counts[number] = before._replace(sightings=before.sightings + count)
-    return list(counts.values())
+            before = found.get(number, Person(number, name, 0))
+            shown = max(filter(None, (before.best, best)), default=None)
+            found[number] = Person(number, name, before.sightings + count, shown, before.cameras + 1)
+    return list(found.values())
 
 
 def members(database: Database, person: int, by: Actor) -> list[int]:

@@ -12,8 +12,9 @@ from rewho.gallery.calibration import Basis, Calibration
 from rewho.gallery.grouping import Grouped, Seen, copy_sightings, group_people, read_known
 from rewho.gallery.meaning import describe, explain
 from rewho.gallery.query import Query, from_sightings
-from rewho.gallery.records import NOT_CALIBRATED, Actor, Found, Per
+from rewho.gallery.records import NOT_CALIBRATED, Actor, Found, Per, Step, no_step
 from rewho.gallery.review import Answer, Pair, answer_pair, find_pairs, read_judged
+from rewho.gallery.scan import Statistics
 from rewho.gallery.scores import Scale, scale_of
 from rewho.gallery.views import check_visible
 from rewho.rank.grouping import LIMIT
@@ -21,7 +22,6 @@ from rewho.rank.grouping import LIMIT
 if TYPE_CHECKING:
     from rewho.gallery.database import Database
     from rewho.gallery.index import Index
-    from rewho.gallery.scan import Statistics
 
 
 class Proposals:
@@ -40,7 +40,7 @@ class Proposals:
         """Return the means of the cameras."""
         raise NotImplementedError
 
-    def group(self, *, limit: float = LIMIT, by: Actor | None = None) -> Grouped:
+    def group(self, *, limit: float = LIMIT, by: Actor | None = None, step: Step = no_step) -> Grouped:
         """Propose people across cameras, as one event that can be undone.
 
         People that somebody named, merged, split or took sightings out of stay, and may gain sightings. Two sightings
@@ -50,34 +50,37 @@ class Proposals:
             limit: Mean Jaccard distance up to which groups are united, 0 to 1; less makes fewer mistakes, and more
                 groups.
             by: Who asks; they must see every camera.
+            step: Called between its parts; may end it by raising `Interrupted`.
 
         Raises:
             UserError: Judgements contradict one another.
         """
-        return group_people(self.database, lambda: self._copy(Actor()), by or Actor(), limit)
+        return group_people(self.database, lambda: self._copy(Actor()), by or Actor(), limit, step)
 
     def _copy(self, by: Actor) -> Seen:
         with self._guard:
             return copy_sightings(self.index(), self.statistics(), by)
 
-    def calibrate(self, basis: Basis = "auto", *, seed: int = 1, by: Actor | None = None) -> Calibration:
+    def calibrate(
+        self, basis: Basis = "auto", *, seed: int = 1, by: Actor | None = None, step: Step = no_step
+    ) -> Calibration:
         """Measure what similarities mean here, keep that in the gallery, and return it.
 
         Args:
             basis: labels (named people), tracks (no labels), or auto: labels where they support a threshold.
             seed: Of the cohort and of the resamples.
             by: Who asks; they must see every camera.
+            step: Called between its parts; may end it by raising `Interrupted`.
 
         Raises:
             UserError: There are neither named people nor tracks to measure with.
         """
         user = by or Actor()
         user.need_all("calibrate")
-        with self._guard:
-            index = self.index()
-            crops, statistics, version = self.index("crop"), self.statistics(), index.version
-            content = calibrations.measure(index, crops, statistics, self.database, basis, seed)
-        calibrations.store(self.database, content, version, self.model_sha256, user)
+        with self._guard:  # copies, so that others search meanwhile
+            index, crops = self.index().copy(), self.index("crop").copy()
+        content = calibrations.measure(index, crops, Statistics(index), self.database, basis, seed, step)
+        calibrations.store(self.database, content, index.version, self.model_sha256, user)
         found = self.calibration()
         assert found is not None
         return found

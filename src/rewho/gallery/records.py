@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +14,13 @@ SHOWN, HIDDEN, WITHDRAWN = range(3)
 """States of a sighting: in results; out of results; without embedding and thumbnail."""
 DAY_S = 86_400.0
 NOT_CALIBRATED = "not calibrated here"
+Step = Callable[[int, int], None]
+"""Called between the parts of long work: how many are done, of how many; raises `Interrupted` to end it there."""
+
+
+def no_step(done: int, total: int) -> None:
+    """Go on: the `Step` of work that nobody watches."""
+    del done, total
 
 
 def _current_user() -> str:

@@ -133,9 +133,27 @@ def review_text(pairs: Sequence[Pair], folder: str) -> str:
     return f"{aligned_table(('sighting', 'sighting', 'distance'), *rows)}\nanswer: {example}   (or different, or skip)"
 
 
+THRESHOLD_COLUMNS = ("cameras", "FMR", "threshold", "found", "refused", "genuine", "impostor")
+SEARCH_COLUMNS = ("FPIR", "sightings", "threshold", "FNIR", "refused")
+Row = tuple[object, ...]
+
+
 def calibration_text(made: Calibration, names: Mapping[int, str]) -> str:
     """Return thresholds, and what searches miss, as text; a refusal says how many people it would take."""
-    rows = []
+    return "\n".join(
+        [
+            describe(made),
+            f"scores: {made.content['scores']}; intervals: 95 % over people",
+            aligned_table(THRESHOLD_COLUMNS, *threshold_rows(made, names)),
+            aligned_table(SEARCH_COLUMNS, *search_rows(made)),
+            *(f"note: {note}" for note in made.content["notes"]),
+        ]
+    )
+
+
+def threshold_rows(made: Calibration, names: Mapping[int, str]) -> list[Row]:
+    """Return the thresholds of a calibration, see `THRESHOLD_COLUMNS`, by the cameras' names."""
+    rows: list[Row] = []
     for row in made.content["rows"]:
         both = row["cameras"]
         where = "all" if both is None else " and ".join(names.get(one, "unknown") for one in both)
@@ -146,22 +164,18 @@ def calibration_text(made: Calibration, names: Mapping[int, str]) -> str:
                 threshold = f"{point['threshold']:.3f} ({low:.3f} to {high:.3f})"
                 shown = (threshold, _percent(point["found"], point["found_interval"]), "")
             rows.append((where, f"{100 * point['rate']:g} %", *shown, row["same"], row["different"]))
-    header = ("cameras", "FMR", "threshold", "found", "refused", "genuine", "impostor")
-    searches = []
+    return rows
+
+
+def search_rows(made: Calibration) -> list[Row]:
+    """Return what searches of this gallery's size miss, see `SEARCH_COLUMNS`."""
+    rows: list[Row] = []
     for point in made.content["searches"]:
         shown = ("-", "-", point["refusal"])
         if not point["refusal"]:
             shown = (f"{point['threshold']:.3f}", _percent(point["missed"], point["missed_interval"]), "")
-        searches.append((f"{100 * point['rate']:g} %", f"{point['size']:,}", *shown))
-    return "\n".join(
-        [
-            describe(made),
-            f"scores: {made.content['scores']}; intervals: 95 % over people",
-            aligned_table(header, *rows),
-            aligned_table(("FPIR", "sightings", "threshold", "FNIR", "refused"), *searches),
-            *(f"note: {note}" for note in made.content["notes"]),
-        ]
-    )
+        rows.append((f"{100 * point['rate']:g} %", f"{point['size']:,}", *shown))
+    return rows
 
 
 def _percent(share: float, ends: Sequence[float]) -> str:

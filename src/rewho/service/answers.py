@@ -43,6 +43,7 @@ def found_out(found: Found) -> FoundOut:
         total=found.total,
         normalised=found.normalised,
         notes=list(found.notes),
+        calibration=found.calibration,
         model=found.model,
         version=found.version,
         next=write_cursor(found.after),

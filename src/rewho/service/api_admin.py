@@ -24,7 +24,7 @@ from rewho.service.schemas import (
     UserOut,
 )
 from rewho.service.state import state_of
-from rewho.service.worker import ask_add
+from rewho.service.worker import ask_job
 
 router = APIRouter(tags=["administration"])
 Number = Annotated[int, Path(ge=0, le=MOST_ID)]
@@ -102,13 +102,12 @@ def list_jobs(
 
 @router.post("/jobs", response_model=JobOut, status_code=202, operation_id="start_job")
 def start_job(request: Request, user: Operator, body: JobIn, key: Key = "") -> Response:
-    """Start long work, such as adding a folder."""
+    """Start long work: add a source, group sightings into people, or measure what similarities mean."""
     need_everywhere(user)
     state = state_of(request)
 
     def start() -> JobOut:
-        given = body.model_dump(exclude={"kind", "path"})
-        return job_out(state.gallery.jobs.read(ask_add(state, body.path, given, user.actor)))
+        return job_out(state.gallery.jobs.read(ask_job(state, body.kind, body.model_dump(), user.actor)))
 
     return answer_once(request, user, key, body, 202, start)
 

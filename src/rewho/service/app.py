@@ -21,12 +21,14 @@ from rewho.gallery.gallery import Gallery
 from rewho.service import (
     api_admin,
     api_people,
+    api_review,
     api_search,
     pages,
     pages_admin,
     pages_cases,
     pages_login,
     pages_people,
+    pages_review,
     pages_search,
 )
 from rewho.service.access import Viewer, identify
@@ -117,10 +119,10 @@ def build_app(
         responses=ANSWERS,
     )
     app.state.rewho, app.state.worker = state, worker
-    for module in (api_search, api_people, api_admin):
+    for module in (api_search, api_people, api_review, api_admin):
         app.include_router(module.router, prefix=API)
     app.include_router(watch)
-    for module in (pages, pages_login, pages_search, pages_people, pages_cases, pages_admin):
+    for module in (pages, pages_login, pages_search, pages_review, pages_people, pages_cases, pages_admin):
         app.include_router(module.router)
     for kind, answer in ((HTTPException, _refused), (UserError, _mistaken), (RequestValidationError, _misread)):
         app.add_exception_handler(kind, cast("Any", answer))

@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -21,15 +21,30 @@ from rewho.service.problems import Refusal
 from rewho.service.state import state_of
 
 router = APIRouter(include_in_schema=False)
+
+
+class Tab(NamedTuple):
+    """A page of the bar at the top: its path, its name, the least role, and whether it needs to see every camera."""
+
+    path: str
+    name: str
+    role: str
+    everywhere: bool = False
+
+
 TABS = (
-    ("/", "Search", "viewer"),
-    ("/sightings", "Sightings", "viewer"),
-    ("/people", "People", "viewer"),
-    ("/cases", "Cases", "viewer"),
-    ("/library", "Library", "viewer"),
-    ("/admin", "Admin", "admin"),
+    Tab("/", "Search", "viewer"),
+    Tab("/sightings", "Sightings", "viewer"),
+    Tab("/people", "People", "viewer"),
+    Tab("/review", "Review", "operator"),
+    Tab("/cases", "Cases", "viewer"),
+    Tab("/library", "Library", "viewer"),
+    Tab("/quality", "Quality", "viewer", everywhere=True),
+    Tab("/admin", "Admin", "admin", everywhere=True),
 )
 DONE = {
+    "answered": "Your answer is kept.",
+    "retention": "The date is kept. Once it has passed, the source is in no result and is erased within a minute.",
     "judged": "Your judgement is kept. The order was computed anew.",
     "named": "The name is kept.",
     "merged": "They are one person now. Undo it below if that was wrong.",

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
+from rewho.gallery.inputs import parse_time
 from rewho.service.access import Admin, Operator, Viewer, need_everywhere
 from rewho.service.forms import read_form, whole
 from rewho.service.pages import redirect, render
+from rewho.service.pages_review import work_of
 from rewho.service.problems import Refusal
 from rewho.service.schemas import MOST_ID
 from rewho.service.state import state_of
-from rewho.service.worker import ask_add, list_sources
+from rewho.service.worker import ask_job, list_sources
 
 router = APIRouter(include_in_schema=False)
 Number = Annotated[int, Path(ge=0, le=MOST_ID)]
@@ -25,18 +26,16 @@ Number = Annotated[int, Path(ge=0, le=MOST_ID)]
 def library(request: Request, user: Viewer) -> Response:
     """Show cameras, and to those who see every camera also sources and jobs."""
     state = state_of(request)
-    whole = user.everywhere and user.may("operator")
+    work = work_of(state, user, count=20)
     return render(
         request,
         user,
         "library.html",
         cameras=state.gallery.cameras(by=user.actor),
         stats=state.gallery.stats() if user.everywhere else None,
-        jobs=state.gallery.jobs.list(20) if whole else [],
-        addable=list_sources(state) if whole else [],
+        addable=list_sources(state) if work["whole"] else [],
         folder=state.sources is not None,
-        now=datetime.now(UTC).timestamp(),
-        whole=whole,
+        **work,
     )
 
 
@@ -45,8 +44,8 @@ async def add(request: Request, user: Operator) -> Response:
     """Begin to add a source."""
     need_everywhere(user)
     form = await read_form(request)
-    given = {name: form.text(name)[:200] for name in ("camera", "start", "zone")}
-    await run_in_threadpool(ask_add, state_of(request), form.text("path"), given, user.actor)
+    given = {name: form.text(name)[:1000] for name in ("path", "camera", "start", "zone")}
+    await run_in_threadpool(ask_job, state_of(request), "add", given, user.actor)
     return redirect("/library", done="job")
 
 
@@ -58,13 +57,24 @@ def stop(request: Request, user: Operator, job: Number) -> Response:
     return redirect("/library", done="stopping")
 
 
+@router.post("/admin/sources/{source}/retention")
+async def keep_until(request: Request, user: Admin, source: Number) -> Response:
+    """Set when a source is erased."""
+    form, erasure = await read_form(request), state_of(request).gallery.erasure
+    expires = parse_time(form.text("expires"), what="kept until") if form.text("expires") else None
+    await run_in_threadpool(erasure.keep_until, source, expires, by=user.actor)
+    return redirect("/admin", done="retention")
+
+
 @router.get("/admin")
 def admin(request: Request, user: Admin) -> Response:
     """Show the users."""
     need_everywhere(user)
     state = state_of(request)
     cameras = state.gallery.cameras(by=user.actor)
-    return render(request, user, "admin.html", accounts=state.gallery.accounts.list(), cameras=cameras)
+    sources = state.gallery.stats()["sources"]
+    accounts = state.gallery.accounts.list()
+    return render(request, user, "admin.html", accounts=accounts, cameras=cameras, sources=sources)
 
 
 @router.get("/admin/audit")

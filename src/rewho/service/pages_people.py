@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from rewho.service.access import Admin, Operator, Viewer
 from rewho.service.forms import read_form
 from rewho.service.pages import redirect, render
+from rewho.service.pages_review import work_of
 from rewho.service.problems import Refusal
 from rewho.service.schemas import MOST_ID
 from rewho.service.state import state_of
@@ -25,7 +26,8 @@ def people_page(request: Request, user: Viewer) -> Response:
     people = state_of(request).gallery.people
     whole = user.everywhere and user.may("operator")
     found = people.list(by=user.actor)
-    return render(request, user, "people.html", people=found, events=people.events(20) if whole else [])
+    work = work_of(state_of(request), user, "group")
+    return render(request, user, "people.html", people=found, events=people.events(20) if whole else [], **work)
 
 
 @router.get("/people/{person}")

@@ -13,7 +13,7 @@ from rewho.service.access import Identity, Operator, Viewer, set_purpose
 from rewho.service.api_search import search_by_images
 from rewho.service.forms import read_form
 from rewho.service.pages import own_path, redirect, render
-from rewho.service.schemas import MOST_ID, NOT_CALIBRATED, FiltersIn
+from rewho.service.schemas import MOST_ID, FiltersIn
 from rewho.service.state import State, state_of
 from rewho.service.words import Words, join, read_words
 
@@ -78,7 +78,6 @@ def results(
         page=page,
         more=found.after is not None and page < LAST_PAGE,
         query=query,
-        calibration=NOT_CALIBRATED,
     )
 
 

@@ -10,7 +10,6 @@ Id = int
 Verdict = Literal["yes", "no", "skip"]
 Role = Literal["viewer", "operator", "admin"]
 MOST_ID = 2**62
-NOT_CALIBRATED = "not calibrated here"
 
 
 class Body(BaseModel):
@@ -70,6 +69,9 @@ class CandidateOut(BaseModel):
     similarity: float = Field(description="Cosine, -1 to 1.")
     verdict: Literal["", "yes", "no", "skip"]
     note: str
+    score: float | None = Field(description="The similarity on the scale of the calibration's thresholds.")
+    strangers: int | None = Field(description="At most 1 of so many strangers looks as alike; null where unknown.")
+    alike: str = Field(description="The same in words.")
 
 
 class FoundOut(BaseModel):
@@ -80,7 +82,7 @@ class FoundOut(BaseModel):
     total: int = Field(description="How many sightings the filters leave.")
     normalised: bool = Field(description="Whether embeddings were compared relative to their cameras' means.")
     notes: list[str]
-    calibration: str = Field(default=NOT_CALIBRATED, description="What a similarity means in this gallery.")
+    calibration: str = Field(description="The threshold, and what it was measured with; or that there is none.")
     model: str
     version: int
     next: str | None = Field(description="Where the next page begins; null at the end.")
@@ -198,8 +200,9 @@ class RecordsOut(BaseModel):
 class JobIn(Body):
     """Long work."""
 
-    kind: Literal["add"]
-    path: str = Field(max_length=1000, description="Below the folder of sources.")
+    kind: Literal["add", "group", "calibrate"]
+    path: str = Field(default="", max_length=1000, description="add: what, below the folder of sources.")
+    basis: Literal["auto", "labels", "tracks"] = Field(default="auto", description="calibrate: with what.")
     camera: str = Field(default="", max_length=200)
     start: str = Field(default="", max_length=64, description="ISO 8601: time of the images.")
     zone: str = Field(default="UTC", max_length=64)
@@ -233,6 +236,8 @@ class PersonOut(BaseModel):
     id: int
     name: str = Field(description="Empty for one that was only proposed.")
     sightings: int
+    best: int | None = Field(description="Number of a crop to show.")
+    cameras: int = Field(description="On how many cameras.")
 
 
 class NameIn(Body):
@@ -316,3 +321,47 @@ class ReceiptOut(BaseModel):
     """A signed receipt of what was erased."""
 
     receipt: dict[str, object]
+
+
+class PairOut(BaseModel):
+    """Two sightings to compare: one person, or two?"""
+
+    one: SightingOut
+    other: SightingOut
+    distance: float = Field(description="Jaccard distance, 0 to 1; the nearest to the limit of grouping come first.")
+
+
+class AnswerIn(Body):
+    """What somebody says of a pair; the same as a judgement on a result."""
+
+    one: int = Field(ge=0, le=MOST_ID)
+    other: int = Field(ge=0, le=MOST_ID)
+    answer: Literal["same", "different", "skip"]
+
+
+class CalibrationOut(BaseModel):
+    """What similarities mean in this gallery."""
+
+    id: int
+    made: float = Field(description="Seconds since 1970, UTC.")
+    who: str
+    version: int = Field(description="State of the gallery that it was measured with.")
+    text: str = Field(description="The threshold in one line.")
+    content: dict[str, object] = Field(description="Thresholds, what searches miss, and the DET curve.")
+
+
+class SourceOut(BaseModel):
+    """What was added at once: a folder, a table, a crop set, a video."""
+
+    id: int
+    kind: str
+    path: str
+    status: Literal["adding", "complete", "expired"]
+    added: float = Field(description="Seconds since 1970, UTC.")
+    expires: float | None = Field(description="When it is erased, in seconds since 1970, UTC; null keeps it.")
+
+
+class RetentionIn(Body):
+    """When a source is erased."""
+
+    expires: str = Field(max_length=64, description="ISO 8601, or seconds since 1970; empty keeps it.")

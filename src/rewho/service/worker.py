@@ -1,6 +1,7 @@
 """Long work, one job after the other, in a thread; a job that its service's end interrupted begins again.
 
-Beginning again is safe: adding a source leaves out what is there already.
+Beginning again is safe: adding a source leaves out what is there already; groups and thresholds are written at the end;
+an erasure goes on. What the terms of a source, or the age of a query, say must go is erased without being asked.
 """
 
 from __future__ import annotations
@@ -11,22 +12,31 @@ import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from rewho.core.check import UserError, describe_error
 from rewho.core.files import VIDEO_ENDINGS
 from rewho.core.progress import say
 from rewho.core.runtime import Interrupted
+from rewho.gallery import calibration
 from rewho.gallery.adding import check_zone
+from rewho.gallery.calibration import Basis
+from rewho.gallery.grouping import PARTS
 from rewho.gallery.inputs import Labels, open_input, parse_time
 from rewho.gallery.jobs import Job
-from rewho.gallery.records import Actor
+from rewho.gallery.meaning import describe
+from rewho.gallery.records import Actor, Step
 from rewho.service.state import State
 
 LOOK_EVERY_S = 2.0
 WRITE_EVERY_S = 1.0
+EXPIRE_EVERY_S = 60.0
+RETENTION = Actor("retention", "the date that a source is kept until")
 AddVideo = Callable[[Path, Mapping[str, Any], Actor, Callable[[], bool]], str]
 """Adds a video: file, arguments, who asks, whether to stop; returns what it did in words."""
+
+
+ARGUMENTS = {"add": ("path", "camera", "start", "zone"), "group": (), "calibrate": ("basis",), "expire": ()}
 
 
 def list_sources(state: State, most: int = 500) -> list[str]:
@@ -53,12 +63,24 @@ def find_source(state: State, path: str) -> Path:
     return place
 
 
-def ask_add(state: State, path: str, given: Mapping[str, str], by: Actor) -> int:
-    """Ask for a source to be added, once it is clear that it can be; return the job's number."""
-    find_source(state, path)
-    check_zone(str(given.get("zone") or "UTC"))
-    _labels(given)
-    number = state.gallery.jobs.ask("add", {**given, "path": path}, by=by)
+def ask_job(state: State, kind: str, given: Mapping[str, Any], by: Actor) -> int:
+    """Ask for long work, once it is clear that it can begin; return the job's number.
+
+    Args:
+        state: The service's.
+        kind: add, group or calibrate.
+        given: What the work takes: path, camera, start, zone; basis. What it does not take is left out.
+        by: Who asks.
+    """
+    if kind == "add":
+        find_source(state, str(given.get("path", "")))
+        check_zone(str(given.get("zone") or "UTC"))
+        _labels(given)
+    if kind == "calibrate" and given.get("basis", "auto") not in get_args(Basis):
+        expected = ", ".join(get_args(Basis))
+        raise UserError("basis", expected=expected, got=repr(given["basis"])[:40], fix="Choose one of them.")
+    kept = {name: given[name] for name in ARGUMENTS[kind] if name in given}
+    number = state.gallery.jobs.ask(kind, kept, by=by)
     state.wake.set()
     return number
 
@@ -80,6 +102,7 @@ class Worker:
     def __init__(self, state: State, add_video: AddVideo | None = None) -> None:
         self._state, self._add_video = state, add_video
         self._ending = threading.Event()
+        self._looked = -EXPIRE_EVERY_S
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
     def start(self) -> None:
@@ -99,18 +122,30 @@ class Worker:
         with ThreadPoolExecutor(1, "job") as pool:
             while not self._ending.is_set():
                 job = jobs.take()
-                if job is None:
+                if job is None and not self._expire_in_time():
                     self._state.wake.wait(LOOK_EVERY_S)
                     self._state.wake.clear()
-                elif error := pool.submit(self.do, job).exception():  # a fault of the program ends this job alone
+                elif job and (
+                    error := pool.submit(self.do, job).exception()
+                ):  # a fault of the program ends this job alone
                     jobs.finish(job.id, "failed", f"a fault of the program: {type(error).__name__}; see the log")
                     say(f"error: job {job.id}: {''.join(traceback.format_exception(error))}")
+
+    def _expire_in_time(self) -> bool:
+        """Ask for the erasure of what must not be kept longer; return whether something is."""
+        now = time.monotonic()
+        if now < self._looked + EXPIRE_EVERY_S or not self._state.gallery.erasure.is_due():
+            return False
+        self._looked = now
+        self._state.gallery.jobs.ask("expire", {}, by=RETENTION)
+        return True
 
     def do(self, job: Job) -> None:
         """Run a job that was taken."""
         jobs = self._state.gallery.jobs
+        work = {"add": self._add, "group": self._group, "calibrate": self._calibrate, "expire": self._expire}
         try:
-            message = self._add(job)
+            message = work[job.kind](job)
         except Interrupted as kept:
             if jobs.stopping(job.id):
                 jobs.finish(job.id, "stopped", str(kept))
@@ -120,12 +155,45 @@ class Worker:
         else:
             jobs.finish(job.id, "done", message)
 
+    def _must_stop(self, job: Job) -> bool:
+        return self._ending.is_set() or self._state.gallery.jobs.stopping(job.id)
+
+    def _step(self, job: Job) -> Step:
+        """Return what writes down how far a job is between its parts, and ends it where it must stop."""
+
+        def step(done: int, total: int) -> None:
+            self._state.gallery.jobs.advance(job.id, done, total)
+            if self._must_stop(job):
+                raise Interrupted("nothing was changed")
+
+        return step
+
+    def _group(self, job: Job) -> str:
+        gallery = self._state.gallery
+        made = gallery.group(by=Actor(job.who, job.purpose), step=self._step(job))
+        gallery.jobs.advance(job.id, PARTS, PARTS)
+        done = f"{len(made.people):,} people proposed or changed, by moving {made.moved:,} sightings"
+        return f"{done if made.event else 'nothing to change'}; {made.alone:,} sightings belong to nobody"
+
+    def _calibrate(self, job: Job) -> str:
+        gallery = self._state.gallery
+        basis = cast("Basis", job.arguments.get("basis", "auto"))
+        made = gallery.calibrate(basis, by=Actor(job.who, job.purpose), step=self._step(job))
+        gallery.jobs.advance(job.id, calibration.PARTS, calibration.PARTS)
+        return describe(made)
+
+    def _expire(self, job: Job) -> str:
+        receipts = self._state.gallery.erasure.expire(by=Actor(job.who, job.purpose))
+        erased = sum(len(one["content"]["sightings"]) for one in receipts)
+        numbers = ", ".join(str(one["content"]["receipt"]) for one in receipts) or "none"
+        return f"{erased:,} sightings erased; receipts {numbers}"
+
     def _add(self, job: Job) -> str:
         state, by = self._state, Actor(job.who, job.purpose)
         place = find_source(state, str(job.arguments["path"]))
 
         def stop() -> bool:
-            return self._ending.is_set() or state.gallery.jobs.stopping(job.id)
+            return self._must_stop(job)
 
         if place.suffix.lower() in VIDEO_ENDINGS:
             if self._add_video is None:

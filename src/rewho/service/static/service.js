@@ -100,7 +100,7 @@ async function submitInPlace(form, button) {
   document.querySelector("main").replaceWith(page.querySelector("main"));
   history.replaceState(null, "", answer.url);
   showQuery();
-  focusCard(index);
+  if (index >= 0) { focusCard(index); } else { document.querySelector("main").focus(); }
 }
 
 document.addEventListener("submit", (event) => {
