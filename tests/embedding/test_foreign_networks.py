@@ -59,12 +59,12 @@ def export(path, batch=None, size=(32, 16), nhwc=False):
     return path
 
 
-def export_weights(path, seed, external=True, pooled=True):
+def export_weights(path, seed, external=True, pooled=True, scale=1.0):
     """Write a convolution of random weights, which lie in a file of their own or not."""
     pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
     helper, numbers = onnx.helper, onnx.TensorProto
-    weights = np.random.default_rng(seed).standard_normal((8, 3, 3, 3)).astype(np.float32)
+    weights = np.float32(scale) * np.random.default_rng(seed).standard_normal((8, 3, 3, 3)).astype(np.float32)
     source = helper.make_tensor_value_info("images", numbers.FLOAT, ["n", 3, 32, 16])
     target = helper.make_tensor_value_info("vectors", numbers.FLOAT, None)
     nodes = [
@@ -104,9 +104,10 @@ def test_an_onnx_file_gives_the_vectors_that_it_should(images, tmp_path, batch, 
     assert vectors.dtype == np.float32
 
 
-def test_colours_and_outputs_can_be_chosen(images, tmp_path):
+def test_colours_and_outputs_can_be_chosen(images, tmp_path, capsys):
     export(tmp_path / "colours.onnx")
     rgb = open_teacher(describe(tmp_path, network="colours.onnx"), None, CPU)
+    assert "has the outputs vectors, maximum; the first is used" in capsys.readouterr().err
     bgr = open_teacher(describe(tmp_path, network="colours.onnx", colours="BGR"), None, CPU)
     largest = open_teacher(describe(tmp_path, network="colours.onnx", output="maximum"), None, CPU)
     vectors = [next(teacher.stream(images)) for teacher in (rgb, bgr, largest)]
@@ -127,6 +128,12 @@ def test_weights_beside_an_onnx_file_make_another_teacher(tmp_path):
 def test_a_map_that_was_not_pooled_is_no_vector(tmp_path):
     file = export_weights(tmp_path / "network.onnx", 1, external=False, pooled=False)
     with pytest.raises(UserError, match=r"one finite vector per image, got an output of shape \[2, 8, 30, 14\]"):
+        open_teacher(describe(tmp_path, network=file.name), None, CPU)
+
+
+def test_vectors_that_are_not_finite_are_not_called_unpooled(tmp_path):
+    file = export_weights(tmp_path / "network.onnx", 1, external=False, scale=np.nan)
+    with pytest.raises(UserError, match="got values that are not finite"):
         open_teacher(describe(tmp_path, network=file.name), None, CPU)
 
 

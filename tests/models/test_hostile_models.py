@@ -142,7 +142,7 @@ def test_bad_weights_and_missing_files(copy, made):
     soon(lambda: load_model(copy), TENSORS)
     os.mkfifo(copy / TENSORS)
     soon(lambda: load_model(copy), TENSORS)
-    soon(lambda: load_model(copy / "nowhere"), "no such folder")
+    soon(lambda: load_model(copy / "nowhere"), "nothing there")
 
 
 RECORDS = {

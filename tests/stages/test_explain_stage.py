@@ -189,7 +189,7 @@ def test_folders_without_anything_to_show_are_refused(finished, model, images, t
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no model\.json"):
         load(tmp_path / "empty")
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="nothing there"):
         load(tmp_path / "none")
     explain.run(ExplainSettings(images, model, tmp_path / "images", engine=CPU))
     with pytest.raises(UserError, match=r"no model\.json"):

@@ -236,7 +236,7 @@ def test_a_missing_extra_is_named(plain, tmp_path, monkeypatch, missing):
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("export --model nowhere", "no such folder"),
+        ("export --model nowhere", "nothing there"),
         ("export --model model --format onx", "Did you mean 'onnx'"),
         ("export --model model --format torchscript", "onnx, pt2"),
         ("export --model model --check empty", "empty"),

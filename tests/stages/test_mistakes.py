@@ -22,6 +22,9 @@ def place(people, model, tmp_path, monkeypatch):
     (tmp_path / "occupied").mkdir()
     (tmp_path / "occupied" / "thesis.txt").write_text("precious")
     (tmp_path / "words.jpg").write_text("not an image")
+    (tmp_path / "network.onnx").write_text("not a network")
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "model.onnx").write_text("not a network")
     (tmp_path / "one" / "alice").mkdir(parents=True)
     shutil.copy(next((people / "query").iterdir()), tmp_path / "one" / "alice" / "a.jpg")
     shutil.copy(next((people / "query").iterdir()), tmp_path / "person.jpg")
@@ -86,6 +89,19 @@ MISTAKES = {
     "branches without features": ("distill --student model --branches.features 0", "--branches.features"),
     "a misspelt balance": ("distill --student model --mimic.balance scales", "Did you mean 'scale'"),
     "a precision for embedding": ("embed people/query --model model --engine.precision bf16", "engine.precision"),
+    "a teacher without its description": ("represent network.onnx --data people", "`network: network.onnx`"),
+    "a network of timm as teacher": ("represent timm:resnet18 --data people", "`network: timm:resnet18`"),
+    "a teacher's file": ("represent model/model.safetensors --data people", "Give its folder, model."),
+    "a model's file": ("embed people/query --model model/model.safetensors", "Give its folder, model."),
+    "an exported model": ("explain person.jpg --model exported", "model.onnx in it is an exported file"),
+    "a misspelt model": ("export strater --out x", "Did you mean the model `starter`"),
+    "a flag with a value of another kind": ("export model --flip maybe", "--flip: expected true or false"),
+    "two models for one": ("export model half", "expected one value, got 'model' and 'half'"),
+    "a misspelt recipe to list": ("recipes s-fst", "Did you mean s-fast?"),
+    "crops that are not there": ("table luperson5 --data people --crops nowhere --plan", "nothing at nowhere"),
+    "a run that is not there": ("table fd7 --data people --use s-initial=nowhere --plan", "nothing at nowhere"),
+    "a table's file that is not there": ("table mine.yaml --data people", "mine.yaml: expected a YAML file"),
+    "a demo over other files": ("demo --out occupied", "thesis.txt"),
     "no such recipe": ("train --recipe recipe.yaml", "recipe.yaml"),
     "no such command": ("valuate", "rewho evaluate"),
 }

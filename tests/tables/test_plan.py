@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from rewho.core.check import UserError
+from rewho.settings import TableSettings
+from rewho.settings.command_line import parse_command
+from rewho.settings.recipe import recipe_folders
 from rewho.tables.plan import find_plan, read_plan
 
 BASE = """
@@ -86,6 +89,9 @@ def test_references_become_folders(table):
         (("  last:", "  ../last:"), "a name that a folder can have"),
         (("extends: base.yaml", "extends: none.yaml"), "readable YAML"),
         (("title: A table", "title: ["), "readable YAML"),
+        (("smoke: {distill: {epochs: 1}}", "smoke: [1]"), "fields as in the tables that come with rewho"),
+        (("{label: after,", "{labels: after,"), "Did you mean 'label'"),
+        (("{label: quoted, paper", "{paper"), "fields as in the tables that come with rewho, got KeyError: 'label'"),
     ],
 )
 def test_mistakes_are_named(table, change, message):
@@ -123,6 +129,12 @@ def test_a_given_step_says_what_is_to_be_given(table):
 def test_a_quoted_row_may_say_why(table):
     *_, quoted = read_plan(table(("label: quoted,", "label: quoted, because: it is theirs,"))).rows
     assert quoted.because == "it is theirs" and not quoted.models
+
+
+def test_the_rows_in_the_helps_examples_exist():
+    for example in TableSettings.command.examples:
+        settings = parse_command(TableSettings, example.split()[1:]).settings
+        assert read_plan(find_plan(settings.name, recipe_folders())).select(settings.rows)
 
 
 def test_tables_are_found_by_name_or_as_files(table, tmp_path):

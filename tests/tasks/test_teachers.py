@@ -43,12 +43,12 @@ def test_the_best_model_so_far_does_not_stand_for_a_run(tmp_path):
     with pytest.raises(UserError, match="unfinished runs"):
         find_teachers([unfinished])
     other = run(tmp_path / "other", STARTED, MANIFEST, f"best/{CARD}")
-    with pytest.raises(UserError, match="got neither"):
+    with pytest.raises(UserError, match="got another folder"):
         find_teachers([other])
 
 
 def test_what_is_no_teacher_is_named(tmp_path):
     with pytest.raises(UserError, match="at least one model folder"):
         find_teachers([])
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="nothing there"):
         find_teachers([tmp_path / "none"])

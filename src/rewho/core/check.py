@@ -77,6 +77,16 @@ def is_dir(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def describe_path(path: Path) -> str:
+    """Return what is at a path, for messages that expected something else there.
+
+    Example:
+        >>> describe_path(Path("no/such/place"))
+        'nothing there'
+    """
+    return "another folder" if is_dir(path) else "a file" if is_file(path) else "nothing there"
+
+
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """Return the choice spelt most like `name`; None if none is similar.
 

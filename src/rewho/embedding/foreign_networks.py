@@ -206,12 +206,11 @@ def _finish(
             fix="Set `size` to the network's input size, and `layout` for an ONNX file.",
         ) from error
     if vectors.ndim != 2 or len(vectors) != 2 or not bool(torch.isfinite(vectors).all()):
-        raise UserError(
-            f"teacher {name}",
-            expected="one finite vector per image",
-            got=f"an output of shape {list(vectors.shape)} for two images",
-            fix="Choose a network that ends in pooling, without a classifier on top, or name its `output`.",
-        )
+        got = f"an output of shape {list(vectors.shape)} for two images"
+        fix = "Choose a network that ends in pooling, without a classifier on top, or name its `output`."
+        if vectors.ndim == 2 and len(vectors) == 2:
+            got, fix = "values that are not finite", "Check its weights, and its `mean` and `std`, or export it again."
+        raise UserError(f"teacher {name}", expected="one finite vector per image", got=got, fix=fix)
     prepared = {key: str(value) for key, value in fields.items() if key not in ("network", "weights")}
     if "view" in prepared:
         prepared["view"] = view.name  # not the path of its file

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rewho.core.check import check_choice
 from rewho.core.files import parse_json
 from rewho.core.onnx_session import OnnxSession
+from rewho.core.progress import say
 
 
 class OnnxNetwork(nn.Module):
@@ -31,6 +32,8 @@ class OnnxNetwork(nn.Module):
         self.input_size = (height, width) if height is not None and width is not None else None
         names = self._session.outputs
         self._output = check_choice(f"output of {path}", output, names) if output else names[0]
+        if len(names) > 1 and not output:
+            say(f"note: {path} has the outputs {', '.join(names)}; the first is used unless `output` names another")
 
     def metadata(self, name: str) -> list[float] | None:
         """Return a list of numbers from the file's metadata, such as `mean`; None if it has none."""

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from rewho.core.artifact import MANIFEST, hash_file, plain, verify_hash, write_file, write_json
-from rewho.core.check import UserError
+from rewho.core.check import UserError, describe_path, is_dir, is_file, nearest
 from rewho.core.files import check_fields, read_json
 from rewho.core.progress import say
 from rewho.core.record import rewho_version
+from rewho.core.shipped import shipped_models
 from rewho.core.tensors import read_weights, tensor_shapes
 from rewho.models.kinds import build_model
 from rewho.models.loading import load_tensors, match_names, tensor_bytes
@@ -183,12 +184,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     for name in (CARD, TENSORS):
         if not (folder / name).is_file():
-            raise UserError(
-                f"model {folder}",
-                expected=f"a model folder with {TENSORS} and {CARD}",
-                got=f"no {name}" if folder.is_dir() else "no such folder",
-                fix="Give the folder that `rewho train --out` wrote. Exported files are no model folders.",
-            )
+            raise _no_model(folder, name)
     path = folder / CARD
     description = read_json(path, fix=COPY)
     check_description(path, description)
@@ -197,6 +193,19 @@ def read_card(folder: Path) -> dict[str, Any]:
     except UserError as error:
         say(f"warning: {path} is not the file that the run wrote: {error.got}")
     return description
+
+
+def _no_model(folder: Path, missing: str) -> UserError:
+    got, fix = describe_path(folder), "Give the folder that `rewho train --out` wrote, or `starter`."
+    if is_dir(folder):
+        got = f"no {missing}"
+        if exported := [file.name for file in sorted(folder.glob("model.*")) if file.suffix in (".onnx", ".pt2")]:
+            fix = f"{exported[0]} in it is an exported file: give the folder of the model that was exported."
+    elif is_file(folder) and (folder.parent / CARD).is_file():
+        fix = f"Give its folder, {folder.parent}."
+    elif near := nearest(str(folder), shipped_models()):
+        fix = f"Did you mean the model `{near}`, which comes with rewho?"
+    return UserError(f"model {folder}", expected=f"a model folder with {TENSORS} and {CARD}", got=got, fix=fix)
 
 
 def check_description(path: Path, description: Mapping[str, Any]) -> None:

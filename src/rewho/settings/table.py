@@ -39,7 +39,7 @@ class TableSettings:
         "engine.precision seed",
         examples=(
             "table fd7 --data Market-1501 --plan",
-            "table fd7 --data Market-1501 --rows S-squeeze",
+            "table fd7 --data Market-1501 --rows L_cls",
             "table luperson5 --smoke",
         ),
     )

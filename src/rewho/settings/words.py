@@ -14,6 +14,7 @@ from rewho.settings.names import GLOBAL_OPTIONS, describe_unknown, find_options,
 
 OPTION = re.compile(r"--[A-Za-z]|-[A-Za-z]$|-[A-Za-z][\w-]+$")
 TRUTH = ("true", "false", "yes", "no", "on", "off")
+ONE_VALUE = "Leave one out, or quote a name with spaces."
 RESUMING = "Leave it out: the same command resumes its run. To begin with the weights of another, pass --init FOLDER."
 
 
@@ -55,7 +56,7 @@ def read_words(words: Sequence[str], known: Mapping[str, Any], command: Command)
     """
     read, unnamed, waiting = Words(), list[tuple[str, str]](), list(words)
     places = command.positional.split()
-    last = ""
+    last = flag = ""
     while waiting:
         word = waiting.pop(0)
         if word == "--":  # everything behind it is a value, as in other programs
@@ -65,10 +66,10 @@ def read_words(words: Sequence[str], known: Mapping[str, Any], command: Command)
             if foreign := _find_foreign(word, waiting, known, command):
                 read.mistakes.append(foreign)
             elif places:
-                unnamed.append((word, last))
+                unnamed.append((word, flag))
             else:
                 read.mistakes.append(_word_too_many(last, word))
-            last = ""
+            last = flag = ""
             continue
         typed, equals, value = word.partition("=")
         name = typed.lstrip("-").replace("-", "_")
@@ -80,7 +81,7 @@ def read_words(words: Sequence[str], known: Mapping[str, Any], command: Command)
             if kinds and not _takes(kinds[0], values, waiting[0], bool(places)):
                 break
             values.append(waiting.pop(0))
-        last = typed
+        last, flag = typed, typed if not values and [plain_type(kind) for kind in kinds] == [bool] else ""
         if not options or (len(options) > 1 and name not in command.short):
             read.mistakes.append(describe_unknown(typed, name, known, command))
             continue
@@ -122,8 +123,8 @@ def _place(
 ) -> None:
     """Add the words without an option to the positional options, in order; the last of these gets all that remain.
 
-    Each word comes with the option typed before it, because `--resume FOLDER`, as other programs have it, gets a
-    message of its own.
+    Each word comes with the flag typed before it, if any: in `--flip maybe` it is more likely the flag's value, and
+    `--resume FOLDER`, as other programs have it, gets a message of its own.
     """
     for at, (word, before) in enumerate(unnamed):
         name = places[min(at, len(places) - 1)]
@@ -133,11 +134,12 @@ def _place(
             assert isinstance(given, list)
             given.append(word)
         elif name in read.values:
-            if before == "--resume":
-                read.mistakes.append(UserError(before, expected="true or false", got=repr(word), fix=RESUMING))
+            if before:
+                fix = RESUMING if before == "--resume" else f"Leave it out, or write {before} false."
+                read.mistakes.append(UserError(before, expected="true or false", got=repr(word), fix=fix))
             else:
-                fix = "Quote it if it has spaces."
-                read.mistakes.append(UserError(shown, expected="one value", got=f"also {word!r}", fix=fix))
+                got = f"{read.values[name]!r} and {word!r}"
+                read.mistakes.append(UserError(shown, expected="one value", got=got, fix=ONE_VALUE))
         else:
             read.values[name] = word
         read.typed.setdefault(name, shown)
@@ -172,7 +174,7 @@ def _is_number_list(kind: Any) -> bool:  # noqa: ANN401 - a type annotation
 def _word_too_many(option: str, word: str) -> UserError:
     if option:
         got = f"{word!r} behind it"
-        return UserError(option, expected="one value", got=got, fix="Quote it if it has spaces.")
+        return UserError(option, expected="one value", got=got, fix=ONE_VALUE)
     fix = "See --help for the form."
     return UserError("command line", expected="options that begin with --", got=repr(word), fix=fix)
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from rewho.core.artifact import ASIDE
+from rewho.core.check import UserError
+from rewho.core.invocation import COMMAND_FILE
 from rewho.core.lock import LOCK, hold, release_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import run_in_processes
@@ -44,6 +47,7 @@ from rewho.settings import (
 from rewho.settings.fields import check
 from rewho.stages import crop, distill, evaluate, pretrain, represent, teachers, train
 
+OWN = ("people", "few-labels")  # what the chapters begin with
 TEST_IDENTITIES = 60
 CAMERAS = 4
 VIEWS = ("holistic", "up2", "dn2")
@@ -65,10 +69,24 @@ TERMS = TermsSettings(
 def run(settings: DemoSettings) -> Path:
     """Run a chapter; return the report's page."""
     check(settings)
+    _refuse_foreign(settings.out)
     hold(settings.out / LOCK, f"--out {settings.out}")
     page = {"distillation": _distillation, "few-labels": _few_labels}[settings.chapter](settings)
     say("open this page in a browser:")
     return page
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder with files of others: every stage of a chapter has a folder in it."""
+    entries = [path.name for path in sorted(folder.iterdir())] if folder.is_dir() else []
+    others = [name for name in entries if name != COMMAND_FILE and not name.startswith((ASIDE, LOCK))]
+    if others and not any(name in OWN for name in others):
+        raise UserError(
+            f"--out {folder}",
+            expected="a new or empty folder, or one of an earlier `rewho demo`",
+            got=f"a folder with other files, such as {others[0]!r}",
+            fix="Choose another folder with --out.",
+        )
 
 
 def _distillation(settings: DemoSettings) -> Path:

@@ -124,8 +124,11 @@ class Runner:
         smoke = "rendered people in place of " if self.settings.smoke else ""
         self.headings = {key: smoke + key for key in self.data}
         self.used = _pairs("--use", self.settings.use)
-        for name in self.used:
+        for name, place in self.used.items():
             check_choice("--use", name.split("/")[-1], list(self.plan.steps))
+            _check_there(f"--use {name}", Path(place))
+        for crops in self.settings.crops:
+            _check_there("--crops", crops)
         self.overrides = _pairs("--override", self.settings.override)
         for name in self.overrides:
             check_choice("--override", name.split(".")[0], list(CLASSES))
@@ -317,6 +320,11 @@ class Runner:
     def _paper(self, row: PlanRow, key: str) -> tuple[float | None, float | None]:
         rank_1, mean_average_precision = (None if v is None else v / 100 for v in row.figures(key))
         return rank_1, mean_average_precision
+
+
+def _check_there(option: str, path: Path) -> None:
+    if not path.exists():
+        raise UserError(option, expected="a folder or file", got=f"nothing at {path}", fix="Check the path.")
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:

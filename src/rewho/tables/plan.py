@@ -25,7 +25,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from rewho.core.check import UserError, check_choice, check_name, nearest
+from rewho.core.check import UserError, check_choice, check_name, describe_path, nearest
 from rewho.core.files import check_extends, read_yaml
 from rewho.core.record import flatten
 from rewho.tables.grid import expand_grids
@@ -176,6 +176,9 @@ def find_plan(name: str, folders: Sequence[Path]) -> Path:
     if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
         return Path(name)
     there = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*/tables/*.yaml"))}
+    if Path(name).suffix in (".yaml", ".yml"):
+        expected, got = "a YAML file that describes a table", describe_path(Path(name))
+        raise UserError(f"table {name}", expected=expected, got=got, fix="Check the path.")
     tables = [stem for stem, path in there.items() if not path.stem.startswith("steps")]
     if name not in tables:
         near = nearest(name, tables)
@@ -183,15 +186,23 @@ def find_plan(name: str, folders: Sequence[Path]) -> Path:
             "table",
             expected=f"one of {', '.join(sorted(tables))}, or a YAML file" if tables else "a YAML file",
             got=repr(name) if name else "none",
-            fix=f"Did you mean {near!r}?" if near else "Name a table: rewho table fd7 --data.root FOLDER.",
+            fix=f"Did you mean {near!r}?" if near else "Name a table: rewho table fd7 --data FOLDER.",
         )
     return there[name]
 
 
 def read_plan(path: Path) -> TablePlan:
     """Return the table that a file describes."""
-    content = _layers(path)
-    what = f"table {path}"
+    try:
+        return _plan(path, f"table {path}", _layers(path))
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        expected, got = "fields as in the tables that come with rewho", f"{type(error).__name__}: {error}"
+        raise UserError(f"table {path}", expected=expected, got=got, fix="Look at recipes/fd/tables.") from error
+
+
+def _plan(path: Path, what: str, content: Mapping[str, Any]) -> TablePlan:
     if not content.get("rows") or not content.get("data"):
         raise UserError(what, expected="rows and data", got=", ".join(content), fix="Look at recipes/fd/tables.")
     steps = content.get("steps", {})

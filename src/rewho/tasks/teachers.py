@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rewho.core.artifact import MANIFEST
-from rewho.core.check import UserError
+from rewho.core.check import UserError, describe_path
 from rewho.core.record import STARTED
 from rewho.models.weights import CARD
 from rewho.training.checkpoint import STATE, has_checkpoint
@@ -32,13 +32,23 @@ def find_teachers(paths: Sequence[Path]) -> list[Path]:
         elif inside:
             found += inside
         else:
-            raise UserError(
-                f"--teachers {path}",
-                expected="a finished model folder, a folder that holds some, or a YAML file that describes a network",
-                got="neither" if path.is_dir() else "no such folder",
-                fix="Give what `rewho teachers --out` or `rewho train --out` wrote.",
-            )
+            raise _no_teacher(path)
     return found
+
+
+def _no_teacher(path: Path) -> UserError:
+    fix = "Give what `rewho teachers --out` or `rewho train --out` wrote."
+    network = path.name if path.suffix == ".onnx" else str(path) if str(path).startswith("timm:") else ""
+    if network:
+        fix = f"Describe it in a YAML file: `network: {network}`, and its view, mean and std."
+    elif path.is_file():
+        fix = f"Give its folder, {path.parent}." if (path.parent / CARD).is_file() else fix
+    return UserError(
+        f"--teachers {path}",
+        expected="a finished model folder, a folder that holds some, or a YAML file that describes a network",
+        got="a network without a description" if network else describe_path(path),
+        fix=fix,
+    )
 
 
 def _refuse_unfinished(path: Path, runs: Sequence[Path]) -> None:
