@@ -201,10 +201,10 @@ def test_words_without_a_name_may_stand_anywhere(settings, positional, words, ex
 @pytest.mark.parametrize(
     ("settings", "positional", "words", "says"),
     [
-        (DemoSettings, "", "--out my runs", r"--out: expected one value, got 'runs' behind it.*\n.*Quote"),
+        (DemoSettings, "", "--out my runs", r"--out: expected one value, got 'runs' behind it.*\n.*quote"),
         (DemoSettings, "", "runs --out x", r"options that begin with --, got 'runs'"),
-        (EmbedSettings, "images", "my images", r"--images: expected one value, got also 'images'.*\n.*Quote"),
-        (EmbedSettings, "images", "--images my images", r"--images: expected one value, got also 'images'"),
+        (EmbedSettings, "images", "my images", r"--images: expected one value, got 'my' and 'images'.*\n.*quote"),
+        (EmbedSettings, "images", "--images my images", r"--images: expected one value, got 'my' and 'images'"),
         (CropSettings, "videos", "a.mp4 --recipe", r"--recipe: expected a value, got none"),
     ],
 )

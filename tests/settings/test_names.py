@@ -161,7 +161,7 @@ def test_ambiguous_names_list_what_they_may_mean(command, words, candidates):
 def test_all_mistakes_are_said_at_once_as_they_were_typed():
     said = refusal("train", "people more --bath 3 --kind x --imgsz 3 --lr x --batch 0 --epochs")
     assert said.startswith("7 options: ")
-    for word in ("--bath", "--kind", "--imgsz", "--lr 'x'", "--batch 0", "--epochs none", "also 'more'"):
+    for word in ("--bath", "--kind", "--imgsz", "--lr 'x'", "--batch 0", "--epochs none", "'people' and 'more'"):
         assert f"\n  {word}" in said or word in said
     assert "--sampler.batch 0" not in said
 

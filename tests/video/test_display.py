@@ -28,6 +28,14 @@ ORIENTATIONS: list[tuple[tuple[int, int, int, int], Flip, str]] = [
     ((0, -1, -1, 0), lambda image: np.rot90(image, 2).transpose(1, 0, 2), "mirrored; turned"),
 ]
 
+HIGH_DEFINITION = [
+    ((96, 128), "libx264", ""),
+    ((576, 720), "libx264", ""),
+    ((96, 1280), "libx264", "colours read as BT.709"),
+    ((720, 128), "libx264", "colours read as BT.709"),
+    ((720, 128), "mjpeg", ""),
+]
+
 
 def with_matrix(source: Path, path: Path, matrix: tuple[int, int, int, int]) -> Path:
     """Write an MP4 file again with another display matrix (a, b, c, d) in its track header."""
@@ -153,3 +161,27 @@ def test_the_largest_video_stream_is_read(tmp_path: Path) -> None:
     known = probe(path)
     assert (known.width, known.height, known.frames) == (64, 48, 6)
     assert known.changes == "stream 1 of 3 video streams"
+
+
+@pytest.mark.parametrize(("size", "codec", "changes"), HIGH_DEFINITION)
+def test_colours_of_high_definition_are_bt709_unless_the_file_says_otherwise(
+    tmp_path: Path, size: tuple[int, int], codec: str, changes: str
+) -> None:
+    """What a file without a colour matrix means depends on its size; JPEG frames are BT.601 at every size."""
+    image = np.full((*size, 3), (200, 30, 30), np.uint8)
+    wanted = 1 if changes else 5
+    form = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = tmp_path / "red.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=5, width=size[1], height=size[0], pix_fmt=form, options={"qp": "4"})
+        for at in range(3):
+            frame = av.VideoFrame.from_ndarray(image).reformat(
+                format=form, src_colorspace=wanted, dst_colorspace=wanted
+            )
+            frame.pts = at
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with open_video(path) as video:
+        known, found = video.probe, next(video.frames).image
+    assert np.abs(found[size[0] // 2, size[1] // 2].astype(int) - (200, 30, 30)).max() <= 4
+    assert known.changes == changes

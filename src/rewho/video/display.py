@@ -18,6 +18,7 @@ PQ, HLG = 16, 18
 HDR = {PQ: "PQ", HLG: "HLG"}
 BT2020 = 9  # FFmpeg's number for the wide primaries
 WHITE, PEAK = 203.0, 1000.0  # cd/m²: diffuse white of HDR (ITU-R BT.2408), and what becomes the brightest pixel
+BT709, UNNAMED = 1, 2  # FFmpeg's numbers for the colour matrix of high definition, and for none
 BRIGHTEST = 65283  # swscale converts the white of 10-bit video to this, not to 65535
 KNEE = 0.6  # of diffuse white; light below is unchanged, light above is compressed
 GAMMA = 2.4  # of a display of standard dynamic range (BT.1886)
@@ -55,6 +56,15 @@ def square_pixel_size(width: int, height: int, aspect: Fraction | None) -> tuple
     return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
 
 
+def lacks_matrix(frame: Any) -> bool:  # noqa: ANN401 - PyAV's frame
+    """Return whether a frame of high definition does not name its colour matrix, so that BT.709 is assumed.
+
+    Players do the same, from 1280 pixels of width or more than 576 of height. FFmpeg would assume BT.601, which turns
+    saturated red, green and blue by up to 24 of 255 levels.
+    """
+    return bool(frame.colorspace == UNNAMED and not frame.format.is_rgb and (frame.width >= 1280 or frame.height > 576))
+
+
 def to_rgb(frame: Any, aspect: Fraction | None = None) -> NDArray[np.uint8]:  # noqa: ANN401 - PyAV's frame
     """Return a decoded frame as uint8 RGB [H, W, 3] for display; `aspect` is width over height of one pixel."""
     width, height = square_pixel_size(frame.width, frame.height, aspect)
@@ -63,7 +73,8 @@ def to_rgb(frame: Any, aspect: Fraction | None = None) -> NDArray[np.uint8]:  # 
         wide = frame.to_ndarray(format="rgb48le", **size)
         image = tone_map(wide, frame.color_trc, wide_gamut=frame.color_primaries == BT2020)
     else:
-        image = frame.to_ndarray(format="rgb24", **size)
+        matrix = {"src_colorspace": BT709} if lacks_matrix(frame) else {}
+        image = frame.to_ndarray(format="rgb24", **size, **matrix)
     wanted = read_orientation(frame)
     image = image.transpose(1, 0, 2) if wanted.transposed else image
     image = image[:: -1 if wanted.upside_down else 1, :: -1 if wanted.mirrored else 1]
@@ -120,6 +131,7 @@ def describe_changes(frame: Any, video: Any) -> str:  # noqa: ANN401
             f"pixels of {aspect} made square",
         ),
         (frame.color_trc in HDR, f"tone-mapped from HDR ({HDR.get(frame.color_trc)})"),
+        (lacks_matrix(frame), "colours read as BT.709"),
         (mirrored, "mirrored"),
         (wanted not in (Orientation(), Orientation(mirrored=True)), "turned"),
     )
