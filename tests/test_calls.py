@@ -49,6 +49,6 @@ def test_all_mistakes_are_reported_at_once():
 
 
 def test_a_command_runs_from_outside(tmp_path):
-    code = "import rewho; print(rewho.run('look', '.')); print(rewho.run('export', format='onx'))"
+    code = "import rewho; print(rewho.run('look', '.')); print(rewho.run('export', 'm', format='onx'))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert "an empty folder" in ran.stdout and "format: expected one of onnx, pt2" in ran.stderr

@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -63,7 +64,7 @@ def _run(arguments: list[str]) -> int:
             got=repr(name),
             fix=f"Did you mean `rewho {near}`?" if near else "See `rewho --help`.",
         )
-    parsed = parse_command(COMMANDS[name], rest)
+    parsed = parse_command(COMMANDS[name], rest, complete=True)
     if parsed is not None:
         with rename_options(parsed.typed):
             _execute(COMMANDS[name].command, parsed)
@@ -114,9 +115,18 @@ def _choose_folder(command: Command, parsed: Parsed[Any], invocation: Invocation
     if invocation is None:  # one of several processes, whose main one has chosen
         return replace(settings, out=Path(os.environ.get(CHOSEN, str(settings.out)))), ""
     resume, changed = getattr(settings, "resume", True), getattr(settings, "allow_config_change", False)
-    folder, why = choose_folder(invocation, settings.out, resume=resume, changed=changed)
+    longer = partial(_can_be_longer, settings)
+    folder, why = choose_folder(invocation, settings.out, resume=resume, changed=changed, extends=longer)
     os.environ[CHOSEN] = str(folder)
     return replace(settings, out=folder), f"writes to {folder} ({why})"
+
+
+def _can_be_longer(settings: object, done: int) -> bool:
+    """Return whether a finished training of `done` epochs can be continued with these settings."""
+    from rewho.settings import TrainingSettings
+    from rewho.settings.schedule import find_dependence
+
+    return isinstance(settings, TrainingSettings) and not find_dependence(settings, done)
 
 
 def _error_text(error: UserError | OSError) -> str:

@@ -80,7 +80,7 @@ def test_no_flag_of_the_python_api_takes_what_only_counts_as_true(model, ranking
 def test_no_count_of_the_python_api_takes_fractions(model, ranking, tmp_path):
     calls = [
         lambda: model.embed(IMAGE, batch=1.5),
-        lambda: rewho.search(tmp_path, IMAGE, model, count="all"),
+        lambda: rewho.search(IMAGE, tmp_path, model, count="all"),
         lambda: evaluate(ranking, max_rank=1.5),
         lambda: evaluate(ranking, resamples=-1),
         lambda: evaluate(ranking, seed="one"),

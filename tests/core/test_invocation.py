@@ -69,6 +69,18 @@ def test_other_settings_or_commands_are_not_answered(data):
     assert find_finished(out, Invocation.of("y", Settings(data, out))) is None
 
 
+def test_a_folder_that_the_command_fills_is_no_input(data):
+    @dataclass(frozen=True)
+    class Searching:
+        gallery: Path
+        cache: Path = Path("kept")
+
+    before = Invocation.of("search", Searching(data))
+    (data.parent / "kept").mkdir()
+    (data.parent / "kept" / "vectors.npz").write_bytes(b"many")
+    assert Invocation.of("search", Searching(data)) == before
+
+
 def test_a_list_that_may_name_files_anywhere_is_left_to_the_stage(data):
     for text, known in (("path\na/1.jpg\n", True), ("path\n/somewhere/1.jpg\n", False), ("path\n../1.jpg\n", False)):
         (data / "list.csv").write_text(text)
@@ -98,6 +110,21 @@ def test_folders_are_numbered_and_found_again(data):
     assert choose(5, changed=True) == (Path("runs/x-2"), "resuming")
     (data / "a" / "1.jpg").write_bytes(b"changed")
     assert choose()[0] == Path("runs/x-3")
+
+
+def test_a_finished_training_is_continued_only_where_the_schedule_allows_it(data):
+    base = Path("runs/x")
+    finish(data, base)
+    asked = []
+    more = Invocation.of("x", Settings(data, base, 4))
+    assert choose_folder(more, base, extends=lambda done: asked.append(done) or True) == (
+        base,
+        "continuing after 3 epochs",
+    )
+    assert asked == [3]
+    assert choose_folder(more, base, extends=lambda done: False)[0] == Path("runs/x-2")
+    fewer = Invocation.of("x", Settings(data, base, 2))
+    assert choose_folder(fewer, base, extends=lambda done: True)[0] == Path("runs/x-2")
 
 
 def test_foreign_folders_are_not_written_to_and_a_failed_command_leaves_none(data):

@@ -254,11 +254,23 @@ def test_hold_out_takes_one_query_per_camera_with_two_images():
         hold_out(small(), 0)
 
 
-def test_hold_out_needs_cameras():
+def test_hold_out_without_cameras_takes_one_query_of_each_person():
     table = small()
     blind = ImageTable("blind", Path(), table.paths, table.person_ids, [-1] * len(table), table.splits)
-    with pytest.raises(UserError, match="camera of every image"):
-        hold_out(blind, 2)
+    held = hold_out(blind, 9)
+    queries, gallery = held.select("query"), held.select("gallery")
+    assert len(queries) == 9 == len(set(queries.person_ids.tolist())) == len(set(gallery.person_ids.tolist()))
+    single = ImageTable("single", Path(), ("a", "b", "c", "d"), [1, 2, 2, 3], [-1] * 4, ("pool",) * 4)
+    assert hold_out(single, 1).select("query").person_ids.tolist() == [2]
+    with pytest.raises(UserError, match=r"at most 1: 1 of 3 people have two images"):
+        hold_out(single, 2)
+
+
+def test_hold_out_refuses_cameras_of_some_images_only():
+    table = small()
+    some = ImageTable("some", Path(), table.paths, table.person_ids, [-1, *table.camera_ids[1:]], table.splits)
+    with pytest.raises(UserError, match=r"camera of every image, or of none, to .*got 1 of 65 images without"):
+        hold_out(some, 2)
 
 
 def test_hold_out_and_shares_need_training_images():

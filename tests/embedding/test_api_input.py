@@ -41,7 +41,7 @@ def test_every_form_of_a_image_has_the_same_embedding(model, pixels, tmp_path):
     assert np.allclose(many, np.repeat(expected, 4, 0), atol=1e-4)
     assert model.embed(np.stack([pixels, pixels])).shape == (2, 8)
     assert rewho.compare(image, path, model) == pytest.approx(1, abs=1e-5)
-    assert rewho.search(tmp_path, image, model)[0].path == path
+    assert rewho.search(image, tmp_path, model)[0].path == path
 
 
 WRONG = {
@@ -76,7 +76,7 @@ def test_anything_else_is_answered_in_words(model, pixels, kind, tmp_path, monke
         lambda: model.embed(WRONG[kind]),
         lambda: list(model.stream(WRONG[kind])),
         lambda: rewho.compare(pixels, WRONG[kind], model),
-        lambda: rewho.search(tmp_path, WRONG[kind], model),
+        lambda: rewho.search(WRONG[kind], tmp_path, model),
     ):
         with pytest.raises(UserError):
             call()
@@ -92,7 +92,7 @@ def test_models_folders_and_data_are_paths(model, pixels, wrong):
     for call in (
         lambda: rewho.load(wrong),
         lambda: rewho.compare(pixels, pixels, wrong),
-        lambda: rewho.search(wrong, pixels, model),
+        lambda: rewho.search(pixels, wrong, model),
         lambda: rewho.evaluate(model, wrong),
         lambda: rewho.evaluate(wrong, "data"),
         lambda: rewho.crop(wrong, terms={}),
@@ -110,7 +110,7 @@ def test_a_batch_is_a_whole_number(model, pixels, batch):
 @pytest.mark.parametrize("count", [0, -1, 1.5, True, "3", None])
 def test_a_count_is_a_whole_number(model, pixels, count, tmp_path):
     with pytest.raises(UserError, match="count"):
-        rewho.search(tmp_path, pixels, model, count=count)
+        rewho.search(pixels, tmp_path, model, count=count)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_data_sets_stand_side_by_side_and_the_last_measured_is_meant(tmp_path):
 
 def test_what_is_not_stored_is_refused_with_advice(tmp_path):
     one = model(tmp_path / "m")
-    with pytest.raises(UserError, match=r"got none\.\n  Fix: Run `rewho evaluate --model"):
+    with pytest.raises(UserError, match=r"got none\.\n  Fix: Run `rewho evaluate "):
         read_threshold(one, 0.01)
     store_thresholds(one, described())
     with pytest.raises(UserError, match=r"none on street: too few people: 0\.1 % false matches takes about 246"):

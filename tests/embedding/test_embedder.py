@@ -122,11 +122,11 @@ def test_comparing_and_searching(model_folder, images):
     assert rewho.compare(images[0], images[1], model_folder) == rewho.compare(
         images[1], images[0], rewho.load(model_folder)
     )
-    found = rewho.search(images[0].parent, images[3], model_folder, count=3)
+    found = rewho.search(images[3], images[0].parent, model_folder, count=3)
     assert found[0].path == images[3] and found[0].similarity == pytest.approx(1, abs=1e-5)
     assert [one.similarity for one in found] == sorted((one.similarity for one in found), reverse=True)
     with pytest.raises(UserError, match="a whole number from 1"):
-        rewho.search(images[0].parent, images[3], model_folder, count=0)
+        rewho.search(images[3], images[0].parent, model_folder, count=0)
 
 
 def test_similarity_is_that_of_directions():

@@ -11,11 +11,13 @@ import pytest
 from rewho.cli import COMMANDS
 from rewho.core.check import UserError
 from rewho.core.record import STARTED
+from rewho.gallery.gallery import Gallery
 from rewho.inspection.answer import survey
 from rewho.rendered import write_people
 from rewho.settings.answers import LookSettings
 from rewho.settings.command_line import parse
 from rewho.stages import look
+from small_gallery import TERMS, fill, make_model
 
 CARD = {
     "architecture": {"kind": "single_view", "backbone": "resnet50"},
@@ -48,7 +50,7 @@ def test_a_data_set_with_its_layout_counts_and_oddities(tmp_path):
     )
     text = answer(people)
     assert "a data set, rendered-people" in text and "\n  train: 6 images of 3 people from 2 cameras\n" in text
-    assert "Only " in text and f"rewho train {people}" in text and f"rewho evaluate MODEL --data {people}" in text
+    assert "Only " in text and f"rewho train {people}" in text and f"rewho evaluate starter --data {people}" in text
     assert "Not read" not in text
     assert f"rewho look {people}" in answer(tmp_path)
 
@@ -61,6 +63,23 @@ def test_own_images_without_cameras_with_single_and_wide_and_damaged_images(tmp_
     assert "2 of" not in text.split("odd:")[0]
     for words in ("Cameras are not known", "1 of 2 people have a single image", "as wide as high", "cannot be read"):
         assert words in text
+
+
+def test_a_gallery_and_a_folder_of_runs_beside_their_figures(tmp_path):
+    folder = tmp_path / "places"
+    with Gallery.create(folder, make_model(tmp_path / "tiny"), terms=TERMS) as gallery:
+        assert "Nothing has been added to it" in answer(folder) and f"rewho gallery add {folder}" in answer(folder)
+        fill(gallery, np.eye(3, 16, dtype=np.float32))
+    before = sorted(path.name for path in folder.iterdir())
+    text = answer(folder)
+    assert "a gallery" in text and "3 sightings with 3 crops from 3 cameras" in text
+    assert f"rewho gallery search {folder} QUERY.jpg" in text
+    assert sorted(path.name for path in folder.iterdir()) == before
+    picture(tmp_path / "runs" / "first" / "figures" / "curve.png")
+    (tmp_path / "runs" / "first" / STARTED).write_text("{}")
+    assert "a folder of runs" in answer(tmp_path / "runs")
+    (folder / "gallery.sqlite").write_bytes(b"no database" * 200)
+    assert "a gallery that cannot be read" in answer(folder)
 
 
 def test_images_without_people(tmp_path):

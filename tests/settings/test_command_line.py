@@ -20,9 +20,10 @@ from rewho.settings import (
     PretrainSettings,
     TrainSettings,
 )
-from rewho.settings.command_line import fill, parse
+from rewho.settings.command_line import fill, parse, parse_command
 from rewho.settings.fields import Command, options_of, raise_all
 from rewho.settings.help import help_text
+from rewho.settings.initial import take_architecture
 from rewho.settings.recipe import read_recipe
 from rewho.settings.words import read_words
 
@@ -35,6 +36,31 @@ def test_command_line_overrides_recipe_overrides_default(tmp_path):
     got = parse(TrainSettings, ["--recipe", str(recipe), "--sampler.batch", "8", "--out", "x"])
     assert (got.epochs, got.sampler.batch, got.model.input_size, got.out) == (7, 8, (128, 64), Path("x"))
     assert got.optimizer == TrainSettings().optimizer
+
+
+@pytest.mark.parametrize("name", sorted(name for name, kind in COMMANDS.items() if kind.command.required))
+def test_what_a_command_cannot_do_without_is_asked_for_at_once_with_an_example(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # no ./data and no ./images there
+    command = COMMANDS[name].command
+    with pytest.raises(UserError) as raised:
+        parse_command(COMMANDS[name], ["--nonsense", "3"], complete=True)
+    assert "--nonsense" in str(raised.value) and f"`rewho {command.examples[0]}`" in str(raised.value)
+    assert parse_command(COMMANDS[name], ["--print_config"], complete=True) is None
+    words = read_words(command.examples[0].split()[1:], dict(options_of(COMMANDS[name])), command)
+    assert set(command.required.split()) <= set(words.values)
+
+
+def test_a_default_that_lies_there_is_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    assert parse_command(TrainSettings, [], complete=True).settings.data.root == Path("data")
+
+
+def test_initial_weights_that_are_no_folder_bring_no_architecture(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.json").write_text('{"settings": {"model": {"pretrained": "none", "backbone": "resnet18"}}}')
+    values = {"model.pretrained": "none", "out": str(tmp_path)}
+    assert take_architecture("train", values, dict(options_of(TrainSettings))) == ({}, "")
 
 
 def test_a_recipe_extends_another_and_its_smoke_variant_wins(tmp_path):

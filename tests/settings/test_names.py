@@ -117,6 +117,10 @@ def test_names_of_other_programs_that_mean_the_same_work(words, option, value):
         ("train", "d --resume runs/x", "the same command resumes"),
         ("train", "people epochs=3", "Write it as --epochs 3."),
         ("train", "people SOLVER.BASE_LR 0.1", "Write it as --lr 0.1."),
+        ("train", "people MODEL.BACKBONE.DEPTH 50x", "--backbone resnet50"),
+        ("train", "people MODEL.META_ARCHITECTURE Baseline", "coming-from.md"),
+        ("train", "people --stepsize 20", "--step_epochs 20 40"),
+        ("train", "people --gpu-devices 0", "CUDA_VISIBLE_DEVICES=0"),
     ],
 )
 def test_other_names_are_answered_with_ours(command, words, says):
@@ -139,7 +143,7 @@ def test_every_answer_and_alias_is_of_use_in_some_command():
     for alias in ALIASES:
         assert any(find_options(alias, known[name], COMMANDS[name].command) for name in COMMANDS), alias
     assert not set(ALIASES) & set(ANSWERS)
-    assert all(target in COMMANDS or target == "--help" for target in COMMAND_ANSWERS.values())
+    assert all(target in COMMANDS or target in ("--help", "--version") for target in COMMAND_ANSWERS.values())
 
 
 @pytest.mark.parametrize(

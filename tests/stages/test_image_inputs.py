@@ -76,7 +76,7 @@ def test_other_commands_refuse_a_crop_set_and_name_the_command_that_converts_it(
         lambda: explain.run(ExplainSettings((crops,), tiny, tmp_path / "a", engine=CPU)),
         lambda: export.run(ExportSettings(tiny, tmp_path / "b", check=crops)),
         lambda: compare.run(CompareSettings((crops, crops), tiny, engine=CPU)),
-        lambda: rewho.search(crops, np.zeros((8, 4, 3), np.uint8), tiny),
+        lambda: rewho.search(np.zeros((8, 4, 3), np.uint8), crops, tiny),
         lambda: rewho.evaluate(tiny, crops),
         lambda: evaluate.run(EvaluateSettings((tiny,), (crops,), tmp_path / "c", engine=CPU)),
         lambda: read(crops, "folder"),

@@ -9,7 +9,8 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
 from rewho.settings import OptimizerSettings
-from rewho.training.optim import build_optimizer, gradient_norm, learning_rate, restore_optimizer, set_learning_rate
+from rewho.settings.schedule import learning_rate
+from rewho.training.optim import build_optimizer, gradient_norm, restore_optimizer, set_learning_rate
 
 
 def test_paper_schedule_halves_every_twenty_epochs():

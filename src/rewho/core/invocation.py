@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,10 +21,12 @@ from rewho.core.record import STARTED, flatten, list_differences, rewho_version
 
 COMMAND_FILE = "command.json"
 FREE = (
-    *("out", "resume", "allow_config_change", "engine", "checkpoint", "workers", "device", "threads"),
+    *("out", "resume", "allow_config_change", "engine", "checkpoint", "workers", "device", "threads", "cache"),
     *("data.workers", "data.memory_gb"),
 )
 """Settings that change where and how fast a command runs, not its result."""
+OUTPUTS = ("out", "cache")
+"""Settings that name folders which the command itself writes."""
 LISTS = (".csv", ".txt", ".yaml", ".yml")
 MOST_FILES = 300_000  # in folders whose files are compared by size and time; more would take longer than a second
 _ELSEWHERE = re.compile(rb"(?m)(?:^|[,;\"'\s])(?:/|\.\.|~|[A-Za-z]:\\)")
@@ -73,14 +75,15 @@ class Invocation:
             and not list_differences(record["settings"], self.settings, FREE)
         )
 
-    def is_longer(self, record: Mapping[str, Any]) -> bool:
-        """Return whether a record is of the same training with fewer epochs, to which more can be added."""
+    def epochs_before(self, record: Mapping[str, Any]) -> int | None:
+        """Return the epochs of a record of the same command with fewer epochs and no other difference, else None."""
         before, epochs = record.get("settings"), self.settings.get("epochs")
-        if not isinstance(before, dict) or not isinstance(epochs, int) or not isinstance(before.get("epochs"), int):
-            return False
-        falling = "cosine" in (before.get("optimizer.schedule"), before.get("contrast.momentum_schedule"))
-        same = self.is_same({**record, "settings": {**before, "epochs": epochs}})
-        return "allow_config_change" in self.settings and before["epochs"] < epochs and not falling and same
+        if not isinstance(before, dict) or not isinstance(epochs, int):
+            return None
+        done = before.get("epochs")
+        if not isinstance(done, int) or done >= epochs:
+            return None
+        return done if self.is_same({**record, "settings": {**before, "epochs": epochs}}) else None
 
     def write(self, folder: Path, result: Mapping[str, str] | None = None) -> Before | None:
         """Write the record into the command's folder; with a result once the command has finished.
@@ -148,7 +151,12 @@ def find_finished(folder: Path, invocation: Invocation) -> dict[str, str] | None
 
 
 def choose_folder(
-    invocation: Invocation, base: Path, *, resume: bool = True, changed: bool = False
+    invocation: Invocation,
+    base: Path,
+    *,
+    resume: bool = True,
+    changed: bool = False,
+    extends: Callable[[int], bool] = lambda done: False,
 ) -> tuple[Path, str]:
     """Return the output folder of a command without --out, and the reason in words.
 
@@ -160,6 +168,7 @@ def choose_folder(
         base: The first folder, such as runs/train.
         resume: Continue an unfinished run.
         changed: Continue the newest unfinished run of the command, also with other settings.
+        extends: Whether a finished run of the same command with so many epochs, fewer than now, can be continued.
     """
     numbered = {1: base} if base.exists() else {}
     for folder in base.parent.glob(f"{base.name}-*") if base.parent.is_dir() else ():
@@ -170,8 +179,9 @@ def choose_folder(
         unfinished = not record.get("finished")
         if unfinished and not resume:
             continue
-        if not unfinished and invocation.is_longer(record):
-            return numbered[number], f"continuing after {record['settings']['epochs']} epochs"
+        done = None if unfinished else invocation.epochs_before(record)
+        if done is not None and extends(done):
+            return numbered[number], f"continuing after {done} epochs"
         if invocation.is_same(record) or (changed and unfinished and record.get("command") == invocation.command):
             return numbered[number], "resuming" if unfinished else "finished"
     if not numbered or (list(numbered) == [1] and _is_empty(base)):
@@ -192,7 +202,7 @@ def _fingerprint(values: Mapping[str, Any]) -> dict[str, str] | None:
         texts = value if isinstance(value, list) else [value]
         paths = [Path(text).expanduser() for text in texts if isinstance(text, str) and text and len(text) < 4096]
         paths = [path for path in paths if os.path.exists(path)]  # noqa: PTH110 - False for names that are too long
-        if name == "out" or (name.startswith("terms.") and name != "terms.file") or not paths:
+        if name in OUTPUTS or (name.startswith("terms.") and name != "terms.file") or not paths:
             continue
         files: list[tuple[str, int, int]] = []
         for path in paths:

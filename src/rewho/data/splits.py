@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
+from rewho.core.people import UNKNOWN_CAMERA
 from rewho.core.runtime import generator
 from rewho.data.table import ImageTable
 
@@ -34,12 +35,14 @@ def hold_out(table: ImageTable, identities: int, seed: int = 1) -> ImageTable:
     """Split some training people into query and gallery, for data without a test part.
 
     A held-out person gives one query image per camera that saw them at least twice. Their other images are the gallery,
-    so that every query has a match under another camera. Query and gallery of the table are dropped. Results compare
-    only with the same table, number and seed; the new table's name shows the number.
+    so that every query has a match under another camera. Where no camera is known, a person gives one query. Query and
+    gallery of the table are dropped. Results compare only with the same table, number and seed; the new table's name
+    shows the number.
 
     Args:
         table: A data set; its training set is the split "train", or "pool" where there is none.
         identities: Number of people to hold out; each is seen by two cameras or more, and twice or more by one of them.
+            Where no camera is known, each has two images or more.
         seed: Seed of the draw; for one seed a larger number contains a smaller one.
 
     Returns:
@@ -57,10 +60,11 @@ def hold_out(table: ImageTable, identities: int, seed: int = 1) -> ImageTable:
     people = len(np.unique(training.person_ids))
     most = min(len(candidates), people - 1)
     if not 1 <= identities <= most:
+        enough = "are seen by two cameras and twice by one of them" if training.knows_cameras else "have two images"
         raise UserError(
             "--data.hold_out",
-            expected=f"at least 1, at most {most:,}: {len(candidates):,} of {people:,} people are seen by two cameras "
-            "and twice by one of them, and one person must be left to train on",
+            expected=f"at least 1, at most {most:,}: {len(candidates):,} of {people:,} people {enough}, and one person "
+            "must be left to train on",
             got=f"{identities:,}",
             fix="Hold fewer people out." if most else "Test on other data: nobody here can be held out.",
         )
@@ -75,9 +79,13 @@ def hold_out(table: ImageTable, identities: int, seed: int = 1) -> ImageTable:
 
 
 def _people_to_hold_out(training: ImageTable) -> NDArray[np.int64]:
-    if not training.knows_cameras:
-        expected = "the camera of every image, because a query must be found under another camera"
-        got = f"{int((training.camera_ids < 0).sum()):,} images without"
+    unknown = int((training.camera_ids == UNKNOWN_CAMERA).sum())
+    if unknown == len(training):
+        people, images = np.unique(training.person_ids, return_counts=True)
+        return people[images > 1]
+    if unknown:  # a query with a camera may have no match but under its own one
+        expected = "the camera of every image, or of none, to choose queries that can be found"
+        got = f"{unknown:,} of {len(training):,} images without"
         fix = "Give a camera column (CSV), or --data.person_pattern with a group (?P<camera>...)."
         raise UserError(f"{training.name}: cameras", expected=expected, got=got, fix=fix)
     pairs, counts = np.unique(np.stack([training.person_ids, training.camera_ids]), axis=1, return_counts=True)

@@ -109,12 +109,12 @@ def similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     return alike
 
 
-def search(folder: str | Path, image: Image, model: Embedder | str | Path = STARTER, *, count: int = 10) -> list[Found]:
+def search(image: Image, folder: str | Path, model: Embedder | str | Path = STARTER, *, count: int = 10) -> list[Found]:
     """Find the images of a folder that look most like the person in an image.
 
     Args:
-        folder: Searched with its sub-folders; an image in it finds itself first.
         image: The person to search for.
+        folder: Searched with its sub-folders; an image in it finds itself first.
         model: A loaded model, its folder, or the name of one that comes with rewho.
         count: How many to return, the most alike first.
 

@@ -56,9 +56,9 @@ def _look_at_image(path: Path) -> Answer:
         [_size(path)],
         odd,
         [
-            f"rewho search {here} --in FOLDER --model MODEL",
-            f"rewho compare {here} OTHER.jpg --model MODEL",
-            f"rewho explain {here} --model MODEL",
+            f"rewho search {here} --in FOLDER",
+            f"rewho compare {here} OTHER.jpg",
+            f"rewho explain {here}",
         ],
     )
 
@@ -111,7 +111,7 @@ def _look_at_list(path: Path) -> Answer:
     table = read_settings(DataSettings(path))
     here = word(path)
     notes = [note for note in table.notes if not note.startswith("Read as")]
-    commands = [f"rewho train {here} --out runs/{word(path.stem)}", f"rewho evaluate MODEL --data {here}"]
+    commands = [f"rewho train {here} --out runs/{word(path.stem)}", f"rewho evaluate starter --data {here}"]
     return Answer(f"a data set in a list, {table.name}", describe_splits(table), notes, commands)
 
 
@@ -176,7 +176,7 @@ def _look_at_array(path: Path) -> Answer:
     if array.ndim == 2 and np.issubdtype(kind, np.floating):
         beside = path.with_name("images.csv").is_file()
         odd = [] if beside else ["images.csv, with the image of each row, is not beside it."]
-        commands = [f"rewho search QUERY.jpg --in {word(path.absolute().parent)} --model MODEL"] if beside else []
+        commands = [f"rewho search QUERY.jpg --in {word(path.absolute().parent)}"] if beside else []
         return Answer(f"embeddings of {shape[0]:,} images, {shape[1]:,} numbers each", [f"{kind}"], odd, commands)
     return Answer(f"an array of shape {shape}, {kind}")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
@@ -17,12 +20,15 @@ from rewho.crops.shards import read_index
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import is_crop_set, sub_folders
 from rewho.data.table import ImageTable
+from rewho.gallery.database import FILE
 from rewho.inspection.answer import Answer, Survey, describe_sizes, survey, word
 from rewho.settings import DataSettings
 
 CARD = "model.json"
 EXPORTED = ("model.onnx", "model.pt2")
 FEW_PEOPLE = 20
+FEWEST_TO_SPLIT = 4
+MOST_NAMED = 8
 
 
 def look_at_folder(path: Path) -> Answer:
@@ -32,6 +38,8 @@ def look_at_folder(path: Path) -> Answer:
 
 def _look_at_ours(path: Path) -> Answer | None:
     """Return the answer for a folder that a command wrote; None for another."""
+    if (path / FILE).is_file():
+        return _look_at_gallery(path)
     if (path / STARTED).is_file() or (path / MANIFEST).is_file():
         return _look_at_run(path)
     if is_crop_set(path):
@@ -39,15 +47,52 @@ def _look_at_ours(path: Path) -> Answer | None:
     if (path / CARD).is_file():
         return _look_at_model(path)
     if (path / "embeddings.npy").is_file() and (path / "images.csv").is_file():
-        return Answer("embeddings", [], [], [f"rewho search QUERY.jpg --in {word(path)} --model MODEL"])
+        return Answer("embeddings", [], [], [f"rewho search QUERY.jpg --in {word(path)}"])
     return None
 
 
 def _look_at_others(path: Path) -> Answer:
+    if runs := [name for name in sub_folders(path) if _look_like_ours(path / name)]:
+        return _look_at_runs(path, runs)
     counted = survey(path)
     look = _look_at_images if counted.images else _look_at_videos if counted.videos else _look_at_rest
     found = look(path, counted)
     return replace(found, odd=[*counted.odd(), *found.odd])
+
+
+def _look_like_ours(path: Path) -> bool:
+    return any((path / mark).is_file() for mark in (STARTED, MANIFEST, CARD, FILE))
+
+
+def _look_at_runs(path: Path, runs: Sequence[str]) -> Answer:
+    finished = sum((path / name / MANIFEST).is_file() for name in runs)
+    more = ", …" if len(runs) > MOST_NAMED else ""
+    facts = [f"{len(runs):,} runs and models, {finished:,} of them finished: {', '.join(runs[:MOST_NAMED])}{more}"]
+    newest = sorted(runs, key=lambda name: (path / name).stat().st_mtime, reverse=True)
+    return Answer("a folder of runs", facts, [], [f"rewho look {word(path / name)}" for name in newest])
+
+
+def _look_at_gallery(path: Path) -> Answer:
+    here = word(path)
+    # Without a journal nobody has it open; SQLite would create one, and leave it, even to read.
+    mode = "mode=ro" if (path / f"{FILE}-wal").exists() else "immutable=1"
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path / FILE))}?{mode}", uri=True)) as link:
+            number = {
+                name: int(link.execute(f"SELECT count(*) FROM {name}").fetchone()[0])  # noqa: S608 - our own names
+                for name in ("sightings", "crops", "cameras", "people")
+            }
+    except sqlite3.Error as error:
+        return Answer("a gallery that cannot be read", [], [f"{FILE}: {error}."], [f"rewho gallery verify {here}"])
+    facts = [
+        f"{number['sightings']:,} sightings with {number['crops']:,} crops from {number['cameras']:,} cameras",
+        f"{number['people']:,} people have been grouped or named",
+    ]
+    add = f"rewho gallery add {here} CROPS"
+    search = [f"rewho gallery search {here} QUERY.jpg", f"rewho serve {here}"]
+    if not number["sightings"]:
+        return Answer("a gallery", [], ["Nothing has been added to it."], [add, *search])
+    return Answer("a gallery", facts, [], [*search, add])
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -66,13 +111,22 @@ def _look_at_run(path: Path) -> Answer:
     facts = [f"started {record['started']}, with rewho {record.get('rewho', 'unknown')}"] if "started" in record else []
     if finished:
         counts = record.get("counts", {})
-        facts += [", ".join(f"{name.replace('_', ' ')} {value}" for name, value in counts.items())] if counts else []
+        shown = [f"{name.replace('_', ' ')} {_number(value)}" for name, value in counts.items() if _is_number(value)]
+        facts += [", ".join(shown)] if shown else []
         return _look_at_finished(path, stage, settings, facts, odd)
     if not odd:
         odd.append(f"The run has not finished{_last_checkpoint(path)}. The same command resumes it.")
     again = [str(part) for part in record.get("command", [])[1:]]
     commands = [" ".join(["rewho", *map(word, again)])] if again else []
     return Answer(f"an unfinished run of `rewho {stage}`", facts, odd, commands)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _last_checkpoint(path: Path) -> str:
@@ -97,7 +151,7 @@ def _look_at_finished(path: Path, stage: str, settings: Mapping[str, Any], facts
             found.commands,
         )
     commands = {
-        "embed": [f"rewho search QUERY.jpg --in {here} --model {word(str(settings.get('model', 'MODEL')))}"],
+        "embed": [f"rewho search QUERY.jpg --in {here}"],
         "teachers": [f"rewho represent --teachers {here} --data.root {word(str(settings.get('data.root', 'DATA')))}"],
         "represent": [f"rewho distill --student MODEL --representations {here}"],
         "evaluate": [f"xdg-open {word(path / 'index.html')}"],
@@ -122,9 +176,9 @@ def _look_at_crops(path: Path) -> Answer:
         [f"{len(shards)} files of crops; people have no names in it"],
         odd,
         [
-            f"rewho pretrain {here} --out runs/encoder",
+            f"rewho search QUERY.jpg --in {here}",
             f"rewho crops export {here} --out images",
-            f"rewho search QUERY.jpg --in {here} --model MODEL",
+            f"rewho pretrain {here} --out runs/encoder",
         ],
     )
 
@@ -195,8 +249,8 @@ def _look_at_images(path: Path, counted: Survey) -> Answer:
         facts,
         [*odd, reason],
         [
-            f"rewho embed {here} --model MODEL",
-            f"rewho search QUERY.jpg --in {here} --model MODEL",
+            f"rewho search QUERY.jpg --in {here}",
+            f"rewho embed {here}",
             f"rewho pretrain {here} --out runs/encoder",
         ],
     )
@@ -230,12 +284,12 @@ def _look_at_table(path: Path, table: ImageTable, facts: list[str], odd: list[st
     here, scored = word(path), bool(table.in_split("query").any() and table.in_split("gallery").any())
     commands = []
     if table.in_split("train").any() or table.in_split("pool").any():
-        hold = "" if scored or len(people) < 4 else f" --hold_out {max(2, len(people) // 5)}"
-        known = table.knows_cameras or scored
-        commands.append(f"rewho train {here}{hold if known else ''} --out runs/{word(path.resolve().stem)}")
+        able = sum(count > 1 for count in per_person)
+        hold = "" if scored or able < FEWEST_TO_SPLIT else f" --hold_out {max(2, able // 5)}"
+        commands.append(f"rewho train {here}{hold} --out runs/{word(path.resolve().stem)}")
     if scored:
-        commands.append(f"rewho evaluate MODEL --data {here}")
-    commands += [f"rewho search QUERY.jpg --in {here} --model MODEL", f"rewho embed {here} --model MODEL"]
+        commands.append(f"rewho evaluate starter --data {here}")
+    commands += [f"rewho search QUERY.jpg --in {here}", f"rewho embed {here}"]
     return Answer(f"a data set, {table.name}", facts, odd, commands)
 
 
@@ -252,13 +306,6 @@ def _look_at_videos(path: Path, counted: Survey) -> Answer:
 
 
 def _look_at_rest(path: Path, counted: Survey) -> Answer:
-    runs = [
-        name for name in sub_folders(path) if any((path / name / mark).is_file() for mark in (STARTED, MANIFEST, CARD))
-    ]
-    if runs:
-        finished = sum((path / name / MANIFEST).is_file() for name in runs)
-        facts = [f"{len(runs):,} runs and models, {finished:,} of them finished: {', '.join(runs[:8])}"]
-        return Answer("a folder of runs", facts, [], [f"rewho look {word(path / name)}" for name in runs])
     if not counted.others and not counted.folders:
         return Answer("an empty folder", [], [], ["rewho demo"])
     facts = [f"{counted.others:,} files of other kinds, {counted.folders:,} folders"]

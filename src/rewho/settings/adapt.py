@@ -131,6 +131,7 @@ class AdaptSettings(TrainingSettings):
             "adapt Market-1501 --recipe spcl/uda --init imagenet --source people",
         ),
         secondary="source",
+        required="data.root",
     )
 
     out: Path = Path("runs/adapt")

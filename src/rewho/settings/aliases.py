@@ -84,8 +84,10 @@ ANSWERS: dict[str, str] = {
     "evaluate": "Run `rewho evaluate MODEL --data DATA`.",
     "exist_ok": "Leave it out: the same command resumes its run, and other settings get a folder of their own.",
     "fp16": "Pass --precision fp16.",
+    "gamma": "Pass --step_factor 0.1.",
     "gpu": "Run `CUDA_VISIBLE_DEVICES=0 rewho ...`, with --device cuda.",
     "gpu_id": "Run `CUDA_VISIBLE_DEVICES=0 rewho ...`, with --device cuda.",
+    "gpu_devices": "Run `CUDA_VISIBLE_DEVICES=0 rewho ...`, with --device cuda.",
     "gpu_ids": "Run `CUDA_VISIBLE_DEVICES=0 rewho ...`, with --device cuda.",
     "half": "Pass --precision bf16, or --precision fp16.",
     "height": "Pass height and width as --input_size 256 128.",
@@ -98,16 +100,37 @@ ANSWERS: dict[str, str] = {
     "project": "Pass the whole folder as --out runs/NAME.",
     "s": "Pass the folder as --data FOLDER; its layout is recognised.",
     "sources": "Pass the folder as --data FOLDER; its layout is recognised.",
+    "stepsize": "Pass --schedule steps --step_epochs 20 40.",
     "t": "Run `rewho evaluate MODEL --data DATA` for each data set to test on.",
     "targets": "Run `rewho evaluate MODEL --data DATA` for each data set to test on.",
+    "test_batch_size": "Pass it as --batch to `rewho evaluate`; a training has one --batch.",
     "test": "Run `rewho evaluate MODEL --data DATA`.",
     "test_only": "Run `rewho evaluate MODEL --data DATA`.",
+    "train_batch_size": "Pass --batch 32.",
     "transforms": "Pass the strengths: --augment.flip 0.5, --augment.erase 0.5, --augment.colour 0.2.",
     "v": "Leave it out: all messages are printed already, and --quiet leaves warnings and results.",
     "val": "Run `rewho evaluate MODEL --data DATA`.",
     "verbose": "Leave it out: all messages are printed already, and --quiet leaves warnings and results.",
     "width": "Pass height and width as --input_size 256 128.",
 }
+
+KEYS = {
+    "BACKBONE.DEPTH": "Write it as --backbone resnet50.",
+    "BACKBONE.LAST_STRIDE": "Leave it out: --stride_one_at layer4 is the default.",
+    "BACKBONE.NAME": "Write it as --backbone NAME.",
+    "DATASETS.NAMES": "Pass the folder as --data FOLDER; its layout is recognised.",
+    "DATASETS.TESTS": "Run `rewho evaluate MODEL --data DATA` for each data set to test on.",
+    "INPUT.SIZE_TRAIN": "Write it as --input_size 256 128.",
+    "INPUT.SIZE_TEST": "Write it as --input_size 256 128.",
+    "MODEL.PRETRAIN_PATH": "Write it as --init FILE.",
+    "SOLVER.IMS_PER_BATCH": "Write it as --batch 64.",
+    "SOLVER.STEPS": "Write it as --schedule steps --step_epochs 40 70.",
+    "SOLVER.WARMUP_ITERS": "Write it as --warmup_epochs, in epochs.",
+    "AMP.ENABLED": "Write it as --precision bf16.",
+    "REA.ENABLED": "Write it as --augment.erase 0.5.",
+    "RERANK.ENABLED": "Run `rewho evaluate MODEL --data DATA --rerank`.",
+}
+"""The last two parts of fast-reid's keys → what to type here."""
 
 COMMAND_ANSWERS = {
     "benchmark": "evaluate",
@@ -118,11 +141,16 @@ COMMAND_ANSWERS = {
     "features": "embed",
     "fit": "train",
     "infer": "embed",
+    "info": "look",
     "list": "--help",
     "predict": "embed",
     "test": "evaluate",
     "val": "evaluate",
     "validate": "evaluate",
+    "version": "--version",
+    "vis": "explain",
+    "visualise": "explain",
+    "visualize": "explain",
 }
 """Commands elsewhere → ours."""
 

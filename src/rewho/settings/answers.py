@@ -73,6 +73,7 @@ class SearchSettings:
             "search a.jpg b.jpg --in crops --model runs/train --count 20",
             "search query.jpg --in runs/embed",
         ),
+        required="queries gallery",
     )
 
     queries: tuple[Path, ...] = ()

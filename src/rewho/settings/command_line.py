@@ -14,7 +14,7 @@ from rewho.core.artifact import plain
 from rewho.core.check import UserError, rename_options
 from rewho.core.files import yaml_text
 from rewho.core.progress import be_quiet, say
-from rewho.settings.fields import Command, build, find_mistakes, options_of, raise_all
+from rewho.settings.fields import Command, build, find_missing, find_mistakes, options_of, raise_all
 from rewho.settings.help import help_text
 from rewho.settings.initial import take_architecture
 from rewho.settings.names import GLOBAL_OPTIONS, expand_groups, list_unknown
@@ -50,8 +50,13 @@ def parse(settings: type[Settings], arguments: Sequence[str]) -> Settings | None
     return parsed.settings if parsed else None
 
 
-def parse_command(settings: type[Settings], arguments: Sequence[str]) -> Parsed[Settings] | None:
-    """Return the settings of a command with what was given; None after printing help or the resolved settings."""
+def parse_command(
+    settings: type[Settings], arguments: Sequence[str], *, complete: bool = False
+) -> Parsed[Settings] | None:
+    """Return the settings of a command with what was given; None after printing help or the resolved settings.
+
+    With `complete`, options that the command needs and that are missing are mistakes, too.
+    """
     command: Command = settings.command  # type: ignore[attr-defined]
     known = dict(options_of(settings))
     words = read_words(arguments, known, command)
@@ -76,7 +81,9 @@ def parse_command(settings: type[Settings], arguments: Sequence[str]) -> Parsed[
     taken, note = take_architecture(command.name, given, known)
     typed = {f"--{option}": name for option, name in words.typed.items() if f"--{option}" != name}
     with rename_options(typed):
-        filled = _build_checked(settings, {**taken, **given}, dict.fromkeys(recipe, "in the recipe: "), words.mistakes)
+        filled, wrong = _build(settings, {**taken, **given}, dict.fromkeys(recipe, "in the recipe: "))
+        missing = find_missing(filled, given) if complete and "print_config" not in general else ()
+        raise_all([*words.mistakes, *wrong, *missing])
     for line in (*words.notes, note):
         say(line)
     if "print_config" in general:
@@ -100,17 +107,15 @@ def fill(settings: type[Settings], values: Mapping[str, Any], command: str, pref
         (64, 32)
     """
     values = expand_groups(values, dict(options_of(settings)))
-    return _build_checked(settings, values, dict.fromkeys(values, f"for {command}: "), prefix=prefix)
+    made, wrong = _build(settings, values, dict.fromkeys(values, f"for {command}: "), prefix)
+    raise_all(wrong)
+    return made
 
 
-def _build_checked(
-    settings: type[Settings],
-    values: Mapping[str, Any],
-    prefixes: Mapping[str, str],
-    mistakes: Sequence[UserError] = (),
-    prefix: str = "--",
-) -> Settings:
+def _build(
+    settings: type[Settings], values: Mapping[str, Any], prefixes: Mapping[str, str], prefix: str = "--"
+) -> tuple[Settings, list[UserError]]:
+    """Return settings from values by dotted name, and what is wrong with them."""
     made, known = build(settings, values), dict(options_of(settings))
     command: Command = getattr(settings, "command", Command("", ""))  # a group of settings has none
-    raise_all([*mistakes, *list_unknown(prefixes, known, command), *find_mistakes(made, prefix)])
-    return made
+    return made, [*list_unknown(prefixes, known, command), *find_mistakes(made, prefix)]

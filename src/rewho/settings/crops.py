@@ -188,6 +188,7 @@ class CropsSettings:
             "crops merge monday tuesday --out both",
             "crops overlap monday tuesday",
         ),
+        required="folders",
     )
 
     action: Literal["verify", "stats", "merge", "export", "overlap"] = "stats"

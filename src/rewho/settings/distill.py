@@ -59,6 +59,7 @@ class TeachersSettings(TrainingSettings):
             "teachers Market-1501 --views holistic up1 dn1 --backbone resnet50",
             "teachers Market-1501 --recipe fd/teachers --device cuda",
         ),
+        required="data.root",
     )
 
     out: Path = Path("runs/teachers")
@@ -102,6 +103,7 @@ class RepresentSettings:
             "represent runs/teachers --data Market-1501 --dtype float16",
             "represent runs/teachers/holistic runs/teachers/up1 --data Market-1501 --out runs/two-views",
         ),
+        required="teachers data.root",
     )
 
     teachers: tuple[Path, ...] = ()
@@ -189,6 +191,7 @@ class DistillSettings(LabelledTrainingSettings):
             "distill Market-1501 --student runs/train --representations runs/represent --recipe fd/distill-fast",
             "distill people --student runs/train --teachers runs/teachers --sr online",
         ),
+        required="data.root",
     )
 
     student: Path = Path("runs/train")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -30,6 +30,7 @@ class Command:
         name: Name of the command and of its stage.
         help: One line of help.
         positional: Options that values without a name are assigned to, in order; the last takes all that are left.
+        required: Options without which there is nothing to do; a default that lies there, such as ./data, will do.
         actions: One line of help for each value of the option `action`.
         common: The options that people use most, which --help explains; all of them where there are few.
         examples: Three command lines, without `rewho`, for --help.
@@ -51,6 +52,7 @@ class Command:
     again: bool = False
     light: bool = False
     secondary: str = ""
+    required: str = ""
 
 
 @dataclass(frozen=True)
@@ -324,6 +326,19 @@ def find_mistakes(settings: Any, prefix: str = "--") -> Iterator[UserError]:  # 
         for option, expected, fix in settings.mistakes():
             got = _show(attrgetter(option)(settings))
             yield UserError(prefix + option, expected=expected, got=got, fix=fix.replace("{at}", prefix))
+
+
+def find_missing(settings: Any, given: Collection[str], prefix: str = "--") -> Iterator[UserError]:  # noqa: ANN401
+    """Yield an error per option that the command needs, that was not given and whose default is empty or not there."""
+    command: Command = settings.command
+    for name in command.required.split():
+        value = attrgetter(name)(settings)
+        if name in given or (isinstance(value, Path) and value.exists()):
+            continue
+        group, _, last = name.rpartition(".")
+        short = group if last == "root" else next((one for one, full in command.short.items() if full == name), name)
+        fix = f"Type it as in `rewho {command.examples[0]}`."
+        yield UserError(prefix + short, expected="a path", got="nothing", fix=fix)
 
 
 def _wrong_value(what: str, value: Any, kind: Any, expected: str) -> UserError:  # noqa: ANN401 - any value

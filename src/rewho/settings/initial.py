@@ -11,6 +11,8 @@ from rewho.core.record import STARTED, flatten, read_record
 from rewho.core.shipped import CARD, find_model
 
 INIT = "model.pretrained"
+NO_FOLDER = ("", "none", "imagenet", "imagenet_v2")
+"""Initial weights that name no folder."""
 OF_ENCODER = ("backbone", "input_size")
 """What an encoder's folder decides: it has no pooling and head of its own, and a fine-tuning has its own strides."""
 OF_NETWORK = (
@@ -45,7 +47,7 @@ def take_architecture(command: str, values: Mapping[str, Any], known: Mapping[st
         ['model.backbone']
     """
     source = values.get(INIT)
-    if INIT not in known or not isinstance(source, str | Path) or not str(source):
+    if INIT not in known or not isinstance(source, str | Path) or str(source) in NO_FOLDER:
         return {}, ""
     found = _read(find_model(source), values)
     whole = not found.pop("encoder", False) and command == "train"

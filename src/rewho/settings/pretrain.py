@@ -166,6 +166,7 @@ class PretrainSettings(TrainingSettings):
             "pretrain crops --backbone resnet18 --batch 128 --epochs 50",
         ),
         secondary="probe",
+        required="data.root",
     )
 
     out: Path = Path("runs/pretrain")

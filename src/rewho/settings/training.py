@@ -224,6 +224,7 @@ class TrainSettings(LabelledTrainingSettings):
             "train Market-1501 --recipe fd/s-fast --out runs/student",
             "train Market-1501 --init runs/pretrain --batch 64 --lr 0.01",
         ),
+        required="data.root",
     )
 
     model: ModelSettings = field(default_factory=ModelSettings)

@@ -86,6 +86,7 @@ class EvaluateSettings:
             "evaluate runs/before runs/after --data people --rerank",
             "evaluate runs/train --data Market-1501 MSMT17 --out runs/report",
         ),
+        required="model data.root",
     )
 
     model: tuple[Path, ...] = ()
@@ -140,6 +141,7 @@ class EmbedSettings:
             "embed crops --model runs/train --out runs/crops-embedded",
             "embed people --model runs/train --batch 256 --device cuda",
         ),
+        required="images",
     )
 
     images: Path = Path("images")
@@ -209,6 +211,7 @@ class CompareSettings:
             "compare a.jpg b.jpg c.jpg --model runs/train",
             "compare a.jpg b.jpg --model runs/train --device cuda",
         ),
+        required="images",
     )
 
     images: tuple[Path, ...] = ()
@@ -218,7 +221,9 @@ class CompareSettings:
     engine: DeviceSettings = field(default_factory=DeviceSettings)
 
     def mistakes(self) -> Iterator[Mistake]:
-        """Yield a threshold that cannot be read."""
+        """Yield a single image, and a threshold that cannot be read."""
+        if len(self.images) == 1:
+            yield Mistake("images", "two or more", "Type it as in `rewho compare a.jpg b.jpg`.")
         if self.threshold and parse_threshold(self.threshold) is None:
             expected = "a cosine from -1 to 1, or a false match rate in percent"
             yield Mistake("threshold", expected, "Pass {at}threshold 0.62, or {at}threshold 1%.")
@@ -246,10 +251,11 @@ class ExplainSettings:
             "explain people/anna --model runs/train --out runs/attention",
             "explain people/anna --model runs/distill --views up1 dn1",
         ),
+        required="images",
     )
 
     images: tuple[Path, ...] = ()
-    model: Path = Path("model")
+    model: Path = Path("starter")
     out: Path = Path("runs/explain")
     views: tuple[str, ...] = ()
     engine: DeviceSettings = field(default_factory=DeviceSettings)
@@ -277,6 +283,7 @@ class ExportSettings:
             "export runs/train --format pt2 --out exported",
             "export runs/train --check people --flip",
         ),
+        required="model",
     )
 
     model: Path = Path("model")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rewho.core.check import UserError
+from rewho.settings.aliases import KEYS
 from rewho.settings.fields import Command, is_list, plain_type
 from rewho.settings.names import GLOBAL_OPTIONS, describe_unknown, find_options, shorten
 
@@ -195,5 +196,8 @@ def _find_foreign(word: str, waiting: list[str], known: Mapping[str, Any], comma
         return None
     if in_capitals and not equals and waiting and not OPTION.match(waiting[0]):
         value = waiting.pop(0)
-    fix = f"Write it as --{shorten(found[0], known, command)} {value or 'VALUE'}." if found else "See --help."
+    other = "docs/guide/coming-from.md has our names for those of other programs."
+    fix = KEYS.get(".".join(name.split(".")[-2:]), other)
+    if found:
+        fix = f"Write it as --{shorten(found[0], known, command)} {value or 'VALUE'}."
     return UserError("command line", expected="options that begin with --", got=repr(word), fix=fix)

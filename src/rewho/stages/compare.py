@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, is_dir
+from rewho.core.check import is_dir
 from rewho.core.progress import say
 from rewho.core.runtime import run_in_processes
 from rewho.data.file_lists import refuse_output
@@ -29,9 +29,6 @@ def run(settings: CompareSettings) -> str:
     With a threshold, also which pairs are candidates for the same person, and what the threshold was measured on.
     """
     check(settings)
-    if len(settings.images) < 2:
-        fix = "Call `rewho compare A.jpg B.jpg --model FOLDER`."
-        raise UserError("images to compare", expected="two or more", got=str(len(settings.images)), fix=fix)
     for image in settings.images:
         if is_dir(image):
             refuse_output(image)

@@ -1,4 +1,4 @@
-"""More epochs for a finished training: it goes on as if it had been asked for all of them at once, or not at all."""
+"""More epochs for a finished training: it continues as one run of all epochs would, or not at all."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from rewho.core.check import UserError, is_file
 from rewho.core.progress import say
 from rewho.core.record import REQUIRED, find_damage, read_record
 from rewho.core.stage import Stage
-from rewho.settings import PretrainSettings, TrainingSettings
+from rewho.settings import TrainingSettings
+from rewho.settings.schedule import find_dependence
 from rewho.training.checkpoint import has_checkpoint
-from rewho.training.optim import learning_rate
-
-FINENESS = 20
-"""Points of an epoch at which two schedules are compared."""
 
 
 def reopen_for_more_epochs(stage: Stage, settings: TrainingSettings) -> None:
@@ -38,7 +35,7 @@ def reopen_for_more_epochs(stage: Stage, settings: TrainingSettings) -> None:
         fix = f"Leave the finished run as it is, or choose another --out for one of {settings.epochs} epochs."
         got = f"{done} finished epochs in {settings.out}"
         raise UserError(what, expected="no fewer epochs than the run has done", got=got, fix=fix)
-    if why := _differs_from_the_start(settings, done):
+    if why := find_dependence(settings, done):
         raise UserError(
             what,
             expected="a run whose first epochs are the same however many follow",
@@ -48,7 +45,7 @@ def reopen_for_more_epochs(stage: Stage, settings: TrainingSettings) -> None:
         )
     if not has_checkpoint(settings.out):
         got, fix = f"none in {settings.out / 'checkpoints'}", "Restore the folder, or choose another --out."
-        raise UserError(what, expected="the run's last checkpoint to go on from", got=got, fix=fix)
+        raise UserError(what, expected="the run's last checkpoint to continue from", got=got, fix=fix)
     if wrong := find_damage(settings.out):
         fix = "Restore it from a copy, or choose another --out to run it again."
         raise UserError(f"--out {settings.out}", expected="the files of the finished run", got=wrong, fix=fix)
@@ -58,15 +55,3 @@ def reopen_for_more_epochs(stage: Stage, settings: TrainingSettings) -> None:
         f"{settings.out} has {done} finished epochs; continuing to {settings.epochs}, with the weights that one run of "
         f"{settings.epochs} epochs has (learning rate: {settings.optimizer.schedule})"
     )
-
-
-def _differs_from_the_start(settings: TrainingSettings, done: int) -> str:
-    """Return what in the finished epochs depends on how many there are; an empty text if nothing does."""
-    optimizer = settings.optimizer
-    for step in range(done * FINENESS):
-        rates = (learning_rate(optimizer, step, FINENESS, epochs) for epochs in (done, settings.epochs))
-        if len(set(rates)) > 1:
-            return f"a learning rate that falls over the whole training (--optimizer.schedule {optimizer.schedule})"
-    if isinstance(settings, PretrainSettings) and settings.contrast.momentum_schedule != "constant":
-        return "a momentum that rises over the whole training (--contrast.momentum_schedule)"
-    return ""

@@ -28,15 +28,11 @@ from rewho.core.runtime import (
 )
 from rewho.core.stage import accept_changes
 from rewho.settings import TrainingSettings
+from rewho.settings.schedule import learning_rate, schedule_warnings
 from rewho.training.checkpoint import explain_mismatch, load_checkpoint, save_checkpoint
 from rewho.training.engine import Engine
 from rewho.training.log import RunLog
-from rewho.training.optim import (
-    gradient_norm,
-    learning_rate,
-    schedule_warnings,
-    set_learning_rate,
-)
+from rewho.training.optim import gradient_norm, set_learning_rate
 from rewho.training.state import (
     SPIKE_WINDOW,
     State,

@@ -83,7 +83,8 @@ def _rows_by_folder(root: Path, places: Sequence[tuple[str, str]]) -> tuple[list
         here = list_folder(root / place)
         if not people and here.images:
             got = f"{len(here.images):,} images and no sub-folder"
-            fix = f"{propose_pattern(here.images)} Without people only embedding is possible."
+            possible = "Without people, images can be searched and embedded, but neither trained on nor scored."
+            fix = f"{propose_pattern(here.images)} {possible}"
             raise UserError(str(root / place), expected="one sub-folder per person", got=got, fix=fix)
         if not people:
             raise empty_folder(root / place, here.others)
