@@ -31,6 +31,16 @@ def test_frames_are_counted_sized_and_repeatable(scene):
     assert not np.array_equal(scene[0][0], other_seed)
 
 
+def test_the_people_of_one_seed_walk_on_several_streets():
+    def heights(seed, people_seed):
+        frames = street_frames(8.0, fps=2, people=4, size=SIZE, seed=seed, people_seed=people_seed)
+        return [{one.person: one.box[3] - one.box[1] for one in truth} for _, truth in frames]
+
+    assert heights(3, 3) == heights(3, None)
+    assert heights(3, 9) != heights(3, None), "others walk there"
+    assert set().union(*heights(3, 9)) == set().union(*heights(4, 9)) == {1, 2, 3, 4}
+
+
 def test_people_are_numbered_identities_and_walk(scene):
     places = {}
     for _, truth in scene:

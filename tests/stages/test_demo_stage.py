@@ -7,7 +7,7 @@ import pytest
 from rewho.core.check import UserError
 from rewho.models.weights import read_card
 from rewho.settings import DemoSettings
-from rewho.stages import demo
+from rewho.stages import demo, demo_gallery
 
 
 def test_wrong_settings_are_named_before_anything_is_rendered(tmp_path):
@@ -47,3 +47,23 @@ def test_each_chapter_gains_more_than_chance_would(tmp_path, chapter):
     after = json.loads((page.parent / "metrics.json").read_text())["results"][1]
     _, low, _ = after["gain"]["ap_rectangular"]
     assert low > 0.01  # of 1: a point of mAP or more at the lower end of the interval
+
+
+@pytest.mark.slow
+def test_the_gallery_finds_people_across_cameras_and_is_made_once(tmp_path, monkeypatch, capsys):
+    from rewho.core.shipped import find_model
+    from rewho.gallery.gallery import Gallery
+
+    monkeypatch.setattr(demo_gallery, "SECONDS", 40.0)
+    monkeypatch.setattr(demo_gallery, "WALKERS", 10)
+    for _ in range(2):
+        demo_gallery.build_gallery(tmp_path, find_model("starter"), demo.TERMS, 1)
+    said = capsys.readouterr().err
+    assert said.count(f"rewho serve {tmp_path / 'gallery'}") == 2
+    with Gallery(tmp_path / "gallery", "cpu") as gallery:
+        assert {one.name for one in gallery.cameras()} == set(demo_gallery.PLACES)
+        assert gallery.calibration() is not None
+        hits = demo_gallery.check_gallery(gallery, tmp_path / "gallery-videos" / "seed-1")
+        assert hits.asked > 20
+        assert hits.five / hits.asked > 0.9
+        assert [one.action for one in gallery.audit(action="group")] == ["group"]

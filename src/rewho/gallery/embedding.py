@@ -15,6 +15,7 @@ from rewho.data.images import decode
 from rewho.gallery.adding import Embedded, Writer, close_source
 from rewho.gallery.database import Database
 from rewho.gallery.inputs import Input
+from rewho.gallery.moments import remember_videos
 from rewho.gallery.query import Embed
 from rewho.gallery.records import Added
 from rewho.gallery.thumbnails import make_thumbnail
@@ -42,6 +43,7 @@ def add_input(
 ) -> Added:
     """Embed and write all crops of a source that are not there yet."""
     total = Added(0)
+    remember_videos(database, writer.source, source.videos)
     crops = source.crops()
     with ThreadPoolExecutor() as pool:
         while batch := list(itertools.islice(crops, BATCH)):

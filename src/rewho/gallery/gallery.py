@@ -27,7 +27,7 @@ from rewho.gallery.inputs import Input, Labels, open_input
 from rewho.gallery.jobs import Jobs
 from rewho.gallery.judgements import Links, judge, read_links
 from rewho.gallery.model import GalleryModel, check_model, copy_model
-from rewho.gallery.parts import Cases, Erasure, People
+from rewho.gallery.parts import Cases, Erasure, Moments, People
 from rewho.gallery.proposals import Proposals
 from rewho.gallery.query import Box, Image, Query, from_crop, from_images, from_search, from_sightings
 from rewho.gallery.receipts import KEY, make_key
@@ -80,6 +80,7 @@ class Gallery(Proposals):
         self._guard = threading.RLock()
         self.people = People(self.database, self.index, self.statistics, self._guard)
         self.cases, self.erasure = Cases(self.database), Erasure(self.database)
+        self.moments = Moments(self.database)
         finish_receipts(self.database)
         self.accounts, self.jobs, self.replies = Accounts(self.database), Jobs(self.database), Replies(self.database)
         self._indexes: dict[Per, Index] = {}
@@ -110,8 +111,7 @@ class Gallery(Proposals):
         """
         place, user = Path(folder), by or Actor()
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            fix = "Choose another folder."
-            raise UserError(str(place), expected="a new folder", got="one with files in it", fix=fix)
+            raise UserError(str(place), expected="a new folder", got="one with files in it", fix="Choose another one.")
         place.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(place.parent)
         aside = place.with_name(f"{ASIDE}{os.getpid()}-{place.name}")

@@ -46,6 +46,7 @@ class Input:
         count: Crops in it.
         terms: Terms that it brings; empty where the user must give them.
         notes: What is left out or assumed.
+        videos: Where the videos of its crops lie, by hash.
     """
 
     kind: str
@@ -55,6 +56,7 @@ class Input:
     make: Any = field(repr=False)
     terms: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    videos: Mapping[str, str] = field(default_factory=dict)
 
     def crops(self) -> Iterator[NewCrop]:
         """Yield the crops, those of one track one after the other."""
@@ -264,7 +266,8 @@ def _crop_set(crops: CropSet, labels: Labels) -> Input:
 
     terms = dict(crops.contents.about.get("terms", {}))
     notes = () if tracked else ("the crop set has no tracks: each crop is a sighting of its own",)
-    return Input("crop set", str(crops.folder), hash_file(crops.folder / INDEX), len(crops), make, terms, notes)
+    places = {sha256: str(one["path"]) for sha256, one in listed.items()}
+    return Input("crop set", str(crops.folder), hash_file(crops.folder / INDEX), len(crops), make, terms, notes, places)
 
 
 def _read_video_labels(labels: Labels) -> dict[str, tuple[str, float | None]]:

@@ -1,4 +1,4 @@
-"""What a gallery offers beside search, in groups: `gallery.people`, `gallery.cases`, `gallery.erasure`."""
+"""What a gallery offers beside search, in groups: `gallery.people`, `cases`, `moments`, `erasure`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rewho.core.check import UserError
-from rewho.gallery import cases, erasure, people
+from rewho.gallery import cases, erasure, moments, people
 from rewho.gallery.database import Database
 from rewho.gallery.index import Index
 from rewho.gallery.records import HIDDEN, SHOWN, Actor
@@ -120,6 +120,25 @@ class Cases:
     def export(self, case: int, out: Path | str, *, by: Actor | None = None) -> Path:
         """Write a case as a zip with a signed manifest; faces are hidden."""
         return cases.export_case(self._database, case, Path(out), by or Actor())
+
+
+class Moments:
+    """Frames of the videos that crops were cut out of, with everybody else hidden.
+
+    Args:
+        database: The gallery's.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def known(self, crop: int, *, by: Actor | None = None) -> bool:
+        """Return whether the video of a crop is still where it was."""
+        return moments.find_video(self._database, crop, by or Actor()) is not None
+
+    def view(self, crop: int, *, by: Actor | None = None) -> bytes:
+        """Return the frame of a crop, a JPEG in which everybody else and all faces are hidden."""
+        return moments.view_moment(self._database, crop, by or Actor())
 
 
 class Erasure:

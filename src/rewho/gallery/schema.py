@@ -235,6 +235,15 @@ CREATE TABLE replies (
 ) WITHOUT ROWID;
 """
 
-STEPS: tuple[str, ...] = (_FIRST, _SECOND)
+_THIRD = """
+CREATE TABLE videos (
+  source INTEGER NOT NULL REFERENCES sources (id),
+  sha256 TEXT NOT NULL,
+  path TEXT NOT NULL,
+  PRIMARY KEY (source, sha256)
+) WITHOUT ROWID;
+"""
+
+STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
 """Step i turns a gallery of version i into one of version i + 1; version 0 is an empty database."""
 VERSION = len(STEPS)

@@ -40,7 +40,7 @@ SCORE_VISIBLE, SCORE_BEHIND_OWN_BODY, SCORE_HIDDEN, SCORE_OUTSIDE = 0.9, 0.7, 0.
 class GroundTruth:
     """One person in one frame."""
 
-    person: int  # number from 1; the person is `Identity.draw(seed, person)`
+    person: int  # number from 1; the person is `Identity.draw(people_seed, person)`
     box: tuple[float, float, float, float]  # left, top, right, bottom of the whole person in pixels, hidden parts too
     visible: float  # share of the person's pixels that are visible in the frame, 0 to 1
     keypoints: NDArray[np.float64]  # [17, 3] x, y in pixels and 2 visible, 1 hidden or 0 outside of the frame
@@ -96,16 +96,18 @@ def street_frames(
     size: tuple[int, int] = (360, 640),
     seed: int = 1,
     pan: float = 0.0,
+    people_seed: int | None = None,
 ) -> Iterator[tuple[Frame, list[GroundTruth]]]:
     """Yield the frames of a street scene, uint8 RGB [H, W, 3], each with the people in it from far to near.
 
     Args:
         seconds: Length of the scene.
         fps: Frames per second.
-        people: Number of people who walk by: persons 1, 2, … of `Identity.draw(seed, …)`.
+        people: Number of people who walk by: persons 1, 2, … of `Identity.draw(people_seed, …)`.
         size: Height and width of a frame in pixels.
         seed: Of the street.
         pan: Speed at which the camera pans to the right, in frame widths per second.
+        people_seed: Of the people; that of the street where None. Streets with one see the same people.
 
     Example:
         >>> frame, truth = next(street_frames(1.0, people=2, size=(90, 160)))
@@ -119,7 +121,8 @@ def street_frames(
     for side in size:
         check_range("side of a frame in pixels", side, 48, 4096)
     street = _build_street(size, seed, pan * seconds)
-    walkers = [_draw_walker(seed, number, people, seconds) for number in range(1, people + 1)]
+    cast = seed if people_seed is None else people_seed
+    walkers = [_draw_walker(seed, cast, number, people, seconds) for number in range(1, people + 1)]
 
     def frames() -> Iterator[tuple[Frame, list[GroundTruth]]]:  # nested, so that wrong settings raise at the call
         for index in range(max(1, round(seconds * fps))):
@@ -131,12 +134,12 @@ def street_frames(
     return frames()
 
 
-def _draw_walker(seed: int, number: int, people: int, seconds: float) -> _Walker:
+def _draw_walker(seed: int, cast: int, number: int, people: int, seconds: float) -> _Walker:
     """Return a random walker who crosses the middle of the view once."""
     rng = generator(seed, "walker", number)
     direction = 1 if rng.random() < 0.5 else -1
     return _Walker(
-        identity=Identity.draw(seed, number),
+        identity=Identity.draw(cast, number),
         crosses=float((number - rng.random()) / people * seconds),
         x=float(rng.uniform(-1.0, 1.0)),
         distance=float(rng.uniform(NEAREST, FARTHEST)),

@@ -29,6 +29,7 @@ def write_street(
     size: tuple[int, int] = (360, 640),
     seed: int = 1,
     pan: float = 0.0,
+    people_seed: int | None = None,
 ) -> Path:
     """Write a street scene as a video or as a folder of images, with its ground truth, and return the path.
 
@@ -45,7 +46,7 @@ def write_street(
     path = Path(path)
     if path.exists():
         raise UserError(str(path), expected="a new file or folder", got="one that is there", fix="Choose another name.")
-    frames = street_frames(seconds, fps, people, size, seed, pan)
+    frames = street_frames(seconds, fps, people, size, seed, pan, people_seed)
     aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -171,6 +171,15 @@ def thumbnail(
     return Response(content, headers=headers, media_type="image/jpeg")
 
 
+@router.get("/crops/{crop}/moment", response_class=Response, responses=_JPEG, operation_id="moment")
+def moment(request: Request, user: Viewer, crop: Number) -> Response:
+    """Return the frame that a crop was cut out of, with everybody else hidden; the view is in the audit."""
+    state = state_of(request)
+    with state.place():
+        content = state.gallery.moments.view(crop, by=user.actor)
+    return Response(content, headers={"Cache-Control": "private, no-store"}, media_type="image/jpeg")
+
+
 @router.get("/cameras", response_model=list[CameraOut], operation_id="list_cameras")
 def list_cameras(request: Request, user: Viewer) -> list[CameraOut]:
     """List the cameras that the user may see."""

@@ -119,11 +119,19 @@ def sightings(
 
 @router.get("/sightings/{sighting}")
 def sighting_page(
-    request: Request, user: Viewer, sighting: Number, back: Annotated[str, Query(max_length=4000)] = ""
+    request: Request,
+    user: Viewer,
+    sighting: Number,
+    back: Annotated[str, Query(max_length=4000)] = "",
+    moment: Annotated[int | None, Query(ge=0, le=MOST_ID)] = None,
 ) -> Response:
     """Show a sighting with its crops."""
     gallery = state_of(request).gallery
     one = gallery.sightings([sighting], by=user.actor)[0]
     crops = gallery.crops(sighting, by=user.actor)
     cases = [case for case in gallery.cases.list(by=user.actor) if case.closed is None]
-    return render(request, user, "sighting.html", one=one, crops=crops, cases=cases, back=own_path(back, ""))
+    chosen = next((crop for crop in crops if crop.id == (moment or one.best)), None)
+    if chosen is not None and not gallery.moments.known(chosen.id, by=user.actor):
+        chosen = None
+    values = {"one": one, "crops": crops, "cases": cases, "back": own_path(back, ""), "moment": chosen}
+    return render(request, user, "sighting.html", 200, open=moment is not None, **values)

@@ -1,6 +1,7 @@
 """Run the whole pipeline on rendered people, as two chapters of stages; finished stages are skipped.
 
-Distillation: teachers of body parts at larger sizes teach a student of small images. Few labels: pre-train on crops of
+Distillation: teachers of body parts at larger sizes teach a student of small images, which then searches a gallery of
+four cameras. Few labels: pre-train on crops of
 rendered streets (ground truth replaces the detector), then train on few labels, with and without the pre-training.
 """
 
@@ -46,6 +47,7 @@ from rewho.settings import (
 )
 from rewho.settings.fields import check
 from rewho.stages import crop, distill, evaluate, pretrain, represent, teachers, train
+from rewho.stages.demo_gallery import build_gallery
 
 OWN = ("people", "few-labels")  # what the chapters begin with
 TEST_IDENTITIES = 60
@@ -90,7 +92,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _distillation(settings: DemoSettings) -> Path:
-    """Evaluate a student before and after its distillation."""
+    """Evaluate a student before and after its distillation, and let it search a gallery."""
     people = _render(settings)
     before = train.run(initial_student(people, settings))
     experts = teachers.run(experts_of(people, settings))
@@ -98,9 +100,11 @@ def _distillation(settings: DemoSettings) -> Path:
     representations = represent.run(RepresentSettings(teachers=(experts,), out=out, data=_data(people)))
     after = distill.run(distillation(people, before, representations, settings))
     report = settings.out / "report"
-    return evaluate.run(
+    page = evaluate.run(
         EvaluateSettings(model=(before, after), data=EvaluateDataSettings((people,)), out=report, rerank=True)
     )
+    build_gallery(settings.out, after, TERMS, settings.seed)
+    return page
 
 
 def _few_labels(settings: DemoSettings) -> Path:
