@@ -1,5 +1,6 @@
 """Frames as they are meant to be seen: all eight orientations, pixels that are not square, HDR, the right stream."""
 
+import gc
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from clips import barcode, read_number, write_clip
 
 from rewho.settings import LimitSettings, SamplingSettings, ScreenSettings
-from rewho.video.display import BRIGHTEST, HLG, PQ, tone_map
+from rewho.video.display import BRIGHTEST, HLG, PQ, to_rgb, tone_map
 from rewho.video.frames import open_video, probe, sample_frames
 from rewho.video.screen import screen_video
 
@@ -185,3 +186,19 @@ def test_colours_of_high_definition_are_bt709_unless_the_file_says_otherwise(
         known, found = video.probe, next(video.frames).image
     assert np.abs(found[size[0] // 2, size[1] // 2].astype(int) - (200, 30, 30)).max() <= 4
     assert known.changes == changes
+
+
+def test_a_long_video_starts_no_threads_per_frame():
+    """Such threads ended decoders at their memory limit after some 200 frames, as an unreadable video."""
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        pytest.skip("threads are counted in /proc")
+    frames = [av.VideoFrame(640, 360, "yuv420p") for _ in range(60)]
+    before = len(list(tasks.iterdir()))
+    gc.disable()
+    try:
+        for frame in frames:
+            to_rgb(frame)
+        assert len(list(tasks.iterdir())) < before + 10
+    finally:
+        gc.enable()

@@ -69,6 +69,7 @@ def to_rgb(frame: Any, aspect: Fraction | None = None) -> NDArray[np.uint8]:  # 
     """Return a decoded frame as uint8 RGB [H, W, 3] for display; `aspect` is width over height of one pixel."""
     width, height = square_pixel_size(frame.width, frame.height, aspect)
     size = {} if (width, height) == (frame.width, frame.height) else {"width": width, "height": height}
+    size["threads"] = 1  # PyAV starts threads for each frame otherwise, and each keeps 16 MB until garbage is collected
     if frame.color_trc in HDR:
         wide = frame.to_ndarray(format="rgb48le", **size)
         image = tone_map(wide, frame.color_trc, wide_gamut=frame.color_primaries == BT2020)
