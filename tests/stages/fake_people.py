@@ -48,7 +48,9 @@ class FakePeople:
             return Probe("failed", "unreadable", 0, 0, 0, 0, 0, "", "made so"), "unreadable"
         sha256, frames = hashlib.sha256(data).hexdigest(), content["frames"] * 100
         refusal = "static" if content.get("static") else ""
-        return Probe("ok", "", frames, frames / 25, SIZE[1], SIZE[0], 25.0, sha256), refusal
+        return Probe(
+            "ok", "", frames, frames / 25, SIZE[1], SIZE[0], 25.0, sha256, changes=content.get("changes", "")
+        ), refusal
 
     @contextmanager
     def open(self, path: Path):

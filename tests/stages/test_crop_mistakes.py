@@ -11,6 +11,7 @@ from rewho.core.check import UserError
 from rewho.crops.inputs import plan_videos
 from rewho.crops.shards import INDEX
 from rewho.stages import crop
+from rewho.video.display import FOLLOWED
 
 
 def test_too_many_failures_are_an_error_with_a_count_by_reason(tmp_path):
@@ -47,3 +48,11 @@ def test_a_list_may_hold_comments(tmp_path):
     write_videos(tmp_path / "videos", 1)
     (tmp_path / "videos" / "list.txt").write_text("# what we filmed in May\n\nv000.mp4\n")
     assert [Path(task.path).name for task in plan_videos([tmp_path / "videos" / "list.txt"])] == ["v000.mp4"]
+
+
+def test_a_video_behind_another_one_in_a_file_is_not_left_out_without_a_word(tmp_path, capsys):
+    videos = write_videos(tmp_path / "videos", 1)
+    write_videos(videos / "joined", 1, changes=f"mirrored; {FOLLOWED}", frames=3)
+    crop.run(settings(videos, tmp_path / "crops"), FakePeople())
+    said = f"1 files hold a second video behind the first, which is left out: {videos / 'joined' / 'v000.mp4'}"
+    assert said in capsys.readouterr().err

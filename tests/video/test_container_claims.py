@@ -6,6 +6,7 @@ import pytest
 from clips import barcode, read_number, sampled, write_clip
 
 from rewho.settings import SamplingSettings
+from rewho.video.display import FOLLOWED
 from rewho.video.frames import probe, sample_frames
 from rewho.video.people import VideoFailure
 
@@ -178,3 +179,15 @@ def test_a_frame_or_two_that_cannot_be_decoded_are_no_failure(tmp_path: Path) ->
     late.write_bytes(whole.read_bytes()[: 3 * 188] + whole.read_bytes()[packets[3].pos :])
     came = sampled(late, every=1)
     assert 45 <= len(came) < 60
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("mp4", "libx264"), ("mov", "libx264"), ("flv", "flv"), ("wmv", "wmv2")])
+def test_a_second_video_that_is_not_read_is_named(tmp_path: Path, kind: str, codec: str) -> None:
+    """The decoder reads the first one alone; an index behind the frames, and other bytes, are no video."""
+    first, second = (
+        write_clip(tmp_path / f"{name}.{kind}", [barcode(at) for at in range(9)], codec=codec) for name in "ab"
+    )
+    assert probe(first).changes == ""
+    known = probe(spliced(tmp_path / f"joined.{kind}", first, second))
+    assert (known.status, known.frames, known.changes) == ("ok", 9, FOLLOWED)
+    assert probe(spliced(tmp_path / f"more.{kind}", first, Path(__file__))).changes == ""

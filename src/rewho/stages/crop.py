@@ -44,6 +44,7 @@ from rewho.crops.workers import Outcome, run_tasks
 from rewho.settings import CropSettings, TermsSettings
 from rewho.settings.command_line import fill
 from rewho.settings.fields import check
+from rewho.video.display import FOLLOWED
 
 FREE_SETTINGS = (
     *("out", "videos", "new_terms", "terms.file", "workers", "shard", "engine", "address", "gpus", "failure_limit"),
@@ -231,6 +232,9 @@ def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None
     if not any(crops.any() for crops in chosen):
         say("warning: the set has no crop; check the rules' counts on its page, and the detections")
     outputs, figures = write_report(out, writer, [video.record for video in videos], settings)
+    if followed := [video.record["path"] for video in videos if FOLLOWED in video.record["changes"]]:
+        named = ", ".join(map(str, followed[:NAMED]))
+        say(f"warning: {len(followed):,} files hold a second video behind the first, which is left out: {named}")
     if apart := figures["tracks"]["frames_too_far_apart"]:
         say(
             f"warning: {apart:,} of {figures['frames_looked_at']:,} sampled frames are more than --tracking.gap "

@@ -18,6 +18,7 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,h26
 sequences and network protocols are excluded, because they open other files or addresses."""
 BOX_LIMIT = 10_000
 """Most top-level boxes of an MP4 file that are read; an hour of fragmented video has about two thousand."""
+LOOKED_BEHIND = 16 * 2**20  # bytes behind the last packet in which another video's beginning is looked for
 TRANSPORT_PACKET = 188  # bytes; each begins with 0x47
 
 _FOREIGN = (
@@ -34,6 +35,7 @@ _FOREIGN = (
     (b"<", "a web page or other marked-up text"),
 )
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_ASF = b"\x30\x26\xb2\x75"
 _MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
 _MP4_BOXES = (*_MP4_BEGINNINGS, *(b"moof mfra sidx ssix uuid meta udta prft emsg pdin PICT imda".split()))
 
@@ -80,6 +82,24 @@ def count_missing_bytes(path: Path) -> int:
             file.seek(size - size % TRANSPORT_PACKET)
             return -size % TRANSPORT_PACKET if file.read(1) == b"\x47" else 0  # else other data follows the video
     return 0
+
+
+def has_video_behind(path: Path, end: int) -> bool:
+    """Return whether another video of the same kind begins behind byte `end`, where the packets of the first one end.
+
+    FFmpeg reads the first one alone of two MP4, FLV or WMV files written one behind the other; of other kinds, both.
+    """
+    with path.open("rb") as file:
+        head = file.read(16)
+        beginning = b"ftyp" if head[4:8] == b"ftyp" else head if head[:4] == _ASF else head[:4]
+        if beginning[:4] not in (b"ftyp", b"FLV\x01", _ASF):
+            return False
+        file.seek(end)
+        rest = file.read(LOOKED_BEHIND)
+    place = rest.find(beginning)
+    while place >= 0 and beginning == b"ftyp" and not 8 <= int.from_bytes(rest[max(0, place - 4) : place], "big") < 512:
+        place = rest.find(beginning, place + 1)
+    return place >= 0
 
 
 def declares_length(path: Path) -> bool:

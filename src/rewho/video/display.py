@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+FOLLOWED = "a video behind it in the same file is left out"
 PQ, HLG = 16, 18
 """FFmpeg's numbers for the HDR transfer functions SMPTE ST 2084 and ARIB STD-B67."""
 HDR = {PQ: "PQ", HLG: "HLG"}
@@ -126,6 +127,7 @@ def describe_changes(frame: Any, video: Any) -> str:  # noqa: ANN401
     mirrored = wanted.transposed ^ wanted.upside_down ^ wanted.mirrored
     texts = (
         (streams > 1, f"stream {video.stream.index} of {streams} video streams"),
+        (video.followed, FOLLOWED),
         (joints, f"timestamps joined at {joints} places"),
         (
             square_pixel_size(frame.width, frame.height, aspect) != (frame.width, frame.height),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.video.container import FORMATS, check_file_kind, count_missing_bytes, declares_length
+from rewho.video.container import FORMATS, check_file_kind, count_missing_bytes, declares_length, has_video_behind
 from rewho.video.display import square_pixel_size
 from rewho.video.people import VideoFailure
 
@@ -115,14 +115,14 @@ class VideoFile:
         """Index every packet without decoding it: timestamps, keyframes, and the end of the streams."""
         import av
 
-        stamps, slots, keys, last = [], [], [], 0.0
+        stamps, slots, keys, last, place = [], [], [], 0.0, 0
         self._read = 0
         try:
             for packet in self._packets():
                 self.beat()
                 known = packet.dts is not None or packet.pts is not None
                 end = float(((packet.pts or packet.dts or 0) + (packet.duration or 0)) * (packet.time_base or 0))
-                last = max(last, end)
+                last, place = max(last, end), max(place, (packet.pos or 0) + packet.size)
                 if packet.stream_index != self.stream.index or not (known or packet.size):
                     continue
                 self._read += 1
@@ -132,6 +132,7 @@ class VideoFile:
                     keys.append(packet.is_keyframe)
         except av.error.FFmpegError as error:
             self._count(error)
+        self.followed = has_video_behind(self.path, place)
         zero = (self.container.start_time or 0) / 1e6
         # Matroska may declare its end instead of its duration.
         self.ends = last if self.format == "matroska" and zero < self.claimed else last - zero
