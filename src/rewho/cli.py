@@ -17,7 +17,15 @@ from typing import Any, TextIO, cast
 from rewho.core.check import UserError, describe_error, nearest, rename_options
 from rewho.core.invocation import Invocation, choose_folder, find_finished
 from rewho.core.progress import say, show
-from rewho.core.runtime import EXIT_INTERRUPTED, EXIT_PARTLY_FAILED, Interrupted, PartlyFailed, is_main_process
+from rewho.core.runtime import (
+    EXIT_INTERRUPTED,
+    EXIT_PARTLY_FAILED,
+    Interrupted,
+    PartlyFailed,
+    Terminated,
+    end_on_sigterm,
+    is_main_process,
+)
 from rewho.settings.aliases import COMMAND_ANSWERS
 from rewho.settings.command_line import Parsed, parse_command
 from rewho.settings.commands import find_commands
@@ -211,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # time, and on an idle one the same (docs/LOG.md). OpenMP reads it when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with _guard_pipes():
+    with _guard_pipes(), end_on_sigterm():
         return _run_reporting(words)
 
 
@@ -225,12 +233,18 @@ def _run_reporting(words: list[str]) -> int:
         say(f"error: {_error_text(error)}")
         return USER_MISTAKE
     except Interrupted as saved:
-        say(f"stopped: {saved}. To resume, run the same command again:\n  {shlex.join(['rewho', *words])}")
-        return EXIT_INTERRUPTED
+        return _say_stopped(str(saved), words)
     except PartlyFailed as failed:
         show(failed.made)
         say(f"finished, except for {failed.items}")
         return EXIT_PARTLY_FAILED
+    except Terminated:
+        return _say_stopped("finished parts are kept", words)
     except KeyboardInterrupt:
         say("cancelled; finished parts are kept, and the same command resumes from them")
         return CANCELLED
+
+
+def _say_stopped(saved: str, words: list[str]) -> int:
+    say(f"stopped: {saved}. To resume, run the same command again:\n  {shlex.join(['rewho', *words])}")
+    return EXIT_INTERRUPTED

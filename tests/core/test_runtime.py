@@ -8,7 +8,7 @@ import pytest
 
 from rewho.core.check import UserError, check_embeddings, check_range
 from rewho.core.progress import Progress, duration
-from rewho.core.runtime import Interrupted, StopRequest, generator
+from rewho.core.runtime import Interrupted, StopRequest, Terminated, end_on_sigterm, generator
 
 
 def test_generators_depend_on_seed_name_and_counters_only():
@@ -32,6 +32,28 @@ def test_a_stop_request_is_noted_and_the_old_handler_comes_back(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_ends_work_that_notes_none_and_leaves_the_handlers_of_others_alone():
+    closed = []
+    with pytest.raises(Terminated), end_on_sigterm():
+        try:
+            with StopRequest() as stop:
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.wanted
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)  # a launcher's second one does not cut the end short
+            closed.append(True)
+    assert closed and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    noted = []
+    signal.signal(signal.SIGTERM, lambda *_: noted.append(True))
+    try:
+        with end_on_sigterm():
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert noted
 
 
 def test_what_the_whole_was_told_its_parts_know_and_the_other_way_round():

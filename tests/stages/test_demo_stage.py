@@ -1,10 +1,13 @@
 """The demo's chapters: a wrong one is named; few labels begins from what the streets taught."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from rewho.core.check import UserError
+from rewho.core.runtime import EXIT_INTERRUPTED
 from rewho.models.weights import read_card
 from rewho.settings import DemoSettings
 from rewho.stages import demo, demo_gallery
@@ -17,6 +20,16 @@ def test_wrong_settings_are_named_before_anything_is_rendered(tmp_path):
         with pytest.raises(UserError, match=next(iter(wrong))):
             demo.run(DemoSettings(out=tmp_path, **wrong))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_that_is_ended_while_it_renders_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "rewho", "demo", "--out", str(tmp_path / "demo")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert "writes to" in process.stderr.readline()
+        process.terminate()
+        said = process.stderr.read()
+    assert process.returncode == EXIT_INTERRUPTED, said
+    assert "stopped: finished parts are kept. To resume, run the same command again:\n  rewho demo" in said
 
 
 @pytest.mark.slow

@@ -204,6 +204,37 @@ SAME_PRESS = 1.0  # seconds; launchers repeat a Ctrl-C that the terminal has sen
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: try again; schedulers restart a job that ends with it
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where no `StopRequest` notes it: the work ends as after Ctrl-C, and finished parts are kept."""
+
+
+@contextmanager
+def end_on_sigterm() -> Iterator[None]:
+    """Raise `Terminated` at the first SIGTERM within a block, unless the caller has a handler of its own.
+
+    The system would end the process without a word, and without closing what is open.
+    """
+    owner = os.getpid()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        mine = os.getpid() == owner
+        signal.signal(number, signal.SIG_IGN if mine else signal.SIG_DFL)  # launchers repeat it
+        if mine:
+            raise Terminated
+        os.kill(os.getpid(), number)  # a forked worker
+
+    # Of several processes the main one alone: it watches how the others end.
+    here = threading.current_thread() is threading.main_thread() and is_main_process()
+    ours = here and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 class StopRequest:
     """Turns SIGTERM and the first Ctrl-C into a flag that work checks where it can stop safely.
 
