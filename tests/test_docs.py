@@ -16,9 +16,11 @@ import yaml
 import rewho
 from rewho import cli, settings
 from rewho.settings.aliases import ALIASES
+from rewho.settings.command_line import fill
 from rewho.settings.fields import options_of
 from rewho.settings.names import GLOBAL_OPTIONS, MAIN_OF_GROUP
-from rewho.settings.recipe import SPECIAL
+from rewho.settings.recipe import SPECIAL, read_recipe
+from rewho.tables.project import build_steps, read_project
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
@@ -148,13 +150,18 @@ def test_python_sessions_give_what_they_show() -> None:
     assert sessions
 
 
-def test_recipes_in_the_text_have_known_names() -> None:
+def test_recipes_in_the_text_have_known_names(tmp_path: Path) -> None:
     known = [
         {name.split(".")[0] for name, _ in options_of(kind)} for kind in (settings.TrainSettings, settings.CropSettings)
     ]
     for block in (block for text in TEXTS.values() for block in blocks(text, "yaml")):
         names = {name for name in yaml.safe_load(block) if name not in SPECIAL}
-        assert any(names <= of_one for of_one in known), "options of one command"
+        if not any(names <= of_one for of_one in known):  # then it is a project of `rewho run`
+            (tmp_path / "project.yaml").write_text(block)
+            project = read_project(settings.RunSettings(videos=(tmp_path / "project.yaml",)))
+            for step in build_steps(project, tested=True):
+                values = {**(read_recipe(step.recipe) if step.recipe else {}), **step.settings}
+                assert fill(cli.COMMANDS[step.stage], values, step.stage)
 
 
 RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "recipes").rglob("*.yaml"))

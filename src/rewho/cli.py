@@ -97,22 +97,20 @@ def _execute(command: Command, parsed: Parsed[Any]) -> None:
             return
     if not command.light and not form:
         say(f"{command.name}: {words}")
-    before = None
-    try:
-        if invocation:
-            before = invocation.write(settings.out)
+
+    def work() -> tuple[Any, str]:
         stage = importlib.import_module(f"rewho.stages.{command.name}")
         result = stage.run(settings)
-    except BaseException:
-        if invocation:
-            invocation.withdraw(settings.out, before)
-        raise
-    summary = stage.summarise(result) if hasattr(stage, "summarise") else ""
-    if result is not None:
-        show(result)
-    say(summary)
+        summary = stage.summarise(result) if hasattr(stage, "summarise") else ""
+        if result is not None:
+            show(result)
+        say(summary)
+        return result, summary
+
     if invocation:
-        invocation.write(settings.out, {"result": str(result), "summary": summary})
+        invocation.run(settings.out, work)
+    else:
+        work()
 
 
 def _choose_folder(command: Command, parsed: Parsed[Any], invocation: Invocation | None) -> tuple[Any, str]:

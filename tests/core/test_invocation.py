@@ -143,3 +143,24 @@ def test_foreign_folders_are_not_written_to_and_a_failed_command_leaves_none(dat
 def test_links_in_a_circle_end(data):
     (data / "again").symlink_to(data.absolute())
     assert Invocation.of("x", Settings(data)).inputs
+
+
+@dataclass(frozen=True)
+class Terms:
+    file: Path
+
+
+@dataclass(frozen=True)
+class SettingsWithTerms:
+    terms: Terms
+    out: Path = Path("runs/x")
+
+
+def test_what_lies_beside_a_form_of_terms_is_no_input(data):
+    Path("terms.yaml").write_text("name: walks")
+    first = Invocation.of("x", SettingsWithTerms(Terms(Path("terms.yaml"))))
+    Path("another-run").mkdir()
+    Path("another-run/page.html").write_text("made in between")
+    assert Invocation.of("x", SettingsWithTerms(Terms(Path("terms.yaml")))) == first
+    Path("terms.yaml").write_text("name: other walks")
+    assert Invocation.of("x", SettingsWithTerms(Terms(Path("terms.yaml")))) != first

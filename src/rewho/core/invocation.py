@@ -12,13 +12,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rewho.core.artifact import ASIDE, MANIFEST, digest, plain, write_json
 from rewho.core.files import read_json
 from rewho.core.lock import LOCK
 from rewho.core.record import STARTED, flatten, list_differences, rewho_version
 
+Result = TypeVar("Result")
 COMMAND_FILE = "command.json"
 FREE = (
     *("out", "resume", "allow_config_change", "engine", "checkpoint", "workers", "device", "threads", "cache"),
@@ -107,6 +108,17 @@ class Invocation:
         }
         write_json(folder / COMMAND_FILE, content)
         return before
+
+    def run(self, folder: Path, work: Callable[[], tuple[Result, str]]) -> tuple[Result, str]:
+        """Run a command's work and return its result and summary, with a record in its folder from start to end."""
+        before = self.write(folder)
+        try:
+            result, summary = work()
+        except BaseException:
+            self.withdraw(folder, before)
+            raise
+        self.write(folder, {"result": str(result), "summary": summary})
+        return result, summary
 
     def withdraw(self, folder: Path, before: Before | None = None) -> None:
         """Undo `write` if the command failed before it wrote anything else: an earlier run stays the folder's run."""
@@ -206,7 +218,8 @@ def _fingerprint(values: Mapping[str, Any]) -> dict[str, str] | None:
             continue
         files: list[tuple[str, int, int]] = []
         for path in paths:
-            inside = _inputs_of(path, out)
+            # A form of terms names no other files, so that what lies beside it is not an input.
+            inside = [_of_file(path.name, path.stat())] if name == "terms.file" else _inputs_of(path, out)
             if inside is None:
                 return None
             files.extend(inside)

@@ -27,6 +27,7 @@ from rewho.settings.pretrain import (
     PretrainSettings,
     ProbeSettings,
 )
+from rewho.settings.run import RunSettings
 from rewho.settings.serve import ServeSettings, ServiceLimits
 from rewho.settings.table import TableSettings
 from rewho.settings.training import (

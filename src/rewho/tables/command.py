@@ -21,7 +21,7 @@ def format_command(stage: str, options: Mapping[str, Any], recipe: Path | None =
         >>> format_command("train", {"model.input_size": [64, 32], "out": "my run"}, Path("a.yaml"))
         "rewho train --recipe a.yaml --model.input_size 64 32 --out 'my run'"
     """
-    words = ["rewho", stage]
+    words = ["rewho", *stage.split()]
     if recipe:
         words += ["--recipe", recipe.as_posix(), *(["--smoke"] if smoke else [])]
     for name, value in options.items():
