@@ -6,10 +6,10 @@ import zipfile
 import numpy as np
 import pytest
 
+from rewho.core.byte_scan import scan_apart
 from rewho.core.check import UserError
 from rewho.crops.writer import encode
 from rewho.gallery.adding import Embedded
-from rewho.gallery.byte_scan import scan_folder
 from rewho.gallery.cases import check_export
 from rewho.gallery.gallery import Gallery
 from rewho.gallery.receipts import check_receipt
@@ -82,10 +82,10 @@ def test_a_receipt_is_signed_and_every_change_of_it_is_found(filled):
 def test_the_byte_scan_finds_what_is_left(filled, tmp_path):
     gallery, _ = filled
     blob, picture = gallery.database.one("SELECT embedding, thumbnail FROM crops WHERE id = 9")
-    assert scan_folder(gallery.folder, [blob]).found
+    assert scan_apart(gallery.folder, [blob]).found
     for content in (blob, picture[900:1100]):
         (gallery.folder / "left.bin").write_bytes(bytes(12_345) + content[3:] + bytes(50))
-        gone = [found for found in scan_folder(gallery.folder, [blob, picture]).found if found[0] == "left.bin"]
+        gone = [found for found in scan_apart(gallery.folder, [blob, picture]).found if found[0] == "left.bin"]
         assert gone
     with pytest.raises(UserError, match=r"a piece at byte 12,3\d\d of left.bin"):
         gallery.erasure.forget([9])

@@ -285,7 +285,12 @@ def test_the_command_line_takes_action_and_folders(made, capsys):
         ("merge", {"folders", "out"}),
         ("export", {"folders", "out", "layout", "people", "blur_faces"}),
         ("overlap", {"folders", "distance"}),
-        ("verfiy", {"action", "folders", "out", "layout", "people", "blur_faces", "repair", "distance"}),
+        ("forget", {"folders", "names", "videos", "tracks", "runs"}),
+        (
+            "verfiy",
+            {"action", "folders", "out", "layout", "people", "blur_faces", "repair", "distance"}
+            | {"names", "videos", "tracks", "runs"},
+        ),
     ],
 )
 def test_each_action_has_a_help_of_its_own(action, options, capsys):

@@ -23,6 +23,8 @@ from rewho.crops.near_duplicates import Shared, find_shared, stack_fingerprints
 from rewho.crops.page import write_description
 from rewho.crops.shards import CropSet
 from rewho.crops.statistics import compute_statistics, read_videos, write_videos
+from rewho.crops.suppression import COLUMNS as SUPPRESSION_COLUMNS
+from rewho.crops.suppression import COUNT, add_suppressed, find_suppressed, read_suppressed
 from rewho.crops.tracks import read_tracks
 from rewho.crops.writer import ShardWriter, encode
 from rewho.data.images import decode
@@ -122,7 +124,7 @@ def _write_tar(file: BinaryIO, images: Iterator[tuple[dict[str, Any], bytes]]) -
 
 
 def merge(folders: Sequence[Path], out: Path) -> CropSet:
-    """Merge crop sets into a new one at `out`; crops with equal names enter once."""
+    """Merge crop sets into a new one at `out`; crops with equal names enter once, what one set forgot does not."""
     if len(folders) < 2:
         raise UserError("merge", expected="two or more crop sets", got=str(len(folders)), fix="Name them.")
     if out.exists() and any(out.iterdir()):
@@ -137,15 +139,19 @@ def merge(folders: Sequence[Path], out: Path) -> CropSet:
 
 def _merge_into(folders: Sequence[Path], out: Path) -> None:
     sets = [CropSet.open(folder) for folder in folders]
+    forgotten = frozenset[str]().union(*(read_suppressed(crops.folder, crops.contents.about) for crops in sets))
     writer, seen = ShardWriter(out), set[str]()
+    if forgotten:
+        add_suppressed(out, forgotten)
     for crops in sets:
         names = crops.manifest(["name"]).column("name").to_pylist()
         new = np.array([name not in seen for name in names], bool)
+        new &= ~find_suppressed(crops.manifest(SUPPRESSION_COLUMNS), forgotten)
         seen.update(names)
         for rows, images in select_crops(crops, new):
             writer.add(rows, images)
         crops.close()
-    about = _merge_properties([crops.contents.about for crops in sets])
+    about = _merge_properties([crops.contents.about for crops in sets]) | ({COUNT: len(forgotten)} if forgotten else {})
     videos: dict[str, dict[str, Any]] = {}
     for folder in folders:
         for video in read_videos(folder):

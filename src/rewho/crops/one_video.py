@@ -24,6 +24,7 @@ from rewho.crops.photographs import is_photograph
 from rewho.crops.quality import compute_quality
 from rewho.crops.rows import rows_table
 from rewho.crops.shards import INDEX, CropSet
+from rewho.crops.suppression import read_suppressed, without_suppressed
 from rewho.crops.writer import ShardWriter, crop_row, encode
 from rewho.settings import CropSettings
 from rewho.video.explain import write_explanation
@@ -101,6 +102,13 @@ class PartMaker:
         licence = task.licence or self.settings.terms.licence
         about = {"video": video.probe.sha256, "licence": licence, "config": self.config}
         linked = LinkedPeople(video.people, self.settings.tracking)
+        forgotten = read_suppressed(self.out)
+
+        def write() -> None:
+            some, images = without_suppressed(rows, data, forgotten)
+            if some:
+                writer.add(rows_table(some), images)
+
         for found in linked:
             # Not earlier: the hash of a video's file of detections is known when its first frame arrives.
             about["detector"], about["pose"] = self.source.models()
@@ -113,12 +121,11 @@ class PartMaker:
                 rows.append(row)
                 data.append(encoded)
             if len(rows) >= WRITE_CROPS:
-                writer.add(rows_table(rows), data)
+                write()
                 rows, data = [], []
             if found.people and len(list(folder.glob("explained/*.jpg"))) < self.settings.explain:
                 self._explain(folder, task, found)
-        if rows:
-            writer.add(rows_table(rows), data)
+        write()
         counts = {"looked": frames, "detections": detections, "kept": kept, "persons": most}
         counts |= {"unlinked": 0 if is_photograph(task.path) else linked.unlinked}  # one frame has no neighbours
         return {**counts, "dropped": dict(sorted(reasons.items()))}

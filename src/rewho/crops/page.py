@@ -15,6 +15,7 @@ from rewho.crops.set_page import EXPLAINED, TERMS, build_page
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.sheet import draw_contact_sheet
 from rewho.crops.statistics import VIDEOS, compute_statistics, utf_8, write_videos
+from rewho.crops.suppression import COUNT, FORGOTTEN, read_suppressed
 from rewho.crops.writer import ShardWriter, encode
 from rewho.settings import CropSettings
 
@@ -37,9 +38,11 @@ def write_report(
         },
         "videos": {"file": VIDEOS, "sha256": hash_file(videos)},
     }
-    crops = writer.commit(about)
+    forgotten = read_suppressed(out)
+    crops = writer.commit(about | ({COUNT: len(forgotten)} if forgotten else {}))
     figures = compute_statistics(crops, records)
-    return [videos, out / INDEX, *write_description(crops, records, figures)], figures
+    lists = [videos, out / INDEX, *([out / FORGOTTEN] if forgotten else [])]
+    return [*lists, *write_description(crops, records, figures)], figures
 
 
 def write_description(crops: CropSet, records: Sequence[dict[str, Any]], figures: Mapping[str, Any]) -> list[Path]:

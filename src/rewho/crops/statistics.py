@@ -25,13 +25,13 @@ REQUIRED = ("height", "width", "bytes", "confidence", "quality", "channel_sum", 
 PERCENTILES = {"least": 0, "5 %": 5, "25 %": 25, "median": 50, "75 %": 75, "95 %": 95, "most": 100}
 
 
-def write_videos(folder: Path, records: Sequence[dict[str, Any]]) -> Path:
+def write_videos(folder: Path, records: Sequence[dict[str, Any]], name: str = VIDEOS) -> Path:
     """Write the list of videos, one row per video; the column `dropped` has counts by rule as JSON."""
     pa = import_pyarrow()
     plain = [{UNLINKED: 0, **record, "dropped": json.dumps(record["dropped"], sort_keys=True)} for record in records]
     plain = [{name: utf_8(value) if isinstance(value, str) else value for name, value in one.items()} for one in plain]
     table = pa.Table.from_pylist(plain, schema=_video_schema())
-    return write_file(folder / VIDEOS, lambda file: pa.parquet.write_table(table, file, compression="zstd"))
+    return write_file(folder / name, lambda file: pa.parquet.write_table(table, file, compression="zstd"))
 
 
 def _video_schema() -> Any:  # noqa: ANN401 - pyarrow's

@@ -15,12 +15,14 @@ from rewho.core.artifact import MANIFEST, hash_file, write_file
 from rewho.core.check import UserError, describe_error, resolve_inside
 from rewho.core.progress import Progress
 from rewho.core.record import STARTED, read_sealed
+from rewho.crops.forget import NOTE, is_unfinished
 from rewho.crops.inputs import VideoTask
 from rewho.crops.one_video import PartMaker
 from rewho.crops.page import write_description
 from rewho.crops.rows import FORMAT, import_pyarrow, matches_row
 from rewho.crops.shards import INDEX, CropSet, Shard, no_crop_set
 from rewho.crops.statistics import VIDEOS, compute_statistics, read_videos
+from rewho.crops.suppression import FORGOTTEN, read_suppressed
 from rewho.crops.tracks import find_shared_frames, read_tracks
 from rewho.crops.writer import ShardWriter
 
@@ -48,11 +50,17 @@ def verify(folder: Path) -> list[Damage]:
     if not any((folder / name).is_file() for name in (INDEX, MANIFEST)):
         raise no_crop_set(folder)
     found = [*_verify_manifest(folder)]
+    if is_unfinished(folder):
+        found.append(Damage(NOTE, f"says that an erasure was interrupted; `rewho crops forget {folder}` finishes it"))
     try:
         read_sealed(folder / INDEX)
     except (OSError, ValueError) as error:
         return [one for one in found if one.file != INDEX] + [Damage(INDEX, f"is damaged ({describe_error(error)})")]
     crops = CropSet.open(folder)
+    try:
+        read_suppressed(folder, crops.contents.about)
+    except UserError as error:
+        found.append(Damage(FORGOTTEN, f"is not as it was written: {error.got}"))
     progress = Progress("verify", len(crops), unit="crops")
     for number, shard in enumerate(crops.contents.shards):
         found += _verify_file(folder, shard.rows, shard.rows_sha256)
@@ -64,7 +72,7 @@ def verify(folder: Path) -> list[Damage]:
         found += _find_duplicate_names(crops)
         found += _find_doubled_people(crops)
     videos = crops.contents.about.get("videos")
-    if videos and not any(one.file == VIDEOS for one in found):
+    if videos and not any(one.file == videos["file"] for one in found):
         found += _verify_file(folder, videos["file"], videos.get("sha256"))
     return found
 
@@ -129,7 +137,8 @@ def _find_damaged_crops(crops: CropSet, number: int, shard: Shard) -> Iterator[s
 def repair(folder: Path, damage: Sequence[Damage], maker: PartMaker) -> list[str]:
     """Rebuild damaged shards from their videos and return the files that were replaced."""
     names = {one.file for one in damage}
-    if lists := sorted(names & {INDEX, VIDEOS, STARTED, MANIFEST}):
+    listed = {name for name in names if name.startswith(Path(VIDEOS).stem)}
+    if lists := sorted(listed | names & {INDEX, STARTED, MANIFEST, NOTE, FORGOTTEN}):
         raise UserError(
             f"{folder}: {', '.join(lists)}",
             expected="intact lists",

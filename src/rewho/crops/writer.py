@@ -117,11 +117,15 @@ class ShardWriter:
             return
         table = import_pyarrow().concat_tables(self._pending).combine_chunks()
         count = waiting - waiting % BATCH_ROWS if whole_only else waiting
-        self._open = self._open or _OpenShard(self.folder, f"{len(self._shards):05d}")
+        self._open = self._open or _OpenShard(self.folder, self._next_name())
         for start in range(0, count, BATCH_ROWS):
             # `take` copies: a slice would write bits of its neighbours into the file's padding.
             self._open.write(table.take(np.arange(start, min(start + BATCH_ROWS, count))))
         self._pending = [table.slice(count)] if count < waiting else []
+
+    def _next_name(self) -> str:
+        """Return a number above those of all shards, of which some may be missing or named after what they replace."""
+        return f"{max((int(shard.name.partition('-')[0]) for shard in self._shards), default=-1) + 1:05d}"
 
     def _close_shard(self) -> None:
         assert self._open is not None

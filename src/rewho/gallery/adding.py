@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
+from rewho.crops.suppression import place_key
 from rewho.gallery import audit
 from rewho.gallery.database import Database
 from rewho.gallery.index import CROP_COLUMNS, SIGHTING_COLUMNS
@@ -31,8 +32,7 @@ class Embedded(NamedTuple):
 def crop_key(crop: NewCrop) -> bytes:
     """Return the hash that knows a crop again: of its frame and box, or of its image where no frame is known."""
     if crop.frame is not None and crop.box is not None:
-        place = [crop.frame, *(round(side) for side in crop.box)]
-        return hashlib.sha256(json.dumps(place).encode()).digest()
+        return bytes.fromhex(place_key(crop.frame, crop.box))
     content = crop.sha256 or hashlib.sha256(crop.image).hexdigest()
     return hashlib.sha256(f"image {content}".encode()).digest()
 

@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from rewho.core.byte_scan import Scan, scan_apart
 from rewho.core.check import UserError
 from rewho.core.lock import Lock
 from rewho.core.progress import say
 from rewho.gallery import audit, receipts
 from rewho.gallery.adding import seal_sighting
-from rewho.gallery.byte_scan import Scan, scan_folder
 from rewho.gallery.database import Database
 from rewho.gallery.index import CROP_COLUMNS
 from rewho.gallery.records import DAY_S, WITHDRAWN, Actor
@@ -148,11 +148,11 @@ def _finish(database: Database, number: int, contents: Sequence[bytes] | None) -
     rewritten = contents is None
     if rewritten:
         _rewrite(database)
-    scan = scan_folder(database.file.parent, contents or [])
+    scan = scan_apart(database.file.parent, contents or [])
     kept = _kept_copies(database, scan, contents or [])
     if scan.found and not kept:
         _rewrite(database)
-        scan, rewritten = scan_folder(database.file.parent, contents or []), True
+        scan, rewritten = scan_apart(database.file.parent, contents or []), True
         kept = _kept_copies(database, scan, contents or [])
     if scan.found and not kept:
         file, at = scan.found[0]

@@ -19,8 +19,8 @@ from rewho.gallery.records import Actor
 from rewho.gallery.vectors import unit
 
 VERDICTS = ("yes", "no", "skip")
-YES_WEIGHT, NO_WEIGHT = 0.8, 0.2
-"""Weights of the means of accepted and refused sightings, beside the query's 1 (Rocchio 1971); untuned."""
+YES_WEIGHT, NO_WEIGHT = 1.6, 0.5
+"""Weights of the means of accepted and refused sightings, beside the query's 1 (Rocchio 1971); see docs/LOG.md."""
 
 
 class Judged(NamedTuple):
@@ -83,7 +83,7 @@ def refine(query: NDArray[np.float64], yes: NDArray[np.float64], no: NDArray[np.
 
     Example:
         >>> refine(np.array([1.0, 0]), np.array([[0.0, 1]]), np.empty((0, 2))).round(2).tolist()
-        [0.78, 0.62]
+        [0.53, 0.85]
     """
     moved = query.copy()
     if len(yes):

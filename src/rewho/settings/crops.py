@@ -29,6 +29,7 @@ ACTIONS = {
     "merge": "write several sets as one",
     "export": "write a set as images, for other programs",
     "overlap": "list the near-duplicates that two sets share",
+    "forget": "erase crops from sets and prove that they are gone; finish an interrupted erasure",
 }
 
 
@@ -165,7 +166,7 @@ class CropsSettings:
     """Settings of `rewho crops`.
 
     Args:
-        action: verify, stats, merge, export or overlap.
+        action: verify, stats, merge, export, overlap or forget.
         folders: Crop sets.
         out: Folder to write, or the tar file for webdataset.
         layout: market (Market-1501's names), folder (one per person), webdataset (a tar file) or jpeg (plain folder).
@@ -173,11 +174,15 @@ class CropsSettings:
         blur_faces: Blur faces in the exported images.
         repair: Rebuild damaged parts, and only these, from the videos.
         distance: Largest number of differing bits (of 256) between the fingerprints of near-duplicates.
+        names: Names of crops to forget.
+        videos: Videos whose crops to forget, those left out of the set too: file name, path, or digits of the hash.
+        tracks: Tracks to forget, as a video, a colon and the track's number, such as street.mp4:3.
+        runs: Folder below which models that were trained on the sets are looked for.
     """
 
     command = Command(
         "crops",
-        "verify, count, merge, export or compare crop sets",
+        "verify, count, merge, export or compare crop sets, or forget crops",
         "action folders",
         ACTIONS,
         again=True,
@@ -187,11 +192,12 @@ class CropsSettings:
             "crops export crops --out images --layout market",
             "crops merge monday tuesday --out both",
             "crops overlap monday tuesday",
+            "crops forget monday tuesday --videos street.mp4",
         ),
         required="folders",
     )
 
-    action: Literal["verify", "stats", "merge", "export", "overlap"] = "stats"
+    action: Literal["verify", "stats", "merge", "export", "overlap", "forget"] = "stats"
     folders: tuple[Path, ...] = ()
     out: Annotated[Path, Only("merge", "export")] = Path("runs/crops")
     layout: Annotated[ExportLayout, Only("export")] = "jpeg"
@@ -199,6 +205,10 @@ class CropsSettings:
     blur_faces: Annotated[bool, Only("export")] = True
     repair: Annotated[bool, Only("verify")] = False
     distance: Annotated[int, Range(0, 256), Only("overlap")] = 24
+    names: Annotated[tuple[str, ...], Only("forget")] = ()
+    videos: Annotated[tuple[str, ...], Only("forget")] = ()
+    tracks: Annotated[tuple[str, ...], Only("forget")] = ()
+    runs: Annotated[Path, Only("forget")] = Path("runs")
 
     def mistakes(self) -> Iterator[Mistake]:
         """Yield broken rules between fields."""

@@ -22,6 +22,7 @@ from rewho.core.progress import Progress, say
 from rewho.core.record import STARTED, flatten
 from rewho.core.runtime import PartlyFailed, StopRequest, run_in_processes
 from rewho.core.stage import Stage
+from rewho.crops.forget import check_finished
 from rewho.crops.inputs import Plan, VideoTask, parse_shard, plan_videos
 from rewho.crops.joining import Joined, check_failures, choose_crops, order_videos, write_set
 from rewho.crops.one_video import (
@@ -80,6 +81,7 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
     place = settings.out.absolute()
     part, parts = parse_shard(settings.shard)
     with Lock(place.with_name(f".{place.name}.{part}-of-{parts}.lock"), str(settings.out)):
+        check_finished(settings.out)
         if (settings.out / MANIFEST).is_file() and settings.retry:
             _reopen(settings.out, plan)
         if stage.begin() == "finished":

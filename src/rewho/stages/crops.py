@@ -1,4 +1,4 @@
-"""Work with finished crop sets: verify, repair, count, merge, export, compare."""
+"""Work with finished crop sets: verify, repair, count, merge, export, compare, forget."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from rewho.core.progress import say
 from rewho.core.record import STARTED, flatten, read_record
 from rewho.core.runtime import run_in_processes
 from rewho.crops.export import export, find_overlap, merge
+from rewho.crops.forget import forget, is_unfinished
+from rewho.crops.forget_choice import find_keys, find_models
 from rewho.crops.one_video import PartMaker, hash_config
 from rewho.crops.people_source import PeopleSource, VideoPeople
 from rewho.crops.shards import CropSet
@@ -84,6 +86,31 @@ def _export(settings: CropsSettings, _source: PeopleSource | None) -> Path:
         return export(crops, settings.out, settings.layout, blur_faces=settings.blur_faces, people=settings.people)
 
 
+def _forget(settings: CropsSettings, _source: PeopleSource | None) -> str:
+    """Forget crops in all sets that have them; finish interrupted erasures. Models trained on the sets are named."""
+    asked = [*settings.names, *settings.videos, *settings.tracks]
+    found = {folder: find_keys(folder, settings.names, settings.videos, settings.tracks) for folder in settings.folders}
+    unfinished = [folder for folder in settings.folders if is_unfinished(folder)]
+    if not asked and not unfinished:
+        fix = "Pass --names, --videos or --tracks."
+        raise UserError("rewho crops forget", expected="what is to be forgotten", got="nothing", fix=fix)
+    for one in asked:
+        if not any(keys[one] for keys in found.values()):
+            fix = "`name`, `video` and `track` in the manifest say what is there."
+            raise UserError("rewho crops forget", expected="what one of the sets has", got=repr(one), fix=fix)
+    lines = []
+    for folder, keys in found.items():
+        for receipt in forget(folder, sorted({key for some in keys.values() for key in some})):
+            lines.append(
+                f"{folder}: {receipt['crops']:,} crops forgotten; {receipt['files']:,} files, {receipt['bytes']:,} "
+                f"bytes searched for {receipt['pieces']:,} pieces of them, none left; receipt {receipt['receipt']}"
+            )
+    models = find_models(settings.folders, settings.runs) if settings.runs.is_dir() else []
+    named = [f"{model} was trained on it; train it again, or remove it" for model in models]
+    kept = "Galleries, exported images and merged sets are copies: forget there too."
+    return "\n".join([*lines, *(named or [f"no model below {settings.runs} was trained on it"]), kept])
+
+
 def _output_lock(out: Path) -> Lock:
     """Return the lock of an output folder or file; the lock file is beside it."""
     place = out.absolute()
@@ -105,5 +132,6 @@ ACTIONS: dict[str, tuple[int, int, Callable[[CropsSettings, PeopleSource | None]
     "merge": (2, MANY, _merge),
     "export": (1, 1, _export),
     "overlap": (2, 2, _overlap),
+    "forget": (1, MANY, _forget),
 }
 """Each action with the least and most folders that it takes."""

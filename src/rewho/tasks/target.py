@@ -15,7 +15,7 @@ from rewho.core.people import UNKNOWN_CAMERA
 from rewho.core.progress import say
 from rewho.crops.photographs import camera_of, is_photograph
 from rewho.crops.shards import CropSet
-from rewho.crops.statistics import VIDEOS, read_videos
+from rewho.crops.statistics import read_videos
 from rewho.data.datasets import read_settings, recognise_benchmark
 from rewho.data.file_lists import is_crop_set
 from rewho.data.splits import training_rows
@@ -116,8 +116,7 @@ def _without_labels(settings: AdaptSettings, root: Path) -> Target:
 def _by_video(crops: CropSet) -> NDArray[np.int64]:
     """Return the camera of every crop: its video, or the folder of its photograph."""
     videos = crops.manifest(["video"]).column("video").to_pylist()
-    listed = read_videos(crops.folder) if (crops.folder / VIDEOS).is_file() else []
-    folders = {video["sha256"]: camera_of(video) for video in listed if is_photograph(video["path"])}
+    folders = {video["sha256"]: camera_of(video) for video in read_videos(crops.folder) if is_photograph(video["path"])}
     return np.unique([folders.get(video, video) for video in videos], return_inverse=True)[1].astype(np.int64)
 
 
