@@ -5,7 +5,10 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +18,13 @@ import torch.multiprocessing as processes
 from toy_training import LABELS, STEPS, Prepare, make, settings
 
 from checkpoints import same
+from rewho.core import runtime
 from rewho.core.check import UserError
-from rewho.core.runtime import Interrupted
+from rewho.core.runtime import Interrupted, on_main_process
 from rewho.data.batches import PlanStream, load_batches
 from rewho.settings import DataSettings, EngineSettings, SamplerSettings
 from rewho.training.checkpoint import STATE, load_checkpoint
-from rewho.training.engine import Engine, launch
+from rewho.training.engine import Engine, _end_others, launch
 from rewho.training.log import LOG
 from rewho.training.loop import train
 
@@ -177,6 +181,39 @@ def _meet_a_broken_image(rank: int, port: int, folder: str) -> None:
 def test_what_one_process_cannot_read_stops_all_of_them_with_its_name(tmp_path):
     processes.spawn(_meet_a_broken_image, args=(_free_port(), str(tmp_path)), nprocs=2)
     assert {path.name for path in tmp_path.glob("told-*")} == {"told-0", "told-1"}
+
+
+def _hang(rank: int, port: int, folder: str) -> None:
+    runtime.ANSWER = timedelta(seconds=4)
+    engine = _join(rank, port)
+    assert (
+        on_main_process(lambda: time.sleep(8) or "evaluated") == "evaluated"
+    )  # the main process's work may take longer
+
+    def spoil(number, batch):
+        if rank == 1 and number == 3:
+            time.sleep(12)
+            os._exit(0)
+        return batch
+
+    run = settings(Path(folder), data=DataSettings(workers=0))
+    with pytest.raises(UserError, match="got one that did not answer for 0:00:04"):
+        train(make(run, engine, spoil=spoil), engine)
+    Path(folder, f"told-{rank}").touch()
+    os._exit(0)  # without an exchange with the other process
+
+
+def test_a_process_that_hangs_ends_the_run_in_stated_time(tmp_path):
+    processes.spawn(_hang, args=(_free_port(), str(tmp_path)), nprocs=2)
+    assert {path.name for path in tmp_path.glob("told-*")} == {"told-0"}
+
+
+def test_processes_that_outlive_the_one_that_started_them_are_ended(monkeypatch):
+    monkeypatch.setattr("rewho.training.engine.LINGER", 0.1)
+    stopped = subprocess.Popen(["sleep", "60"])
+    os.kill(stopped.pid, signal.SIGSTOP)
+    _end_others([stopped])
+    assert stopped.wait(10) == -signal.SIGKILL
 
 
 def _rows_only(plan, part):

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
-PATIENCE = timedelta(days=1)  # timeout of exchanges between processes: the main one may evaluate for hours
+ANSWER = timedelta(minutes=30)  # in which every process takes part in an exchange, such as that of a step's gradients
+PATIENCE = timedelta(days=1)  # in which the main process does what the others wait for: it may evaluate for hours
 
 
 def generator(seed: int, name: str, *counters: int) -> np.random.Generator:
@@ -96,6 +97,7 @@ def on_main_process(work: Callable[[], Result]) -> Result:
     group = _process_group()
     if group is None:
         return work()
+    _waiting_group(group)  # before the work, because every process takes part in making it
     if not is_main_process():
         result, failure = _broadcast(group, None, None)
         if failure is not None:
@@ -123,8 +125,18 @@ def _broadcast(group: Any, result: Any, failure: Exception | None) -> list[Any]:
     """Send the main process's result and failure to all; return what was sent."""
     outcome = [result, failure]
     with explain_lost_process():
-        group.broadcast_object_list(outcome, src=0)
+        group.broadcast_object_list(outcome, src=0, group=_waiting_group(group))
     return outcome
+
+
+_waiting: list[Any] = []  # the connected processes, and their group for waiting
+
+
+def _waiting_group(distributed: Any) -> Any:  # noqa: ANN401 - torch.distributed
+    """Return the group of all processes whose exchanges wait for the main one's work."""
+    if not _waiting or _waiting[0] is not distributed.group.WORLD:
+        _waiting[:] = [distributed.group.WORLD, distributed.new_group(backend="gloo", timeout=PATIENCE)]
+    return _waiting[1]
 
 
 def _process_group() -> Any:  # noqa: ANN401 - torch.distributed, which is imported late
@@ -142,7 +154,7 @@ def _process_group() -> Any:  # noqa: ANN401 - torch.distributed, which is impor
         if not {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
             return None
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        distributed.init_process_group(backend, timeout=ANSWER)
     return distributed
 
 
@@ -167,10 +179,12 @@ def explain_lost_process() -> Iterator[None]:
     except RuntimeError as error:
         if int(os.environ.get("WORLD_SIZE", "1")) < 2 or not re.search("gloo|nccl|peer|connection", str(error), re.I):
             raise
+        late = re.search("timed out|timeout", str(error), re.I)
+        how = f"one that did not answer for {ANSWER}" if late else "one that ended"
         lost = UserError(
             "several processes",
             expected="all of them to run to the end",
-            got=f"one that ended ({str(error).splitlines()[0][:100]})",
+            got=f"{how} ({str(error).splitlines()[0][:100]})",
             fix="See its own message, if any. Run the same command again, which resumes from the newest checkpoint.",
         )
         if not is_main_process():

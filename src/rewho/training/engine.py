@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import logging
 import os
+import subprocess
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,15 +22,16 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.strategy import Strategy
 from torch.amp.grad_scaler import GradScaler
 
+from rewho.core import runtime
 from rewho.core.check import UserError
 from rewho.core.device import arithmetic, pick_device
-from rewho.core.runtime import PATIENCE
 from rewho.settings import EngineSettings
 
 MAIN_PROCESS = "REWHO_MAIN_PROCESS"
 """Environment variable with the id of the process that started a training's others."""
 KILLED = {*range(-64, 0), 1}
 """Exit codes of killed or crashed processes: signals, and unexpected errors."""
+LINGER = 10.0  # seconds in which the other processes end after the one that started them
 LOST = (
     "one of several processes ended; see its own message, if any. Run the same command again, which resumes from the "
     "newest checkpoint."
@@ -112,7 +115,7 @@ def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engin
         plugin = MixedPrecision("bf16-mixed" if scaler is None else "16-mixed", device.type, scaler)
     strategy = "auto"
     if settings.devices > 1:
-        strategy = DDPStrategy(broadcast_buffers=broadcast_buffers, timeout=PATIENCE)  # type: ignore[assignment]
+        strategy = DDPStrategy(broadcast_buffers=broadcast_buffers, timeout=runtime.ANSWER)  # type: ignore[assignment]
     threads, of_openmp = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
     with _quiet_lightning():
         fabric = Fabric(accelerator=device.type, devices=settings.devices, strategy=strategy, plugins=plugin)
@@ -121,6 +124,7 @@ def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engin
                 os.environ[MAIN_PROCESS] = str(os.getpid())  # inherited by the others
             _watch_others(fabric.strategy, int(os.environ[MAIN_PROCESS]))
         fabric.launch()
+        atexit.register(_end_others, getattr(fabric.strategy.launcher, "procs", []))
     engine = Engine(fabric, scaler, precision, settings.threads or torch.get_num_threads(), settings.deterministic)
     torch.set_num_threads(threads)  # with several processes Lightning divides the cores among them
     if of_openmp is None:
@@ -145,6 +149,16 @@ def _watch_others(strategy: Strategy, main: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="watch other processes").start()
+
+
+def _end_others(others: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End the processes that this one started and that hang: they have nothing to do after its end."""
+    until = time.monotonic() + LINGER
+    for process in others:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _keep_memory() -> None:
