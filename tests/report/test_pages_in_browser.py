@@ -17,6 +17,7 @@ from rewho.report.content import ChangedQuery, Decision, Gain, Plot, Report, Sco
 from rewho.report.figures import distance_histogram, heat_map
 from rewho.report.folder import write_report
 from rewho.report.rank_sheet import SheetCell, SheetRow, encode_jpeg
+from rewho.report.search_sheet import FoundCell, FoundRow, search_page
 from rewho.report.verdict import MEASURE
 from rewho.tables.comparison import OURS, PaperCell, PaperRow, PaperTable
 from rewho.tables.comparison import page as build_table_page
@@ -104,13 +105,19 @@ def adaptation(folder: Path) -> Path:
     return written(folder, adaptation_page(shown))
 
 
+def search(folder: Path) -> Path:
+    cells = [FoundCell(picture(), f"gate/0001-{n}.jpg", 0.9 - n / 10, "", "camera gate") for n in range(10)]
+    found = [FoundRow(picture(), "anna.jpg", cells), FoundRow(picture(), "eve.jpg", cells[:1], "A note.")]
+    return written(folder, search_page(found, {"model": "starter"}))
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "index.html"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-PAGES = {"evaluation": evaluation, "crop set": crop_set, "table": table, "adaptation": adaptation}
+PAGES = {"evaluation": evaluation, "crop set": crop_set, "table": table, "adaptation": adaptation, "search": search}
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def test_a_folder_is_searched_once_embedded_and_the_query_is_left_out(place, tmp
     assert f"query/{name}" not in said and "is itself in" in capsys.readouterr().err
     assert cv2.imread(str(tmp_path / "out" / "sheet.jpg")).shape[0] > 100
     page = (tmp_path / "out" / "index.html").read_text()
-    assert "<h1>Search</h1>" in page and "left out" in page and page.count("<img") == 1
+    assert "<h1>Search</h1>" in page and "left out" in page and page.count("<img") == 5
     total = len(list((place / "people").rglob("*.jpg")))
     assert counted[0] == total + 1
     assert search.run(settings(place, tmp_path)) == said, "finished: the same answer, nothing computed"

@@ -117,6 +117,7 @@ def _sheet(figures: Mapping[str, Any], contact_sheet: bytes) -> str:
     if not figures["crops"]:
         return ""
     sheet = html.image("jpeg", contact_sheet, "crops from the whole set, faces hidden", 'class="sheet"')
+    sheet = f'<div class="wide" tabindex="0" role="group" aria-label="Crops">{sheet}</div>'
     return html.figure("", sheet, "Crops spread evenly over the set. Heads are hidden where keypoints show them.")
 
 

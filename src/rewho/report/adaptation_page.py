@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rewho.report import html_page as html
@@ -22,6 +23,9 @@ CURVES: Mapping[str, Sequence[str]] = {
     "Scores on the test part, which chose nothing": ("mAP", "rank_1"),
 }
 """Title of each plot, with the figures in it."""
+LABELS = {"trained_on": "trained on", "camera_nmi": "camera NMI", "nmi": "NMI", "rank_1": "Rank-1"}
+"""Figures whose name in the log is not the one to show."""
+PERCENT = ("outliers", "trained_on", "purity", "mAP", "rank_1")
 EXPLANATIONS = {
     "clusters": "clusters of DBSCAN",
     "outliers": "images in no cluster",
@@ -30,8 +34,8 @@ EXPLANATIONS = {
     "camera_nmi": "mutual information of clusters and cameras: if it rises, cameras are clustered",
     "nmi": "mutual information of clusters and people",
     "purity": "images of a cluster's most frequent person",
-    "mAP": "mAP",
-    "rank_1": "Rank-1",
+    "mAP": "",
+    "rank_1": "",
 }
 
 
@@ -65,14 +69,14 @@ def adaptation_page(report: AdaptationReport) -> str:
     last = report.epochs[-1] if report.epochs else {}
     shown = [name for name in EXPLANATIONS if isinstance(last.get(name), int | float)]
     tiles = html.tiles(
-        "".join(html.tile(name, _number(name, last[name]), explanation=EXPLANATIONS[name]) for name in shown)
+        "".join(html.tile(_label(name), _number(name, last[name]), explanation=EXPLANATIONS[name]) for name in shown)
     )
     plots = []
     for title, names in CURVES.items():
         series = {name: _points(report.epochs, name) for name in names}
         series = {name: points for name, points in series.items() if points}
         if series:
-            caption = "; ".join(f"{name}: {EXPLANATIONS[name]}" for name in series)
+            caption = "; ".join(f"{_label(name)}: {EXPLANATIONS[name]}" for name in series if EXPLANATIONS[name])
             curves = html.plot(line_plot(series).svg, f"{title} by epoch")
             plots.append(html.figure(title, curves, caption))
     distances = html.plot(distance_plot(report.curve, report.bend, report.eps, report.usual_eps).svg, "k-distances")
@@ -87,7 +91,7 @@ def adaptation_page(report: AdaptationReport) -> str:
         tiles
         + html.heading("Over the epochs")
         + html.pair("".join(plots))
-        + html.card("Every epoch", html.table(rows, names))
+        + html.card("Every epoch", html.table(rows, list(map(_label, names))))
         + (html.heading("Clusters of the last epoch") + html.pair(sheets) if sheets else "")
         + html.card("Made with", html.definitions(report.made_with))
     )
@@ -99,9 +103,15 @@ def _points(epochs: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float,
     return [(row["epoch"], float(row[name])) for row in epochs if isinstance(row.get(name), int | float)]
 
 
+def _label(name: str) -> str:
+    return LABELS.get(name, name)
+
+
 def _number(name: str, value: object) -> str:
     if not isinstance(value, int | float):
         return "–"
+    if name in PERCENT:
+        return f"{100 * value:.1f} %"
     return f"{value:,.0f}" if name == "clusters" else f"{value:.4g}"
 
 
@@ -113,8 +123,10 @@ def line_plot(series: Mapping[str, Sequence[tuple[float, float]]]) -> Drawing:
         for number, (name, points) in enumerate(series.items()):
             epochs, values = zip(*points, strict=True)
             marker = "o" if len(points) < 25 else None
-            axes.plot(epochs, values, label=name, marker=marker, markersize=3, **line_of(number))
-        axes.set(xlabel="Epoch", ylim=(min(0, axes.get_ylim()[0]), None))
+            axes.plot(epochs, values, label=_label(name), marker=marker, markersize=3, **line_of(number))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        low, high = min(0, axes.get_ylim()[0]), axes.get_ylim()[1]
+        axes.set(xlabel="Epoch", ylim=(low, high + 0.05 * (high - low)))  # from 0, with room for the highest marker
         axes.legend(frameon=False)
         axes.grid(color=FAINT, linewidth=0.6)
         axes.tick_params(length=0)

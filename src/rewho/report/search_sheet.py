@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rewho.core.text import html_text as text
 from rewho.report.drawing import shorten
-from rewho.report.html_page import build_page, card, definitions, figure, image, paragraph, table
+from rewho.report.html_page import build_page, card, definitions, heading, paragraph, table
 from rewho.report.rank_sheet import (
     CELL_HEIGHT,
     CELL_WIDTH,
@@ -20,15 +21,16 @@ from rewho.report.rank_sheet import (
     LETTER_WIDTH,
     MARGIN,
     QUERY_GAP,
-    encode_jpeg,
     fit_image,
 )
 from rewho.report.sheet_text import SheetText, write_texts
+from rewho.report.sheets import image_list, small_image
 from rewho.report.style import BLUE, Colour
 
 PALE: Colour = (214, 219, 226)  # frames of images found: nothing is known about who they show
 TITLE, CAPTION = 24, 22  # pixels
 ROW = TITLE + CELL_HEIGHT + CAPTION + GAP
+FEWEST_COLUMNS = 3
 HEADER = ("rank", "similarity", "image", "person", "camera or time")
 WORDS = (
     "Similarity is the cosine of two embeddings, -1 to 1. It says how alike two images look to the model, not that "
@@ -97,14 +99,24 @@ def _draw(sheet: NDArray[np.uint8], pixels: NDArray[np.uint8], colour: Colour, x
 
 def search_page(rows: Sequence[FoundRow], made_with: dict[str, str]) -> str:
     """Return the page of a search: for each query its images, and the table of what was found."""
-    body = ""
+    body = heading("What was found")
     for row in rows:
-        sheet = encode_jpeg(search_sheet([row]))
-        best = f"the most similar has {row.cells[0].similarity:.3f}" if row.cells else "nothing"
-        markup = image(
-            "jpeg", sheet, f"The query {row.name} and {len(row.cells)} images found; {best}", 'class="sheet"'
-        )
-        body += figure(row.name, f'<div class="wide" tabindex="0" role="region" aria-label="Images">{markup}</div>')
-        body += card("", (paragraph(row.note) if row.note else "") + table(row.lines(), HEADER))
+        note = paragraph(row.note) if row.note else ""
+        body += card(row.name, note + image_list(_items(row)) + table(*_known_columns(row.lines()), label=row.name))
     body += card("How this was made", definitions(made_with))
     return build_page("Search", body, lead=WORDS)
+
+
+def _items(row: FoundRow) -> list[str]:
+    """Return the query and the images found as items of a list."""
+    items = [f'<li class="query">{small_image(fit_image(row.image), f"Query {row.name}")}query</li>']
+    for rank, cell in enumerate(row.cells, 1):
+        shown = small_image(fit_image(cell.image), f"Rank {rank}: similarity {cell.similarity:.3f}, {cell.name}")
+        items.append(f'<li class="aside" title="{text(cell.name)}">{shown}{rank} · {cell.similarity:.3f}</li>')
+    return items
+
+
+def _known_columns(lines: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[str]]:
+    """Return the lines and the header without columns of which nothing is known."""
+    kept = [at for at in range(len(HEADER)) if at < FEWEST_COLUMNS or any(line[at] != "–" for line in lines)]
+    return [[line[at] for at in kept] for line in lines], [HEADER[at] for at in kept]

@@ -53,7 +53,7 @@ def changed_card(before: str, after: str, changed: Sequence[ChangedQuery]) -> st
 
 def _changed_row(before: str, after: str, changed: ChangedQuery) -> str:
     sides = "".join(
-        f'<div><p class="who">{text(name)} · {text(row.note)}</p><ol class="list">{"".join(_cells(row))}</ol></div>'
+        f'<div><p class="who">{text(name)} · {text(row.note)}</p>{image_list(_cells(row))}</div>'
         for name, row in ((before, changed.before), (after, changed.after))
     )
     title = f"{changed.after.name} · person {changed.after.person} · {100 * changed.gain:+.1f} points"
@@ -66,22 +66,28 @@ def _sheet_row(row: SheetRow) -> str:
 
 def _cells(row: SheetRow) -> list[str]:
     """Return the query and its gallery images as items of a list."""
-    cells = [f'<li class="query">{_thumbnail(fit_image(row.image), f"Query {row.name}, {row.title()}")}query</li>']
+    cells = [f'<li class="query">{small_image(fit_image(row.image), f"Query {row.name}, {row.title()}")}query</li>']
     for cell, rank in zip(row.cells, row.ranks(), strict=True):
         place = f"Rank {rank}" if rank else "Not ranked"
         words = f"{place}: {SPOKEN[cell.verdict]}, distance {cell.distance:.3f}, {cell.name}"
         cells.append(
-            f'<li class="{CLASSES[cell.verdict]}" title="{text(cell.name)}">{_thumbnail(thumbnail(cell), words)}'
+            f'<li class="{CLASSES[cell.verdict]}" title="{text(cell.name)}">{small_image(thumbnail(cell), words)}'
             f"{_badge(cell.verdict)}{rank or '–'} · {cell.distance:.3f}</li>"
         )
     return cells
 
 
 def _row(name: str, below: str, cells: Sequence[str]) -> str:
-    return f'<div class="row"><h4>{text(name)}</h4>{below}<ol class="list">{"".join(cells)}</ol></div>\n'
+    return f'<div class="row"><h4>{text(name)}</h4>{below}{image_list(cells)}</div>\n'
 
 
-def _thumbnail(pixels: Image, alternative: str) -> str:
+def image_list(cells: Sequence[str]) -> str:
+    """Return a list of images, which wraps where the page is narrow; `cells` are its items."""
+    return f'<ol class="list">{"".join(cells)}</ol>'
+
+
+def small_image(pixels: Image, alternative: str) -> str:
+    """Return an image of one person at the size that all lists of images have."""
     return image("jpeg", encode_jpeg(pixels), alternative, 'width="72" height="136"')
 
 
@@ -95,7 +101,7 @@ def attention_card(rows: Sequence[AttentionRow]) -> str:
 def _attention_row(row: AttentionRow) -> str:
     images = {PLAIN: row.image, **{name: overlay(row.image, found) for name, found in row.maps.items()}}
     cells = [
-        f'<li class="aside">{_thumbnail(fit_image(shown), f"{row.name}: {name}")}{text(name)}</li>'
+        f'<li class="aside">{small_image(fit_image(shown), f"{row.name}: {name}")}{text(name)}</li>'
         for name, shown in images.items()
     ]
     return _row(row.name, "", cells)

@@ -69,7 +69,7 @@ nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 20px; paddin
 figure { margin: 0; } .sheet { width: 100%; border-radius: 8px; }
 img { max-width: 100%; height: auto; display: block; }
 img.plot { margin: 8px auto; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; } .wide .sheet { min-width: 640px; }
 .wide:focus-visible, summary:focus-visible, a:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 pre { margin: 0 0 12px; padding: 10px 12px; background: var(--page); border-radius: 8px; white-space: pre-wrap; }
 .links { display: flex; flex-wrap: wrap; gap: 4px 20px; padding: 0; margin: 4px 0 8px; list-style: none;
