@@ -19,7 +19,7 @@ from rewho.core.record import flatten
 from rewho.settings import DistillSettings, PretrainSettings, TrainSettings
 from rewho.settings.commands import find_commands
 from rewho.settings.fields import build, find_missing, find_mistakes, is_list, options_of, raise_all
-from rewho.settings.initial import take_architecture
+from rewho.settings.initial import read_architecture
 from rewho.settings.names import describe_unknown, find_options
 
 Settings = TypeVar("Settings")
@@ -73,7 +73,7 @@ def fill_settings(kind: type[Settings], words: tuple[Any, ...], options: Mapping
             else:
                 single = is_list(known[found[0]]) and isinstance(item, str | Path | int | float)
                 values[found[0]] = [item] if single else item
-    taken, note = take_architecture(command.name, values, known)
+    taken, note = read_architecture(command.name, values, known)
     made = build(kind, {**taken, **values})
     raise_all([*mistakes, *find_mistakes(made, ""), *find_missing(made, values, "")])
     say(note)

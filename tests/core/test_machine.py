@@ -90,7 +90,7 @@ def test_a_library_that_hangs_or_crashes_is_a_line_of_the_answer(monkeypatch, tm
     (tmp_path / "onnxruntime.py").write_text("import os; os._exit(3)")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(machine, "LIBRARIES", {name: machine.LIBRARIES[name] for name in ("pyav", "onnxruntime")})
-    found = machine.ask_libraries(patience=3)
+    found = machine.probe_libraries(patience=3)
     assert "no answer" in found["pyav"]["late"]
     assert "exit code 3" in found["onnxruntime"].get("error", "") or "late" in found["onnxruntime"]
 

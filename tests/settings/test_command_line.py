@@ -23,7 +23,7 @@ from rewho.settings import (
 from rewho.settings.command_line import fill, parse, parse_command
 from rewho.settings.fields import Command, options_of, raise_all
 from rewho.settings.help import help_text
-from rewho.settings.initial import take_architecture
+from rewho.settings.initial import read_architecture
 from rewho.settings.recipe import read_recipe
 from rewho.settings.words import read_words
 
@@ -60,7 +60,7 @@ def test_initial_weights_that_are_no_folder_bring_no_architecture(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.json").write_text('{"settings": {"model": {"pretrained": "none", "backbone": "resnet18"}}}')
     values = {"model.pretrained": "none", "out": str(tmp_path)}
-    assert take_architecture("train", values, dict(options_of(TrainSettings))) == ({}, "")
+    assert read_architecture("train", values, dict(options_of(TrainSettings))) == ({}, "")
 
 
 def test_a_recipe_extends_another_and_its_smoke_variant_wins(tmp_path):

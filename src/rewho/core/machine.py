@@ -45,7 +45,7 @@ VARIABLES = (
 LITTLE_DISK, LITTLE_SHARED = 5e9, 1e9  # bytes
 
 
-def _ask_torch() -> dict[str, Any]:
+def _probe_torch() -> dict[str, Any]:
     import torch
 
     there = torch.cuda.is_available()
@@ -64,7 +64,7 @@ def _ask_torch() -> dict[str, Any]:
     }
 
 
-def _ask_opencv() -> dict[str, Any]:
+def _probe_opencv() -> dict[str, Any]:
     import cv2
     import numpy as np
 
@@ -76,30 +76,30 @@ def _ask_opencv() -> dict[str, Any]:
     return {"version": cv2.__version__, "images": works, "hog_detector": hasattr(cv2, "HOGDescriptor")}
 
 
-def _ask_pyav() -> dict[str, Any]:
+def _probe_pyav() -> dict[str, Any]:
     import av
 
     decoders = {name for name in VIDEO_CODECS if name in av.codecs_available}
     return {"version": av.__version__, "decodes": sorted(decoders), "lacks": sorted({*VIDEO_CODECS} - decoders)}
 
 
-def _ask_onnxruntime() -> dict[str, Any]:
+def _probe_onnxruntime() -> dict[str, Any]:
     import onnxruntime
 
     return {"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers()}
 
 
 LIBRARIES: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
-    "torch": ("torch", _ask_torch),
-    "opencv": ("cv2", _ask_opencv),
-    "pyav": ("av", _ask_pyav),
-    "onnxruntime": ("onnxruntime", _ask_onnxruntime),
+    "torch": ("torch", _probe_torch),
+    "opencv": ("cv2", _probe_opencv),
+    "pyav": ("av", _probe_pyav),
+    "onnxruntime": ("onnxruntime", _probe_onnxruntime),
 }
 """By library: the module to import, and the function that describes it."""
 
 
 def answer(library: str) -> None:
-    """Print one library's answer on standard output; `ask_libraries` runs this in its own process."""
+    """Print one library's answer on standard output; `probe_libraries` runs this in its own process."""
     module, question = LIBRARIES[library]
     try:
         found = question()
@@ -110,7 +110,7 @@ def answer(library: str) -> None:
     print(f"{MARK}{json.dumps(found)}", flush=True)  # noqa: T201 - the answer
 
 
-def ask_libraries(patience: float = PATIENCE) -> dict[str, dict[str, Any]]:
+def probe_libraries(patience: float = PATIENCE) -> dict[str, dict[str, Any]]:
     """Return the version and abilities of each of `LIBRARIES`, or `missing`, `late` or an `error`.
 
     Args:
@@ -245,7 +245,7 @@ def describe_machine(patience: float = PATIENCE) -> dict[str, Any]:
         "limits": describe_limits(),
         "places": describe_places(),
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
-        "libraries": ask_libraries(patience),
+        "libraries": probe_libraries(patience),
     }
 
 

@@ -118,7 +118,7 @@ class Stage:
         return state
 
     def reopen(self, note: Mapping[str, Any]) -> None:
-        """Make a finished run an unfinished one with these settings; `note` says in its records how it goes on.
+        """Make a finished run an unfinished one with these settings; `note` says in its records how it continues.
 
         The new record is written first: a process that ends in between leaves a run that is still finished.
         """

@@ -182,7 +182,7 @@ def _rewrite(folder: Path, shard: Shard, keys: frozenset[str], number: int) -> l
 
 
 def _renew(folder: Path, task: _Task) -> None:
-    """Write page, sheets and lists of the new set, and remove parts and pictures of the videos that the crops are from.
+    """Write page, sheets and lists of the new set, and remove parts and images of the videos that the crops are from.
 
     A part is made again when it is needed, without what is forgotten.
     """
@@ -195,8 +195,8 @@ def _renew(folder: Path, task: _Task) -> None:
     for record in records:
         if record["sha256"] in task.videos:
             known = VideoTask(**{name: record[name] for name in ("path", "size", "key", "city", "source", "licence")})
-            for picture in (folder / EXPLAINED).glob(f"{known.id[:12]}-*.jpg"):
-                picture.unlink()
+            for image in (folder / EXPLAINED).glob(f"{known.id[:12]}-*.jpg"):
+                image.unlink()
     written = write_description(crops, records, compute_statistics(crops, records))
     crops.close()
     if not (folder / MANIFEST).is_file():

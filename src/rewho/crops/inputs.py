@@ -150,7 +150,7 @@ def _search_folder(folder: Path) -> Iterator[str]:
 
 
 def _is_output(folder: Path, known: dict[Path, bool]) -> bool:
-    """Return whether a folder, or one that it lies in, is one that a command wrote: its pictures are no photographs."""
+    """Return whether a folder, or one that it lies in, is one that a command wrote: its images are no photographs."""
     if folder not in known:
         known[folder] = any((folder / name).is_file() for name in OWN_FILES) or _is_output(folder.parent, known)
     return known[folder]

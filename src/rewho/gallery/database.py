@@ -1,6 +1,6 @@
 """The SQLite file of a gallery: durable transactions, one writer at a time, errors in words.
 
-WAL lets readers go on while one writer writes; `synchronous=FULL` flushes each commit to the disk before it is
+WAL lets readers continue while one writer writes; `synchronous=FULL` flushes each commit to the disk before it is
 acknowledged; `secure_delete=ON` overwrites deleted content with zeros.
 """
 

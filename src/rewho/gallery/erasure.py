@@ -268,7 +268,7 @@ def is_due(database: Database) -> bool:
 def expire(database: Database, by: Actor) -> list[dict[str, Any]]:
     """Erase sources whose retention has ended, and old embeddings of searched images; return the receipts.
 
-    A source is erased in one transaction, so that a kill leaves all of it or nothing; the next call goes on.
+    A source is erased in one transaction, so that a kill leaves all of it or nothing; the next call continues.
     """
     made = []
     for source in expired_sources(database):

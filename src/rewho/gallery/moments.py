@@ -26,7 +26,7 @@ from rewho.settings import LimitSettings, SamplingSettings
 from rewho.video.frames import sample_frames
 from rewho.video.people import VideoFailure
 
-COARSE = 24  # pixels across the frame that remain outside of the box: places can be told, people cannot
+COARSE = 24  # pixels across the frame that remain outside of the box: places can be recognised, people cannot
 WIDEST = 1280
 LIMITS = LimitSettings(seconds=60, silence=30)
 _hashes: dict[tuple[str, int, int], str] = {}

@@ -106,7 +106,7 @@ class Proposals:
         return find_pairs(seen, known, read_judged(self.database), count, limit)
 
     def answer(self, one: int, other: int, answer: Answer, *, by: Actor | None = None) -> None:
-        """Store what somebody says of a pair: same, different or skip; it is a judgement as those of searches."""
+        """Store an answer about a pair: same, different or skip; it is a judgement as those of searches."""
         user = by or Actor()
         check_visible(self.database, [one, other], user)
         with self._guard:

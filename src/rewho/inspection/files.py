@@ -19,7 +19,7 @@ from rewho.data.datasets import read_settings
 from rewho.data.file_lists import CONVERTIBLE, IMAGE_ENDINGS
 from rewho.data.images import decode
 from rewho.inspection.answer import Answer, word
-from rewho.inspection.folders import CARD, describe_splits, look_at_folder
+from rewho.inspection.folders import CARD, describe_folder, describe_splits
 from rewho.settings import DataSettings, LimitSettings
 
 LIST_LIMIT = 64 * 2**20  # bytes of a list that is read
@@ -28,15 +28,15 @@ TORCH_FILES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 LARGEST_PROBED = 2**31  # bytes; a video is read once when it is probed
 
 
-def look_at_file(path: Path) -> Answer:
+def describe_file(path: Path) -> Answer:
     """Return what a file is, by its ending and its content."""
     ending = path.suffix.lower()
     if not path.stat().st_size:
         return Answer("an empty file", [], ["It has no byte: copy it again."], [])
-    for endings, look in LOOKS:
+    for endings, describe in KINDS:
         if ending in endings:
             try:
-                return look(path)
+                return describe(path)
             except UserError as error:
                 return Answer(f"a {ending} file that cannot be read", [], [f"{error.got}. {error.fix}"], [])
     return Answer(f"a file of a kind that rewho does not use ({ending or 'no ending'})", [_size(path)])
@@ -46,7 +46,7 @@ def _size(path: Path) -> str:
     return f"{path.stat().st_size:,} bytes"
 
 
-def _look_at_image(path: Path) -> Answer:
+def _describe_image(path: Path) -> Answer:
     height, width, _ = decode(path).shape
     wide = width > height
     odd = ["It is wider than high: a scene rather than one upright person."] if wide else []
@@ -63,11 +63,11 @@ def _look_at_image(path: Path) -> Answer:
     )
 
 
-def _look_at_foreign_image(path: Path) -> Answer:
+def _describe_foreign_image(path: Path) -> Answer:
     return Answer("an image of a kind that is not read", [_size(path)], ["Convert it to JPEG or PNG."])
 
 
-def _look_at_video(path: Path) -> Answer:
+def _describe_video(path: Path) -> Answer:
     facts, odd = [_size(path)], []
     if find_spec("av") is None:
         odd.append("PyAV, which reads videos, is not installed: install rewho with the extra `video`.")
@@ -87,7 +87,7 @@ def _look_at_video(path: Path) -> Answer:
     )
 
 
-def _look_at_list(path: Path) -> Answer:
+def _describe_list(path: Path) -> Answer:
     text = read_text(path, LIST_LIMIT)
     if path.suffix.lower() == ".txt":
         lines = [line for line in text.splitlines() if line.strip()]
@@ -115,7 +115,7 @@ def _look_at_list(path: Path) -> Answer:
     return Answer(f"a data set in a list, {table.name}", describe_splits(table), notes, commands)
 
 
-def _look_at_yaml(path: Path) -> Answer:
+def _describe_yaml(path: Path) -> Answer:
     content = read_yaml(path)
     if not isinstance(content, dict):
         return Answer("a YAML file without names and values", [], ["A recipe has lines such as `epochs: 80`."])
@@ -135,7 +135,7 @@ def _look_at_yaml(path: Path) -> Answer:
     return Answer("a recipe", facts or [f"sets {', '.join(map(str, content))[:160]}"], [], commands)
 
 
-def _look_at_onnx(path: Path) -> Answer:
+def _describe_onnx(path: Path) -> Answer:
     if find_spec("onnxruntime") is None:
         missing = "onnxruntime, which reads it, is not installed: install rewho with the extra `export`."
         return Answer("an ONNX file", [_size(path)], [missing])
@@ -151,10 +151,10 @@ def _look_at_onnx(path: Path) -> Answer:
     return Answer("an ONNX file that takes images", facts, [], [detector])
 
 
-def _look_at_safetensors(path: Path) -> Answer:
+def _describe_safetensors(path: Path) -> Answer:
     shapes = tensor_shapes(path)
     if (path.parent / CARD).is_file():
-        found = look_at_folder(path.absolute().parent)
+        found = describe_folder(path.absolute().parent)
         return Answer(f"the weights of a model folder: {found.what}", found.facts, found.odd, found.commands)
     numbers = sum(math.prod(shape) for shape in shapes.values())
     first = ", ".join(list(shapes)[:3])
@@ -162,12 +162,12 @@ def _look_at_safetensors(path: Path) -> Answer:
     return Answer("weights", facts, [], [f"rewho train DATA --init {word(path)} --backbone NAME"])
 
 
-def _look_at_torch_file(path: Path) -> Answer:
+def _describe_torch_file(path: Path) -> Answer:
     facts = [_size(path), "a file of torch.save, which is opened only as tensors: nothing in it runs"]
     return Answer("weights, by its ending", facts, [], [f"rewho train DATA --init {word(path)} --backbone NAME"])
 
 
-def _look_at_array(path: Path) -> Answer:
+def _describe_array(path: Path) -> Answer:
     try:
         array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
         shape, kind = list(array.shape), array.dtype
@@ -181,28 +181,28 @@ def _look_at_array(path: Path) -> Answer:
     return Answer(f"an array of shape {shape}, {kind}")
 
 
-def _look_at_archive(path: Path) -> Answer:
+def _describe_archive(path: Path) -> Answer:
     return Answer("an archive", [_size(path)], ["Unpack it, then look at its folder."])
 
 
-def _look_at_json(path: Path) -> Answer:
+def _describe_json(path: Path) -> Answer:
     content = read_json(path)
     if path.name in (CARD, "run.json", "manifest.json", "index.json"):
-        return look_at_folder(path.absolute().parent)
+        return describe_folder(path.absolute().parent)
     return Answer("a JSON file", [f"has {', '.join(map(str, content))[:160]}"])
 
 
-LOOKS: tuple[tuple[tuple[str, ...], Callable[[Path], Answer]], ...] = (
-    (IMAGE_ENDINGS, _look_at_image),
-    (tuple(CONVERTIBLE), _look_at_foreign_image),
-    (tuple(VIDEO_ENDINGS), _look_at_video),
-    ((".csv", ".tsv", ".txt"), _look_at_list),
-    ((".yaml", ".yml"), _look_at_yaml),
-    ((".onnx",), _look_at_onnx),
-    ((".safetensors",), _look_at_safetensors),
-    (TORCH_FILES, _look_at_torch_file),
-    ((".npy",), _look_at_array),
-    (ARCHIVES, _look_at_archive),
-    ((".json",), _look_at_json),
+KINDS: tuple[tuple[tuple[str, ...], Callable[[Path], Answer]], ...] = (
+    (IMAGE_ENDINGS, _describe_image),
+    (tuple(CONVERTIBLE), _describe_foreign_image),
+    (tuple(VIDEO_ENDINGS), _describe_video),
+    ((".csv", ".tsv", ".txt"), _describe_list),
+    ((".yaml", ".yml"), _describe_yaml),
+    ((".onnx",), _describe_onnx),
+    ((".safetensors",), _describe_safetensors),
+    (TORCH_FILES, _describe_torch_file),
+    ((".npy",), _describe_array),
+    (ARCHIVES, _describe_archive),
+    ((".json",), _describe_json),
 )
 """Endings, and what answers for them."""

@@ -31,40 +31,40 @@ FEWEST_TO_SPLIT = 4
 MOST_NAMED = 8
 
 
-def look_at_folder(path: Path) -> Answer:
+def describe_folder(path: Path) -> Answer:
     """Return what a folder is."""
-    return _look_at_ours(path) or _look_at_others(path)
+    return _describe_ours(path) or _describe_others(path)
 
 
-def _look_at_ours(path: Path) -> Answer | None:
+def _describe_ours(path: Path) -> Answer | None:
     """Return the answer for a folder that a command wrote; None for another."""
     if (path / FILE).is_file():
-        return _look_at_gallery(path)
+        return _describe_gallery(path)
     if (path / STARTED).is_file() or (path / MANIFEST).is_file():
-        return _look_at_run(path)
+        return _describe_run(path)
     if is_crop_set(path):
-        return _look_at_crops(path)
+        return _describe_crops(path)
     if (path / CARD).is_file():
-        return _look_at_model(path)
+        return _describe_model(path)
     if (path / "embeddings.npy").is_file() and (path / "images.csv").is_file():
         return Answer("embeddings", [], [], [f"rewho search QUERY.jpg --in {word(path)}"])
     return None
 
 
-def _look_at_others(path: Path) -> Answer:
-    if runs := [name for name in sub_folders(path) if _look_like_ours(path / name)]:
-        return _look_at_runs(path, runs)
+def _describe_others(path: Path) -> Answer:
+    if runs := [name for name in sub_folders(path) if _is_ours(path / name)]:
+        return _describe_runs(path, runs)
     counted = survey(path)
-    look = _look_at_images if counted.images else _look_at_videos if counted.videos else _look_at_rest
-    found = look(path, counted)
+    describe = _describe_images if counted.images else _describe_videos if counted.videos else _describe_rest
+    found = describe(path, counted)
     return replace(found, odd=[*counted.odd(), *found.odd])
 
 
-def _look_like_ours(path: Path) -> bool:
+def _is_ours(path: Path) -> bool:
     return any((path / mark).is_file() for mark in (STARTED, MANIFEST, CARD, FILE))
 
 
-def _look_at_runs(path: Path, runs: Sequence[str]) -> Answer:
+def _describe_runs(path: Path, runs: Sequence[str]) -> Answer:
     finished = sum((path / name / MANIFEST).is_file() for name in runs)
     more = ", …" if len(runs) > MOST_NAMED else ""
     facts = [f"{len(runs):,} runs and models, {finished:,} of them finished: {', '.join(runs[:MOST_NAMED])}{more}"]
@@ -72,7 +72,7 @@ def _look_at_runs(path: Path, runs: Sequence[str]) -> Answer:
     return Answer("a folder of runs", facts, [], [f"rewho look {word(path / name)}" for name in newest])
 
 
-def _look_at_gallery(path: Path) -> Answer:
+def _describe_gallery(path: Path) -> Answer:
     here = word(path)
     # Without a journal nobody has it open; SQLite would create one, and leave it, even to read.
     mode = "mode=ro" if (path / f"{FILE}-wal").exists() else "immutable=1"
@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"{path.name} is damaged: {error.got}."]
 
 
-def _look_at_run(path: Path) -> Answer:
+def _describe_run(path: Path) -> Answer:
     finished = (path / MANIFEST).is_file()
     record, odd = _read(path / (MANIFEST if finished else STARTED))
     stage = str(record.get("stage", "unknown"))
@@ -113,7 +113,7 @@ def _look_at_run(path: Path) -> Answer:
         counts = record.get("counts", {})
         shown = [f"{name.replace('_', ' ')} {_number(value)}" for name, value in counts.items() if _is_number(value)]
         facts += [", ".join(shown)] if shown else []
-        return _look_at_finished(path, stage, settings, facts, odd)
+        return _describe_finished(path, stage, settings, facts, odd)
     if not odd:
         odd.append(f"The run has not finished{_last_checkpoint(path)}. The same command resumes it.")
     again = [str(part) for part in record.get("command", [])[1:]]
@@ -137,13 +137,13 @@ def _last_checkpoint(path: Path) -> str:
     return f"; its newest checkpoint is {found[-1].name}, of {saved:%Y-%m-%d %H:%M}"
 
 
-def _look_at_finished(path: Path, stage: str, settings: Mapping[str, Any], facts: list[str], odd: list[str]) -> Answer:
+def _describe_finished(path: Path, stage: str, settings: Mapping[str, Any], facts: list[str], odd: list[str]) -> Answer:
     here = word(path)
     if is_crop_set(path):
-        found = _look_at_crops(path)
+        found = _describe_crops(path)
         return Answer(found.what, [*found.facts, *facts], [*odd, *found.odd], found.commands)
     if (path / CARD).is_file():
-        found = _look_at_model(path, str(settings.get("data.root", "DATA")), encoder=stage == "pretrain")
+        found = _describe_model(path, str(settings.get("data.root", "DATA")), encoder=stage == "pretrain")
         return Answer(
             f"{found.what}, from a finished run of `rewho {stage}`",
             [*found.facts, *facts],
@@ -161,7 +161,7 @@ def _look_at_finished(path: Path, stage: str, settings: Mapping[str, Any], facts
     return Answer(f"a finished run of `rewho {stage}`", facts, odd, commands.get(stage, []))
 
 
-def _look_at_crops(path: Path) -> Answer:
+def _describe_crops(path: Path) -> Answer:
     here = word(path)
     try:
         shards = read_index(path).shards
@@ -183,7 +183,7 @@ def _look_at_crops(path: Path) -> Answer:
     )
 
 
-def _look_at_model(path: Path, data: str = "DATA", *, encoder: bool = False) -> Answer:
+def _describe_model(path: Path, data: str = "DATA", *, encoder: bool = False) -> Answer:
     here = word(path)
     try:
         card = read_json(path / CARD)
@@ -222,7 +222,7 @@ def _look_at_model(path: Path, data: str = "DATA", *, encoder: bool = False) -> 
     )
 
 
-def _look_at_images(path: Path, counted: Survey) -> Answer:
+def _describe_images(path: Path, counted: Survey) -> Answer:
     here = word(path)
     files = [path / name for name in counted.images]
     facts, odd = describe_sizes(files)
@@ -243,7 +243,7 @@ def _look_at_images(path: Path, counted: Survey) -> Answer:
         except PermissionError as error:
             reason = f"Not read as a data set with people's labels: {error.filename} may not be read."
     if table is not None:
-        return _look_at_table(path, table, facts, odd)
+        return _describe_table(path, table, facts, odd)
     return Answer(
         f"{len(files):,} images{more} in {counted.folders:,} folders, without labels that are understood",
         facts,
@@ -265,7 +265,7 @@ def describe_splits(table: ImageTable) -> list[str]:
     ]
 
 
-def _look_at_table(path: Path, table: ImageTable, facts: list[str], odd: list[str]) -> Answer:
+def _describe_table(path: Path, table: ImageTable, facts: list[str], odd: list[str]) -> Answer:
     """Return the answer for a data set with labels."""
     people = Counter(table.person_ids[table.person_ids >= 0].tolist())
     per_person = sorted(people.values())
@@ -293,7 +293,7 @@ def _look_at_table(path: Path, table: ImageTable, facts: list[str], odd: list[st
     return Answer(f"a data set, {table.name}", facts, odd, commands)
 
 
-def _look_at_videos(path: Path, counted: Survey) -> Answer:
+def _describe_videos(path: Path, counted: Survey) -> Answer:
     size = sum((path / name).stat().st_size for name in counted.videos)
     more = "" if counted.whole else " or more: too many files to count all"
     odd = [f"{name} is empty." for name in counted.videos if not (path / name).stat().st_size][:3]
@@ -305,7 +305,7 @@ def _look_at_videos(path: Path, counted: Survey) -> Answer:
     )
 
 
-def _look_at_rest(path: Path, counted: Survey) -> Answer:
+def _describe_rest(path: Path, counted: Survey) -> Answer:
     if not counted.others and not counted.folders:
         return Answer("an empty folder", [], [], ["rewho demo"])
     facts = [f"{counted.others:,} files of other kinds, {counted.folders:,} folders"]

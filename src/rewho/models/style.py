@@ -47,13 +47,13 @@ class CommonStyle(nn.Module):
         variance, mean = torch.var_mean(feature_map, dim=(2, 3), correction=0)
         deviation = (variance + SMALLEST_VARIANCE).sqrt()
         if self.training:
-            self._follow(mean.detach(), deviation.detach())
+            self._update_common(mean.detach(), deviation.detach())
         scale = self.common_deviation / deviation
         offset = self.common_mean - mean * scale
         return feature_map * scale[:, :, None, None] + offset[:, :, None, None]
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, deviation: Tensor) -> None:
+    def _update_common(self, mean: Tensor, deviation: Tensor) -> None:
         share = torch.where(self.num_batches_tracked == 0, 1.0, self.momentum).to(mean.dtype)
         self.common_mean.lerp_(mean.mean(dim=0).to(self.common_mean.dtype), share)
         self.common_deviation.lerp_(deviation.mean(dim=0).to(self.common_deviation.dtype), share)

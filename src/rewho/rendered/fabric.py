@@ -141,7 +141,7 @@ def _panel(texture: Texture, colours: Sequence[Colour], scale: float, rng: np.ra
 
 
 def _print(texture: Texture, colours: Sequence[Colour], scale: float, rng: np.random.Generator) -> None:
-    """Print a picture of the other colours on the chest, and perhaps one on the back."""
+    """Print a pattern of the other colours on the chest, and perhaps one on the back."""
     for side in (0.0, np.pi) if rng.random() < 0.35 else (0.0,):
         x = (np.abs(ANGLE) - side) / (0.35 + 0.45 * scale)
         y = (DOWN - rng.uniform(0.33, 0.45)) / (0.12 + 0.16 * scale)
@@ -149,9 +149,9 @@ def _print(texture: Texture, colours: Sequence[Colour], scale: float, rng: np.ra
         inside = [x**2 + y**2, np.maximum(np.abs(x), np.abs(y)), np.abs(x) + np.abs(y), x**4 + y**4 + 0 * x][shape] < 1
         if rng.random() < 0.4:
             inside &= np.abs(x**2 + y**2 - 0.5) > 0.25
-        picture = smooth_noise(rng, (ROWS, COLUMNS), (int(rng.integers(8, 30)), int(rng.integers(8, 30))))
+        pattern = smooth_noise(rng, (ROWS, COLUMNS), (int(rng.integers(8, 30)), int(rng.integers(8, 30))))
         paint(texture, inside, colours[1])
-        paint(texture, inside & (picture > rng.uniform(-0.1, 0.5)), colours[-1])
+        paint(texture, inside & (pattern > rng.uniform(-0.1, 0.5)), colours[-1])
 
 
 def _logo(texture: Texture, colours: Sequence[Colour], scale: float, rng: np.random.Generator) -> None:

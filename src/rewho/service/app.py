@@ -86,7 +86,7 @@ def build_app(
     """Return the service of a gallery as an ASGI application.
 
     Args:
-        gallery: The open gallery; whoever opened it closes it.
+        gallery: The open gallery; its opener closes it.
         users: Let only users in; a gallery that has users lets nobody else in.
         secure: Send cookies only over https.
         sources: Folder whose contents may be added.

@@ -56,7 +56,7 @@ DONE = {
     "opened": "The case is open. Collect sightings into it from their own pages.",
     "hidden": "Hidden: the sighting is in no result any more.",
     "shown": "The sighting is found again.",
-    "job": "It began. You may leave this page; the work goes on.",
+    "job": "It began. You may leave this page; the work continues.",
     "stopping": "It stops at the next safe point; what was finished is kept.",
     "user": "The user was made. Tell them their password in person.",
     "changed": "The user was changed; they have to log in again.",

@@ -332,7 +332,7 @@ class PairOut(BaseModel):
 
 
 class AnswerIn(Body):
-    """What somebody says of a pair; the same as a judgement on a result."""
+    """An answer about a pair; the same as a judgement on a result."""
 
     one: int = Field(ge=0, le=MOST_ID)
     other: int = Field(ge=0, le=MOST_ID)

@@ -16,7 +16,7 @@ from rewho.core.files import yaml_text
 from rewho.core.progress import be_quiet, say
 from rewho.settings.fields import Command, build, find_missing, find_mistakes, options_of, raise_all
 from rewho.settings.help import help_text
-from rewho.settings.initial import take_architecture
+from rewho.settings.initial import read_architecture
 from rewho.settings.names import GLOBAL_OPTIONS, expand_groups, list_unknown
 from rewho.settings.recipe import check_recipe_command, find_recipe, read_recipe
 from rewho.settings.words import read_words
@@ -78,7 +78,7 @@ def parse_command(
             UserError("--smoke", expected="a --recipe with a smoke variant", got="no recipe", fix="Pass --recipe.")
         )
     given = {**recipe, **own}
-    taken, note = take_architecture(command.name, given, known)
+    taken, note = read_architecture(command.name, given, known)
     typed = {f"--{option}": name for option, name in words.typed.items() if f"--{option}" != name}
     with rename_options(typed):
         filled, wrong = _build(settings, {**taken, **given}, dict.fromkeys(recipe, "in the recipe: "))

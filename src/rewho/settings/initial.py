@@ -28,7 +28,7 @@ OF_NETWORK = (
 )
 
 
-def take_architecture(command: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def read_architecture(command: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Return the options of the network that a model folder to begin from decides, and a line about them.
 
     Options that the command line or the recipe gives are left as they are given. Nothing is taken where the initial
@@ -40,9 +40,9 @@ def take_architecture(command: str, values: Mapping[str, Any], known: Mapping[st
         known: All options of the command.
 
     Example:
-        >>> take_architecture("train", {"model.pretrained": "imagenet"}, {"model.pretrained": str})
+        >>> read_architecture("train", {"model.pretrained": "imagenet"}, {"model.pretrained": str})
         ({}, '')
-        >>> taken, _ = take_architecture("train", {INIT: "starter"}, dict.fromkeys((INIT, "model.backbone"), str))
+        >>> taken, _ = read_architecture("train", {INIT: "starter"}, dict.fromkeys((INIT, "model.backbone"), str))
         >>> list(taken)
         ['model.backbone']
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rewho.core.check import UserError, is_dir, is_file
 from rewho.data.file_lists import check_folder
 from rewho.inspection.answer import Answer
-from rewho.inspection.files import look_at_file
-from rewho.inspection.folders import look_at_folder
+from rewho.inspection.files import describe_file
+from rewho.inspection.folders import describe_folder
 from rewho.settings.answers import LookSettings
 from rewho.settings.fields import check
 
@@ -16,10 +16,10 @@ def run(settings: LookSettings) -> str:
     check(settings)
     path = settings.path.expanduser()
     if is_file(path):
-        return look_at_file(path).text(path)
+        return describe_file(path).text(path)
     if is_dir(path):
         try:
-            return look_at_folder(path).text(path)
+            return describe_folder(path).text(path)
         except PermissionError as error:
             return Answer("a folder that cannot be read", [], [f"{error.strerror}: {error.filename}."]).text(path)
     if path.exists():

@@ -35,7 +35,7 @@ from rewho.settings import DataSettings, GallerySettings, RunSettings
 from rewho.settings.command_line import fill
 from rewho.settings.commands import find_commands
 from rewho.settings.fields import check, options_of
-from rewho.settings.initial import take_architecture
+from rewho.settings.initial import read_architecture
 from rewho.settings.recipe import read_recipe
 from rewho.tables.command import format_command
 from rewho.tables.forecast import Facts, forecast
@@ -123,7 +123,7 @@ def _prepare(step: Step, out: Path, made: Mapping[str, Path]) -> Job:
     kind = find_commands()[step.stage]
     known = dict(options_of(kind))
     values = {**(read_recipe(step.recipe) if step.recipe else {}), **step.resolved(made)}
-    taken, _ = take_architecture(step.stage, values, known)
+    taken, _ = read_architecture(step.stage, values, known)
     values = {**taken, **values}
     settings = fill(kind, values, step.stage, f"{step.stage}.")
     check(settings, f"{step.stage}.")
