@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rewho.calls import distill, pretrain, run, train
     from rewho.core.check import UserError
-    from rewho.embedding.embedder import load
+    from rewho.embedding.exported import load_model as load
     from rewho.embedding.scoring import compare, search
     from rewho.embedding.scoring import evaluate_model as evaluate
     from rewho.gallery.gallery import Gallery
@@ -43,7 +43,7 @@ _PLACES = {
     "crop": ("rewho.stages.crop", "crop"),
     "distill": ("rewho.calls", "distill"),
     "evaluate": ("rewho.embedding.scoring", "evaluate_model"),
-    "load": ("rewho.embedding.embedder", "load"),
+    "load": ("rewho.embedding.exported", "load_model"),
     "pretrain": ("rewho.calls", "pretrain"),
     "run": ("rewho.calls", "run"),
     "search": ("rewho.embedding.scoring", "search"),

@@ -8,7 +8,8 @@ import torch
 import rewho
 from rewho.core.check import UserError
 from rewho.data.table import ImageTable
-from rewho.embedding.embedder import embedder, prefetch
+from rewho.embedding.embedder import embedder
+from rewho.embedding.images import prefetch
 from rewho.embedding.scoring import similarities
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import ModelCard, save_model

@@ -13,7 +13,8 @@ from rewho.data.augment import resize
 from rewho.data.images import decode, warn_of_wide
 from rewho.data.table import ImageTable
 from rewho.data.views import VIEWS
-from rewho.embedding.embedder import Embedder, in_batches, view_of
+from rewho.embedding.embedder import Embedder, view_of
+from rewho.embedding.images import in_batches
 from rewho.models.factorization import attention
 from rewho.report.attention_sheet import AttentionRow
 

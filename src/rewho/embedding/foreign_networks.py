@@ -43,7 +43,8 @@ from rewho.data.images import decode
 from rewho.data.view_file import read_view
 from rewho.data.view_masks import known_fields
 from rewho.data.views import View
-from rewho.embedding.embedder import embed_batches, in_batches, load, view_of
+from rewho.embedding.embedder import embed_batches, load, view_of
+from rewho.embedding.images import in_batches
 from rewho.models.loading import load_tensors
 from rewho.settings import DeviceSettings
 

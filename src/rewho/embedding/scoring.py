@@ -1,10 +1,10 @@
-"""Embeddings of a data set → its ranking."""
+"""Embeddings of a data set → its ranking. Imports torch only for models that need it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from rewho.data.datasets import read_settings
 from rewho.data.file_lists import list_images
 from rewho.data.scored_part import scored_part
 from rewho.data.table import ImageTable
-from rewho.embedding.embedder import Embedder, Image, as_list, load
+from rewho.embedding.exported import ExportedModel, load_model
+from rewho.embedding.images import Image, as_list
 from rewho.rank.distance import unit_vectors
 from rewho.rank.labels import ImageLabels
 from rewho.rank.metrics import evaluate
@@ -24,9 +25,12 @@ from rewho.rank.ranking import Ranking
 from rewho.rank.scores import Scores
 from rewho.settings import DataSettings
 
+if TYPE_CHECKING:
+    from rewho.embedding.embedder import Embedder
+
 
 def rank_table(
-    model: Embedder,
+    model: Embedder | ExportedModel,
     table: ImageTable,
     *,
     flip: bool = True,
@@ -55,8 +59,10 @@ class Found(NamedTuple):
     similarity: float
 
 
-def _embedder(model: Embedder | str | Path) -> Embedder:
-    return model if isinstance(model, Embedder) else load(model)
+def _embedder(model: Embedder | ExportedModel | str | Path) -> Embedder | ExportedModel:
+    if not isinstance(model, str | Path) and hasattr(model, "embed"):
+        return model
+    return load_model(cast("Path", model))  # which refuses anything else
 
 
 def _one(image: Image) -> list[Image]:
@@ -67,7 +73,9 @@ def _one(image: Image) -> list[Image]:
     return images
 
 
-def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, *, flip: bool = True) -> Scores:
+def evaluate_model(
+    model: Embedder | ExportedModel | str | Path, data: ImageTable | str | Path, *, flip: bool = True
+) -> Scores:
     """Score a model on a data set: CMC, mAP in both conventions, mINP, intervals.
 
     Args:
@@ -88,7 +96,7 @@ def evaluate_model(model: Embedder | str | Path, data: ImageTable | str | Path, 
     return evaluate(rank_table(_embedder(model), table, flip=flip))
 
 
-def compare(first: Image, second: Image, model: Embedder | str | Path = STARTER) -> float:
+def compare(first: Image, second: Image, model: Embedder | ExportedModel | str | Path = STARTER) -> float:
     """Return how alike the people in two images look: the cosine of their embeddings, -1 to 1.
 
     Args:
@@ -109,7 +117,9 @@ def similarities(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     return alike
 
 
-def search(image: Image, folder: str | Path, model: Embedder | str | Path = STARTER, *, count: int = 10) -> list[Found]:
+def search(
+    image: Image, folder: str | Path, model: Embedder | ExportedModel | str | Path = STARTER, *, count: int = 10
+) -> list[Found]:
     """Find the images of a folder that look most like the person in an image.
 
     Args:

@@ -38,7 +38,12 @@ def build_export_facts(
             "normalisation": "in the file: mean and std are not to be applied again",
             "view": {"name": settings.view, "masked": masked, **dict(zip(sides, map(str, box), strict=True))},
         },
-        "output": {"name": OUTPUT, "dtype": "float32", "shape": ["batch", settings.embedding], "unit_length": False},
+        "output": {
+            "name": OUTPUT,
+            "dtype": "float32",
+            "shape": ["batch", settings.embedding],
+            "unit_length": graph.unit,
+        },
         "mean_with_mirror_image": graph.flip,
         "source_sha256": source,
         "parity": plain(parity),
@@ -62,7 +67,7 @@ def build_readme(card: Mapping[str, Any], box: Box, parameters: int) -> str:
         f"{_listed(card.get('provenance'))}",
         "Figures": f"Measured by rewho when these weights were saved:\n\n{_listed(card.get('metrics'))}"
         + (f"\n\nThe best epoch of its training:\n\n{_listed(card['chosen'])}" if card.get("chosen") else ""),
-        "How exact the file is": _describe_parity(facts),
+        "How exact the file is": _describe_parity(facts) + _describe_quantisation(facts),
         "Limits": "A similarity is a hint and never proof: people who look alike are confused, and models are worse "
         "for those who were rare in training. Do not let one decide about anybody, and use images of people only "
         "with their agreement or another lawful reason.",
@@ -84,6 +89,9 @@ def _listed(values: Mapping[str, Any] | None) -> str:
 def _describe_input(facts: Mapping[str, Any], box: Box) -> str:
     (_, _, height, width), (_, length) = facts["input"]["shape"], facts["output"]["shape"]
     view = facts["input"]["view"]
+    length_words = "not of unit length; compare by the cosine"
+    if facts["output"]["unit_length"]:
+        length_words = "of unit length: the product of two is their cosine"
     seen = "the whole image"
     if box != WHOLE:
         seen = (
@@ -95,7 +103,7 @@ def _describe_input(facts: Mapping[str, Any], box: Box) -> str:
         "deviation are applied inside the file.",
         f"* What it shows: {seen}, resized to {height} x {width} without keeping the proportions: bilinear, or the "
         "mean over areas (`cv2.INTER_AREA`) where it is more than twice as high or as wide.",
-        f"* Output `{OUTPUT}`: float32 [N, {length}], not of unit length; compare by the cosine.",
+        f"* Output `{OUTPUT}`: float32 [N, {length}], {length_words}.",
     ]
     if view["masked"]:
         lines.append("* In training, pixels of other things were masked out with the mean colour: mask yours so.")
@@ -143,4 +151,15 @@ def _describe_parity(facts: Mapping[str, Any]) -> str:
         f"difference is {parity['largest_difference']:.2g}, which is {parity['relative_difference']:.2g} of the "
         f"embeddings' root mean square, and {parity['same_neighbours']:.2%} of the ten nearest neighbours are the same."
         f" The weights have the sha256 `{facts['source_sha256']}`."
+    )
+
+
+def _describe_quantisation(facts: Mapping[str, Any]) -> str:
+    """Return what int8 changed; nothing for a file of floats."""
+    if "quantisation" not in facts:
+        return ""
+    changed = facts["quantisation"]
+    return (
+        "\n\nThis holds for the float file. This file computes with whole numbers of 8 bits (static, weights per "
+        f"channel); its ranges come from {changed['calibrated_on']:,} images. What that changed:\n\n{_listed(changed)}"
     )

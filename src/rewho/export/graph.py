@@ -22,16 +22,20 @@ INPUT, OUTPUT = "images", "embedding"
 class EmbeddingGraph(nn.Module):
     """Maps images, uint8 [N, 3, H, W] in RGB, to embeddings, float32 [N, D] of any length; in evaluation mode.
 
-    With `flip` it returns the mean of the embeddings of an image and its mirror image.
+    With `flip` it returns the mean of the embeddings of an image and its mirror image; with `unit`, of unit length.
     """
 
-    def __init__(self, model: SingleViewModel, *, flip: bool = False) -> None:
+    def __init__(self, model: SingleViewModel, *, flip: bool = False, unit: bool = False) -> None:
         super().__init__()
-        self.model, self.flip = model, flip
+        self.model, self.flip, self.unit = model, flip, unit
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map [N, 3, H, W] to [N, D]."""
+        embedding = self._embed(images)
+        return nn.functional.normalize(embedding) if self.unit else embedding
+
+    def _embed(self, images: Tensor) -> Tensor:
         if not self.flip:
             embedding: Tensor = self.model(images)
             return embedding

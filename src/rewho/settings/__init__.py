@@ -17,6 +17,7 @@ from rewho.settings.crop import (
 from rewho.settings.crops import CropSettings, CropsSettings, SelectionSettings, TermsSettings
 from rewho.settings.data import AugmentSettings, DataSettings
 from rewho.settings.distill import BranchSettings, DistillSettings, MimicSettings, RepresentSettings, TeachersSettings
+from rewho.settings.export import CalibrationSettings, ExportSettings, ExportTestSettings
 from rewho.settings.gallery import GallerySettings
 from rewho.settings.listing import CompletionSettings, ModelsSettings, RecipesSettings
 from rewho.settings.model import LossSettings, ModelSettings
@@ -47,5 +48,4 @@ from rewho.settings.use import (
     EvaluateDataSettings,
     EvaluateSettings,
     ExplainSettings,
-    ExportSettings,
 )

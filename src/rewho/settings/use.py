@@ -1,4 +1,4 @@
-"""Settings of the stages that use a trained model: evaluate, embed, compare, explain, export, and the demo."""
+"""Settings of the stages that use a trained model: evaluate, embed, compare, explain, and the demo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rewho.settings.training import DeviceSettings
 
 SPLIT_OPTIONS = ("hold_out", "split_seed", "share")
 """Options of a data set that an evaluation takes from the model's own training."""
-ExportFormat = Literal["onnx", "pt2"]
 
 
 @dataclass(frozen=True)
@@ -259,39 +258,6 @@ class ExplainSettings:
     out: Path = Path("runs/explain")
     views: tuple[str, ...] = ()
     engine: DeviceSettings = field(default_factory=DeviceSettings)
-
-
-@dataclass(frozen=True)
-class ExportSettings:
-    """Settings of `rewho export`.
-
-    Args:
-        model: Model folder.
-        out: Folder for the exported file, model.json and README.md.
-        format: onnx, or pt2 (torch.export, the successor of TorchScript).
-        flip: Average the embeddings of an image and its mirror image inside the file; halves its speed.
-        check: Folder of images on which file and model are compared; rendered people by default.
-        batch: Images per forward pass of the comparison.
-    """
-
-    command = Command(
-        "export",
-        "write a model as an ONNX file that runs without rewho, and verify its outputs",
-        "model",
-        examples=(
-            "export runs/train",
-            "export runs/train --format pt2 --out exported",
-            "export runs/train --check people --flip",
-        ),
-        required="model",
-    )
-
-    model: Path = Path("model")
-    out: Path = Path("runs/export")
-    format: ExportFormat = "onnx"
-    flip: bool = False
-    check: Path | None = None
-    batch: Batch = 64
 
 
 @dataclass(frozen=True)

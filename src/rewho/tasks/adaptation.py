@@ -25,7 +25,8 @@ from rewho.data.batches import Part, Plan, load_batches
 from rewho.data.cluster_batches import ClusterPlans, plan_clusters, take_turns
 from rewho.data.draws import draw
 from rewho.data.views import View
-from rewho.embedding.embedder import embed_batches, in_batches
+from rewho.embedding.embedder import embed_batches
+from rewho.embedding.images import in_batches
 from rewho.losses.prototypes import camera_weights, prototype_loss
 from rewho.models.domain_norm import split_domains
 from rewho.models.hybrid_memory import DROPPED, HybridMemory

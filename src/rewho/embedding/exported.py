@@ -1,0 +1,188 @@
+"""Exported models: ONNX files of `rewho export` as models that embed images, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.artifact import hash_file
+from rewho.core.check import UserError, check_flag
+from rewho.core.files import read_json
+from rewho.core.onnx_session import OnnxSession
+from rewho.core.shipped import CARD
+from rewho.data.augment import resize
+from rewho.data.images import decode, warn_of_wide
+from rewho.data.views import View
+from rewho.embedding.images import Image, as_list, in_batches, pixels_of, prefetch
+from rewho.settings.fields import Device
+
+if TYPE_CHECKING:
+    from rewho.embedding.embedder import Embedder
+
+SIDES = ("top", "bottom", "left", "right")
+
+
+def is_exported(path: str | Path) -> bool:
+    """Return whether a path is a folder that `rewho export` made, with an ONNX file."""
+    facts = _facts(Path(path))
+    return bool(facts) and facts.get("format") == "onnx"
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """Return what `model.json` says about the export; nothing where the folder holds none."""
+    if not (folder / CARD).is_file():
+        return {}
+    facts = read_json(folder / CARD).get("export")
+    return facts if isinstance(facts, dict) else {}
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """An opened ONNX file of `rewho export`, ready to embed images.
+
+    Args:
+        session: The opened file.
+        view: What of an image the network sees, and the size of its input.
+        mirrored: Whether the file itself takes the mean with the mirror image.
+        unit: Whether its embeddings have unit length.
+        description: Content of its `model.json`.
+    """
+
+    session: OnnxSession
+    view: View
+    mirrored: bool
+    unit: bool
+    description: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path, device: Device = "auto", threads: int = 0) -> ExportedModel:
+        """Open the folder of an export.
+
+        Args:
+            folder: What `rewho export` wrote.
+            device: auto, cpu or cuda.
+            threads: CPU threads; 0 keeps onnxruntime's default.
+
+        Raises:
+            UserError: No export there, a damaged one, or onnxruntime is not installed.
+        """
+        folder = Path(folder)
+        facts = _facts(folder)
+        if facts.get("format") != "onnx":
+            fix = "Run `rewho export --model MODEL --out FOLDER` first."
+            raise UserError(str(folder), expected="the folder of an exported ONNX model", got="another", fix=fix)
+        description = read_json(folder / CARD)
+        try:
+            name, box = str(facts["file"]), facts["input"]["view"]
+            height, width = (int(side) for side in facts["input"]["shape"][2:])
+            top, bottom, left, right = (Fraction(str(box[side])) for side in SIDES)
+            view = View(str(box["name"]), top, bottom, left, right, (height, width))
+            mirrored, unit = facts["mean_with_mirror_image"] is True, facts["output"]["unit_length"] is True
+            wanted = description["sha256"][name]
+        except (KeyError, TypeError, ValueError) as error:
+            fix = "Copy the whole folder again, or export the model again."
+            got = f"one without {error}"
+            raise UserError(str(folder / CARD), expected="a description of an export", got=got, fix=fix) from error
+        if "/" in name or not (folder / name).is_file() or hash_file(folder / name) != wanted:
+            fix = "Copy the whole folder again."
+            got = "another one, or none"
+            raise UserError(str(folder), expected=f"the file {name} whose hash is in {CARD}", got=got, fix=fix)
+        return cls.of_file(
+            folder / name, view, description, mirrored=mirrored, unit=unit, device=device, threads=threads
+        )
+
+    @classmethod
+    def of_file(
+        cls,
+        path: Path,
+        view: View,
+        description: dict[str, Any] | None = None,
+        *,
+        mirrored: bool = False,
+        unit: bool = False,
+        device: Device = "auto",
+        threads: int = 0,
+    ) -> ExportedModel:
+        """Open an ONNX file whose description is known; see `open`."""
+        session = OnnxSession(path, "model", layout="NCHW", device=device, threads=threads)
+        return cls(session, view, mirrored, unit, description or {})
+
+    def embed(
+        self,
+        images: Image | Iterable[Image],
+        *,
+        flip: bool = True,
+        batch: int = 64,
+        done: Callable[[int], None] = lambda count: None,
+    ) -> NDArray[np.float32]:
+        """Return one embedding for each image, as `rewho.load(MODEL).embed` does with the model that was exported.
+
+        Args:
+            images: One image or several, one person each: files, encoded bytes, PIL images, or uint8 RGB arrays
+                [H, W, 3] of any size.
+            flip: Average the embeddings of an image and its mirror image.
+            batch: Images at a time.
+            done: Called with the number of images of each finished batch.
+
+        Returns:
+            float32 [N, D], of unit length where the file's are; compare with the cosine.
+
+        Raises:
+            UserError: No images, one that cannot be read, or a mean that the file cannot leave out.
+        """
+        if self.mirrored and not check_flag("flip", flip):
+            fix = "Export the model with --flip false."
+            expected = "True: the mean with the mirror image is taken inside the file"
+            raise UserError("flip", expected=expected, got="False", fix=fix)
+        parts = []
+        for part in self._stream(as_list(images), flip=flip and not self.mirrored, batch=batch):
+            parts.append(part)
+            done(len(part))
+        return np.concatenate(parts)
+
+    def _stream(self, images: list[Any], *, flip: bool, batch: int) -> Iterator[NDArray[np.float32]]:
+        wide: list[str] = []
+
+        def prepare() -> Iterator[NDArray[np.uint8]]:
+            number = 0
+            for part in in_batches(images, batch):
+                pixels = [decode(Path(one)) if isinstance(one, str | Path) else pixels_of(one) for one in part]
+                for image, shown in zip(part, pixels, strict=True):
+                    number += 1
+                    if shown.shape[1] > shown.shape[0]:
+                        wide.append(str(image) if isinstance(image, str | Path) else f"number {number}")
+                yield resize(pixels, self.view)
+
+        for batched in prefetch(prepare()):
+            (found,) = self.session.run(batched)
+            if flip:
+                found = (found + self.session.run(batched[:, :, ::-1])[0]) / 2
+                if self.unit:
+                    found = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+            yield np.asarray(found, np.float32)
+        warn_of_wide(wide, len(images))
+
+
+def load_model(path: str | Path, device: Device = "auto", threads: int = 0) -> ExportedModel | Embedder:
+    """Load a model for embedding: an exported one without torch, any other with it; see `embedder.load`.
+
+    Args:
+        path: A model folder, the folder of an exported ONNX model, the name of a model that comes with rewho, an
+            unfinished run, or one checkpoint of a run.
+        device: auto, cpu or cuda.
+        threads: CPU threads; 0 keeps the library's default.
+
+    Raises:
+        UserError: No model there, a damaged one, or no such device.
+    """
+    if isinstance(path, str | Path) and str(path) and is_exported(path):
+        return ExportedModel.open(path, device, threads)
+    from rewho.embedding.embedder import load
+
+    return load(path, device, threads)

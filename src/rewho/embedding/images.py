@@ -1,0 +1,88 @@
+"""Images as a caller passes them → pixels, in batches; nothing here imports torch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewho.core.check import UserError, check_count
+from rewho.data.images import decode
+
+Image = str | Path | bytes | NDArray[np.uint8]
+"""An image. PIL images are accepted too; the type does not name them, because Pillow is not a dependency."""
+Item = TypeVar("Item")
+AHEAD = 3  # batches prepared in advance
+
+
+def prefetch(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
+    """Yield `items` while a thread computes the next `count` of them."""
+    source = iter(items)
+    end: Any = object()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = [thread.submit(next, source, end) for _ in range(count)]
+        while (item := waiting.pop(0).result()) is not end:
+            waiting.append(thread.submit(next, source, end))
+            yield item
+        for rest in waiting:
+            rest.cancel()
+
+
+def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
+    """Return the items in order, as lists of at most `batch`."""
+    batch = check_count("batch", batch)
+    starts = range(0, len(items), batch)
+    return ([items[row] for row in range(start, min(start + batch, len(items)))] for start in starts)
+
+
+def as_list(images: object) -> list[Any]:
+    """Return one image or several as a list."""
+    if isinstance(images, np.ndarray) and images.ndim != 4:
+        images = [images]
+    if isinstance(images, str | Path | bytes | bytearray | memoryview) or _is_pil(images):
+        images = [images]
+    if isinstance(images, Mapping | io.IOBase) or _is_tensor(images) or not isinstance(images, Iterable):
+        raise _no_image(images)
+    found = list(images)
+    if not found:
+        raise UserError("images to embed", expected="at least one", got="none", fix="Check the folder.")
+    return found
+
+
+def pixels_of(image: object) -> NDArray[np.uint8]:
+    """Return an image that is no file as uint8 RGB [H, W, 3]."""
+    if _is_pil(image):
+        content = io.BytesIO()
+        image.save(content, "PNG")  # type: ignore[attr-defined]  # and decoded like any file, with the same colours
+        image = content.getvalue()
+    if isinstance(image, bytes | bytearray | memoryview):
+        return decode(bytes(image))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+        raise _no_image(image)
+    return image
+
+
+def _is_pil(image: object) -> bool:
+    return type(image).__module__.partition(".")[0] == "PIL" and hasattr(image, "save")
+
+
+def _is_tensor(image: object) -> bool:
+    return type(image).__module__.partition(".")[0] == "torch" and hasattr(image, "shape")
+
+
+def _no_image(image: Any) -> UserError:  # noqa: ANN401 - anything
+    shape = (
+        f" of {image.dtype}, shape {list(image.shape)}" if isinstance(image, np.ndarray) or _is_tensor(image) else ""
+    )
+    return UserError(
+        "images to embed",
+        expected="files, encoded bytes, PIL images, or uint8 RGB arrays [height, width, 3]",
+        got=f"{type(image).__name__}{shape}",
+        fix="Pass one image or a list of them, a file's content as file.read(); turn a tensor [3, H, W] of 0 to 1 into "
+        "(255 * tensor).byte().permute(1, 2, 0).numpy().",
+    )
