@@ -72,7 +72,7 @@ class Pieces:
         return len(self._wanted)
 
     def find(self, data: bytes) -> list[int]:
-        """Return the positions of windows: three bytes by a table, then eight, then all sixteen."""
+        """Return the positions of the windows; candidates are filtered by three bytes, then eight, then all sixteen."""
         values = np.frombuffer(data, np.uint8)
         if len(values) < WINDOW or not self._wanted:
             return []

@@ -78,7 +78,7 @@ def read_record(path: Path, **required: type) -> dict[str, Any]:
 
 
 def find_damage(folder: Path) -> str | None:
-    """Return the first difference between a folder's files, every byte of them, and its manifest; None without."""
+    """Compare every byte of a folder's files with its manifest; return the first difference, or None."""
     try:
         recorded = read_record(folder / MANIFEST)["files"]
         for name, entry in recorded.items():

@@ -219,7 +219,7 @@ EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: try again; schedulers restart a job that e
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, where no `StopRequest` notes it: the work ends as after Ctrl-C, and finished parts are kept."""
+    """SIGTERM outside of any `StopRequest`: the work ends as after Ctrl-C, and finished parts are kept."""
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from rewho.core.record import (
 
 
 def accept_changes(folder: Path) -> None:
-    """Make changed settings that `Stage.begin` allowed, if any, those of the run."""
+    """Record the changed settings that `Stage.begin` allowed, if there are any, as the settings of the run."""
     if (folder / CHANGED).is_file():
         (folder / CHANGED).replace(folder / STARTED)
 

@@ -36,7 +36,7 @@ def write_form(path: Path) -> Path:
 
 
 def read_terms(terms: TermsSettings) -> TermsSettings:
-    """Return all terms, those that are not given otherwise from the file.
+    """Return all terms; those that are not given as options are read from the file.
 
     Raises:
         UserError: The file cannot be read or holds something else, or terms are missing: all of them are named.

@@ -47,7 +47,7 @@ class Style(NamedTuple):
     test_offset: int = 0
 
     def recognise(self, root: Path) -> str:
-        """Return the reason why the folder holds this data set, or "": the last name in its first folder."""
+        """Return why the folder holds this data set, by the last file name in its first folder; "" if it does not."""
         folder = first_folder(root)
         names = list_folder(root / folder).images if folder else ()
         return f"it has {folder}/ with names like {names[-1]}" if names and re.match(self.pattern, names[-1]) else ""

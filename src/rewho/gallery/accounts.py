@@ -195,7 +195,7 @@ class Accounts:
                 audit.append(self._database, account.name, "", "logout", {"user": account.id}, users=[account.id])
 
     def make_token(self, user: int, name: str, *, days: float | None = None, by: Actor) -> str:
-        """Return a new token with which a program asks in a user's name; it is shown this once."""
+        """Return a new access token for a program that acts as a user; it cannot be shown again."""
         account = self.read(user)
         secret = f"rewho_{secrets.token_urlsafe(32)}"
         with self._database.writing() as link:

@@ -365,10 +365,10 @@ class Gallery(Proposals):
         return audit.head(self.database)
 
     def verify(self, head: str = "") -> list[str]:
-        """Read everything and return in words what is damaged, or what of the audit was changed.
+        """Read the whole gallery; return a line on each damage, and on each change of the audit.
 
         Args:
-            head: An `audit_head` that was noted down before.
+            head: An earlier `audit_head`, stored elsewhere; empty checks only the chain of hashes itself.
         """
         return find_damage(self.database, self.precision, self.size, head)
 

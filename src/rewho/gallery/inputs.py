@@ -212,7 +212,7 @@ def _table(file: Path, labels: Labels) -> Input:
 
 
 def read_table(file: Path, columns: Sequence[str], needed: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; absent columns and what stands for no value are "". `line` is the row's line."""
+    """Return the rows of a CSV file; absent columns and placeholders for no value are "". `line` is the row's line."""
     text = read_text(file)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     try:

@@ -101,7 +101,7 @@ def view_moment(database: Database, crop: int, by: Actor) -> bytes:
 def hide_others(
     pixels: NDArray[np.uint8], box: tuple[float, ...], others: list[tuple[float, ...]]
 ) -> NDArray[np.uint8]:
-    """Return a frame that is coarse outside of a box; in it faces are hidden, and the heads of others.
+    """Return a frame with low resolution outside of a box, and with hidden faces and heads of others inside it.
 
     Args:
         pixels: uint8 RGB [H, W, 3].

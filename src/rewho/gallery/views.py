@@ -88,7 +88,7 @@ def view_sightings(database: Database, ids: Sequence[int], by: Actor) -> list[Si
 
 
 def view_crops(database: Database, sighting: int, by: Actor) -> list[CropView]:
-    """Return the crops of a sighting in the order of time; the look is in the audit."""
+    """Return the crops of a sighting in the order of time; the view is recorded in the audit."""
     check_visible(database, [sighting], by)
     with database.writing():
         audit.append(database, by.who, by.purpose, "view", {"crops": True}, sightings=[sighting])
@@ -111,8 +111,8 @@ def view_thumbnail(database: Database, crop: int, by: Actor, *, record: bool = T
     Args:
         database: The gallery's.
         crop: Id of the crop.
-        by: Who looks.
-        record: Write the look into the audit; a page of results is recorded as the search that it is of.
+        by: Who looks at it.
+        record: Record the view in the audit; false on a page of results, whose search is recorded instead.
     """
     query = f"SELECT {', '.join(f'c.{name}' for name in CROP_COLUMNS.split(', '))}, c.sum, s.camera FROM crops c "  # noqa: S608
     row = database.one(f"{query} JOIN sightings s ON s.id = c.sighting WHERE c.id = ?", (crop,))

@@ -243,7 +243,7 @@ class _Clusters:
                 heapq.heappush(self.heap, (distance, min(stays, other), max(stays, other)))
 
     def labels(self) -> NDArray[np.int64]:
-        """Return the group that each group to start with is in now, int64 [S]."""
+        """Return the current group of each initial group, int64 [S]."""
         found = list(range(len(self.into)))
         for one in found:
             at = one

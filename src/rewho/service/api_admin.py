@@ -121,7 +121,7 @@ def read_job(request: Request, user: Operator, job: Number) -> JobOut:
 
 @router.post("/jobs/{job}/stop", response_model=JobOut, operation_id="stop_job")
 def stop_job(request: Request, user: Operator, job: Number) -> JobOut:
-    """Ask a job to stop; what it finished is kept. Asked twice it is the same."""
+    """Ask a job to stop; what it finished is kept. A second request changes nothing."""
     need_everywhere(user)
     jobs = state_of(request).gallery.jobs
     jobs.stop(job, by=user.actor)

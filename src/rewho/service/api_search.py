@@ -160,7 +160,7 @@ _JPEG: dict[int | str, dict[str, Any]] = {
 def thumbnail(
     request: Request, user: Viewer, crop: Number, proof: Annotated[str, Query(max_length=64)] = ""
 ) -> Response:
-    """Return the thumbnail of a crop; the view is in the audit, unless it is that of a page which is."""
+    """Return the thumbnail of a crop. The view is recorded in the audit, unless its whole page was."""
     state = state_of(request)
     recorded = state.shown(user.actor.who, crop, proof) if proof else False
     content = state.gallery.thumbnail(crop, by=user.actor, record=not recorded)

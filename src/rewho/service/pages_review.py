@@ -68,7 +68,7 @@ def review(
 
 @router.post("/review")
 async def answer(request: Request, user: Operator) -> Response:
-    """Keep an answer, and ask the next question."""
+    """Store an answer and show the next question."""
     form, gallery = await read_form(request), state_of(request).gallery
     one, other = form.number("one"), form.number("other")
     given = cast("Answer", form.text("answer"))  # checked where it is stored

@@ -80,7 +80,7 @@ class State:
         return hmac.digest(self._key, f"{crop} {who}".encode(), hashlib.sha256).hex()[:32]
 
     def shown(self, who: str, crop: int, proof: str) -> bool:
-        """Return whether a proof is that of `sign`."""
+        """Return whether a proof is the one that `sign` gave for this crop and user."""
         return hmac.compare_digest(self.sign(who, crop).encode(), proof.encode(errors="replace"))
 
 

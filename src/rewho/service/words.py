@@ -14,10 +14,10 @@ EXAMPLE = "camera:door after:2026-05-01"
 
 
 class Words(NamedTuple):
-    """Filters as they were written.
+    """Filters of a search as the user wrote them.
 
     Attributes:
-        filters: What they mean.
+        filters: The filters that the words stand for.
         words: Each word, without repeats.
     """
 
@@ -25,7 +25,7 @@ class Words(NamedTuple):
     words: tuple[str, ...]
 
     def without(self, word: str) -> str:
-        """Return the other words as text."""
+        """Return all words but this one as text."""
         return join(one for one in self.words if one != word)
 
     @property

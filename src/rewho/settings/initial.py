@@ -29,7 +29,7 @@ OF_NETWORK = (
 
 
 def read_architecture(command: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return the options of the network that a model folder to begin from decides, and a line about them.
+    """Return the architecture options that the initial weights' model folder sets, and a line about them.
 
     Options that the command line or the recipe gives are left as they are given. Nothing is taken where the initial
     weights are no model folder.

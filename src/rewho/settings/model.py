@@ -23,8 +23,8 @@ class ModelSettings:
 
     Args:
         kind: single_view, mgn (multiple granularity network) or bdb (batch drop block).
-        backbone: squeezenet1_0, squeezenet1_1, these with `_in` (images of all cameras in one style, for cameras that
-            they never saw), resnet18 … resnet152, such as resnet50_ibn_a with instance normalisation (IBN-a), any model
+        backbone: squeezenet1_0, squeezenet1_1, their variants `_in` (with normalised style, for cameras that were not
+            trained on), resnet18 … resnet152, such as resnet50_ibn_a with instance normalisation (IBN-a), any model
             name of timm, or a name that a script registered in `rewho.models.backbone.BACKBONES`.
         stride_one_at: ResNet stage whose stride is 1, for a total stride of 16: layer4 (the usual reading of "conv4_1")
             or layer3 (the literal one); none keeps torchvision's total stride of 32, as MoCo's code does.

@@ -52,7 +52,7 @@ class Forecast:
     size: int
 
     def words(self) -> str:
-        """Return both in words.
+        """Return time and size as text.
 
         Example:
             >>> Forecast(7_500, 3_000_000).words(), Forecast(None, 10).words()

@@ -120,7 +120,7 @@ class AdaptTask(nn.Module):
     def forward(self, batch: AdaptBatch) -> dict[str, Tensor]:
         """Return `total`, the loss of a batch (the target's plus the source's), and the figures of the clusters.
 
-        While training, the memory moves afterwards by the embeddings of all processes.
+        In training mode, the memory is updated afterwards with the embeddings of all processes.
         """
         settings = self.settings
         embeddings = F.normalize(self.model(batch.images).float())

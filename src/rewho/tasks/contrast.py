@@ -133,7 +133,7 @@ class ContrastTask(nn.Module):
 
     @property
     def encoder(self) -> SingleViewModel:
-        """The query encoder: what is kept."""
+        """The query encoder, which the training saves."""
         encoder = self.contrast.encoder
         assert isinstance(encoder, SingleViewModel)
         return encoder
