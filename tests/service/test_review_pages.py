@@ -6,6 +6,7 @@ import pytest
 
 from rewho.core.runtime import Interrupted
 from rewho.gallery.gallery import Gallery
+from rewho.gallery.meaning import TOO_FEW
 from rewho.gallery.records import Actor
 from rewho.service.state import State
 from rewho.service.worker import RETENTION, Worker, ask_job
@@ -54,16 +55,30 @@ def test_what_was_measured_is_said_at_each_candidate(clients, gallery, state):
     job = wait_for(clients, gallery)
     assert job.state == "done", job.message
     assert "calibrated with labels of 22 people" in job.message
+    for path in ("/library", "/quality"):
+        assert "calibrated with labels of 22 people" in clients.operator.get(path).text, "what work did is shown"
     page = clients.viewer.get("/quality").text
     assert "Thresholds" in page
     assert "data:image/svg+xml;base64," in page
     found = clients.admin.post("/api/v1/searches", json={"sightings": [1]}).json()
     assert "calibrated with labels" in found["calibration"]
-    assert any("strangers" in row["alike"] and row["strangers"] for row in found["candidates"])
+    words = {(row["strangers"], row["alike"]) for row in found["candidates"]}
+    assert words == {(None, TOO_FEW)}, "of two strangers one as alike would make the right one look wrong"
+    assert {type(row["score"]) for row in found["candidates"]} == {float}
     shown = clients.operator.get(f"/results/{found['search']}").text
-    assert "strangers on" in shown
+    assert "calibrated with labels of 22 people" in shown
+    assert "1 of 2 strangers" not in shown
     few = clients.doorman.post("/api/v1/searches", json={"sightings": [1]}).json()
     assert {row["score"] for row in few["candidates"]} == {None}, "a score tells something of all cameras"
+
+
+def test_people_are_proposed_from_their_page(clients, gallery):
+    assert clients.operator.post("/people/group").headers["location"] == "/people?done=job"
+    assert wait_for(clients, gallery).state == "done"
+    page = clients.operator.get("/people?done=job").text
+    assert "people proposed or changed" in page
+    assert page.count('class="crop"') == len(gallery.people.list()) > 0
+    assert "group into people" in clients.operator.get("/library").text
 
 
 def wait_for(clients, gallery):

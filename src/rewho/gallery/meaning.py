@@ -24,6 +24,11 @@ SHOWN_RATES = (0.001, 0.01, 0.0001)
 """False match rates of which the first that the people support is shown as the threshold."""
 
 
+FEWEST = 10
+"""Strangers among whom a calibration must place a score: of 2 one as alike would make the right one look wrong."""
+TOO_FEW = "too few people here to say how many strangers look as alike"
+
+
 def explain(
     found: Found,
     query: Query,
@@ -65,6 +70,8 @@ def _alike(score: float, row: Any, *, pair: bool) -> tuple[int | None, str]:  # 
     """Return N, and in words that at most 1 of N strangers looks as alike."""
     if row is None or not row["strangers"]:
         return None, NOT_CALIBRATED
+    if row["strangers"][-1][0] < FEWEST:
+        return None, TOO_FEW
     where = "on this camera pair" if pair else "on all cameras together"
     strangers = place_among_strangers(score, row["strangers"])
     if strangers == 1:
@@ -74,10 +81,10 @@ def _alike(score: float, row: Any, *, pair: bool) -> tuple[int | None, str]:  # 
 
 def describe(calibration: Calibration) -> str:
     """Return the threshold of a calibration in one line."""
-    content = calibration.content
-    made = f"calibrated with {content['basis']} of {content['people']:,} people, {show_time(calibration.made)}"
+    content, when = calibration.content, show_time(float(round(calibration.made)))
+    made = f"calibrated with {content['basis']} of {content['people']:,} people, {when}"
     if content["basis"] == "tracks":
-        made = f"calibrated with {content['people']:,} tracks, {show_time(calibration.made)}"
+        made = f"calibrated with {content['people']:,} tracks, {when}"
     points = {point["rate"]: point for row in content["rows"] if row["cameras"] is None for point in row["points"]}
     for rate in SHOWN_RATES:
         if rate in points and not points[rate]["refusal"]:

@@ -165,11 +165,11 @@ def when(seconds: float | None, zone: str = "UTC") -> str:
 
     Example:
         >>> when(0.0, "Europe/Berlin"), when(None)
-        ('1970-01-01 01:00:00 +0100', 'time unknown')
+        ('1970-01-01 01:00:00 CET', 'time unknown')
     """
     if seconds is None:
         return "time unknown"
-    return f"{datetime.fromtimestamp(round(seconds), UTC).astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S %z}"
+    return f"{datetime.fromtimestamp(round(seconds), UTC).astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def span(seconds: float | None) -> str:

@@ -172,8 +172,8 @@ class Worker:
         gallery = self._state.gallery
         made = gallery.group(by=Actor(job.who, job.purpose), step=self._step(job))
         gallery.jobs.advance(job.id, PARTS, PARTS)
-        done = f"{len(made.people):,} people proposed or changed, by moving {made.moved:,} sightings"
-        return f"{done if made.event else 'nothing to change'}; {made.alone:,} sightings belong to nobody"
+        done = f"people proposed or changed: {len(made.people):,}; sightings moved: {made.moved:,}"
+        return f"{done if made.event else 'nothing to change'}; sightings that belong to nobody: {made.alone:,}"
 
     def _calibrate(self, job: Job) -> str:
         gallery = self._state.gallery
