@@ -1,8 +1,9 @@
 """Time and memory of a gallery of random embeddings, beside FAISS Flat and a plain NumPy scan in the same run.
 
     python benchmarks/gallery.py --count 100000
+    python benchmarks/gallery.py --count 20000 --people 4000 --group
 
-Prints one row per figure. The embeddings are those of 20,000 "people" with noise, on 10 cameras, each with a mean of
+Prints one row per figure. The embeddings are those of "people" with noise, on 10 cameras, each with a mean of
 its own; each crop has a random thumbnail of 4 kB, so that erasure reads as many bytes as in a real gallery.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import resource
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,10 +62,10 @@ def make_gallery(place: Path, size: int) -> Gallery:
     return Gallery.create(place / "gallery", place / "model", terms=terms)
 
 
-def batches(count: int, size: int, seed: int = 1) -> Iterator[list[Embedded]]:
+def batches(count: int, size: int, people_seen: int, seed: int = 1) -> Iterator[list[Embedded]]:
     """Yield crops with embeddings and thumbnails."""
     rng = np.random.default_rng(seed)
-    people = rng.standard_normal((20_000, size), dtype=np.float32)
+    people = rng.standard_normal((people_seen, size), dtype=np.float32)
     offsets = 0.7 * rng.standard_normal((CAMERAS, size), dtype=np.float32)
     for first in range(0, count, BATCH):
         numbers = np.arange(first, min(first + BATCH, count))
@@ -82,10 +84,10 @@ def batches(count: int, size: int, seed: int = 1) -> Iterator[list[Embedded]]:
         ]  # fmt: skip
 
 
-def measure_adding(gallery: Gallery, count: int, size: int) -> None:
+def measure_adding(gallery: Gallery, count: int, size: int, people: int) -> None:
     writer = gallery.writer("benchmark", gallery.model_sha256)
     spent = 0.0
-    for batch in batches(count, size):
+    for batch in batches(count, size, people):
         began = time.perf_counter()
         writer.write(batch)
         spent += time.perf_counter() - began
@@ -134,20 +136,40 @@ def measure_others(queries: Matrix, keep: dict[str, Rows], matrix: Matrix, round
     show("NumPy scan, float32, unfiltered", times(scan, rounds))
 
 
+def measure_grouping(gallery: Gallery, people: int) -> None:
+    """Print time, memory and purity of a proposal; sighting n is of person (n - 1) % people."""
+    began, work = time.perf_counter(), time.process_time()
+    done = gallery.group()
+    row("group", f"{time.perf_counter() - began:.1f}", f"s, {time.process_time() - work:.1f} s of work")
+    row("peak memory, all of the process", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f}", "MB")
+    found = gallery.database.rows("SELECT person, id FROM sightings WHERE person IS NOT NULL")
+    groups: dict[int, list[int]] = {}
+    for person, number in found:
+        groups.setdefault(person, []).append((number - 1) % people)
+    pure = sum(max(Counter(members).values()) for members in groups.values())
+    row("groups, sightings in them, alone", f"{len(groups):,}", f"{done.sightings:,} {done.alone:,}")
+    row("purity", f"{pure / max(1, len(found)):.4f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--forget", type=int, default=100)
+    parser.add_argument("--people", type=int, default=20_000, help="how many people the sightings are of")
+    parser.add_argument("--group", action="store_true", help="propose people and do nothing else")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rewho-gallery-") as place:
         gallery = make_gallery(Path(place), asked.size)
         row("rows x dimensions", f"{asked.count:,} x {asked.size}")
-        measure_adding(gallery, asked.count, asked.size)
+        measure_adding(gallery, asked.count, asked.size, asked.people)
         gallery.close()
         with Gallery(Path(place) / "gallery") as opened:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            if asked.group:
+                measure_grouping(opened, asked.people)
+                return
             queries, keep, matrix = measure_searching(opened, asked.count, asked.rounds)
             row("matrix in memory", f"{asked.count * asked.size * 2 / 1e6:.0f}", "MB")
             row(
