@@ -119,12 +119,16 @@ def read_links(database: Database) -> Links:
         first, *others = [*found["yes"], None] if found["yes"] else [None]
         must |= {_pair(first, one) for one in others if one is not None and first is not None}
         cannot |= {_pair(one, other) for one in found["yes"] for other in found["no"]}
+    return Links(sorted(must), sorted(cannot | frame_pairs(database)))
+
+
+def frame_pairs(database: Database) -> set[tuple[int, int]]:
+    """Return the pairs of sightings in one frame, each ascending: they are two people."""
     rows = database.rows(
         "SELECT DISTINCT a.sighting, b.sighting FROM crops a JOIN crops b "
         "ON a.frame = b.frame AND a.sighting < b.sighting"
     )
-    cannot |= {(int(one), int(other)) for one, other in rows}
-    return Links(sorted(must), sorted(cannot))
+    return {(int(one), int(other)) for one, other in rows}
 
 
 def _pair(one: int, other: int) -> tuple[int, int]:

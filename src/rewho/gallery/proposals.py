@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rewho.gallery import calibration as calibrations
 from rewho.gallery.calibration import Basis, Calibration
 from rewho.gallery.grouping import Grouped, Seen, copy_sightings, group_people, read_known
+from rewho.gallery.material import Material, read_material
 from rewho.gallery.meaning import describe, explain
 from rewho.gallery.query import Query, from_sightings
 from rewho.gallery.records import NOT_CALIBRATED, Actor, Found, Per, Step, no_step
@@ -112,6 +113,18 @@ class Proposals:
         with self._guard:
             query = from_sightings([one], self.index(), self.database, user)
         answer_pair(self.database, query, other, answer, user)
+
+    def material(self, seed: int = 1, *, by: Actor | None = None) -> Material:
+        """Return what a training may use of the gallery, with some judgements held out; see `rewho adapt`.
+
+        Args:
+            seed: Of the choice of what is held out.
+            by: Who asks; they must see every camera.
+
+        Raises:
+            UserError: Judgements contradict one another, or are too few.
+        """
+        return read_material(self.database, seed, by or Actor())
 
     def _explain(self, found: Found, query: Query, per: Per, by: Actor) -> Found:
         """Return a result with what its similarities mean, by the last calibration.

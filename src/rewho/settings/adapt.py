@@ -99,7 +99,7 @@ class AdaptSettings(TrainingSettings):
     Args:
         out: Folder of the run, which becomes the model folder.
         data: Images to adapt to, without labels: a data set's training part, a folder, or a crop set. Labels are used
-            to watch and to test only.
+            to watch and to test only. Of a gallery, its thumbnails, under its judgements.
         cameras: Where the images' cameras come from: auto (the data set's; a crop set's videos; none for a folder),
             video, folder (each sub-folder is a camera), or unknown, which ignores them.
         source: Labelled data set to learn from as well (domain adaptation).
@@ -129,6 +129,7 @@ class AdaptSettings(TrainingSettings):
             "adapt crops --recipe spcl/usl --init imagenet",
             "adapt crops --recipe adapt/fast --init runs/train --out runs/adapted",
             "adapt Market-1501 --recipe spcl/uda --init imagenet --source people",
+            "adapt shop --out runs/shop-adapted",
         ),
         secondary="source",
         required="data.root",

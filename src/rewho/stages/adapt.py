@@ -27,6 +27,7 @@ from rewho.data.view_file import view_of_settings
 from rewho.data.views import View, box_of
 from rewho.embedding.embedder import view_of
 from rewho.embedding.saved import describe, open_saved
+from rewho.gallery.adaptation import keep_if_better, open_gallery, target_of
 from rewho.models.initial import (
     ORIGIN,
     Origin,
@@ -88,11 +89,12 @@ def run(settings: AdaptSettings) -> Path:
     """Adapt a model; return its model folder, with the log, checkpoints and the page about clusters."""
     check(settings, kind=AdaptSettings)
     began = time.monotonic()
+    settings, material = open_gallery(settings)
     begin_network = _begins_with_network(settings)
     if not begin_network:
         check_backbone(settings.model)
 
-    target = read_target(settings)
+    target = read_target(settings) if material is None else target_of(settings, material)
     source = read_source(settings, target)
     asked, settings = settings, _fit_batch(settings, target)
     data = _Data(target, source, _group(settings, source))
@@ -120,6 +122,8 @@ def run(settings: AdaptSettings) -> Path:
 
     def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
         files = save_model(folder, model, _card(settings, data, origin, figures))
+        if material is not None:
+            return keep_if_better(settings, material, files)
         page = _write_page(settings, data, task, epochs.view)
         return [*files, page]
 

@@ -223,6 +223,7 @@ class Epochs:
                 eps=None if epoch == 0 else float(task.eps),
                 threshold=None if epoch == 0 else float(task.threshold),
                 draw=self.draw,
+                known=self.target.known,
             )
 
         found = on_main_process(make)

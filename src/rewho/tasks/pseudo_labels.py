@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from rewho.core.check import UserError
 from rewho.core.people import UNKNOWN_CAMERA
@@ -25,6 +26,7 @@ from rewho.rank.clustering import (
     largest_sound_eps,
     neighbour_distances,
 )
+from rewho.rank.grouping import Constraints, group
 from rewho.rank.reliability import select_reliable, split_outliers
 from rewho.settings import ClusterSettings
 
@@ -91,6 +93,7 @@ def make_labels(
     eps: float | None = None,
     threshold: float | None = None,
     draw: Callable[[NDArray[np.float32], float, float], object] = lambda curve, bend, eps: None,
+    known: Constraints | None = None,
 ) -> PseudoLabels:
     """Cluster images and return their classes.
 
@@ -103,6 +106,8 @@ def make_labels(
         eps: The eps of the first epoch, to use it again; None chooses one from the settings or the curve.
         threshold: The threshold of the first epoch, to use it again; None computes it.
         draw: Called with the k-distance curve, its bend and eps, just before an error about the clusters is raised.
+        known: What is certain. Clusters are then those of average linkage under it, up to a mean distance of eps, in
+            place of DBSCAN's, which cannot keep two images apart.
 
     Raises:
         UserError: There are no clusters, only one, or too many outliers.
@@ -114,7 +119,7 @@ def make_labels(
     bent = bend(curve)
     if eps is None:
         eps = settings.eps or largest_sound_eps(graph, MOST_EPS, settings.min_samples) or MOST_EPS
-    found = dbscan(graph, eps, settings.min_samples)
+    found = _cluster(graph, eps, settings.min_samples, known)
     shown = float("nan") if bent is None else bent
     outliers = float((found == OUTLIER).mean())
     clusters = count_clusters(found)
@@ -123,7 +128,8 @@ def make_labels(
         raise _no_clusters(clusters, outliers, eps, shown, settings)
     labels = found if drop else split_outliers(found)
     if settings.self_paced:
-        tight, loose = (dbscan(graph, eps + gap, settings.min_samples) for gap in (-settings.eps_gap, settings.eps_gap))
+        gaps = (-settings.eps_gap, settings.eps_gap)
+        tight, loose = (_cluster(graph, eps + gap, settings.min_samples, known) for gap in gaps)
         reliable = select_reliable(found, tight, loose, threshold)
         labels, threshold = reliable.labels, reliable.threshold
         if reliable.clusters < FEWEST_CLUSTERS:
@@ -137,6 +143,10 @@ def make_labels(
     figures |= _measure(embeddings, found, cameras, identities)
     threshold = float("nan") if threshold is None else threshold
     return PseudoLabels(labels, eps, threshold, figures, curve, shown)
+
+
+def _cluster(graph: sparse.csr_array, eps: float, min_samples: int, known: Constraints | None) -> NDArray[np.int64]:
+    return dbscan(graph, eps, min_samples) if known is None else group(graph, eps, known)
 
 
 def _measure(

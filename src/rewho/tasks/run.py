@@ -204,6 +204,7 @@ def finish_training(
         files = [*save(stage.folder, state.figures), *more, stage.folder / LOG]
         best = {"best_mAP": state.best[0], "best_epoch": state.best[1], "figures": state.figures}
         stage.finish(files, {"steps": state.step, **counts, **best}, time.monotonic() - began)
-        say(f"model: {stage.folder}")
+        if (stage.folder / CARD).is_file():
+            say(f"model: {stage.folder}")
 
     on_main_process(finish)

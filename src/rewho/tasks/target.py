@@ -20,6 +20,7 @@ from rewho.data.datasets import read_settings, recognise_benchmark
 from rewho.data.file_lists import is_crop_set
 from rewho.data.splits import training_rows
 from rewho.data.table import ImageTable
+from rewho.rank.grouping import Constraints
 from rewho.settings import AdaptSettings, DataSettings
 from rewho.tasks.labelled import select_training_part
 from rewho.tasks.unlabelled import FileImages, ImageSource, JoinedImages, open_images
@@ -36,6 +37,7 @@ class Target(NamedTuple):
         name: Of the data set or folder.
         sha256: Digest of names, labels and contents.
         about: What `model.json` says about the images.
+        known: What is certain about them, which no cluster breaks; None where nothing is.
     """
 
     images: JoinedImages
@@ -45,6 +47,7 @@ class Target(NamedTuple):
     name: str
     sha256: str
     about: Mapping[str, Any]
+    known: Constraints | None = None
 
     @property
     def known_cameras(self) -> int:

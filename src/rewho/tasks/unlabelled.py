@@ -74,6 +74,28 @@ class FileImages:
         return held.bytes
 
 
+class EncodedImages:
+    """Encoded images in memory, decoded at each access.
+
+    Args:
+        names: Of the images, for messages.
+        data: Their bytes.
+    """
+
+    def __init__(self, names: Sequence[str], data: Sequence[bytes]) -> None:
+        self._names, self._data = tuple(names), tuple(data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        return decode(self._data[row], self._names[row])
+
+    def name(self, row: int) -> str:
+        """Return the name of image `row` for messages."""
+        return self._names[row]
+
+
 @dataclass(frozen=True)
 class JoinedImages:
     """Several sources as one; `rows`, ascending over all sources, selects a share, None keeps all.

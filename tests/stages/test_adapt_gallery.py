@@ -1,0 +1,142 @@
+"""Adaptation to a gallery: under its judgements, without its forgotten people, and kept only if it is better."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quick_settings import CPU
+from rewho.core.check import UserError
+from rewho.core.files import read_json
+from rewho.gallery import material as module
+from rewho.gallery.gallery import Gallery
+from rewho.rendered import write_people
+from rewho.settings import AdaptSettings, DataSettings, OptimizerSettings, SamplerSettings, TermsSettings
+from rewho.stages import adapt
+
+TERMS = dict.fromkeys(TermsSettings.__dataclass_fields__, "test")
+
+
+@pytest.fixture(scope="module")
+def judged(model, tmp_path_factory) -> Path:
+    """A gallery of 24 people whose first results an oracle judged."""
+    place = tmp_path_factory.mktemp("judged")
+    crowd = write_people(
+        place / "people", identities=24, test_identities=2, cameras=2, images_per_camera=3, seed=9, workers=0
+    )
+    with Gallery.create(place / "gallery", model, terms=TERMS, device="cpu") as gallery:
+        gallery.add(crowd / "bounding_box_train", pattern=r"_c(?P<camera>\d+)")
+        names = {one: Path(name).name[:4] for one, name in gallery.database.rows("SELECT sighting, name FROM crops")}
+        for one in list(names)[::3]:
+            found = gallery.search(sightings=[one], count=6)
+            verdicts = {
+                other.sighting.id: "yes" if names[other.sighting.id] == names[one] else "no"
+                for other in found.candidates
+            }
+            gallery.judge(found.search, verdicts)
+    return place / "gallery"
+
+
+@pytest.fixture
+def copy(judged, tmp_path) -> Path:
+    return Path(shutil.copytree(judged, tmp_path / "gallery"))
+
+
+def settings(gallery: Path, out: Path, **changes) -> AdaptSettings:
+    given = {
+        "out": out,
+        "data": DataSettings(root=gallery, workers=0),
+        "sampler": SamplerSettings("identities", 8, 2),
+        "group_identities": 2,
+        "engine": CPU,
+        "epochs": 1,
+        "steps_per_epoch": 2,
+        "evaluate_every": -1,
+    }
+    return AdaptSettings(**{**given, **changes})
+
+
+def test_what_is_held_out_is_in_no_link(judged):
+    with Gallery(judged) as gallery:
+        found, links = gallery.material(), gallery.links()
+    held = set(found.same.flatten().tolist())
+    assert len(found.same) >= module.LEAST and len(found.different) >= module.LEAST
+    told = [tuple(found.sightings[row] for row in pair) for pair in found.known.must.tolist()]
+    apart = [tuple(found.sightings[row] for row in pair) for pair in found.known.cannot.tolist()]
+    assert told and apart
+    assert held.isdisjoint(one for pair in (*told, *apart) for one in pair)
+    assert set(told) | set(map(tuple, found.same.tolist())) == set(links.must)
+    assert set(apart) | set(map(tuple, found.different.tolist())) == set(links.cannot)
+
+
+def test_clusters_keep_to_the_judgements(judged, tmp_path, monkeypatch):
+    seen = []
+    real = adapt.AdaptTask.begin_epoch
+    monkeypatch.setattr(
+        adapt.AdaptTask, "begin_epoch", lambda self, found, *rest: (seen.append(found.labels), real(self, found, *rest))
+    )
+    adapt.run(settings(judged, tmp_path / "out"))
+    with Gallery(judged) as gallery:
+        known = gallery.material().known
+    (labels,) = seen
+    assert (labels[known.must[:, 0]] == labels[known.must[:, 1]]).all()
+    assert (labels[known.cannot[:, 0]] != labels[known.cannot[:, 1]]).all()
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_only_a_better_model_is_kept(judged, tmp_path, monkeypatch, capsys, better):
+    orders = iter([module.Order(0.5, 0.5), module.Order(0.75, 0.5 if better else 0.4)])
+    monkeypatch.setattr("rewho.gallery.adaptation.measure_order", lambda material, embed: next(orders))
+    start = settings(judged, tmp_path / "out")
+    out = adapt.run(start)
+    assert read_json(out / "judged.json")["kept"] is better
+    assert (out / "model.json").is_file() is (out / "model.safetensors").is_file() is better
+    text = re.sub(r"\s+", " ", "".join(capsys.readouterr()))
+    assert ("gallery create NEW" if better else "so the gallery's model stays") in text
+    assert not (out / "checkpoints").exists() and not (out / "index.html").exists()
+    assert adapt.run(start) == out
+
+
+def test_a_destroyed_model_is_not_better(judged, tmp_path):
+    lost = settings(judged, tmp_path / "out", optimizer=OptimizerSettings(learning_rate=0.3), steps_per_epoch=4)
+    found = read_json(adapt.run(lost) / "judged.json")
+    assert 0.5 < found["before"]["over_everyone"] <= 1 and not found["kept"]
+
+
+def test_forgotten_people_and_hidden_sightings_are_not_in_it(copy):
+    with Gallery(copy) as gallery:
+        before = gallery.material()
+        gone, hidden = int(before.sightings[0]), int(before.sightings[1])
+        gallery.erasure.forget([gone])
+        gallery.erasure.hide([hidden])
+        after = gallery.material()
+        assert set(before.sightings) - set(after.sightings) == {gone, hidden}
+        assert len(after.images) == len(before.images) - 2
+        assert after.sha256 != before.sha256
+        assert gallery.audit(action="adapt")
+
+
+def test_too_few_judgements_are_refused(copy, tmp_path):
+    with Gallery(copy) as gallery, gallery.database.writing() as link:
+        link.execute("DELETE FROM judgements WHERE id > 12")
+    with pytest.raises(UserError, match="5 pairs of one person and 5 of two"):
+        adapt.run(settings(copy, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_order_of_held_out_pairs_is_that_of_their_similarities(judged):
+    with Gallery(judged) as gallery:
+        found = gallery.material()
+    random = np.random.default_rng(1)
+    vectors = random.normal(size=(len(found.images), 8)).astype(np.float32)
+    chance = module.measure_order(found, lambda images: vectors)
+    assert all(0.25 < share < 0.75 for share in chance)
+    own = {one: random.normal(size=8) for one in found.sightings}
+    groups = {one: one for one in own}
+    for one, other in found.same.tolist():
+        groups[other] = groups[one] = min(groups[one], groups[other])
+    known = np.stack([own[groups[one]] + 0.01 * own[one] for one in found.sightings.tolist()]).astype(np.float32)
+    whole = module.measure_order(found._replace(cameras=np.full(len(found.images), -1)), lambda images: known)
+    assert min(whole) > 0.99 and whole.is_better_than(chance) and not chance.is_better_than(whole)
