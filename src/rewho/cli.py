@@ -16,7 +16,7 @@ from typing import Any, TextIO, cast
 
 from rewho.core.check import UserError, describe_error, nearest, rename_options
 from rewho.core.invocation import Invocation, choose_folder, find_finished
-from rewho.core.progress import say, show
+from rewho.core.progress import say, say_finished, show
 from rewho.core.runtime import (
     EXIT_INTERRUPTED,
     EXIT_PARTLY_FAILED,
@@ -91,7 +91,7 @@ def _execute(command: Command, parsed: Parsed[Any]) -> None:
             find_finished(settings.out, invocation) if invocation and not getattr(settings, "retry", False) else None
         )
         if finished is not None:
-            say(f"{settings.out} is finished; nothing to do")
+            say_finished(settings.out)
             show(finished["result"])
             say(finished["summary"])
             return

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import zipfile
 
 import cv2
 import numpy as np
@@ -80,6 +81,21 @@ def test_a_gallery_and_a_folder_of_runs_beside_their_figures(tmp_path):
     assert "a folder of runs" in answer(tmp_path / "runs")
     (folder / "gallery.sqlite").write_bytes(b"no database" * 200)
     assert "a gallery that cannot be read" in answer(folder)
+
+
+def test_evidence_is_checked_against_its_signature(tmp_path):
+    with Gallery.create(tmp_path / "places", make_model(tmp_path / "tiny"), terms=TERMS) as gallery:
+        fill(gallery, np.eye(3, 16, dtype=np.float32))
+        case = gallery.cases.open("theft", "find the bag")
+        gallery.cases.collect(case, [1, 2], "with the bag")
+        file = gallery.cases.export(case, tmp_path / "case.zip")
+    assert "evidence that a gallery exported" in answer(file) and "Every file is as it was" in answer(file)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("more.jpg", b"not signed")
+    assert "more.jpg is not ours." in answer(file)
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("manifest.json", "{}")
+    assert "an archive" in answer(tmp_path / "other.zip")
 
 
 def test_images_without_people(tmp_path):

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rewho.core.runtime import is_main_process
@@ -54,6 +55,11 @@ def say(text: str) -> None:
         return
     if text and is_main_process():
         print(_coloured(printable(text)), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints messages
+
+
+def say_finished(folder: Path) -> None:
+    """Print that a command's folder is finished."""
+    say(f"{folder} is finished; nothing to do")
 
 
 def _coloured(text: str) -> str:

@@ -17,7 +17,7 @@ from rewho.core.artifact import ASIDE, MANIFEST, compute_hashes, plain, remove_u
 from rewho.core.check import UserError
 from rewho.core.invocation import COMMAND_FILE
 from rewho.core.lock import LOCK, hold, release
-from rewho.core.progress import say
+from rewho.core.progress import say, say_finished
 from rewho.core.record import (
     CHANGED,
     CONTINUED,
@@ -88,7 +88,7 @@ class Stage:
             fix = "Restore it from a copy, or choose another --out to run it again."
             raise UserError(f"--out {self.folder}", expected="the files of the finished run", got=wrong, fix=fix)
         release(self.folder / self.lock)
-        say(f"{self.folder} is finished; nothing to do")
+        say_finished(self.folder)
         return "finished"
 
     def _claim(self, *, allow_change: bool) -> Literal["new", "unfinished"]:

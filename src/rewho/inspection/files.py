@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +27,7 @@ from rewho.settings import DataSettings, LimitSettings
 LIST_LIMIT = 64 * 2**20  # bytes of a list that is read
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 TORCH_FILES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+LARGEST_EVIDENCE = 2**29  # bytes of all files in an archive that is checked
 LARGEST_PROBED = 2**31  # bytes; a video is read once when it is probed
 
 
@@ -182,7 +185,27 @@ def _describe_array(path: Path) -> Answer:
 
 
 def _describe_archive(path: Path) -> Answer:
+    if path.suffix.lower() == ".zip" and (wrong := _check_evidence(path)) is not None:
+        facts = [] if wrong else ["Every file is as it was when the gallery signed the export."]
+        return Answer("evidence that a gallery exported", [_size(path), *facts], [f"{one}." for one in wrong])
     return Answer("an archive", [_size(path)], ["Unpack it, then look at its folder."])
+
+
+def _check_evidence(path: Path) -> list[str] | None:
+    """Return what in an export of a gallery was changed since; None for another archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+            if "manifest.json" not in sizes or sum(sizes.values()) > LARGEST_EVIDENCE:
+                return None
+            signed = json.loads(archive.read("manifest.json"))
+        if find_spec("cryptography") is None or not isinstance(signed, dict) or "signature" not in signed:
+            return None
+        from rewho.gallery.cases import check_export
+
+        return check_export(path)
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OSError):
+        return None
 
 
 def _describe_json(path: Path) -> Answer:

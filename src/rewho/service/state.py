@@ -48,10 +48,6 @@ class State:
         """Return whether only users are let in; from the first user on it stays so."""
         return self._users
 
-    def require_users(self) -> None:
-        """Let only users in from now on."""
-        self._users = True
-
     @contextmanager
     def place(self) -> Iterator[None]:
         """Hold one of the places for work on the gallery; refuse where none becomes free in time."""

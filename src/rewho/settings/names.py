@@ -6,7 +6,7 @@ names that people know from other programs work where they mean the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rewho.core.check import UserError, nearest
@@ -150,12 +150,3 @@ def list_unknown(prefixes: Mapping[str, str], known: Mapping[str, Any], command:
     for name, prefix in prefixes.items():
         if name not in known:
             yield describe_unknown(prefix + name, name, known, command)
-
-
-def check_single(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Yield a note for each option that was given twice with different values, of which the last holds."""
-    before: dict[str, str] = {}
-    for name, value in pairs:
-        if before.setdefault(name, value) != value:
-            yield f"note: --{name} is given twice; {value!r} holds, not {before[name]!r}"
-        before[name] = value
