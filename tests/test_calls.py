@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import rewho
@@ -25,6 +26,14 @@ def test_names_are_those_of_the_command_line():
         8,
     )
     assert (made.data.share, made.out, made.model.input_size) == (0.5, Path("x"), (64, 32))
+
+
+def test_numbers_of_numpy_are_numbers():
+    made = train("people", epochs=np.int64(3), lr=np.float32(0.5), input_size=(np.int32(64), 32))
+    assert (made.epochs, made.optimizer.learning_rate, made.model.input_size) == (3, 0.5, (64, 32))
+    assert type(made.epochs) is int and type(made.model.input_size[0]) is int
+    with pytest.raises(rewho.UserError, match=r"a whole number from 1, got 3\.5"):
+        train("people", epochs=np.float64(3.5))
 
 
 def test_groups_take_dictionaries_and_settings():

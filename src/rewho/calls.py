@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import is_dataclass
+from numbers import Number
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -71,13 +72,20 @@ def fill_settings(kind: type[Settings], words: tuple[Any, ...], options: Mapping
             if len(found) != 1:
                 mistakes.append(describe_unknown(given, part, known, command))
             else:
-                single = is_list(known[found[0]]) and isinstance(item, str | Path | int | float)
-                values[found[0]] = [item] if single else item
+                single = is_list(known[found[0]]) and isinstance(item, str | Path | Number)
+                values[found[0]] = _unwrapped([item] if single else item)
     taken, note = read_architecture(command.name, values, known)
     made = build(kind, {**taken, **values})
     raise_all([*mistakes, *find_mistakes(made, ""), *find_missing(made, values, "")])
     say(note)
     return made
+
+
+def _unwrapped(value: Any) -> Any:  # noqa: ANN401
+    """Return numbers of NumPy, alone or in a list, as those of Python."""
+    if isinstance(value, list | tuple):
+        return type(value)(_unwrapped(item) for item in value) if type(value) in (list, tuple) else value
+    return value.item() if isinstance(value, Number) and hasattr(value, "item") else value
 
 
 def run(command: str, *words: Any, **options: Any) -> Any:  # noqa: ANN401 - each command has its own

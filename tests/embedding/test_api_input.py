@@ -44,7 +44,20 @@ def test_every_form_of_a_image_has_the_same_embedding(model, pixels, tmp_path):
     assert rewho.search(image, tmp_path, model)[0].path == path
 
 
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "CMYK", "YCbCr", "LAB", "HSV", "I;16"])
+def test_images_of_every_mode_of_pil_are_embedded(model, mode):
+    grey = Image.fromarray(np.full((80, 40), 90, np.uint8))
+    image = Image.fromarray(np.full((80, 40), 90 * 257, np.uint16)) if mode == "I;16" else grey
+    if mode != "I;16":
+        image = grey.convert("RGB").convert(mode) if mode in ("YCbCr", "LAB", "HSV", "CMYK") else grey.convert(mode)
+    assert model.embed(image).shape == (1, 8)
+    if mode in ("CMYK", "YCbCr", "HSV"):
+        assert rewho.compare(image, grey.convert("RGB"), model) == pytest.approx(1, abs=1e-3)
+
+
 WRONG = {
+    "an image of whole numbers": Image.fromarray(np.zeros((8, 8), np.int32)),
+    "an image of decimal numbers": Image.fromarray(np.zeros((8, 8), np.float32)),
     "None": None,
     "an empty list": [],
     "an empty array": np.zeros((0, 64, 32, 3), np.uint8),

@@ -18,6 +18,7 @@ Image = str | Path | bytes | NDArray[np.uint8]
 """An image. PIL images are accepted too; the type does not name them, because Pillow is not a dependency."""
 Item = TypeVar("Item")
 AHEAD = 3  # batches prepared in advance
+FOREIGN_COLOURS = ("CMYK", "YCbCr", "LAB", "HSV")  # modes of PIL images that PNG cannot hold
 
 
 def prefetch(items: Iterable[Item], count: int = AHEAD) -> Iterator[Item]:
@@ -58,7 +59,12 @@ def pixels_of(image: object) -> NDArray[np.uint8]:
     """Return an image that is no file as uint8 RGB [H, W, 3]."""
     if _is_pil(image):
         content = io.BytesIO()
-        image.save(content, "PNG")  # type: ignore[attr-defined]  # and decoded like any file, with the same colours
+        if image.mode in FOREIGN_COLOURS:  # type: ignore[attr-defined]
+            image = image.convert("RGB")  # type: ignore[attr-defined]
+        try:
+            image.save(content, "PNG")  # type: ignore[attr-defined]  # decoded like any file, with the same colours
+        except OSError as error:
+            raise _no_image(image) from error
         image = content.getvalue()
     if isinstance(image, bytes | bytearray | memoryview):
         return decode(bytes(image))
@@ -76,8 +82,9 @@ def _is_tensor(image: object) -> bool:
 
 
 def _no_image(image: Any) -> UserError:  # noqa: ANN401 - anything
+    mode = f" of mode {image.mode}" if _is_pil(image) else ""
     shape = (
-        f" of {image.dtype}, shape {list(image.shape)}" if isinstance(image, np.ndarray) or _is_tensor(image) else ""
+        f" of {image.dtype}, shape {list(image.shape)}" if isinstance(image, np.ndarray) or _is_tensor(image) else mode
     )
     return UserError(
         "images to embed",
