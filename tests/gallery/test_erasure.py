@@ -70,6 +70,25 @@ def test_forgotten_people_are_in_no_byte_and_stay_out(filled):
         assert left(opened.folder, needles) == 0
 
 
+def test_no_name_and_no_record_by_person_is_left_of_whom_nobody_is_left_of(filled):
+    gallery, _ = filled
+    names = ("Zachariasson", "Zimmerwald", "Zwetschkenbaum", "Zollikofer")
+    people = [gallery.people.name(name, sightings=[3 * at + 1, 3 * at + 2]) for at, name in enumerate(names)]
+    gallery.sightings([1])
+    gallery.cases.collect(gallery.cases.open("bag", "order 17"), [1], "with Zachariasson")
+    one = gallery.people.merge(people[:2])
+    gallery.people.split([7])
+    assert gallery.audit(person=one)
+    gallery.erasure.forget(person=one)
+    gallery.erasure.forget([10])
+    assert gallery.audit(person=one) == []
+    assert {row.name for row in gallery.people.list()} >= set(names[2:])
+    content = b"".join(file.read_bytes() for file in gallery.folder.rglob("*") if file.is_file())
+    assert [name for name in names if name.encode() in content] == list(names[2:])
+    gallery.erasure.forget([11])
+    assert [one.name for one in gallery.people.list() if one.name] == [names[2]]
+
+
 def test_a_receipt_is_signed_and_every_change_of_it_is_found(filled):
     gallery, _ = filled
     receipt = gallery.erasure.forget([7])

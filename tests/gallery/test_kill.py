@@ -129,6 +129,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_invented(gallery_folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_200_kills(gallery_folder):
     finished, within = check_rounds(gallery_folder, 200)
     assert finished >= 200

@@ -186,5 +186,6 @@ def test_random_operations_equal_a_dictionary(empty_gallery):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_10000_random_operations_equal_a_dictionary(empty_gallery):
     run(empty_gallery, 100, 100)

@@ -81,7 +81,8 @@ def _withdraw_rows(database: Database, sightings: Sequence[int], by: Actor) -> t
 def forget(database: Database, sightings: Sequence[int], by: Actor, *, people: Sequence[int] = ()) -> dict[str, Any]:
     """Remove sightings and all that belongs to them, and people; return the signed receipt.
 
-    Their frames and boxes are kept as hashes, so that they are not added again.
+    Their frames and boxes are kept as hashes, so that they are not added again. Whom nobody is left of goes with them,
+    also who was merged into another.
     """
     with _erasing(database):
         number, contents = _forget_rows(database, sightings, by, people)
@@ -96,18 +97,35 @@ def _forget_rows(
         contents = _contents(database, chosen)
         version = database.next_version()
         now = database.now()
+        earlier = _earlier_people(database, chosen)
         for one in chosen:
             link.execute("INSERT OR IGNORE INTO suppressed SELECT key, ? FROM crops WHERE sighting = ?", (now, one))
             _drop_queries(database, one)
             link.execute("DELETE FROM changes WHERE what IN ('person', 'state') AND target = ?", (one,))
             link.execute("DELETE FROM sightings WHERE id = ?", (one,))
             link.execute("INSERT INTO removed VALUES (?, ?)", (one, version))
-        for person in people:
+        for person in sorted({*people, *(one for one in earlier if not _is_referred_to(database, one))}):
             if link.execute("SELECT 1 FROM sightings WHERE person = ?", (person,)).fetchone() is None:
                 link.execute("DELETE FROM changes WHERE what = 'name' AND target = ?", (person,))
                 link.execute("DELETE FROM people WHERE id = ?", (person,))
         audit.append(database, by.who, by.purpose, "forget", {}, sightings=chosen, people=people)
         return _begin(database, "forget", chosen, by), contents
+
+
+def _earlier_people(database: Database, sightings: Iterable[int]) -> set[int]:
+    """Return the people whom sightings belong to, or belonged to before they were merged into another."""
+    query = (
+        "SELECT before, after FROM changes WHERE what = 'person' AND target = ? "
+        "UNION SELECT person, NULL FROM sightings WHERE id = ?"
+    )
+    found = (row for one in sightings for row in database.rows(query, (one, one)))
+    return {int(person) for row in found for person in row if person is not None}
+
+
+def _is_referred_to(database: Database, person: int) -> bool:
+    """Return whether a person could get a sighting back when an event is undone."""
+    query = "SELECT 1 FROM changes WHERE what = 'person' AND (before = ? OR after = ?)"
+    return database.one(query, (str(person), str(person))) is not None
 
 
 def _contents(database: Database, sightings: Iterable[int]) -> list[bytes]:
