@@ -219,3 +219,17 @@ def test_mistakes_are_told_before_the_work(crowd, tmp_path, changes, option):
     with pytest.raises(UserError, match=option):
         adapt.run(settings(crowd, tmp_path / "wrong", **changes))
     assert not (tmp_path / "wrong").exists()
+
+
+def test_a_model_that_comes_with_rewho_is_begun_from_by_its_name(crowd, tmp_path):
+    began = ModelSettings(
+        backbone="squeezenet1_1_in",
+        pooling="gem",
+        head="fc_bn",
+        embedding=512,
+        input_size=(64, 32),
+        pretrained="starter",
+    )
+    made = adapt.run(settings(crowd, tmp_path / "out", model=began, begin="network", epochs=1, steps_per_epoch=1))
+    card = read_json(made / "model.json")
+    assert card["input_size"] == [192, 96] and card["architecture"]["head"] == "fc_bn"

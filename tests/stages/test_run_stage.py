@@ -13,7 +13,7 @@ from rewho.core.runtime import Interrupted
 from rewho.gallery.gallery import Gallery
 from rewho.rendered import write_street
 from rewho.settings import RunSettings
-from rewho.stages import export, run
+from rewho.stages import export, run, train
 from rewho.tables.project import build_steps, read_project
 
 CROP = {
@@ -124,6 +124,20 @@ def test_an_interrupted_run_continues_where_it_was(place, people, monkeypatch, c
     assert cli.main(["run", project, *overrides]) == 0
     said = capsys.readouterr().err
     assert "train: lab/train is finished" in said and "export: writes to lab/export" in said
+
+
+def test_a_training_that_was_stopped_before_it_had_a_model_is_taken_up(place, people, monkeypatch, capsys):
+    project = write_project(
+        Path("both.yaml"), data=str(people), crops=[str(people / "query")], terms="terms.yaml", out="both", train=TRAIN
+    )
+
+    def stopped(settings):
+        (settings.out / "checkpoints").mkdir(exist_ok=True)
+        raise Interrupted("half of it is kept")
+
+    monkeypatch.setattr(train, "run", stopped)
+    assert [cli.main(["run", project]) for _ in range(2)] == [75, 75], capsys.readouterr().err
+    assert {path.name for path in Path("both").iterdir()} == {"train"}, "it resumes in the same folder"
 
 
 def test_every_step_is_checked_before_the_first_runs(place, people):

@@ -207,7 +207,7 @@ def _build_model(settings: AdaptSettings, *, network: bool) -> tuple[Origin, Sin
             return origin, open_saved(found[0]).model.to(memory_format=torch.channels_last)
         return origin, _build_backbone(settings, origin).to(memory_format=torch.channels_last)
     if network:
-        folder = Path(settings.model.pretrained)
+        folder = find_model(settings.model.pretrained)
         model, card = load_model(folder)
         origin = find_origin(replace(settings.model, backbone=card["architecture"]["backbone"]))
         kept = model.settings

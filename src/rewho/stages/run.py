@@ -30,6 +30,7 @@ from rewho.data.datasets import read_settings
 from rewho.data.file_lists import list_images
 from rewho.data.splits import has_test_part, training_rows
 from rewho.gallery.model import MODEL, hash_model
+from rewho.models.weights import TENSORS
 from rewho.report.project_page import ProjectPage, StepRow, project_page
 from rewho.settings import DataSettings, GallerySettings, RunSettings
 from rewho.settings.command_line import fill
@@ -138,7 +139,7 @@ def _prepare(step: Step, out: Path, made: Mapping[str, Path]) -> Job:
 def _prepare_gallery(step: Step, values: Mapping[str, Any], out: Path) -> Job:
     """Return the step of the gallery; one of another model gets a folder of its own."""
     model, number = find_model(str(values["model"])), 1
-    wanted = hash_model(model) if model.is_dir() else ""
+    wanted = hash_model(model) if (model / TENSORS).is_file() else ""  # an interrupted training has none yet
     folder = out / GALLERY
     while (folder / MODEL).is_dir() and hash_model(folder / MODEL) != wanted:
         number += 1
