@@ -1,5 +1,6 @@
 """All steps by one command: each runs once, what is finished is skipped, and the page says what to do next."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,10 @@ import pytest
 import yaml
 
 from rewho import cli
+from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
+from rewho.core.shipped import shipped_models
 from rewho.gallery.gallery import Gallery
 from rewho.rendered import write_street
 from rewho.settings import RunSettings
@@ -97,14 +100,20 @@ def test_labelled_people_become_a_tested_and_exported_model(place, people, capsy
     )
     assert cli.main(["run", project]) == 0
     assert (place / "lab/export/model.onnx").is_file()
-    assert "evaluate/index.html" in (place / "lab/index.html").read_text()
+    page = (place / "lab/index.html").read_text()
+    assert "evaluate/index.html" in page
+    # Two steps of training on ten people make the starter worse, so that the export is of the starter.
+    assert "Export and gallery use starter, which has the highest mAP" in page
+    source = json.loads((place / "lab/export/model.json").read_text())["export"]["source_sha256"]
+    assert source == hash_file(shipped_models()["starter"] / "model.safetensors")
     before = stamps(place / "lab/train") | stamps(place / "lab/export") | stamps(place / "lab/evaluate")
     assert cli.main(["run", project]) == 0
     assert stamps(place / "lab/train") | stamps(place / "lab/export") | stamps(place / "lab/evaluate") == before
 
     capsys.readouterr()
     assert cli.main(["run", project, "--override", "train.steps_per_epoch=3"]) == 0
-    assert {path.name for path in Path("lab").iterdir()} >= {"train", "train-2", "export", "export-2"}
+    assert {path.name for path in Path("lab").iterdir()} >= {"train", "train-2", "evaluate", "evaluate-2"}
+    assert not Path("lab/export-2").exists(), "the same model is not exported again"
     assert stamps(place / "lab/train").items() <= before.items(), "the earlier run stays"
 
 
@@ -167,8 +176,8 @@ def test_steps_refer_to_what_they_need():
         "train": ["pretrain"],
         "adapt": ["crop", "train"],
         "distill": ["adapt", "represent"],
-        "export": ["distill"],
-        "gallery": ["distill", "crop"],
+        "export": ["best"],
+        "gallery": ["best", "crop"],
     }
     assert steps["evaluate"].settings["model"] == ["starter", "{train}", "{adapt}", "{distill}"]
 

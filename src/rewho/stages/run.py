@@ -16,7 +16,7 @@ from typing import Any
 
 from rewho.core.artifact import plain, write_file
 from rewho.core.check import UserError
-from rewho.core.files import VIDEO_ENDINGS
+from rewho.core.files import VIDEO_ENDINGS, read_json
 from rewho.core.invocation import Invocation, choose_folder, find_finished
 from rewho.core.lock import LOCK, hold, release_locks
 from rewho.core.progress import duration, say, show
@@ -41,9 +41,11 @@ from rewho.settings.recipe import read_recipe
 from rewho.tables.command import format_command
 from rewho.tables.forecast import Facts, forecast
 from rewho.tables.plan import Step
-from rewho.tables.project import GALLERY, Project, build_steps, read_project
+from rewho.tables.project import BEST, GALLERY, Project, build_steps, read_project
 
 PAGE = "index.html"
+MODELS = ("distill", "adapt", "train")
+"""Steps that make a model, the last of a run first."""
 RECORDS = "records"
 MOST_PROBED = 200  # videos whose length is read for a forecast; the others count as their mean
 
@@ -93,7 +95,7 @@ def run(settings: RunSettings) -> Path:
         return settings.out
     hold(settings.out / LOCK, f"--out {settings.out}")
     for step in steps:
-        _prepare(step, settings.out, {name.name: settings.out / name.name for name in steps})
+        _prepare(step, settings.out, _places(steps, settings.out))
     rows, made, partly = list[StepRow](), dict[str, Path](), ""
     with StopRequest() as stop:
         for step in steps:
@@ -117,6 +119,22 @@ def _data(project: Project) -> DataSettings | None:
     values = {name.removeprefix("data."): value for name, value in own if name.startswith("data.")}
     values = {"hold_out": project.settings.hold_out, **values, "root": project.settings.data.as_posix()}
     return fill(DataSettings, values, "train", "--train.data.")
+
+
+def _places(steps: list[Step], out: Path) -> dict[str, Path]:
+    """Return where each step's result will be; the best model is the last one until they were compared."""
+    last = next((step.name for step in reversed(steps) if step.name in MODELS), "train")
+    return {**{step.name: out / step.name for step in steps}, BEST: out / last}
+
+
+def _choose_best(job: Job, made: Mapping[str, Path]) -> tuple[Path, str]:
+    """Return the evaluated model of the highest mAP, and the sentence that says so."""
+    models = [Path(str(one)) for one in job.values["model"]]
+    results = read_json(made["evaluate"] / "metrics.json", results=list)["results"]
+    scores = [float(one["rankings"][0]["mAP_rectangular"]) for one in results]
+    best = max(range(len(models)), key=lambda row: (scores[row], row))
+    others = ", ".join(f"{model} {100 * score:.1f}" for model, score in zip(models, scores, strict=True))
+    return models[best], f"Export and gallery use {models[best]}, which has the highest mAP of {others}."
 
 
 def _prepare(step: Step, out: Path, made: Mapping[str, Path]) -> Job:
@@ -170,6 +188,10 @@ def _run_step(step: Step, out: Path, made: dict[str, Path]) -> tuple[StepRow, st
     path = Path(result)
     made[step.name] = path if step.stage != GALLERY and path.is_dir() else job.folder
     notes = lost or (result if step.stage == GALLERY else "")
+    if step.stage == "evaluate":
+        made[step.name] = job.folder
+        made[BEST], notes = _choose_best(job, made)
+        say(notes)
     return StepRow(step.stage, state, job.folder, job.command(), notes), lost
 
 
@@ -225,7 +247,7 @@ def _next(settings: RunSettings, made: Mapping[str, Path]) -> list[tuple[str, st
             ("answer the questions that improve the proposed people", f"rewho gallery review {gallery}"),
             ("work with it in a browser", f"rewho serve {gallery}"),
         ]
-    trained = [made[name] for name in ("distill", "adapt", "train") if name in made]
+    trained = [made[name] for name in (BEST, *MODELS) if name in made]
     if trained:
         found.append(("compare two people with the new model", f"rewho compare a.jpg b.jpg --model {trained[0]}"))
     if settings.data is None:
@@ -241,7 +263,7 @@ def _say_plan(project: Project, steps: list[Step], labelled: DataSettings | None
     facts = _facts(project, labelled)
     seconds, size, unknown = 0.0, 0, list[str]()
     for step in steps:
-        job = _prepare(step, out, {**{one.name: out / one.name for one in steps}, **made})
+        job = _prepare(step, out, {**_places(steps, out), **made})
         made[step.name] = job.folder
         kind = flatten(plain(fill(find_commands()[step.stage], job.values, step.stage)))
         expected = forecast(step.stage, kind, facts)

@@ -24,6 +24,8 @@ from rewho.settings.recipe import find_recipe, refuse_functions
 from rewho.tables.plan import Step
 
 GALLERY = "gallery"
+BEST = "best"
+"""Reference to the model of the highest mAP in the evaluation: a step that did not help is not used further."""
 SECTIONS = ("crop", "pretrain", "train", "adapt", "teachers", "represent", "distill", "evaluate", "export", GALLERY)
 DETECTORS = ("yolox-s", "yolox-tiny", "yolox-nano", "yolox-m")
 """Detectors by name, the one that `auto` takes first; the slowest is last."""
@@ -144,6 +146,7 @@ def build_steps(project: Project, *, tested: bool) -> list[Step]:
         made.append(begin)
     if settings.data is not None and tested:
         add("evaluate", {**labels, "data.root": [str(settings.data)], "model": [models, *made]})
+        begin = f"{{{BEST}}}"
     if settings.export == "yes" or (settings.export == "auto" and made):
         add("export", {"model": begin})
     if images:
