@@ -51,6 +51,16 @@ def find_model(given: Path | str) -> Path:
     return found or path
 
 
+def name_of(folder: Path) -> str:
+    """Return the name of a shipped model's folder, and of another folder its path.
+
+    Example:
+        >>> name_of(find_model("starter")), name_of(Path("runs/mine"))
+        ('starter', 'runs/mine')
+    """
+    return folder.name if folder.parent == FOLDER else str(folder)
+
+
 def open_model(given: Path | str) -> Path:
     """Return the same as `find_model`, and say in one line which model it is if it came with the package."""
     path = find_model(given)

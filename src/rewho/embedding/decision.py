@@ -16,7 +16,7 @@ from typing import Any
 from rewho.core.artifact import hash_file, plain, write_json
 from rewho.core.check import UserError, is_file
 from rewho.core.record import read_sealed, rewho_version, seal
-from rewho.core.shipped import FOLDER
+from rewho.core.shipped import name_of
 from rewho.embedding.embedder import Embedder
 from rewho.models.weights import TENSORS
 from rewho.rank.thresholds import OperatingPoint, PairScores
@@ -121,7 +121,7 @@ def read_threshold(model: Embedder, rate: float, data: str = "", *, flip: bool =
     """
     weights = model.weights[0]
     path, what = weights.with_name(FILE), f"threshold for {100 * rate:g} % false matches"
-    name = weights.parent.name if weights.parent.parent == FOLDER else weights.parent
+    name = name_of(weights.parent)
     advice = f"Run `rewho evaluate {name} --data DATA`, or pass a number: --threshold 0.62."
     if not is_file(path):
         raise UserError(what, expected=f"one stored with {name}", got="none", fix=advice)

@@ -16,7 +16,7 @@ from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.progress import say
-from rewho.core.shipped import find_model
+from rewho.core.shipped import find_model, name_of
 from rewho.core.tensors import read_weights
 from rewho.models.backbone import build_backbone
 from rewho.models.kinds import build_model
@@ -209,7 +209,7 @@ def load_initial_weights(model: SingleViewModel) -> str:
         parts = model.pretrained_parts()
         for name, part in parts.items():
             load_tensors(part, tensors_under(tensors, name), f"{name} of {folder}")
-        return f"{settings.backbone}: {', '.join(parts)} of {folder}{resampled}"
+        return f"{settings.backbone}: {', '.join(parts)} of {name_of(folder)}{resampled}"
     if kind == "mgn":
         raise UserError(
             f"--model.pretrained {folder}",
@@ -219,4 +219,4 @@ def load_initial_weights(model: SingleViewModel) -> str:
         )
     load_tensors(plain, tensors_under(tensors, "backbone"), f"backbone of {folder}")
     model.load_backbone(plain)
-    return f"{settings.backbone}: backbone of {folder}{resampled}"
+    return f"{settings.backbone}: backbone of {name_of(folder)}{resampled}"

@@ -72,7 +72,7 @@ def _download(name: str, source: str) -> dict[str, Tensor]:
             f"--model.pretrained {source}",
             expected="the ImageNet weights, downloaded once",
             got=f"{type(error).__name__}: {error}",
-            fix="Go online once, or pass --model.pretrained FILE (.safetensors or .pth), or --model.pretrained none.",
+            fix="Go online once, or pass --model.pretrained FILE (.safetensors or .pth), starter or none.",
         ) from error
     return weights
 
