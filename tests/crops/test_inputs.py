@@ -30,6 +30,12 @@ def test_folders_are_searched_for_videos(folder, capsys):
     assert len(plan_videos([folder / "._b.mp4"])) == 1
 
 
+@pytest.mark.parametrize("name", ["a.h264", "a.HEVC", "a.ivf", "a.mxf", "a.ogv", "a.asf", "a.vob", "a.3g2"])
+def test_a_folder_is_searched_for_every_kind_of_video_that_can_be_read(tmp_path, name):
+    (tmp_path / name).write_text("video")
+    assert [task.path for task in plan_videos([tmp_path])] == [str(tmp_path / name)]
+
+
 def test_lists_and_tables_name_paths_beside_them(folder):
     (folder / "list.txt").write_text("b.mp4\n\nsub/a.MKV\nmissing.mp4\n")
     assert [task.size for task in plan_videos([folder / "list.txt"])] == [5, -1, 9]
@@ -66,12 +72,16 @@ def test_photographs_have_their_folder_as_source_and_others_are_named(tmp_path, 
         "b/._3.png",
         "runs/crop/sheet.jpg",
         "runs/crop/run.json",
+        "runs/crop/model.safetensors",
+        "b/raw.dav",
+        "b/clip.json",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     found = {task.path.removeprefix(f"{tmp_path}/"): task.source for task in plan_videos([tmp_path])}
     assert found == {"a/1.jpg": f"{tmp_path}/a", "b/3.PNG": f"{tmp_path}/b", "b/clip.mp4": ""}
     said = capsys.readouterr().err
+    assert f"1 files in {tmp_path} were left out (1 x .dav)" in said
     assert "left out, of kinds that are not read: 1: a/2.HEIC; convert" in said
     assert "1 hidden files" in said and "1 images in folders that rewho wrote are left out" in said
     assert "1 videos, 2 photographs, each with its folder as its camera" in said

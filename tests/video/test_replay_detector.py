@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewho.core.check import UserError
+from rewho.settings import DetectorSettings
 from rewho.video.people import Frame
-from rewho.video.replay_detector import ReplayDetector, parse_detections
+from rewho.video.replay_detector import ReplayDetector, load_detector, parse_detections
 from rewho.video.rules import apply_rules
 
 
@@ -106,6 +107,13 @@ def test_frames_before_the_first_are_refused_and_boxes_beyond_the_frame_counted(
     late.begin(tmp_path / "clip.mp4")
     late.detect([frame(7)])
     assert late.notes() == ["the file has frames 0 to 1; the first frame of the video is 0 there"]
+
+
+@pytest.mark.parametrize("content", ["0,1,600,10,100,300\n", "1,1,10,10,-5,20,1,1,1\n", "1,1,nan,1,1,1\n"])
+def test_a_wrong_file_for_all_videos_is_refused_before_the_first_is_opened(tmp_path: Path, content: str) -> None:
+    (tmp_path / "all.txt").write_text(content)
+    with pytest.raises(UserError):
+        load_detector(DetectorSettings(kind="replay", detections=tmp_path / "all.txt"))
 
 
 @pytest.mark.parametrize(

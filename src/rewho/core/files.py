@@ -30,7 +30,10 @@ DEEPEST = 50
 DEEP = f"more than {DEEPEST} nested lists or mappings"
 
 VIDEO_ENDINGS = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp")
+    (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".m2v"),
+        *(".flv", ".f4v", ".wmv", ".asf", ".3gp", ".3g2", ".ogv", ".mxf", ".ivf", ".h264", ".h265", ".hevc"),
+    )
 )
 """Endings of the video files that folders are searched for."""
 WHOLE_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")

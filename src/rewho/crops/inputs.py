@@ -17,9 +17,11 @@ from rewho.core.check import UserError
 from rewho.core.files import VIDEO_ENDINGS, find_spelling
 from rewho.core.progress import say
 from rewho.crops.photographs import UNREAD, is_photograph
-from rewho.data.file_lists import IMAGE_ENDINGS, OWN_FILES, read_text
+from rewho.data.file_lists import IMAGE_ENDINGS, OWN_FILES, left_out, read_text
 
 ENDINGS = ", ".join(IMAGE_ENDINGS)
+BESIDE = (".json", ".txt", ".csv", ".yaml", ".yml", ".md", ".xml", ".srt", ".vtt", ".zip", "")
+"""Endings of files that lie beside videos, such as detections and terms."""
 COLUMNS = ("path", "key", "city", "source", "licence")
 """Columns of a CSV file; only the first is required."""
 
@@ -123,12 +125,17 @@ def _read(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _search_folder(folder: Path) -> Iterator[str]:
     counts = Counter[str]()
+    others = Counter[str]()
     unread: list[Path] = []
     ours: dict[Path, bool] = {folder.parent: False}
     for path in folder.rglob("*"):
         suffix = path.suffix.lower()
         kind = "video" if suffix in VIDEO_ENDINGS else "photograph" if is_photograph(path) else ""
-        if not (kind or suffix in UNREAD) or path.is_dir():  # a folder's own files are found below it
+        if path.is_dir():  # its own files are found below it
+            continue
+        if not (kind or suffix in UNREAD):
+            foreign = suffix not in BESIDE and not path.name.startswith(".") and not _is_output(path.parent, ours)
+            others[suffix] += foreign
             continue
         if path.name.startswith("."):  # such as ._clip.mp4, in which macOS stores attributes of clip.mp4
             counts["hidden"] += 1
@@ -140,6 +147,8 @@ def _search_folder(folder: Path) -> Iterator[str]:
             counts[kind] += 1
             yield str(path)
     _say_counts(folder, counts, unread)
+    for note in left_out(str(folder), +others):
+        say(note)
     if not counts["video"] + counts["photograph"]:
         raise UserError(
             str(folder),

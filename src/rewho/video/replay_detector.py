@@ -60,16 +60,20 @@ class ReplayDetector(Detector):
     def begin(self, video: Path) -> None:
         """Read the detections of a video."""
         path = self._find(video)
-        data = path.read_bytes()
-        self.sha256 = hashlib.sha256(data).hexdigest()
-        parsed = parse_detections(data, str(path))
+        parsed, self.sha256 = self.read(path)
         self._people, self._beyond, self._seen = parsed.people, 0, 0
         for note in parsed.notes:
             say(f"warning: {path}: {note}")
-        first = min(self._people, default=self._first)
+
+    def read(self, path: Path) -> tuple[Parsed, str]:
+        """Return a file's detections and its hash; raise a UserError if they are not of such a video."""
+        data = path.read_bytes()
+        parsed = parse_detections(data, str(path))
+        first = min(parsed.people, default=self._first)
         if first < self._first:
             fix = f"Pass the first_frame of this file: {first} if its first frame is that of the video."
             raise UserError(str(path), expected=f"frames numbered from {self._first}", got=f"frame {first}", fix=fix)
+        return parsed, hashlib.sha256(data).hexdigest()
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Person]]:
         """Return the file's people for each frame."""
@@ -109,8 +113,11 @@ class ReplayDetector(Detector):
 
 
 def load_detector(settings: DetectorSettings) -> ReplayDetector:
-    """Return the detector that the settings name."""
-    return ReplayDetector(settings.detections, settings.first_frame)
+    """Return the detector that the settings name; a file that holds for all videos is checked before the first."""
+    detector = ReplayDetector(settings.detections, settings.first_frame)
+    if settings.detections is not None and settings.detections.is_file():
+        detector.read(settings.detections)
+    return detector
 
 
 @dataclass(frozen=True)
