@@ -3,10 +3,11 @@
 import json
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 
-from rewho.core.byte_scan import scan_apart
+from rewho.core.byte_scan import Pieces, scan_apart
 from rewho.core.check import UserError
 from rewho.crops.writer import encode
 from rewho.gallery.adding import Embedded
@@ -199,3 +200,18 @@ def test_terms_are_needed(gallery_folder, tmp_path, tiny_model):
         with pytest.raises(UserError, match="nothing on name, source, licence, purpose"):
             gallery.add(file)
         assert gallery.add(file, terms=TERMS).crops == 1
+
+
+def test_thumbnails_that_look_alike_are_told_apart(tmp_path):
+    """The header of a scan and two bytes of data once were a window: in a gallery of a street others had the same."""
+    rng = np.random.default_rng(1)
+    plain = np.linspace(90, 140, 96)[:, None, None] + np.zeros((96, 48, 3))
+    images = []
+    for _ in range(60):
+        image = plain + rng.normal(0, 2, (96, 48, 3))
+        image[30:80, 12:36] += rng.normal(0, 40, (50, 24, 3))
+        images.append(cv2.imencode(".jpg", image.clip(0, 255).astype(np.uint8))[1].tobytes())
+    others = b"".join(images[1:])
+    assert len(Pieces(images[:1])) > 10
+    assert Pieces(images[:1]).find(others) == []
+    assert len(Pieces(images[:1]).find(images[0])) == len(Pieces(images[:1]))

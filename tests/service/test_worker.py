@@ -1,13 +1,17 @@
 """Jobs: added sources, ends of the service in the middle, stops, and paths that leave the folder of sources."""
 
+import functools
+
 import pytest
 
 from rewho.core.check import UserError
 from rewho.gallery.records import Actor
+from rewho.rendered import write_street
 from rewho.service.state import State
 from rewho.service.worker import Worker, ask_job, find_source
 from rewho.settings.serve import ServiceLimits
-from small_service import picture
+from rewho.stages.serve import cut_video
+from small_service import SIGHTINGS, picture
 
 
 @pytest.fixture
@@ -55,3 +59,43 @@ def test_a_path_stays_in_the_folder_of_sources(path, state, tmp_path):
     for name in (path, "link", "link/passwd"):
         with pytest.raises(UserError):
             find_source(state, name)
+
+
+def cutting(state):
+    """Return what cuts streets as `rewho serve` does, with the boxes that are beside them."""
+    recipe = state.sources.parent / "crop.yaml"
+    recipe.write_text(
+        "detector.kind: replay\npose.kind: detector\nsampling.every: 1\nrules.min_width: 10\n"
+        "rules.min_confidence: 0.5\nscreen.min_frames: 1\ntracking.kind: motion\nworkers: 0\n"
+    )
+    return functools.partial(cut_video, state.gallery, recipe)
+
+
+@pytest.mark.slow
+def test_a_video_is_added_with_its_moments_and_stopped_while_it_is_cut(state, tmp_path):
+    pytest.importorskip("av", reason="PyAV is an extra")
+    write_street(tmp_path / "sources" / "street.mp4", 6.0, fps=2, people=4, size=(180, 320), seed=3)
+    gallery, jobs = state.gallery, state.gallery.jobs
+    stopped = ask_job(state, "add", {"path": "street.mp4", "camera": "gate"}, Actor("anna"))
+    job = jobs.take()
+    jobs.stop(stopped, by=Actor("anna"))
+    cut = cutting(state)
+    Worker(state, cut).do(job)
+    assert jobs.read(stopped).state == "stopped"
+    assert len(gallery) == SIGHTINGS
+    given = {"path": "street.mp4", "camera": "gate", "start": "2026-05-04T13:00"}
+    number = ask_job(state, "add", given, Actor("anna"))
+    Worker(state, cut).do(jobs.take())
+    done = jobs.read(number)
+    assert done.state == "done", done.message
+    assert done.done == done.total > 5
+    new = gallery.browse(1)[0]
+    assert new.camera == "gate"
+    assert gallery.moments.view(new.best)[:2] == b"\xff\xd8"
+    source = gallery.stats()["sources"][-1]
+    assert (source["kind"], source["path"]) == ("video", str(tmp_path / "sources" / "street.mp4"))
+    (tmp_path / "sources" / "no.mp4").write_bytes(b"no video" * 100)
+    failed = ask_job(state, "add", {"path": "no.mp4"}, Actor("anna"))
+    Worker(state, cut).do(jobs.take())
+    assert jobs.read(failed).state == "failed"
+    assert "no.mp4: expected a video with people" in jobs.read(failed).message

@@ -25,7 +25,7 @@ STEP = 48
 FEWEST = 9
 """Fewest different bytes of a window: others are found in any image."""
 CHUNK = 16 * 2**20
-_JPEG_DATA = b"\xff\xda"  # before it is a header that all thumbnails share
+_JPEG_DATA = b"\xff\xda"  # before and in this segment is a header that all thumbnails share
 
 
 class Scan(NamedTuple):
@@ -41,13 +41,19 @@ def windows_of(contents: Iterable[bytes]) -> list[bytes]:
     """Return the windows by which contents are looked for."""
     found = set[bytes]()
     for content in contents:
-        start = max(0, content.find(_JPEG_DATA)) if content[:2] == b"\xff\xd8" else 0
+        start = _begin_of_data(content)
         last = len(content) - WINDOW
         for at in [*range(start, last + 1, STEP), *([last] if last >= start else [])]:
             window = content[at : at + WINDOW]
             if len(set(window)) >= FEWEST:
                 found.add(window)
     return sorted(found)
+
+
+def _begin_of_data(content: bytes) -> int:
+    """Return where the data of a JPEG begin, behind the header of its scan; 0 for other contents."""
+    at = content.find(_JPEG_DATA) if content[:2] == b"\xff\xd8" else -1
+    return 0 if at < 0 else at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
 
 
 class Pieces:

@@ -36,7 +36,7 @@ from rewho.service.limits import Gate
 from rewho.service.pages import address, render
 from rewho.service.problems import ANSWERS, problem, refusal_of, request_id
 from rewho.service.state import State, state_of
-from rewho.service.worker import AddVideo, Worker
+from rewho.service.worker import CutVideo, Worker
 from rewho.settings.serve import LOOPBACK, ServiceLimits
 
 API = "/api/v1"
@@ -81,7 +81,7 @@ def build_app(
     limits: ServiceLimits | None = None,
     names: frozenset[str] = frozenset(LOOPBACK),
     write: Callable[[str], None] = say,
-    add_video: AddVideo | None = None,
+    cut_video: CutVideo | None = None,
 ) -> FastAPI:
     """Return the service of a gallery as an ASGI application.
 
@@ -93,10 +93,10 @@ def build_app(
         limits: What is accepted.
         names: Host names that are answered; none answers all, for a service that lets only users in.
         write: Writes a line of the log.
-        add_video: Adds a video.
+        cut_video: Cuts the people out of a video that is added from the page.
     """
     state = State(gallery, limits or ServiceLimits(), users=users, secure=secure, sources=sources)
-    worker = Worker(state, add_video)
+    worker = Worker(state, cut_video)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:

@@ -6,11 +6,13 @@ an erasure continues. What the terms of a source, or the age of a query, say mus
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -22,7 +24,7 @@ from rewho.gallery import calibration
 from rewho.gallery.adding import check_zone
 from rewho.gallery.calibration import Basis
 from rewho.gallery.grouping import PARTS
-from rewho.gallery.inputs import Labels, open_input, parse_time
+from rewho.gallery.inputs import Input, Labels, open_input, parse_time
 from rewho.gallery.jobs import Job
 from rewho.gallery.meaning import describe
 from rewho.gallery.records import Actor, Step
@@ -32,8 +34,8 @@ LOOK_EVERY_S = 2.0
 WRITE_EVERY_S = 1.0
 EXPIRE_EVERY_S = 60.0
 RETENTION = Actor("retention", "the date that a source is kept until")
-AddVideo = Callable[[Path, Mapping[str, Any], Actor, Callable[[], bool]], str]
-"""Adds a video: file, arguments, who asks, whether to stop; returns what it did in words."""
+CutVideo = Callable[[Path, Path, Callable[[], bool]], None]
+"""Cuts the people out of a video: its file, a new folder for the crop set, whether to stop; ends with `Interrupted`."""
 
 
 ARGUMENTS = {"add": ("path", "camera", "start", "zone"), "group": (), "calibrate": ("basis",), "expire": ()}
@@ -96,11 +98,11 @@ class Worker:
 
     Args:
         state: The service's.
-        add_video: Adds a video; None where the service cannot.
+        cut_video: Cuts the people out of a video; None where the service cannot.
     """
 
-    def __init__(self, state: State, add_video: AddVideo | None = None) -> None:
-        self._state, self._add_video = state, add_video
+    def __init__(self, state: State, cut_video: CutVideo | None = None) -> None:
+        self._state, self._cut_video = state, cut_video
         self._ending = threading.Event()
         self._looked = -EXPIRE_EVERY_S
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -189,30 +191,36 @@ class Worker:
         return f"{erased:,} sightings erased; receipts {numbers}"
 
     def _add(self, job: Job) -> str:
-        state, by = self._state, Actor(job.who, job.purpose)
-        place = find_source(state, str(job.arguments["path"]))
+        place = find_source(self._state, str(job.arguments["path"]))
+        if place.suffix.lower() not in VIDEO_ENDINGS:
+            return self._add_source(job, open_input(place, _labels(job.arguments)))
+        if self._cut_video is None:
+            fix = "Cut the people out with `rewho crop`, and add the crop set."
+            raise UserError(place.name, expected="images or a crop set", got="a video", fix=fix)
+        with tempfile.TemporaryDirectory(prefix="rewho-") as folder:
+            crops = Path(folder) / "crops"
+            self._cut_video(place, crops, lambda: self._must_stop(job))
+            source = open_input(crops, _labels(job.arguments))
+            return self._add_source(job, replace(source, kind="video", path=str(place)))
 
-        def stop() -> bool:
-            return self._must_stop(job)
-
-        if place.suffix.lower() in VIDEO_ENDINGS:
-            if self._add_video is None:
-                fix = "Cut the people out with `rewho crop`, and add the crop set."
-                raise UserError(place.name, expected="images or a crop set", got="a video", fix=fix)
-            return self._add_video(place, job.arguments, by, stop)
-        source = open_input(place, _labels(job.arguments))
-        counted, written = 0, 0.0
-        state.gallery.jobs.advance(job.id, 0, source.count)
+    def _add_source(self, job: Job, source: Input) -> str:
+        jobs, counted, written = self._state.gallery.jobs, 0, 0.0
+        jobs.advance(job.id, 0, source.count)
 
         def progress(count: int) -> None:
             nonlocal counted, written
             counted += count
             if time.monotonic() > written + WRITE_EVERY_S or counted == source.count:
                 written = time.monotonic()
-                state.gallery.jobs.advance(job.id, counted)
+                jobs.advance(job.id, counted)
 
-        zone = str(job.arguments.get("zone") or "UTC")
-        added = state.gallery.add(source, zone=zone, by=by, stop=stop, progress=progress)
+        added = self._state.gallery.add(
+            source,
+            zone=str(job.arguments.get("zone") or "UTC"),
+            by=Actor(job.who, job.purpose),
+            stop=lambda: self._must_stop(job),
+            progress=progress,
+        )
         parts = [f"{added.sightings:,} new sightings of {added.crops:,} crops"]
         parts += [f"{added.present:,} were there"] if added.present else []
         parts += [f"{added.suppressed:,} left out because somebody was forgotten"] if added.suppressed else []

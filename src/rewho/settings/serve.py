@@ -55,6 +55,7 @@ class ServeSettings:
         key: PEM file with its key.
         proxy: A proxy in front serves https, so that cookies are sent only over https.
         sources: Folder whose sub-folders, images, tables and videos may be added from the page.
+        crop_recipe: For videos: YAML file with settings of `rewho crop`, such as the detector.
         device: Where images are embedded.
         limits: Limits.
     """
@@ -63,10 +64,10 @@ class ServeSettings:
         "serve",
         "show a gallery as a web page and as an API",
         "gallery",
-        common="gallery host port users names certificate key proxy sources device",
+        common="gallery host port users names certificate key proxy sources crop_recipe device",
         examples=(
             "serve gallery",
-            "serve gallery --sources footage --port 9000",
+            "serve gallery --sources footage --crop_recipe crop.yaml --port 9000",
             "serve gallery --users yes --host 0.0.0.0 --certificate cert.pem --key key.pem",
         ),
     )
@@ -80,6 +81,7 @@ class ServeSettings:
     key: Path | None = None
     proxy: bool = False
     sources: Path | None = None
+    crop_recipe: Path | None = None
     device: Device = "auto"
     limits: ServiceLimits = field(default_factory=ServiceLimits)
 

@@ -83,7 +83,8 @@ def _add(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     for item in map(Path, settings.items):
         if item.suffix.lower() in VIDEO_ENDINGS:
             with tempfile.TemporaryDirectory(prefix="rewho-") as place:
-                done.append(_add_one(gallery, _crop(gallery, item, Path(place) / "crops", settings), settings, user))
+                crops = _crop(gallery, item, Path(place) / "crops", settings)
+                done.append(_add_one(gallery, crops, settings, user, item))
         else:
             done.append(_add_one(gallery, item, settings, user))
     lines = []
@@ -95,10 +96,11 @@ def _add(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     return Answer(done, "\n".join(lines))
 
 
-def _add_one(gallery: Gallery, item: Path, settings: GallerySettings, user: Actor) -> Added:
+def _add_one(gallery: Gallery, item: Path, settings: GallerySettings, user: Actor, video: Path | None = None) -> Added:
     start = parse_time(settings.start, settings.zone, "--start") if settings.start else None
     labels = Labels(settings.camera, start, settings.pattern, settings.videos, settings.zone)
     source = open_input(item, labels)
+    source = source if video is None else replace(source, kind="video", path=str(video))
     terms = _terms(settings)
     progress = Progress("add", source.count, unit="crops")
     try:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import socket
+import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
+from rewho.core.artifact import write_json
 from rewho.core.check import UserError, describe_error, is_dir, is_file
 from rewho.core.progress import say
+from rewho.core.runtime import Interrupted
 from rewho.gallery.gallery import Gallery
 from rewho.settings.fields import check
+from rewho.settings.recipe import read_recipe
 from rewho.settings.serve import LOOPBACK, ServeSettings
+
+LOOK_S = 0.2
 
 
 def run(settings: ServeSettings) -> None:
@@ -35,6 +45,7 @@ def run(settings: ServeSettings) -> None:
             limits=settings.limits,
             names=_names(settings),
             write=write_line,
+            cut_video=functools.partial(cut_video, gallery, settings.crop_recipe),
         )
         if settings.users and (first := gallery.accounts.first_admin()):
             print(f"first user: {first[0]}, password: {first[1]} (shown this once)", file=sys.stderr, flush=True)  # noqa: T201
@@ -56,15 +67,55 @@ def run(settings: ServeSettings) -> None:
         uvicorn.Server(config).run([listener])
 
 
+def cut_video(gallery: Gallery, recipe: Path | None, video: Path, out: Path, stop: Callable[[], bool]) -> None:
+    """Cut the people out of a video with `rewho crop`, on the gallery's terms, in a process that a stop ends.
+
+    Args:
+        gallery: Whose terms hold.
+        recipe: YAML file with settings of `rewho crop`, or None.
+        video: The video.
+        out: A new folder, whose parent is for this video alone.
+        stop: Asked a few times per second.
+
+    Raises:
+        UserError: The video cannot be cropped.
+        Interrupted: It was stopped; nothing is in the gallery.
+    """
+    values = {} if recipe is None else read_recipe(recipe, smoke=False)
+    terms = json.loads(gallery.database.read("terms", "{}"))
+    values |= {f"terms.{name}": text for name, text in terms.items()}
+    own = write_json(out.parent / "crop.yaml", values)  # JSON is YAML
+    command = [sys.executable, "-m", "rewho", "crop", str(video), "--recipe", str(own), "--out", str(out)]
+    log = out.parent / "log"
+    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:  # noqa: S603 - our own
+        while process.poll() is None:
+            try:
+                process.wait(LOOK_S)
+            except subprocess.TimeoutExpired:
+                if stop():
+                    process.terminate()
+                    process.wait()
+                    raise Interrupted("nothing of it is in the gallery") from None
+    if process.returncode:
+        last = " ".join(log.read_text(errors="replace").split("error: ")[-1].split())[:500]
+        fix = "Try it in a terminal: `rewho crop`; name a detector in --crop_recipe."
+        raise UserError(video.name, expected="a video with people", got=last or f"exit {process.returncode}", fix=fix)
+
+
 def write_line(line: str) -> None:
     """Write a line of the log on standard error."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - the log
 
 
 def _check_files(settings: ServeSettings) -> None:
-    for option, file in (("certificate", settings.certificate), ("key", settings.key)):
+    files = {
+        "certificate": (settings.certificate, "a PEM file"),
+        "key": (settings.key, "a PEM file"),
+        "crop_recipe": (settings.crop_recipe, "a YAML file"),
+    }
+    for option, (file, expected) in files.items():
         if file is not None and not is_file(file):
-            raise UserError(f"--{option}", expected="a PEM file", got=f"no file {file}", fix="Check the path.")
+            raise UserError(f"--{option}", expected=expected, got=f"no file {file}", fix="Check the path.")
     if settings.sources is not None and not is_dir(settings.sources):
         got = f"no folder {settings.sources}"
         raise UserError("--sources", expected="a folder", got=got, fix="Make it, or check the path.")
