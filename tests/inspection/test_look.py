@@ -197,3 +197,12 @@ def test_sub_folders_that_may_not_be_read_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     assert survey(tmp_path).closed == ("closed/",) and survey(tmp_path).images == ["open/a.jpg"]
     assert "1 sub-folder may not be read, so that what is in there is not counted: closed/" in answer(tmp_path)
+
+
+def test_videos_and_projects_are_answered_with_all_steps_at_once(tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "door.mp4").write_bytes(b"\0" * 100)
+    assert f"rewho run {tmp_path / 'videos'} --terms terms.yaml" in answer(tmp_path / "videos")
+    (tmp_path / "shop.yaml").write_text("videos: [videos]\nterms: terms.yaml\n")
+    text = answer(tmp_path / "shop.yaml")
+    assert "a project" in text and f"rewho run {tmp_path / 'shop.yaml'} --plan" in text

@@ -153,3 +153,8 @@ def describe_sizes(files: Sequence[Path]) -> tuple[list[str], list[str]]:
     if damaged:
         odd.append(f"{len(damaged):,} of {len(chosen):,} images looked at cannot be read: {', '.join(damaged[:3])}.")
     return facts, odd
+
+
+def commands_for_videos(path: Path) -> list[str]:
+    """Return what to do with videos: the form of terms, and all steps at once."""
+    return ["rewho crop --new-terms terms.yaml", f"rewho run {word(path)} --terms terms.yaml"]

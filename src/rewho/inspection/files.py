@@ -20,7 +20,7 @@ from rewho.core.tensors import tensor_shapes
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import CONVERTIBLE, IMAGE_ENDINGS
 from rewho.data.images import decode
-from rewho.inspection.answer import Answer, word
+from rewho.inspection.answer import Answer, commands_for_videos, word
 from rewho.inspection.folders import CARD, describe_folder, describe_splits
 from rewho.settings import DataSettings, LimitSettings
 
@@ -85,9 +85,7 @@ def _describe_video(path: Path) -> Answer:
             )
         else:
             odd.append(f"It cannot be read whole: {known.reason} {known.detail}".strip() + ".")
-    return Answer(
-        "a video", facts, odd, [f"rewho crop {word(path)} --out crops", f"rewho look {word(path.absolute().parent)}"]
-    )
+    return Answer("a video", facts, odd, [*commands_for_videos(path), f"rewho look {word(path.absolute().parent)}"])
 
 
 def _describe_list(path: Path) -> Answer:
@@ -101,16 +99,14 @@ def _describe_list(path: Path) -> Answer:
             f"a text file of {len(lines):,} lines",
             [fact],
             odd,
-            [f"rewho crop {word(path)} --out crops"] if there else [],
+            commands_for_videos(path) if there else [],
         )
     header = next(csv.reader(io.StringIO(text)), [])
     columns = [name.strip().lower() for name in ",".join(header).replace(";", ",").replace("\t", ",").split(",")]
     if "path" in columns and "person" not in columns:
         videos = any(ending in text.lower() for ending in VIDEO_ENDINGS)
         what = "a list of videos" if videos else "a list of files without people"
-        return Answer(
-            what, [f"columns {', '.join(columns)}"], [], [f"rewho crop {word(path)} --out crops"] if videos else []
-        )
+        return Answer(what, [f"columns {', '.join(columns)}"], [], commands_for_videos(path) if videos else [])
     table = read_settings(DataSettings(path))
     here = word(path)
     notes = [note for note in table.notes if not note.startswith("Read as")]
@@ -128,6 +124,8 @@ def _describe_yaml(path: Path) -> Answer:
         return Answer("the description of a network as a teacher", [f"network {content['network']}"])
     if {"top", "bottom"} <= content.keys():
         return Answer("a view of the image", [], [], [f"rewho train DATA --view {here}"])
+    if {"videos", "crops", "terms"} & content.keys() and not about:
+        return Answer("a project", [f"of {', '.join(map(str, content))[:160]}"], [], [f"rewho run {here} --plan"])
     if {"runs", "rows"} & content.keys() or "steps" in content:
         return Answer("a table of experiments", [], [], [f"rewho table {here} --plan"])
     command = str(about.get("command", "")).split()

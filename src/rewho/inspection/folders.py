@@ -21,7 +21,7 @@ from rewho.data.datasets import read_settings
 from rewho.data.file_lists import is_crop_set, sub_folders
 from rewho.data.table import ImageTable
 from rewho.gallery.database import FILE
-from rewho.inspection.answer import Answer, Survey, describe_sizes, survey, word
+from rewho.inspection.answer import Answer, Survey, commands_for_videos, describe_sizes, survey, word
 from rewho.settings import DataSettings
 
 CARD = "model.json"
@@ -301,7 +301,7 @@ def _describe_videos(path: Path, counted: Survey) -> Answer:
         f"{len(counted.videos):,} videos{more}, {size / 1e9:,.2f} GB",
         [],
         odd,
-        [f"rewho crop {word(path)} --out crops", f"rewho look {word(path / counted.videos[0])}"],
+        [*commands_for_videos(path), f"rewho look {word(path / counted.videos[0])}"],
     )
 
 

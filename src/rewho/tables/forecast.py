@@ -17,7 +17,7 @@ EMBED = 0.024 / (192 * 96)  # seconds per pixel of the starter's input, mirror i
 TRAIN = 0.037 * 2 / (256 * 128)  # seconds per pixel of an image and epoch: a SqueezeNet, forward and backward
 SMALL = ("squeezenet1_1", "squeezenet1_1_in", "squeezenet1_0")
 PEOPLE, KEPT = 3.0, 1.0  # assumed per frame that is looked at
-CROP_BYTES, SIGHTING_BYTES, TRAINING_BYTES = 9_000, 9_000, 60_000_000
+CROP_BYTES, SIGHTING_BYTES, TRAINING_BYTES = 23_000, 6_300, 60_000_000
 
 
 @dataclass(frozen=True)
