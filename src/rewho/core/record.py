@@ -17,7 +17,7 @@ REQUIRED = {"stage": str, "settings": dict, "inputs": dict}  # fields of every r
 STARTED = "run.json"
 CHANGED = "run-changed.json"  # the next run.json of a run resumed with changed settings, until a checkpoint fits them
 KEPT = "run-files.json"  # finished files of an unfinished run, with hashes; in the end part of the manifest
-CONTINUED = "continued"  # in the record of a run: how it went on after it had been finished
+CONTINUED = "continued"  # in the record of a run: how it was continued after it had been finished
 SEAL = "seal"  # of a record: the digest of everything else in it
 
 

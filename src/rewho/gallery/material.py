@@ -94,10 +94,10 @@ def read_material(database: Database, seed: int, by: Actor) -> Material:
             got = f"{len(must):,} pairs of one person and {len(judged):,} of two, {held_out}"
             fix = "Judge results, or answer `rewho gallery review`."
             raise UserError("judgements", expected=expected, got=got, fix=fix)
-        told = [pair for pair in must if held.isdisjoint(pair)]
+        marked = [pair for pair in must if held.isdisjoint(pair)]
         apart = [pair for pair in cannot if pair in frames or held.isdisjoint(pair)]
         people = {one: who for one, who in known.people.items() if who in known.settled and one not in held}
-        constraints = _constrain(sightings, told, apart, people)
+        constraints = _constrain(sightings, marked, apart, people)
         audit.append(database, by.who, by.purpose, "adapt", {"crops": len(rows)}, sightings=sorted(there))
         model = database.read("model")
     crops = [row[0] for row in rows]
@@ -110,7 +110,7 @@ def read_material(database: Database, seed: int, by: Actor) -> Material:
         constraints,
         pairs_of(same),
         pairs_of(different),
-        digest([model, crops, told, apart, sorted(people.items()), seed]),
+        digest([model, crops, marked, apart, sorted(people.items()), seed]),
     )
 
 
@@ -131,9 +131,9 @@ def _constrain(
         if one in first:
             owners[first[one]] = person
     tracks = np.flatnonzero(sightings[1:] == sightings[:-1])
-    told = pairs_of([(first[one], first[other]) for one, other in must])
+    marked = pairs_of([(first[one], first[other]) for one, other in must])
     known = Constraints(
-        np.concatenate([np.stack([tracks, tracks + 1], axis=1), told]),
+        np.concatenate([np.stack([tracks, tracks + 1], axis=1), marked]),
         pairs_of([(first[one], first[other]) for one, other in cannot]),
         owners,
     )

@@ -19,7 +19,7 @@ Step = Callable[[int, int], None]
 
 
 def no_step(done: int, total: int) -> None:
-    """Go on: the `Step` of work that nobody watches."""
+    """Continue: the `Step` of work that nobody watches."""
     del done, total
 
 

@@ -85,7 +85,7 @@ def read_judged(database: Database) -> set[tuple[int, int]]:
 
 
 def answer_pair(database: Database, query: Query, other: int, answer: str, by: Actor) -> None:
-    """Store what somebody said of a pair, as a judgement."""
+    """Store an answer about a pair as a judgement."""
     if answer not in VERDICT_OF:
         expected = ", ".join(VERDICT_OF)
         raise UserError("answer", expected=expected, got=repr(answer), fix="Choose one of them.")

@@ -258,7 +258,7 @@ def _next(settings: RunSettings, made: Mapping[str, Path]) -> list[tuple[str, st
 
 
 def _say_plan(project: Project, steps: list[Step], labelled: DataSettings | None) -> None:
-    """Say of each step whether it is finished, what it takes, and its command."""
+    """Print for each step whether it is finished, what it takes, and its command."""
     out, made = project.settings.out, dict[str, Path]()
     facts = _facts(project, labelled)
     seconds, size, unknown = 0.0, 0, list[str]()
