@@ -8,7 +8,7 @@ from rewho import UserError
 from rewho.core.check import check_count, check_flag
 from rewho.crops.export import export
 from rewho.data.table import ImageTable
-from rewho.embedding.embedder import embedder
+from rewho.embedding.embedder import embedder, load
 from rewho.embedding.scoring import rank_table
 from rewho.models.single_view import SingleViewModel
 from rewho.rank.labels import ImageLabels
@@ -59,7 +59,7 @@ def test_no_flag_of_the_python_api_takes_what_only_counts_as_true(model, ranking
         lambda: list(model.stream([IMAGE], flip=0)),
         lambda: rank_table(model, table, flip="no"),
         lambda: rewho.evaluate(model, table, flip=None),
-        lambda: rewho.load(tmp_path, branches="no"),
+        lambda: load(tmp_path, branches="no"),
         lambda: evaluate(ranking, camera_pairs="no"),
         lambda: evaluate(ranking).as_dict(with_queries="no"),
         lambda: rerank(ranking, keep_junk="no"),

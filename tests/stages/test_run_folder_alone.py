@@ -12,6 +12,7 @@ from quick_settings import CPU, distilling, quick
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.record import STARTED
+from rewho.embedding.embedder import load
 from rewho.models.factorization import load_branches
 from rewho.models.weights import CARD
 from rewho.settings import CompareSettings, DataSettings, EmbedSettings, EvaluateSettings, RepresentSettings
@@ -41,7 +42,7 @@ def unfinished(finished, tmp_path):
 
 def test_embeddings_and_branches_are_those_of_the_finished_model(finished, unfinished, people, capsys):
     images = sorted((people / "query").iterdir())[:4]
-    whole, newest = rewho.load(finished, "cpu"), rewho.load(unfinished, "cpu", branches=True)
+    whole, newest = rewho.load(finished, "cpu"), load(unfinished, "cpu", branches=True)
     assert "using its newest checkpoint, step-00000003" in capsys.readouterr().err
     assert np.allclose(whole.embed(images), newest.embed(images), atol=1e-5)
     left, right = load_branches(finished).state_dict(), newest.branches.state_dict()
