@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rewho.core.artifact import write_json
 from rewho.core.check import UserError, is_file
@@ -36,9 +37,10 @@ def open_gallery(settings: AdaptSettings) -> tuple[AdaptSettings, Material | Non
     with Gallery(root, "cpu") as gallery:
         material = gallery.material(settings.seed)
     usual = AdaptSettings()
-    if settings.cluster == usual.cluster:
-        grouped = replace(usual.cluster, k1=NEIGHBOURS, k2=AVERAGED, eps=LIMIT, self_paced=False)
-        settings = replace(settings, cluster=grouped)
+    grouped: dict[str, Any] = {"k1": NEIGHBOURS, "k2": AVERAGED, "eps": LIMIT, "self_paced": False}
+    asked = {name for name in grouped if getattr(settings.cluster, name) != getattr(usual.cluster, name)}
+    own = {name: value for name, value in grouped.items() if name not in asked}
+    settings = replace(settings, cluster=replace(settings.cluster, **own))
     if settings.model.pretrained == usual.model.pretrained:
         settings = replace(settings, model=replace(settings.model, pretrained=str(root / MODEL)), begin="network")
     return settings, material
