@@ -11,9 +11,19 @@ from quick_settings import CPU
 from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.gallery import material as module
+from rewho.gallery.adaptation import open_gallery
 from rewho.gallery.gallery import Gallery
+from rewho.gallery.grouping import AVERAGED
+from rewho.rank.grouping import LIMIT
 from rewho.rendered import write_people
-from rewho.settings import AdaptSettings, DataSettings, OptimizerSettings, SamplerSettings, TermsSettings
+from rewho.settings import (
+    AdaptSettings,
+    ClusterSettings,
+    DataSettings,
+    OptimizerSettings,
+    SamplerSettings,
+    TermsSettings,
+)
 from rewho.stages import adapt
 
 TERMS = dict.fromkeys(TermsSettings.__dataclass_fields__, "test")
@@ -69,6 +79,14 @@ def test_what_is_held_out_is_in_no_link(judged):
     assert held.isdisjoint(one for pair in (*told, *apart) for one in pair)
     assert set(told) | set(map(tuple, found.same.tolist())) == set(links.must)
     assert set(apart) | set(map(tuple, found.different.tolist())) == set(links.cannot)
+
+
+def test_clusters_are_those_of_grouping_where_nothing_else_is_asked_for(judged, tmp_path):
+    asked = settings(judged, tmp_path / "out", cluster=ClusterSettings(of="network", k1=7))
+    found, _ = open_gallery(asked)
+    assert (found.cluster.of, found.cluster.k1) == ("network", 7)
+    assert (found.cluster.k2, found.cluster.eps, found.cluster.self_paced) == (AVERAGED, LIMIT, False)
+    assert found.model.pretrained == str(judged / "model")
 
 
 def test_clusters_keep_to_the_judgements(judged, tmp_path, monkeypatch):
