@@ -235,9 +235,12 @@ def test_lists_with_absolute_paths_name_their_folder(tmp_path, capsys):
     file.parent.mkdir()
     file.write_text(f"path,person\n{images}/a/1.png,a\n{images}/b/2.png,b\n")
     assert main(["train", str(file), "--out", str(tmp_path / "out")]) == 2
-    assert "--data.image_root" in capsys.readouterr().err
+    assert f"--data.image_root {images}." in capsys.readouterr().err, "the folder above all, not above the first"
     table = read_settings(DataSettings(root=file, image_root=images))
     assert table.paths == ("a/1.png", "b/2.png") and table.root == images
+    beside = images / "all.csv"
+    beside.write_text(file.read_text())
+    assert read_settings(DataSettings(root=beside)).paths == table.paths
     file.write_text(f"path,person\n{images}/../lists/all.csv,a\nb/2.png,b\n")
     assert main(["train", str(file), "--data.image_root", str(images)]) == 2
     assert "inside" in capsys.readouterr().err

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,7 +73,25 @@ def _check_splits(file: Path, rows: Sequence[NamedRow]) -> None:
 def _csv_rows(file: Path, image_root: Path | None = None) -> list[NamedRow]:
     header, lines = read_cells(file)
     columns = _csv_columns(file, header)
-    return [_csv_row(file, image_root, line, columns, len(header), cells) for line, cells in lines]
+    root = image_root or file.parent
+    _check_absolute(file, root, [(line, cells[at]) for line, cells in lines if len(cells) > (at := columns["path"])])
+    return [_csv_row(file, root, line, columns, len(header), cells) for line, cells in lines]
+
+
+def _check_absolute(file: Path, root: Path, paths: Sequence[tuple[int, str]]) -> None:
+    """Raise a UserError for absolute paths outside of a folder, as pandas may write them, with the folder above all."""
+    outside = [(line, path) for line, path in paths if Path(path).is_absolute() and not _is_inside(path, root)]
+    if not outside:
+        return
+    above = os.path.commonpath([Path(path).parent for _, path in paths if Path(path).is_absolute()])
+    such = f", such as --data.image_root {shlex.quote(above)}" if len(Path(above).parts) > 1 else ""
+    line, path = outside[0]
+    expected, fix = f"the path of an image inside {root}", f"Pass a folder above all images{such}."
+    raise UserError(f"{file}, line {line}", expected=expected, got=repr(path), fix=fix)
+
+
+def _is_inside(path: str, root: Path) -> bool:
+    return Path(path).is_relative_to(root.absolute())
 
 
 def read_cells(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -103,21 +123,17 @@ def _csv_columns(file: Path, header: list[str]) -> dict[str, int]:
     return {name: header.index(name) for name in COLUMNS if name in header}
 
 
-def _csv_row(
-    file: Path, image_root: Path | None, line: int, columns: dict[str, int], width: int, cells: list[str]
-) -> NamedRow:
+def _csv_row(file: Path, root: Path, line: int, columns: dict[str, int], width: int, cells: list[str]) -> NamedRow:
     where = f"{file}, line {line}"
     if len(cells) <= max(columns.values()) or any(cell.strip() for cell in cells[width:]):
         fix = "Fill in the missing cells, and put quotes around a cell that has the separator in it."
         raise UserError(where, expected=f"{width} cells, as in the header", got=str(len(cells)), fix=fix)
     values = {name: cells[at].strip() for name, at in columns.items()}
-    path, root = cells[columns["path"]], image_root or file.parent
-    if image_root and Path(path).is_absolute() and Path(path).is_relative_to(image_root.absolute()):
-        path = Path(path).relative_to(image_root.absolute()).as_posix()
+    path = cells[columns["path"]]
+    if Path(path).is_absolute() and _is_inside(path, root):
+        path = Path(path).relative_to(root.absolute()).as_posix()
     if leaves_root(path):
         fix = "Write paths relative to that folder, without '..'."
-        if Path(path).is_absolute():
-            fix = "Pass a folder above all images, such as --data.image_root " + f"{Path(path).parent.as_posix()!r}."
         raise UserError(where, expected=f"the path of an image inside {root}", got=repr(path), fix=fix)
     person, camera = values["person"], values.get("camera", "")
     if not person or person in MISSING:
