@@ -35,6 +35,10 @@ print(json.dumps({
     "found": str(rewho.search(image, people + "/query", folder, count=1)[0].path),
     "mAP": rewho.evaluate(folder, people).mAP_rectangular,
 }))
+from rewho.cli import main
+words = ["--model", folder, "--device", "cpu"]
+assert main(["compare", image, other, *words]) == 0
+assert main(["embed", people + "/query", *words, "--out", people + "-embedded"]) == 0
 """
 
 
@@ -89,7 +93,10 @@ def test_everything_that_uses_a_model_works_in_a_process_without_torch(place):
         [sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True, check=False, timeout=200
     )
     assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
+    found = json.loads(ran.stdout.splitlines()[0])
+    assert float(ran.stdout.splitlines()[1]) == pytest.approx(found["similarity"], abs=1e-4), "`rewho compare`"
+    kept = np.load(place / "people-embedded" / "embeddings.npy")
+    np.testing.assert_allclose(kept[0], found["embedding"], atol=1e-5)
     model = rewho.load(place / "model", "cpu")
     expected = model.embed(first)[0]
     np.testing.assert_allclose(found["embedding"], expected, atol=1e-4 * np.sqrt(np.mean(expected**2)))

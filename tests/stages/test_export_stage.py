@@ -242,7 +242,6 @@ def test_a_missing_extra_is_named(plain, tmp_path, monkeypatch, missing):
         ("export --model model --check empty", "empty"),
         ("export --model model --batch 0", "--batch"),
         ("export --model model --out model", "a folder with other files"),
-        ("embed empty --model onnx", "is an exported file"),
     ],
 )
 def test_mistakes_are_answered(plain, tmp_path, monkeypatch, capsys, command, says):

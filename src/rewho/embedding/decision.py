@@ -11,15 +11,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewho.core.artifact import hash_file, plain, write_json
 from rewho.core.check import UserError, is_file
 from rewho.core.record import read_sealed, rewho_version, seal
 from rewho.core.shipped import name_of
-from rewho.embedding.embedder import Embedder
-from rewho.models.weights import TENSORS
+from rewho.embedding.exported import ExportedModel
 from rewho.rank.thresholds import OperatingPoint, PairScores
+
+if TYPE_CHECKING:
+    from rewho.embedding.embedder import Embedder
 
 FILE = "decide.json"
 FORMAT = 1
@@ -79,6 +81,8 @@ def store_thresholds(model: Embedder, described: Mapping[str, Any]) -> str:
 
     Nothing is stored where no threshold could be given, or where the model is a checkpoint and not a model folder.
     """
+    from rewho.models.weights import TENSORS  # late, because it imports torch
+
     weights = model.weights[0]
     if not any("threshold" in point for point in described["thresholds"]):
         return f"no threshold to store: {described['thresholds'][0]['refusal']}"
@@ -113,7 +117,9 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_threshold(model: Embedder, rate: float, data: str = "", *, flip: bool = True) -> StoredThreshold:
+def read_threshold(
+    model: Embedder | ExportedModel, rate: float, data: str = "", *, flip: bool = True
+) -> StoredThreshold:
     """Return a model's stored threshold for a false match rate: the one measured last, or that of one data set.
 
     Raises:

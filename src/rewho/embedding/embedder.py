@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_flag
 from rewho.core.device import arithmetic, pick_device
 from rewho.core.shipped import open_model
@@ -82,6 +83,10 @@ class Embedder:
             f"Embedder({settings.kind} on {settings.backbone}, {settings.embedding} numbers an image, "
             f"input {height} x {width}, {self.device}{source})"
         )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the embeddings depend on: the hash of the weights, and the view."""
+        return {"model": hash_file(self.weights[0])} | view_of(self.model).inputs()
 
     def embed(
         self,

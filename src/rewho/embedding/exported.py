@@ -113,6 +113,15 @@ class ExportedModel:
         session = OnnxSession(path, "model", layout="NCHW", device=device, threads=threads)
         return cls(session, view, mirrored, unit, description or {})
 
+    @property
+    def weights(self) -> tuple[Path, ...]:
+        """The file that holds the weights."""
+        return (self.session.path,)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the embeddings depend on: the hash of the file, which holds the view's box too."""
+        return {"model": self.session.sha256}
+
     def embed(
         self,
         images: Image | Iterable[Image],

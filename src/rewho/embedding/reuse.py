@@ -8,25 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import digest, hash_file, write_file
+from rewho.core.artifact import digest, write_file
 from rewho.core.progress import say
-from rewho.embedding.embedder import Embedder, view_of
+from rewho.embedding.exported import ExportedModel
+
+if TYPE_CHECKING:
+    from rewho.embedding.embedder import Embedder
 
 HASH_BYTES = 32
 
 
-def identify_model(model: Embedder) -> dict[str, Any]:
-    """Return what the embeddings of a loaded model depend on: its weights' hash and its view."""
-    return {"model": hash_file(model.weights[0])} | view_of(model.model).inputs()
-
-
 def reuse_embeddings(
-    model: Embedder,
+    model: Embedder | ExportedModel,
     images: Sequence[Any],
     hashes: Sequence[str],
     file: Path,

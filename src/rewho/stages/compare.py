@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -13,11 +13,14 @@ from rewho.core.progress import say
 from rewho.core.runtime import run_in_processes
 from rewho.data.file_lists import refuse_output
 from rewho.embedding.decision import StoredThreshold, read_threshold
-from rewho.embedding.embedder import Embedder, load
+from rewho.embedding.exported import ExportedModel, load_model
 from rewho.embedding.scoring import similarities
 from rewho.settings import CompareSettings
 from rewho.settings.fields import check
 from rewho.settings.use import parse_threshold
+
+if TYPE_CHECKING:
+    from rewho.embedding.embedder import Embedder
 
 REACHED, MISSED = "candidate: the same person", "candidate: different people"
 
@@ -32,7 +35,7 @@ def run(settings: CompareSettings) -> str:
     for image in settings.images:
         if is_dir(image):
             refuse_output(image)
-    model = load(settings.model, settings.engine.device, settings.engine.threads)
+    model = load_model(settings.model, settings.engine.device, settings.engine.threads)
     threshold, origin = _threshold(model, settings)
     alike = similarities(model.embed(list(settings.images), flip=settings.flip))
     if threshold is None:
@@ -57,7 +60,7 @@ def _table(settings: CompareSettings, alike: NDArray[Any]) -> str:
     )
 
 
-def _threshold(model: Embedder, settings: CompareSettings) -> tuple[float | None, str]:
+def _threshold(model: Embedder | ExportedModel, settings: CompareSettings) -> tuple[float | None, str]:
     """Return the threshold, if there is one, and a line on where it comes from."""
     given = parse_threshold(settings.threshold) if settings.threshold else None
     if given is None:

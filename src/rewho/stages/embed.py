@@ -13,8 +13,7 @@ from rewho.core.progress import Progress, say
 from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
 from rewho.core.text import csv_table
-from rewho.embedding.embedder import load
-from rewho.embedding.reuse import identify_model
+from rewho.embedding.exported import load_model
 from rewho.settings import EmbedSettings
 from rewho.settings.fields import check
 from rewho.tasks.unlabelled import read_images
@@ -28,9 +27,9 @@ def run(settings: EmbedSettings) -> Path:
     """Embed every image of a folder or crop set; return the folder of embeddings.npy [N, D] and images.csv [N]."""
     check(settings)
     began = time.monotonic()
-    model = load(settings.model, settings.engine.device, settings.engine.threads)
+    model = load_model(settings.model, settings.engine.device, settings.engine.threads)
     images, names, sha256 = read_images(settings.images)
-    inputs = identify_model(model) | {"images": sha256}
+    inputs = model.identity() | {"images": sha256}
     stage = Stage(settings.out, "embed", plain(settings), inputs, FREE_SETTINGS)
     if stage.begin() == "finished":
         return settings.out

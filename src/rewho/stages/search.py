@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,17 @@ from rewho.crops.shards import CropSet
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import is_crop_set, list_images, read_text, refuse_output
 from rewho.data.images import decode
-from rewho.embedding.embedder import Embedder, load
-from rewho.embedding.reuse import file_name, identify_model, reuse_embeddings
+from rewho.embedding.exported import ExportedModel, load_model
+from rewho.embedding.reuse import file_name, reuse_embeddings
 from rewho.rank.distance import unit_vectors
 from rewho.report.rank_sheet import IMAGE_HEIGHT, IMAGE_WIDTH, encode_jpeg
 from rewho.report.search_sheet import HEADER, FoundCell, FoundRow, search_page, search_sheet
 from rewho.settings import DataSettings
 from rewho.settings.answers import SearchSettings
 from rewho.settings.fields import check
+
+if TYPE_CHECKING:
+    from rewho.embedding.embedder import Embedder
 
 FREE_SETTINGS = ("out", "queries", "gallery", "model", "engine", "batch", "cache")
 TABLE, SHEET, PAGE = "results.csv", "sheet.jpg", "index.html"
@@ -70,9 +73,9 @@ def run(settings: SearchSettings) -> str:
     if made:
         settings = replace(settings, flip=made.flip)  # queries are embedded as the gallery was
     model_path = settings.model or Path(made.model if made else STARTER)
-    model = load(model_path, settings.engine.device, settings.engine.threads)
+    model = load_model(model_path, settings.engine.device, settings.engine.threads)
     gallery = made.gallery if made else _open_gallery(gallery_path)
-    identity = identify_model(model)
+    identity = model.identity()
     if made and made.model_sha256 != identity["model"]:
         got, fix = "those of another model", f"Pass --model {made.model}, or search the images themselves."
         raise UserError(f"--in {gallery_path}", expected=f"embeddings of {model_path}", got=got, fix=fix)
@@ -205,7 +208,7 @@ def _embedded_crops(source: Path, names: Sequence[str], vectors: NDArray[np.floa
 
 
 def _find(
-    model: Embedder,
+    model: Embedder | ExportedModel,
     settings: SearchSettings,
     gallery: Gallery,
     vectors: NDArray[np.float32],
