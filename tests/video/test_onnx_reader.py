@@ -78,6 +78,10 @@ READ = {
         {},
     ),
     "end to end": ({"output": rows((*BOX, 0.9, 0.0), 300)}, {}),
+    "end to end, one name": ({"output": rows((*BOX, 0.9, 0.0), 300)}, {"names": "{0: 'person'}"}),
+    "end to end, two names": ({"output": rows((*BOX, 0.9, 1.0), 300)}, {"names": "{0: 'car', 1: 'person'}"}),
+    "YOLOv5, one name": ({"output": rows((*CENTRE, 0.9, 1.0))}, {"names": "{0: 'person'}"}),
+    "YOLOv8, two names": ({"output": rows((*CENTRE, 0.0, 0.9))}, {"names": "{0: 'car', 1: 'person'}"}),
     "end to end, names": ({"output": rows((*BOX, 0.9, 1.0), 300)}, NAMES),
     "labelled": (
         {"labels": np.zeros((1, 30), np.int64), "boxes": rows(BOX, 30), "scores": rows((0.9,), 30)[..., 0]},

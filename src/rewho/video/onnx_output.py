@@ -198,7 +198,7 @@ def _guess_one(raw: Arrays, beside: Sequence[int], size: tuple[int, int], notes:
     rows = put_boxes_first(raw, size, list(widths))
     first = widths.get(rows.shape[2], 0)
     per_cell = {count_cells(size): 1, 3 * count_cells(size): 3}.get(rows.shape[1], 0)
-    if notes.end2end or (raw.shape[2] == 6 and not (notes.names and first) and is_final(raw, size)):
+    if notes.end2end or (raw.shape[2] == 6 and is_final(raw, size)):
         return "end2end"
     if notes.names or (first and per_cell):
         return {0: "", 4: "yolov8", 5: _with_objectness(rows, per_cell)}[first]
