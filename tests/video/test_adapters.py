@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.core.named_models import NAMED_MODELS
 from rewho.core.tensors import read_weights
 from rewho.rendered import street_frames
 from rewho.settings import DetectorSettings, PoseSettings
 from rewho.settings.fields import annotations_of
-from rewho.video.adapters import build_detector
+from rewho.video.adapters import build_detector, build_pose
 from rewho.video.boxes import compute_iou
 from rewho.video.keypoint_rcnn_detector import KeypointRcnn
 from rewho.video.people import Frame, Person
@@ -234,3 +235,34 @@ def test_every_kind_of_detector_has_its_module() -> None:
     for kind in kinds:
         assert callable(import_module(f"rewho.video.{kind}_detector").load_detector)
     assert len(kinds) >= 5
+
+
+def test_a_downloaded_keypoint_model_is_found_by_its_name_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has the inputs and outputs of OpenCV's MediaPipe Pose: 39 points, presence, mask, heat map, world."""
+    pytest.importorskip("onnx")
+    from onnx_files import write_constant
+
+    points = np.zeros((1, 39, 5), np.float32)
+    points[..., :2] = 128  # the middle of the input
+    points[..., 3] = 4  # visible
+    outputs = {
+        "points": points.reshape(1, -1),
+        "presence": np.ones((1, 1), np.float32),
+        "mask": np.zeros((1, 256, 256, 1), np.float32),
+        "heatmap": np.zeros((1, 64, 64, 39), np.float32),
+        "world": np.zeros((1, 117), np.float32),
+    }
+    monkeypatch.setenv("REWHO_CACHE", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    path = write_constant(tmp_path / "models" / "mediapipe-pose.onnx", outputs, (1, 256, 256, 3))
+    named = replace(NAMED_MODELS["mediapipe-pose"], sha256=hash_file(path), size=path.stat().st_size)
+    monkeypatch.setitem(NAMED_MODELS, "mediapipe-pose", named)
+    pose = build_pose(PoseSettings(kind="mediapipe-pose"))
+    assert pose is not None and pose.name == "onnx:mediapipe-pose.onnx"
+    frame = Frame(0, 0.0, np.zeros((200, 100, 3), np.uint8))
+    ((one, other),) = pose.add_keypoints([frame], [[Person((10.0, 20.0, 50.0, 120.0), 0.9, None, 0)] * 2])
+    assert one.keypoints is not None and other.keypoints is not None
+    np.testing.assert_allclose(one.keypoints[:, :2], [[30, 70]] * 17, atol=0.01)
+    assert (one.keypoints[:, 2] > 0.9).all()
