@@ -108,6 +108,7 @@ class GallerySettings:
         ),
         again=True,
         light=True,
+        required="folder",
     )
 
     action: Literal[

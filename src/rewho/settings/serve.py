@@ -70,6 +70,7 @@ class ServeSettings:
             "serve gallery --sources footage --crop_recipe crop.yaml --port 9000",
             "serve gallery --users yes --host 0.0.0.0 --certificate cert.pem --key key.pem",
         ),
+        required="gallery",
     )
 
     gallery: Path = Path("gallery")
