@@ -160,10 +160,12 @@ def test_the_precision_of_a_recipe_holds_unless_another_is_given(made, tmp_path,
 def test_what_is_used_needs_nothing_above_it(people, tmp_path, capsys):
     plan = RECIPES / "fd" / "tables" / "fd7.yaml"
     settings = TableSettings(name=str(plan), data=DataSettings(root=people), out=tmp_path, plan=True)
-    table.run(replace(settings, use=("representations-r152=said",)))
-    said = capsys.readouterr().err
-    assert "teachers-r152" not in said and "representations-r152" not in said and "0 of 4 runs" in said
-    table.run(replace(settings, use=("elsewhere/representations-r152=said",)))  # given for another data set
+    said = tmp_path / "said"
+    said.mkdir()
+    table.run(replace(settings, use=(f"representations-r152={said}",)))
+    printed = capsys.readouterr().err
+    assert "teachers-r152" not in printed and "representations-r152" not in printed and "0 of 4 runs" in printed
+    table.run(replace(settings, use=(f"elsewhere/representations-r152={said}",)))  # given for another data set
     assert "teachers-r152" in capsys.readouterr().err
 
 
