@@ -29,7 +29,7 @@ BEST = "best"
 SECTIONS = ("crop", "pretrain", "train", "adapt", "teachers", "represent", "distill", "evaluate", "export", GALLERY)
 DETECTORS = ("yolox-s", "yolox-tiny", "yolox-nano", "yolox-m")
 """Detectors by name, the one that `auto` takes first; the slowest is last."""
-ADAPTING = "adapt/fast"
+ADAPTING = "adapt/small"
 YAML = (".yaml", ".yml")
 
 
