@@ -57,7 +57,7 @@ def _begin_of_data(content: bytes) -> int:
 
 
 class Pieces:
-    """Windows of some contents, to be looked for in other bytes.
+    """Windows (16 bytes each) of some contents, to find copies of these in other bytes.
 
     Args:
         contents: What the windows are taken from.

@@ -124,7 +124,7 @@ def _write_tar(file: BinaryIO, images: Iterator[tuple[dict[str, Any], bytes]]) -
 
 
 def merge(folders: Sequence[Path], out: Path) -> CropSet:
-    """Merge crop sets into a new one at `out`; crops with equal names enter once, what one set forgot does not."""
+    """Merge crop sets into a new one at `out`; crops with equal names enter once, forgotten crops do not."""
     if len(folders) < 2:
         raise UserError("merge", expected="two or more crop sets", got=str(len(folders)), fix="Name them.")
     if out.exists() and any(out.iterdir()):

@@ -231,7 +231,7 @@ class JobsOut(BaseModel):
 
 
 class PersonOut(BaseModel):
-    """A person: sightings that somebody said, or the tool proposes, are one human being."""
+    """A person: sightings that were named, or are proposed, as those of one human being."""
 
     id: int
     name: str = Field(description="Empty for one that was only proposed.")

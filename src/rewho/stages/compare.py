@@ -27,7 +27,7 @@ REACHED, MISSED = "candidate: the same person", "candidate: different people"
 
 @run_in_processes
 def run(settings: CompareSettings) -> str:
-    """Return the cosine similarity of two images, -1 to 1, or the table of every pair of more.
+    """Return the cosine similarity of two images, -1 to 1, or for more images the table of all pairs.
 
     With a threshold, also which pairs are candidates for the same person, and what the threshold was measured on.
     """
