@@ -256,7 +256,9 @@ print(count, len(people), time.monotonic() - began, resource.getrusage(resource.
 def test_a_manifest_of_four_million_rows(tmp_path):
     pa = import_pyarrow()
     rows, data = some_crops(10_000)
-    rows = rows.set_column(5, "box", pa.array([[1.5, 2.5, 60.5, 180.5]] * 10_000, pa.list_(pa.float32(), 4)))
+    rows = rows.set_column(
+        rows.column_names.index("box"), "box", pa.array([[1.5, 2.5, 60.5, 180.5]] * 10_000, pa.list_(pa.float32(), 4))
+    )
     rows = rows.cast(row_schema())
     writer = ShardWriter(tmp_path / "huge")
     for _ in range(HUGE // 10_000):

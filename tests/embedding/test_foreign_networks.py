@@ -131,6 +131,17 @@ def test_a_map_that_was_not_pooled_is_no_vector(tmp_path):
         open_teacher(describe(tmp_path, network=file.name), None, CPU)
 
 
+def test_one_vector_for_a_whole_batch_is_named_as_such(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    export_weights(tmp_path / "network.onnx", 1, external=False)
+    model = onnx.load(tmp_path / "network.onnx")
+    model.graph.node[1].CopyFrom(onnx.helper.make_node("ReduceMean", ["map"], ["vectors"], axes=[0, 2, 3], keepdims=0))
+    onnx.save(model, tmp_path / "network.onnx")
+    with pytest.raises(UserError, match="outputs with one row per image") as raised:
+        open_teacher(describe(tmp_path, network="network.onnx"), None, CPU)
+    assert "UserError" not in str(raised.value)
+
+
 def test_vectors_that_are_not_finite_are_not_called_unpooled(tmp_path):
     file = export_weights(tmp_path / "network.onnx", 1, external=False, scale=np.nan)
     with pytest.raises(UserError, match="got values that are not finite"):

@@ -200,10 +200,15 @@ def _finish(
         with torch.inference_mode():
             vectors = network(torch.full((2, 3, *view.size), 128, dtype=torch.uint8, device=device))
     except Exception as error:  # other people's networks raise errors of any type
+        got = (
+            error.got if isinstance(error, UserError) else f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        )
+        if isinstance(error, UserError) and "row per image" in error.expected:
+            raise
         raise UserError(
             f"teacher {name}",
             expected=f"a network for images of {view.size[0]} x {view.size[1]}",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0][:200]}",
+            got=got,
             fix="Set `size` to the network's input size, and `layout` for an ONNX file.",
         ) from error
     if vectors.ndim != 2 or len(vectors) != 2 or not bool(torch.isfinite(vectors).all()):
