@@ -19,7 +19,7 @@ def test_upload_judge_next_page_sighting(clients, gallery):
     assert "22 sightings searched with these filters" in page.text
     assert page.text.count('class="candidate') == 20
     assert "similarity 0." in page.text
-    assert "not calibrated here" in page.text
+    assert "Not calibrated here" in page.text
     assert gallery.database.one("SELECT purpose FROM audit WHERE action = 'search' ORDER BY id DESC")[0] == "a test"
     assert len(gallery.database.rows("SELECT 1 FROM searches")) > before
     first = int(re.search(r'name="sighting" value="(\d+)"', page.text)[1])
