@@ -134,6 +134,7 @@ def _listen(settings: ServeSettings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
+        listener.listen(2048)  # who comes before the application is ready waits, rather than being refused
     except (OSError, OverflowError) as error:
         listener.close()
         got = f"{settings.host} port {settings.port}: {describe_error(error)}"
