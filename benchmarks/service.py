@@ -102,7 +102,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="rewho-") as place:
         with make_gallery(Path(place), given.size) as gallery:
             writer = gallery.writer("benchmark", gallery.model_sha256)
-            for batch in batches(given.count, given.size):
+            for batch in batches(given.count, given.size, 20_000):
                 writer.write(batch)
         command = [sys.executable, "-m", "rewho", "serve", f"{place}/gallery", "--port", "0", "--device", "cpu"]
         log = Path(place) / "log"
