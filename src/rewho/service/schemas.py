@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,7 @@ Id = int
 Verdict = Literal["yes", "no", "skip"]
 Role = Literal["viewer", "operator", "admin"]
 MOST_ID = 2**62
+Number = Annotated[int, Field(ge=0, le=MOST_ID)]
 
 
 class Body(BaseModel):
@@ -26,16 +27,16 @@ class FiltersIn(Body):
         default="", max_length=64, description="ISO 8601, or seconds since 1970: sightings that end then or later."
     )
     before: str = Field(default="", max_length=64, description="Sightings that begin earlier than this.")
-    people: list[int] = Field(default=[], max_length=1000, description="Numbers of people; empty is everybody.")
-    cases: list[int] = Field(default=[], max_length=1000, description="Numbers of cases; empty is all.")
-    sources: list[int] = Field(default=[], max_length=1000, description="Numbers of sources; empty is all.")
+    people: list[Number] = Field(default=[], max_length=1000, description="Numbers of people; empty is everybody.")
+    cases: list[Number] = Field(default=[], max_length=1000, description="Numbers of cases; empty is all.")
+    sources: list[Number] = Field(default=[], max_length=1000, description="Numbers of sources; empty is all.")
     new: bool = Field(default=False, description="Only what this user has not been shown for this query.")
 
 
 class SearchIn(Body):
     """A search with what is in the gallery; exactly one of sightings, crop and search."""
 
-    sightings: list[int] = Field(default=[], max_length=100, description="Numbers of sightings of one person.")
+    sightings: list[Number] = Field(default=[], max_length=100, description="Numbers of sightings of one person.")
     crop: int | None = Field(default=None, ge=0, le=MOST_ID, description="Number of a crop.")
     search: int | None = Field(
         default=None, ge=0, le=MOST_ID, description="Number of an earlier search, for its next page."
@@ -122,7 +123,7 @@ class CameraOut(BaseModel):
 class JudgementsIn(Body):
     """Verdicts on results of a search, by the number of the sighting."""
 
-    verdicts: dict[int, Verdict] = Field(min_length=1, max_length=1000)
+    verdicts: dict[Number, Verdict] = Field(min_length=1, max_length=1000)
 
 
 class MeOut(BaseModel):
@@ -245,19 +246,19 @@ class NameIn(Body):
 
     name: str = Field(max_length=200)
     person: int | None = Field(default=None, ge=0, le=MOST_ID)
-    sightings: list[int] = Field(default=[], max_length=1000)
+    sightings: list[Number] = Field(default=[], max_length=1000)
 
 
 class PeopleIn(Body):
     """People."""
 
-    people: list[int] = Field(min_length=2, max_length=100)
+    people: list[Number] = Field(min_length=2, max_length=100)
 
 
 class SightingsIn(Body):
     """Sightings."""
 
-    sightings: list[int] = Field(min_length=1, max_length=1000)
+    sightings: list[Number] = Field(min_length=1, max_length=1000)
     note: str = Field(default="", max_length=1000)
 
 
