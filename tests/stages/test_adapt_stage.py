@@ -74,7 +74,7 @@ def test_a_run_leaves_a_model_a_log_of_its_clusters_and_a_page(start, whole):
     assert card["provenance"]["chosen"] == "the last epoch"
     assert card["metrics"]["rendered-people"]["mAP"] == epochs[-1]["mAP"]
     page = (whole / "index.html").read_text()
-    assert "camera_nmi" in page
+    assert "camera NMI" in page
     assert page.count("data:image/jpeg") > 1
     assert 0 < read_json(whole / "start.json")["mAP"] <= 1
     assert not (whole / "best").exists()

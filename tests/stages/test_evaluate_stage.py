@@ -202,7 +202,7 @@ def test_a_threshold_tells_which_pairs_are_candidates(model, people, tmp_path, c
     assert "candidate: different people" in compared(first, second, threshold="1")
     assert f"{first.name} and {second.name}: " in compared(first, second, third, threshold="-1")
     assert "0 of the pairs candidate" in compared(first, second, third, threshold="1")
-    with pytest.raises(UserError, match=r"Run `rewho evaluate --model .* or pass a number: --threshold 0\.62"):
+    with pytest.raises(UserError, match=r"Run `rewho evaluate .* or pass a number: --threshold 0\.62"):
         compared(first, second, threshold="1%")
     with pytest.raises(UserError, match="a cosine from -1 to 1, or a false match rate in percent"):
         compared(first, second, threshold="strict")

@@ -6,6 +6,7 @@ run started at batch 0 or resumed at batch 1,233.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import re
@@ -136,7 +137,15 @@ def _waiting_group(distributed: Any) -> Any:  # noqa: ANN401 - torch.distributed
     """Return the group of all processes whose exchanges wait for the main one's work."""
     if not _waiting or _waiting[0] is not distributed.group.WORLD:
         _waiting[:] = [distributed.group.WORLD, distributed.new_group(backend="gloo", timeout=PATIENCE)]
+        atexit.register(_leave, distributed)
     return _waiting[1]
+
+
+def _leave(distributed: Any) -> None:  # noqa: ANN401 - torch.distributed
+    """Close the group for waiting: its threads abort a process that ends while they run."""
+    if _waiting and distributed.is_initialized() and _waiting[0] is distributed.group.WORLD:
+        distributed.destroy_process_group(_waiting[1])
+    _waiting.clear()
 
 
 def _process_group() -> Any:  # noqa: ANN401 - torch.distributed, which is imported late
