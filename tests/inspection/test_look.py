@@ -103,6 +103,7 @@ def test_images_without_people(tmp_path):
         picture(tmp_path / f"{number}.png")
     text = answer(tmp_path)
     assert "3 images" in text and "Not read as a data set" in text and "rewho search" in text
+    assert f"rewho adapt {tmp_path} --recipe adapt/small" in text
 
 
 def test_runs_models_and_embeddings(tmp_path):

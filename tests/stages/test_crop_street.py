@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -164,3 +165,12 @@ def test_inputs_that_are_no_videos_have_one_reason_each_and_end_in_an_empty_set(
         "gone.avi": ("failed", "not a file"),
     }
     assert len(crops) == 0 and verify(crops.folder) == []
+
+
+def test_the_guide_counts_the_crops_of_its_street_as_they_are(tmp_path):
+    guide = (Path(__file__).parents[2] / "docs/guide/crops.md").read_text()
+    boxes, frames, kept = map(int, re.search(r"Of (\d+) boxes in (\d+) frames (\d+) are kept", guide).groups())
+    video = write_street(tmp_path / "street.mp4", seconds=12.0, people=6, seed=4)
+    rewho.crop(video, tmp_path / "crops", workers=1, **{**HOW, "rules": RuleSettings()})
+    counted = json.loads((tmp_path / "crops/statistics.json").read_text())
+    assert (counted["detections"], counted["frames_looked_at"], counted["crops"]) == (boxes, frames, kept)

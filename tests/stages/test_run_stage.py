@@ -63,6 +63,8 @@ def test_videos_become_a_gallery_and_a_repeated_run_does_nothing_until_there_is_
     assert cli.main(["run", project, "--plan"]) == 0
     planned = capsys.readouterr().out
     assert "missing   crop" in planned and "rewho gallery create --model starter" in planned
+    assert "rewho gallery group shop/gallery && rewho gallery calibrate shop/gallery" in planned
+    assert "less than a minute of one core" in planned and "about 1 min" not in planned
     assert not Path("shop").exists()
 
     assert cli.main(["run", project]) == 0
@@ -71,7 +73,7 @@ def test_videos_become_a_gallery_and_a_repeated_run_does_nothing_until_there_is_
         seen = gallery.stats()["sightings"]
     assert seen > 1
     page = Path("shop/index.html").read_text()
-    for words in ("rewho gallery search shop/gallery", "rewho serve shop/gallery", "crop/index.html", "not adapted"):
+    for words in ("rewho gallery search shop/gallery", "rewho serve shop/gallery", "crop/index.html", "that can raise its scores"):
         assert words in page
     before = stamps(Path("shop/crop")) | stamps(Path("shop/gallery"))
 

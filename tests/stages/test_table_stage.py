@@ -326,6 +326,13 @@ def test_mistakes_are_named_before_anything_runs(made, tmp_path, change, message
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_data_is_answered_with_what_to_type(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as raised:
+        table.run(TableSettings("fd7", plan=True))
+    assert raised.value.what == "--data" and "--data Market-1501" in raised.value.fix
+
+
 def test_a_wrong_number_of_the_last_step_is_found_before_the_first_runs(made, tmp_path):
     settings, _ = made
     steps = {"plain": {"stage": "train", "set": SMALL}, "never": {"stage": "train", "set": SMALL | {"epochs": 0}}}

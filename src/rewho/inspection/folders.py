@@ -251,7 +251,7 @@ def _describe_images(path: Path, counted: Survey) -> Answer:
         [
             f"rewho search QUERY.jpg --in {here}",
             f"rewho embed {here}",
-            f"rewho pretrain {here} --out runs/encoder",
+            f"rewho adapt {here} --recipe adapt/small --out runs/adapted",
         ],
     )
 

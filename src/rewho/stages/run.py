@@ -47,6 +47,8 @@ PAGE = "index.html"
 MODELS = ("distill", "adapt", "train")
 """Steps that make a model, the last of a run first."""
 RECORDS = "records"
+GROWN = ("group", "calibrate")
+"""What is done to a gallery whenever something was added, where there is enough in it."""
 MOST_PROBED = 200  # videos whose length is read for a forecast; the others count as their mean
 
 
@@ -74,7 +76,9 @@ class Job:
         if self.step.stage == GALLERY:
             items = shlex.join(map(str, self.values["items"]))
             create = format_command("gallery create", {"model": self.values["model"]})
-            return f"{create} {shlex.quote(folder)} && rewho gallery add {shlex.quote(folder)} {items}"
+            place = shlex.quote(folder)
+            steps = [f"rewho gallery {action} {place}" for action in GROWN]
+            return " && ".join([f"{create} {place}", f"rewho gallery add {place} {items}", *steps])
         below = flatten(plain(find_commands()[self.step.stage]())) | (read_recipe(recipe) if recipe else {})
         options = {name: value for name, value in self.values.items() if plain(value) != plain(below.get(name))}
         return format_command(self.step.stage, {**options, "out": folder}, recipe)
@@ -214,7 +218,7 @@ def _fill_gallery(job: Job) -> str:
     if not (job.folder / MODEL).is_dir():
         said.append(act(replace(settings, action="create", items=())))
     said.append(act(settings))
-    for action in ("group", "calibrate"):
+    for action in GROWN:
         try:
             said.append(act(replace(settings, action=action, items=())))
         except UserError as error:  # too few images, or no tracks: the gallery is of use without
@@ -231,8 +235,8 @@ def _write_page(
         notes.append("Nothing was evaluated: the data set has no test part. Hold people out with --hold_out 50.")
     if not settings.adapt and made.get("crop") is not None:
         notes.append(
-            "The model was not adapted to these images: no adaptation without labels has helped a trained model in our "
-            "own experiments. Try it with --adapt, and evaluate."
+            "The model was not adapted to these images. Where the same people come back, that can raise its scores "
+            "without labels: try it with --adapt, and evaluate."
         )
     page = ProjectPage(f"Run {settings.out.name}", [*rows, *waiting], notes, _next(settings, made), settings.out)
     write_file(settings.out / PAGE, lambda file: file.write(project_page(page).encode()))

@@ -84,6 +84,9 @@ def _data_sets(plan: TablePlan, settings: TableSettings) -> dict[str, DataSettin
             for seed, key in enumerate(plan.smoke_data, settings.seed)
         }
         return {key: DataSettings(root=folder, workers=0) for key, folder in folders.items()}
+    if settings.data.root == DataSettings().root and not settings.data.root.exists():
+        fix = f"Type it as in `rewho table {settings.name} --data Market-1501`; --smoke renders people instead."
+        raise UserError("--data", expected="a path", got="nothing", fix=fix)
     found: dict[str, DataSettings] = {}
     for root in (settings.data.root, *settings.others):
         data = replace(settings.data, root=root)

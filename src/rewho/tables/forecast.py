@@ -63,7 +63,8 @@ class Forecast:
         elif self.seconds >= 3600:
             time = f"about {self.seconds / 3600:.1f} h of one core"
         else:
-            time = f"about {max(1, round(self.seconds / 60))} min of one core"
+            minutes = round(self.seconds / 60)
+            time = f"about {minutes} min of one core" if minutes else "less than a minute of one core"
         return f"{time}, {self.size / 1e6:,.0f} MB"
 
 
