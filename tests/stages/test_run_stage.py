@@ -73,7 +73,12 @@ def test_videos_become_a_gallery_and_a_repeated_run_does_nothing_until_there_is_
         seen = gallery.stats()["sightings"]
     assert seen > 1
     page = Path("shop/index.html").read_text()
-    for words in ("rewho gallery search shop/gallery", "rewho serve shop/gallery", "crop/index.html", "that can raise its scores"):
+    for words in (
+        "rewho gallery search shop/gallery",
+        "rewho serve shop/gallery",
+        "crop/index.html",
+        "can raise its scores",
+    ):
         assert words in page
     before = stamps(Path("shop/crop")) | stamps(Path("shop/gallery"))
 

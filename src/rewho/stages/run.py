@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rewho.core.artifact import plain, write_file
 from rewho.core.check import UserError
@@ -47,7 +47,7 @@ PAGE = "index.html"
 MODELS = ("distill", "adapt", "train")
 """Steps that make a model, the last of a run first."""
 RECORDS = "records"
-GROWN = ("group", "calibrate")
+GROWN: tuple[Literal["group", "calibrate"], ...] = ("group", "calibrate")
 """What is done to a gallery whenever something was added, where there is enough in it."""
 MOST_PROBED = 200  # videos whose length is read for a forecast; the others count as their mean
 
