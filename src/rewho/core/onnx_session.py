@@ -26,7 +26,7 @@ LAYOUTS = {"NCHW": 1, "NHWC": 3}
 """Layouts of an input, with the axis of the 3 channels."""
 LARGEST_SIDE = 8192  # pixels; one larger image fills the memory
 EXTERNAL = rb"\n\x08location\x12"
-"""Bytes before the name of a file of weights: an entry's key, 8 letters long, and the tag of its value
+"""Bytes before the name of a file of weights. They are an entry's key, 8 letters long, and the tag of its value
 (StringStringEntryProto of onnx.proto)."""
 
 
