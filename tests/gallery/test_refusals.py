@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -143,3 +144,25 @@ def test_a_full_disk_is_said_and_loses_nothing(gallery_folder):
         assert gallery.verify() == []
         fill(gallery, random_vectors(50, seed=77), crops_of(50, first=90_000))
         assert len(gallery) == int(count) + 50
+
+
+def test_all_damaged_images_of_a_batch_are_named_and_the_source_is_continued(gallery_folder, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(5):
+        picture = np.full((64, 32, 3), 40 * number, np.uint8)
+        (folder / f"{number}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    (folder / "1.png").write_bytes(b"no image")
+    (folder / "3.png").write_bytes((folder / "2.png").read_bytes()[:40])
+    with Gallery(gallery_folder) as gallery:
+        with pytest.raises(UserError, match=r"2 of 5 .*1\.png.*3\.png"):
+            gallery.add(folder, camera="door")
+        for name in ("1.png", "3.png"):
+            (folder / name).unlink()
+        assert gallery.add(folder, camera="door").crops == 3
+
+
+def test_a_gallery_is_not_made_over_a_file(tmp_path):
+    (tmp_path / "notes.txt").write_text("a file")
+    with pytest.raises(UserError, match="expected a new or empty folder, got a file"):
+        Gallery.create(tmp_path / "notes.txt", make_model(tmp_path / "model"))

@@ -60,6 +60,27 @@ def decode(source: bytes | Path | str, name: str = "image", pixel_limit: int = P
     return pixels
 
 
+def decode_all(images: Sequence[bytes], names: Sequence[str], pool: ThreadPoolExecutor) -> list[NDArray[np.uint8]]:
+    """Decode images in the threads of a pool; one UserError names all that cannot be, not the first alone.
+
+    Example:
+        >>> grey = cv2.imencode(".png", np.full((4, 2, 3), 7, np.uint8))[1].tobytes()
+        >>> with ThreadPoolExecutor(1) as pool:
+        ...     len(decode_all([grey, grey], ["a.png", "b.png"], pool))
+        2
+    """
+
+    def attempt(data: bytes, name: str) -> NDArray[np.uint8] | UserError:
+        try:
+            return decode(data, name)
+        except UserError as error:
+            return error
+
+    results = list(pool.map(attempt, images, names))
+    _raise_together([one for one in results if isinstance(one, UserError)], len(results))
+    return [one for one in results if not isinstance(one, UserError)]
+
+
 def check_header(data: bytes, name: str, pixel_limit: int = PIXEL_LIMIT) -> ImageHeader:
     """Return the header of an image that can be decoded safely."""
     try:

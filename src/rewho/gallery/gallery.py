@@ -111,7 +111,7 @@ class Gallery(Proposals):
         """
         place, user = Path(folder), by or Actor()
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            raise UserError(str(place), expected="a new folder", got="one with files in it", fix="Choose another one.")
+            raise UserError(str(place), expected="a new or empty folder", got="a file or files", fix="Choose another.")
         place.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(place.parent)
         aside = place.with_name(f"{ASIDE}{os.getpid()}-{place.name}")
