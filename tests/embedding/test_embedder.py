@@ -143,3 +143,11 @@ def test_the_view_of_the_model_is_cut_out():
     assert np.array_equal(model.embed([image]), model.embed([other]))
     other[100:] = 0
     assert not np.array_equal(model.embed([image]), model.embed([other]))
+
+
+def test_all_damaged_images_of_a_batch_are_named(model_folder, tmp_path):
+    files = [tmp_path / name for name in ("first.jpg", "second.jpg")]
+    for file in files:
+        file.write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"2 of 2 .*first\.jpg.*second\.jpg"):
+        rewho.load(model_folder).embed(files)

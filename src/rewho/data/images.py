@@ -8,7 +8,7 @@ are never written and hold no Python objects.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ Progress = Callable[[int, int], None]
 Source = ImageTable | Sequence[Path]
 
 _STEP = 64
+_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
@@ -60,25 +61,31 @@ def decode(source: bytes | Path | str, name: str = "image", pixel_limit: int = P
     return pixels
 
 
-def decode_all(images: Sequence[bytes], names: Sequence[str], pool: ThreadPoolExecutor) -> list[NDArray[np.uint8]]:
-    """Decode images in the threads of a pool; one UserError names all that cannot be, not the first alone.
+def read_all(
+    read: Callable[[_Item], _Result], items: Sequence[_Item], run: Callable[..., Iterable[Any]] = map
+) -> list[_Result]:
+    """Return what `read` makes of each item; one UserError names all that cannot be read, not the first alone.
+
+    Args:
+        read: Reads an item, such as `decode`; may raise UserError.
+        items: Files, or encoded images.
+        run: Calls a function on each item, such as the `map` of a pool of threads.
 
     Example:
         >>> grey = cv2.imencode(".png", np.full((4, 2, 3), 7, np.uint8))[1].tobytes()
-        >>> with ThreadPoolExecutor(1) as pool:
-        ...     len(decode_all([grey, grey], ["a.png", "b.png"], pool))
+        >>> len(read_all(decode, [grey, grey]))
         2
     """
 
-    def attempt(data: bytes, name: str) -> NDArray[np.uint8] | UserError:
+    def attempt(item: _Item) -> _Result | UserError:
         try:
-            return decode(data, name)
+            return read(item)
         except UserError as error:
             return error
 
-    results = list(pool.map(attempt, images, names))
+    results = list(run(attempt, items))
     _raise_together([one for one in results if isinstance(one, UserError)], len(results))
-    return [one for one in results if not isinstance(one, UserError)]
+    return results
 
 
 def check_header(data: bytes, name: str, pixel_limit: int = PIXEL_LIMIT) -> ImageHeader:

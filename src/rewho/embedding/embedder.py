@@ -17,7 +17,7 @@ from rewho.core.check import UserError, check_flag
 from rewho.core.device import arithmetic, pick_device
 from rewho.core.shipped import open_model
 from rewho.data.augment import resize
-from rewho.data.images import decode, warn_of_wide
+from rewho.data.images import decode, read_all, warn_of_wide
 from rewho.data.view_file import read_view
 from rewho.data.views import View, box_of
 from rewho.embedding.images import Image, as_list, in_batches, pixels_of, prefetch
@@ -128,7 +128,7 @@ class Embedder:
         def prepare() -> Iterator[NDArray[np.uint8]]:
             done = 0
             for part in parts:
-                pixels = [self._pixels(image, view) for image in part]
+                pixels = read_all(lambda image: self._pixels(image, view), part)
                 for number, (image, shown) in enumerate(zip(part, pixels, strict=True), done + 1):
                     if shown.shape[1] > shown.shape[0]:
                         wide.append(str(image) if isinstance(image, str | Path) else f"number {number}")

@@ -17,7 +17,7 @@ from rewho.core.files import read_json
 from rewho.core.onnx_session import OnnxSession
 from rewho.core.shipped import CARD
 from rewho.data.augment import resize
-from rewho.data.images import decode, warn_of_wide
+from rewho.data.images import decode, read_all, warn_of_wide
 from rewho.data.views import View
 from rewho.embedding.images import Image, as_list, in_batches, pixels_of, prefetch
 from rewho.settings.fields import Device
@@ -161,7 +161,7 @@ class ExportedModel:
         def prepare() -> Iterator[NDArray[np.uint8]]:
             number = 0
             for part in in_batches(images, batch):
-                pixels = [decode(Path(one)) if isinstance(one, str | Path) else pixels_of(one) for one in part]
+                pixels = read_all(_pixels, part)
                 for image, shown in zip(part, pixels, strict=True):
                     number += 1
                     if shown.shape[1] > shown.shape[0]:
@@ -176,6 +176,10 @@ class ExportedModel:
                     found = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
             yield np.asarray(found, np.float32)
         warn_of_wide(wide, len(images))
+
+
+def _pixels(image: Image) -> NDArray[np.uint8]:
+    return decode(Path(image)) if isinstance(image, str | Path) else pixels_of(image)
 
 
 def load_model(path: str | Path, device: Device = "auto", threads: int = 0) -> ExportedModel | Embedder:

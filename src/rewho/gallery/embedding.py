@@ -11,7 +11,7 @@ from typing import Any
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
 from rewho.crops.terms import TERMS
-from rewho.data.images import decode_all
+from rewho.data.images import decode, read_all
 from rewho.gallery.adding import Embedded, Writer, close_source
 from rewho.gallery.database import Database
 from rewho.gallery.inputs import Input
@@ -48,7 +48,7 @@ def add_input(
     with ThreadPoolExecutor() as pool:
         while batch := list(itertools.islice(crops, BATCH)):
             new, known = writer.select_new(batch)
-            pixels = decode_all([crop.image for crop in new], [crop.name for crop in new], pool)
+            pixels = read_all(lambda crop: decode(crop.image, crop.name), new, pool.map)
             thumbnails = pool.map(make_thumbnail, pixels, new)
             vectors: Iterable[Any] = embed(pixels) if new else ()
             total = _sum(_sum(total, known), writer.write(list(map(Embedded, new, vectors, thumbnails))))
