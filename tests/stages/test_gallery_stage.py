@@ -65,6 +65,8 @@ def test_search_judge_and_people(rewho, place):
     rewho("split", "--sightings", 2)
     rewho("take-out", "--sightings", 2)
     assert [stay["sighting"]["id"] for stay in rewho("timeline", ann)] == [1]
+    assert rewho("name", "Somebody", "--sightings", 2)["taken_from"] == []
+    assert rewho("name", "Bob", "B", "--sightings", 3)["taken_from"] == [bob]
 
 
 def test_cases_erasure_and_audit(rewho, place, capsys):
@@ -107,7 +109,7 @@ def test_cases_erasure_and_audit(rewho, place, capsys):
         (["search", "G", "--sightings", "1", "--cameras", "c9"], "a camera of the gallery"),
         (["timeline", "G", "99"], "no such person"),
         (["stats", "nowhere"], "expected a gallery"),
-        (["create", "G"], "a new folder"),
+        (["create", "G"], "a new or empty folder"),
     ],
 )
 def test_mistakes_are_said(place, capsys, words, message):

@@ -191,8 +191,13 @@ def _judge(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
 
 def _name(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     name = " ".join(settings.items)
+    before = {one.person for one in gallery.sightings(settings.sightings, by=user)} if settings.sightings else set()
     person = gallery.people.name(name, person=settings.person, sightings=settings.sightings, by=user)
-    return Answer({"person": person, "name": name}, f"person {person} is {name or 'unnamed'}")
+    left = sorted(one for one in before if one not in (None, person))
+    taken = f"; its sightings were taken out of person {', '.join(map(str, left))}" if left else ""
+    return Answer(
+        {"person": person, "name": name, "taken_from": left}, f"person {person} is {name or 'unnamed'}{taken}"
+    )
 
 
 def _merge(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
