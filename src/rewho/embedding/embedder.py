@@ -16,11 +16,10 @@ from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_flag
 from rewho.core.device import arithmetic, pick_device
 from rewho.core.shipped import open_model
-from rewho.data.augment import resize
-from rewho.data.images import decode, read_all, warn_of_wide
+from rewho.data.images import decode
 from rewho.data.view_file import read_view
 from rewho.data.views import View, box_of
-from rewho.embedding.images import Image, as_list, in_batches, pixels_of, prefetch
+from rewho.embedding.images import Image, as_list, pixels_of, prefetch, resized_batches
 from rewho.embedding.saved import open_saved
 from rewho.models.factorization import Factorization
 from rewho.models.single_view import SingleViewModel
@@ -122,21 +121,9 @@ class Embedder:
     ) -> Iterator[NDArray[np.float32]]:
         """Yield the embeddings of `embed`, [at most `batch`, D] at a time, so that few are in memory."""
         images, flip = as_list(images), check_flag("flip", flip)
-        parts, view = in_batches(images, batch), view_of(self.model)
-        wide: list[str] = []
-
-        def prepare() -> Iterator[NDArray[np.uint8]]:
-            done = 0
-            for part in parts:
-                pixels = read_all(lambda image: self._pixels(image, view), part)
-                for number, (image, shown) in enumerate(zip(part, pixels, strict=True), done + 1):
-                    if shown.shape[1] > shown.shape[0]:
-                        wide.append(str(image) if isinstance(image, str | Path) else f"number {number}")
-                done += len(part)
-                yield resize(pixels, view)
-
-        yield from embed_batches(self.model, prepare(), self.device, flip=flip, threads=self.threads)
-        warn_of_wide(wide, len(images))
+        view = view_of(self.model)
+        batches = resized_batches(images, batch, view, lambda image: self._pixels(image, view))
+        yield from embed_batches(self.model, batches, self.device, flip=flip, threads=self.threads)
 
     def _pixels(self, image: Image, view: View) -> NDArray[np.uint8]:
         """Return an image's pixels, masked if the view has masks, which are found by the image's name."""

@@ -16,10 +16,9 @@ from rewho.core.check import UserError, check_flag
 from rewho.core.files import read_json
 from rewho.core.onnx_session import OnnxSession
 from rewho.core.shipped import CARD
-from rewho.data.augment import resize
-from rewho.data.images import decode, read_all, warn_of_wide
+from rewho.data.images import decode
 from rewho.data.views import View
-from rewho.embedding.images import Image, as_list, in_batches, pixels_of, prefetch
+from rewho.embedding.images import Image, as_list, pixels_of, prefetch, resized_batches
 from rewho.settings.fields import Device
 
 if TYPE_CHECKING:
@@ -156,26 +155,13 @@ class ExportedModel:
         return np.concatenate(parts)
 
     def _stream(self, images: list[Any], *, flip: bool, batch: int) -> Iterator[NDArray[np.float32]]:
-        wide: list[str] = []
-
-        def prepare() -> Iterator[NDArray[np.uint8]]:
-            number = 0
-            for part in in_batches(images, batch):
-                pixels = read_all(_pixels, part)
-                for image, shown in zip(part, pixels, strict=True):
-                    number += 1
-                    if shown.shape[1] > shown.shape[0]:
-                        wide.append(str(image) if isinstance(image, str | Path) else f"number {number}")
-                yield resize(pixels, self.view)
-
-        for batched in prefetch(prepare()):
+        for batched in prefetch(resized_batches(images, batch, self.view, _pixels)):
             (found,) = self.session.run(batched)
             if flip:
                 found = (found + self.session.run(batched[:, :, ::-1])[0]) / 2
                 if self.unit:
                     found = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
             yield np.asarray(found, np.float32)
-        warn_of_wide(wide, len(images))
 
 
 def _pixels(image: Image) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_count
-from rewho.data.images import decode
+from rewho.data.augment import resize
+from rewho.data.images import decode, read_all, warn_of_wide
+from rewho.data.views import View
 
 Image = str | Path | bytes | NDArray[np.uint8]
 """An image. PIL images are accepted too; the type does not name them, because Pillow is not a dependency."""
@@ -39,6 +41,29 @@ def in_batches(items: Sequence[Item], batch: int) -> Iterator[Sequence[Item]]:
     batch = check_count("batch", batch)
     starts = range(0, len(items), batch)
     return ([items[row] for row in range(start, min(start + batch, len(items)))] for start in starts)
+
+
+def resized_batches(
+    images: Sequence[Image], batch: int, view: View, read: Callable[[Image], NDArray[np.uint8]]
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield images as a network takes them, uint8 [at most `batch`, H, W, 3]; warn at the end of those wider than high.
+
+    Args:
+        images: The images.
+        batch: Most images of a batch.
+        view: What the network sees, and its input size.
+        read: Returns an image's pixels.
+    """
+    wide: list[str] = []
+    number = 0
+    for part in in_batches(images, batch):
+        pixels = read_all(read, part)
+        for image, shown in zip(part, pixels, strict=True):
+            number += 1
+            if shown.shape[1] > shown.shape[0]:
+                wide.append(str(image) if isinstance(image, str | Path) else f"number {number}")
+        yield resize(pixels, view)
+    warn_of_wide(wide, len(images))
 
 
 def as_list(images: object) -> list[Any]:

@@ -17,9 +17,8 @@ from rewho.models.ibn import SUFFIX, add_instance_norm
 from rewho.models.style import normalise_style
 
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
-STYLED = {
-    f"{name}_in": name for name in SQUEEZENETS
-}  # with `models.style.CommonStyle`; take the weights of the plain ones
+STYLED = {f"{name}_in": name for name in SQUEEZENETS}
+"""Networks with `models.style.CommonStyle`, and the plain ones whose weights they take."""
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 BACKBONES: dict[str, Callable[[tuple[int, int]], nn.Module]] = {}
 """Networks that a user's script registers by name. A file holds the name only, so loading a model imports nothing."""
