@@ -105,6 +105,11 @@ def tree(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def build_crops(folder: Path) -> Path:
+    """Build a crop set of four videos and return its folder."""
+    return crop.run(settings(write_videos(folder / "videos", 4), folder / "crops"), FakePeople())
+
+
 def main() -> int:
     given = dict(word.split("=") for word in sys.argv[3:])
     chosen = replace(

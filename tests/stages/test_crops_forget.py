@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from fake_people import FakePeople, settings, tree, write_videos
+from fake_people import FakePeople, build_crops, settings, tree, write_videos
 
 from rewho.core.artifact import hash_file, write_json
 from rewho.core.check import UserError
@@ -25,8 +25,7 @@ from rewho.stages import crop, crops
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    return crop.run(settings(write_videos(folder / "videos", 4), folder / "crops"), FakePeople())
+    return build_crops(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture

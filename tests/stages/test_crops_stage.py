@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_people import FakePeople, settings, tree, write_videos
+from fake_people import FakePeople, build_crops, settings, tree, write_videos
 
 from rewho import cli
 from rewho.core.artifact import write_json
@@ -30,8 +30,7 @@ from rewho.video.people import Verdict
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    return crop.run(settings(write_videos(folder / "videos", 4), folder / "crops"), FakePeople())
+    return build_crops(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
