@@ -20,12 +20,12 @@ import numpy as np
 from rewho.rank.cluster_scores import silhouette
 from rewho.rank.clustering import count_clusters, dbscan, jaccard_graph, neighbour_distances
 from rewho.rank.distance import unit_vectors
+from rewho.rank.nearest import nearest_neighbours
 from rewho.rank.neighbours import (
     expanded_reciprocal_sets,
     gaussian_weights,
     half_size,
     local_query_expansion,
-    nearest_neighbours,
 )
 from rewho.rank.reliability import select_reliable
 

@@ -14,7 +14,8 @@ from rewho.rank.clustering import (
     jaccard_weights,
     neighbour_distances,
 )
-from rewho.rank.neighbours import JaccardDistances, nearest_neighbours
+from rewho.rank.nearest import nearest_neighbours
+from rewho.rank.neighbours import JaccardDistances
 from rewho.rank.reliability import select_reliable
 
 

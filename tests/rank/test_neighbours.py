@@ -5,13 +5,13 @@ import pytest
 from scipy import sparse
 from sklearn.cluster import DBSCAN
 
+from rewho.rank.nearest import nearest_neighbours
 from rewho.rank.neighbours import (
     JaccardDistances,
     expanded_reciprocal_sets,
     gaussian_weights,
     half_size,
     local_query_expansion,
-    nearest_neighbours,
     reciprocal_sets,
 )
 

@@ -59,11 +59,11 @@ def map_blocks(
     workers = check_count("threads", threads or min(os.cpu_count() or 1, MOST_THREADS))
     if workers == 1 or len(blocks) <= 1:
         return [function(block) for block in blocks]
-    with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
+    with one_thread_each(), ThreadPoolExecutor(workers) as pool:
         return list(pool.map(function, blocks))
 
 
-def _one_thread_each() -> AbstractContextManager[object]:
+def one_thread_each() -> AbstractContextManager[object]:
     """Limit BLAS to one thread, if threadpoolctl is installed."""
     try:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]

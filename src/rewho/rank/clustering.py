@@ -19,12 +19,12 @@ from scipy.sparse import csgraph
 from rewho.core.check import UserError
 from rewho.rank.blocks import map_blocks
 from rewho.rank.distance import unit_vectors
+from rewho.rank.nearest import nearest_neighbours
 from rewho.rank.neighbours import (
     expanded_reciprocal_sets,
     gaussian_weights,
     half_size,
     local_query_expansion,
-    nearest_neighbours,
 )
 
 RADIUS = 0.8

@@ -90,19 +90,20 @@ class EmbeddingDistances:
     ) -> None:
         self.metric = check_choice("metric", metric, METRICS)
         self.precision = check_choice("precision", precision, PRECISIONS)
-        zero = metric != "cosine"
+        zero, same = metric != "cosine", query is gallery and junk is None
         query = check_embeddings("query", np.asarray(query), query_names, zero=zero)
-        everyone = check_embeddings("gallery", np.asarray(gallery), gallery_names, zero=zero)
+        everyone = query if same else check_embeddings("gallery", np.asarray(gallery), gallery_names, zero=zero)
         if query.shape[1] != everyone.shape[1]:
             expected = f"{query.shape[1]} dimensions, as the query embeddings have"
             fix = "Embed both sets with the same model."
             raise UserError("gallery embeddings", expected=expected, got=str(everyone.shape[1]), fix=fix)
         ranked, bystanders = (everyone, everyone[:0]) if junk is None else (everyone[~junk], everyone[junk])
         centre = None if metric == "cosine" else _centre(everyone)
-        self.query, self.gallery, self.bystanders = (
+        self.gallery, self.bystanders, *others = (
             unit_vectors(part, precision) if centre is None else part.astype(np.float64) - centre
-            for part in (query, ranked, bystanders)
+            for part in (ranked, bystanders, *([] if same else [query]))
         )
+        self.query = others[0] if others else self.gallery
         self.shape = len(self.query), len(self.gallery)
         self._squared: list[NDArray[np.float64]] = []
         self._grid = 2.0**52 * GRID
@@ -112,17 +113,22 @@ class EmbeddingDistances:
 
     def block(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the distances of the queries `rows`, [B, G], as a new array."""
-        distances: NDArray[np.float32] = np.empty((len(rows), len(self.gallery)), np.float32)
+        return self.tile(rows, slice(None))
+
+    def tile(self, rows: NDArray[np.int64], columns: slice) -> NDArray[np.float32]:
+        """Return the distances of the queries `rows` to consecutive gallery images, as a new array."""
+        gallery = self.gallery[columns]
+        distances: NDArray[np.float32] = np.empty((len(rows), len(gallery)), np.float32)
         if not self._squared:
-            exact = self.query[rows] @ self.gallery.T
+            exact = self.query[rows] @ gallery.T
             if exact.dtype == np.float32:
                 np.subtract(np.float32(1), exact, out=distances)
                 return distances
             np.subtract(1 + self._grid, exact, out=exact)
         else:
-            exact = (-2 * self.query[rows]) @ self.gallery.T
+            exact = (-2 * self.query[rows]) @ gallery.T
             exact += self._squared[0][rows, None]
-            exact += self._squared[1][None, :]
+            exact += self._squared[1][None, columns]
             exact += self._grid
         # Adding `_grid` and subtracting it again drops all digits below GRID.
         np.subtract(exact, self._grid, out=distances, casting="same_kind")

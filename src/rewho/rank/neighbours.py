@@ -5,58 +5,25 @@ operations on all images at once are matrix products. Zhong et al., "Re-ranking 
 with k-reciprocal Encoding", CVPR 2017, sections 3.2 to 3.4.
 
 Differences from the dense form: the sums over neighbours run in another order, in float32, which changes a Jaccard
-distance by less than 1e-6; images at exactly the same distance are ordered by their number; and an image is always its
-own nearest neighbour, also among exact copies of it. No entry is truncated.
+distance by less than 1e-6; images at exactly the same distance are ordered by their number. No entry is truncated.
 
 Letters: N images, D embedding, K neighbours, Q requested rows, G requested columns, B rows of a block.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from rewho.rank.blocks import map_row_blocks
-from rewho.rank.distance import EmbeddingDistances, smallest
 
 PRODUCT_ROWS = 2048
 """Rows of a sparse product that are computed at once."""
 EXPANDED_ENTRIES = 2**20
 """Pairs of shared neighbours in memory at once when Jaccard distances are summed."""
-
-
-class Neighbours(NamedTuple):
-    """The K nearest images of every image.
-
-    Attributes:
-        indices: int64 [N, K]; column 0 is the image itself, the others follow by distance, equal ones by number.
-        farthest: Distance of each image's farthest one, float32 [N].
-    """
-
-    indices: NDArray[np.int64]
-    farthest: NDArray[np.float32]
-
-
-def nearest_neighbours(
-    embeddings: NDArray[Any], k: int, metric: str = "cosine", threads: int | None = None
-) -> Neighbours:
-    """Return the k nearest images of each image, itself included; memory grows with N k.
-
-    Of fewer than k images all are returned. `threads=None` uses one thread per processor.
-    """
-    source = EmbeddingDistances(embeddings, embeddings, metric, "float32")
-
-    def search(rows: NDArray[np.int64]) -> Neighbours:
-        distances = source.block(rows)
-        farthest = distances.max(axis=1)
-        distances[np.arange(len(rows)), rows] = -1
-        return Neighbours(smallest(distances, k)[0], farthest)
-
-    parts = map_row_blocks(search, *source.shape, threads)
-    return Neighbours(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def reciprocal_sets(indices: NDArray[np.int64]) -> sparse.csr_array:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_count, check_flag, check_range
 from rewho.rank.distance import EmbeddingDistances
+from rewho.rank.nearest import nearest_neighbours
 from rewho.rank.neighbours import (
     JaccardDistances,
     expanded_reciprocal_sets,
     gaussian_weights,
     half_size,
     local_query_expansion,
-    nearest_neighbours,
 )
 from rewho.rank.ranking import Ranking
 
