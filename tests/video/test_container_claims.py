@@ -181,7 +181,9 @@ def test_a_frame_or_two_that_cannot_be_decoded_are_no_failure(tmp_path: Path) ->
     assert 45 <= len(came) < 60
 
 
-@pytest.mark.parametrize(("kind", "codec"), [("mp4", "libx264"), ("mov", "libx264"), ("flv", "flv"), ("wmv", "wmv2")])
+@pytest.mark.parametrize(
+    ("kind", "codec"), [("mp4", "libx264"), ("mov", "libx264"), ("flv", "flv"), ("wmv", "wmv2"), ("ivf", "libvpx")]
+)
 def test_a_second_video_that_is_not_read_is_named(tmp_path: Path, kind: str, codec: str) -> None:
     """The decoder reads the first one alone; an index behind the frames, and other bytes, are no video."""
     first, second = (

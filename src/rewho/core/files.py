@@ -36,6 +36,11 @@ VIDEO_ENDINGS = frozenset(
     )
 )
 """Endings of the video files that folders are searched for."""
+LFS_POINTER = b"version https://git-lfs"
+"""First bytes of the text that a clone without Git LFS has in place of a large file."""
+LARGEST_POINTER = 1024  # bytes, by the specification of Git LFS
+POINTER = "a Git LFS pointer, not the file itself"
+POINTER_FIX = "Fetch the file: `git lfs pull` in the clone that it comes from."
 WHOLE_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*|(?=[eE])))(?:[eE][-+]?[0-9]{1,3})?")
 
@@ -80,13 +85,21 @@ def read_bytes(path: Path, limit: int, what: str = "", expected: str = "a readab
 
 
 def check_regular(path: Path, limit: int = 2**62, what: str = "", expected: str = "a readable file") -> int:
-    """Return the size of a regular file in bytes without opening it; raise a UserError like `read_bytes` for others."""
+    """Return the size of a regular file in bytes; raise a UserError like `read_bytes` for others, without opening them.
+
+    A small file is opened: a Git LFS pointer is refused by name, whatever its ending.
+    """
+    fix = "Check the path and its permissions."
     try:
         status = path.stat()
-        if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
+        if not stat.S_ISREG(status.st_mode):
+            got = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        elif status.st_size > limit:
+            got = f"{status.st_size:,} bytes"
+        elif status.st_size <= LARGEST_POINTER and _begins(path, LFS_POINTER):
+            got, fix = POINTER, POINTER_FIX
+        else:
             return status.st_size
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-        got = f"{status.st_size:,} bytes" if stat.S_ISREG(status.st_mode) else kind
     except FileNotFoundError as error:
         got = f"no file there ({error.strerror})"
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -95,8 +108,13 @@ def check_regular(path: Path, limit: int = 2**62, what: str = "", expected: str 
         what or str(path),
         expected=expected if limit == 2**62 else f"{expected} of at most {limit:,} bytes",
         got=got,
-        fix="Check the path and its permissions.",
+        fix=fix,
     )
+
+
+def _begins(path: Path, beginning: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(beginning)) == beginning
 
 
 def read_text(path: Path, limit: int = RECORD_LIMIT, what: str = "", expected: str = "text") -> str:

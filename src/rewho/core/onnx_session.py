@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rewho.core.artifact import digest, hash_file
 from rewho.core.check import UserError
 from rewho.core.device import use_cuda
+from rewho.core.files import check_regular
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -201,6 +202,7 @@ def _open(path: Path, what: str, device: str, threads: int) -> tuple[Any, str]:
         raise UserError(what, expected="the package onnxruntime", got="an installation without it", fix=fix) from error
     if not path.is_file():
         raise UserError(f"{what} {path}", expected="an ONNX file", got="no such file", fix="Check the path.")
+    check_regular(path, what=f"{what} {path}", expected="an ONNX file")
     there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     cuda = use_cuda(device, there, f"device of {what}", "pip install onnxruntime-gpu, or choose cpu.")
     wanted = ["CUDAExecutionProvider"] if cuda else []

@@ -42,6 +42,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         expected = "a .safetensors or .pth file, or a model folder of ours"
         fix = "Check the path, of --model.pretrained or in the recipe."
         raise UserError("weights file", expected=expected, got=f"nothing at {path}", fix=fix)
+    check_regular(path, what=f"weights file {path}", expected="named tensors")
     if not verify_hash(path, "model.json", "manifest.json") and path.with_name("model.json").is_file():
         say(f"warning: {path.with_name('model.json')} holds no hash of {path.name}, which cannot be checked for damage")
     if path.suffix == ".onnx":

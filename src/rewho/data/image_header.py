@@ -10,6 +10,8 @@ from struct import error as StructError  # struct spells its exception in small 
 from struct import unpack_from
 from typing import NamedTuple
 
+from rewho.core.files import LFS_POINTER, POINTER
+
 METADATA_LIMIT = 4 * 2**20
 """Most bytes of metadata (EXIF, colour profiles, comments)."""
 SCAN_LIMIT = 100
@@ -32,7 +34,7 @@ _FOREIGN = (
     (b"MM\0*", "a TIFF image"),
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "a gzip archive"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the image itself"),
+    (LFS_POINTER, POINTER),
     (b"<", "a web page or other marked-up text"),
 )
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_range
-from rewho.core.files import read_bytes
+from rewho.core.files import POINTER, POINTER_FIX, read_bytes
 from rewho.core.progress import warn_once
 from rewho.data.image_header import HeaderError, ImageHeader, read_header
 from rewho.data.table import ImageTable
@@ -93,9 +93,8 @@ def check_header(data: bytes, name: str, pixel_limit: int = PIXEL_LIMIT) -> Imag
     try:
         header = read_header(data)
     except HeaderError as error:
-        raise UserError(
-            name, expected="a JPEG, PNG, BMP or WebP image", got=str(error), fix="Convert or remove it."
-        ) from None
+        fix = POINTER_FIX if str(error) == POINTER else "Convert or remove it."
+        raise UserError(name, expected="a JPEG, PNG, BMP or WebP image", got=str(error), fix=fix) from None
     if header.height * header.width > pixel_limit:
         got = f"{header.width:,} x {header.height:,}"
         fix = "Crop or reduce the image."
@@ -254,7 +253,8 @@ def _raise_together(errors: list[UserError], total: int) -> None:
     named = "; ".join(f"{error.what} ({error.got})" for error in errors[:3])
     more = f"; and {len(errors) - 3:,} more" if len(errors) > 3 else ""
     got = f"{len(errors):,} of {total:,} that are not: {named}{more}"
-    fix = "Replace these files, or remove them from the data set."
+    pointers = all(error.fix == POINTER_FIX for error in errors)
+    fix = POINTER_FIX if pointers else "Replace these files, or remove them from the data set."
     raise UserError("images", expected="whole JPEG, PNG, BMP or WebP images", got=got, fix=fix)
 
 

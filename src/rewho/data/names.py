@@ -1,8 +1,8 @@
 """Names of people and cameras → ids.
 
-One id has many spellings: pandas writes 7.0 if a column has gaps, spreadsheets write a typographic minus, and
-names have two Unicode forms. Spellings of one id become one id. Other names stay different, with a
-note if they look alike.
+One id has many spellings: pandas writes 7.0 if a column has gaps, R and NumPy write 1e+05, spreadsheets write a
+typographic minus, and names have two Unicode forms. Spellings of one id become one id. Other names stay different,
+with a note if they look alike.
 """
 
 from __future__ import annotations
@@ -26,24 +26,46 @@ MISSING = {"nan", "NaN", "NAN", "<NA>", "NA", "N/A", "n/a", "#N/A", "null", "NUL
 """What programs write into an empty cell of a CSV file."""
 
 MINUS = "-\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
-_NUMBER = re.compile(rf"([{MINUS}+]?) ?(\d{{1,18}})(?:\.0*|,0{{,2}})?(?:[eE][+-]?0+)?")
+_MOST_DIGITS = 18  # of an int64
+_KEPT_DIGITS = 6  # a spreadsheet shows so many digits of a long number
+_NUMBER = re.compile(rf"([{MINUS}+]?) ?(\d{{1,{_MOST_DIGITS}}})(?:\.0*|,0{{,2}})?")
+_POWER = re.compile(rf"([{MINUS}+]?) ?(\d{{1,{_MOST_DIGITS}}})(?:[.,](\d*?)0*)?[eE]([+-]?\d{{1,3}})")
+_HEXADECIMAL = re.compile(r"(?=.*[a-fA-F])[0-9a-fA-F]+")
 
 
-def canonical(name: str) -> str:
-    """Return the canonical spelling of a name: Unicode form NFC; whole numbers without plus sign and decimals.
+def canonical(names: Iterable[str]) -> list[str]:
+    """Return the canonical spelling of names: Unicode form NFC; whole numbers without plus sign, decimals and power.
 
-    Leading zeros stay unless there is a minus: people may be called 7 and 07.
+    Leading zeros stay unless there is a minus or a power: people may be called 7 and 07. Beside hexadecimal names, 1e0
+    is one of them.
 
     Example:
-        >>> [canonical(name) for name in ("7.0", "+7", "07", "\u22121", "-01.0e+00", "1.5", "Zoe\u0308")]
-        ['7', '7', '07', '-1', '-1', '1.5', 'Zoë']
+        >>> canonical(["7.0", "+7", "07", "\u22121", "-01.0e+00", "1.5e+01", "1e5", "1.5", "Zoe\u0308"])
+        ['7', '7', '07', '-1', '-1', '15', '100000', '1.5', 'Zoë']
+        >>> canonical(["1d9", "1e0", "1e+0"])
+        ['1d9', '1e0', '1']
     """
-    name = unicodedata.normalize("NFC", name)
-    number = _NUMBER.fullmatch(name)
-    if number is None:
+    names = [unicodedata.normalize("NFC", name) for name in names]
+    hexadecimal = any(_HEXADECIMAL.fullmatch(name) and not _POWER.fullmatch(name) for name in names)
+    return [name if hexadecimal and _HEXADECIMAL.fullmatch(name) else _canonical(name) for name in names]
+
+
+def _canonical(name: str) -> str:
+    if power := _POWER.fullmatch(name):
+        sign, first, decimals, places = power[1], power[2], power[3] or "", int(power[4])
+        if not (len(decimals) <= places and len(first) + places <= _MOST_DIGITS):
+            return name
+        digits = str(int((first + decimals).ljust(len(first) + places, "0")))
+    elif number := _NUMBER.fullmatch(name):
+        sign, digits = number.groups()
+    else:
         return name
-    sign, digits = number.groups()
     return str(-int(digits)) if sign and sign in MINUS else digits
+
+
+def _is_rounded(name: str) -> bool:
+    power = _POWER.fullmatch(name)
+    return power is not None and len(power[2] + (power[3] or "")) >= _KEPT_DIGITS <= int(power[4])
 
 
 def number_names(
@@ -60,7 +82,7 @@ def number_names(
     Returns:
         int64 ids [N], and the name of each id (empty if the names are numbers).
     """
-    spelt = [canonical(name) for name in names]
+    spelt = canonical(names)
     ordinary = sorted(set(spelt) - set(marks))
     bad = {name for name in ordinary if name[:1] == "-" and name[1:].isdecimal()}
     if bad:
@@ -72,7 +94,7 @@ def number_names(
             fix=f"Person {JUNK} is junk, person {DISTRACTOR} a distractor, camera {UNKNOWN_CAMERA} is unknown; "
             "number all others from 0.",
         )
-    numeric = all(name.isdecimal() and len(name) <= 18 for name in ordinary)
+    numeric = all(name.isdecimal() and len(name) <= _MOST_DIGITS for name in ordinary)
     if numeric and len({int(name) for name in ordinary}) == len(ordinary):
         return np.array([marks[name] if name in marks else int(name) for name in spelt], np.int64), ()
     ids = {name: i for i, name in enumerate(ordinary)} | dict(marks)
@@ -82,13 +104,19 @@ def number_names(
 def spelling_notes(names: Iterable[str], what: str) -> list[str]:
     """Return notes on names with several spellings, and on different names that look alike."""
     spellings: dict[str, set[str]] = {}
-    for name in set(names):
-        spellings.setdefault(canonical(name), set()).add(name)
+    given_names = sorted(set(names))
+    for name, given_name in zip(canonical(given_names), given_names, strict=True):
+        spellings.setdefault(name, set()).add(given_name)
     notes = [
         f"{len(given)} spellings of {name!r} count as one {what}."
         for name, given in sorted(spellings.items())
         if len(given) > 1
     ]
+    if rounded := [name for name in given_names if _is_rounded(name)]:
+        notes.append(
+            f"{first_three(rounded)}: the program that wrote the list rounds long numbers, so several {what} ids may "
+            "have become one. Write them as text."
+        )
     alike: dict[str, list[str]] = {}
     for name in sorted(spellings):
         shown = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
@@ -146,5 +174,5 @@ def named_table(name: str, root: Path, rows: Sequence[NamedRow], notes: Sequence
 
 def _zeros_kept(ids: NDArray[np.int64], names: Sequence[str]) -> Names:
     """Return the spelling of numbers with leading zeros, by id; () if there are none."""
-    pairs = zip(ids.tolist(), map(canonical, names), strict=True)
+    pairs = zip(ids.tolist(), canonical(names), strict=True)
     return {number: name for number, name in pairs if name.isdecimal() and name != str(number)} or ()

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_choice, check_name, check_range, nearest, resolve_inside
-from rewho.core.files import parse_json
+from rewho.core.files import check_regular, parse_json
 from rewho.core.people import KEYPOINTS
 from rewho.data.body_parts import PARTS, THICKNESS, draw_parts
 from rewho.data.images import read_file
@@ -195,6 +195,7 @@ def _mask_files(folder: Path) -> Mapping[str, Path]:
 def _read_mask_file(file: Path) -> NDArray[np.uint8]:
     """Return a mask of 0 and 255 from a grey PNG of any depth, or an NPY file of uint8 or booleans; 0 stays 0."""
     mask: object = None
+    check_regular(file, what=f"mask {file}")
     try:
         if file.suffix.lower() == ".npy":
             mask = np.load(file, allow_pickle=False)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rewho.core.check import UserError
-from rewho.core.files import VIDEO_ENDINGS, read_json, read_text, read_yaml
+from rewho.core.files import VIDEO_ENDINGS, check_regular, read_json, read_text, read_yaml
 from rewho.core.tensors import tensor_shapes
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import CONVERTIBLE, IMAGE_ENDINGS
@@ -36,6 +36,10 @@ def describe_file(path: Path) -> Answer:
     ending = path.suffix.lower()
     if not path.stat().st_size:
         return Answer("an empty file", [], ["It has no byte: copy it again."], [])
+    try:
+        check_regular(path)
+    except UserError as error:
+        return Answer(f"a {ending} file that cannot be read".replace("  ", " "), [], [f"{error.got}. {error.fix}"], [])
     for endings, describe in KINDS:
         if ending in endings:
             try:
@@ -84,7 +88,7 @@ def _describe_video(path: Path) -> Answer:
                 f"{known.frames:,} frames, codec {known.codec}"
             )
         else:
-            odd.append(f"It cannot be read whole: {known.reason} {known.detail}".strip() + ".")
+            odd.append(f"It cannot be read whole: {': '.join(filter(None, (known.reason, known.detail)))}.")
     return Answer("a video", facts, odd, [*commands_for_videos(path), f"rewho look {word(path.absolute().parent)}"])
 
 

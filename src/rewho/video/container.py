@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from rewho.core.files import LFS_POINTER, POINTER
 from rewho.video.people import VideoFailure
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,h264,hevc,ivf,mxf"
@@ -31,10 +32,11 @@ _FOREIGN = (
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the video itself"),
+    (LFS_POINTER, f"{POINTER}: `git lfs pull` fetches it"),
     (b"<", "a web page or other marked-up text"),
 )
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+IVF = b"DKIF"
 _ASF = b"\x30\x26\xb2\x75"
 _MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
 _MP4_BOXES = (*_MP4_BEGINNINGS, *(b"moof mfra sidx ssix uuid meta udta prft emsg pdin PICT imda".split()))
@@ -87,12 +89,12 @@ def count_missing_bytes(path: Path) -> int:
 def has_video_behind(path: Path, end: int) -> bool:
     """Return whether another video of the same kind begins behind byte `end`, where the packets of the first one end.
 
-    FFmpeg reads the first one alone of two MP4, FLV or WMV files written one behind the other; of other kinds, both.
+    Of two MP4, FLV, WMV or IVF files written one behind the other the first one alone is read; of other kinds, both.
     """
     with path.open("rb") as file:
         head = file.read(16)
         beginning = b"ftyp" if head[4:8] == b"ftyp" else head if head[:4] == _ASF else head[:4]
-        if beginning[:4] not in (b"ftyp", b"FLV\x01", _ASF):
+        if beginning[:4] not in (b"ftyp", b"FLV\x01", _ASF, IVF):
             return False
         file.seek(end)
         rest = file.read(LOOKED_BEHIND)
@@ -106,7 +108,7 @@ def declares_length(path: Path) -> bool:
     """Return whether the header declares the file's length; a writer to a pipe cannot fill it in."""
     with path.open("rb") as file:
         head = file.read(32)
-    if head[:4] == b"DKIF":
+    if head[:4] == IVF:
         return int.from_bytes(head[24:28], "little") not in (0, 2**32 - 1)
     return head[:4] != b"RIFF" or _riff_size(head) > 0
 

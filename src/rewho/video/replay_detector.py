@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
-from rewho.core.files import find_spelling, parse_json
+from rewho.core.files import find_spelling, parse_json, read_bytes
 from rewho.core.people import KEYPOINTS
 from rewho.core.progress import say
 from rewho.settings import DetectorSettings
@@ -34,6 +34,7 @@ from rewho.video.people import Frame, Person
 
 ENDINGS = (".detections.json", ".json", ".gt.txt", ".det.txt", ".txt")
 """Endings of files of detections, tried in this order for a video of the same name."""
+LARGEST = 2**30  # bytes of a file of detections
 PEDESTRIAN = 1  # MOT's class; the others are vehicles, reflections, people on vehicles and the like
 NO_CLASS = UNKNOWN = -1  # what trackers write for the class and for a confidence
 Box = tuple[int, int, NDArray[np.float64], float, NDArray[np.float32] | None]
@@ -67,7 +68,7 @@ class ReplayDetector(Detector):
 
     def read(self, path: Path) -> tuple[Parsed, str]:
         """Return a file's detections and its hash; raise a UserError if they are not of such a video."""
-        data = path.read_bytes()
+        data = read_bytes(path, LARGEST, expected="detections as JSON or as MOT text")
         parsed = parse_detections(data, str(path))
         first = min(parsed.people, default=self._first)
         if first < self._first:

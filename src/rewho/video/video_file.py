@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.video.container import FORMATS, check_file_kind, count_missing_bytes, declares_length, has_video_behind
+from rewho.video.container import FORMATS, IVF, check_file_kind, count_missing_bytes, declares_length, has_video_behind
 from rewho.video.display import square_pixel_size
 from rewho.video.people import VideoFailure
 
@@ -150,10 +150,18 @@ class VideoFile:
         """Yield the packets of the given streams, or of all; those of the video stream share one time line."""
         clock = _Clock(self.base or 1.0, self.format in BROADCAST)
         for packet in self.container.demux(*streams):
+            if self.format == "ivf" and self._is_header(packet):
+                return
             if packet.stream_index == self.stream.index:
                 clock.move(packet)
                 self.joints = max(self.joints, clock.joints)
             yield packet
+
+    def _is_header(self, packet: Any) -> bool:  # noqa: ANN401 - PyAV's
+        """Return whether FFmpeg took the header of another IVF file, written behind this one, for a packet."""
+        with self.path.open("rb") as file:
+            file.seek(packet.pos or 0)
+            return file.read(len(IVF)) == IVF
 
     def describe_cut(self) -> str:
         """Return what is missing of what the container declares, as text; empty if nothing is."""

@@ -121,7 +121,29 @@ def test_every_spelling_of_junk_and_distractors_keeps_its_meaning(junk, distract
     assert number_names([junk, "adam", distractor])[0].tolist() == [JUNK, 0, DISTRACTOR]
 
 
-@pytest.mark.parametrize("name", ["-3", "-3.0", "\u22125", "-99999"])
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (["1e0", "1.0", "1"], [1, 1, 1]),
+        (["1e+05", "100000", "7"], [100000, 100000, 7]),  # R
+        (["7.000000000000000000e+00", "1.200000000000000000e+01", "-1.000000000000000000e+00"], [7, 12, JUNK]),  # NumPy
+        (["-1e0", "3E+02", "-2E+00"], [JUNK, 300, DISTRACTOR]),
+        (["1d9", "1e0", "1"], [1, 2, 0]),  # hexadecimal names
+        (["1.5e0", "1"], [1, 0]),
+        (["1e99", "1"], [1, 0]),
+    ],
+)
+def test_numbers_with_a_power_are_numbers_except_among_hexadecimal_names(names, ids):
+    assert number_names(names)[0].tolist() == ids
+
+
+def test_numbers_that_a_spreadsheet_rounded_get_a_note():
+    (note,) = spelling_notes(["1.23457E+11", "7"], "person")
+    assert "'1.23457E+11'" in note and "rounds long numbers" in note
+    assert not spelling_notes(["1e+05", "1.5e+01", "7"], "person")
+
+
+@pytest.mark.parametrize("name", ["-3", "-3.0", "\u22125", "-99999", "-3e+00"])
 def test_other_negative_ids_are_refused(tmp_path, name):
     plant(tmp_path, "1.jpg", "2.jpg")
     (tmp_path / "list.csv").write_text(f"path,person\n1.jpg,5\n2.jpg,{name}\n", "utf-8")
