@@ -36,10 +36,9 @@ def routes(clients) -> set[tuple[str, str]]:
     document = clients.nobody.get("/api/v1/openapi.json").json()
     found = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
 
-    from rewho.service import pages, pages_admin, pages_cases, pages_login, pages_people, pages_review, pages_search
+    from rewho.service.app import PAGES
 
-    modules = (pages, pages_admin, pages_cases, pages_login, pages_people, pages_review, pages_search)
-    own = {(m, r.path) for one in modules for r in one.router.routes for m in r.methods - {"HEAD"}}
+    own = {(m, r.path_format) for one in PAGES for r in one.router.routes for m in r.methods - {"HEAD"}}
     return found | own
 
 

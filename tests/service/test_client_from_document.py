@@ -84,6 +84,46 @@ def test_no_random_request_fails(client):
     assert sum(counts.get(status, 0) for status in (400, 404, 422)) > 20
 
 
+def enlarged(client, schema, number):
+    """Return a value for a schema that holds a number wherever the document allows an integer; None without one."""
+    if "$ref" in schema:
+        return enlarged(client, client.document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], number)
+    if schema.get("type") == "integer":
+        return number
+    if "anyOf" in schema:
+        return next((one for one in (enlarged(client, part, number) for part in schema["anyOf"]) if one), None)
+    if schema.get("type") == "array":
+        inner = enlarged(client, schema.get("items", {}), number)
+        return None if inner is None else [inner, 1]
+    if "propertyNames" in schema:
+        return {str(number): "no"}
+    made = {key: enlarged(client, one, number) for key, one in schema.get("properties", {}).items()}
+    return {key: one for key, one in made.items() if one is not None} or None
+
+
+@pytest.mark.parametrize("number", [2**53, 2**64])
+def test_numbers_that_the_database_cannot_hold_are_refused(client, number):
+    tried = 0
+    for operation in client.operations.values():
+        kinds = {key: enlarged(client, one["schema"], number) for key, one in operation.parameters.items()}
+        body = enlarged(client, operation.body, number) if operation.body else None
+        needed = {key: 1 for key, one in operation.parameters.items() if one.get("required")}
+        asked = [({**needed, key: value}, {}) for key, value in kinds.items() if value]
+        for known, content in [*asked, *([(needed, body)] if body else [])]:
+            status = client.send(operation, known, content).status_code
+            assert status in (400, 404, 422), f"{operation.name} {known} {content}: {status}"
+            tried += 1
+    assert tried > 30
+
+
+def test_a_method_that_a_path_does_not_take_is_refused_with_those_it_takes(client):
+    for path, methods in client.document["paths"].items():
+        answer = client.client.request("OPTIONS", path)
+        allowed = answer.headers.get("allow", "")
+        if "{" not in path:
+            assert (answer.status_code, allowed) == (405, ", ".join(sorted(one.upper() for one in methods))), path
+
+
 @pytest.mark.slow
 def test_no_random_request_fails_for_a_minute(client):
     until, seed, done = time.monotonic() + 60, 1000, 0

@@ -101,6 +101,8 @@ def test_the_log_and_the_metrics_name_nobody(clients, lines):
     assert set(last) == {"time", "request", "method", "route", "status", "ms"}
     assert last["route"] == "/sightings"
     assert not any("viewer" in line or "door" in line or "testclient" in line for line in lines)
+    clients.viewer.get("/api/v1/sightings/7")
+    assert json.loads(lines[-1])["route"] == "/api/v1/sightings/{sighting}"
     text = clients.viewer.get("/metrics").text
     assert 'rewho_requests_total{method="GET",route="/sightings",status="200"} 1' in text
     assert "rewho_jobs" in text

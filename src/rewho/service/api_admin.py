@@ -12,6 +12,7 @@ from rewho.service.access import Admin, Operator, Viewer, need_everywhere
 from rewho.service.answers import Key, answer_once, job_out
 from rewho.service.problems import Refusal
 from rewho.service.schemas import (
+    API,
     MOST_ID,
     JobIn,
     JobOut,
@@ -26,7 +27,7 @@ from rewho.service.schemas import (
 from rewho.service.state import state_of
 from rewho.service.worker import ask_job
 
-router = APIRouter(tags=["administration"])
+router = APIRouter(prefix=API, tags=["administration"])
 Number = Annotated[int, Path(ge=0, le=MOST_ID)]
 
 
@@ -76,7 +77,7 @@ def make_user(request: Request, user: Admin, body: UserIn, key: Key = "") -> Res
     return answer_once(request, user, key, public, 201, make)
 
 
-@router.patch("/users/{number}", response_model=UserOut, operation_id="change_user")
+@router.patch("/users/{number:number}", response_model=UserOut, operation_id="change_user")
 def change_user(request: Request, user: Admin, number: Number, body: UserChange) -> UserOut:
     """Change a user; their sessions end."""
     need_everywhere(user)
@@ -112,14 +113,14 @@ def start_job(request: Request, user: Operator, body: JobIn, key: Key = "") -> R
     return answer_once(request, user, key, body, 202, start)
 
 
-@router.get("/jobs/{job}", response_model=JobOut, operation_id="read_job")
+@router.get("/jobs/{job:number}", response_model=JobOut, operation_id="read_job")
 def read_job(request: Request, user: Operator, job: Number) -> JobOut:
     """Return how far a job is."""
     need_everywhere(user)
     return job_out(state_of(request).gallery.jobs.read(job))
 
 
-@router.post("/jobs/{job}/stop", response_model=JobOut, operation_id="stop_job")
+@router.post("/jobs/{job:number}/stop", response_model=JobOut, operation_id="stop_job")
 def stop_job(request: Request, user: Operator, job: Number) -> JobOut:
     """Ask a job to stop; what it finished is kept. A second request changes nothing."""
     need_everywhere(user)

@@ -11,6 +11,7 @@ from rewho.service.access import Admin, Operator, Viewer, need_everywhere
 from rewho.service.answers import Key, answer_once, sighting_out
 from rewho.service.evidence import evidence_of
 from rewho.service.schemas import (
+    API,
     MOST_ID,
     CaseIn,
     CaseOut,
@@ -29,7 +30,7 @@ from rewho.service.schemas import (
 )
 from rewho.service.state import state_of
 
-router = APIRouter(tags=["people and cases"])
+router = APIRouter(prefix=API, tags=["people and cases"])
 Number = Annotated[int, Path(ge=0, le=MOST_ID)]
 
 
@@ -51,7 +52,7 @@ def name_person(request: Request, user: Operator, body: NameIn, key: Key = "") -
     return answer_once(request, user, key, body, 201, name)
 
 
-@router.get("/people/{person}/timeline", response_model=list[StayOut], operation_id="timeline")
+@router.get("/people/{person:number}/timeline", response_model=list[StayOut], operation_id="timeline")
 def timeline(request: Request, user: Viewer, person: Number) -> list[StayOut]:
     """Return where and when a person was seen."""
     stays = state_of(request).gallery.people.timeline(person, by=user.actor)
@@ -83,7 +84,7 @@ def list_events(request: Request, user: Operator, count: Annotated[int, Query(ge
     return [EventOut(**one._asdict()) for one in state_of(request).gallery.people.events(count)]
 
 
-@router.post("/events/{event}/undo", response_model=EventMade, operation_id="undo")
+@router.post("/events/{event:number}/undo", response_model=EventMade, operation_id="undo")
 def undo(request: Request, user: Operator, event: Number) -> EventMade:
     """Undo a change. Asked twice it is refused, because it is undone already."""
     return EventMade(event=state_of(request).gallery.people.undo(event, by=user.actor))
@@ -107,21 +108,21 @@ def open_case(request: Request, user: Operator, body: CaseIn, key: Key = "") -> 
     return answer_once(request, user, key, body, 201, make)
 
 
-@router.get("/cases/{case}/sightings", response_model=list[CaseSighting], operation_id="list_case_sightings")
+@router.get("/cases/{case:number}/sightings", response_model=list[CaseSighting], operation_id="list_case_sightings")
 def list_case_sightings(request: Request, user: Viewer, case: Number) -> list[CaseSighting]:
     """Return the sightings of a case that the user may see."""
     found = state_of(request).gallery.cases.sightings(case, by=user.actor)
     return [CaseSighting(sighting=number, note=note) for number, note in found]
 
 
-@router.put("/cases/{case}/sightings", status_code=204, operation_id="collect")
+@router.put("/cases/{case:number}/sightings", status_code=204, operation_id="collect")
 def collect(request: Request, user: Operator, case: Number, body: SightingsIn) -> Response:
     """Put sightings into a case."""
     state_of(request).gallery.cases.collect(case, body.sightings, body.note, by=user.actor)
     return Response(status_code=204)
 
 
-@router.delete("/cases/{case}/sightings/{sighting}", status_code=204, operation_id="drop")
+@router.delete("/cases/{case:number}/sightings/{sighting:number}", status_code=204, operation_id="drop")
 def drop(request: Request, user: Operator, case: Number, sighting: Number) -> Response:
     """Take a sighting out of a case."""
     state_of(request).gallery.cases.drop(case, [sighting], by=user.actor)
@@ -131,7 +132,7 @@ def drop(request: Request, user: Operator, case: Number, sighting: Number) -> Re
 _ZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}, "description": "A zip file."}}
 
 
-@router.post("/cases/{case}/evidence", response_class=Response, responses=_ZIP, operation_id="evidence")
+@router.post("/cases/{case:number}/evidence", response_class=Response, responses=_ZIP, operation_id="evidence")
 def evidence(request: Request, user: Operator, case: Number) -> Response:
     """Return a case as a zip file: images with hidden faces, times, hashes, a signed manifest."""
     return evidence_of(state_of(request), case, user.actor)

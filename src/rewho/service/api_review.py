@@ -12,10 +12,10 @@ from rewho.gallery.meaning import describe
 from rewho.service.access import Admin, Operator, Viewer, need_everywhere
 from rewho.service.answers import sighting_out
 from rewho.service.problems import Refusal
-from rewho.service.schemas import MOST_ID, AnswerIn, CalibrationOut, PairOut, RetentionIn, SourceOut
+from rewho.service.schemas import API, MOST_ID, AnswerIn, CalibrationOut, PairOut, RetentionIn, SourceOut
 from rewho.service.state import state_of
 
-router = APIRouter(tags=["review and quality"])
+router = APIRouter(prefix=API, tags=["review and quality"])
 Number = Annotated[int, Path(ge=0, le=MOST_ID)]
 
 
@@ -54,7 +54,7 @@ def list_sources(request: Request, user: Viewer) -> list[SourceOut]:
     return [SourceOut(**one) for one in state_of(request).gallery.stats()["sources"]]
 
 
-@router.put("/sources/{source}/retention", status_code=204, operation_id="keep_until")
+@router.put("/sources/{source:number}/retention", status_code=204, operation_id="keep_until")
 def keep_until(request: Request, user: Admin, source: Number, body: RetentionIn) -> Response:
     """Set when a source is erased; from then on it is in no result, and its erasure begins within a minute."""
     expires = parse_time(body.expires, what="expires") if body.expires else None

@@ -18,6 +18,7 @@ from rewho.service.answers import found_out, read_cursor, read_filters, sighting
 from rewho.service.forms import Form, read_form, whole
 from rewho.service.problems import Refusal
 from rewho.service.schemas import (
+    API,
     MOST_ID,
     CameraOut,
     CropOut,
@@ -30,7 +31,7 @@ from rewho.service.schemas import (
 )
 from rewho.service.state import State, state_of
 
-router = APIRouter(tags=["search"])
+router = APIRouter(prefix=API, tags=["search"])
 Number = Annotated[int, Path(ge=0, le=MOST_ID)]
 
 _IMAGES = {
@@ -116,7 +117,7 @@ def read_box(text: str) -> Box | None:
     return left, top, right, bottom
 
 
-@router.put("/searches/{search}/judgements", status_code=204, operation_id="judge")
+@router.put("/searches/{search:number}/judgements", status_code=204, operation_id="judge")
 def judge(request: Request, user: Operator, search: Number, body: JudgementsIn) -> Response:
     """Judge results: yes, no, skip. A "no" never comes back for this query."""
     state_of(request).gallery.judge(search, body.verdicts, by=user.actor)
@@ -137,13 +138,13 @@ def list_sightings(
     return SightingsOut(items=[sighting_out(one) for one in found], next=last)
 
 
-@router.get("/sightings/{sighting}", response_model=SightingOut, operation_id="read_sighting")
+@router.get("/sightings/{sighting:number}", response_model=SightingOut, operation_id="read_sighting")
 def read_sighting(request: Request, user: Viewer, sighting: Number) -> SightingOut:
     """Return a sighting."""
     return sighting_out(state_of(request).gallery.sightings([sighting], by=user.actor)[0])
 
 
-@router.get("/sightings/{sighting}/crops", response_model=list[CropOut], operation_id="list_crops")
+@router.get("/sightings/{sighting:number}/crops", response_model=list[CropOut], operation_id="list_crops")
 def list_crops(request: Request, user: Viewer, sighting: Number) -> list[CropOut]:
     """Return the crops of a sighting in the order of time."""
     crops = state_of(request).gallery.crops(sighting, by=user.actor)
@@ -156,7 +157,7 @@ _JPEG: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/crops/{crop}/thumbnail", response_class=Response, responses=_JPEG, operation_id="thumbnail")
+@router.get("/crops/{crop:number}/thumbnail", response_class=Response, responses=_JPEG, operation_id="thumbnail")
 def thumbnail(
     request: Request, user: Viewer, crop: Number, proof: Annotated[str, Query(max_length=64)] = ""
 ) -> Response:
@@ -171,7 +172,7 @@ def thumbnail(
     return Response(content, headers=headers, media_type="image/jpeg")
 
 
-@router.get("/crops/{crop}/moment", response_class=Response, responses=_JPEG, operation_id="moment")
+@router.get("/crops/{crop:number}/moment", response_class=Response, responses=_JPEG, operation_id="moment")
 def moment(request: Request, user: Viewer, crop: Number) -> Response:
     """Return the frame that a crop was cut out of, with everybody else hidden; the view is in the audit."""
     state = state_of(request)

@@ -12,7 +12,9 @@ from typing import Any, cast
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from rewho.core.check import UserError
 from rewho.core.progress import say
@@ -35,11 +37,11 @@ from rewho.service.access import Viewer, identify
 from rewho.service.limits import Gate
 from rewho.service.pages import address, render
 from rewho.service.problems import ANSWERS, problem, refusal_of, request_id
+from rewho.service.schemas import API
 from rewho.service.state import State, state_of
 from rewho.service.worker import CutVideo, Worker
 from rewho.settings.serve import LOOPBACK, ServiceLimits
 
-API = "/api/v1"
 ABOUT = (
     "Search a gallery for people, correct it, and see who did what. A result is a list of candidates, never a "
     "certainty. Programs send `Authorization: Bearer TOKEN`; a token is made on the page of one's own account."
@@ -70,6 +72,10 @@ def metrics(request: Request, user: Viewer) -> Response:
     state = state_of(request)
     jobs = Counter(job.state for job in state.gallery.jobs.list(200))
     return PlainTextResponse(state.metrics.text(dict(jobs)), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+PAGES = (pages, pages_login, pages_search, pages_review, pages_people, pages_cases, pages_admin)
+ROUTERS = [module.router for module in (api_search, api_people, api_review, api_admin, *PAGES)] + [watch]
 
 
 def build_app(
@@ -119,11 +125,8 @@ def build_app(
         responses=ANSWERS,
     )
     app.state.rewho, app.state.worker = state, worker
-    for module in (api_search, api_people, api_review, api_admin):
-        app.include_router(module.router, prefix=API)
-    app.include_router(watch)
-    for module in (pages, pages_login, pages_search, pages_review, pages_people, pages_cases, pages_admin):
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     for kind, answer in ((HTTPException, _refused), (UserError, _mistaken), (RequestValidationError, _misread)):
         app.add_exception_handler(kind, cast("Any", answer))
     app.add_exception_handler(404, cast("Any", _refused))
@@ -142,6 +145,8 @@ def _read_gallery(state: State) -> None:
 
 async def _refused(request: Request, error: HTTPException) -> Response:
     headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
     if request.url.path.startswith((API, "/health", "/metrics")):
         return problem(error.status_code, str(error.detail), request_id(request), headers)
     if error.status_code == 401:
@@ -152,6 +157,13 @@ async def _refused(request: Request, error: HTTPException) -> Response:
     page = render(request, user, "error.html", error.status_code, code=error.status_code, detail=str(error.detail))
     page.headers.update(headers)
     return page
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods that a path takes; the framework names only those of the first route that fits."""
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    fitting = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
+    return sorted({method for route in fitting for method in route.methods})
 
 
 async def _mistaken(request: Request, error: UserError) -> Response:

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 
 from rewho.service.problems import Refusal
+from rewho.service.schemas import MOST_ID
 from rewho.service.state import state_of
 
 LONGEST_FIELD = 65_536
@@ -54,7 +55,7 @@ class Form:
         return [content for content in found if content]
 
 
-def whole(text: str, name: str, most: int = 2**62) -> int:
+def whole(text: str, name: str, most: int = MOST_ID) -> int:
     """Return text as a whole number, or refuse it."""
     if text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= most:
         return int(text)

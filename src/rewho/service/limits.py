@@ -116,7 +116,7 @@ class Gate:
         return True
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unknown")
+        route = getattr(scope.get("route"), "path_format", "unknown")
         self._metrics.count(scope["method"] if scope["method"].isalpha() else "other", route, status, seconds)
         line: dict[str, Any] = {
             "time": round(datetime.now(UTC).timestamp(), 3),

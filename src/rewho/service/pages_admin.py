@@ -49,7 +49,7 @@ async def add(request: Request, user: Operator) -> Response:
     return redirect("/library", done="job")
 
 
-@router.post("/library/jobs/{job}/stop")
+@router.post("/library/jobs/{job:number}/stop")
 def stop(request: Request, user: Operator, job: Number) -> Response:
     """Ask a job to stop."""
     need_everywhere(user)
@@ -57,7 +57,7 @@ def stop(request: Request, user: Operator, job: Number) -> Response:
     return redirect("/library", done="stopping")
 
 
-@router.post("/admin/sources/{source}/retention")
+@router.post("/admin/sources/{source:number}/retention")
 async def keep_until(request: Request, user: Admin, source: Number) -> Response:
     """Set when a source is erased."""
     form, erasure = await read_form(request), state_of(request).gallery.erasure
@@ -112,7 +112,7 @@ async def make_user(request: Request, user: Admin) -> Response:
     return redirect("/admin", done="user")
 
 
-@router.post("/admin/users/{number}")
+@router.post("/admin/users/{number:number}")
 async def change_user(request: Request, user: Admin, number: Number) -> Response:
     """Change a user: their role, or whether they are locked out."""
     need_everywhere(user)

@@ -35,7 +35,7 @@ async def open_case(request: Request, user: Operator) -> Response:
     return redirect(f"/cases/{made}", done="opened")
 
 
-@router.get("/cases/{case}")
+@router.get("/cases/{case:number}")
 def case_page(request: Request, user: Viewer, case: Number) -> Response:
     """Show the sightings of a case."""
     gallery = state_of(request).gallery
@@ -56,7 +56,7 @@ async def collect(request: Request, user: Operator) -> Response:
     return redirect(f"/cases/{case}", done="collected")
 
 
-@router.post("/cases/{case}/drop")
+@router.post("/cases/{case:number}/drop")
 async def drop(request: Request, user: Operator, case: Number) -> Response:
     """Take a sighting out of a case."""
     form, cases = await read_form(request), state_of(request).gallery.cases
@@ -64,7 +64,7 @@ async def drop(request: Request, user: Operator, case: Number) -> Response:
     return redirect(f"/cases/{case}", done="dropped")
 
 
-@router.post("/cases/{case}/evidence")
+@router.post("/cases/{case:number}/evidence")
 def evidence(request: Request, user: Operator, case: Number) -> Response:
     """Send a case as a zip file."""
     return evidence_of(state_of(request), case, user.actor)

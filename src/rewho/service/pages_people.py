@@ -30,7 +30,7 @@ def people_page(request: Request, user: Viewer) -> Response:
     return render(request, user, "people.html", people=found, events=people.events(20) if whole else [], **work)
 
 
-@router.get("/people/{person}")
+@router.get("/people/{person:number}")
 def person_page(request: Request, user: Viewer, person: Number) -> Response:
     """Show a person's timeline, and who looks like them."""
     gallery = state_of(request).gallery
@@ -73,14 +73,14 @@ async def split(request: Request, user: Operator) -> Response:
     return redirect(f"/people/{made}", done="split")
 
 
-@router.post("/people/undo/{event}")
+@router.post("/people/undo/{event:number}")
 def undo(request: Request, user: Operator, event: Number) -> Response:
     """Undo a change."""
     state_of(request).gallery.people.undo(event, by=user.actor)
     return redirect("/people", done="undone")
 
 
-@router.post("/sightings/{sighting}/hide")
+@router.post("/sightings/{sighting:number}/hide")
 async def hide(request: Request, user: Operator, sighting: Number) -> Response:
     """Take a sighting out of results, or let it be found again."""
     form, erasure = await read_form(request), state_of(request).gallery.erasure
@@ -89,7 +89,7 @@ async def hide(request: Request, user: Operator, sighting: Number) -> Response:
     return redirect(f"/sightings/{sighting}", done="shown" if again else "hidden")
 
 
-@router.post("/sightings/{sighting}/forget")
+@router.post("/sightings/{sighting:number}/forget")
 async def forget(request: Request, user: Admin, sighting: Number) -> Response:
     """Erase a sighting, once its number was typed, and show the signed receipt."""
     form, state = await read_form(request), state_of(request)

@@ -42,7 +42,7 @@ async def search(request: Request, user: Viewer) -> Response:
     return response
 
 
-@router.post("/sightings/{sighting}/search")
+@router.post("/sightings/{sighting:number}/search")
 def search_sighting(request: Request, user: Viewer, sighting: Number) -> Response:
     """Search with a sighting of the gallery."""
     state = state_of(request)
@@ -51,7 +51,7 @@ def search_sighting(request: Request, user: Viewer, sighting: Number) -> Respons
     return redirect(f"/results/{found.search}")
 
 
-@router.get("/results/{search}")
+@router.get("/results/{search:number}")
 def results(
     request: Request,
     user: Viewer,
@@ -92,7 +92,7 @@ def find_page(state: State, user: Identity, search: int, words: Words, page: int
     return found, query.sightings
 
 
-@router.post("/results/{search}/judge")
+@router.post("/results/{search:number}/judge")
 async def judge(request: Request, user: Operator, search: Number) -> Response:
     """Keep a judgement on a result."""
     form, gallery = await read_form(request), state_of(request).gallery
@@ -117,7 +117,7 @@ def sightings(
     return render(request, user, "sightings.html", found=found, last=last, camera=camera, cameras=cameras)
 
 
-@router.get("/sightings/{sighting}")
+@router.get("/sightings/{sighting:number}")
 def sighting_page(
     request: Request,
     user: Viewer,

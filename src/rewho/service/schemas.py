@@ -5,12 +5,32 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.convertors import Convertor, register_url_convertor
 
+API = "/api/v1"
 Id = int
 Verdict = Literal["yes", "no", "skip"]
 Role = Literal["viewer", "operator", "admin"]
-MOST_ID = 2**62
+MOST_ID = 2**53 - 1
+"""Largest number of anything: the largest that clients which count in floats hold exactly."""
 Number = Annotated[int, Field(ge=0, le=MOST_ID)]
+
+
+class _Digits(Convertor[int]):
+    """A number in a path: another word there is a path that does not exist, and digits without end are not read."""
+
+    regex = "[0-9]{1,16}"
+
+    def convert(self, value: str) -> int:
+        """Return the number that was written."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """Return the number as it is written."""
+        return str(value)
+
+
+register_url_convertor("number", _Digits())
 
 
 class Body(BaseModel):
@@ -123,7 +143,9 @@ class CameraOut(BaseModel):
 class JudgementsIn(Body):
     """Verdicts on results of a search, by the number of the sighting."""
 
-    verdicts: dict[Number, Verdict] = Field(min_length=1, max_length=1000)
+    verdicts: dict[Number, Verdict] = Field(
+        min_length=1, max_length=1000, json_schema_extra={"propertyNames": {"pattern": "^(0|[1-9][0-9]{0,14})$"}}
+    )
 
 
 class MeOut(BaseModel):
