@@ -31,6 +31,7 @@ from rewho.service import (
     pages_login,
     pages_people,
     pages_review,
+    pages_runs,
     pages_search,
 )
 from rewho.service.access import Viewer, identify
@@ -74,7 +75,7 @@ def metrics(request: Request, user: Viewer) -> Response:
     return PlainTextResponse(state.metrics.text(dict(jobs)), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-PAGES = (pages, pages_login, pages_search, pages_review, pages_people, pages_cases, pages_admin)
+PAGES = (pages, pages_login, pages_search, pages_review, pages_runs, pages_people, pages_cases, pages_admin)
 ROUTERS = [module.router for module in (api_search, api_people, api_review, api_admin, *PAGES)] + [watch]
 
 
@@ -84,6 +85,7 @@ def build_app(
     users: bool = False,
     secure: bool = False,
     sources: Path | None = None,
+    runs: Path | None = None,
     limits: ServiceLimits | None = None,
     names: frozenset[str] = frozenset(LOOPBACK),
     write: Callable[[str], None] = say,
@@ -96,12 +98,13 @@ def build_app(
         users: Let only users in; a gallery that has users lets nobody else in.
         secure: Send cookies only over https.
         sources: Folder whose contents may be added.
+        runs: Folder whose evaluations and trainings are shown.
         limits: What is accepted.
         names: Host names that are answered; none answers all, for a service that lets only users in.
         write: Writes a line of the log.
         cut_video: Cuts the people out of a video that is added from the page.
     """
-    state = State(gallery, limits or ServiceLimits(), users=users, secure=secure, sources=sources)
+    state = State(gallery, limits or ServiceLimits(), users=users, secure=secure, sources=sources, runs=runs)
     worker = Worker(state, cut_video)
 
     @asynccontextmanager

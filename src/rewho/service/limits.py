@@ -78,9 +78,9 @@ class Gate:
             if message["type"] == "http.response.start":
                 status = int(message["status"])
                 own = list(message.get("headers", ()))
-                if not any(name == b"cache-control" for name, _ in own):
-                    own.append((b"cache-control", b"no-store"))
-                message = {**message, "headers": [*own, *self._headers, (b"x-request-id", number.encode())]}
+                given = {name for name, _ in own}
+                added = [*self._headers, (b"cache-control", b"no-store"), (b"x-request-id", number.encode())]
+                message = {**message, "headers": [*own, *(one for one in added if one[0] not in given)]}
             await send(message)
 
         body = Body(scope, receive, self._limits, self._take)

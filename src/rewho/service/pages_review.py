@@ -14,6 +14,7 @@ from rewho.gallery.calibration import Calibration
 from rewho.gallery.jobs import Job
 from rewho.gallery.review import Answer
 from rewho.gallery.tables import SEARCH_COLUMNS, THRESHOLD_COLUMNS, search_rows, threshold_rows
+from rewho.report.runs import find_runs
 from rewho.service.access import Identity, Operator, Viewer, need_everywhere
 from rewho.service.forms import read_form, whole
 from rewho.service.pages import redirect, render
@@ -80,20 +81,23 @@ async def answer(request: Request, user: Operator) -> Response:
 def quality(request: Request, user: Viewer) -> Response:
     """Show what similarities mean here: thresholds, what they find, what searches miss."""
     need_everywhere(user)
-    state = state_of(request)
-    made, names = state.gallery.calibration(), {one.id: one.name for one in state.gallery.cameras(by=user.actor)}
+    shared = state_of(request)
+    gallery = shared.gallery
+    made, names = gallery.calibration(), {one.id: one.name for one in gallery.cameras(by=user.actor)}
     return render(
         request,
         user,
         "quality.html",
         made=made,
-        text=state.gallery.calibration_text(),
-        state=int(state.gallery.database.read("version", "0")),
+        text=gallery.calibration_text(),
+        state=int(gallery.database.read("version", "0")),
         thresholds=threshold_rows(made, names) if made else [],
         searches=search_rows(made) if made else [],
         columns=(THRESHOLD_COLUMNS, SEARCH_COLUMNS),
         curve=_curve(made) if made else "",
-        **work_of(state, user, "calibrate"),
+        runs=find_runs(shared.runs) if shared.runs else [],
+        folder=shared.runs is not None,
+        **work_of(shared, user, "calibrate"),
     )
 
 

@@ -29,13 +29,22 @@ class State:
         users: Let only users in; a gallery that has users lets nobody else in.
         secure: Send cookies only over https.
         sources: Folder whose contents may be added, or None.
+        runs: Folder of evaluations and trainings to show, or None.
     """
 
     def __init__(
-        self, gallery: Gallery, limits: ServiceLimits, *, users: bool, secure: bool, sources: Path | None
+        self,
+        gallery: Gallery,
+        limits: ServiceLimits,
+        *,
+        users: bool,
+        secure: bool,
+        sources: Path | None,
+        runs: Path | None = None,
     ) -> None:
         self.gallery, self.limits, self.secure = gallery, limits, secure
         self.sources = None if sources is None else sources.resolve()
+        self.runs = None if runs is None else runs.resolve()
         self.metrics, self.logins = Metrics(), LoginLimit(limits.logins)
         self.wake = threading.Event()
         self.local_csrf = secrets.token_urlsafe(24)

@@ -55,6 +55,7 @@ class ServeSettings:
         key: PEM file with its key.
         proxy: A proxy in front serves https, so that cookies are sent only over https.
         sources: Folder whose sub-folders, images, tables and videos may be added from the page.
+        runs: Folder of `rewho evaluate` and of trainings, whose pages the Quality page shows.
         crop_recipe: For videos: YAML file with settings of `rewho crop`, such as the detector.
         device: Where images are embedded.
         limits: Limits.
@@ -64,7 +65,7 @@ class ServeSettings:
         "serve",
         "show a gallery as a web page and as an API",
         "gallery",
-        common="gallery host port users names certificate key proxy sources crop_recipe device",
+        common="gallery host port users names certificate key proxy sources runs crop_recipe device",
         examples=(
             "serve gallery",
             "serve gallery --sources footage --crop_recipe crop.yaml --port 9000",
@@ -82,6 +83,7 @@ class ServeSettings:
     key: Path | None = None
     proxy: bool = False
     sources: Path | None = None
+    runs: Path | None = None
     crop_recipe: Path | None = None
     device: Device = "auto"
     limits: ServiceLimits = field(default_factory=ServiceLimits)

@@ -42,6 +42,7 @@ def run(settings: ServeSettings) -> None:
             users=settings.users,
             secure=secure,
             sources=settings.sources,
+            runs=settings.runs,
             limits=settings.limits,
             names=_names(settings),
             write=write_line,
@@ -116,9 +117,10 @@ def _check_files(settings: ServeSettings) -> None:
     for option, (file, expected) in files.items():
         if file is not None and not is_file(file):
             raise UserError(f"--{option}", expected=expected, got=f"no file {file}", fix="Check the path.")
-    if settings.sources is not None and not is_dir(settings.sources):
-        got = f"no folder {settings.sources}"
-        raise UserError("--sources", expected="a folder", got=got, fix="Make it, or check the path.")
+    for option, folder in {"sources": settings.sources, "runs": settings.runs}.items():
+        if folder is not None and not is_dir(folder):
+            got = f"no folder {folder}"
+            raise UserError(f"--{option}", expected="a folder", got=got, fix="Make it, or check the path.")
 
 
 def _names(settings: ServeSettings) -> frozenset[str]:
