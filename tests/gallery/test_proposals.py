@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
+from rewho.gallery import proposals
 from rewho.gallery.gallery import Gallery
-from rewho.gallery.grouping import read_known
+from rewho.gallery.grouping import graph_of, read_known
 from rewho.gallery.records import NOT_CALIBRATED, Actor, NewCrop
 from rewho.rank.grouping import LIMIT
 from rewho.settings import GallerySettings
@@ -120,6 +121,23 @@ def test_the_queue_asks_no_pair_twice_and_nothing_that_is_known(gallery):
         assert max(pair[:2]) <= PEOPLE
     with pytest.raises(UserError, match="same, different, skip"):
         gallery.answer(1, 5, "perhaps")
+
+
+def test_answers_need_no_new_distances_and_sightings_do(gallery, monkeypatch):
+    computed = []
+    monkeypatch.setattr(proposals, "graph_of", lambda seen: computed.append(len(seen.ids)) or graph_of(seen))
+    for _ in range(3):
+        pair = gallery.review(1)[0]
+        gallery.answer(pair.one, pair.other, "skip")
+    assert computed == [36]
+    gallery.review(1, by=Actor("guard", cameras=frozenset({1})))
+    gallery.review(1)
+    assert computed == [36, 12, 36]
+    gallery.erasure.hide([5])
+    gallery.review(1)
+    fill(gallery, street(1, seed=9)[0][:1], [NewCrop("new", camera="door", sha256="f" * 64)], name="more")
+    gallery.review(1)
+    assert computed == [36, 12, 36, 36, 37]
 
 
 def test_tracks_calibrate_without_labels_and_say_how_many_it_would_take(gallery):

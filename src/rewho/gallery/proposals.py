@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
 from rewho.gallery import calibration as calibrations
 from rewho.gallery.calibration import Basis, Calibration
-from rewho.gallery.grouping import Grouped, Seen, copy_sightings, group_people, read_known
+from rewho.gallery.grouping import Grouped, Seen, copy_sightings, graph_of, group_people, read_known
 from rewho.gallery.material import Material, read_material
 from rewho.gallery.meaning import describe, explain
 from rewho.gallery.query import Query, from_sightings
@@ -32,6 +36,7 @@ class Proposals:
     model_sha256: str
     _guard: threading.RLock
     _scale: tuple[int, int, Scale] | None = None
+    _near: tuple[object, tuple[NDArray[np.int64], NDArray[np.int64]], sparse.csr_array] | None = None
 
     def index(self, per: Per = "sighting") -> Index:
         """Return the matrix of sightings or crops with all changes up to now."""
@@ -103,8 +108,17 @@ class Proposals:
             limit: As of `group`.
             by: Who asks; decides which cameras are looked at.
         """
-        seen, known = self._copy(by or Actor()), read_known(self.database)
-        return find_pairs(seen, known, read_judged(self.database), count, limit)
+        seen, graph = self._find_near(by or Actor())
+        return find_pairs(seen, graph, read_known(self.database), read_judged(self.database), count, limit)
+
+    def _find_near(self, by: Actor) -> tuple[Seen, sparse.csr_array]:
+        """Return the sightings and their distances, which answers do not change: computed once for many of them."""
+        with self._guard:
+            seen, key = self._copy(by), (self.model_sha256, by.cameras, self.statistics().number)
+        kept = self._near
+        if kept is None or kept[0] != key or not all(map(np.array_equal, kept[1], seen[:2])):
+            kept = self._near = key, seen[:2], graph_of(seen)
+        return seen, kept[2]
 
     def answer(self, one: int, other: int, answer: Answer, *, by: Actor | None = None) -> None:
         """Store an answer about a pair: same, different or skip; it is a judgement as those of searches."""

@@ -11,10 +11,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from rewho.core.check import UserError
 from rewho.gallery.database import Database
-from rewho.gallery.grouping import Known, Seen, graph_of, read_constraints
+from rewho.gallery.grouping import Known, Seen, read_constraints
 from rewho.gallery.judgements import judge
 from rewho.gallery.query import Query
 from rewho.gallery.records import Actor
@@ -34,17 +35,20 @@ class Pair(NamedTuple):
     distance: float
 
 
-def find_pairs(seen: Seen, known: Known, judged: set[tuple[int, int]], count: int, limit: float) -> list[Pair]:
+def find_pairs(
+    seen: Seen, graph: sparse.csr_array, known: Known, judged: set[tuple[int, int]], count: int, limit: float
+) -> list[Pair]:
     """Return the most informative pairs whose answer is not known, at most `count`.
 
     Args:
         seen: The sightings.
+        graph: Their Jaccard distances, as `graph_of` returns them.
         known: What is certain.
         judged: Pairs that somebody has answered, also with skip; each ascending.
         count: How many.
         limit: Distance up to which grouping unites.
     """
-    entries = graph_of(seen).tocoo()
+    entries = graph.tocoo()
     upper = entries.row < entries.col
     rows, columns, distances = entries.row[upper], entries.col[upper], entries.data[upper]
     constraints = read_constraints(seen, known)

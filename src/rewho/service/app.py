@@ -166,7 +166,7 @@ def _methods(request: Request) -> list[str]:
     """Return the methods that a path takes; the framework names only those of the first route that fits."""
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     fitting = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
-    return sorted({method for route in fitting for method in route.methods})
+    return sorted({method for route in fitting for method in route.methods or ()})
 
 
 async def _mistaken(request: Request, error: UserError) -> Response:
