@@ -145,7 +145,7 @@ def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
         try:
             row = parse_json(line)
         except ValueError:
-            continue  # the last line, which is being written
+            row = None  # the last line, which is being written
         epoch = row.get("epoch") if isinstance(row, dict) else None
         for name, shown in (("epoch_total", "loss"), ("mAP", "mAP"), ("rank_1", "Rank-1")):
             if isinstance(epoch, int | float) and isinstance(row.get(name), int | float):
