@@ -18,7 +18,7 @@ LONGEST_BODY = 60
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "yaml.load", "yaml.full_load", "yaml.unsafe_load", "os.system", "os.popen"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
-IMAGES = {"docs/images/rank-sheet.jpg"}
+IMAGES = {"docs/images/rank-sheet.jpg", "docs/images/search-page.jpg"}
 """Every image in the repository; each shows rendered people, of whom there are none."""
 WEIGHTS = {"src/rewho/shipped/starter/model.safetensors": 4_000_000}
 """Every model in the repository with its largest size in bytes; each was trained on rendered people."""

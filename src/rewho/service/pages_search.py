@@ -64,7 +64,8 @@ def results(
     words = read_words(join([*read_words(q).words, f"camera:{camera}"]) if camera else q)
     if camera:
         return redirect(f"/results/{search}", q=words.text)
-    found, query = find_page(state_of(request), user, search, words, page)
+    state = state_of(request)
+    found, query = find_page(state, user, search, words, page)
     first = PAGE * (page - 1)
     return render(
         request,
@@ -77,7 +78,7 @@ def results(
         first=first,
         page=page,
         more=found.after is not None and page < LAST_PAGE,
-        query=query,
+        query=state.gallery.sightings(query, by=user.actor) if query else [],
     )
 
 

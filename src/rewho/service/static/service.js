@@ -75,9 +75,15 @@ function openSearch() {
   document.addEventListener("paste", (event) => { if (take(event.clipboardData.files)) { event.preventDefault(); } });
 }
 
+// The image is kept under the address of its own results: another search's page, opened later, must not show it.
 function showQuery() {
-  const place = document.querySelector("[data-query]"), kept = sessionStorage.getItem(STORE);
-  if (!place || !kept) { return; }
+  const place = document.querySelector("[data-query]"), last = sessionStorage.getItem(STORE), own = STORE + location.pathname;
+  sessionStorage.removeItem(STORE);
+  if (!place) { return; }
+  const sent = document.referrer && new URL(document.referrer).pathname === "/";
+  if (last && sent) { sessionStorage.setItem(own, last); }
+  const kept = sessionStorage.getItem(own);
+  if (!kept) { return; }
   const image = document.createElement("img");
   image.alt = "The image you searched with";
   image.src = kept;
