@@ -9,11 +9,11 @@ import pytest
 
 from rewho.core.byte_scan import Pieces, scan_apart
 from rewho.core.check import UserError
+from rewho.core.signing import check_receipt
 from rewho.crops.writer import encode
 from rewho.gallery.adding import Embedded
 from rewho.gallery.cases import check_export
 from rewho.gallery.gallery import Gallery
-from rewho.gallery.receipts import check_receipt
 from rewho.gallery.records import Actor
 from small_gallery import TERMS, Clock, crops_of, fill, random_vectors
 

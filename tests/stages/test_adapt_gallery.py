@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from quick_settings import CPU
-from rewho.core.check import UserError
+from rewho.core.check import UserError, is_file
 from rewho.core.files import read_json
 from rewho.gallery import material as module
 from rewho.gallery.adaptation import open_gallery
 from rewho.gallery.gallery import Gallery
 from rewho.gallery.grouping import AVERAGED
+from rewho.gallery.model import hash_model
 from rewho.rank.grouping import LIMIT
 from rewho.rendered import write_people
 from rewho.settings import (
@@ -89,36 +90,94 @@ def test_clusters_are_those_of_grouping_where_nothing_else_is_asked_for(judged, 
     assert found.model.pretrained == str(judged / "model")
 
 
-def test_clusters_keep_to_the_judgements(judged, tmp_path, monkeypatch):
+def test_clusters_keep_to_the_judgements(copy, tmp_path, monkeypatch):
     seen = []
     real = adapt.AdaptTask.begin_epoch
     monkeypatch.setattr(
         adapt.AdaptTask, "begin_epoch", lambda self, found, *rest: (seen.append(found.labels), real(self, found, *rest))
     )
-    adapt.run(settings(judged, tmp_path / "out"))
-    with Gallery(judged) as gallery:
+    adapt.run(settings(copy, tmp_path / "out"))
+    with Gallery(copy) as gallery:
         known = gallery.material().known
     (labels,) = seen
     assert (labels[known.must[:, 0]] == labels[known.must[:, 1]]).all()
     assert (labels[known.cannot[:, 0]] != labels[known.cannot[:, 1]]).all()
 
 
+@pytest.fixture
+def orders(monkeypatch):
+    """Let the new model be better, or not."""
+
+    def set_to(*, better):
+        given = iter(2 * [module.Order(0.5, 0.5), module.Order(0.75, 0.5 if better else 0.4)])
+        monkeypatch.setattr("rewho.gallery.adaptation.measure_order", lambda material, embed: next(given))
+
+    return set_to
+
+
 @pytest.mark.parametrize("better", [True, False])
-def test_only_a_better_model_is_kept(judged, tmp_path, monkeypatch, capsys, better):
-    orders = iter([module.Order(0.5, 0.5), module.Order(0.75, 0.5 if better else 0.4)])
-    monkeypatch.setattr("rewho.gallery.adaptation.measure_order", lambda material, embed: next(orders))
-    start = settings(judged, tmp_path / "out")
+def test_only_a_better_model_is_kept_and_the_gallery_uses_it(copy, tmp_path, orders, capsys, better):
+    orders(better=better)
+    start = settings(copy, tmp_path / "out")
+    with Gallery(copy) as gallery:
+        first, links = gallery.model_sha256, gallery.links()
     out = adapt.run(start)
     assert read_json(out / "judged.json")["kept"] is better
     assert (out / "model.json").is_file() is (out / "model.safetensors").is_file() is better
     text = re.sub(r"\s+", " ", "".join(capsys.readouterr()))
-    assert ("gallery create NEW" if better else "so the gallery's model stays") in text
+    assert ("the gallery uses it now" in text) is better
+    assert ("so the gallery's model stays" in text) is not better
     assert not (out / "checkpoints").exists() and not (out / "index.html").exists()
-    assert adapt.run(start) == out
+    with Gallery(copy) as gallery:
+        assert gallery.model_sha256 == (hash_model(out) if better else first)
+        assert gallery.links() == links and gallery.verify() == []
+        gone = min(gallery.audit(action="adapt")[-1].ids["sightings"])
+        named = gallery.erasure.forget([gone])["content"]["models trained on them"]
+        assert [(one["folder"], one["used"]) for one in named] == ([(str(out), True)] if better else [])
 
 
-def test_a_destroyed_model_is_not_better(judged, tmp_path):
-    lost = settings(judged, tmp_path / "out", optimizer=OptimizerSettings(learning_rate=0.3), steps_per_epoch=4)
+@pytest.mark.parametrize("killed", [True, False])
+def test_the_same_command_again_does_nothing_more(copy, tmp_path, orders, monkeypatch, killed):
+    orders(better=True)
+    start = settings(copy, tmp_path / "out")
+    if killed:  # after the gallery got the model, before the run was finished
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(adapt.Stage, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            adapt.run(start)
+    else:
+        adapt.run(start)
+    with Gallery(copy) as gallery:
+        used = gallery.model_sha256
+    assert adapt.run(start) == tmp_path / "out"
+    with Gallery(copy) as gallery:
+        assert gallery.model_sha256 == used == hash_model(tmp_path / "out")
+        assert len(gallery.audit(action="model")) == 1 and is_file(tmp_path / "out" / "manifest.json")
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_it_does_not_begin_with_a_model_of_somebody_who_is_gone(copy, tmp_path, orders):
+    orders(better=True)
+    adapt.run(settings(copy, tmp_path / "out"))
+    with Gallery(copy) as gallery:
+        gallery.erasure.forget([min(gallery.audit(action="adapt")[-1].ids["sightings"])])
+    found, _ = open_gallery(settings(copy, tmp_path / "next"))
+    assert found.model.pretrained == str(copy / "model")
+
+
+def test_a_model_of_somebody_who_was_forgotten_meanwhile_is_not_kept(copy, tmp_path, orders, monkeypatch):
+    orders(better=True)
+    with Gallery(copy) as gallery:
+        first, gone = gallery.model_sha256, int(gallery.material().sightings[0])
+        real = adapt.keep_if_better
+        monkeypatch.setattr(adapt, "keep_if_better", lambda *args: (gallery.erasure.forget([gone]), real(*args))[1])
+        with pytest.raises(UserError, match="1 sightings that were forgotten"):
+            adapt.run(settings(copy, tmp_path / "out"))
+        assert gallery.model_sha256 == first
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_destroyed_model_is_not_better(copy, tmp_path):
+    lost = settings(copy, tmp_path / "out", optimizer=OptimizerSettings(learning_rate=0.3), steps_per_epoch=4)
     found = read_json(adapt.run(lost) / "judged.json")
     assert 0.5 < found["before"]["over_everyone"] <= 1 and not found["kept"]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -12,9 +13,11 @@ from fake_people import FakePeople, build_crops, settings, tree, write_videos
 from rewho.core.artifact import hash_file, write_json
 from rewho.core.check import UserError
 from rewho.core.record import read_sealed
+from rewho.core.signing import check_receipt, make_key, sign
 from rewho.crops import forget as module
-from rewho.crops.forget import NOTE, forget
+from rewho.crops.forget import NOTE, forget, read_receipt
 from rewho.crops.forget_choice import find_keys
+from rewho.crops.set_page import TERMS, build_page
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.statistics import read_videos
 from rewho.crops.suppression import FORGOTTEN
@@ -71,7 +74,7 @@ def test_a_shard_without_crops_goes_and_later_ones_keep_their_names(copy):
     assert len(CropSet.open(copy).contents.shards) == 1
     everyone = tuple(one["sha256"][:12] for one in read_videos(copy)[1:])
     call(copy, videos=everyone)
-    assert len(CropSet.open(copy)) == 0 and len(list((copy / "receipts").iterdir())) == 2
+    assert len(CropSet.open(copy)) == 0 and len(list((copy / "receipts").glob("*.json"))) == 2
     assert list((copy / "shards").iterdir()) == []
 
 
@@ -117,6 +120,28 @@ def test_a_video_that_is_cut_again_lacks_what_is_forgotten(tmp_path):
     assert set(before) - set(after) == {name}
     assert verify(tmp_path / "crops") == []
     assert read_sealed(tmp_path / "crops" / FORGOTTEN)["keys"]
+
+
+def test_a_receipt_is_signed_and_the_set_says_when_it_was_changed(copy):
+    names = list(images(copy))
+    call(copy, names=(names[0],))
+    receipt, key = copy / "receipts" / "0001.json", copy / "receipts" / "key"
+    signed = json.loads(receipt.read_bytes())
+    assert check_receipt(signed) and signed["content"]["crops"] == 1
+    assert key.stat().st_mode & 0o777 == 0o600
+    write_json(receipt, {**signed, "content": {**signed["content"], "crops": 7}})
+    assert [str(one) for one in verify(copy)] == ["receipts/0001.json is not as it was signed"]
+    write_json(receipt, sign(make_key(), signed["content"]))
+    assert [one.file for one in verify(copy)] == ["receipts/0001.json"]
+
+
+def test_page_and_data_sheet_name_the_list_of_videos_that_is_there(copy):
+    call(copy, names=(next(iter(images(copy))),))
+    (there,) = copy.glob("videos*.parquet")
+    assert f"{there.name} the refusals" in (copy / "datasheet.md").read_text()
+    terms, figures = dict.fromkeys(("name", *TERMS), "x"), json.loads((copy / "statistics.json").read_text())
+    page = build_page(terms, figures, 201 * read_videos(copy)[:1], b"", (), there.name)
+    assert f"1 more in {there.name}" in re.sub(r"\s+", " ", page)
 
 
 def test_models_trained_on_the_set_are_named(copy):
@@ -169,7 +194,7 @@ def test_what_kept_crops_share_with_a_forgotten_one_is_no_piece_of_it(tmp_path):
     assert sum(data == before[name] for data in before.values()) > 1
     call(folder, names=(name,))
     assert set(images(folder)) == set(before) - {name}
-    receipt = read_sealed(folder / "receipts" / "0001.json")
+    receipt = read_receipt(folder / "receipts" / "0001.json")
     assert receipt["pieces that kept crops share"] > receipt["pieces"] > 0 == receipt["found"]
 
 

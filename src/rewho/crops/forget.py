@@ -7,6 +7,7 @@ nothing of them is left elsewhere in the folder, and only then removed, so that 
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +18,10 @@ from typing import Any
 from rewho.core.artifact import ASIDE, MANIFEST, compute_hashes, hash_file, json_bytes, write_file, write_json
 from rewho.core.byte_scan import Pieces, Scan, scan_folder
 from rewho.core.check import UserError
+from rewho.core.files import read_json
 from rewho.core.lock import LOCK, Lock
 from rewho.core.record import read_sealed, seal
+from rewho.core.signing import check_receipt, make_key, public_of, sign
 from rewho.crops.inputs import VideoTask
 from rewho.crops.joining import select_crops
 from rewho.crops.one_video import PARTS, UNFINISHED
@@ -32,6 +35,8 @@ from rewho.crops.writer import ShardWriter
 NOTE = "forgetting.json"
 """What is being forgotten; there only while it is under way."""
 RECEIPTS = "receipts"
+KEY = "key"
+"""Name of the file beside the receipts with the private key that signs them; readable by its owner only."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,36 @@ def forget(folder: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
     place = folder.absolute()
     join = Lock(place.with_name(f".{place.name}.join.lock"), str(folder))  # a running `rewho crop` may join the set
     with join, Lock(folder / LOCK, str(folder)):
-        made = [_carry_out(folder, _read_note(folder))] if is_unfinished(folder) else []
+        key = _key(folder) if keys or is_unfinished(folder) else ""  # before anything is removed: it may be impossible
+        made = [_carry_out(folder, _read_note(folder), key)] if is_unfinished(folder) else []
         if keys:
             add_suppressed(folder, keys)
-            made.append(_carry_out(folder, _begin(folder, keys)))
+            made.append(_carry_out(folder, _begin(folder, keys), key))
     return made
+
+
+def _key(folder: Path) -> str:
+    """Return the set's private key, which the first erasure makes."""
+    file = folder / RECEIPTS / KEY
+    if not file.is_file():
+        made = make_key()
+        write_file(file, lambda out: (os.fchmod(out.fileno(), 0o600), out.write(made.encode())))
+    return file.read_text().strip()
+
+
+def read_receipt(file: Path) -> dict[str, Any]:
+    """Return the content of a receipt.
+
+    Raises:
+        ValueError: It is not as it was signed, or with another key than the set's.
+    """
+    found = read_json(file)
+    if "signature" not in found:  # of a version that only sealed them
+        return read_sealed(file)
+    key = file.parent / KEY
+    if not check_receipt(found, public_of(key.read_text().strip()) if key.is_file() else ""):
+        raise ValueError("is not as it was signed")
+    return dict(found["content"])
 
 
 def _begin(folder: Path, keys: Sequence[str]) -> _Task:
@@ -107,7 +137,7 @@ def _read_note(folder: Path) -> _Task:
         raise UserError(str(folder / NOTE), expected="the note that was written", got=str(error), fix=fix) from error
 
 
-def _carry_out(folder: Path, task: _Task) -> dict[str, Any]:
+def _carry_out(folder: Path, task: _Task, key: str) -> dict[str, Any]:
     """Do what is left of an erasure and return its receipt."""
     receipt = folder / RECEIPTS / f"{task.number:04d}.json"
     if not receipt.is_file():
@@ -115,11 +145,12 @@ def _carry_out(folder: Path, task: _Task) -> dict[str, Any]:
         if hash_file(folder / INDEX) == task.before:
             _write_without(folder, task)
         _renew(folder, task)
-        write_file(receipt, lambda file: file.write(json_bytes(seal(_prove(folder, task, removed)))))
+        signed = json_bytes(sign(key, _prove(folder, task, removed)))
+        write_file(receipt, lambda file: file.write(signed))
     for name in _old_files(task):
         (folder / name).unlink(missing_ok=True)
     (folder / NOTE).unlink()
-    return read_sealed(receipt)
+    return read_receipt(receipt)
 
 
 def _old_files(task: _Task) -> list[str]:

@@ -10,9 +10,9 @@ from typing import Any
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.core.files import read_json
-from rewho.core.record import STARTED, read_sealed
+from rewho.core.record import STARTED
 from rewho.core.shipped import CARD
-from rewho.crops.forget import RECEIPTS
+from rewho.crops.forget import RECEIPTS, read_receipt
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.statistics import read_videos
 from rewho.crops.suppression import COLUMNS, place_key, track_key, video_key
@@ -71,7 +71,7 @@ def find_models(folders: Sequence[Path], runs: Path) -> list[Path]:
     """
     hashes = set[str]()
     for folder in folders:
-        earlier = {read_sealed(file)["index before"] for file in (folder / RECEIPTS).glob("*.json")}
+        earlier = {read_receipt(file)["index before"] for file in (folder / RECEIPTS).glob("*.json")}
         for one in {*earlier, hash_file(folder / INDEX)}:
             hashes |= {one, hashlib.sha256(one.encode()).hexdigest()}  # of one source, and of all sources joined
     places = {folder.resolve() for folder in folders}

@@ -58,7 +58,7 @@ def write_description(crops: CropSet, records: Sequence[dict[str, Any]], figures
     image = encode(draw_contact_sheet(crops), quality=85)
     data_sheet = utf_8(build_data_sheet(terms, figures, about)).encode()
     explained = sorted(file.name for file in (out / EXPLAINED).glob("*.jpg"))
-    page = utf_8(build_page(terms, figures, records, image, explained)).encode()
+    page = utf_8(build_page(terms, figures, records, image, explained, _list_of_videos(about))).encode()
     return [
         write_json(out / STATISTICS, figures),
         write_file(out / DATA_SHEET, lambda file: file.write(data_sheet)),
@@ -67,9 +67,15 @@ def write_description(crops: CropSet, records: Sequence[dict[str, Any]], figures
     ]
 
 
+def _list_of_videos(about: Mapping[str, Any]) -> str:
+    """Return the name of the file that lists the videos; an erasure writes another."""
+    return str((about.get("videos") or {}).get("file", VIDEOS))
+
+
 def build_data_sheet(terms: Mapping[str, str], figures: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     """Return the data sheet as Markdown, after "Datasheets for Datasets" (Gebru et al., 2021)."""
     persons = f"{figures['crops']:,} crops from {figures['scenes']:,} videos, by estimate {figures['persons']:,} people"
+    listed = _list_of_videos(about)
     rules = ", ".join(f"{name} {value}" for name, value in sorted(about["settings"]["rules"].items()))
     stored = "are not hidden in the stored crops; exports hide them by default"
     faces = "are hidden" if about.get("faces_hidden") else stored
@@ -79,7 +85,7 @@ def build_data_sheet(terms: Mapping[str, str], figures: Mapping[str, Any], about
         "Motivation": f"Purpose: {terms['purpose']}.",
         "Composition": f"Images of people, cut out of video: {persons}. No names, no identity labels. Faces {faces}.",
         "Source": f"{terms['source']}. Videos: {states}.",
-        "Collection": f"The manifest has a row for every crop, {VIDEOS} the refusals of every video. Rules: {rules}.",
+        "Collection": f"The manifest has a row for every crop, {listed} the refusals of every video. Rules: {rules}.",
         "Preprocessing": f"Encoded as {about['encoding']}; near-duplicates: "
         f"{about['settings']['selection']['near_duplicates']}.",
         "Uses": f"For: {terms['purpose']}. Not for identifying people in life, nor for judging what they are like.",

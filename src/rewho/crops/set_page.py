@@ -67,6 +67,7 @@ def build_page(
     records: Sequence[Mapping[str, Any]],
     contact_sheet: bytes,
     explained: Sequence[str] = (),
+    listed: str = VIDEOS,
 ) -> str:
     """Return the crop set's HTML page.
 
@@ -76,6 +77,7 @@ def build_page(
         records: The list of videos.
         contact_sheet: A JPEG file; faces must be hidden in it.
         explained: Names of the files in `explained/`.
+        listed: Name of the file that lists the videos.
     """
     seconds = sum(float(video["duration"]) for video in records if video["status"] == "ok")
     tiles = {"crops": f"{figures['crops']:,}", "videos": f"{figures['scenes']:,}"}
@@ -92,7 +94,7 @@ def build_page(
         html.heading("Where they come from"),
         html.card("Terms", _terms(terms)),
         html.pair("".join(_counts(figures, name) for name in ("cities", "resolutions", "licences"))),
-        _videos(records),
+        _videos(records, listed),
     ]
     return html.build_page(terms["name"], "".join(parts), lead=_lead(figures, seconds))
 
@@ -195,11 +197,11 @@ def _counts(figures: Mapping[str, Any], name: str) -> str:
     return _card(titles[name], html.table(counts.items(), ("", "Videos"), label=titles[name]) if counts else "")
 
 
-def _videos(records: Sequence[Mapping[str, Any]]) -> str:
+def _videos(records: Sequence[Mapping[str, Any]], listed: str) -> str:
     if not records:
         return ""
     rows = html.table(map(_video, records[:LISTED]), HEADER, label="Videos")
-    more = html.paragraph(f"and {len(records) - LISTED:,} more in {VIDEOS}") if len(records) > LISTED else ""
+    more = html.paragraph(f"and {len(records) - LISTED:,} more in {listed}") if len(records) > LISTED else ""
     return html.card("Videos, one by one", rows + more)
 
 

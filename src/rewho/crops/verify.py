@@ -15,7 +15,7 @@ from rewho.core.artifact import MANIFEST, hash_file, write_file
 from rewho.core.check import UserError, describe_error, resolve_inside
 from rewho.core.progress import Progress
 from rewho.core.record import STARTED, read_sealed
-from rewho.crops.forget import NOTE, is_unfinished
+from rewho.crops.forget import NOTE, RECEIPTS, is_unfinished, read_receipt
 from rewho.crops.inputs import VideoTask
 from rewho.crops.one_video import PartMaker
 from rewho.crops.page import write_description
@@ -52,6 +52,7 @@ def verify(folder: Path) -> list[Damage]:
     found = [*_verify_manifest(folder)]
     if is_unfinished(folder):
         found.append(Damage(NOTE, f"says that an erasure was interrupted; `rewho crops forget {folder}` finishes it"))
+    found += _verify_receipts(folder)
     try:
         read_sealed(folder / INDEX)
     except (OSError, ValueError) as error:
@@ -91,6 +92,14 @@ def _verify_manifest(folder: Path) -> Iterator[Damage]:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         yield Damage(MANIFEST, f"is damaged ({describe_error(error)})")
+
+
+def _verify_receipts(folder: Path) -> Iterator[Damage]:
+    for file in sorted((folder / RECEIPTS).glob("*.json")):
+        try:
+            read_receipt(file)
+        except (OSError, ValueError) as error:
+            yield Damage(f"{RECEIPTS}/{file.name}", describe_error(error))
 
 
 def _verify_file(folder: Path, name: str, sha256: object) -> Iterator[Damage]:

@@ -17,6 +17,7 @@ from rewho.crops.suppression import place_key
 from rewho.gallery import audit
 from rewho.gallery.database import Database
 from rewho.gallery.index import CROP_COLUMNS, SIGHTING_COLUMNS
+from rewho.gallery.model import check_same
 from rewho.gallery.records import Actor, Added, NewCrop
 from rewho.gallery.vectors import Precision, mean_vector, pack, row_sum, unpack
 
@@ -93,13 +94,21 @@ class Writer:
         size: D.
         source: Id of the source.
         by: Who adds.
+        model: Hash of the model that the embeddings are of.
         zone: Time zone of cameras that are new.
     """
 
     def __init__(
-        self, database: Database, precision: Precision, size: int, source: int, by: Actor, zone: str | None = None
+        self,
+        database: Database,
+        precision: Precision,
+        size: int,
+        source: int,
+        by: Actor,
+        model: str,
+        zone: str | None = None,
     ) -> None:
-        self._database, self._precision, self._size = database, precision, size
+        self._database, self._precision, self._size, self._model = database, precision, size, model
         self.source, self._by, self._zone = source, by, zone
         self._labels: dict[str, int] = {}
 
@@ -125,6 +134,7 @@ class Writer:
             return Added(self.source)
         stored = pack(np.stack([item.embedding for item in batch]), self._precision)
         with self._database.writing():
+            check_same(self._database.read("model"), self._model, "add")
             new, done = self.select_new([item.crop for item in batch])  # another process may have added some
             chosen = {id(crop) for crop in new}
             tracks: dict[str, list[tuple[Embedded, bytes, bytes]]] = {}
@@ -236,7 +246,9 @@ def summarise_sighting(database: Database, sighting: int, precision: Precision, 
     blob = None
     if whole:
         vectors = unpack([row[3] for row in whole], precision, size)
-        blob = pack(mean_vector(vectors, [row[2] for row in whole])[None], precision)[0]
+        blob = whole[0][3]
+        if len(whole) > 1:
+            blob = pack(mean_vector(vectors, [row[2] for row in whole])[None], precision)[0]
     best = max(rows, key=lambda row: (row[2], -row[0]))[0] if rows else None
     values = (len(rows), best, min(times, default=None), max(times, default=None), blob, sighting)
     link.execute("UPDATE sightings SET crops = ?, best = ?, began = ?, ended = ?, embedding = ? WHERE id = ?", values)

@@ -22,7 +22,8 @@ from rewho.core.check import UserError
 from rewho.gallery import audit
 from rewho.gallery.database import Database
 from rewho.gallery.index import Index
-from rewho.gallery.records import SHOWN, Actor, Step, no_step
+from rewho.gallery.model import SINCE
+from rewho.gallery.records import NOT_CALIBRATED, SHOWN, Actor, Step, no_step
 from rewho.gallery.scan import Statistics
 from rewho.gallery.scores import Floats, Scale, scale_of, scores_of_pairs, vectors_of
 from rewho.gallery.vectors import mean_vector, unit
@@ -299,9 +300,19 @@ class Calibration(NamedTuple):
 def latest(database: Database, model: str) -> Calibration | None:
     """Return the last calibration of this model; None if the gallery is not calibrated."""
     row = database.one(
-        "SELECT id, made, who, version, content FROM calibrations WHERE model = ? ORDER BY id DESC LIMIT 1", (model,)
+        "SELECT id, made, who, version, content FROM calibrations WHERE model = ? AND version >= ? "
+        "ORDER BY id DESC LIMIT 1",
+        (model, int(database.read(SINCE, "0"))),
     )
     if row is None:
         return None
     number, made, who, version, content = row
     return Calibration(int(number), float(made), str(who), int(version), json.loads(content))
+
+
+def describe_missing(database: Database) -> str:
+    """Return that a gallery is not calibrated, and why."""
+    measure = "`rewho gallery calibrate` measures what scores mean"
+    if database.one("SELECT 1 FROM calibrations LIMIT 1"):
+        return f"{NOT_CALIBRATED}: the last calibration was with another model; {measure}"
+    return f"{NOT_CALIBRATED}: {measure}"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from rewho.core.artifact import write_file
 from rewho.core.check import UserError
 from rewho.core.record import rewho_version
+from rewho.core.signing import check_receipt
 from rewho.core.text import csv_table
 from rewho.gallery import audit, receipts
 from rewho.gallery.database import Database
@@ -181,7 +182,7 @@ def check_export(file: Path, key: str = "") -> list[str]:
     """Return in words what of an exported zip is not as it was signed; nothing if all is."""
     with zipfile.ZipFile(file) as archive:
         signed: dict[str, Any] = json.loads(archive.read("manifest.json"))
-        if not receipts.check_receipt(signed, key):
+        if not check_receipt(signed, key):
             return ["the manifest is not as it was signed"]
         hashes = signed["content"]["files"]
         there = set(archive.namelist()) - {"manifest.json"}

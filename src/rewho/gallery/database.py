@@ -70,7 +70,7 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Hold one state of the database for several queries, while others write."""
         with self._guard, explain_errors(self.file):
-            if self._depth:  # within a transaction of our own
+            if self.link.in_transaction:  # of our own
                 yield self.link
                 return
             self.link.execute("BEGIN")

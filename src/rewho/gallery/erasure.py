@@ -21,6 +21,7 @@ from rewho.gallery import audit, receipts
 from rewho.gallery.adding import seal_sighting
 from rewho.gallery.database import Database
 from rewho.gallery.index import CROP_COLUMNS
+from rewho.gallery.lineage import trained_on
 from rewho.gallery.records import DAY_S, WITHDRAWN, Actor
 from rewho.gallery.vectors import row_sum
 from rewho.gallery.views import check_visible
@@ -153,6 +154,7 @@ def _begin(database: Database, action: str, sightings: Sequence[int], by: Actor)
         "purpose": by.purpose,
         "model": database.read("model"),
         "version": int(database.read("version", "0")),
+        "models trained on them": [one._asdict() for one in trained_on(database, set(sightings))],
     }
     values = (database.now(), json.dumps(content))
     made = database.link.execute("INSERT INTO receipts (time, content) VALUES (?, ?)", values).lastrowid

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,25 +14,25 @@ from typing import Any
 
 from rewho.core.artifact import ASIDE, remove_unfinished
 from rewho.core.check import UserError
+from rewho.core.signing import make_key
 from rewho.gallery import audit
 from rewho.gallery.accounts import Accounts
 from rewho.gallery.adding import Writer, check_zone, close_source, open_source
 from rewho.gallery.browse import browse
-from rewho.gallery.database import FILE, Clock, Database, create_database, open_database
+from rewho.gallery.database import FILE, Clock, create_database, open_database
 from rewho.gallery.embedding import add_input, check_terms
 from rewho.gallery.erasure import finish_receipts
-from rewho.gallery.index import UNKNOWN, Index
+from rewho.gallery.index import UNKNOWN
 from rewho.gallery.inputs import Input, Labels, open_input
 from rewho.gallery.jobs import Jobs
 from rewho.gallery.judgements import Links, judge, read_links
-from rewho.gallery.model import GalleryModel, check_model, copy_model
+from rewho.gallery.model import check_model, check_same, copy_model
 from rewho.gallery.parts import Cases, Erasure, Moments, People
 from rewho.gallery.proposals import Proposals
 from rewho.gallery.query import Box, Image, Query, from_crop, from_images, from_search, from_sightings
-from rewho.gallery.receipts import KEY, make_key
+from rewho.gallery.receipts import KEY
 from rewho.gallery.records import Actor, Added, Filters, Found, Per, Sighting
 from rewho.gallery.replies import Replies
-from rewho.gallery.scan import Statistics
 from rewho.gallery.search import Ask, camera_ids, search
 from rewho.gallery.vectors import Precision
 from rewho.gallery.verify import check_open, find_damage
@@ -71,20 +70,14 @@ class Gallery(Proposals):
 
     def __init__(self, folder: Path | str, device: Device = "auto", *, clock: Clock = time.time) -> None:
         self.folder = Path(folder)
-        self.database: Database = open_database(self.folder / FILE, clock)
-        check_open(self.database)
-        about = dict(self.database.rows("SELECT name, value FROM about"))
-        self.model_sha256, self.size = str(about["model"]), int(about["size"])
-        self.precision: Precision = "float16" if about["precision"] == "float16" else "float32"
-        self._model = GalleryModel(self.folder, self.model_sha256, device)
-        self._guard = threading.RLock()
+        database = open_database(self.folder / FILE, clock)
+        check_open(database)
+        self._open(database, device)
         self.people = People(self.database, self.index, self.statistics, self._guard)
         self.cases, self.erasure = Cases(self.database), Erasure(self.database)
         self.moments = Moments(self.database)
         finish_receipts(self.database)
         self.accounts, self.jobs, self.replies = Accounts(self.database), Jobs(self.database), Replies(self.database)
-        self._indexes: dict[Per, Index] = {}
-        self._statistics: dict[Per, Statistics] = {}
 
     @classmethod
     def create(
@@ -141,27 +134,11 @@ class Gallery(Proposals):
     def close(self) -> None:
         """Close the gallery."""
         self.database.close()
-        self._indexes, self._statistics = {}, {}
+        self._let_go()
 
     def __len__(self) -> int:
         """Return the number of sightings, hidden and withdrawn ones among them."""
         return int(self.database.one("SELECT count(*) FROM sightings")[0])
-
-    def index(self, per: Per = "sighting") -> Index:
-        """Return the matrix of sightings or crops with all changes up to now."""
-        with self._guard:
-            if per not in self._indexes:
-                self._indexes[per] = Index(per, self.precision, self.size)
-            self._indexes[per].refresh(self.database)
-            return self._indexes[per]
-
-    def statistics(self, per: Per = "sighting") -> Statistics:
-        """Return the means of the cameras; computed anew after additions and erasures."""
-        with self._guard:
-            index = self.index(per)
-            if per not in self._statistics or self._statistics[per].number != index.statistics:
-                self._statistics[per] = Statistics(index)
-            return self._statistics[per]
 
     def add(
         self,
@@ -201,8 +178,9 @@ class Gallery(Proposals):
         given = terms or opened.terms or json.loads(self.database.read("terms", "{}"))
         check_terms(given, opened.path)
         number = open_source(self.database, opened.kind, opened.path, opened.digest, given, expires, user)
-        writer = Writer(self.database, self.precision, self.size, number, user, zone)
-        done = add_input(self.database, opened, writer, self._model.embed, stop, progress)
+        model = self._follow()
+        writer = Writer(self.database, self.precision, self.size, number, user, model.sha256, zone)
+        done = add_input(self.database, opened, writer, model.embed, stop, progress)
         return replace(done, source=number, notes=opened.notes)
 
     def writer(
@@ -222,7 +200,7 @@ class Gallery(Proposals):
         user = by or Actor()
         number = open_source(self.database, "embeddings", name, f"embeddings {name}", given, None, user)
         close_source(self.database, number)
-        return Writer(self.database, self.precision, self.size, number, user)
+        return Writer(self.database, self.precision, self.size, number, user, model)
 
     def query(
         self,
@@ -253,16 +231,20 @@ class Gallery(Proposals):
         if sum(given) != 1:
             got, fix = f"{sum(given)} of them", "Pass one."
             raise UserError("query", expected="images, sightings, a crop or a search", got=got, fix=fix)
-        with self._guard:
-            if sightings:
-                return from_sightings(sightings, self.index(), self.database, user)
-            if crop is not None:
-                return from_crop(crop, self.index("crop"), self.database, user)
-            if search is not None:
-                return from_search(search, self.database, self.index(), lambda: self.index("crop"), user)
+        with self._guard, self.database.reading():  # one state, of one model
+            if images is None:
+                index = self.index() if crop is None else self.index("crop")
+                if sightings:
+                    found = from_sightings(sightings, index, self.database, user)
+                elif crop is not None:
+                    found = from_crop(crop, index, self.database, user)
+                elif search is not None:
+                    found = from_search(search, self.database, index, lambda: self.index("crop"), user)
+                return replace(found, model=self.model_sha256)
         number = camera_ids(self.database, [camera], user)[0] if camera else UNKNOWN
         several: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
-        return from_images(several, self._model.embed, box, number, time)
+        model = self._follow()
+        return replace(from_images(several, model.embed, box, number, time), model=model.sha256)
 
     def search(
         self,
@@ -294,7 +276,10 @@ class Gallery(Proposals):
         asked = images if isinstance(images, Query) else self.query(images, by=user, **query)
         ask = Ask(count, filters or Filters(), after, normalise, refine)
         with self._guard:  # the one lock of all threads that read or refresh the matrix
-            found = search(self.database, self.index(per), self.statistics(per), asked, ask, user)
+            with self.database.reading():  # one state, of one model
+                check_same(self.model_sha256, asked.model or self.model_sha256, "search")
+                index, statistics = self.index(per), self.statistics(per)
+            found = search(self.database, index, statistics, asked, ask, user)
             return self._explain(found, asked, per, user)
 
     def judge(self, search: int, verdicts: Mapping[int, str], *, by: Actor | None = None) -> None:

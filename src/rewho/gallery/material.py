@@ -49,6 +49,7 @@ class Material(NamedTuple):
         known: What is certain about the crops, without what is held out.
         same: Pairs of sightings that were judged to be one person, held out, int64 [P, 2].
         different: Pairs that were judged to be two, held out, int64 [P, 2].
+        model: Hash of the model that the gallery had.
         sha256: Digest of all of it.
     """
 
@@ -60,11 +61,12 @@ class Material(NamedTuple):
     known: Constraints
     same: NDArray[np.int64]
     different: NDArray[np.int64]
+    model: str
     sha256: str
 
 
-def read_material(database: Database, seed: int, by: Actor) -> Material:
-    """Return what a training may use; the reading is in the audit.
+def read_material(database: Database, seed: int, by: Actor, folder: str = "") -> Material:
+    """Return what a training may use; the reading is in the audit, with the training's folder.
 
     Raises:
         UserError: The user does not see every camera, judgements contradict one another, or too few can be held out.
@@ -98,7 +100,9 @@ def read_material(database: Database, seed: int, by: Actor) -> Material:
         apart = [pair for pair in cannot if pair in frames or held.isdisjoint(pair)]
         people = {one: who for one, who in known.people.items() if who in known.settled and one not in held}
         constraints = _constrain(sightings, marked, apart, people)
-        audit.append(database, by.who, by.purpose, "adapt", {"crops": len(rows)}, sightings=sorted(there))
+        audit.append(
+            database, by.who, by.purpose, "adapt", {"crops": len(rows), "folder": folder}, sightings=sorted(there)
+        )
         model = database.read("model")
     crops = [row[0] for row in rows]
     return Material(
@@ -110,6 +114,7 @@ def read_material(database: Database, seed: int, by: Actor) -> Material:
         constraints,
         pairs_of(same),
         pairs_of(different),
+        model,
         digest([model, crops, marked, apart, sorted(people.items()), seed]),
     )
 

@@ -34,14 +34,10 @@ def explain(
     query: Query,
     index: Index,
     statistics: Statistics,
-    calibration: Calibration | None,
-    scale: Scale | None,
+    calibration: Calibration,
+    scale: Scale,
 ) -> Found:
     """Return a result with what its similarities mean, for the query as asked, not as judgements moved it."""
-    if calibration is None or scale is None:
-        return replace(found, calibration=f"{NOT_CALIBRATED}: `rewho gallery calibrate` measures what scores mean")
-    if index.per == "crop":
-        return replace(found, calibration=f"{NOT_CALIBRATED}: sightings are, single crops are not")
     if found.normalised != scale.centred:
         kinds = [("relative to cameras" if one else "plain") for one in (found.normalised, scale.centred)]
         return replace(found, calibration=f"{NOT_CALIBRATED}: this search is {kinds[0]}, the calibration {kinds[1]}")

@@ -1,4 +1,8 @@
-"""The gallery's own copy of its model, whose hash guards every query and every addition."""
+"""The gallery's own copy of its model, whose hash guards every query and every addition.
+
+The first copy is in the folder `model` and stays. A later one is in a folder named by its hash; which of them is the
+gallery's says the database, so that both change in one transaction.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.artifact import digest, hash_file
+from rewho.core.artifact import digest, hash_file, write_folder
 from rewho.core.check import UserError
 from rewho.core.shipped import find_model
 from rewho.embedding.embedder import Embedder, load
@@ -18,29 +22,58 @@ from rewho.models.weights import CARD, TENSORS, read_card
 from rewho.settings.fields import Device
 
 MODEL = "model"
-"""Name of the copy's folder within the gallery's."""
+"""Name of the first copy's folder within the gallery's."""
+NAME = "model folder"
+"""Name in the table `about` of the folder of the copy that is used; absent for the first."""
+SINCE = "model since"
+"""Name in the table `about` of the gallery's state in which it got that model; absent for the first."""
+FILES = (TENSORS, CARD)
 
 
 def hash_model(folder: Path) -> str:
     """Return the hash of a model folder's weights and description."""
-    return digest([hash_file(folder / TENSORS), hash_file(folder / CARD)])
+    return digest([hash_file(folder / name) for name in FILES])
 
 
 def copy_model(model: Path, gallery: Path) -> tuple[str, int]:
     """Copy a model folder into a new gallery; return its hash and the size of its embeddings."""
     model = find_model(model)
-    description = read_card(model)
-    size = load(model, "cpu").embed(np.zeros((64, 32, 3), np.uint8), flip=False).shape[1]
+    read_card(model)
+    size = embedding_size(load(model, "cpu"))
     folder = gallery / MODEL
     folder.mkdir(parents=True)
-    for name in (TENSORS, CARD):
+    for name in FILES:
         shutil.copyfile(model / name, folder / name)
-    del description
-    return hash_model(folder), int(size)
+    return hash_model(folder), size
+
+
+def embedding_size(loaded: Embedder) -> int:
+    """Return D of a loaded model."""
+    return int(loaded.embed(np.zeros((64, 32, 3), np.uint8), flip=False).shape[1])
+
+
+def place_model(model: Path, gallery: Path, sha256: str) -> str:
+    """Copy another model into a gallery, flushed to the disk; return the name of its folder."""
+    if hash_model(gallery / MODEL) == sha256:
+        return MODEL
+    name = f"{MODEL}-{sha256[:16]}"
+
+    def fill(folder: Path) -> None:
+        for file in FILES:
+            shutil.copyfile(model / file, folder / file)
+
+    write_folder(gallery / name, fill)
+    check_model(hash_model(gallery / name), sha256, f"model {model}")
+    return name
+
+
+def other_models(gallery: Path, used: str) -> list[Path]:
+    """Return the copies that are neither the first nor the one that is used."""
+    return [one for one in sorted(gallery.glob(f"{MODEL}-*")) if one.is_dir() and one.name != used]
 
 
 def check_model(found: str, wanted: str, what: str) -> None:
-    """Raise a UserError if a model is not the gallery's."""
+    """Raise a UserError if embeddings are of another model than the gallery's; both hashes are shown."""
     if found != wanted:
         raise UserError(
             what,
@@ -50,17 +83,26 @@ def check_model(found: str, wanted: str, what: str) -> None:
         )
 
 
+def check_same(now: str, before: str, what: str) -> None:
+    """Raise a UserError if the gallery got another model while something was under way."""
+    if now != before:
+        got = f"another one since then, {now}"
+        fix = "Run the same command again."
+        raise UserError(what, expected=f"the gallery's model as it was at the start, {before}", got=got, fix=fix)
+
+
 class GalleryModel:
-    """The model of a gallery, loaded when the first image is embedded.
+    """A model of a gallery, loaded when the first image is embedded.
 
     Args:
-        gallery: The gallery's folder.
-        sha256: Hash of its model.
+        folder: The copy's folder.
+        sha256: Its hash.
         device: auto, cpu or cuda.
     """
 
-    def __init__(self, gallery: Path, sha256: str, device: Device = "auto") -> None:
-        self._folder, self._sha256, self._device = gallery / MODEL, sha256, device
+    def __init__(self, folder: Path, sha256: str, device: Device = "auto") -> None:
+        self.sha256 = sha256
+        self._folder, self._device = folder, device
         self._guard = threading.Lock()
         self._loaded: Embedder | None = None
 
@@ -68,6 +110,7 @@ class GalleryModel:
         """Return the embeddings [N, D] of uint8 RGB images, averaged with their mirror images."""
         with self._guard:
             if self._loaded is None:
-                check_model(hash_model(self._folder), self._sha256, f"model {self._folder}")
+                found = hash_model(self._folder) if self._folder.is_dir() else "none in its place"
+                check_model(found, self.sha256, f"model {self._folder}")
                 self._loaded = load(self._folder, self._device)
         return self._loaded.embed(images)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +14,8 @@ from rewho.gallery.calibration import Basis, Calibration
 from rewho.gallery.grouping import Grouped, Seen, copy_sightings, graph_of, group_people, read_known
 from rewho.gallery.material import Material, read_material
 from rewho.gallery.meaning import describe, explain
+from rewho.gallery.model import check_same
+from rewho.gallery.present import Present
 from rewho.gallery.query import Query, from_sightings
 from rewho.gallery.records import NOT_CALIBRATED, Actor, Found, Per, Step, no_step
 from rewho.gallery.review import Answer, Pair, answer_pair, find_pairs, read_judged
@@ -24,27 +24,12 @@ from rewho.gallery.scores import Scale, scale_of
 from rewho.gallery.views import check_visible
 from rewho.rank.grouping import LIMIT
 
-if TYPE_CHECKING:
-    from rewho.gallery.database import Database
-    from rewho.gallery.index import Index
 
-
-class Proposals:
+class Proposals(Present):
     """The part of a gallery that groups, calibrates and asks."""
 
-    database: Database
-    model_sha256: str
-    _guard: threading.RLock
-    _scale: tuple[int, int, Scale] | None = None
+    _scale: tuple[int, int, int, Scale] | None = None
     _near: tuple[object, tuple[NDArray[np.int64], NDArray[np.int64]], sparse.csr_array] | None = None
-
-    def index(self, per: Per = "sighting") -> Index:
-        """Return the matrix of sightings or crops with all changes up to now."""
-        raise NotImplementedError
-
-    def statistics(self, per: Per = "sighting") -> Statistics:
-        """Return the means of the cameras."""
-        raise NotImplementedError
 
     def group(self, *, limit: float = LIMIT, by: Actor | None = None, step: Step = no_step) -> Grouped:
         """Propose people across cameras, as one event that can be undone.
@@ -64,7 +49,7 @@ class Proposals:
         return group_people(self.database, lambda: self._copy(Actor()), by or Actor(), limit, step)
 
     def _copy(self, by: Actor) -> Seen:
-        with self._guard:
+        with self._guard, self.database.reading():
             return copy_sightings(self.index(), self.statistics(), by)
 
     def calibrate(
@@ -83,10 +68,11 @@ class Proposals:
         """
         user = by or Actor()
         user.need_all("calibrate")
-        with self._guard:  # copies, so that others search meanwhile
-            index, crops = self.index().copy(), self.index("crop").copy()
+        with self._guard, self.database.reading():  # copies, so that others search meanwhile
+            model, index, crops = self.model_sha256, self.index().copy(), self.index("crop").copy()
         content = calibrations.measure(index, crops, Statistics(index), self.database, basis, seed, step)
-        calibrations.store(self.database, content, index.version, self.model_sha256, user)
+        calibrations.store(self.database, content, index.version, model, user)
+        check_same(self.model_sha256, model, "calibrate")
         found = self.calibration()
         assert found is not None
         return found
@@ -98,7 +84,7 @@ class Proposals:
     def calibration_text(self) -> str:
         """Return the threshold of the last calibration in one line, or that there is none."""
         made = self.calibration()
-        return NOT_CALIBRATED if made is None else describe(made)
+        return calibrations.describe_missing(self.database) if made is None else describe(made)
 
     def review(self, count: int = 20, *, limit: float = LIMIT, by: Actor | None = None) -> Sequence[Pair]:
         """Return the pairs of sightings whose answer would tell most; none that somebody has answered.
@@ -113,8 +99,8 @@ class Proposals:
 
     def _find_near(self, by: Actor) -> tuple[Seen, sparse.csr_array]:
         """Return the sightings and their distances, which answers do not change: computed once for many of them."""
-        with self._guard:
-            seen, key = self._copy(by), (self.model_sha256, by.cameras, self.statistics().number)
+        with self._guard, self.database.reading():
+            seen, key = self._copy(by), (self._changes, by.cameras, self.statistics().number)
         kept = self._near
         if kept is None or kept[0] != key or not all(map(np.array_equal, kept[1], seen[:2])):
             kept = self._near = key, seen[:2], graph_of(seen)
@@ -128,17 +114,18 @@ class Proposals:
             query = from_sightings([one], self.index(), self.database, user)
         answer_pair(self.database, query, other, answer, user)
 
-    def material(self, seed: int = 1, *, by: Actor | None = None) -> Material:
+    def material(self, seed: int = 1, *, folder: str = "", by: Actor | None = None) -> Material:
         """Return what a training may use of the gallery, with some judgements held out; see `rewho adapt`.
 
         Args:
             seed: Of the choice of what is held out.
+            folder: Where the training writes its model, for the audit.
             by: Who asks; they must see every camera.
 
         Raises:
             UserError: Judgements contradict one another, or are too few.
         """
-        return read_material(self.database, seed, by or Actor())
+        return read_material(self.database, seed, by or Actor(), folder)
 
     def _explain(self, found: Found, query: Query, per: Per, by: Actor) -> Found:
         """Return a result with what its similarities mean, by the last calibration.
@@ -148,11 +135,13 @@ class Proposals:
         if by.cameras is not None:
             return replace(found, calibration=f"{NOT_CALIBRATED}: scores are for users who may see every camera")
         calibration, index, statistics = self.calibration(), self.index(per), self.statistics(per)
-        scale = None
-        if calibration is not None and per == "sighting":
-            if self._scale is None or self._scale[:2] != (calibration.id, statistics.number):
-                content = calibration.content
-                made = scale_of(index, statistics, content["cohort"], centred=content["centred"])
-                self._scale = calibration.id, statistics.number, made
-            scale = self._scale[2]
-        return explain(found, query, index, statistics, calibration, scale)
+        if calibration is None:
+            return replace(found, calibration=calibrations.describe_missing(self.database))
+        if per == "crop":
+            return replace(found, calibration=f"{NOT_CALIBRATED}: sightings are, single crops are not")
+        key = calibration.id, statistics.number, self._changes
+        if self._scale is None or self._scale[:3] != key:
+            content = calibration.content
+            made = scale_of(index, statistics, content["cohort"], centred=content["centred"])
+            self._scale = *key, made
+        return explain(found, query, index, statistics, calibration, self._scale[3])

@@ -43,6 +43,7 @@ class Query:
         sightings: The gallery's own sightings among the query, which are not found again.
         time: When the person was seen, in seconds since 1970; None where not known.
         stored: Whether the vectors are the gallery's own, so that the search need not keep them.
+        model: Hash of the model that the vectors are of; "" is the gallery's.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Query:
     sightings: tuple[int, ...] = ()
     time: float | None = None
     stored: bool = True
+    model: str = ""
 
     def normalisable(self, statistics: Statistics) -> bool:
         """Return whether the camera of every vector has a mean of its own."""
@@ -174,7 +176,7 @@ def from_search(number: int, database: Database, index: Index, crops: Callable[[
         return from_crop(int(key.partition(" ")[2]), crops(), database, by)
     if row[3] is None:
         fix = "Search with the image again; its judgements are kept."
-        got = "none: it expired, or somebody in its results was forgotten"
+        got = "none: it expired, somebody in its results was forgotten, or the gallery got another model"
         raise UserError(f"search {number}", expected="a search with its embedding", got=got, fix=fix)
     vectors = np.frombuffer(row[3], "<f4").reshape(-1, index.size).astype(np.float64)
     asked = json.loads(row[1])

@@ -18,6 +18,7 @@ from rewho.gallery.database import Database
 from rewho.gallery.erasure import expired_sources
 from rewho.gallery.index import UNKNOWN, Index
 from rewho.gallery.judgements import Judged, read_judgements, refine
+from rewho.gallery.model import check_same
 from rewho.gallery.query import Query
 from rewho.gallery.records import DAY_S, SHOWN, WITHDRAWN, Actor, Candidate, Filters, Found, Sighting
 from rewho.gallery.scan import Best, Statistics, best, relative
@@ -191,6 +192,8 @@ def _record(
     }
     asked |= {"filters": {name: value for name, value in asdict(ask.filters).items() if value not in ((), None, False)}}
     with database.writing() as link:
+        if query.model:
+            check_same(database.read("model"), query.model, "search")
         blob = None if query.stored else query.vectors.astype("<f4").tobytes()
         camera = query.cameras[0] if query.cameras and query.cameras[0] != UNKNOWN else None
         values = (query.key, database.now(), by.who, json.dumps(asked, sort_keys=True), camera, blob)

@@ -180,3 +180,19 @@ def search_rows(made: Calibration) -> list[Row]:
 
 def _percent(share: float, ends: Sequence[float]) -> str:
     return f"{100 * share:.1f} % ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
+
+
+def receipts_text(signed: Sequence[Mapping[str, Any]]) -> str:
+    """Return what was erased as text, and which models were trained on it."""
+    lines = [
+        f"receipt {one['content']['receipt']}: {one['content']['action']} of {len(one['content']['sightings']):,} "
+        f"sightings; {one['content']['found']} of {one['content']['pieces']:,} pieces found in "
+        f"{one['content']['files']:,} files of {one['content']['bytes']:,} bytes; signature {one['signature'][:16]}…"
+        for one in signed
+    ]
+    models = {model["folder"]: model for one in signed for model in one["content"]["models trained on them"]}
+    for folder, model in models.items():
+        kind = f"model {model['model'][:12]}…" if model["model"] else "the unfinished training"
+        used = ", which the gallery uses," if model["used"] else ""
+        lines.append(f"{kind} of {folder}{used} was trained on it: train it again, or remove it")
+    return "\n".join(lines) or "nothing to erase"

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from rewho.core.check import UserError
+from rewho.core.signing import check_receipt
 from rewho.gallery import audit, receipts
 from rewho.gallery.database import Database
 from rewho.gallery.index import CROP_COLUMNS, SIGHTING_COLUMNS
-from rewho.gallery.model import MODEL, hash_model
+from rewho.gallery.model import MODEL, NAME, hash_model
 from rewho.gallery.vectors import Precision, mean_vector, pack, row_sum, unpack
 
 
@@ -36,11 +37,11 @@ def find_damage(database: Database, precision: Precision, size: int, known: str 
     wrong += edits or _judgements(database)
     key = receipts.public_key(database)
     for number, content in database.rows("SELECT id, content FROM receipts WHERE done = 1"):
-        if not receipts.check_receipt(json.loads(content), key):
+        if not check_receipt(json.loads(content), key):
             wrong.append(f"receipt {number} is not as it was signed")
     try:
-        if hash_model(database.file.parent / MODEL) != database.read("model"):
-            wrong.append("model: not the one that the gallery was made with")
+        if hash_model(database.file.parent / database.read(NAME, MODEL)) != database.read("model"):
+            wrong.append("model: not the one that the embeddings are of")
     except OSError as error:
         wrong.append(f"model: {error}")
     return wrong

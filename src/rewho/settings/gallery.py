@@ -32,6 +32,7 @@ ACTIONS = {
     "audit": "who searched, saw and exported what, and when",
     "verify": "read everything and list what is damaged or was changed",
     "calibrate": "measure what similarities mean here: thresholds with intervals, what searches miss",
+    "model": "give it another model, by which everything is embedded again; without one, say which it has",
     "stats": "print counts, cameras and sources",
 }
 CHOOSING = ("name", "split", "take-out", "case", "hide", "withdraw", "forget", "audit", "search")
@@ -45,7 +46,7 @@ class GallerySettings:
         action: What to do.
         folder: The gallery's folder.
         items: add: what to add. search: images of one person. judge: number of the search. name, case: the name. merge:
-            people. undo: the event. timeline: the person. export: the case. review: two sightings.
+            people. undo: the event. timeline: the person. export: the case. review: two sightings. model: its folder.
         model: Model folder, of which the gallery keeps a copy.
         precision: Of stored embeddings; float16 takes half the memory.
         terms: Terms of sources that bring none: given at create, or for one source at add. Crop sets bring their own.
@@ -113,7 +114,8 @@ class GallerySettings:
 
     action: Literal[
         "create", "add", "search", "judge", "group", "review", "name", "merge", "split", "take-out", "undo",
-        "timeline", "case", "export", "hide", "withdraw", "forget", "expire", "audit", "verify", "calibrate", "stats",
+        "timeline", "case", "export", "hide", "withdraw", "forget", "expire", "audit", "verify", "calibrate", "model",
+        "stats",
     ] = "stats"  # fmt: skip
     folder: Path = Path("gallery")
     items: tuple[str, ...] = ()
@@ -161,7 +163,7 @@ class GallerySettings:
     user: str = ""
     purpose: str = ""
     json: bool = False
-    device: Annotated[Device, Only("create", "add", "search")] = "auto"
+    device: Annotated[Device, Only("create", "add", "search", "model")] = "auto"
 
     def mistakes(self) -> Iterator[Mistake]:
         """Yield broken rules between fields."""

@@ -18,6 +18,7 @@ from rewho.core.artifact import plain, write_file, write_json
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
+from rewho.core.record import STARTED, read_record
 from rewho.core.runtime import StopRequest, on_main_process, run_in_processes
 from rewho.core.shipped import find_model
 from rewho.core.stage import Stage
@@ -27,7 +28,7 @@ from rewho.data.view_file import view_of_settings
 from rewho.data.views import View, box_of
 from rewho.embedding.embedder import view_of
 from rewho.embedding.saved import describe, open_saved
-from rewho.gallery.adaptation import keep_if_better, open_gallery, target_of
+from rewho.gallery.adaptation import JUDGED, clean_up, is_used, keep_if_better, open_gallery, target_of
 from rewho.models.initial import (
     ORIGIN,
     Origin,
@@ -40,7 +41,7 @@ from rewho.models.initial import (
     read_origin,
 )
 from rewho.models.single_view import SingleViewModel, parameter_count
-from rewho.models.weights import CARD, ModelCard, load_model, read_card, save_model
+from rewho.models.weights import CARD, TENSORS, ModelCard, load_model, read_card, save_model
 from rewho.report.adaptation_page import AdaptationReport, adaptation_page, distance_plot
 from rewho.settings import AdaptSettings
 from rewho.settings.fields import check
@@ -104,9 +105,13 @@ def run(settings: AdaptSettings) -> Path:
         EPOCH: f"{settings.steps_per_epoch} steps",
         "model.pretrained": hash_pretrained(settings.model.pretrained, settings.out),
     }
+    if used := material is not None and is_used(settings, material):
+        inputs = dict(read_record(settings.out / STARTED)["inputs"])  # as they were before the gallery got its model
     stage = Stage(settings.out, "adapt", plain(asked), inputs, FREE_HERE, WHOLE, (*FIXED, *FIXED_BY_ORIGIN))
     engine = launch(settings.engine, broadcast_buffers=False)  # every process has the same memory, which is large
     if claim_folder(stage, settings, target.table or target.images):
+        if material is not None:
+            on_main_process(lambda: clean_up(settings))
         return settings.out
     _say_cameras(settings, target)
     _say_visits(settings, len(target.images))
@@ -121,6 +126,8 @@ def run(settings: AdaptSettings) -> Path:
     state = train(training, engine)
 
     def save(folder: Path, figures: Mapping[str, float]) -> list[Path]:
+        if used:
+            return [folder / TENSORS, folder / CARD, folder / JUDGED]
         files = save_model(folder, model, _card(settings, data, origin, figures))
         if material is not None:
             return keep_if_better(settings, material, files)
@@ -130,6 +137,8 @@ def run(settings: AdaptSettings) -> Path:
     more = [settings.out / name for name in (ORIGIN, START, CURVE) if (settings.out / name).is_file()]
     counts = {"images": len(target.images), "parameters": parameter_count(model)}
     finish_training(stage, save, state, counts, began, more)
+    if material is not None:
+        on_main_process(lambda: clean_up(settings))
     return settings.out
 
 

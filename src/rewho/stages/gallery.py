@@ -25,6 +25,7 @@ from rewho.gallery.tables import (
     audit_text,
     calibration_text,
     group_text,
+    receipts_text,
     review_text,
     search_text,
     timeline_text,
@@ -279,13 +280,7 @@ def _expire(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
 def _receipt(settings: GallerySettings, signed: list[dict[str, Any]]) -> Answer:
     if settings.out is not None:
         say(str(write_json(settings.out, signed)))
-    lines = [
-        f"receipt {one['content']['receipt']}: {one['content']['action']} of {len(one['content']['sightings']):,} "
-        f"sightings; {one['content']['found']} of {one['content']['pieces']:,} pieces found in "
-        f"{one['content']['files']:,} files of {one['content']['bytes']:,} bytes; signature {one['signature'][:16]}…"
-        for one in signed
-    ]
-    return Answer(signed, "\n".join(lines) or "nothing to erase")
+    return Answer(signed, receipts_text(signed))
 
 
 def _audit(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
@@ -340,11 +335,17 @@ def _calibrate(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answ
     return Answer(made, calibration_text(made, {one.id: one.name for one in gallery.cameras(by=user)}))
 
 
+def _model(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
+    if not settings.items:
+        return Answer({"model": gallery.model_sha256}, f"{settings.folder}: model {gallery.model_sha256}")
+    done = gallery.use_model(" ".join(settings.items), by=user)
+    text = f"{done.crops:,} crops of {done.sightings:,} sightings embedded again with model {done.model[:12]}…"
+    return Answer(done, f"{settings.folder}: {text}; {gallery.calibration_text()}")
+
+
 def _stats(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     del settings, user
-    found = gallery.stats()
-    text = json.dumps(plain(found), indent=1, ensure_ascii=False)
-    return Answer(found, text)
+    return Answer(found := gallery.stats(), json.dumps(plain(found), indent=1, ensure_ascii=False))
 
 
 def _number(action: str, items: Sequence[str], what: str) -> int:
@@ -394,5 +395,6 @@ ACTIONS: dict[str, Work] = {
     "group": _group,
     "review": _review,
     "verify": _verify,
+    "model": _model,
     "stats": _stats,
 }
