@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rewho.core.artifact import ASIDE, MANIFEST, compute_hashes, hash_file, json_bytes, write_file, write_json
 from rewho.core.byte_scan import Pieces, Scan, scan_folder
@@ -87,7 +87,12 @@ def _key(folder: Path) -> str:
     file = folder / RECEIPTS / KEY
     if not file.is_file():
         made = make_key()
-        write_file(file, lambda out: (os.fchmod(out.fileno(), 0o600), out.write(made.encode())))
+
+        def write(out: BinaryIO) -> None:
+            os.fchmod(out.fileno(), 0o600)
+            out.write(made.encode())
+
+        write_file(file, write)
     return file.read_text().strip()
 
 
