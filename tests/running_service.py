@@ -40,6 +40,10 @@ class Running:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(rf"{name}:\s+(\d+)", status)[1]) / 1024
 
+    def forget_peak(self) -> None:
+        """Let VmHWM count from now."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
 
 @contextmanager
 def serving(folder: Path, *options: str):

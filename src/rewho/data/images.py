@@ -8,7 +8,7 @@ are never written and hold no Python objects.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +33,8 @@ Progress = Callable[[int, int], None]
 Source = ImageTable | Sequence[Path]
 
 _STEP = 64
+_BLOCK = 2**20  # pixels that are converted at a time
+_COMPARED = 512  # rows and columns of two images that are compared
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -269,7 +271,18 @@ def _decode_pixels(data: bytes, name: str, *, alpha: bool) -> NDArray[np.uint8] 
         return None
     if stored is not None:
         pixels = _over_white(pixels, stored, name)
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    for rows in _blocks(pixels):  # in place: a large image is in memory once
+        rows[:] = cv2.cvtColor(rows, cv2.COLOR_BGR2RGB)
+    return np.asarray(pixels, np.uint8)
+
+
+def _blocks(*images: NDArray[Any]) -> Iterator[Any]:
+    """Yield blocks of rows of an image, or of several of the same size, about a million pixels each."""
+    height, width = images[0].shape[:2]
+    step = max(1, _BLOCK // max(width, 1))
+    for start in range(0, height, step):
+        parts = tuple(one[start : start + step] for one in images)
+        yield parts if len(parts) > 1 else parts[0]
 
 
 def _over_white(pixels: NDArray[Any], stored: NDArray[Any], name: str) -> NDArray[np.uint8]:
@@ -284,6 +297,10 @@ def _over_white(pixels: NDArray[Any], stored: NDArray[Any], name: str) -> NDArra
     turned = [np.rot90(side, turns) for side in (stored, stored[:, ::-1]) for turns in range(4)]
     upright = [one for one in turned if one.shape[:2] == pixels.shape[:2]]
     highest = np.iinfo(stored.dtype).max
-    differences = [np.abs(one[:, :, :3] * (255 / highest) - pixels).sum() for one in upright]
-    opacity = upright[int(np.argmin(differences))][:, :, 3:] / highest
-    return np.asarray(np.rint(pixels * opacity + 255 * (1 - opacity)), np.uint8)
+    every = max(1, max(pixels.shape[:2]) // _COMPARED)
+    some = pixels[::every, ::every]
+    differences = [np.abs(one[::every, ::every, :3] * (255 / highest) - some).sum() for one in upright]
+    for rows, above in _blocks(pixels, upright[int(np.argmin(differences))]):
+        opacity = above[:, :, 3:] / highest
+        rows[:] = np.rint(rows * opacity + 255 * (1 - opacity))
+    return pixels

@@ -83,12 +83,16 @@ def from_images(images: Sequence[Image], embed: Embed, box: Box | None, camera: 
     if box is not None and len(images) != 1:
         got = f"{len(images)} images"
         raise UserError("box", expected="one image that it is drawn on", got=got, fix="Pass one image.")
-    pixels = [_pixels(image) for image in images]
-    if box is not None:
-        pixels = [cut(pixels[0], box)]
-    names = sorted(hashlib.sha256(str(one.shape).encode() + one.tobytes()).hexdigest() for one in pixels)
-    key = hashlib.sha256(json.dumps(names).encode()).hexdigest()
-    return Query(f"image {key}", "images", unit(embed(pixels)), (camera,) * len(pixels), time=time, stored=False)
+    names, vectors = [], []
+    for image in images:  # one after the other: photos take tens of megabytes each
+        pixels = _pixels(image) if box is None else cut(_pixels(image), box)
+        name = hashlib.sha256(str(pixels.shape).encode())
+        name.update(np.ascontiguousarray(pixels))
+        names.append(name.hexdigest())
+        vectors.append(embed([pixels])[0])
+    key = hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()
+    found = unit(np.stack(vectors))
+    return Query(f"image {key}", "images", found, (camera,) * len(names), time=time, stored=False)
 
 
 def _pixels(image: Image) -> NDArray[np.uint8]:

@@ -97,10 +97,10 @@ def search_by_images(
     for content in images:
         check_header(content, "image", round(state.limits.pixels * 1e6))
     time = parse_time(form.text("time")) if form.text("time") else None
+    box = read_box(form.text("box"))
     with state.place():
-        query = state.gallery.query(
-            images, box=read_box(form.text("box")), camera=form.text("camera"), time=time, by=user.actor
-        )
+        with state.decoding:  # one after the other: a decoded photo takes more memory than all requests
+            query = state.gallery.query(images, box=box, camera=form.text("camera"), time=time, by=user.actor)
         return state.gallery.search(query, count=count, filters=read_filters(filters), by=user.actor)
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
@@ -75,6 +76,8 @@ def metrics(request: Request, user: Viewer) -> Response:
     return PlainTextResponse(state.metrics.text(dict(jobs)), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+PATIENCE_S = 30.0
+"""Longest wait for what runs when the service ends."""
 PAGES = (pages, pages_login, pages_search, pages_review, pages_runs, pages_people, pages_cases, pages_admin)
 ROUTERS = [module.router for module in (api_search, api_people, api_review, api_admin, *PAGES)] + [watch]
 
@@ -110,12 +113,14 @@ def build_app(
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         del app
-        threading.Thread(target=_read_gallery, args=(state,), daemon=True).start()
+        reader = threading.Thread(target=_read_gallery, args=(state,), daemon=True)
+        reader.start()
         worker.start()
         try:
             yield
         finally:
             worker.end()
+            reader.join(PATIENCE_S)
 
     app = FastAPI(
         title="rewho",
@@ -144,6 +149,10 @@ def build_app(
 def _read_gallery(state: State) -> None:
     state.gallery.statistics()
     state.ready.set()
+    try:
+        state.gallery.query(np.zeros((2, 1, 3), np.uint8))  # loads the model, for which nobody has to wait then
+    except UserError as error:
+        say(f"warning: no search with an image is possible. {error}")
 
 
 async def _refused(request: Request, error: HTTPException) -> Response:

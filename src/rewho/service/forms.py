@@ -51,7 +51,11 @@ class Form:
 
     async def files(self, name: str) -> list[bytes]:
         """Return the contents of the files of a field that are not empty."""
-        found = [await file.read() for file in self._data.getlist(name) if isinstance(file, UploadFile)]
+        found = []
+        for file in self._data.getlist(name):
+            if isinstance(file, UploadFile):
+                found.append(await file.read())
+                await file.close()  # which lets go of the copy that the parser made
         return [content for content in found if content]
 
 

@@ -21,7 +21,7 @@ from rewho.settings.serve import ServiceLimits
 
 
 class State:
-    """What all requests share; `wake` is set when a job was asked for.
+    """What all requests share; `wake` is set when a job was asked for, `decoding` is held while an image is decoded.
 
     Args:
         gallery: The open gallery.
@@ -51,6 +51,7 @@ class State:
         self.ready = threading.Event()
         self._users = users or bool(gallery.accounts.list())
         self._key = secrets.token_bytes(32)
+        self.decoding = threading.Lock()
         self._places, self._guard, self._waiting = threading.BoundedSemaphore(limits.searches), threading.Lock(), 0
 
     def needs_login(self) -> bool:

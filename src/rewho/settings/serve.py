@@ -32,7 +32,7 @@ class ServiceLimits:
     body: Annotated[float, Range(0, 1024, above=True)] = 12.0
     parts: Annotated[int, Range(1, 1000)] = 40
     images: Annotated[int, Range(1, 100)] = 8
-    pixels: Annotated[float, Range(0, 25, above=True)] = 12.0
+    pixels: Annotated[float, Range(0, 25, above=True)] = 12.5
     body_seconds: Annotated[float, Range(0, 3600, above=True)] = 20.0
     uploads: Annotated[int, Range(1, 1000)] = 3
     searches: Annotated[int, Range(1, 1000)] = 4

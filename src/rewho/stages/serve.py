@@ -13,7 +13,7 @@ from pathlib import Path
 from rewho.core.artifact import write_json
 from rewho.core.check import UserError, describe_error, is_dir, is_file
 from rewho.core.progress import say
-from rewho.core.runtime import Interrupted
+from rewho.core.runtime import Interrupted, set_allocator
 from rewho.gallery.gallery import Gallery
 from rewho.settings.fields import check
 from rewho.settings.recipe import read_recipe
@@ -34,6 +34,7 @@ def run(settings: ServeSettings) -> None:
         got = f"none: {describe_error(error)}"
         raise UserError("serve", expected="the packages of the extra gallery", got=got, fix=fix) from error
     _check_files(settings)
+    set_allocator(trim=2**20, mapped=2**18, arenas=2)  # so that large uploads leave nothing behind
     secure = settings.certificate is not None or settings.proxy
     with _listen(settings) as listener, Gallery(settings.gallery, settings.device) as gallery:
         port = listener.getsockname()[1]

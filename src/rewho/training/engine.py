@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import logging
 import os
 import subprocess
@@ -25,6 +24,7 @@ from torch.amp.grad_scaler import GradScaler
 from rewho.core import runtime
 from rewho.core.check import UserError
 from rewho.core.device import arithmetic, pick_device
+from rewho.core.runtime import set_allocator
 from rewho.settings import EngineSettings
 
 MAIN_PROCESS = "REWHO_MAIN_PROCESS"
@@ -166,7 +166,4 @@ def _keep_memory() -> None:
 
     Returning it and faulting pages back in costs about 5 % of a small network's step.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: free bytes from which memory is returned
-        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: block size in bytes from which mmap is used; the largest possible
+    set_allocator(trim=2**31 - 1, mapped=2**25)  # the largest possible
