@@ -93,7 +93,7 @@ def test_files_that_are_no_networks_are_refused(tmp_path: Path) -> None:
 
 def test_outputs_without_a_row_per_image_are_refused(tmp_path: Path) -> None:
     path = write_constant(tmp_path / "m.onnx", {"out": np.ones((7, 6))})
-    with pytest.raises(UserError, match=r"one row per image, got the shapes \[7, 6\] for 1 images"):
+    with pytest.raises(UserError, match=r"one row per image, got the shapes \[7, 6\] for 1 image"):
         OnnxSession(path, "test").run(IMAGES)
-    with pytest.raises(UserError, match="takes 1 images of 32 x 32"):
+    with pytest.raises(UserError, match="takes 1 image of 32 x 32"):
         OnnxSession(write_mean(path, (1, 3, 64, 96)), "test").run(IMAGES[:, :32, :32])

@@ -24,7 +24,7 @@ def test_folders_are_searched_for_videos(folder, capsys):
     plan = plan_videos([folder])
     found = ["b.mp4", "c.avi", "folder.mp4/in.mov", "sub/a.MKV"]
     assert [task.path.removeprefix(f"{folder}/") for task in plan] == found
-    assert "1 hidden files are skipped, such as ._clip.mp4" in capsys.readouterr().err
+    assert "left out: 1 hidden file, such as ._clip.mp4" in capsys.readouterr().err
     assert plan.digest() == plan_videos([folder / "sub", folder / "b.mp4", folder]).digest()
     assert [task.path for task in plan_videos([folder / "folder.mp4"])] == [str(folder / "folder.mp4" / "in.mov")]
     assert len(plan_videos([folder / "._b.mp4"])) == 1
@@ -81,10 +81,10 @@ def test_photographs_have_their_folder_as_source_and_others_are_named(tmp_path, 
     found = {task.path.removeprefix(f"{tmp_path}/"): task.source for task in plan_videos([tmp_path])}
     assert found == {"a/1.jpg": f"{tmp_path}/a", "b/3.PNG": f"{tmp_path}/b", "b/clip.mp4": ""}
     said = capsys.readouterr().err
-    assert f"1 files in {tmp_path} were left out (1 x .dav)" in said
+    assert f"left out of {tmp_path}: 1 file (1 x .dav)" in said
     assert "left out, of kinds that are not read: 1: a/2.HEIC; convert" in said
-    assert "1 hidden files" in said and "1 images in folders that rewho wrote are left out" in said
-    assert "1 videos, 2 photographs, each with its folder as its camera" in said
+    assert "left out: 1 hidden file," in said and "left out: 1 image in folders that rewho wrote" in said
+    assert "1 video, 2 photographs, each with its folder as its camera" in said
     assert [task.path for task in plan_videos([tmp_path / "b" / "3.PNG"])] == [f"{tmp_path}/b/3.PNG"]
     with pytest.raises(UserError, match=r"got a \.HEIC file.*\n.*Convert it to JPEG"):
         plan_videos([tmp_path / "a" / "2.HEIC"])

@@ -152,5 +152,5 @@ def test_a_worker_that_dies_during_a_step_is_an_error_for_the_user():
 
 def test_too_few_open_files_are_refused(monkeypatch):
     monkeypatch.setattr("resource.getrlimit", lambda _: (24, 24))
-    with pytest.raises(UserError, match="1 workers: expected room for 60 open files"):
+    with pytest.raises(UserError, match="1 worker: expected room for 60 open files"):
         load_batches(PlanStream(SamplerSettings(batch=4), np.zeros(8, np.int64), seed=1, epochs=1), _killed, workers=1)

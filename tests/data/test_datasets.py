@@ -63,8 +63,8 @@ def test_other_files_and_hidden_files_are_left_out_and_said(tmp_path):
     plant(root, {"query/more": ["0003_c1s1_001051_00.jpg"]})
     table = read(root)
     assert len(table) == 7
-    assert any(note.startswith("4 files in query/ were left out") for note in table.notes)
-    assert any(note.startswith("1 folders in query/ were left out, such as 'more'") for note in table.notes)
+    assert any(note.startswith("left out of query/: 4 files") for note in table.notes)
+    assert any(note.startswith("left out of query/: 1 folder, such as 'more'") for note in table.notes)
 
 
 def test_differing_counts_are_said_in_one_note(tmp_path):
@@ -128,7 +128,7 @@ def test_auto_says_what_it_took_the_folder_for(tmp_path, folders, layout):
 def test_people_in_train_and_test_are_noted(tmp_path):
     plant(tmp_path, MARKET)
     plant(tmp_path, {"query": ["0007_c1s1_1_00.jpg"]})
-    assert any("1 people are in both train and query" in note for note in read(tmp_path).notes)
+    assert any("in both train and query: 1 person" in note for note in read(tmp_path).notes)
 
 
 def test_settings_hold_out_first_and_share_second(tmp_path):

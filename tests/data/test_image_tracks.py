@@ -35,7 +35,7 @@ def test_a_list_gives_tracks_and_times_and_no_labels_are_needed(tmp_path, capsys
     found = read_image_list(write_list(tmp_path, text))
     assert found.paths == ("a.jpg", "b.jpg", "c.jpg")
     assert found.tracks.numbers.tolist() == [0, 0, -1] and found.tracks.times[:2].tolist() == [0.0, 2.5]
-    assert "1 images of query and gallery are left out" in capsys.readouterr().err
+    assert "left out: 1 image of query and gallery" in capsys.readouterr().err
     images = open_images([tmp_path / "list.csv"])
     assert len(images) == 3 and images.tracks().numbers.tolist() == [0, 0, -1]
     assert images.share(0.7, 1).tracks().numbers.size == 2

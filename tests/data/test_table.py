@@ -122,8 +122,8 @@ def test_summary_counts_people_without_junk_and_distractors():
     assert lines == [
         "six",
         "  train: 3 images, 3 people, 3 cameras",
-        "  query: 1 images, 1 people, 1 cameras",
-        "  gallery: 2 images, 0 people, 1 cameras, 1 junk, 1 distractors",
+        "  query: 1 image, 1 person, 1 camera",
+        "  gallery: 2 images, 0 people, 1 camera, 1 junk, 1 distractors",
         "  note: checked",
     ]
 

@@ -89,7 +89,7 @@ def test_a_model_and_a_table_are_shown_on_one_line(model_folder):
     begin = f"Embedder(single_view on {backbone}, 32 numbers an image, input 64 x 32, cpu"
     assert shown == f"{begin}, from {model_folder})"
     table = ImageTable("two", model_folder, ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
-    assert repr(table) == "ImageTable('two': query 1 images of 1 people, gallery 1 images of 1 people)"
+    assert repr(table) == "ImageTable('two': query 1 image of 1 person, gallery 1 image of 1 person)"
 
 
 def test_progress_counts_every_image(model_folder, images):

@@ -166,7 +166,7 @@ def test_images_lists_recipes_and_weights(tmp_path):
     assert "--smoke" in answer(tmp_path / "recipe.yaml")
     header = json.dumps({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
     (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
-    assert "1 tensors, 6 numbers" in answer(tmp_path / "w.safetensors")
+    assert "1 tensor, 6 numbers" in answer(tmp_path / "w.safetensors")
 
 
 def test_what_is_not_there_is_an_error_with_the_nearest_name(tmp_path):

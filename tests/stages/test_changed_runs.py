@@ -155,7 +155,7 @@ def test_weights_that_are_not_finite_are_named_where_they_are_loaded(model, peop
     (broken / CARD).write_text(json.dumps(card))
     (broken / MANIFEST).unlink()
     torch.save({key.removeprefix("backbone."): t for key, t in tensors.items()}, tmp_path / "backbone.pth")
-    said = rf"expected finite numbers, got NaN or infinity in 1 tensors: [\w.]*{name.removeprefix('backbone.body.')}"
+    said = rf"expected finite numbers, got NaN or infinity in 1 tensor: [\w.]*{name.removeprefix('backbone.body.')}"
     with pytest.raises(UserError, match=r"broken/model\.safetensors.*" + said):
         load(broken, "cpu")
     with pytest.raises(UserError, match=r"broken/model\.safetensors.*" + said):

@@ -54,5 +54,5 @@ def test_a_video_behind_another_one_in_a_file_is_not_left_out_without_a_word(tmp
     videos = write_videos(tmp_path / "videos", 1)
     write_videos(videos / "joined", 1, changes=f"mirrored; {FOLLOWED}", frames=3)
     crop.run(settings(videos, tmp_path / "crops"), FakePeople())
-    said = f"1 files hold a second video behind the first, which is left out: {videos / 'joined' / 'v000.mp4'}"
+    said = f"left out: a second video behind the first in 1 file: {videos / 'joined' / 'v000.mp4'}"
     assert said in capsys.readouterr().err

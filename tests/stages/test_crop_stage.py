@@ -209,7 +209,7 @@ def test_a_video_that_kills_its_worker_is_given_up_and_can_be_tried_again(tmp_pa
     assert len(CropSet.open(out)) == 3 * 12
     assert build(videos, out) == 3, "asked again, it says so again"
     (videos / "poison.mp4.antidote").touch()
-    with pytest.raises(PartlyFailed, match=r"1 videos .*bug"):
+    with pytest.raises(PartlyFailed, match=r"1 video .*bug"):
         crop.run(settings(videos, out, workers=2, retry=True, failure_limit=1.0), FakePeople())
     assert len(CropSet.open(out)) == 3 * 12 + 6
 

@@ -180,7 +180,7 @@ def test_a_copy_in_a_file_of_somebody_else_is_found_and_the_erasure_can_be_finis
     assert name not in images(copy)
     assert NOTE in [one.file for one in verify(copy)]
     (copy / "kept.bin").unlink()
-    assert "1 crops forgotten" in call(copy)
+    assert "1 crop forgotten" in call(copy)
     assert verify(copy) == [] and holders(copy, {name: data}) == []
 
 

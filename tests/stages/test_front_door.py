@@ -201,7 +201,7 @@ def test_more_epochs_continue_a_finished_run_exactly(place, capsys):
     capsys.readouterr()
     assert main([*words, "--epochs", "2"]) == 0
     said = capsys.readouterr().err
-    assert "writes to runs/train (continuing after 1 epochs)" in said
+    assert "writes to runs/train (continuing after 1 epoch)" in said
     assert "has 1 finished epochs; continuing to 2" in said and "epoch 2/2: total" in said
     assert re.search(r"training accuracy \d+\.\d %, learning rate 0\.0025", said)
     assert Path("runs/train/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()

@@ -169,6 +169,20 @@ def test_a_data_set_without_a_test_part_is_not_evaluated_and_the_page_says_how(p
     assert [step.name for step in build_steps(project, tested=False)] == ["train", "export"]
 
 
+@pytest.mark.parametrize("given", [["door.mp4"], ["--crops", "photos"]])
+def test_missing_terms_are_said_by_the_plan_too_and_a_refused_run_leaves_no_folder(place, people, capsys, given):
+    Path("photos").symlink_to(people / "query")
+    write_street(Path("door.mp4"), 1.0, people=1, size=(64, 64), seed=6)
+    assert cli.main(["run", *given, "--plan"]) == 0
+    assert "warning: this plan cannot be run yet: terms: expected what a data sheet" in capsys.readouterr().err
+    assert cli.main(["run", *given]) == 2
+    said = capsys.readouterr().err
+    assert "nothing on name, source" in said and "pass --terms terms.yaml." in said
+    assert not Path("runs").exists()
+    assert cli.main(["run", *given, "--plan", "--terms", "terms.yaml"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_steps_refer_to_what_they_need():
     everything = RunSettings(
         videos=(Path("a.mp4"),), data=Path("people"), pretrain=True, adapt=True, distill=True, detector="x.onnx"

@@ -18,6 +18,7 @@ from rewho.core.artifact import ASIDE, MANIFEST, digest, plain, write_json
 from rewho.core.files import read_json
 from rewho.core.lock import LOCK
 from rewho.core.record import STARTED, flatten, list_differences, rewho_version
+from rewho.core.text import quantity
 
 Result = TypeVar("Result")
 COMMAND_FILE = "command.json"
@@ -193,7 +194,7 @@ def choose_folder(
             continue
         done = None if unfinished else invocation.epochs_before(record)
         if done is not None and extends(done):
-            return numbered[number], f"continuing after {done} epochs"
+            return numbered[number], f"continuing after {quantity(done, 'epochs')}"
         if invocation.is_same(record) or (changed and unfinished and record.get("command") == invocation.command):
             return numbered[number], "resuming" if unfinished else "finished"
     if not numbered or (list(numbered) == [1] and _is_empty(base)):

@@ -17,6 +17,7 @@ from rewho.core.artifact import digest, hash_file
 from rewho.core.check import UserError
 from rewho.core.device import use_cuda
 from rewho.core.files import check_regular
+from rewho.core.text import quantity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,14 +107,15 @@ class OnnxSession:
         try:
             found = [np.asarray(one) for one in self._session.run(names, feeds)]
         except Exception as error:  # onnxruntime's errors have no common class of their own
-            expected = f"a network that takes {len(full)} images of {height} x {width}"
+            expected = f"a network that takes {quantity(len(full), 'images')} of {height} x {width}"
             fix = "Check the input's size, type and batch, or export the network again."
             raise UserError(f"{self._what} {self.path}", expected=expected, got=_first_line(error), fix=fix) from error
         if any(one.dtype == object or (one.ndim and len(one) != len(full)) for one in found):
             raise UserError(
                 f"{self._what} {self.path}",
                 expected="outputs with one row per image",
-                got=f"the shapes {', '.join(str(list(one.shape)) for one in found)} for {len(full)} images",
+                got=f"the shapes {', '.join(str(list(one.shape)) for one in found)} for "
+                + quantity(len(full), "images"),
                 fix="Export the network with the batch as first side of every output.",
             )
         return found

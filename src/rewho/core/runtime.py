@@ -24,6 +24,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rewho.core.check import UserError
+from rewho.core.text import quantity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +93,7 @@ def check_open_files(workers: int) -> None:
     if hard != unlimited and hard < needed:
         expected = f"room for {needed} open files"
         fix = f"Run `ulimit -n {max(1024, needed)}` first, or pass 0 for workers."
-        raise UserError(f"{workers} workers", expected=expected, got=f"a limit of {hard}", fix=fix)
+        raise UserError(quantity(workers, "workers"), expected=expected, got=f"a limit of {hard}", fix=fix)
     if soft != unlimited and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == unlimited else min(hard, 2 * needed), hard))
 

@@ -26,6 +26,20 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+_SINGULAR = {"people": "person", "identities": "identity", "queries": "query", "boxes": "box", "classes": "class"}
+
+
+def quantity(number: int, things: str) -> str:
+    """Return a number with the plural that it counts, which becomes a singular where it is one.
+
+    Example:
+        >>> quantity(1, "training images"), quantity(4_200, "people"), quantity(1, "people")
+        ('1 training image', '4,200 people', '1 person')
+    """
+    *before, last = things.split(" ")
+    return " ".join([f"{number:,}", *before, _SINGULAR.get(last, last.removesuffix("s")) if number == 1 else last])
+
+
 def aligned_table(header: Sequence[object], *rows: Sequence[object]) -> str:
     """Return a header and rows as lines whose columns are aligned; control characters are escaped.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from rewho.core.check import UserError
 from rewho.core.files import VIDEO_ENDINGS, find_spelling
 from rewho.core.progress import say
+from rewho.core.text import quantity
 from rewho.crops.photographs import UNREAD, is_photograph
 from rewho.data.file_lists import IMAGE_ENDINGS, OWN_FILES, left_out, read_text
 
@@ -169,18 +170,18 @@ def _say_counts(folder: Path, counts: Counter[str], unread: list[Path]) -> None:
     """Say what a folder holds if photographs are among it, and what is left out."""
     if counts["hidden"]:
         say(
-            f"{folder}: {counts['hidden']:,} hidden files are skipped, such as ._clip.mp4; to read one, pass its own "
-            "path"
+            f"{folder}: left out: {quantity(counts['hidden'], 'hidden files')}, such as ._clip.mp4; to read one, "
+            "pass its own path"
         )
     if counts["ours"]:
-        say(f"{folder}: {counts['ours']:,} images in folders that rewho wrote are left out")
+        say(f"{folder}: left out: {quantity(counts['ours'], 'images')} in folders that rewho wrote")
     if unread:
         named = ", ".join(str(path.relative_to(folder)) for path in sorted(unread)[:3])
         more = " …" if len(unread) > 3 else ""
         say(f"{folder}: left out, of kinds that are not read: {len(unread):,}: {named}{more}; convert them to JPEG")
     if counts["photograph"]:
-        videos = f"{counts['video']:,} videos, " if counts["video"] else ""
-        say(f"{folder}: {videos}{counts['photograph']:,} photographs, each with its folder as its camera")
+        videos = f"{quantity(counts['video'], 'videos')}, " if counts["video"] else ""
+        say(f"{folder}: {videos}{quantity(counts['photograph'], 'photographs')}, each with its folder as its camera")
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:

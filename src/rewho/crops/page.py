@@ -11,6 +11,7 @@ from typing import Any
 
 from rewho.core.artifact import hash_file, plain, write_file, write_json
 from rewho.core.check import UserError
+from rewho.core.text import quantity
 from rewho.crops.set_page import EXPLAINED, TERMS, build_page
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.sheet import draw_contact_sheet
@@ -74,13 +75,14 @@ def _list_of_videos(about: Mapping[str, Any]) -> str:
 
 def build_data_sheet(terms: Mapping[str, str], figures: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     """Return the data sheet as Markdown, after "Datasheets for Datasets" (Gebru et al., 2021)."""
-    persons = f"{figures['crops']:,} crops from {figures['scenes']:,} videos, by estimate {figures['persons']:,} people"
+    made = f"{quantity(figures['crops'], 'crops')} from {quantity(figures['scenes'], 'videos')}"
+    persons = f"{made}, by estimate {quantity(figures['persons'], 'people')}"
     listed = _list_of_videos(about)
     rules = ", ".join(f"{name} {value}" for name, value in sorted(about["settings"]["rules"].items()))
     stored = "are not hidden in the stored crops; exports hide them by default"
     faces = "are hidden" if about.get("faces_hidden") else stored
     states = ", ".join(f"{count:,} {status}" for status, count in figures["videos"].items())
-    licences = ", ".join(f"{name} ({count:,} videos)" for name, count in figures["licences"].items())
+    licences = ", ".join(f"{name} ({quantity(count, 'videos')})" for name, count in figures["licences"].items())
     sections = {
         "Motivation": f"Purpose: {terms['purpose']}.",
         "Composition": f"Images of people, cut out of video: {persons}. No names, no identity labels. Faces {faces}.",

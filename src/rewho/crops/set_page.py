@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rewho.core.text import quantity
 from rewho.crops.statistics import VIDEOS
 from rewho.report import html_page as html
 
@@ -104,10 +105,10 @@ def _terms(terms: Mapping[str, str]) -> str:
 
 
 def _lead(figures: Mapping[str, Any], seconds: float) -> str:
-    videos = f"{figures['scenes']:,} {'video' if figures['scenes'] == 1 else 'videos'}"
+    videos = quantity(figures["scenes"], "videos")
     if not figures["crops"]:
         return f"No crop of a person was kept from {videos}, {describe_duration(seconds)} long."
-    return f"{figures['crops']:,} crops of people from {videos}, {describe_duration(seconds)} long in all."
+    return f"{quantity(figures['crops'], 'crops')} of people from {videos}, {describe_duration(seconds)} long in all."
 
 
 def _card(title: str, body: str) -> str:

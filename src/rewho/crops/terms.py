@@ -35,8 +35,12 @@ def write_form(path: Path) -> Path:
     return write_file(path, lambda file: file.write("\n".join(lines).encode()))
 
 
-def read_terms(terms: TermsSettings) -> TermsSettings:
+def read_terms(terms: TermsSettings, *, by_options: bool = True) -> TermsSettings:
     """Return all terms; those that are not given as options are read from the file.
+
+    Args:
+        terms: The file and what is given beside it.
+        by_options: Whether the command has an option for each term, for the message.
 
     Raises:
         UserError: The file cannot be read or holds something else, or terms are missing: all of them are named.
@@ -56,6 +60,6 @@ def read_terms(terms: TermsSettings) -> TermsSettings:
     if missing:
         fix = "Run `rewho crop --new-terms terms.yaml`, fill in the form, and pass --terms terms.yaml"
         fix = f"Fill them in in {terms.file}" if terms.file else fix
-        fix += "; or pass --terms.name … for each."
+        fix += "; or pass --terms.name … for each." if by_options else "."
         raise UserError("terms", expected="what a data sheet must say", got=f"nothing on {', '.join(missing)}", fix=fix)
     return terms

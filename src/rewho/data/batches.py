@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rewho.core.check import UserError
 from rewho.core.runtime import check_open_files, explain_dead_workers, generator
+from rewho.core.text import quantity
 from rewho.settings import SamplerSettings
 
 
@@ -234,7 +235,7 @@ def load_batches(
     """
     batch, passes = plans.settings.batch, plans.settings.accumulate
     if passes < 1 or batch % (world * passes):
-        expected = f"a multiple of {world} device(s) x {passes} forward passes (--sampler.accumulate)"
+        expected = f"a multiple of {quantity(world, 'devices')} x {passes} forward passes (--sampler.accumulate)"
         fix = f"Pass --sampler.batch {batch // (world * max(passes, 1)) * world * max(passes, 1) or world}."
         raise UserError("--sampler.batch", expected=expected, got=str(batch), fix=fix)
     check_open_files(workers)

@@ -17,6 +17,7 @@ import numpy as np
 
 from rewho.core.check import UserError, is_file
 from rewho.core.people import RENDERED
+from rewho.core.text import quantity
 from rewho.data.file_lists import check_folder, is_crop_set, refuse_output, sub_folders
 from rewho.data.market_folders import FOLDERS
 from rewho.data.published_counts import Counts, compare_counts
@@ -199,6 +200,6 @@ def _warnings(table: ImageTable) -> list[str]:
         both = np.intersect1d(people.get("train", []), people.get(split, []))
         if (both >= 0).any():
             notes.append(
-                f"{int((both >= 0).sum()):,} people are in both train and {split}: results will look too good."
+                f"in both train and {split}: {quantity(int((both >= 0).sum()), 'people')}; results will look too good."
             )
     return notes

@@ -14,6 +14,7 @@ from rewho.core import files
 from rewho.core.check import UserError, is_dir, is_file, nearest
 from rewho.core.progress import say
 from rewho.core.record import STARTED
+from rewho.core.text import quantity
 from rewho.data.table import ImageTable, first_three
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -206,7 +207,7 @@ def left_out(folder: str, others: Counter[str]) -> list[str]:
     in_order = sorted(others.items(), key=lambda item: (-item[1], item[0]))
     kinds = ", ".join(f"{number:,} x {ending}" for ending, number in in_order if number)
     hint = " Convert HEIC, TIFF and others to JPEG or PNG." if CONVERTIBLE & others.keys() else ""
-    return [f"{others.total():,} files in {folder} were left out ({kinds}).{hint}"]
+    return [f"left out of {folder}: {quantity(others.total(), 'files')} ({kinds}).{hint}"]
 
 
 def read_text(file: Path) -> str:

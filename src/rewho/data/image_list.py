@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rewho.core.check import UserError, is_file
 from rewho.core.progress import say
+from rewho.core.text import quantity
 from rewho.data.file_lists import missing_files
 from rewho.data.layouts.csv import read_cells
 from rewho.data.names import MISSING
@@ -52,7 +53,7 @@ def read_image_list(file: Path) -> ImageList:
             continue
         rows.append(_read_row(f"{file}, line {line}", values, "time" in header))
     if tested:
-        say(f"{file}: {tested:,} images of query and gallery are left out")
+        say(f"{file}: left out: {quantity(tested, 'images')} of query and gallery")
     paths = [path for path, _, _ in rows]
     if missing := missing_files(file.parent, paths):
         got = f"{len(missing):,} of {len(rows):,} that are no files: {first_three(missing)}"

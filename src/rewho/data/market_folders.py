@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from rewho.core.check import UserError
 from rewho.core.people import DISTRACTOR, JUNK
+from rewho.core.text import quantity
 from rewho.data.file_lists import (
     Row,
     check_folder,
@@ -82,7 +83,7 @@ def read_market_folders(name: str, root: Path, style: Style) -> ImageTable:
         rows += _read_names(root / folder, matches, FOLDERS[folder], style)
         notes += left_out(f"{folder}/", listing.others)
         if below := sub_folders(root / folder):
-            notes.append(f"{len(below):,} folders in {folder}/ were left out, such as {below[0]!r}.")
+            notes.append(f"left out of {folder}/: {quantity(len(below), 'folders')}, such as {below[0]!r}.")
     notes += [*_spellings(people, "person"), *_spellings(cameras, "camera")]
     missing = [folder for folder in FOLDERS if folder not in there]
     notes += [f"No {folder}/ here, so there is no {FOLDERS[folder]} split." for folder in missing]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rewho.core.check import UserError
+from rewho.core.text import quantity
 from rewho.data.file_lists import read_text
 from rewho.data.splits import training_rows
 from rewho.data.table import ImageTable, first_three
@@ -29,7 +30,9 @@ def keep_listed(table: ImageTable, file: Path | str) -> ImageTable:
         kept = keep_identities(table, read_identity_list(file))
     rows = training_rows(kept)
     people = len(np.unique(kept.person_ids[rows]))
-    return kept.with_notes(f"Listed in {Path(file).name}: {len(rows):,} training images of {people:,} people.")
+    return kept.with_notes(
+        f"Listed in {Path(file).name}: {quantity(len(rows), 'training images')} of {quantity(people, 'people')}."
+    )
 
 
 def read_identity_list(file: Path | str) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_share, whole_share
 from rewho.core.runtime import generator
+from rewho.core.text import quantity
 from rewho.data.splits import training_rows
 from rewho.data.table import ImageTable
 
@@ -43,7 +44,7 @@ def select_share(table: ImageTable, share: float, by: str = "identities", seed: 
         raise UserError("--data.share", expected=expected, got=f"{share:g}", fix=fix)
     keep = np.ones(len(table), np.bool_)
     keep[training] = kept
-    found = f"{int(kept.sum()):,} training images of {len(np.unique(people[kept])):,} people"
+    found = f"{quantity(int(kept.sum()), 'training images')} of {quantity(len(np.unique(people[kept])), 'people')}"
     return table.rows(keep).with_notes(f"Share {share:g} by {by} (seed {seed}): {found}.")
 
 

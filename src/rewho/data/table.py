@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from rewho.core.artifact import hash_contents
 from rewho.core.check import UserError, check_choice
 from rewho.core.people import DISTRACTOR, JUNK, UNKNOWN_CAMERA
+from rewho.core.text import quantity
 
 SPLITS = ("train", "query", "gallery", "pool")
 """"pool" is a data set that was not split."""
@@ -93,7 +94,8 @@ class ImageTable:
     def __repr__(self) -> str:
         """Return the name and the counts of each split, on one line."""
         counts = ", ".join(
-            f"{split} {one.images:,} images of {one.people:,} people" for split, one in self.counts().items()
+            f"{split} {quantity(one.images, 'images')} of {quantity(one.people, 'people')}"
+            for split, one in self.counts().items()
         )
         return f"ImageTable({self.name!r}: {counts})"
 
@@ -202,12 +204,13 @@ class ImageTable:
             >>> table = ImageTable("two", Path("."), ("a.jpg", "b.jpg"), [7, 9], [0, 1], ("query", "gallery"))
             >>> print(table.summary())
             two
-              query: 1 images, 1 people, 1 cameras
-              gallery: 1 images, 1 people, 1 cameras
+              query: 1 image, 1 person, 1 camera
+              gallery: 1 image, 1 person, 1 camera
         """
         lines = [self.name]
         for split, count in self.counts().items():
-            line = f"  {split}: {count.images:,} images, {count.people:,} people, {count.cameras or 'unknown'} cameras"
+            cameras = quantity(count.cameras, "cameras") if count.cameras else "unknown cameras"
+            line = f"  {split}: {quantity(count.images, 'images')}, {quantity(count.people, 'people')}, {cameras}"
             for kind, number in (("junk", count.junk), ("distractors", count.distractors)):
                 line += f", {number:,} {kind}" if number else ""
             lines.append(line)

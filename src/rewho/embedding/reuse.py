@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rewho.core.artifact import digest, write_file
 from rewho.core.progress import say
+from rewho.core.text import quantity
 from rewho.embedding.exported import ExportedModel
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def reuse_embeddings(
     if kept and new:
         say(f"{len(new):,} of {len(images):,} images are new or changed since the last search: embedding them")
     elif not kept:
-        say(f"embedding {len(images):,} images with this model for the first time; later searches reuse them")
+        say(
+            f"embedding {quantity(len(images), 'images')} with this model for the first time; later searches reuse them"
+        )
     made = model.embed([images[place] for place in new], flip=flip, batch=batch, done=done) if new else None
     width = (made if made is not None else kept[1]).shape[1]  # type: ignore[index] # without a file, all are new
     embeddings = np.empty((len(images), width), np.float32)

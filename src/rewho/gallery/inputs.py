@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from rewho.core.artifact import digest, hash_contents, hash_file
 from rewho.core.check import UserError, is_dir, is_file, nearest
 from rewho.core.files import VIDEO_ENDINGS
+from rewho.core.text import quantity
 from rewho.crops.faces import FACE_COLUMNS
 from rewho.crops.photographs import camera_of
 from rewho.crops.rows import COLUMNS
@@ -173,7 +174,7 @@ def _files(files: Sequence[Path], labels: Labels, kind: str = "images", top: Pat
         for file, name, own in zip(files, shown, known, strict=True):
             yield _from_file(file, name, **own, time=labels.start)
 
-    place = str(top or (files[0] if len(files) == 1 else f"{len(files):,} images, such as {files[0]}"))
+    place = str(top or (files[0] if len(files) == 1 else f"{quantity(len(files), 'images')}, such as {files[0]}"))
     sum_ = digest([shown, hash_contents(list(files))])
     return Input(kind, place, sum_, len(files), make)
 

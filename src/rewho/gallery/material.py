@@ -19,6 +19,7 @@ from scipy.sparse import csgraph
 from rewho.core.artifact import digest
 from rewho.core.check import UserError
 from rewho.core.runtime import generator
+from rewho.core.text import quantity
 from rewho.data.images import decode
 from rewho.gallery import audit
 from rewho.gallery.database import Database
@@ -93,7 +94,7 @@ def read_material(database: Database, seed: int, by: Actor, folder: str = "") ->
         if min(len(same), len(different)) < LEAST:
             expected = f"enough for {LEAST} pairs of one person and {LEAST} of two that the training does not see"
             held_out = f"{len(same):,} and {len(different):,} held out"
-            got = f"{len(must):,} pairs of one person and {len(judged):,} of two, {held_out}"
+            got = f"{quantity(len(must), 'pairs')} of one person and {len(judged):,} of two, {held_out}"
             fix = "Judge results, or answer `rewho gallery review`."
             raise UserError("judgements", expected=expected, got=got, fix=fix)
         marked = [pair for pair in must if held.isdisjoint(pair)]

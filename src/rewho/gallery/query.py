@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
+from rewho.core.text import quantity
 from rewho.data.images import decode
 from rewho.gallery.database import Database
 from rewho.gallery.index import UNKNOWN, Index
@@ -81,7 +82,7 @@ def from_images(images: Sequence[Image], embed: Embed, box: Box | None, camera: 
     if not images:
         raise UserError("query", expected="an image, or several of one person", got="none", fix="Pass one.")
     if box is not None and len(images) != 1:
-        got = f"{len(images)} images"
+        got = quantity(len(images), "images")
         raise UserError("box", expected="one image that it is drawn on", got=got, fix="Pass one image.")
     names, vectors = [], []
     for image in images:  # one after the other: photos take tens of megabytes each

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from rewho.core.text import aligned_table
+from rewho.core.text import aligned_table, quantity
 from rewho.gallery.audit import Record
 from rewho.gallery.calibration import Calibration
 from rewho.gallery.grouping import Grouped
@@ -62,7 +62,7 @@ def search_text(found: Found, zones: Zones) -> str:
         "note",
     )
     lines = [
-        f"search {found.search}: {len(rows):,} candidates of {found.total:,} "
+        f"search {found.search}: {quantity(len(rows), 'candidates')} of {found.total:,} "
         f"({'relative to camera means' if found.normalised else 'plain'})",
         *(f"note: {note}" for note in found.notes),
         found.calibration,
@@ -117,7 +117,8 @@ def _short(ids: Sequence[int], most: int = 8) -> str:
 def group_text(found: Grouped) -> str:
     """Return what grouping did as text."""
     done = (
-        f"event {found.event}: {len(found.people):,} people proposed or changed, by moving {found.moved:,} sightings; "
+        f"event {found.event}: {quantity(len(found.people), 'people')} proposed or changed, by moving "
+        f"{quantity(found.moved, 'sightings')}; "
         f"`rewho gallery undo` takes it back"
     )
     counts = f"{found.sightings:,} sightings belong to somebody, {found.alone:,} shown ones to nobody"

@@ -17,6 +17,7 @@ import numpy as np
 from rewho.core.check import UserError
 from rewho.core.files import VIDEO_ENDINGS, check_regular, read_json, read_text, read_yaml
 from rewho.core.tensors import tensor_shapes
+from rewho.core.text import quantity
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import CONVERTIBLE, IMAGE_ENDINGS
 from rewho.data.images import decode
@@ -85,7 +86,7 @@ def _describe_video(path: Path) -> Answer:
         if known.status == "ok":
             facts.append(
                 f"{known.width} x {known.height} pixels, {known.fps:.1f} frames per second, {known.duration:,.1f} s, "
-                f"{known.frames:,} frames, codec {known.codec}"
+                f"{quantity(known.frames, 'frames')}, codec {known.codec}"
             )
         else:
             odd.append(f"It cannot be read whole: {': '.join(filter(None, (known.reason, known.detail)))}.")
@@ -163,7 +164,7 @@ def _describe_safetensors(path: Path) -> Answer:
         return Answer(f"the weights of a model folder: {found.what}", found.facts, found.odd, found.commands)
     numbers = sum(math.prod(shape) for shape in shapes.values())
     first = ", ".join(list(shapes)[:3])
-    facts = [f"{len(shapes):,} tensors, {numbers:,} numbers, such as {first}"]
+    facts = [f"{quantity(len(shapes), 'tensors')}, {numbers:,} numbers, such as {first}"]
     return Answer("weights", facts, [], [f"rewho train DATA --init {word(path)} --backbone NAME"])
 
 

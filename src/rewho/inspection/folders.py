@@ -16,6 +16,7 @@ from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.record import STARTED, flatten, read_record
+from rewho.core.text import quantity
 from rewho.crops.shards import read_index
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import is_crop_set, sub_folders
@@ -67,7 +68,9 @@ def _is_ours(path: Path) -> bool:
 def _describe_runs(path: Path, runs: Sequence[str]) -> Answer:
     finished = sum((path / name / MANIFEST).is_file() for name in runs)
     more = ", …" if len(runs) > MOST_NAMED else ""
-    facts = [f"{len(runs):,} runs and models, {finished:,} of them finished: {', '.join(runs[:MOST_NAMED])}{more}"]
+    facts = [
+        f"{quantity(len(runs), 'runs')} and models, {finished:,} of them finished: {', '.join(runs[:MOST_NAMED])}{more}"
+    ]
     newest = sorted(runs, key=lambda name: (path / name).stat().st_mtime, reverse=True)
     return Answer("a folder of runs", facts, [], [f"rewho look {word(path / name)}" for name in newest])
 
@@ -85,7 +88,8 @@ def _describe_gallery(path: Path) -> Answer:
     except sqlite3.Error as error:
         return Answer("a gallery that cannot be read", [], [f"{FILE}: {error}."], [f"rewho gallery verify {here}"])
     facts = [
-        f"{number['sightings']:,} sightings with {number['crops']:,} crops from {number['cameras']:,} cameras",
+        f"{quantity(number['sightings'], 'sightings')} with {quantity(number['crops'], 'crops')} from "
+        f"{quantity(number['cameras'], 'cameras')}",
         f"{number['people']:,} people have been grouped or named",
     ]
     add = f"rewho gallery add {here} CROPS"
@@ -172,8 +176,8 @@ def _describe_crops(path: Path) -> Answer:
     odd = [f"Missing files of crops: {', '.join(missing[:3])}."] if missing else []
     odd += [] if number else ["It holds no crop."]
     return Answer(
-        f"a crop set with {number:,} crops",
-        [f"{len(shards)} files of crops; people have no names in it"],
+        f"a crop set with {quantity(number, 'crops')}",
+        [f"{quantity(len(shards), 'files')} of crops; people have no names in it"],
         odd,
         [
             f"rewho search QUERY.jpg --in {here}",
@@ -245,7 +249,8 @@ def _describe_images(path: Path, counted: Survey) -> Answer:
     if table is not None:
         return _describe_table(path, table, facts, odd)
     return Answer(
-        f"{len(files):,} images{more} in {counted.folders:,} folders, without labels that are understood",
+        f"{quantity(len(files), 'images')}{more} in {quantity(counted.folders, 'folders')}, "
+        "without labels that are understood",
         facts,
         [*odd, reason],
         [
@@ -259,8 +264,8 @@ def _describe_images(path: Path, counted: Survey) -> Answer:
 def describe_splits(table: ImageTable) -> list[str]:
     """Return a line on each split of a data set: images, people and cameras."""
     return [
-        f"{split}: {counts.images:,} images of {counts.people:,} people"
-        + (f" from {counts.cameras:,} cameras" if counts.cameras else "")
+        f"{split}: {quantity(counts.images, 'images')} of {quantity(counts.people, 'people')}"
+        + (f" from {quantity(counts.cameras, 'cameras')}" if counts.cameras else "")
         for split, counts in table.counts().items()
     ]
 
@@ -280,7 +285,9 @@ def _describe_table(path: Path, table: ImageTable, facts: list[str], odd: list[s
     if single and table.in_split("pool").any():
         odd.append(f"{single:,} of {len(people):,} people have a single image, from which little is learned.")
     if len(people) < FEW_PEOPLE:
-        odd.append(f"Only {len(people):,} people: enough to try the commands, too few for a model to rely on.")
+        odd.append(
+            f"Only {quantity(len(people), 'people')}: enough to try the commands, too few for a model to rely on."
+        )
     here, scored = word(path), bool(table.in_split("query").any() and table.in_split("gallery").any())
     commands = []
     if table.in_split("train").any() or table.in_split("pool").any():
@@ -298,7 +305,7 @@ def _describe_videos(path: Path, counted: Survey) -> Answer:
     more = "" if counted.whole else " or more: too many files to count all"
     odd = [f"{name} is empty." for name in counted.videos if not (path / name).stat().st_size][:3]
     return Answer(
-        f"{len(counted.videos):,} videos{more}, {size / 1e9:,.2f} GB",
+        f"{quantity(len(counted.videos), 'videos')}{more}, {size / 1e9:,.2f} GB",
         [],
         odd,
         [*commands_for_videos(path), f"rewho look {word(path / counted.videos[0])}"],
@@ -308,7 +315,7 @@ def _describe_videos(path: Path, counted: Survey) -> Answer:
 def _describe_rest(path: Path, counted: Survey) -> Answer:
     if not counted.others and not counted.folders:
         return Answer("an empty folder", [], [], ["rewho demo"])
-    facts = [f"{counted.others:,} files of other kinds, {counted.folders:,} folders"]
+    facts = [f"{quantity(counted.others, 'files')} of other kinds, {quantity(counted.folders, 'folders')}"]
     odd = ["No image, video, model or run is in it."]
     inside: Callable[[str], Path] = path.joinpath
     shown = [f"rewho look {word(inside(name))}" for name in sub_folders(path)]

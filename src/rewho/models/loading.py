@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rewho.core.check import UserError
 from rewho.core.network import is_reachable
 from rewho.core.tensors import read_weights
+from rewho.core.text import quantity
 from rewho.models.backbone import RESNETS, SQUEEZENETS, STYLED, Backbone, TimmBody
 from rewho.models.style import DEVIATION, MEAN
 
@@ -153,7 +154,7 @@ def load_tensors(network: nn.Module, weights: Mapping[str, Tensor], what: str) -
         raise UserError(
             what,
             expected="finite numbers",
-            got=f"NaN or infinity in {len(broken)} tensors: {', '.join(broken[:3])}",
+            got=f"NaN or infinity in {quantity(len(broken), 'tensors')}: {', '.join(broken[:3])}",
             fix="Choose other weights: those of an earlier checkpoint, or of a training that did not diverge.",
         )
     network.load_state_dict({name: weights.get(name, tensor) for name, tensor in wanted.items()})

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rewho.core.artifact import plain
 from rewho.core.record import flatten
 from rewho.core.text import html_text as text
+from rewho.core.text import quantity
 from rewho.report import html_page as html
 from rewho.report.compared import comparison_plots, comparison_table
 from rewho.report.content import Plot, Report, Score, Section
@@ -104,7 +105,7 @@ def _counts(section: Section) -> str:
     scored = f"{section.queries:,} valid {'query' if section.queries == 1 else 'queries'}"
     people = f" of {section.people:,} {'person' if section.people == 1 else 'people'}" if section.people else ""
     alone = " There is no interval: it takes two people or more." if section.people == 1 else ""
-    return f"{scored}{people} against {section.gallery:,} gallery images. {dropped}{alone}"
+    return f"{scored}{people} against {quantity(section.gallery, 'gallery images')}. {dropped}{alone}"
 
 
 def _tile(score: Score, people: int) -> str:

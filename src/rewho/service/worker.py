@@ -20,6 +20,7 @@ from rewho.core.check import UserError, describe_error
 from rewho.core.files import VIDEO_ENDINGS
 from rewho.core.progress import say
 from rewho.core.runtime import Interrupted
+from rewho.core.text import quantity
 from rewho.gallery import calibration
 from rewho.gallery.adding import check_zone
 from rewho.gallery.calibration import Basis
@@ -188,7 +189,7 @@ class Worker:
         receipts = self._state.gallery.erasure.expire(by=Actor(job.who, job.purpose))
         erased = sum(len(one["content"]["sightings"]) for one in receipts)
         numbers = ", ".join(str(one["content"]["receipt"]) for one in receipts) or "none"
-        return f"{erased:,} sightings erased; receipts {numbers}"
+        return f"{quantity(erased, 'sightings')} erased; receipts {numbers}"
 
     def _add(self, job: Job) -> str:
         place = find_source(self._state, str(job.arguments["path"]))
@@ -221,7 +222,7 @@ class Worker:
             stop=lambda: self._must_stop(job),
             progress=progress,
         )
-        parts = [f"{added.sightings:,} new sightings of {added.crops:,} crops"]
+        parts = [f"{quantity(added.sightings, 'new sightings')} of {quantity(added.crops, 'crops')}"]
         parts += [f"{added.present:,} were there"] if added.present else []
         parts += [f"{added.suppressed:,} left out because somebody was forgotten"] if added.suppressed else []
         return "; ".join([*parts, *added.notes])

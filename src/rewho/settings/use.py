@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from rewho.settings.data import DataSettings
-from rewho.settings.fields import Batch, Command, Mistake, Range, Seed, Share
+from rewho.settings.fields import Batch, Command, Mistake, Processes, Range, Seed, Share
 from rewho.settings.training import DeviceSettings
 
 SPLIT_OPTIONS = ("hold_out", "split_seed", "share")
@@ -128,6 +128,11 @@ class EmbedSettings:
         out: Folder for embeddings.npy [N, D] and images.csv, in the same order.
         flip: Average the embeddings of an image and its mirror image.
         batch: Images per forward pass.
+        ray: Embed a crop set on a Ray cluster whose machines all see the set, the model and `out`; one task per file
+            of crops. The bytes are those of a run with --threads 1 on such a machine.
+        address: Address of the Ray cluster; empty starts one on this machine.
+        workers: Ray workers, one processor each; 0 starts as many as the cluster has room for.
+        gpus: GPUs per Ray worker: 0, a fraction of one such as 0.25, or a whole number.
         engine: Device.
     """
 
@@ -135,10 +140,12 @@ class EmbedSettings:
         "embed",
         "compute the embedding of every image in a folder",
         "images",
+        common="images model out flip batch engine.device",
         examples=(
             "embed people",
             "embed crops --model runs/train --out runs/crops-embedded",
             "embed people --model runs/train --batch 256 --device cuda",
+            "embed crops --ray --address auto --gpus 0.5",
         ),
         required="images",
     )
@@ -148,7 +155,19 @@ class EmbedSettings:
     out: Path = Path("runs/embed")
     flip: bool = True
     batch: Batch = 64
+    ray: bool = False
+    address: str = ""
+    workers: Processes = 0
+    gpus: Annotated[float, Range(0, 64)] = 0.0
     engine: DeviceSettings = field(default_factory=DeviceSettings)
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield broken rules between fields."""
+        if self.gpus > 1 and self.gpus != int(self.gpus):  # which Ray cannot give
+            yield Mistake("gpus", "a share of one GPU, or a whole number", "Pass {at}gpus 1.")
+        for option in ("gpus", "workers", "address"):
+            if getattr(self, option) and not self.ray:
+                yield Mistake(option, "nothing without --ray", "Leave it out, or pass {at}ray.")
 
 
 class GivenThreshold(NamedTuple):

@@ -22,6 +22,7 @@ from rewho.core.record import STARTED, read_record
 from rewho.core.runtime import StopRequest, on_main_process, run_in_processes
 from rewho.core.shipped import find_model
 from rewho.core.stage import Stage
+from rewho.core.text import quantity
 from rewho.data.augment import resize
 from rewho.data.batch_size import fit_batch
 from rewho.data.view_file import view_of_settings
@@ -193,7 +194,10 @@ def _say_cameras(settings: AdaptSettings, target: Target) -> None:
         if any(wanted):
             say("  note: memory.camera_weight and cluster.standardise_cameras make no difference without cameras")
     else:
-        say(f"cameras: {target.known_cameras} known" + (f", {unknown:,} images of unknown ones" if unknown else ""))
+        say(
+            f"cameras: {target.known_cameras} known"
+            + (f", {quantity(unknown, 'images')} of unknown ones" if unknown else "")
+        )
 
 
 def _say_visits(settings: AdaptSettings, images: int) -> None:
@@ -389,6 +393,8 @@ def _pictures(target: Target, task: AdaptTask, view: View) -> Sequence[tuple[str
         picked = rows[np.unique(np.linspace(0, len(rows) - 1, SHOWN_IMAGES).round().astype(int))]
         row = np.concatenate(list(resize([target.images[int(image)] for image in picked], small)), axis=1)
         cameras = len(np.unique(target.cameras[rows]))
-        title = f"{len(rows)} images" + (f" of {cameras} cameras" if target.known_cameras > 1 else "")
+        title = quantity(len(rows), "images") + (
+            f" of {quantity(cameras, 'cameras')}" if target.known_cameras > 1 else ""
+        )
         shown.append((title, cv2.imencode(".jpg", row[..., ::-1])[1].tobytes()))
     return shown

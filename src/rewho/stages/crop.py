@@ -22,6 +22,7 @@ from rewho.core.progress import Progress, say
 from rewho.core.record import STARTED, flatten
 from rewho.core.runtime import PartlyFailed, StopRequest, run_in_processes
 from rewho.core.stage import Stage
+from rewho.core.text import quantity
 from rewho.crops.forget import check_finished
 from rewho.crops.inputs import Plan, VideoTask, parse_shard, plan_videos
 from rewho.crops.joining import Joined, check_failures, choose_crops, order_videos, write_set
@@ -100,7 +101,7 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
         if not lost:
             _clear(settings.out)
     if lost:
-        ended = f"{len(lost)} videos that ended their process twice: {', '.join(lost[:3])}"
+        ended = f"{quantity(len(lost), 'videos')} that ended their process twice: {', '.join(lost[:3])}"
         raise PartlyFailed(settings.out, f"{ended}; {summarise(settings.out)}")
     return settings.out
 
@@ -113,7 +114,7 @@ def summarise(out: Path) -> str:
     counted = ", ".join(f"{counts[status]:,} {status}" for status in ("ok", *UNDONE, "refused") if counts[status])
     named = [f"{one['path']} ({': '.join(filter(None, (one['reason'], one['detail'])))})" for one in lost[:NAMED]]
     more = [f"and {len(lost) - NAMED:,} more, see {out / VIDEOS}"] if len(lost) > NAMED else []
-    return f"{len(videos):,} videos: {counted}: {', '.join([*named, *more])}" if lost else ""
+    return f"{quantity(len(videos), 'videos')}: {counted}: {', '.join([*named, *more])}" if lost else ""
 
 
 def crop(
@@ -198,10 +199,10 @@ def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None
                 counts[record["status"]] += 1
                 crops += record["kept"]
                 counted = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-                progress.advance(note=f"{crops:,} crops; {counted}")
+                progress.advance(note=f"{quantity(crops, 'crops')}; {counted}")
     finally:
         shutil.rmtree(aside, ignore_errors=True)  # left by killed workers
-        progress.close(f"{crops:,} crops")
+        progress.close(quantity(crops, "crops"))
     stop.end_if_wanted(f"{progress.done:,} of {total:,} videos are done")
 
 
@@ -236,7 +237,7 @@ def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None
     outputs, figures = write_report(out, writer, [video.record for video in videos], settings)
     if followed := [video.record["path"] for video in videos if FOLLOWED in video.record["changes"]]:
         named = ", ".join(map(str, followed[:NAMED]))
-        say(f"warning: {len(followed):,} files hold a second video behind the first, which is left out: {named}")
+        say(f"warning: left out: a second video behind the first in {quantity(len(followed), 'files')}: {named}")
     if apart := figures["tracks"]["frames_too_far_apart"]:
         say(
             f"warning: {apart:,} of {figures['frames_looked_at']:,} sampled frames are more than --tracking.gap "

@@ -12,6 +12,7 @@ from rewho.core.lock import LOCK, Lock
 from rewho.core.progress import say
 from rewho.core.record import STARTED, flatten, read_record
 from rewho.core.runtime import run_in_processes
+from rewho.core.text import quantity
 from rewho.crops.export import export, find_overlap, merge
 from rewho.crops.forget import forget, is_unfinished
 from rewho.crops.forget_choice import find_keys, find_models
@@ -55,7 +56,7 @@ def _verify(settings: CropsSettings, source: PeopleSource | None) -> str:
             got="others:\n    " + "\n    ".join(str(one) for one in damage[:SHOWN]),
             fix=f"`rewho crops verify {folder} --repair` builds them again from the videos.",
         )
-    return f"{folder}: {len(CropSet.open(folder)):,} crops, every byte as it was written"
+    return f"{folder}: {quantity(len(CropSet.open(folder)), 'crops')}, every byte as it was written"
 
 
 def maker_of(folder: Path, damage: list[Damage], source: PeopleSource | None = None) -> PartMaker:
@@ -102,8 +103,9 @@ def _forget(settings: CropsSettings, _source: PeopleSource | None) -> str:
     for folder, keys in found.items():
         for receipt in forget(folder, sorted({key for some in keys.values() for key in some})):
             lines.append(
-                f"{folder}: {receipt['crops']:,} crops forgotten; {receipt['files']:,} files, {receipt['bytes']:,} "
-                f"bytes searched for {receipt['pieces']:,} pieces of them, none left; receipt {receipt['receipt']}"
+                f"{folder}: {quantity(receipt['crops'], 'crops')} forgotten; {receipt['files']:,} files, "
+                f"{receipt['bytes']:,} bytes searched for {receipt['pieces']:,} pieces of them, none left; "
+                f"receipt {receipt['receipt']}"
             )
     models = find_models(settings.folders, settings.runs) if settings.runs.is_dir() else []
     named = [f"{model} was trained on it; train it again, or remove it" for model in models]
@@ -122,7 +124,7 @@ def _overlap(settings: CropsSettings, _source: PeopleSource | None) -> str:
     shared = find_overlap(first, second, settings.distance)
     lines = [f"{one} = {other} ({how.bits} of 256 bits differ)" for one, other, how in shared[:SHOWN]]
     more = [f"and {len(shared) - SHOWN:,} more"] if len(shared) > SHOWN else []
-    return "\n".join([f"{len(shared):,} images are in both sets, or nearly", *lines, *more])
+    return "\n".join([f"in both sets, or nearly: {quantity(len(shared), 'images')}", *lines, *more])
 
 
 MANY = 10_000

@@ -18,6 +18,7 @@ from rewho.core.progress import Progress, say, say_once
 from rewho.core.record import rewho_version
 from rewho.core.runtime import run_in_processes
 from rewho.core.stage import Stage
+from rewho.core.text import quantity
 from rewho.data.datasets import read_settings
 from rewho.data.scored_part import scored_part
 from rewho.data.splits import HELD_OUT
@@ -230,7 +231,7 @@ def _check_normalisation(table: ImageTable, settings: EvaluateSettings) -> None:
     if (queries or images) and (settings.score_norm or settings.rerank):
         other = "--score_norm" if settings.score_norm else "--rerank"
         expected = f"{LEAST_CROPS} gallery images or more of every camera"
-        got = f"{queries:,} queries and {images:,} gallery images of cameras with fewer"
+        got = f"{quantity(queries, 'queries')} and {quantity(images, 'gallery images')} of cameras with fewer"
         fix = f"Leave out --camera_norm or {other}."
         raise UserError(f"--camera_norm with {other}: {table.name}", expected=expected, got=got, fix=fix)
 

@@ -14,7 +14,7 @@ from rewho.core.check import UserError
 from rewho.core.files import VIDEO_ENDINGS
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, run_in_processes
-from rewho.core.text import aligned_table
+from rewho.core.text import aligned_table, quantity
 from rewho.crops.shards import CropSet
 from rewho.crops.terms import TERMS, read_terms
 from rewho.gallery.gallery import Gallery
@@ -92,7 +92,7 @@ def _add(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     for name, added in zip(settings.items, done, strict=True):
         counts = {"already there": added.present, "left out because somebody was forgotten": added.suppressed}
         more = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
-        lines.append(f"{name}: {added.sightings:,} new sightings of {added.crops:,} crops{more}")
+        lines.append(f"{name}: {quantity(added.sightings, 'new sightings')} of {quantity(added.crops, 'crops')}{more}")
         lines += [f"note: {note}" for note in added.notes]
     return Answer(done, "\n".join(lines))
 
@@ -213,7 +213,7 @@ def _merge(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
 
 def _split(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     person = gallery.people.split(settings.sightings, by=user)
-    return Answer({"person": person}, f"person {person} is new, of {len(settings.sightings)} sightings")
+    return Answer({"person": person}, f"person {person} is new, of {quantity(len(settings.sightings), 'sightings')}")
 
 
 def _take_out(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:

@@ -18,6 +18,7 @@ from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, on_main_process, run_in_processes
 from rewho.core.stage import Stage
+from rewho.core.text import quantity
 from rewho.data.batch_size import fit_batch
 from rewho.data.batches import PlanStream
 from rewho.data.datasets import read_settings
@@ -130,7 +131,7 @@ def _fit_batch(settings: PretrainSettings, images: JoinedImages) -> PretrainSett
     if len(images) < settings.sampler.batch:
         raise UserError(
             "--sampler.batch",
-            expected=f"at most the {len(images)} images"
+            expected=f"at most the {quantity(len(images), 'images')}"
             + (f" that --data.share {settings.data.share:g} leaves" if settings.data.share < 1 else ""),
             got=str(settings.sampler.batch),
             fix="Pass a smaller batch, or more images.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,13 +26,14 @@ from rewho.core.shipped import find_model
 from rewho.crops.inputs import plan_videos
 from rewho.crops.photographs import is_photograph
 from rewho.crops.shards import INDEX, CropSet
+from rewho.crops.terms import read_terms
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import list_images
 from rewho.data.splits import has_test_part, training_rows
 from rewho.gallery.model import MODEL, hash_model
 from rewho.models.weights import TENSORS
 from rewho.report.project_page import ProjectPage, StepRow, project_page
-from rewho.settings import DataSettings, GallerySettings, RunSettings
+from rewho.settings import CropSettings, DataSettings, GallerySettings, RunSettings
 from rewho.settings.command_line import fill
 from rewho.settings.commands import find_commands
 from rewho.settings.fields import check, options_of
@@ -97,9 +98,11 @@ def run(settings: RunSettings) -> Path:
     if settings.plan:
         _say_plan(project, steps, labelled)
         return settings.out
-    hold(settings.out / LOCK, f"--out {settings.out}")
-    for step in steps:
-        _prepare(step, settings.out, _places(steps, settings.out))
+    jobs = [_prepare(step, settings.out, _places(steps, settings.out)) for step in steps]
+    if settings.videos:
+        plan_videos(settings.videos)
+    _check_terms(jobs)
+    hold(settings.out / LOCK, f"--out {settings.out}")  # makes the folder, so that a mistake leaves none
     rows, made, partly = list[StepRow](), dict[str, Path](), ""
     with StopRequest() as stop:
         for step in steps:
@@ -113,6 +116,17 @@ def run(settings: RunSettings) -> Path:
         raise PartlyFailed(page, partly)
     say("open this page in a browser:")
     return page
+
+
+def _check_terms(jobs: Sequence[Job]) -> None:
+    """Raise UserError if a step that stores images of people lacks legal terms; crop sets bring theirs."""
+    for job in jobs:
+        if job.step.stage == "crop":
+            read_terms(fill(CropSettings, job.values, "crop", "crop.").terms, by_options=False)
+        elif job.step.stage == GALLERY:
+            made = {str(other.folder) for other in jobs}
+            if any(item not in made and not (Path(item) / INDEX).is_file() for item in job.values["items"]):
+                read_terms(fill(GallerySettings, job.values, GALLERY, "gallery.").terms, by_options=False)
 
 
 def _data(project: Project) -> DataSettings | None:
@@ -265,9 +279,10 @@ def _say_plan(project: Project, steps: list[Step], labelled: DataSettings | None
     """Print for each step whether it is finished, what it takes, and its command."""
     out, made = project.settings.out, dict[str, Path]()
     facts = _facts(project, labelled)
-    seconds, size, unknown = 0.0, 0, list[str]()
+    seconds, size, unknown, jobs = 0.0, 0, list[str](), list[Job]()
     for step in steps:
         job = _prepare(step, out, {**_places(steps, out), **made})
+        jobs.append(job)
         made[step.name] = job.folder
         kind = flatten(plain(fill(find_commands()[step.stage], job.values, step.stage)))
         expected = forecast(step.stage, kind, facts)
@@ -282,6 +297,10 @@ def _say_plan(project: Project, steps: list[Step], labelled: DataSettings | None
         + (f", and the time of {', '.join(unknown)}" if unknown else "")
         + f"; {size / 1e6:,.0f} MB of disk. Rough: see the guide on `rewho run`."
     )
+    try:
+        _check_terms(jobs)
+    except UserError as error:
+        say(f"warning: this plan cannot be run yet: {error}")
 
 
 def _facts(project: Project, labelled: DataSettings | None) -> Facts:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rewho.core.artifact import digest, hash_contents, hash_file
 from rewho.core.check import UserError, check_share, whole_share
 from rewho.core.runtime import generator
+from rewho.core.text import quantity
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.tracks import read_tracks
 from rewho.data.datasets import read, recognise_benchmark
@@ -154,7 +155,7 @@ class JoinedImages:
         """Return the number of images in one line."""
         total = sum(map(len, self.sources))
         kept = "" if self.rows is None else f", {len(self.rows):,} of them kept"
-        return f"{total:,} images without labels from {len(self.sources)} source(s){kept}"
+        return f"{quantity(total, 'images')} without labels from {quantity(len(self.sources), 'sources')}{kept}"
 
     def share(self, share: float, seed: int) -> JoinedImages:
         """Return a random share; for the same seed a smaller share is a subset of a larger one."""

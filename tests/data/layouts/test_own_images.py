@@ -204,7 +204,7 @@ def test_two_levels_that_could_be_people_are_answered_with_patterns(tmp_path):
 
 def test_files_that_are_left_out_are_counted_by_ending(tmp_path, capsys):
     plant(tmp_path, "adam/1.jpg", "adam/2.HEIC", "eve/1.jpg", "eve/deep/3.heic", "eve/4.tiff", "eve/.x.jpg")
-    expected = "4 files in {} were left out (2 x .heic, 1 x "
+    expected = "left out of {}: 4 files (2 x .heic, 1 x "
     assert any(note.startswith(expected.format("the folder")) for note in read(tmp_path).notes)
     assert len(list_images(tmp_path)) == 2
     assert expected.format(tmp_path) in capsys.readouterr().err

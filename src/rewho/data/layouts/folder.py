@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rewho.core.check import UserError, is_dir, nearest
+from rewho.core.text import quantity
 from rewho.data.file_lists import (
     Listing,
     check_folder,
@@ -82,7 +83,7 @@ def _rows_by_folder(root: Path, places: Sequence[tuple[str, str]]) -> tuple[list
         people = sub_folders(root / place)
         here = list_folder(root / place)
         if not people and here.images:
-            got = f"{len(here.images):,} images and no sub-folder"
+            got = f"{quantity(len(here.images), 'images')} and no sub-folder"
             possible = "Without people, images can be searched and embedded, but neither trained on nor scored."
             fix = f"{propose_pattern(here.images)} {possible}"
             raise UserError(str(root / place), expected="one sub-folder per person", got=got, fix=fix)
@@ -99,7 +100,7 @@ def _rows_by_folder(root: Path, places: Sequence[tuple[str, str]]) -> tuple[list
         trees += [_Tree(place, split, person, listing.images) for person, listing in listed.items()]
     notes = left_out("the folder", others)
     if beside:
-        notes.append(f"{beside:,} images beside the people's folders were left out.")
+        notes.append(f"left out: {quantity(beside, 'images')} beside the people's folders.")
     rows, more = _rows_of_trees(root, trees)
     return rows, notes + more
 
@@ -131,7 +132,7 @@ def _rows_of_trees(root: Path, trees: Sequence[_Tree]) -> tuple[list[NamedRow], 
                 rows.append(_row(tree, path, tree.folder, folder if slash else ""))
     notes = [f"Read as {'CAMERA/PERSON/' if outer else 'PERSON/CAMERA/'}, such as {rows[0].path!r}."]
     if left:
-        notes.append(f"{left:,} images in a camera's folder but in no person's were left out.")
+        notes.append(f"left out: {quantity(left, 'images')} in a camera's folder but in no person's.")
     return rows, notes
 
 
