@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -136,18 +138,35 @@ def measure_others(queries: Matrix, keep: dict[str, Rows], matrix: Matrix, round
     show("NumPy scan, float32, unfiltered", times(scan, rounds))
 
 
-def measure_grouping(gallery: Gallery, people: int) -> None:
-    """Print time, memory and purity of a proposal; sighting n is of person (n - 1) % people."""
-    began, work = time.perf_counter(), time.process_time()
+GROUPING = """
+import sys, time
+from pathlib import Path
+from rewho.gallery.gallery import Gallery
+
+def read(name):
+    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if name in line).split()[1])
+
+with Gallery(sys.argv[1]) as gallery:
+    gallery.statistics()
+    before, began, work = read("VmRSS"), time.perf_counter(), time.process_time()
     done = gallery.group()
-    row("group", f"{time.perf_counter() - began:.1f}", f"s, {time.process_time() - work:.1f} s of work")
-    row("peak memory, all of the process", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f}", "MB")
-    found = gallery.database.rows("SELECT person, id FROM sightings WHERE person IS NOT NULL")
+    print(time.perf_counter() - began, time.process_time() - work, before, read("VmHWM"), done.sightings, done.alone)
+"""
+
+
+def measure_grouping(folder: Path, people: int) -> None:
+    """Print time, memory and purity of a proposal in a fresh process; sighting n is of person (n - 1) % people."""
+    done = subprocess.run([sys.executable, "-c", GROUPING, folder], capture_output=True, text=True, check=True)
+    took, work, before, most, inside, alone = map(float, done.stdout.split())
+    row("group, in a fresh process", f"{took:.1f}", f"s, {work:.1f} s of work")
+    row("peak memory of that process", f"{most / 1024:.0f}", f"MB, {before / 1024:.0f} with the gallery open")
+    with Gallery(folder) as gallery:
+        found = gallery.database.rows("SELECT person, id FROM sightings WHERE person IS NOT NULL")
     groups: dict[int, list[int]] = {}
     for person, number in found:
         groups.setdefault(person, []).append((number - 1) % people)
     pure = sum(max(Counter(members).values()) for members in groups.values())
-    row("groups, sightings in them, alone", f"{len(groups):,}", f"{done.sightings:,} {done.alone:,}")
+    row("groups, sightings in them, alone", f"{len(groups):,}", f"{inside:,.0f} {alone:,.0f}")
     row("purity", f"{pure / max(1, len(found)):.4f}")
 
 
@@ -165,11 +184,11 @@ def main() -> None:
         row("rows x dimensions", f"{asked.count:,} x {asked.size}")
         measure_adding(gallery, asked.count, asked.size, asked.people)
         gallery.close()
-        with Gallery(Path(place) / "gallery") as opened:
+        if asked.group:
+            measure_grouping(gallery.folder, asked.people)
+            return
+        with Gallery(gallery.folder) as opened:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            if asked.group:
-                measure_grouping(opened, asked.people)
-                return
             queries, keep, matrix = measure_searching(opened, asked.count, asked.rounds)
             row("matrix in memory", f"{asked.count * asked.size * 2 / 1e6:.0f}", "MB")
             row(

@@ -18,6 +18,7 @@ STARTER = "starter"
 """Name of the model that is used where none is given."""
 FOLDER = Path(__file__).parents[1] / "shipped"
 CARD = "model.json"
+TENSORS = "model.safetensors"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rewho.core.shipped import TENSORS
 from rewho.gallery import audit
 from rewho.gallery.database import Database
 from rewho.gallery.records import WITHDRAWN, Actor
-from rewho.models.weights import TENSORS
 
 ADAPTED = "adapted"
 """Action in the audit: a model was made from the sightings of the record."""

@@ -10,16 +10,18 @@ import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import digest, hash_file, write_folder
 from rewho.core.check import UserError
-from rewho.core.shipped import find_model
-from rewho.embedding.embedder import Embedder, load
-from rewho.models.weights import CARD, TENSORS, read_card
+from rewho.core.shipped import CARD, TENSORS, find_model
 from rewho.settings.fields import Device
+
+if TYPE_CHECKING:  # loading a model takes half a gigabyte, and grouping does without
+    from rewho.embedding.embedder import Embedder
 
 MODEL = "model"
 """Name of the first copy's folder within the gallery's."""
@@ -37,14 +39,23 @@ def hash_model(folder: Path) -> str:
 
 def copy_model(model: Path, gallery: Path) -> tuple[str, int]:
     """Copy a model folder into a new gallery; return its hash and the size of its embeddings."""
+    from rewho.models.weights import read_card
+
     model = find_model(model)
     read_card(model)
-    size = embedding_size(load(model, "cpu"))
+    size = embedding_size(load_model(model, "cpu"))
     folder = gallery / MODEL
     folder.mkdir(parents=True)
     for name in FILES:
         shutil.copyfile(model / name, folder / name)
     return hash_model(folder), size
+
+
+def load_model(model: Path, device: Device) -> Embedder:
+    """Return a loaded model folder."""
+    from rewho.embedding.embedder import load
+
+    return load(model, device)
 
 
 def embedding_size(loaded: Embedder) -> int:
@@ -112,5 +123,5 @@ class GalleryModel:
             if self._loaded is None:
                 found = hash_model(self._folder) if self._folder.is_dir() else "none in its place"
                 check_model(found, self.sha256, f"model {self._folder}")
-                self._loaded = load(self._folder, self._device)
+                self._loaded = load_model(self._folder, self._device)
         return self._loaded.embed(images)

@@ -9,10 +9,10 @@ Letters: N rows of the index, S rows that filters leave, D embedding.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from rewho.gallery.index import BLOCK, UNKNOWN, Index
@@ -43,7 +43,6 @@ class Statistics:
     def __init__(self, index: Index) -> None:
         self.index, self.number = index, index.statistics
         self.means = self._sum()
-        self.spread = self._measure()
 
     def _sum(self) -> CameraMeans:
         """Return the means of unit embeddings, weighted by the crops of each sighting."""
@@ -55,7 +54,8 @@ class Statistics:
             total = part if total is None else _join(total, part)
         return total or CameraMeans(np.zeros((0, self.index.size)), np.zeros(0))
 
-    def _measure(self) -> NDArray[np.float32]:
+    @functools.cached_property
+    def spread(self) -> NDArray[np.float32]:
         """Return each row's distance to its camera's mean, approximately, float32 [N]; 1 where there is no mean."""
         spread = np.ones(len(self.index), np.float32)
         cameras = self.index.column("cameras")
@@ -82,6 +82,8 @@ def multiply(index: Index, vector: NDArray[np.float64], rows: NDArray[np.int64] 
 
     The products are made where the matrix lies, in its own precision: half the bytes take half the time.
     """
+    import torch  # takes half a gigabyte, and grouping does without
+
     kind = torch.float16 if index.precision == "float16" else torch.float32
     query = torch.from_numpy(np.asarray(vector)).to(kind)
     found = np.empty(len(index) if rows is None else len(rows), np.float32)

@@ -12,23 +12,35 @@ import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rewho.core.artifact import remove_unfinished
 from rewho.core.check import UserError
 from rewho.core.lock import Lock
 from rewho.core.shipped import find_model
 from rewho.data.images import decode
-from rewho.embedding.embedder import Embedder, load
 from rewho.gallery import audit
 from rewho.gallery.adding import summarise_sighting
 from rewho.gallery.database import Database
 from rewho.gallery.index import CROP_COLUMNS
 from rewho.gallery.lineage import gone_from, record_adapted
-from rewho.gallery.model import MODEL, NAME, SINCE, check_same, embedding_size, hash_model, other_models, place_model
+from rewho.gallery.model import (
+    MODEL,
+    NAME,
+    SINCE,
+    check_same,
+    embedding_size,
+    hash_model,
+    load_model,
+    other_models,
+    place_model,
+)
 from rewho.gallery.records import WITHDRAWN, Actor
 from rewho.gallery.vectors import Precision, pack, row_sum
 from rewho.settings.fields import Device
+
+if TYPE_CHECKING:
+    from rewho.embedding.embedder import Embedder
 
 BATCH = 256
 """Crops that are embedded together."""
@@ -62,7 +74,7 @@ def switch_model(
     """Give a gallery another model; see `Gallery.use_model`."""
     by.need_all("model")
     gallery, model = database.file.parent, find_model(model)
-    loaded, sha256 = load(model, device), hash_model(model)
+    loaded, sha256 = load_model(model, device), hash_model(model)
     with Lock(gallery / SWITCHING, str(gallery)):
         before = database.read("model")
         if before == sha256:

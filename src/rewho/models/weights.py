@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from rewho.core import shipped
 from rewho.core.artifact import MANIFEST, hash_file, plain, verify_hash, write_file, write_json
 from rewho.core.check import UserError, describe_path, is_dir, is_file, nearest
 from rewho.core.files import check_fields, read_json
 from rewho.core.progress import say
 from rewho.core.record import rewho_version
-from rewho.core.shipped import shipped_models
 from rewho.core.tensors import read_weights, tensor_shapes
 from rewho.models.kinds import build_model
 from rewho.models.loading import load_tensors, match_names, tensor_bytes
@@ -25,8 +25,7 @@ from rewho.models.single_view import SingleViewModel, parameter_count
 from rewho.settings import ModelSettings
 from rewho.settings.command_line import fill
 
-TENSORS = "model.safetensors"
-CARD = "model.json"
+TENSORS, CARD = shipped.TENSORS, shipped.CARD
 CLASSIFIER = "classifier.safetensors"
 SUMS = "sha256"
 """Field of `model.json` with the hash of each file of weights beside it, so that a copied folder can be checked."""
@@ -203,7 +202,7 @@ def _no_model(folder: Path, missing: str) -> UserError:
             fix = f"{exported[0]} in it is an exported file: give the folder of the model that was exported."
     elif is_file(folder) and (folder.parent / CARD).is_file():
         fix = f"Give its folder, {folder.parent}."
-    elif near := nearest(str(folder), shipped_models()):
+    elif near := nearest(str(folder), shipped.shipped_models()):
         fix = f"Did you mean the model `{near}`, which comes with rewho?"
     return UserError(f"model {folder}", expected=f"a model folder with {TENSORS} and {CARD}", got=got, fix=fix)
 
