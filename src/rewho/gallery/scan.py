@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rewho.gallery.index import BLOCK, UNKNOWN, Index
 from rewho.gallery.vectors import unit
-from rewho.rank.camera_norm import CameraMeans, camera_means, centre_by_camera
+from rewho.rank.camera_norm import LEAST_CROPS, CameraMeans, camera_means, centre_by_camera
 
 GATHER = 0.4
 """Share of the rows up to which only these are multiplied: gathering rows costs about as much as multiplying them."""
@@ -213,13 +213,11 @@ def _estimate(
     own = means.mean(camera)
     assert own is not None
     cameras = index.column("cameras")[rows]
-    shift, spread = np.zeros(len(rows), np.float32), statistics.spread[rows].copy()
-    without = np.zeros(len(rows), bool)
-    for number in np.unique(cameras):
-        inside = cameras == number
-        mean = means.mean(int(number))
-        shift[inside] = query @ (own if mean is None else mean)
-        without |= inside if mean is None else False
+    several = means.counts >= LEAST_CROPS
+    shifts = np.full(len(several) + 1, query @ own)  # the last one is of rows whose camera is unknown
+    shifts[:-1][several] = means.sums[several] @ query / means.counts[several]
+    shift, spread = shifts.astype(np.float32)[cameras], statistics.spread[rows].copy()
+    without = ~np.append(several, False)[cameras]
     if without.any():
         products = multiply(index, own, rows[without])
         spread[without] = np.sqrt(np.maximum(1 - 2 * products + float(own @ own), 0))
