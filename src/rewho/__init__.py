@@ -11,6 +11,7 @@ Example:
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ _PLACES = {
     "search": ("rewho.embedding.scoring", "search"),
     "train": ("rewho.calls", "train"),
 }
+
+
+# onnxruntime and Ray report their use to their makers, over the network, unless they are told not to when they begin.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - each public name is of another kind

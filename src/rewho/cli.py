@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from rewho.core.artifact import ASIDE
 from rewho.core.check import UserError, describe_error, nearest, rename_options
 from rewho.core.invocation import Invocation, choose_folder, find_finished
 from rewho.core.progress import say, say_finished, show
@@ -74,7 +75,7 @@ def _run(arguments: list[str]) -> int:
         )
     parsed = parse_command(COMMANDS[name], rest, complete=True)
     if parsed is not None:
-        with rename_options(parsed.typed):
+        with rename_options(parsed.typed), _explain_paths(getattr(parsed.settings, "out", None)):
             _execute(COMMANDS[name].command, parsed)
     return 0
 
@@ -135,21 +136,32 @@ def _can_be_longer(settings: object, done: int) -> bool:
     return isinstance(settings, TrainingSettings) and not find_dependence(settings, done)
 
 
+@contextlib.contextmanager
+def _explain_paths(out: Path | None) -> Iterator[None]:
+    """Turn a system error about a path into a UserError, with --out in its advice only where that may help."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        named = Path(os.fsdecode(error.filename))
+        ours = next((above for above in (named, *named.parents) if above.name.startswith(ASIDE)), None)
+        path = named if ours is None else ours.parent  # of a file that is only there while it is written
+        beside = out is not None and path.parent == out.parent and path.name.startswith(out.name)  # runs/train-2
+        written = beside or (out is not None and (path in (out, *out.parents) or out in path.parents))
+        fix = "Check the path and its permissions" + (", or choose another --out." if written else ".")
+        got = error.strerror or describe_error(error)
+        raise UserError(str(path), expected="a usable path", got=got, fix=fix) from error
+
+
 def _error_text(error: UserError | OSError) -> str:
     """Return the message for the user; raise a system error that names no file again."""
     if isinstance(error, UserError):
         return str(error)
     if error.filename is None and error.errno not in DISK_FULL:
         raise error
-    place = "standard output" if error.filename is None else error.filename
-    return str(
-        UserError(
-            str(place),
-            expected="a usable path",
-            got=error.strerror or describe_error(error),
-            fix="Check the path and its permissions, or choose another --out.",
-        )
-    )
+    got, fix = error.strerror or describe_error(error), "Check the path and its permissions."
+    return str(UserError(str(error.filename or "standard output"), expected="a usable path", got=got, fix=fix))
 
 
 class PipeGuard:

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from rewho.cli import COMMANDS, main
+from rewho.cli import COMMANDS, _explain_paths, main
+from rewho.core.check import UserError
 
 HELP = """
 import sys
@@ -89,3 +90,24 @@ def test_a_place_that_cannot_be_written_is_told_without_a_traceback(tmp_path, ca
     assert "error: " in told
     assert "Fix: " in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("path", "named", "proposed"),
+    [
+        ("runs/mine", "runs/mine", True),
+        ("runs", "runs", True),
+        ("runs/mine-2/run.json", "runs/mine-2/run.json", False),
+        ("runs/mine-2", "runs/mine-2", True),
+        ("runs/mine/.aside-77-command.json", "runs/mine", True),
+        ("people/query", "people/query", False),
+        ("people/.aside-77-a/b", "people", False),
+    ],
+)
+def test_another_out_is_proposed_for_what_is_written_there_alone(tmp_path, path, named, proposed):
+    """Data that may not be read are not read with another --out either."""
+    with pytest.raises(UserError) as error, _explain_paths(tmp_path / "runs/mine"):
+        raise PermissionError(13, "Permission denied", str(tmp_path / path))
+    assert error.value.what == str(tmp_path / named) and ("--out" in error.value.fix) == proposed
+    with pytest.raises(UserError, match=r"Check the path and its permissions\.$"), _explain_paths(None):
+        raise PermissionError(13, "Permission denied", str(tmp_path / path))

@@ -8,7 +8,9 @@ import pytest
 from rewho.cli import main
 from rewho.core.check import UserError
 from rewho.core.files import RECORD_LIMIT, YAML_LIMIT, parse_json, read_json, read_text, read_yaml, yaml_text
+from rewho.core.tensors import read_safetensors, read_torch
 from rewho.data.file_lists import read_text as read_list
+from rewho.data.images import decode, read_all
 from rewho.data.view_file import read_view
 from rewho.settings.recipe import read_recipe
 from rewho.tables.plan import read_plan
@@ -179,3 +181,18 @@ def test_logs_are_strict_json_and_damage_in_them_is_named(tmp_path):
         (tmp_path / "log.jsonl").write_text(f"{damage}\n{first}\n")
         with pytest.raises(UserError, match=r"log\.jsonl, line 1"):
             read_log(tmp_path)
+
+
+@pytest.mark.parametrize("read", [read_safetensors, read_torch, lambda path: read_all(decode, [path, path])])
+def test_a_file_without_permission_is_not_called_damaged(tmp_path, monkeypatch, read):
+    from pathlib import Path
+
+    def refuse(path, *_args, **_options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "a.bin").write_bytes(bytes(4096))
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UserError, match="Permission denied") as error:
+        read(tmp_path / "a.bin")
+    assert error.value.fix == "Check its permissions."

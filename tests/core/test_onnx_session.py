@@ -1,5 +1,8 @@
 """ONNX files as detectors, pose models and teachers meet them: other inputs, damaged files, other batches."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +100,16 @@ def test_outputs_without_a_row_per_image_are_refused(tmp_path: Path) -> None:
         OnnxSession(path, "test").run(IMAGES)
     with pytest.raises(UserError, match="takes 1 image of 32 x 32"):
         OnnxSession(write_mean(path, (1, 3, 64, 96)), "test").run(IMAGES[:, :32, :32])
+
+
+def test_the_library_keeps_no_record_of_its_use(tmp_path: Path) -> None:
+    """Since 1.32 onnxruntime numbers its devices and reports their use, if nothing forbids it."""
+    model = write_constant(tmp_path / "m.onnx", ONE, (1, 3, 64, 96))
+    (tmp_path / "home").mkdir()
+    names = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    code = "import sys; from pathlib import Path; from rewho.core.onnx_session import OnnxSession as Open"
+    code = f"{code}; Open(Path(sys.argv[1]), 'x')"
+    environment["HOME"] = str(tmp_path / "home")
+    subprocess.run([sys.executable, "-c", code, str(model)], env=environment, check=True)
+    assert not list((tmp_path / "home").rglob("*onnxruntime*"))

@@ -85,3 +85,37 @@ def test_a_clock_that_is_set_back_is_said_and_never_shows(gallery_folder, capsys
         assert "the clock is behind" in capsys.readouterr().err
         times = [one.time for one in gallery.audit()]
         assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize("jump", [-10_000, -(10**9)])
+def test_a_source_whose_time_has_passed_stays_hidden_where_the_clock_is_set_back(gallery_folder, jump):
+    clock = Clock()
+    with Gallery(gallery_folder, clock=clock) as gallery:
+        fill(gallery, random_vectors(5))
+        gallery.erasure.keep_until(1, clock.now + 100)
+        clock.now += 101
+        assert gallery.search(sightings=[1]).total == 0
+        clock.now += jump
+        assert gallery.search(sightings=[1]).total == 0
+        assert gallery.erasure.expire() == [] and len(gallery) == 5, "nothing is erased by a clock that was wrong"
+        clock.now -= jump
+        assert len(gallery.erasure.expire()) == 1 and len(gallery) == 0
+
+
+def test_a_clock_of_the_future_for_a_moment_erases_nothing_later_and_keeps_no_session_open(gallery_folder):
+    clock = Clock()
+    with Gallery(gallery_folder, clock=clock) as gallery:
+        fill(gallery, random_vectors(5))
+        gallery.erasure.keep_until(1, clock.now + 10**6)
+        clock.now += 10**9
+        gallery.search(sightings=[1])
+        clock.now -= 10**9
+        assert gallery.erasure.expire() == [] and len(gallery) == 5
+        user = gallery.accounts.create("anna", "a long password", "admin", by=Actor("anna")).id
+        secret, _ = gallery.accounts.log_in("anna", "a long password")
+        assert gallery.accounts.session(secret).account.id == user
+        clock.now += 3 * 3600
+        assert gallery.accounts.session(secret) is None, "idle for three hours"
+        secret, _ = gallery.accounts.log_in("anna", "a long password")
+        clock.now -= 3600
+        assert gallery.accounts.session(secret) is None, "the clock was set back: log in again"

@@ -56,3 +56,17 @@ def test_a_video_behind_another_one_in_a_file_is_not_left_out_without_a_word(tmp
     crop.run(settings(videos, tmp_path / "crops"), FakePeople())
     said = f"left out: a second video behind the first in 1 file: {videos / 'joined' / 'v000.mp4'}"
     assert said in capsys.readouterr().err
+
+
+def test_nothing_is_written_beside_the_folder_whose_parent_may_be_read_only(tmp_path):
+    """As that of a volume of a container is, or the folder above a working folder that is given as `.`."""
+    seen = set()
+
+    class Watching(FakePeople):
+        def people(self, path):
+            seen.update(entry.name for entry in tmp_path.iterdir())
+            yield from super().people(path)
+
+    crop.run(settings(write_videos(tmp_path / "videos", 2), tmp_path / "crops"), Watching())
+    assert seen == {"videos", "crops"}
+    assert not [entry.name for entry in (tmp_path / "crops").iterdir() if entry.name.startswith(".")]

@@ -53,7 +53,7 @@ def say(text: str) -> None:
     """Print a message on standard error, in the main process only; nothing for an empty text."""
     if _state["quiet"] and not text.startswith(("error:", "warning:")):
         return
-    if text and is_main_process():
+    if text and is_main_process() and not _Bar.print_above(_coloured(printable(text))):
         print(_coloured(printable(text)), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints messages
 
 
@@ -66,7 +66,7 @@ def _coloured(text: str) -> str:
     """Return a message with `error:` in red and `warning:` in yellow on a terminal, unless NO_COLOR is set."""
     word, colon, rest = text.partition(":")
     colour = {"error": 31, "warning": 33}.get(word)
-    if colour is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty():
+    if colour is None or os.environ.get("NO_COLOR") or _is_dumb() or not sys.stderr.isatty():
         return text
     return f"\x1b[1;{colour}m{word}{colon}\x1b[0m{rest}"
 
@@ -93,8 +93,13 @@ def say_once(text: str) -> None:
     _said.add(text)
 
 
+def _is_dumb() -> bool:
+    """Return whether the terminal understands no control codes."""
+    return os.environ.get("TERM", "") in ("dumb", "unknown")
+
+
 def _shows_bars() -> bool:
-    return sys.stderr.isatty() and is_main_process() and not _state["quiet"]
+    return sys.stderr.isatty() and not _is_dumb() and is_main_process() and not _state["quiet"]
 
 
 class Progress:
@@ -154,6 +159,9 @@ class Progress:
             say(f"{text}, {note}" if note else text)
 
 
+NARROW = 60  # columns; below it a bar leaves no room for the count
+
+
 class _Bar:
     """One line of the live display, which all bars share, because two displays overwrite each other's lines."""
 
@@ -176,6 +184,16 @@ class _Bar:
                 _Bar.stop()
 
     @staticmethod
+    def print_above(text: str) -> bool:
+        """Print a message above the live display, its lines whole; return whether there is a display."""
+        if _Bar._display is None:
+            return False
+        from rich.text import Text
+
+        _Bar._display.console.print(Text.from_ansi(text), soft_wrap=True, highlight=False)
+        return True
+
+    @staticmethod
     def stop() -> None:
         """End the display and show the cursor again."""
         if _Bar._display is not None:
@@ -186,9 +204,10 @@ class _Bar:
 def _live_display() -> rich.progress.Progress:
     """Start and return the live display; it ends with the process at the latest."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (
+    console = Console(stderr=True)
+    columns: tuple[ProgressColumn, ...] = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
@@ -196,7 +215,10 @@ def _live_display() -> rich.progress.Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    display = Progress(*columns, console=Console(stderr=True), transient=True)
+    if console.width < NARROW:
+        columns = (columns[0], columns[2], columns[4])
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()  # else results belong into a file
+    display = Progress(*columns, console=console, transient=True, redirect_stdout=on_terminal)
     display.start()
     atexit.register(_Bar.stop)
     return display

@@ -76,7 +76,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             raise ValueError("shapes that do not fit into the file")
         return shapes
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}", "Copy it again; the file is damaged.") from error
+        raise _unreadable(path, error) from error
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -88,7 +88,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}", "Copy it again; the file is damaged.") from error
+        raise _unreadable(path, error) from error
 
 
 def read_torch(path: Path) -> Any:  # noqa: ANN401 - tensors, numbers, text, and lists and mappings of them
@@ -105,6 +105,8 @@ def read_torch(path: Path) -> Any:  # noqa: ANN401 - tensors, numbers, text, and
                 for _ in range(LEGACY):
                     _check_pickle(file)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise _unreadable(path, error) from error
     except Exception as error:  # torch raises many types for damaged files; all mean the same to a user
         if type(error).__name__ == "UnpicklingError":
             named = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -113,6 +115,13 @@ def read_torch(path: Path) -> Any:  # noqa: ANN401 - tensors, numbers, text, and
             raise _damaged(path, numpy + got, f"Where it was made, save its weights alone. {FIX}") from error
         words = re.sub(r"[^ -~]|weights_only\S*", "", str(error).partition("\n")[0])[:120]
         raise _damaged(path, f"{type(error).__name__}: {words}", FIX) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    if isinstance(error, OSError) and error.errno is not None:
+        got = error.strerror or type(error).__name__
+        return UserError(f"weights file {path}", expected="a readable file", got=got, fix="Check its permissions.")
+    return _damaged(path, f"{type(error).__name__}: {error}", "Copy it again; the file is damaged.")
 
 
 def _damaged(path: Path, got: str, fix: str) -> UserError:

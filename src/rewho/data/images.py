@@ -255,8 +255,8 @@ def _raise_together(errors: list[UserError], total: int) -> None:
     named = "; ".join(f"{error.what} ({error.got})" for error in errors[:3])
     more = f"; and {len(errors) - 3:,} more" if len(errors) > 3 else ""
     got = f"{len(errors):,} of {total:,} that are not: {named}{more}"
-    pointers = all(error.fix == POINTER_FIX for error in errors)
-    fix = POINTER_FIX if pointers else "Replace these files, or remove them from the data set."
+    alike = {error.fix for error in errors}  # of pointers, or of files without permission
+    fix = alike.pop() if len(alike) == 1 else "Replace these files, or remove them from the data set."
     raise UserError("images", expected="whole JPEG, PNG, BMP or WebP images", got=got, fix=fix)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
+from rewho.core.people import DISTRACTOR, JUNK
 from rewho.data.table import ImageTable
 
 
@@ -63,8 +64,10 @@ def scored_part(table: ImageTable) -> ScoredPart:
     in_query = table.in_split("pool" if pool else "query") & (table.person_ids >= 0) & ~copied
     if not in_query.any() or not in_gallery.any():
         expected = "query and gallery images of known people that are not trained on"
-        got = f"none: {int(copied.sum()):,} files have the bytes of training images, the others are junk"
-        fix = "Split the people: no person in query and gallery may be in train."
+        got, fix = "junk and distractors only", f"Number the people from 0: {JUNK} is junk, {DISTRACTOR} a distractor."
+        if copied.any():
+            got = f"none: {int(copied.sum()):,} files have the bytes of training images, the others are junk"
+            fix = "Split the people: no person in query and gallery may be in train."
         raise UserError(f"{table.name}: test part", expected=expected, got=got, fix=fix)
     query, gallery = table.rows(in_query), table.rows(in_gallery)
     rows = np.flatnonzero(in_query[in_gallery]) if pool else None

@@ -157,7 +157,7 @@ class Accounts:
                 asked = {"user": row[0] if row else None}
                 audit.append(self._database, "nobody", "", "login refused", asked)
                 return None
-            secret, csrf, now = secrets.token_urlsafe(32), secrets.token_urlsafe(24), self._database.now()
+            secret, csrf, now = secrets.token_urlsafe(32), secrets.token_urlsafe(24), self._database.clock()
             link.execute("DELETE FROM sessions WHERE expires < ? OR seen < ?", (now, now - IDLE_S))
             values = (_digest(secret), row[0], csrf, now, now, now + SESSION_S)
             link.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?)", values)
@@ -171,14 +171,14 @@ class Accounts:
         return row is not None and verify_password(row[0], password)
 
     def session(self, secret: str) -> Session | None:
-        """Return whose session a secret is, or None if it has ended."""
+        """Return whose session a secret is, or None if it has ended, or the clock was set back since."""
         row = self._database.one(
             "SELECT u.id, u.name, u.role, u.all_cameras, u.disabled, s.csrf, s.seen, s.expires FROM sessions s "
             "JOIN users u ON u.id = s.user_id WHERE s.hash = ?",
             (_digest(secret),),
         )
-        now = self._database.now()
-        if row is None or row[4] or now >= row[7] or now >= row[6] + IDLE_S:
+        now = self._database.clock()  # the last record may be of the future, where no session would end
+        if row is None or row[4] or now >= row[7] or not -SEEN_EVERY_S <= now - row[6] < IDLE_S:
             return None
         if now > row[6] + SEEN_EVERY_S:
             with self._database.writing() as link:

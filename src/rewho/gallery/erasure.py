@@ -251,11 +251,13 @@ def finish_receipts(database: Database) -> list[int]:
     return numbers
 
 
-def expired_sources(database: Database) -> list[int]:
-    """Return the sources whose retention has ended."""
-    rows = database.rows(
-        "SELECT id FROM sources WHERE expires IS NOT NULL AND expires <= ? ORDER BY id", (database.clock(),)
-    )
+def expired_sources(database: Database, now: float | None = None) -> list[int]:
+    """Return the sources whose retention has ended, which are not shown.
+
+    They do not come back where the clock is set back: `now` is by default not before the last record of the audit.
+    """
+    now = database.now() if now is None else now
+    rows = database.rows("SELECT id FROM sources WHERE expires IS NOT NULL AND expires <= ? ORDER BY id", (now,))
     return [int(row[0]) for row in rows]
 
 
@@ -288,10 +290,11 @@ def is_due(database: Database) -> bool:
 def expire(database: Database, by: Actor) -> list[dict[str, Any]]:
     """Erase sources whose retention has ended, and old embeddings of searched images; return the receipts.
 
-    A source is erased in one transaction, so that a kill leaves all of it or nothing; the next call continues.
+    A source is erased in one transaction, so that a kill leaves all of it or nothing; the next call continues. What
+    the clock says counts, not a record of the future, which a clock that was wrong for a moment has left.
     """
     made = []
-    for source in expired_sources(database):
+    for source in expired_sources(database, database.clock()):
         rows = database.rows("SELECT id FROM sightings WHERE source = ?", (source,))
         if rows:
             made.append(forget(database, [int(row[0]) for row in rows], by))

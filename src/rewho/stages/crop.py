@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 from rewho.core.artifact import MANIFEST, plain, remove_unfinished
 from rewho.core.check import UserError
-from rewho.core.lock import Lock
+from rewho.core.lock import LOCK, Lock
 from rewho.core.progress import Progress, say
 from rewho.core.record import STARTED, flatten
 from rewho.core.runtime import PartlyFailed, StopRequest, run_in_processes
@@ -79,9 +79,8 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
     source = source or VideoPeople(limit_threads(settings))
     inputs = {"videos": plan.digest(), **dict(zip(("detector", "pose"), source.models(), strict=True))}
     stage = Stage(settings.out, "crop", plain(settings), inputs, FREE_SETTINGS, work=PARTS, lock="")
-    place = settings.out.absolute()
     part, parts = parse_shard(settings.shard)
-    with Lock(place.with_name(f".{place.name}.{part}-of-{parts}.lock"), str(settings.out)):
+    with Lock(settings.out / f"{LOCK}-{part}-of-{parts}", str(settings.out)):
         check_finished(settings.out)
         if (settings.out / MANIFEST).is_file() and settings.retry:
             _reopen(settings.out, plan)
@@ -94,7 +93,7 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
             if not all(has_part(settings.out, task) for task in plan):
                 say(f"part {settings.shard} is done; the set is joined when all parts are")
                 return settings.out
-            with Lock(place.with_name(f".{place.name}.join.lock"), str(settings.out)):
+            with Lock(settings.out / f"{LOCK}-join", str(settings.out)):
                 remove_unfinished(settings.out)
                 join(settings, plan, stage, began)
         lost = [video["path"] for video in read_videos(settings.out) if video["status"] == "given up"]

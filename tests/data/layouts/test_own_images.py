@@ -9,6 +9,7 @@ from rewho.core.people import DISTRACTOR, JUNK, UNKNOWN_CAMERA
 from rewho.data.datasets import read
 from rewho.data.file_lists import list_images
 from rewho.data.names import number_names, spelling_notes
+from rewho.data.scored_part import scored_part
 
 
 def plant(root, *paths):
@@ -306,3 +307,11 @@ def test_a_hyphen_that_may_be_a_minus_is_mentioned(tmp_path):
     for names in (("p-1_a.jpg", "p-2_b.jpg"), ("p1_a.jpg", "p_2_b.jpg")):
         table = read(plant(tmp_path / names[1], *names), "folder", person_pattern=pattern)
         assert not any("hyphen" in note for note in table.notes)
+
+
+def test_queries_that_are_junk_are_not_called_copies(tmp_path):
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "list.csv").write_text("path,person,split\n1.jpg,-1,query\n2.jpg,5,gallery\n")
+    with pytest.raises(UserError, match=r"got junk and distractors only.\n  Fix: Number the people from 0"):
+        scored_part(read(tmp_path / "list.csv"))
