@@ -88,7 +88,7 @@ def from_images(images: Sequence[Image], embed: Embed, box: Box | None, camera: 
     for image in images:  # one after the other: photos take tens of megabytes each
         pixels = _pixels(image) if box is None else cut(_pixels(image), box)
         name = hashlib.sha256(str(pixels.shape).encode())
-        name.update(np.ascontiguousarray(pixels))
+        name.update(np.ascontiguousarray(pixels).data)
         names.append(name.hexdigest())
         vectors.append(embed([pixels])[0])
     key = hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()
