@@ -10,7 +10,7 @@ from rewho.rendered import write_street
 from rewho.service.state import State
 from rewho.service.worker import Worker, ask_job, find_source
 from rewho.settings.serve import ServiceLimits
-from rewho.stages.serve import cut_video
+from rewho.stages.serve_work import cut_video
 from small_service import SIGHTINGS, picture
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from judged_gallery import make_judged
 from quick_settings import CPU
 from rewho.core.check import UserError, is_file
 from rewho.core.files import read_json
@@ -16,38 +17,20 @@ from rewho.gallery.gallery import Gallery
 from rewho.gallery.grouping import AVERAGED
 from rewho.gallery.model import hash_model
 from rewho.rank.grouping import LIMIT
-from rewho.rendered import write_people
 from rewho.settings import (
     AdaptSettings,
     ClusterSettings,
     DataSettings,
     OptimizerSettings,
     SamplerSettings,
-    TermsSettings,
 )
 from rewho.stages import adapt
-
-TERMS = dict.fromkeys(TermsSettings.__dataclass_fields__, "test")
 
 
 @pytest.fixture(scope="module")
 def judged(model, tmp_path_factory) -> Path:
     """A gallery of 24 people whose first results an oracle judged."""
-    place = tmp_path_factory.mktemp("judged")
-    crowd = write_people(
-        place / "people", identities=24, test_identities=2, cameras=2, images_per_camera=3, seed=9, workers=0
-    )
-    with Gallery.create(place / "gallery", model, terms=TERMS, device="cpu") as gallery:
-        gallery.add(crowd / "bounding_box_train", pattern=r"_c(?P<camera>\d+)")
-        names = {one: Path(name).name[:4] for one, name in gallery.database.rows("SELECT sighting, name FROM crops")}
-        for one in list(names)[::3]:
-            found = gallery.search(sightings=[one], count=6)
-            verdicts = {
-                other.sighting.id: "yes" if names[other.sighting.id] == names[one] else "no"
-                for other in found.candidates
-            }
-            gallery.judge(found.search, verdicts)
-    return place / "gallery"
+    return make_judged(tmp_path_factory.mktemp("judged"), model)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ closes one gives up its lock.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -109,9 +110,10 @@ def scan_folder(folder: Path, pieces: Pieces, skip: Iterable[str] = ()) -> Scan:
         if path in left_out or path.name.endswith(LOCK):
             continue
         files += 1
-        for start, chunk in _chunks(path):
-            total += max(0, len(chunk) - (WINDOW - 1))
-            found += [(path.relative_to(folder).as_posix(), start + at) for at in pieces.find(chunk)]
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it meanwhile
+            for start, chunk in _chunks(path):
+                total += max(0, len(chunk) - (WINDOW - 1))
+                found += [(path.relative_to(folder).as_posix(), start + at) for at in pieces.find(chunk)]
     return Scan(files, total, len(pieces), found)
 
 

@@ -118,10 +118,11 @@ class Jobs:
             link.execute("UPDATE jobs SET state = 'running', began = ? WHERE id = ?", (self._database.now(), row[0]))
         return self.read(int(row[0]))
 
-    def advance(self, number: int, done: int, total: int | None = None) -> None:
-        """Write down how far a job is."""
+    def advance(self, number: int, done: int, total: int | None = None, message: str = "") -> None:
+        """Write down how far a job is, also in words."""
         with self._database.writing() as link:
-            link.execute("UPDATE jobs SET done = ?, total = coalesce(?, total) WHERE id = ?", (done, total, number))
+            query = "UPDATE jobs SET done = ?, total = coalesce(?, total), message = ? WHERE id = ?"
+            link.execute(query, (done, total, message, number))
 
     def stopping(self, number: int) -> bool:
         """Return whether a job was asked to stop."""

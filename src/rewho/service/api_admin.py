@@ -103,7 +103,7 @@ def list_jobs(
 
 @router.post("/jobs", response_model=JobOut, status_code=202, operation_id="start_job")
 def start_job(request: Request, user: Operator, body: JobIn, key: Key = "") -> Response:
-    """Start long work: add a source, group sightings into people, or measure what similarities mean."""
+    """Start long work: add a source, group sightings, measure what similarities mean, or adapt the model."""
     need_everywhere(user)
     state = state_of(request)
 

@@ -41,7 +41,7 @@ from rewho.service.pages import address, render
 from rewho.service.problems import ANSWERS, problem, refusal_of, request_id
 from rewho.service.schemas import API
 from rewho.service.state import State, state_of
-from rewho.service.worker import CutVideo, Worker
+from rewho.service.worker import Adapt, CutVideo, Worker
 from rewho.settings.serve import LOOPBACK, ServiceLimits
 
 ABOUT = (
@@ -93,6 +93,7 @@ def build_app(
     names: frozenset[str] = frozenset(LOOPBACK),
     write: Callable[[str], None] = say,
     cut_video: CutVideo | None = None,
+    adapt: Adapt | None = None,
 ) -> FastAPI:
     """Return the service of a gallery as an ASGI application.
 
@@ -106,9 +107,10 @@ def build_app(
         names: Host names that are answered; none answers all, for a service that lets only users in.
         write: Writes a line of the log.
         cut_video: Cuts the people out of a video that is added from the page.
+        adapt: Adapts the gallery's model to its own images.
     """
     state = State(gallery, limits or ServiceLimits(), users=users, secure=secure, sources=sources, runs=runs)
-    worker = Worker(state, cut_video)
+    worker = Worker(state, cut_video, adapt)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:

@@ -26,7 +26,7 @@ def people_page(request: Request, user: Viewer) -> Response:
     people = state_of(request).gallery.people
     whole = user.everywhere and user.may("operator")
     found = people.list(by=user.actor)
-    work = work_of(state_of(request), user, "group")
+    work = work_of(state_of(request), user, ["group"])
     return render(request, user, "people.html", people=found, events=people.events(20) if whole else [], **work)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
@@ -97,7 +98,7 @@ def quality(request: Request, user: Viewer) -> Response:
         curve=_curve(made) if made else "",
         runs=find_runs(shared.runs) if shared.runs else [],
         folder=shared.runs is not None,
-        **work_of(shared, user, "calibrate"),
+        **work_of(shared, user, ["calibrate", "adapt"]),
     )
 
 
@@ -118,6 +119,14 @@ async def calibrate(request: Request, user: Operator) -> Response:
     return redirect("/quality", done="job")
 
 
+@router.post("/quality/adapt")
+async def adapt(request: Request, user: Operator) -> Response:
+    """Begin to adapt the model to this gallery's images."""
+    need_everywhere(user)
+    await run_in_threadpool(ask_job, state_of(request), "adapt", {}, user.actor)
+    return redirect("/quality", done="job")
+
+
 @router.post("/people/group")
 async def group(request: Request, user: Operator) -> Response:
     """Begin to propose people across cameras."""
@@ -126,9 +135,9 @@ async def group(request: Request, user: Operator) -> Response:
     return redirect("/people", done="job")
 
 
-def work_of(state: State, user: Identity, kind: str = "", count: int = 1) -> dict[str, Any]:
+def work_of(state: State, user: Identity, kinds: Sequence[str] = (), count: int = 1) -> dict[str, Any]:
     """Return what a page shows of long work, its newest jobs first, to those who may see it."""
     whole_ = user.everywhere and user.may("operator")
-    jobs: list[Job] = state.gallery.jobs.list(200 if kind else count) if whole_ else []
-    chosen = [one for one in jobs if kind in ("", one.kind)][:count]
+    jobs: list[Job] = state.gallery.jobs.list(200 if kinds else count) if whole_ else []
+    chosen = [one for one in jobs if not kinds or one.kind in kinds][:count]
     return {"jobs": chosen, "now": datetime.now(UTC).timestamp(), "whole": whole_}

@@ -223,7 +223,7 @@ class RecordsOut(BaseModel):
 class JobIn(Body):
     """Long work."""
 
-    kind: Literal["add", "group", "calibrate"]
+    kind: Literal["add", "group", "calibrate", "adapt"]
     path: str = Field(default="", max_length=1000, description="add: what, below the folder of sources.")
     basis: Literal["auto", "labels", "tracks"] = Field(default="auto", description="calibrate: with what.")
     camera: str = Field(default="", max_length=200)

@@ -1,7 +1,8 @@
 """Long work, one job after the other, in a thread; a job that its service's end interrupted begins again.
 
 Beginning again is safe: adding a source leaves out what is there already; groups and thresholds are written at the end;
-an erasure continues. What the terms of a source, or the age of a query, say must go is erased without being asked.
+an adaptation goes on from its last checkpoint; an erasure continues. What the terms of a source, or the age of a query,
+say must go is erased without being asked.
 """
 
 from __future__ import annotations
@@ -35,11 +36,20 @@ LOOK_EVERY_S = 2.0
 WRITE_EVERY_S = 1.0
 EXPIRE_EVERY_S = 60.0
 RETENTION = Actor("retention", "the date that a source is kept until")
+Adapt = Callable[[int, str, Callable[[], bool], Callable[[], bool], Callable[[int, int, str], None]], str]
+"""Adapts the model: the number of the job, who asked, whether to stop, whether it goes on then, and what is told how
+far it is; returns what came of it, and ends with `Interrupted`."""
 CutVideo = Callable[[Path, Path, Callable[[], bool]], None]
 """Cuts the people out of a video: its file, a new folder for the crop set, whether to stop; ends with `Interrupted`."""
 
 
-ARGUMENTS = {"add": ("path", "camera", "start", "zone"), "group": (), "calibrate": ("basis",), "expire": ()}
+ARGUMENTS = {
+    "add": ("path", "camera", "start", "zone"),
+    "group": (),
+    "calibrate": ("basis",),
+    "adapt": (),
+    "expire": (),
+}
 
 
 def list_sources(state: State, most: int = 500) -> list[str]:
@@ -71,7 +81,7 @@ def ask_job(state: State, kind: str, given: Mapping[str, Any], by: Actor) -> int
 
     Args:
         state: The service's.
-        kind: add, group or calibrate.
+        kind: add, group, calibrate or adapt.
         given: What the work takes: path, camera, start, zone; basis. What it does not take is left out.
         by: Who asks.
     """
@@ -100,10 +110,11 @@ class Worker:
     Args:
         state: The service's.
         cut_video: Cuts the people out of a video; None where the service cannot.
+        adapt: Adapts the model to the gallery; None where the service cannot.
     """
 
-    def __init__(self, state: State, cut_video: CutVideo | None = None) -> None:
-        self._state, self._cut_video = state, cut_video
+    def __init__(self, state: State, cut_video: CutVideo | None = None, adapt: Adapt | None = None) -> None:
+        self._state, self._cut_video, self._adapt_model = state, cut_video, adapt
         self._ending = threading.Event()
         self._looked = -EXPIRE_EVERY_S
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -146,7 +157,13 @@ class Worker:
     def do(self, job: Job) -> None:
         """Run a job that was taken."""
         jobs = self._state.gallery.jobs
-        work = {"add": self._add, "group": self._group, "calibrate": self._calibrate, "expire": self._expire}
+        work = {
+            "add": self._add,
+            "group": self._group,
+            "calibrate": self._calibrate,
+            "adapt": self._adapt,
+            "expire": self._expire,
+        }
         try:
             message = work[job.kind](job)
         except Interrupted as kept:
@@ -184,6 +201,23 @@ class Worker:
         made = gallery.calibrate(basis, by=Actor(job.who, job.purpose), step=self._step(job))
         gallery.jobs.advance(job.id, calibration.PARTS, calibration.PARTS)
         return describe(made)
+
+    def _adapt(self, job: Job) -> str:
+        if self._adapt_model is None:
+            fix = "Run `rewho adapt` in a terminal."
+            raise UserError("adapt", expected="a service that adapts", got="one that does not", fix=fix)
+        jobs, written = self._state.gallery.jobs, 0.0
+
+        def look(done: int, total: int, line: str) -> None:
+            nonlocal written
+            if time.monotonic() > written + WRITE_EVERY_S:
+                written = time.monotonic()
+                jobs.advance(job.id, done, total, line)
+
+        def goes_on() -> bool:
+            return not jobs.stopping(job.id)
+
+        return self._adapt_model(job.id, job.who, lambda: self._must_stop(job), goes_on, look)
 
     def _expire(self, job: Job) -> str:
         receipts = self._state.gallery.erasure.expire(by=Actor(job.who, job.purpose))

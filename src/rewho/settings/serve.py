@@ -57,6 +57,8 @@ class ServeSettings:
         sources: Folder whose sub-folders, images, tables and videos may be added from the page.
         runs: Folder of `rewho evaluate` and of trainings, whose pages the Quality page shows.
         crop_recipe: For videos: YAML file with settings of `rewho crop`, such as the detector.
+        adapt_recipe: For adapting the model to the gallery: YAML file with settings of `rewho adapt`; 10 epochs of 100
+            steps by default.
         device: Where images are embedded.
         limits: Limits.
     """
@@ -65,7 +67,7 @@ class ServeSettings:
         "serve",
         "show a gallery as a web page and as an API",
         "gallery",
-        common="gallery host port users names certificate key proxy sources runs crop_recipe device",
+        common="gallery host port users names certificate key proxy sources runs crop_recipe adapt_recipe device",
         examples=(
             "serve gallery",
             "serve gallery --sources footage --crop_recipe crop.yaml --port 9000",
@@ -85,6 +87,7 @@ class ServeSettings:
     sources: Path | None = None
     runs: Path | None = None
     crop_recipe: Path | None = None
+    adapt_recipe: Path | None = None
     device: Device = "auto"
     limits: ServiceLimits = field(default_factory=ServiceLimits)
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import functools
-import json
 import socket
-import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
-from rewho.core.artifact import write_json
 from rewho.core.check import UserError, describe_error, is_dir, is_file
 from rewho.core.progress import say
-from rewho.core.runtime import Interrupted, set_allocator
+from rewho.core.runtime import set_allocator
 from rewho.gallery.gallery import Gallery
 from rewho.settings.fields import check
-from rewho.settings.recipe import read_recipe
 from rewho.settings.serve import LOOPBACK, ServeSettings
-
-LOOK_S = 0.2
+from rewho.stages.serve_work import adapt, cut_video, remove_ended
 
 
 def run(settings: ServeSettings) -> None:
@@ -37,6 +30,7 @@ def run(settings: ServeSettings) -> None:
     set_allocator(trim=2**20, mapped=2**18, arenas=2)  # so that large uploads leave nothing behind
     secure = settings.certificate is not None or settings.proxy
     with _listen(settings) as listener, Gallery(settings.gallery, settings.device) as gallery:
+        remove_ended(gallery)
         port = listener.getsockname()[1]
         app = build_app(
             gallery,
@@ -48,6 +42,7 @@ def run(settings: ServeSettings) -> None:
             names=_names(settings),
             write=write_line,
             cut_video=functools.partial(cut_video, gallery, settings.crop_recipe),
+            adapt=functools.partial(adapt, gallery, settings.adapt_recipe),
         )
         if settings.users and (first := gallery.accounts.first_admin()):
             print(f"first user: {first[0]}, password: {first[1]} (shown this once)", file=sys.stderr, flush=True)  # noqa: T201
@@ -69,41 +64,6 @@ def run(settings: ServeSettings) -> None:
         uvicorn.Server(config).run([listener])
 
 
-def cut_video(gallery: Gallery, recipe: Path | None, video: Path, out: Path, stop: Callable[[], bool]) -> None:
-    """Cut the people out of a video with `rewho crop`, on the gallery's terms, in a process that a stop ends.
-
-    Args:
-        gallery: Whose terms hold.
-        recipe: YAML file with settings of `rewho crop`, or None.
-        video: The video.
-        out: A new folder, whose parent is for this video alone.
-        stop: Asked a few times per second.
-
-    Raises:
-        UserError: The video cannot be cropped.
-        Interrupted: It was stopped; nothing is in the gallery.
-    """
-    values = {} if recipe is None else read_recipe(recipe, smoke=False)
-    terms = json.loads(gallery.database.read("terms", "{}"))
-    values |= {f"terms.{name}": text for name, text in terms.items()}
-    own = write_json(out.parent / "crop.yaml", values)  # JSON is YAML
-    command = [sys.executable, "-m", "rewho", "crop", str(video), "--recipe", str(own), "--out", str(out)]
-    log = out.parent / "log"
-    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:  # noqa: S603 - our own
-        while process.poll() is None:
-            try:
-                process.wait(LOOK_S)
-            except subprocess.TimeoutExpired:
-                if stop():
-                    process.terminate()
-                    process.wait()
-                    raise Interrupted("nothing of it is in the gallery") from None
-    if process.returncode:
-        last = " ".join(log.read_text(errors="replace").split("error: ")[-1].split())[:500]
-        fix = "Try it in a terminal: `rewho crop`; name a detector in --crop_recipe."
-        raise UserError(video.name, expected="a video with people", got=last or f"exit {process.returncode}", fix=fix)
-
-
 def write_line(line: str) -> None:
     """Write a line of the log on standard error."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - the log
@@ -114,6 +74,7 @@ def _check_files(settings: ServeSettings) -> None:
         "certificate": (settings.certificate, "a PEM file"),
         "key": (settings.key, "a PEM file"),
         "crop_recipe": (settings.crop_recipe, "a YAML file"),
+        "adapt_recipe": (settings.adapt_recipe, "a YAML file"),
     }
     for option, (file, expected) in files.items():
         if file is not None and not is_file(file):
