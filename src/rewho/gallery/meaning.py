@@ -77,7 +77,7 @@ def _alike(score: float, row: Any, *, pair: bool) -> tuple[int | None, str]:  # 
 
 def describe(calibration: Calibration) -> str:
     """Return the threshold of a calibration in one line."""
-    content, when = calibration.content, show_time(float(round(calibration.made)))
+    content, when = calibration.content, f"{show_time(calibration.made)[:16].replace('T', ' ')} UTC"
     made = f"calibrated with {content['basis']} of {content['people']:,} people, {when}"
     if content["basis"] == "tracks":
         made = f"calibrated with {content['people']:,} tracks, {when}"

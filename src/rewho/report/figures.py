@@ -76,11 +76,11 @@ def _ticks(longest: int) -> list[int]:
     return [1, *range(step, longest + 1, step)]
 
 
-def _write_labels(axes: Axes, figure: Figure, names: Sequence[str]) -> None:
-    """Write the curves' names below a plot, each behind a piece of its line."""
+def _write_labels(axes: Axes, figure: Figure, names: Sequence[str], below: float = 0.5) -> None:
+    """Write the curves' names so many inches below a plot, each behind a piece of its line."""
     inches = axes.get_position().height * figure.get_figheight()
     for index, name in enumerate(names):
-        height = -(0.5 + LINE * index) / inches
+        height = -(below + LINE * index) / inches
         axes.plot((-0.18, -0.08), (height, height), transform=axes.transAxes, clip_on=False, **line_of(index))
         axes.text(-0.05, height, name, transform=axes.transAxes, va="center", fontsize=8)
 
@@ -162,7 +162,7 @@ def det_plot(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Drawing:
         axes.set(xlim=(ticks[0], ticks[-1]), ylim=(ticks[0], ticks[-1]))
         axes.set(xlabel="False matches", ylabel="True matches missed")
         _clean(axes, "both", percent=False)
-        _write_labels(axes, figure, [shorten(name, 40) for name in curves])
+        _write_labels(axes, figure, [shorten(name, 40) for name in curves], 0.85)
         return Drawing(figure)
 
 

@@ -26,6 +26,7 @@ router = APIRouter(include_in_schema=False)
 ROUND = 20
 """Pairs that are looked for at once: they travel in the page's address, so that an answer needs no new search."""
 MOST_CROPS = 6
+FEWEST_POINTS = 5
 Pairs = list[tuple[int, int]]
 
 
@@ -96,6 +97,7 @@ def quality(request: Request, user: Viewer) -> Response:
         searches=search_rows(made) if made else [],
         columns=(THRESHOLD_COLUMNS, SEARCH_COLUMNS),
         curve=_curve(made) if made else "",
+        known=made is not None and any(row[2] != "-" for row in threshold_rows(made, names)),
         runs=find_runs(shared.runs) if shared.runs else [],
         folder=shared.runs is not None,
         **work_of(shared, user, ["calibrate", "adapt"]),
@@ -103,10 +105,14 @@ def quality(request: Request, user: Viewer) -> Response:
 
 
 def _curve(made: Calibration) -> str:
-    """Return the DET curve as the address of an image that holds it."""
+    """Return the DET curve as the address of an image that holds it; "" where too few errors are known to draw one."""
+    det = made.content["det"]
+    shares = zip(det["false_match"], det["false_non_match"], strict=True)
+    if sum(0 < one < 1 and 0 < other < 1 for one, other in shares) < FEWEST_POINTS:
+        return ""
     from rewho.report.figures import det_plot  # matplotlib takes a second to import
 
-    drawn = det_plot({made.content["scores"]: made.content["det"]})
+    drawn = det_plot({made.content["scores"]: det})
     return f"data:image/svg+xml;base64,{base64.b64encode(drawn.svg).decode()}"
 
 
