@@ -140,6 +140,12 @@ def test_answers_need_no_new_distances_and_sightings_do(gallery, monkeypatch):
     assert computed == [36, 12, 36, 36, 37]
 
 
+def test_a_large_gallery_is_asked_about_its_newest_sightings(gallery, monkeypatch):
+    monkeypatch.setattr(proposals, "ASKED", 12)
+    pairs = gallery.review(50)
+    assert pairs and all(min(pair[:2]) > 24 for pair in pairs)
+
+
 def test_tracks_calibrate_without_labels_and_say_how_many_it_would_take(gallery):
     assert gallery.search(sightings=[1]).calibration.startswith(NOT_CALIBRATED)
     assert gallery.search(sightings=[1]).candidates[0].alike == NOT_CALIBRATED

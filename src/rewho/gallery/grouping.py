@@ -81,14 +81,14 @@ class Seen(NamedTuple):
     vectors: NDArray[np.float64]
 
 
-def copy_sightings(index: Index, statistics: Statistics, by: Actor) -> Seen:
-    """Return a copy of what grouping needs of the matrix, so that others can use it meanwhile."""
+def copy_sightings(index: Index, statistics: Statistics, by: Actor, newest: int = 0) -> Seen:
+    """Return a copy of what grouping needs of the matrix, which others use meanwhile; 0 takes all sightings."""
     states = index.column("states")
     keep = states != REMOVED
     if by.cameras is not None:
         keep &= np.isin(index.column("cameras"), list(by.cameras))
     rows = np.flatnonzero(keep)
-    shown = np.flatnonzero(states[rows] == SHOWN)
+    shown = np.flatnonzero(states[rows] == SHOWN)[-newest:]
     return Seen(index.column("ids")[rows].copy(), shown, relative(index, statistics.means, rows[shown]))
 
 

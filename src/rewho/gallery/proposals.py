@@ -18,7 +18,7 @@ from rewho.gallery.model import check_same
 from rewho.gallery.present import Present
 from rewho.gallery.query import Query, from_sightings
 from rewho.gallery.records import NOT_CALIBRATED, Actor, Found, Per, Step, no_step
-from rewho.gallery.review import Answer, Pair, answer_pair, find_pairs, read_judged
+from rewho.gallery.review import ASKED, Answer, Pair, answer_pair, find_pairs, read_judged
 from rewho.gallery.scan import Statistics
 from rewho.gallery.scores import Scale, scale_of
 from rewho.gallery.views import check_visible
@@ -48,9 +48,9 @@ class Proposals(Present):
         """
         return group_people(self.database, lambda: self._copy(Actor()), by or Actor(), limit, step)
 
-    def _copy(self, by: Actor) -> Seen:
+    def _copy(self, by: Actor, newest: int = 0) -> Seen:
         with self._guard, self.database.reading():
-            return copy_sightings(self.index(), self.statistics(), by)
+            return copy_sightings(self.index(), self.statistics(), by, newest)
 
     def calibrate(
         self, basis: Basis = "auto", *, seed: int = 1, by: Actor | None = None, step: Step = no_step
@@ -89,6 +89,8 @@ class Proposals(Present):
     def review(self, count: int = 20, *, limit: float = LIMIT, by: Actor | None = None) -> Sequence[Pair]:
         """Return the pairs of sightings whose answer would tell most; none that somebody has answered.
 
+        Of a large gallery it asks about the newest sightings, so that the first question comes within seconds.
+
         Args:
             count: How many.
             limit: As of `group`.
@@ -100,7 +102,7 @@ class Proposals(Present):
     def _find_near(self, by: Actor) -> tuple[Seen, sparse.csr_array]:
         """Return the sightings and their distances, which answers do not change: computed once for many of them."""
         with self._guard, self.database.reading():
-            seen, key = self._copy(by), (self._changes, by.cameras, self.statistics().number)
+            seen, key = self._copy(by, ASKED), (self._changes, by.cameras, self.statistics().number)
         kept = self._near
         if kept is None or kept[0] != key or not all(map(np.array_equal, kept[1], seen[:2])):
             kept = self._near = key, seen[:2], graph_of(seen)

@@ -23,6 +23,8 @@ from rewho.rank.grouping import NOBODY, unite
 
 Answer = Literal["same", "different", "skip"]
 VERDICT_OF = {"same": "yes", "different": "no", "skip": "skip"}
+ASKED = 5_000
+"""Newest sightings that are asked about."""
 MOST_OF_ONE = 2
 """Most pairs of a queue that one sighting is in, so that the queue asks about many."""
 
