@@ -33,9 +33,9 @@ class Clock:
         return self.now
 
 
-def make_model(folder: Path, seed: int = 1) -> Path:
+def make_model(folder: Path, seed: int = 1, size: int = SIZE) -> Path:
     torch.manual_seed(seed)
-    settings = ModelSettings(backbone="squeezenet1_1", embedding=SIZE, input_size=(64, 32), pretrained="none")
+    settings = ModelSettings(backbone="squeezenet1_1", embedding=size, input_size=(64, 32), pretrained="none")
     save_model(folder, build_model(settings, (64, 32)).eval(), ModelCard())
     return folder
 

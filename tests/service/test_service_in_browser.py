@@ -4,8 +4,7 @@ The service is a process of its own, as it is for users: in the process of the t
 every wait of the browser timed out. With REWHO_SCREENSHOTS=FOLDER each page is kept as an image, to be looked at.
 """
 
-import os
-import re
+import json
 import shutil
 import sqlite3
 import zipfile
@@ -16,6 +15,7 @@ import pytest
 from rewho.core.shipped import find_model
 from rewho.gallery.cases import check_export
 from rewho.gallery.gallery import Gallery
+from rewho.report.html_page import build_page, card, table
 from rewho.settings import SamplingSettings
 
 pytest.importorskip("av", reason="PyAV is an extra")
@@ -24,25 +24,16 @@ from rewho.stages import demo, demo_gallery
 from rewho.video.frames import sample_frames
 from running_service import serving
 from small_gallery import TERMS, make_model
+from walker import WIDTHS, Walker, open_browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTHS = (390, 1280)
-PATIENCE_MS = 60_000
+DECODED = "async (image) => { await image.decode(); return image.naturalWidth }"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """A browser of the system; skipped where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    place = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if place is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=place, args=arguments)
+    with open_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,75 +51,31 @@ def made(tmp_path_factory):
     frame = next(iter(sample_frames(out / "gallery-videos" / "seed-1" / "entrance.mp4", sampling))).image
     left, top, right, bottom = (round(side) for side in crop.box)
     cv2.imwrite(str(out / "query.png"), frame[top:bottom, left:right, ::-1])
+    write_runs(out / "runs")
     return out
 
 
-class Walker:
-    """Somebody with a keyboard, who notes down whatever fails."""
-
-    def __init__(self, browser, address, width):
-        self.address, self.width, self.faults, self.expected = address, width, [], []
-        scheme = "dark" if width == WIDTHS[0] else "light"
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE_MS)
-        self.page.on("console", lambda one: self.note(one.text) if one.type in ("error", "warning") else None)
-        self.page.on("pageerror", lambda one: self.note(str(one)))
-        self.page.on("requestfailed", lambda one: self.note(f"{one.failure} {one.url}"))
-        self.page.on("response", lambda one: self.note(f"{one.status} {one.url}") if one.status >= 400 else None)
-
-    def note(self, fault):
-        if "ERR_ABORTED" not in fault:  # of images that a next page did not wait for, and of downloads
-            self.faults.append(fault)
-
-    def go(self, path):
-        self.page.goto(f"{self.address}{path}")
-        self.check(path)
-
-    def press(self, role, name, key="Enter", **given):
-        self.page.get_by_role(role, name=name, **given).first.focus()
-        self.page.keyboard.press(key)
-
-    def type(self, label, text, key=""):
-        self.page.get_by_label(label).first.focus()
-        self.page.keyboard.press("Control+a")
-        self.page.keyboard.type(text)
-        if key:
-            self.page.keyboard.press(key)
-
-    def see(self, text, **given):
-        self.page.get_by_text(text, **given).first.wait_for()
-
-    def check(self, name=""):
-        """Find nothing wider than the window, nothing serious by axe in light and dark, and no fault so far."""
-        from axe_playwright_python.sync_playwright import Axe
-
-        page, folder = self.page, os.environ.get("REWHO_SCREENSHOTS")
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 0, f"{page.url} is {wide} pixels wider than the window"
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            found = Axe().run(page).response["violations"]
-            serious = [
-                (one["id"], [node["html"][:200] for node in one["nodes"][:3]])
-                for one in found
-                if one["impact"] in ("serious", "critical")
-            ]
-            assert serious == [], f"{page.url}, {scheme}"
-            if folder:
-                words = re.sub(r"\W+", "-", name or page.url.partition(self.address)[2]).strip("-") or "search"
-                page.screenshot(path=f"{folder}/{words[:40]}-{self.width}-{scheme}.png", full_page=True)
-        assert self.faults == []
+def write_runs(folder):
+    """Write a training and an evaluation, as far as they are shown."""
+    record = {"settings": {}, "inputs": {}, "started": "2026-05-01T10:00:00Z"}
+    for name, stage in (("trained", "train"), ("evaluated", "evaluate")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "manifest.json").write_text(json.dumps({**record, "stage": stage}))
+    rows = [{"step": 10 * epoch, "epoch": epoch, "epoch_total": 5.0 - epoch} for epoch in (1, 2, 3)]
+    (folder / "trained" / "log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    body = card("Scores", table([("Rank-1", 62.3)], ("score", "percent")))
+    (folder / "evaluated" / "index.html").write_text(build_page("model on people", body))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_from_the_first_login_to_an_erasure(made, browser, tmp_path, width):
     folder = shutil.copytree(made / "gallery", tmp_path / "gallery")
-    with serving(folder, "--users", "yes") as service:
+    with serving(folder, "--users", "yes", "--runs", str(made / "runs")) as service:
         address, password = service.address, service.password
         walker = Walker(browser, address, width)
         page = walker.page
         walker.go("/")
+        mistype(walker)
         log_in(walker, password)
         walker.check("search")
         number = find_somebody(walker, made / "query.png")
@@ -138,6 +85,7 @@ def test_from_the_first_login_to_an_erasure(made, browser, tmp_path, width):
         compare_pairs(walker)
         merge_and_undo(walker)
         measure(walker)
+        look_at_runs(walker)
         for path in ("/", "/sightings", "/people", "/cases", "/library", "/admin", "/admin/audit", "/account"):
             walker.go(path)
         sqlite3.connect(folder / "gallery.sqlite", isolation_level=None).execute("UPDATE sessions SET expires = 0")
@@ -145,6 +93,16 @@ def test_from_the_first_login_to_an_erasure(made, browser, tmp_path, width):
         log_in(walker, password)
         page.wait_for_url("**/sightings?camera=market")
         walker.context.close()
+
+
+def mistype(walker):
+    """Log in with a wrong password: the page says so."""
+    walker.type("Name", "admin")
+    walker.type("Password", "not the password", "Enter")
+    walker.see("do not belong together")
+    assert all("401" in fault for fault in walker.faults), walker.faults
+    walker.faults.clear()
+    walker.check("wrong password")
 
 
 def log_in(walker, password):
@@ -157,15 +115,28 @@ def log_in(walker, password):
 def find_somebody(walker, image):
     """Upload an image, say no to a candidate, and open one of the second page; return its number."""
     page = walker.page
-    page.set_input_files("#images", image)
+    walker.reach(page.locator("#images"))
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(image)
     page.get_by_alt_text("The image you search with").wait_for()
+    walker.check("search with an image")
+    height, width = cv2.imread(str(image)).shape[:2]
+    walker.type("left, top, right, bottom", f"0,0,{width},{height}")
+    walker.reach(page.get_by_label("Camera that took it"))
+    page.keyboard.type("entrance")
+    assert page.get_by_label("Camera that took it").input_value() == "entrance"
     walker.type("Purpose", "a walk")
-    page.get_by_label("Camera that took it").select_option("entrance")
     walker.press("button", "Search", exact=True)
     page.get_by_role("heading", name="Candidates").wait_for()
     assert page.get_by_alt_text("The image you searched with").is_visible()
     walker.see("calibrated with")
     walker.check("candidates")
+    walker.type("Filter", "camera:entrance before:1999-01-01", "Enter")
+    walker.see("No sighting is left with these filters")
+    walker.check("no candidates")
+    walker.press("link", "Take them away")
+    walker.see("similarity")
     page.keyboard.press("ArrowRight")
     first = page.evaluate("document.activeElement.getAttribute('href')").partition("?")[0]
     page.keyboard.press("n")
@@ -182,14 +153,11 @@ def find_somebody(walker, image):
 
 def look_at_the_moment(walker):
     page = walker.page
-    page.locator("#moment summary").focus()
+    walker.reach(page.locator("#moment summary"))
     with page.expect_response(lambda one: one.url.endswith("/moment")) as moment:
         page.keyboard.press("Enter")
     assert moment.value.ok
-    assert (
-        page.locator("#moment img").evaluate("async (image) => { await image.decode(); return image.naturalWidth }")
-        > 99
-    )
+    assert page.locator("#moment img").evaluate(DECODED) > 99
     walker.check("sighting")
 
 
@@ -213,7 +181,7 @@ def collect(walker, number, place):
 
 
 def open_actions(walker):
-    walker.page.get_by_text("Name, collect, hide").focus()
+    walker.reach(walker.page.get_by_text("Name, collect, hide"))
     walker.page.keyboard.press("Enter")
 
 
@@ -270,6 +238,24 @@ def merge_and_undo(walker):
     walker.press("button", "Undo change")
     walker.see("Undone.")
     assert page.locator("a.crop").count() == count
+
+
+def look_at_runs(walker):
+    """Open a training and the page of an evaluation; the browser finds no fault with their policy."""
+    page = walker.page
+    walker.press("link", "trained")
+    page.get_by_role("heading", name="The training").wait_for()
+    assert (
+        page.locator("img.plot").evaluate("async (image) => { await image.decode(); return image.naturalWidth }") > 99
+    )
+    walker.check("run")
+    walker.go("/quality/run?name=evaluated")
+    walker.press("link", "Open its own page")
+    page.get_by_role("heading", name="Scores").wait_for()
+    assert page.evaluate("getComputedStyle(document.querySelector('.card')).borderRadius") != "0px", "it has its style"
+    walker.check("page of a run")
+    page.go_back()
+    walker.see("Open its own page")
 
 
 def measure(walker):
