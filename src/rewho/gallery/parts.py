@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rewho.core.check import UserError
-from rewho.gallery import cases, erasure, moments, people
+from rewho.gallery import audit, cases, erasure, moments, people
 from rewho.gallery.database import Database
 from rewho.gallery.index import Index
 from rewho.gallery.records import HIDDEN, SHOWN, Actor
@@ -35,8 +35,12 @@ class People:
         self._database, self._index, self._statistics, self._guard = database, index, statistics, guard
 
     def list(self, *, by: Actor | None = None) -> list[people.Person]:
-        """Return the people of whom the user may see a sighting."""
-        return people.list_people(self._database, by or Actor())
+        """Return the people of whom the user may see a sighting; the view is in the audit."""
+        user, database = by or Actor(), self._database
+        found = people.list_people(database, user)
+        with database.writing():
+            audit.append(database, user.who, user.purpose, "view", {"list": "people"}, people=[one.id for one in found])
+        return found
 
     def sightings(self, person: int, *, by: Actor | None = None) -> Sequence[int]:
         """Return the sightings of a person, ascending."""
@@ -106,8 +110,13 @@ class Cases:
         return cases.open_case(self._database, name, purpose, by or Actor())
 
     def sightings(self, case: int, *, by: Actor | None = None) -> Sequence[tuple[int, str]]:
-        """Return the sightings of a case with their notes."""
-        return cases.case_sightings(self._database, case, by or Actor())
+        """Return the sightings of a case with their notes; the view is in the audit."""
+        user, database = by or Actor(), self._database
+        found = cases.case_sightings(database, case, user)
+        with database.writing():
+            seen = [one for one, _ in found]
+            audit.append(database, user.who, user.purpose, "view", {"list": "case"}, sightings=seen, cases=[case])
+        return found
 
     def collect(self, case: int, sightings: Sequence[int], note: str = "", *, by: Actor | None = None) -> None:
         """Put sightings into a case."""
