@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from rewho.gallery.adding import Embedded
+from rewho.gallery.database import FILE, open_database
 from rewho.gallery.records import NewCrop
+from rewho.gallery.store import STORE, new_store
 from rewho.models.kinds import build_model
 from rewho.models.weights import ModelCard, save_model
 from rewho.settings import ModelSettings
@@ -63,3 +65,12 @@ def fill(gallery, vectors, crops=None, name="random"):
 
 def random_vectors(count, seed=1, size=SIZE):
     return np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
+
+
+def move_to(folder, store):
+    """Let a gallery that is closed search elsewhere."""
+    database = open_database(folder / FILE)
+    with database.writing():
+        for name, value in {STORE: store, **new_store(store)}.items():
+            database.write(name, value)
+    database.close()

@@ -13,11 +13,17 @@ from small_gallery import crops_of, fill, random_vectors
 COUNT = 1500
 
 
+@pytest.fixture(autouse=True)
+def store():
+    """Only the scan in memory is tested here."""
+    return "sqlite"
+
+
 @pytest.fixture(scope="module")
-def opened(empty_gallery, tmp_path_factory):
+def opened(template, tmp_path_factory):
     vectors = random_vectors(COUNT, seed=6)
     vectors[::7] = vectors[3]  # many equal rows
-    with Gallery(shutil.copytree(empty_gallery, tmp_path_factory.mktemp("scan") / "g")) as gallery:
+    with Gallery(shutil.copytree(template, tmp_path_factory.mktemp("scan") / "g")) as gallery:
         fill(gallery, vectors[:-15], crops_of(COUNT - 15))
         fill(gallery, vectors[-15:], crops_of(15, ("few",), first=COUNT))
         yield gallery.index(), gallery.statistics()

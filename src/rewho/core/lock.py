@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import functools
 import os
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, TypeVar
@@ -106,6 +108,24 @@ class Lock:
                 os.close(self._descriptor)
                 _HELD.pop(self._key, None)
             self._descriptor = -1
+
+
+@contextlib.contextmanager
+def waiting_lock(path: Path, what: str, longest: float) -> Iterator[None]:
+    """Hold a lock file while a block runs; wait for another holder, in this process too, for some seconds."""
+    began, lock = time.monotonic(), Lock(path, what)
+    while True:
+        try:
+            lock.__enter__()
+            break
+        except UserError:
+            if time.monotonic() - began > longest:
+                raise
+            time.sleep(0.05)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def hold(path: Path, what: str) -> None:

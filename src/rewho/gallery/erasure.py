@@ -7,15 +7,15 @@ that was begun and not finished, because the process was killed, is finished whe
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from rewho.core.byte_scan import Scan, scan_apart
 from rewho.core.check import UserError
-from rewho.core.lock import Lock
+from rewho.core.lock import waiting_lock
 from rewho.core.progress import say
 from rewho.gallery import audit, receipts
 from rewho.gallery.adding import seal_sighting
@@ -23,6 +23,7 @@ from rewho.gallery.database import Database
 from rewho.gallery.index import CROP_COLUMNS
 from rewho.gallery.lineage import trained_on
 from rewho.gallery.records import DAY_S, WITHDRAWN, Actor
+from rewho.gallery.store import store_of
 from rewho.gallery.vectors import row_sum
 from rewho.gallery.views import check_visible
 
@@ -33,27 +34,15 @@ QUERY_DAYS = "query days"
 """Name in the table `about` of the days that embeddings of searched images are kept; 30 by default."""
 
 
-@contextlib.contextmanager
-def _erasing(database: Database) -> Iterator[None]:
+def _erasing(database: Database) -> AbstractContextManager[None]:
     """Hold the lock of erasures, so that nobody takes a running one for an interrupted one."""
-    began = time.monotonic()
-    lock = Lock(database.file.parent / ERASING, str(database.file.parent))
-    while True:
-        try:
-            lock.__enter__()
-            break
-        except UserError:
-            if time.monotonic() - began > WAIT_S:
-                raise
-            time.sleep(0.05)
-    try:
-        yield
-    finally:
-        lock.release()
+    folder = database.file.parent
+    return waiting_lock(folder / ERASING, str(folder), WAIT_S)
 
 
 def withdraw(database: Database, sightings: Sequence[int], by: Actor) -> dict[str, Any]:
     """Remove embeddings and thumbnails of sightings; their records stay. Returns the receipt."""
+    store_of(database).reach()
     with _erasing(database):
         number, contents = _withdraw_rows(database, sightings, by)
         return _finish(database, number, contents)
@@ -85,6 +74,7 @@ def forget(database: Database, sightings: Sequence[int], by: Actor, *, people: S
     Their frames and boxes are kept as hashes, so that they are not added again. Whom nobody is left of goes with them,
     also who was merged into another.
     """
+    store_of(database).reach()
     with _erasing(database):
         number, contents = _forget_rows(database, sightings, by, people)
         return _finish(database, number, contents)
@@ -164,6 +154,8 @@ def _begin(database: Database, action: str, sightings: Sequence[int], by: Actor)
 
 def _finish(database: Database, number: int, contents: Sequence[bytes] | None) -> dict[str, Any]:
     """Empty the log, search every byte, and sign the receipt; `contents` is None after an interruption."""
+    store = store_of(database)
+    store.erase()
     empty_log(database)
     rewritten = contents is None
     if rewritten:
@@ -190,7 +182,7 @@ def _finish(database: Database, number: int, contents: Sequence[bytes] | None) -
         "log emptied": True,
         "rewritten": rewritten,
         "audit": audit.head(database),
-        "store": "SQLite",
+        "store": store.receipt,
     }
     if kept:
         content["same content in sightings that were kept"] = kept

@@ -34,6 +34,7 @@ from rewho.gallery.receipts import KEY
 from rewho.gallery.records import Actor, Added, Filters, Found, Per, Sighting
 from rewho.gallery.replies import Replies
 from rewho.gallery.search import Ask, camera_ids, search
+from rewho.gallery.store import MEMORY, check_store, new_store, store_of
 from rewho.gallery.vectors import Precision
 from rewho.gallery.verify import check_open, find_damage
 from rewho.gallery.views import (
@@ -87,6 +88,7 @@ class Gallery(Proposals):
         *,
         terms: Mapping[str, str] | None = None,
         precision: Precision = "float16",
+        store: str = MEMORY,
         device: Device = "auto",
         by: Actor | None = None,
         clock: Clock = time.time,
@@ -98,6 +100,7 @@ class Gallery(Proposals):
             model: Model folder; a copy of it stays in the gallery.
             terms: Terms of sources that bring none: name, source, licence, purpose, legal_basis, contact, retention.
             precision: Of stored embeddings: float16 takes half the memory and time of float32.
+            store: Where vectors are searched: sqlite (in memory), milvus://HOST:PORT, or milvus:FILE.db (Milvus Lite).
             device: Where images are embedded.
             by: Who makes it.
             clock: The time of records.
@@ -105,6 +108,7 @@ class Gallery(Proposals):
         place, user = Path(folder), by or Actor()
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise UserError(str(place), expected="a new or empty folder", got="a file or files", fix="Choose another.")
+        check_store(store)
         place.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(place.parent)
         aside = place.with_name(f"{ASIDE}{os.getpid()}-{place.name}")
@@ -114,6 +118,7 @@ class Gallery(Proposals):
             database = create_database(aside / FILE, clock)
             with database.writing():
                 known = {"model": sha256, "size": str(size), "precision": precision, "version": "0", KEY: make_key()}
+                known |= new_store(store)
                 for name, value in {**known, "terms": json.dumps(dict(terms or {}))}.items():
                     database.write(name, value)
                 audit.append(database, user.who, user.purpose, "create", {"model": sha256, "precision": precision})
@@ -133,6 +138,7 @@ class Gallery(Proposals):
 
     def close(self) -> None:
         """Close the gallery."""
+        store_of(self.database).close()
         self.database.close()
         self._let_go()
 
@@ -181,6 +187,7 @@ class Gallery(Proposals):
         model = self._follow()
         writer = Writer(self.database, self.precision, self.size, number, user, model.sha256, zone)
         done = add_input(self.database, opened, writer, model.embed, stop, progress)
+        store_of(self.database).fill()
         return replace(done, source=number, notes=opened.notes)
 
     def writer(
@@ -355,7 +362,8 @@ class Gallery(Proposals):
         Args:
             head: An earlier `audit_head`, stored elsewhere; empty checks only the chain of hashes itself.
         """
-        return find_damage(self.database, self.precision, self.size, head)
+        found = find_damage(self.database, self.precision, self.size, head)
+        return found + store_of(self.database).find_damage()
 
     def stats(self) -> dict[str, Any]:
         """Return the counts and properties of the gallery."""
@@ -375,7 +383,7 @@ class Gallery(Proposals):
                 dict(zip(("id", "kind", "path", "status", "added", "expires"), row, strict=True)) for row in sources
             ],
             "calibration": self.calibration_text(),
-            "store": "SQLite with an exact matrix in memory: ties by id, erasure proved by a scan of every byte",
+            "store": store_of(self.database).promise,
         }
 
 

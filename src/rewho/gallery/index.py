@@ -10,6 +10,7 @@ Letters: N rows, D embedding.
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ BLOCK = 65_536
 """Rows of a block of the matrix."""
 FETCH = 4_096
 """Rows read from the database at a time."""
+LISTED = 512
+"""Ids of one query of the database."""
 UNKNOWN = -1
 """Camera or person of a row without one."""
 REMOVED = 3
@@ -76,11 +79,12 @@ class Index:
     Attributes:
         version: The gallery's state that the rows are from.
         statistics: A number that changes when embeddings or cameras do, so that means are computed again.
+        rewritten: A number that changes when those of earlier rows do, so that nothing of the earlier means is left.
     """
 
     def __init__(self, per: Per, precision: Precision, size: int) -> None:
         self.per, self.precision, self.size = per, precision, size
-        self.version, self.statistics, self.count = 0, 0, 0
+        self.version, self.statistics, self.rewritten, self.count = 0, 0, 0, 0
         self.blocks: list[Vectors] = []
         self._columns = {one.name: np.empty(0, one.kind) for one in _COLUMNS}
 
@@ -95,9 +99,13 @@ class Index:
         """Return a copy that stays as it is, for long work while others search and add."""
         made = Index(self.per, self.precision, self.size)
         made.version, made.statistics, made.count = self.version, self.statistics, self.count
-        made.blocks = [block.copy() for block in self.blocks]
+        made.rewritten = self.rewritten
         made._columns = {name: column.copy() for name, column in self._columns.items()}
+        made.blocks = self._copy_blocks()
         return made
+
+    def _copy_blocks(self) -> list[Vectors]:
+        return [block.copy() for block in self.blocks]
 
     def refresh(self, database: Database) -> None:
         """Read what was added, changed and removed since the last time."""
@@ -134,10 +142,12 @@ class Index:
         for at, one in enumerate(_COLUMNS):
             values = [one.absent if row[at] is None else row[at] for row in rows]
             self._columns[one.name][places] = np.array(values, one.kind)
+        self._columns["weights"][places[[row[9] is None for row in rows]]] = 0  # withdrawn: no part of a mean
         self._store(places, [row[9] for row in rows])
         after = self._state(places[old])
-        if len(fresh) or any((one != other).any() for one, other in zip(before, after, strict=True)):
-            self.statistics += 1
+        changed = any((one != other).any() for one, other in zip(before, after, strict=True))
+        self.statistics += bool(len(fresh)) or changed
+        self.rewritten += changed
 
     def _state(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """Return a copy of what the cameras' means depend on."""
@@ -150,9 +160,12 @@ class Index:
             room = max(count, have + have // 4, 1024)
             for name, column in self._columns.items():
                 self._columns[name] = np.concatenate([column, np.zeros(room - have, column.dtype)])
+        self._add_blocks(count)
+        self.count = max(self.count, count)
+
+    def _add_blocks(self, count: int) -> None:
         while len(self.blocks) * BLOCK < count:
             self.blocks.append(np.empty((BLOCK, self.size), np.dtype(self.precision)))
-        self.count = max(self.count, count)
 
     def _store(self, places: NDArray[np.int64], blobs: Sequence[bytes | None]) -> None:
         zero = bytes(self.size * np.dtype(self.precision).itemsize)
@@ -168,6 +181,7 @@ class Index:
             self._columns["weights"][rows] = 0
             self._store(rows, [None] * len(rows))
             self.statistics += 1
+            self.rewritten += 1
 
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the row of each id, -1 where there is none."""
@@ -188,6 +202,58 @@ class Index:
         """Yield the number of the first row and the vectors of each block."""
         for number, block in enumerate(self.blocks):
             yield number * BLOCK, block[: self.count - number * BLOCK]
+
+
+class Columns(Index):
+    """The same without the matrix: vectors are read from the database each time, so memory holds 50 bytes a row.
+
+    Args:
+        per: Whether a row is a sighting or a crop.
+        precision: Of the stored embeddings.
+        size: D.
+        database: The gallery's.
+    """
+
+    def __init__(self, per: Per, precision: Precision, size: int, database: Database) -> None:
+        super().__init__(per, precision, size)
+        self._database, self._sums = database, np.empty(0, np.int64)
+
+    def _state(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        return (*(self._columns[name][rows] for name in ("cameras", "weights")), self._sums[rows])
+
+    def _grow(self, count: int) -> None:
+        super()._grow(count)
+        self._sums = np.concatenate([self._sums, np.zeros(len(self._columns["ids"]) - len(self._sums), np.int64)])
+
+    def _add_blocks(self, count: int) -> None:
+        """Do without."""
+
+    def _store(self, places: NDArray[np.int64], blobs: Sequence[bytes | None]) -> None:
+        self._sums[places] = [0 if blob is None else zlib.crc32(blob) for blob in blobs]
+
+    def _copy_blocks(self) -> list[Vectors]:
+        made = []
+        for start in range(0, self.count, BLOCK):
+            block = np.empty((BLOCK, self.size), np.dtype(self.precision))
+            for first in range(start, min(start + BLOCK, self.count), FETCH):
+                rows = np.arange(first, min(first + FETCH, start + BLOCK, self.count))
+                block[rows - start] = self.vectors(rows)
+            made.append(block)
+        return made
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the stored embeddings of rows, float64 [N, D]."""
+        found = np.zeros((len(rows), self.size))
+        ids = self.column("ids")[rows]
+        query = f"SELECT id, embedding FROM {self.per}s WHERE embedding IS NOT NULL AND id IN "  # noqa: S608 - our own
+        for start in range(0, len(rows), LISTED):
+            some = ids[start : start + LISTED].tolist()
+            stored = dict(self._database.rows(f"{query} ({', '.join('?' * len(some))})", some))
+            at = [place for place, number in enumerate(some) if number in stored]
+            found[start + np.array(at, np.int64)] = unpack(
+                [stored[some[place]] for place in at], self.precision, self.size
+            )
+        return found
 
 
 def damaged(database: Database, what: str) -> UserError:

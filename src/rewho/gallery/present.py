@@ -11,6 +11,7 @@ from rewho.gallery.index import Index
 from rewho.gallery.model import MODEL, NAME, GalleryModel
 from rewho.gallery.records import Actor, Per
 from rewho.gallery.scan import Statistics
+from rewho.gallery.store import store_of
 from rewho.gallery.switch import Switched, remove_unused, switch_model
 from rewho.gallery.vectors import Precision
 from rewho.settings.fields import Device
@@ -68,16 +69,16 @@ class Present:
         with self._guard, self.database.reading():
             self._follow()
             if per not in self._indexes:
-                self._indexes[per] = Index(per, self._precision, self._size)
+                self._indexes[per] = store_of(self.database).index(per, self._precision, self._size)
             self._indexes[per].refresh(self.database)
             return self._indexes[per]
 
     def statistics(self, per: Per = "sighting") -> Statistics:
         """Return the means of the cameras; computed anew after additions and erasures."""
         with self._guard:
-            index = self.index(per)
-            if per not in self._statistics or self._statistics[per].number != index.statistics:
-                self._statistics[per] = Statistics(index)
+            index, earlier = self.index(per), self._statistics.get(per)
+            if earlier is None or earlier.number != index.statistics:
+                self._statistics[per] = Statistics(index, earlier)
             return self._statistics[per]
 
     def use_model(

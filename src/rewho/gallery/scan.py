@@ -21,6 +21,8 @@ from rewho.rank.camera_norm import LEAST_CROPS, CameraMeans, camera_means, centr
 
 GATHER = 0.4
 """Share of the rows up to which only these are multiplied: gathering rows costs about as much as multiplying them."""
+PART = 2048
+"""Rows that are summed at a time."""
 FEW = 512
 """Rows up to which each is computed in float64 at once."""
 LEAST_SPREAD = 1e-3  # of a row's distance to its camera's mean, below which the bound on its similarity says nothing
@@ -34,25 +36,32 @@ class Best(NamedTuple):
 
 
 class Statistics:
-    """The means of an index's cameras, and each row's product with its own, computed when they are first needed.
+    """The means of an index's cameras, and each row's distance to its own, computed when they are first needed.
 
     Args:
         index: The rows; their camera must not change without `index.statistics`.
+        earlier: Those of fewer of its rows, of which the sums are taken over where no row has changed.
     """
 
-    def __init__(self, index: Index) -> None:
-        self.index, self.number = index, index.statistics
+    def __init__(self, index: Index, earlier: Statistics | None = None) -> None:
+        self.index, self.number, self._rewritten = index, index.statistics, index.rewritten
+        self._whole = CameraMeans(np.zeros((0, index.size)), np.zeros(0)), 0  # of whole parts, and of how many rows
+        if earlier is not None and earlier._rewritten == self._rewritten:
+            self._whole = earlier._whole
         self.means = self._sum()
+        self.ends: dict[tuple[int, ...], tuple[float, float]] = {}
+        """Least and largest inner product of a mean with the vectors of some cameras, where an engine told them."""
 
     def _sum(self) -> CameraMeans:
         """Return the means of unit embeddings, weighted by the crops of each sighting."""
-        total: CameraMeans | None = None
+        total, done = self._whole
         cameras, weights = self.index.column("cameras").astype(np.int64), self.index.column("weights")
-        for start in range(0, len(self.index), 2048):
-            rows = np.arange(start, min(start + 2048, len(self.index)))
-            part = camera_means(unit(self.index.vectors(rows)), cameras[rows], weights[rows])
-            total = part if total is None else _join(total, part)
-        return total or CameraMeans(np.zeros((0, self.index.size)), np.zeros(0))
+        for start in range(done, len(self.index), PART):
+            rows = np.arange(start, min(start + PART, len(self.index)))
+            total = _join(total, camera_means(unit(self.index.vectors(rows)), cameras[rows], weights[rows]))
+            if len(rows) == PART:
+                self._whole = total, start + PART
+        return total
 
     @functools.cached_property
     def spread(self) -> NDArray[np.float32]:

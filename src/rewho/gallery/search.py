@@ -21,7 +21,8 @@ from rewho.gallery.judgements import Judged, read_judgements, refine
 from rewho.gallery.model import check_same
 from rewho.gallery.query import Query
 from rewho.gallery.records import DAY_S, SHOWN, WITHDRAWN, Actor, Candidate, Filters, Found, Sighting
-from rewho.gallery.scan import Best, Statistics, best, relative
+from rewho.gallery.scan import Best, Statistics, relative
+from rewho.gallery.store import store_of
 from rewho.gallery.views import read_sightings
 from rewho.rank.camera_norm import LEAST_CROPS
 
@@ -67,7 +68,7 @@ def search(database: Database, index: Index, statistics: Statistics, query: Quer
             for verdict in ("yes", "no")
         )
         vector = refine(vector, yes, no)
-    found = best(
+    found = store_of(database).best(
         index,
         vector,
         keep,

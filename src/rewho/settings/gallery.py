@@ -49,6 +49,7 @@ class GallerySettings:
             people. undo: the event. timeline: the person. export: the case. review: two sightings. model: its folder.
         model: Model folder, of which the gallery keeps a copy.
         precision: Of stored embeddings; float16 takes half the memory.
+        store: Where vectors are searched: sqlite (in memory), milvus://HOST:19530, or milvus:FILE.db (Milvus Lite).
         terms: Terms of sources that bring none: given at create, or for one source at add. Crop sets bring their own.
         expires: Date, or time in ISO 8601, at which the added source is to be erased.
         camera: add: name of the camera of images that have none. search: camera of the image that is searched with.
@@ -121,6 +122,7 @@ class GallerySettings:
     items: tuple[str, ...] = ()
     model: Annotated[Path, Only("create")] = Path("model")
     precision: Annotated[Literal["float16", "float32"], Only("create")] = "float16"
+    store: Annotated[str, Only("create")] = "sqlite"
     terms: TermsSettings = field(default_factory=TermsSettings)
     expires: Annotated[str, Only("add")] = ""
     camera: Annotated[str, Only("add", "search")] = ""

@@ -64,7 +64,13 @@ def run(settings: GallerySettings) -> str:
 def _create(settings: GallerySettings, user: Actor) -> Answer:
     terms = _terms(settings)
     with Gallery.create(
-        settings.folder, settings.model, terms=terms, precision=settings.precision, device=settings.device, by=user
+        settings.folder,
+        settings.model,
+        terms=terms,
+        precision=settings.precision,
+        store=settings.store,
+        device=settings.device,
+        by=user,
     ) as gallery:
         sha256 = gallery.model_sha256
         value = {"folder": str(settings.folder), "model": sha256, "dimensions": gallery.size}
