@@ -62,16 +62,8 @@ def run(settings: GallerySettings) -> str:
 
 
 def _create(settings: GallerySettings, user: Actor) -> Answer:
-    terms = _terms(settings)
-    with Gallery.create(
-        settings.folder,
-        settings.model,
-        terms=terms,
-        precision=settings.precision,
-        store=settings.store,
-        device=settings.device,
-        by=user,
-    ) as gallery:
+    named = {name: getattr(settings, name) for name in ("precision", "store", "device")}
+    with Gallery.create(settings.folder, settings.model, terms=_terms(settings), by=user, **named) as gallery:
         sha256 = gallery.model_sha256
         value = {"folder": str(settings.folder), "model": sha256, "dimensions": gallery.size}
     return Answer(value, f"{settings.folder}: a new gallery of model {sha256[:12]}…")
