@@ -173,7 +173,7 @@ class AdaptSettings(TrainingSettings):
             if self.source.root is not None:
                 yield Mistake("memory.kind", "hybrid beside a source", "Pass {at}memory.kind hybrid.")
         if self.calibrate and self.source.root is not None:
-            yield Mistake("calibrate", "false beside a source", "Leave out {at}calibrate.")
+            yield Mistake("calibrate", "false beside a source", "Pass {at}calibrate false.")
         if self.cameras == "unknown":
             for name, wanted in (
                 ("memory.camera_weight", self.memory.camera_weight),
