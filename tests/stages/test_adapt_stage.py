@@ -24,6 +24,7 @@ from rewho.settings import (
     SourceSettings,
 )
 from rewho.stages import adapt, train
+from rewho.tasks import adaptation
 from rewho.tasks.adaptation import AdaptTask, Epochs
 from rewho.training.log import read_log
 
@@ -114,6 +115,32 @@ def test_a_stop_request_saves_at_the_end_of_the_step(start, whole, tmp_path, mon
     assert checkpoint_of(tmp_path / "told", WITHIN).is_dir()
     adapt.run(replace(start, out=tmp_path / "told"))
     check_equal(tmp_path / "told", whole)
+
+
+def test_a_stop_request_ends_the_embedding_before_an_epoch(crowd, tmp_path, monkeypatch):
+    rarely = replace(AdaptSettings().checkpoint, every_epochs=100)
+    cluster = ClusterSettings(k1=6, k2=2, min_samples=2, of="network")
+    given = settings(crowd, tmp_path / "told", checkpoint=rarely, cluster=cluster)
+    whole = adapt.run(replace(given, out=tmp_path / "whole"))
+    embed, calls = adaptation.embed_batches, []
+
+    def told(*values, **options):
+        calls.append(values)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return embed(*values, **options)
+
+    def first_then_told(*values, **options):
+        return (told if calls else calls.append(values) or embed)(*values, **options)
+
+    for step, embedding in ((0, told), (2, first_then_told)):  # at the beginning, and before the second epoch
+        calls.clear()
+        monkeypatch.setattr(adaptation, "embed_batches", embedding)
+        with pytest.raises(Interrupted, match=f"step {step} of {STEPS}"):
+            adapt.run(given)
+        monkeypatch.undo()
+    assert checkpoint_of(given.out, 2).is_dir()
+    adapt.run(given)
+    check_equal(given.out, whole)
 
 
 def test_a_labelled_source_has_its_own_classes_and_normalisation(crowd, people, tmp_path):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewho.core.progress import Progress, say
-from rewho.core.runtime import generator, is_main_process, on_main_process
+from rewho.core.runtime import StopRequest, generator, is_main_process, on_main_process
 from rewho.data.augment import apply, resize
 from rewho.data.batches import Part, Plan, load_batches
 from rewho.data.cluster_batches import ClusterPlans, plan_clusters, take_turns
@@ -268,9 +268,11 @@ class Epochs:
         )
         parts = []
         model.eval()
-        for vectors in embed_batches(model, pixels, device, flip=False):
-            parts.append(torch.from_numpy(vectors))
-            progress.advance(len(vectors))
+        with StopRequest() as stop:
+            for vectors in embed_batches(model, pixels, device, flip=False):
+                parts.append(torch.from_numpy(vectors))
+                progress.advance(len(vectors))
+                stop.end_if_wanted("the steps before this epoch")
         progress.close()
         everyone = gather(F.normalize(torch.cat(parts)).to(device))
         # [process, row of the process, D] → the order of `rows`; what was repeated is at the end.

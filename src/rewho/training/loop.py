@@ -97,6 +97,7 @@ class _Run:
         if self.settings.engine.compile:
             self.module.compile()
         self.freezable = [p for part in training.pretrained for p in part.parameters() if p.requires_grad]
+        self.saved = self.state.step
         self.agreed = False  # whether any process was asked to stop, as of the last exchange
         self._freeze()
 
@@ -111,7 +112,7 @@ class _Run:
         try:
             if state.step // length > state.closed_epochs:  # interrupted between the last step and the end of an epoch
                 self._close_epoch(log, progress)
-            for batch in self._batches():
+            for batch in self._batches(log):
                 rate = self._prepare_step(batch)
                 values = self._forward_backward(batch)
                 self._check_divergence(values, batch)
@@ -127,15 +128,19 @@ class _Run:
                 if stopping or self._checkpoint_due():
                     self._save(log)
                 if stopping or self._stopping:
-                    raise Interrupted(f"step {state.step:,} of {self.total:,} is saved in {self.training.folder}")
+                    raise self._interrupted()
         finally:
             if log is not None and progress is not None:
                 log.__exit__(None, None, None)
                 progress.close()
         return state
 
-    def _batches(self) -> Iterator[Any]:
-        """Yield this process's batches; an error of one process is raised in all."""
+    def _batches(self, log: RunLog | None) -> Iterator[Any]:
+        """Yield this process's batches; an error of one process is raised in all.
+
+        Preparing an epoch may take long, as embedding all images does. Where it stops on request, in every process at
+        once, the steps before it are saved.
+        """
         batches = iter(self.training.batches(self.state.step))
         while True:
             batch, error = None, None
@@ -143,6 +148,10 @@ class _Run:
                 batch = next(batches, None)
             except UserError as found:
                 error = found
+            except Interrupted:
+                if self.state.step != self.saved:
+                    self._save(log)
+                raise self._interrupted() from None
             error = self._of_any_process(error)
             if error is not None:
                 raise error
@@ -326,6 +335,10 @@ class _Run:
             save_checkpoint(folder, self.state.step, parts, keep, self.training.description)
 
         on_main_process(save)
+        self.saved = self.state.step
+
+    def _interrupted(self) -> Interrupted:
+        return Interrupted(f"step {self.state.step:,} of {self.total:,} is saved in {self.training.folder}")
 
     def _restore(self) -> State:
         found = load_checkpoint(self.training.folder / "checkpoints")
