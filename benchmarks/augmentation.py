@@ -1,12 +1,14 @@
-"""Speed of the training augmentation, beside torchvision's on Pillow images, on one thread.
+"""Speed of the training augmentation on one thread, beside torchvision, albumentations and OpenCV by hand.
 
 Unusual: all sides are measured in turns within one run, round by round, so that whatever else the machine does hits
 all of them. Time is the thread's own CPU time, which a busy machine inflates less than wall time; the wall time is
 printed too. Images are synthetic and already decoded on both sides. Our batches end in uint8, because the network
-normalises on its device; torchvision's users mostly end in normalised float tensors. Like is compared with like twice:
-both ending in a uint8 batch, and both ending in a normalised float batch, ours normalised by torch on the same thread.
+normalises on its device; others mostly end in normalised float tensors. Like is compared with like twice: both ending
+in a uint8 batch, and both in what a network's first convolution gets, ours by the network's own normalisation on the
+same thread. The opponents are what a competent user takes: torchvision on tensors as well as on Pillow images,
+albumentations where it is installed, and a loop of OpenCV's functions.
 
-    python benchmarks/augmentation.py --out augmentation.json
+    uv run --with albumentations python benchmarks/augmentation.py --out augmentation.json
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -26,10 +29,11 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn import functional
 from torchvision.transforms import InterpolationMode, v2
 
 from rewho.core.runtime import generator
-from rewho.data.augment import apply, resize
+from rewho.data.augment import apply
 from rewho.data.draws import POLICIES, draw
 from rewho.data.views import VIEWS, View
 from rewho.settings import AugmentSettings
@@ -51,7 +55,7 @@ def torchvision_chain(settings: AugmentSettings, view: View, normalise: bool) ->
     top, bottom, left, right = view.pixel_box(128, 64)
     steps: list[Callable[..., object]] = []
     if view.name != "holistic":
-        steps.append(v2.Lambda(lambda image: image.crop((left, top, right, bottom))))
+        steps.append(v2.Lambda(lambda image: v2.functional.crop(image, top, left, bottom - top, right - left)))
     steps += [v2.Resize(view.size), v2.RandomHorizontalFlip(settings.flip)]
     if settings.colour:
         steps.append(v2.ColorJitter(settings.colour, settings.colour, settings.colour))
@@ -67,30 +71,96 @@ def torchvision_chain(settings: AugmentSettings, view: View, normalise: bool) ->
     return v2.Compose([*steps, v2.RandomErasing(settings.erase, area, aspect, value=0)])
 
 
+def albumentations_chain(settings: AugmentSettings, view: View, normalise: bool) -> Callable[..., object] | None:
+    """Return albumentations' transforms for the same policy; None where it is not installed."""
+    try:
+        import albumentations as a
+    except ImportError:
+        return None
+    height, width = view.size
+    top, bottom, left, right = view.pixel_box(128, 64)
+    steps = [] if view.name == "holistic" else [a.Crop(left, top, right, bottom)]
+    steps += [a.Resize(height, width), a.HorizontalFlip(p=settings.flip)]
+    if settings.colour:
+        limits = (1 - settings.colour, 1 + settings.colour)
+        steps.append(a.ColorJitter(limits, limits, limits, (0, 0), p=1))
+    if settings.rotation:
+        steps.append(a.Rotate(settings.rotation, cv2.INTER_LINEAR, fill=MEAN_COLOUR, p=1))
+    if pad := settings.crop_padding:
+        steps += [a.PadIfNeeded(height + 2 * pad, width + 2 * pad, fill=MEAN_COLOUR), a.RandomCrop(height, width)]
+    if normalise:
+        steps.append(a.Normalize(MEAN, STD))
+    area = (settings.erase_area_low, settings.erase_area_high)
+    steps.append(a.Erasing(area, (settings.erase_aspect, 1 / settings.erase_aspect), fill=0, p=settings.erase))
+    chain = a.Compose(steps)
+    return lambda image: chain(image=image)["image"]
+
+
+def by_hand(settings: AugmentSettings, view: View, image: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
+    """Change one image with OpenCV's functions, as a careful loop would; no colours, no rotation."""
+    height, width = view.size
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    if rng.random() < settings.flip:
+        image = cv2.flip(image, 1)
+    if pad := settings.crop_padding:
+        image = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=MEAN_COLOUR)
+        top, left = rng.randint(0, 2 * pad), rng.randint(0, 2 * pad)
+        image = image[top : top + height, left : left + width]
+    if rng.random() < settings.erase:
+        for _ in range(100):
+            area = rng.uniform(settings.erase_area_low, settings.erase_area_high) * height * width
+            aspect = rng.uniform(settings.erase_aspect, 1 / settings.erase_aspect)
+            high, wide = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+            if high < height and wide < width:
+                top, left = rng.randint(0, height - high), rng.randint(0, width - wide)
+                image[top : top + high, left : left + wide] = MEAN_COLOUR
+                break
+    return image
+
+
+def to_network(images: NDArray[np.uint8], mean: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    """Return what the first convolution of a model gets, by the operation that `SingleViewModel` begins with."""
+    return functional.batch_norm(torch.from_numpy(images).permute(0, 3, 1, 2).float(), mean, variance, eps=1e-30)
+
+
 def contenders(policy: str, view_name: str) -> dict[str, Callable[[], object]]:
     """Return what is timed, by name; each call makes one batch."""
     settings, view = POLICIES[policy], VIEWS[view_name]
     images = random_images(BATCH)
     pillow = [Image.fromarray(image) for image in images]
+    tensors = [torch.from_numpy(image).permute(2, 0, 1).contiguous() for image in images]
     to_uint8, to_float = (torchvision_chain(settings, view, normalise) for normalise in (False, True))
-    rng = generator(1, "benchmark draws")
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-    scale, offset = 1 / (255 * std), -mean / std
+    rng, own = generator(1, "benchmark draws"), random.Random(1)
+    mean, variance = (
+        torch.tensor(values) for values in ([255 * one for one in MEAN], [(255 * one) ** 2 for one in STD])
+    )
 
     def ours() -> NDArray[np.uint8]:
         return apply(images, view, draw(settings, BATCH, view.size, rng), settings, MEAN_COLOUR).images
 
-    def ours_normalised() -> torch.Tensor:
-        batch = torch.from_numpy(ours()).permute(0, 3, 1, 2).contiguous()
-        return batch.float().mul_(scale).add_(offset)
+    def hand() -> NDArray[np.uint8]:
+        return np.stack([by_hand(settings, view, image, own) for image in images])
 
-    return {
+    found: dict[str, Callable[[], object]] = {
         "rewho, uint8": ours,
-        "torchvision, uint8": lambda: torch.stack([to_uint8(image) for image in pillow]),
-        "rewho, normalised float": ours_normalised,
-        "torchvision, normalised float": lambda: torch.stack([to_float(image) for image in pillow]),
-        "rewho, resize only": lambda: resize(images, view),
+        "torchvision on Pillow, uint8": lambda: torch.stack([to_uint8(image) for image in pillow]),
+        "torchvision on tensors, uint8": lambda: torch.stack([to_uint8(image) for image in tensors]),
+        "rewho, floats": lambda: to_network(ours(), mean, variance),
+        "torchvision on Pillow, floats": lambda: torch.stack([to_float(image) for image in pillow]),
+        "torchvision on tensors, floats": lambda: torch.stack([to_float(image) for image in tensors]),
     }
+    for name, normalise in (("uint8", False), ("floats", True)):
+        if chain := albumentations_chain(settings, view, normalise):
+            found[f"albumentations, {name}"] = lambda chain=chain: to_tensor(np.stack([chain(one) for one in images]))
+    if not settings.colour:
+        found["OpenCV by hand, uint8"] = hand
+        found["OpenCV by hand, floats"] = lambda: to_network(hand(), mean, variance)
+    return found
+
+
+def to_tensor(images: NDArray[np.float32]) -> torch.Tensor:
+    """Return a batch as a network takes it, without a copy."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def measure(named: dict[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
@@ -123,12 +193,13 @@ def report(policy: str, view: str, figures: dict[str, dict[str, float]]) -> dict
     for name, row in figures.items():
         print(f"  {name:30s}{row['cpu_ms']:12.3f}{row['cpu_ms_best']:12.3f}{row['wall_ms']:13.3f}")
     ratios = {
-        "both uint8": figures["torchvision, uint8"]["cpu_ms"] / figures["rewho, uint8"]["cpu_ms"],
-        "both normalised float": figures["torchvision, normalised float"]["cpu_ms"]
-        / figures["rewho, normalised float"]["cpu_ms"],
-        "each as it is used": figures["torchvision, normalised float"]["cpu_ms"] / figures["rewho, uint8"]["cpu_ms"],
+        f"{name}{beside}": row["cpu_ms"] / figures[own]["cpu_ms"]
+        for name, row in figures.items()
+        for own, beside in (("rewho, floats", ""), ("rewho, uint8", " as each is used"))
+        if name.endswith("floats") and not name.startswith("rewho")
     }
-    print("  torchvision / rewho:", ", ".join(f"{name} {ratio:.1f}" for name, ratio in ratios.items()))
+    for name, ratio in ratios.items():
+        print(f"  {name}: {ratio:.1f} times")
     return ratios
 
 
@@ -143,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for policy, view in CASES:
         figures = measure(contenders(policy, view), options.rounds)
         ratios = report(policy, view, figures)
-        results.append({"policy": policy, "view": view, "ms_per_image": figures, "torchvision_over": ratios})
+        results.append({"policy": policy, "view": view, "ms_per_image": figures, "times_rewhos": ratios})
     versions = {
         "python": platform.python_version(),
         "numpy": np.__version__,
