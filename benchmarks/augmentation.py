@@ -29,13 +29,13 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 from PIL import Image
-from torch.nn import functional
 from torchvision.transforms import InterpolationMode, v2
 
 from rewho.core.runtime import generator
 from rewho.data.augment import apply
 from rewho.data.draws import POLICIES, draw
 from rewho.data.views import VIEWS, View
+from rewho.models.normalise import normalise_images
 from rewho.settings import AugmentSettings
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -120,7 +120,7 @@ def by_hand(settings: AugmentSettings, view: View, image: NDArray[np.uint8], rng
 
 def to_network(images: NDArray[np.uint8], mean: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
     """Return what the first convolution of a model gets, by the operation that `SingleViewModel` begins with."""
-    return functional.batch_norm(torch.from_numpy(images).permute(0, 3, 1, 2).float(), mean, variance, eps=1e-30)
+    return normalise_images(torch.from_numpy(images).permute(0, 3, 1, 2), mean, variance)
 
 
 def contenders(policy: str, view_name: str) -> dict[str, Callable[[], object]]:

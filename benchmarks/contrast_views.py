@@ -3,10 +3,11 @@
 Unusual: as in augmentation.py all sides are timed in turns within one run, and time is the thread's own CPU time. Like
 is compared with like: from decoded images to a uint8 batch on both sides, to a normalised float batch on both, and
 from a crop set on disk, decoding included, with what really runs in the workers. Last as each is used: rewho's batches
-stay uint8, because the network normalises on its device, and torchvision's are normalised floats. torchvision appears
-twice: with its own blur, and with Pillow's, which MoCo's and LUPerson's code calls and is faster.
+stay uint8, because the network normalises on its device, and the others' are normalised floats. torchvision appears
+three times: with its own blur, with Pillow's, which MoCo's and LUPerson's code calls and is faster, and on tensors that
+OpenCV decoded; albumentations, on OpenCV's arrays, where it is installed.
 
-    python benchmarks/contrast_views.py --out contrast-views.json
+    uv run --with albumentations python benchmarks/contrast_views.py --out contrast-views.json
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from rewho.core.runtime import generator
 from rewho.crops.shards import CropSet
 from rewho.data.batches import Plan
 from rewho.data.contrast_augment import CONTRAST_PRESETS, apply_view, draw_view
+from rewho.models.normalise import normalise_images
 from rewho.settings import ContrastAugmentSettings
 from rewho.tasks.contrast import ContrastPreparation
 from rewho.tasks.unlabelled import open_images
@@ -68,6 +70,29 @@ def torchvision_chain(settings: ContrastAugmentSettings, pillow_blur: bool, norm
     return v2.Compose([*steps, v2.RandomErasing(settings.erase, area, (0.3, 1 / 0.3), value=0)])
 
 
+def albumentations_chain(settings: ContrastAugmentSettings, normalise: bool) -> Callable[..., object] | None:
+    """Return albumentations' transforms of the same policy; None where it is not installed."""
+    try:
+        import albumentations as a
+    except ImportError:
+        return None
+    area, ratio = (
+        (settings.crop_area_low, settings.crop_area_high),
+        (settings.crop_ratio_low, settings.crop_ratio_high),
+    )
+    steps = [a.RandomResizedCrop(SIZE, area, ratio)]
+    if settings.jitter:
+        low, high = 1 - settings.jitter_strength, 1 + settings.jitter_strength
+        hue = (-settings.jitter_hue, settings.jitter_hue)
+        steps.append(a.ColorJitter((low, high), (low, high), (low, high), hue, p=settings.jitter))
+    sigma = (settings.blur_sigma_low, settings.blur_sigma_high)
+    steps += [a.ToGray(p=settings.grayscale), a.GaussianBlur((0, 0), sigma, p=settings.blur)]
+    steps += [a.HorizontalFlip(p=settings.flip), *([a.Normalize(MEAN, STD)] if normalise else [])]
+    erased = (settings.erase_area_low, settings.erase_area_high)
+    chain = a.Compose([*steps, a.Erasing(erased, (0.3, 1 / 0.3), fill=0, p=settings.erase)])
+    return lambda image: chain(image=image)["image"]
+
+
 def contenders(settings: ContrastAugmentSettings, folder: Path) -> dict[str, dict[str, Callable[[], object]]]:
     """Return what is timed, by what it starts from and gives; each call makes both views of one batch.
 
@@ -78,17 +103,17 @@ def contenders(settings: ContrastAugmentSettings, folder: Path) -> dict[str, dic
     crops = CropSet.open(folder)
     images = [crops[row] for row in range(BATCH)]
     pillow = [Image.fromarray(image) for image in images]
+    tensors = [torch.from_numpy(image).permute(2, 0, 1).contiguous() for image in images]
     rng = generator(1, "benchmark draws")
     colour = tuple(255 * value for value in MEAN)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-    scale, offset = 1 / (255 * std), -mean / std
+    mean, variance = 255 * torch.tensor(MEAN), (255 * torch.tensor(STD)) ** 2
     prepare, rows = ContrastPreparation(open_images([folder]), SIZE, settings, 1, colour), np.arange(BATCH)
 
     def view() -> NDArray[np.uint8]:
         return apply_view(images, draw_view(settings, BATCH, SIZE, rng), settings, colour)
 
     def normalised() -> torch.Tensor:
-        return torch.from_numpy(view()).permute(0, 3, 1, 2).contiguous().float().mul_(scale).add_(offset)
+        return normalise_images(torch.from_numpy(view()).permute(0, 3, 1, 2), mean, variance)
 
     def from_disk() -> object:
         return prepare(Plan(0, 0, rows), slice(0, BATCH))
@@ -96,19 +121,32 @@ def contenders(settings: ContrastAugmentSettings, folder: Path) -> dict[str, dic
     def decoded() -> list[Image.Image]:
         return [Image.open(BytesIO(crops.bytes(row))).convert("RGB") for row in range(BATCH)]
 
-    def theirs(*, normalise: bool, source: Callable[[], list[Image.Image]] = lambda: pillow) -> dict[str, Any]:
-        def both(chain: v2.Compose) -> object:
-            people = source()
-            return [torch.stack([chain(image) for image in people]) for _ in range(2)]
+    def opened() -> list[NDArray[np.uint8]]:
+        return [cv2.cvtColor(cv2.imdecode(np.frombuffer(crops.bytes(row), np.uint8), 1), 4) for row in range(BATCH)]
 
+    def theirs(*, normalise: bool, disk: bool = False) -> dict[str, Any]:
+        def both(chain: Callable[..., object], kind: str) -> object:
+            people: list[Any] = decoded() if disk and kind == "Pillow" else opened() if disk else start[kind]
+            if disk and kind == "tensors":
+                people = [torch.from_numpy(image).permute(2, 0, 1) for image in people]
+            made = [[chain(image) for image in people] for _ in range(2)]
+            return [torch.from_numpy(np.stack(one)) if kind == "arrays" else torch.stack(one) for one in made]
+
+        start = {"Pillow": pillow, "arrays": images, "tensors": tensors}
         own, pillows = (torchvision_chain(settings, pillow_blur, normalise) for pillow_blur in (False, True))
-        return {"torchvision": lambda: both(own), "torchvision with Pillow's blur": lambda: both(pillows)}
+        other = albumentations_chain(settings, normalise)
+        found = {
+            "torchvision": lambda: both(own, "Pillow"),
+            "torchvision with Pillow's blur": lambda: both(pillows, "Pillow"),
+            "torchvision on tensors": lambda: both(own, "tensors"),
+        }
+        return found | ({"albumentations": lambda: both(other, "arrays")} if other else {})
 
     return {
         "decoded images to uint8": {OURS: lambda: (view(), view()), **theirs(normalise=False)},
         "decoded images to floats": {OURS: lambda: (normalised(), normalised()), **theirs(normalise=True)},
-        "crop set to uint8": {OURS: from_disk, **theirs(normalise=False, source=decoded)},
-        "crop set, as each is used": {OURS: from_disk, **theirs(normalise=True, source=decoded)},
+        "crop set to uint8": {OURS: from_disk, **theirs(normalise=False, disk=True)},
+        "crop set, as each is used": {OURS: from_disk, **theirs(normalise=True, disk=True)},
     }
 
 

@@ -134,6 +134,33 @@ table fd99
 table deep.yaml --data.root empty
 table itself.yaml --data.root empty
 table list.yaml --data.root empty
+run
+run nowhere.mp4
+run empty
+run word.txt
+run list.yaml
+run --crops empty
+run --data empty --override train
+run --data empty --override train.epoch=1
+run --crops empty --distill
+adapt nowhere
+adapt empty --init none
+search
+search word.txt
+search nowhere.jpg --in empty
+search word.txt --in nowhere
+gallery
+gallery destroy empty
+gallery create word.txt
+gallery add empty word.txt
+gallery search empty word.txt
+models get
+models get yolo
+look nowhere
+serve empty
+serve word.txt --port 0.5
+embed empty --ray
+embed empty --gpus 0.5
 demo --identities 0
 demo --chapter x
 demo --out word.txt

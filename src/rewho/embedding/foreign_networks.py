@@ -2,12 +2,13 @@
 
 Ours are model folders. Others are described in a YAML file::
 
-    network: timm:vit_small_patch16_224.dino    # or timm:hf-hub:OWNER/NAME, or a .onnx file beside this one
+    network: timm:vit_small_patch16_224.dino    # or timm:hf-hub:OWNER/NAME, backbone:NAME of ours with average
+                                                # pooling behind it, or a .onnx file beside this one
     view: up1                                   # a view's name, or its YAML file
     size: [224, 224]                            # input height and width; default: the file's own, or the view's
     mean: [0.485, 0.456, 0.406]                 # of RGB in 0 to 1; default: timm's for these weights
     std: [0.229, 0.224, 0.225]
-    weights: student.safetensors                # for timm: a file, or `none`; default: the hub's
+    weights: student.safetensors                # for timm: a file, or `none`; default: the hub's. For ours: a file
     colours: RGB                                # or BGR; `layout` NCHW or NHWC, `output` by name: for ONNX files
 
 Every network is wrapped as a module that takes bytes, so that batching, flipping and masks are the same code for all.
@@ -45,10 +46,12 @@ from rewho.data.view_masks import known_fields
 from rewho.data.views import View
 from rewho.embedding.embedder import embed_batches, load, view_of
 from rewho.embedding.images import in_batches
+from rewho.models.backbone import build_backbone
 from rewho.models.loading import load_tensors
+from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD
 from rewho.settings import DeviceSettings
 
-TIMM = "timm:"
+TIMM, OURS = "timm:", "backbone:"
 HUB = ("hf-hub:", "hf_hub:")  # how timm's names of models on the Hugging Face hub begin
 OPTIONAL_FIELDS = ("view", "size", "mean", "std", "weights", "colours", "layout", "output")
 
@@ -113,6 +116,8 @@ def open_teacher(source: str | Path, view: View | None, engine: DeviceSettings) 
     seen = _view(f"teacher {source}", fields, folder, view)
     if str(fields["network"]).startswith(TIMM):
         return _open_timm(name, fields, folder, seen, engine)
+    if str(fields["network"]).startswith(OURS):
+        return _open_backbone(name, fields, folder, seen, engine)
     return _open_onnx(name, fields, folder, seen, engine)
 
 
@@ -255,6 +260,21 @@ def _open_timm(name: str, fields: dict[str, Any], folder: Path, view: View, engi
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(key.encode() + tensor.contiguous().numpy().tobytes())
     return _finish(name, view, _Normalised(network, mean, std), digest.hexdigest(), fields, pick_device(engine.device))
+
+
+def _open_backbone(name: str, fields: dict[str, Any], folder: Path, view: View, engine: DeviceSettings) -> Teacher:
+    """Open a backbone of ours with the weights of another program, such as fast-reid or torchreid."""
+    what, weights = f"teacher {name}", fields.get("weights")
+    if weights is None:
+        fix = "Write `weights: FILE` into the description."
+        raise UserError(what, expected="a file with the backbone's weights", got="none", fix=fix)
+    backbone = build_backbone(str(fields["network"]).removeprefix(OURS), input_size=view.size)
+    file = resolve_inside(folder, weights, what)
+    load_tensors(backbone.body, read_weights(file), f"{file}")
+    network = nn.Sequential(backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    mean, std = (_channels(what, fields, *one) for one in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
+    identity = digest_of({"network": fields["network"], "weights": hash_file(file)})
+    return _finish(name, view, _Normalised(network, mean, std), identity, fields, pick_device(engine.device))
 
 
 def _timm_size(view: View, model_name: str) -> dict[str, Any]:

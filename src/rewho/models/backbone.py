@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rewho.core.check import UserError, describe_error, nearest
 from rewho.models.ibn import SUFFIX, add_instance_norm
+from rewho.models.osnet import OSNETS, OSNet
 from rewho.models.style import normalise_style
 
 SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
@@ -62,8 +63,8 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
 
     Args:
         name: squeezenet1_0, squeezenet1_1, these with `_in` (for cameras that they never saw, see `models.style`),
-            resnet18 … resnet152, these with `_ibn_a` (instance normalisation), any model name of timm, or a name of
-            `BACKBONES`.
+            resnet18 … resnet152, these with `_ibn_a` (instance normalisation), osnet_x1_0 … osnet_x0_25, any model name
+            of timm, or a name of `BACKBONES`.
         stride_one_at: ResNets: the stage whose first block keeps stride 1 ("conv4_1", FD section 4.1): layer4 is the
             usual reading, layer3 the literal one; none leaves torchvision's strides, 32 in total. The weights have the
             same shapes with each.
@@ -79,6 +80,8 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
         return Backbone(getattr(models, name)(weights=None).features, 512)
     if name in STYLED:
         return Backbone(normalise_style(build_backbone(STYLED[name]).body), 512)  # type: ignore[arg-type]
+    if name in OSNETS:
+        return Backbone(OSNet(OSNETS[name]), OSNETS[name][-1])
     if name in BACKBONES:
         return _build_own(name, input_size)
     return _build_timm(name, stride_one_at, input_size)
@@ -118,11 +121,11 @@ def _build_timm(name: str, stride_one_at: str, input_size: tuple[int, int]) -> B
                     module.stride = (1, 1)
         return Backbone(network, network.num_features)
     if not timm.is_model(name):
-        near = nearest(name, [*SQUEEZENETS, *STYLED, *RESNETS, *timm.list_models()])
+        near = nearest(name, [*SQUEEZENETS, *STYLED, *RESNETS, *OSNETS, *timm.list_models()])
         raise UserError(
             "--model.backbone",
-            expected=f"one of {', '.join((*SQUEEZENETS, *STYLED, *RESNETS))}, a ResNet's with {SUFFIX}, a model name "
-            "that timm knows, or one in BACKBONES",
+            expected=f"one of {', '.join((*SQUEEZENETS, *STYLED, *RESNETS, *OSNETS))}, a ResNet's with {SUFFIX}, a "
+            "model name that timm knows, or one in BACKBONES",
             got=repr(name),
             fix=f"Did you mean {near!r}?"
             if near
