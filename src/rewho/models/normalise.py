@@ -55,5 +55,5 @@ def _can_look_up(images: Tensor, mean: Tensor) -> bool:
         and images.shape[1] == 3
         and images.is_contiguous(memory_format=torch.channels_last)
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     )
