@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import hash_file
-from rewho.core.shipped import find_model
+from rewho.core.shipped import TENSORS, find_model
 from rewho.data.datasets import read_settings
 from rewho.data.scored_part import ScoredPart, scored_part
 from rewho.embedding.embedder import load
@@ -35,7 +35,6 @@ from rewho.gallery.query import Query
 from rewho.gallery.records import NewCrop
 from rewho.gallery.scores import scale_of, vectors_of
 from rewho.gallery.vectors import Precision, unit
-from rewho.models.weights import TENSORS
 from rewho.rank.camera_norm import normalise_cameras
 from rewho.rank.labels import ImageLabels
 from rewho.rank.metrics import evaluate

@@ -1,6 +1,7 @@
 """What a command imports: using a model needs no training library, and answering without one needs no torch."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -65,3 +66,12 @@ def test_using_a_model_imports_no_training_library(place):
 def test_help_and_the_package_import_no_torch():
     ran = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_the_package_lets_waiting_threads_sleep_unless_told_otherwise(given, expected):
+    inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    code = "import os, rewho; print(os.environ['OMP_WAIT_POLICY'])"
+    words = [sys.executable, "-c", code]
+    ran = subprocess.run(words, capture_output=True, text=True, check=True, env=inherited | given)
+    assert ran.stdout.strip() == expected

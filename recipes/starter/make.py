@@ -21,11 +21,12 @@ from safetensors.torch import load_file, save
 
 from rewho.core.artifact import MANIFEST, hash_file, write_file, write_json
 from rewho.core.progress import Progress, say
+from rewho.core.shipped import CARD, TENSORS
 from rewho.data.datasets import read_settings
 from rewho.data.scored_part import scored_part
 from rewho.data.table import ImageTable
 from rewho.embedding.embedder import Embedder, load
-from rewho.models.weights import CARD, SUMS, TENSORS, read_card
+from rewho.models.weights import SUMS, read_card
 from rewho.rank.camera_norm import normalise_cameras
 from rewho.rank.labels import ImageLabels
 from rewho.rank.metrics import evaluate

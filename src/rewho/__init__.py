@@ -1,6 +1,9 @@
 """rewho: who is this, again? Person re-identification, from labelled images to an evaluation one can trust.
 
-The public names are loaded when they are first used, so that `import rewho` costs nothing.
+The public names are loaded when they are first used, so that `import rewho` costs nothing. It sets one environment
+variable, OMP_WAIT_POLICY, to PASSIVE unless it is set: threads of torch that wait for each other then sleep instead of
+spinning, which on a busy machine saves most of the time and on an idle one costs little (docs/LOG.md). torch reads it
+when it is imported, so import rewho first.
 
 Example:
     >>> import rewho
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from rewho.embedding.scoring import evaluate_model as evaluate
     from rewho.gallery.gallery import Gallery
     from rewho.stages.crop import crop
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __all__ = [
     "Gallery",

@@ -225,9 +225,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["tran"])
         2
     """
-    # Threads that wait for each other sleep instead of spinning: on a busy machine a step takes less than half the
-    # time, and on an idle one the same (docs/LOG.md). OpenMP reads it when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     with _guard_pipes(), end_on_sigterm():
         return _run_reporting(words)

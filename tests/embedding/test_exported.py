@@ -12,6 +12,7 @@ import torch
 
 import rewho
 from rewho.core.check import UserError
+from rewho.crops.terms import TERMS
 from rewho.embedding.exported import ExportedModel, is_exported
 from rewho.models.single_view import SingleViewModel
 from rewho.models.weights import ModelCard, save_model
@@ -39,6 +40,11 @@ from rewho.cli import main
 words = ["--model", folder, "--device", "cpu"]
 assert main(["compare", image, other, *words]) == 0
 assert main(["embed", people + "/query", *words, "--out", people + "-embedded"]) == 0
+assert main(["embed", image, *words, "--out", people + "-one"]) == 0
+sys.modules.pop("matplotlib")  # which draws pages and sheets
+out = ["--out", people + "-found", "--cache", people + "-cache"]
+assert main(["search", image, "--in", people + "/query", *words, *out]) == 0
+assert main(["evaluate", *words, "--data", people, "--out", people + "-evaluated", "--sheets", "0"]) == 0
 """
 
 
@@ -96,6 +102,9 @@ def test_everything_that_uses_a_model_works_in_a_process_without_torch(place):
     found = json.loads(ran.stdout.splitlines()[0])
     assert float(ran.stdout.splitlines()[1]) == pytest.approx(found["similarity"], abs=1e-4), "`rewho compare`"
     kept = np.load(place / "people-embedded" / "embeddings.npy")
+    assert np.load(place / "people-one" / "embeddings.npy").shape == (1, 8)
+    assert (place / "people-evaluated" / "index.html").is_file()
+    assert "no attention is drawn" in ran.stderr
     np.testing.assert_allclose(kept[0], found["embedding"], atol=1e-5)
     model = rewho.load(place / "model", "cpu")
     expected = model.embed(first)[0]
@@ -103,6 +112,18 @@ def test_everything_that_uses_a_model_works_in_a_process_without_torch(place):
     assert found["similarity"] == pytest.approx(rewho.compare(first, other, model), abs=1e-4)
     assert found["found"] == first
     assert found["mAP"] == pytest.approx(rewho.evaluate(model, place / "people").mAP_rectangular, abs=1e-6)
+
+
+def test_a_gallery_embeds_with_an_exported_model(place):
+    terms = dict.fromkeys(TERMS, "test")
+    with rewho.Gallery.create(place / "gallery", place / "plain", terms=terms, device="cpu") as gallery:
+        added = gallery.add(place / "people" / "query")
+        found = gallery.search(images(place)[0], count=1, normalise=False)
+        assert added.crops == len(images(place))
+        assert found.candidates[0].similarity == pytest.approx(1, abs=1e-3)
+        asked = [json.loads(row[0]) for row in gallery.database.rows("SELECT asked FROM audit WHERE action = 'add'")]
+        assert asked == [{"crops": added.crops, "runtime": "onnxruntime"}]
+    assert sorted(file.name for file in (place / "gallery" / "model").iterdir()) == ["model.json", "model.onnx"]
 
 
 def test_a_model_folder_is_no_export(place):

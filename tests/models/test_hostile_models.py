@@ -12,10 +12,11 @@ from rewho.cli import main
 from rewho.core.artifact import MANIFEST, hash_file, write_json
 from rewho.core.check import UserError
 from rewho.core.record import STARTED
+from rewho.core.shipped import CARD, TENSORS
 from rewho.core.stage import Stage
 from rewho.embedding.embedder import load
 from rewho.models.single_view import SingleViewModel
-from rewho.models.weights import CARD, TENSORS, ModelCard, describe_model, load_model, save_model
+from rewho.models.weights import ModelCard, describe_model, load_model, save_model
 from rewho.settings import ModelSettings
 from rewho.training.checkpoint import DESCRIPTION, STATE, newest_checkpoint, read_checkpoint, save_checkpoint
 from rewho.training.log import LOG

@@ -15,8 +15,9 @@ from quick_settings import distilling, quick
 from rewho.core.artifact import MANIFEST, hash_file
 from rewho.core.check import UserError
 from rewho.core.record import STARTED
+from rewho.core.shipped import CARD, TENSORS
 from rewho.embedding.embedder import load
-from rewho.models.weights import CARD, SUMS, TENSORS
+from rewho.models.weights import SUMS
 from rewho.settings import (
     DataSettings,
     DeviceSettings,

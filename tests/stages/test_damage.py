@@ -16,12 +16,13 @@ from rewho.core.artifact import MANIFEST, verify_hash, write_json
 from rewho.core.check import UserError
 from rewho.core.lock import LOCK, Lock
 from rewho.core.record import find_damage
+from rewho.core.shipped import CARD, TENSORS
 from rewho.core.stage import Stage
 from rewho.crops.shards import CropSet
 from rewho.models.heads import build_classifier
 from rewho.models.initial import load_initial_weights
 from rewho.models.kinds import build_model
-from rewho.models.weights import CARD, CLASSIFIER, SUMS, TENSORS, load_classifier, load_model
+from rewho.models.weights import CLASSIFIER, SUMS, load_classifier, load_model
 from rewho.settings import (
     EmbedSettings,
     EvaluateSettings,

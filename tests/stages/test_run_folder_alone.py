@@ -12,9 +12,9 @@ from quick_settings import CPU, distilling, quick
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.record import STARTED
+from rewho.core.shipped import CARD
 from rewho.embedding.embedder import load
 from rewho.models.factorization import load_branches
-from rewho.models.weights import CARD
 from rewho.settings import CompareSettings, DataSettings, EmbedSettings, EvaluateSettings, RepresentSettings
 from rewho.stages import compare, distill, embed, evaluate, represent, train
 from rewho.training.checkpoint import save_checkpoint

@@ -5,7 +5,7 @@ import pytest
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.record import STARTED
-from rewho.models.weights import CARD
+from rewho.core.shipped import CARD
 from rewho.tasks.teachers import find_teachers
 
 

@@ -7,6 +7,7 @@ bytes, so that the package onnx is not needed.
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import re
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from rewho.core.artifact import digest, hash_file
 from rewho.core.check import UserError
 from rewho.core.device import use_cuda
 from rewho.core.files import check_regular
+from rewho.core.openvino_session import OpenVinoSession, require_openvino
 from rewho.core.text import quantity
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class OnnxSession:
         layout: NCHW or NHWC; empty reads it from the file.
         device: auto, cpu or cuda.
         threads: CPU threads; 0 keeps the library's default.
+        runtime: onnxruntime, or openvino, which runs on the CPU.
+        content: The file's bytes where there is no file, and `path` only names it.
 
     Attributes:
         sha256: Hash of the file and of the files beside it that hold its weights.
@@ -50,9 +54,21 @@ class OnnxSession:
         metadata: The file's metadata by name, such as `names`.
     """
 
-    def __init__(self, path: Path, what: str, *, layout: str = "", device: str = "auto", threads: int = 0) -> None:
-        self.path, self._what = path, what
-        self._session, self.sha256 = _open(path, what, device, threads)
+    def __init__(
+        self,
+        path: Path,
+        what: str,
+        *,
+        layout: str = "",
+        device: str = "auto",
+        threads: int = 0,
+        runtime: str = "onnxruntime",
+        content: bytes | None = None,
+    ) -> None:
+        self.path, self._what, self.runtime = path, what, runtime
+        source, self.sha256 = (content, hashlib.sha256(content).hexdigest()) if content else _read(path, what)
+        opened = _open_openvino if runtime == "openvino" else _open_onnxruntime
+        self._session = opened(source, f"{what} {path}", device, threads)
         image, self._sizes = _inputs(self._session.get_inputs(), f"{what} {path}")
         shape = [side if isinstance(side, int) and side > 0 else None for side in image.shape]
         self.layout = _layout(shape, layout, f"{what} {path}")
@@ -62,7 +78,8 @@ class OnnxSession:
         sides = shape[1:3] if self.layout == "NHWC" else shape[2:4]
         self.size: tuple[int | None, int | None] = (sides[0], sides[1])
         self.outputs = [entry.name for entry in self._session.get_outputs()]
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        about = self._session.get_modelmeta().custom_metadata_map if runtime == "onnxruntime" else {}
+        self.metadata: dict[str, str] = dict(about)
 
     def run(self, images: NDArray[Any], names: Sequence[str] | None = None) -> list[NDArray[Any]]:
         """Return outputs for images [B, H, W, 3], each with one row per image or a scalar.
@@ -195,16 +212,23 @@ def _text_at(content: mmap.mmap, start: int) -> str:
     return ""
 
 
-def _open(path: Path, what: str, device: str, threads: int) -> tuple[Any, str]:
-    """Return onnxruntime's session, and the hash of all its files."""
+def _read(path: Path, what: str) -> tuple[Path | bytes, str]:
+    """Return a file's content, or its path where weights lie beside it, and the hash of all its files."""
+    if not path.is_file():
+        raise UserError(f"{what} {path}", expected="an ONNX file", got="no such file", fix="Check the path.")
+    check_regular(path, what=f"{what} {path}", expected="an ONNX file")
+    beside = weights_beside(path, what)
+    hashes = [hash_file(file) for file in (path, *beside)]
+    # From memory if possible, because onnxruntime cannot open every file name.
+    return (path, digest(hashes)) if beside else (path.read_bytes(), hashes[0])
+
+
+def _open_onnxruntime(source: Path | bytes, what: str, device: str, threads: int) -> Any:  # noqa: ANN401 - a session
     try:
         import onnxruntime
     except ImportError as error:
         fix = "pip install 'rewho[detect]' or 'rewho[export]'; in a clone: uv sync --extra export"
         raise UserError(what, expected="the package onnxruntime", got="an installation without it", fix=fix) from error
-    if not path.is_file():
-        raise UserError(f"{what} {path}", expected="an ONNX file", got="no such file", fix="Check the path.")
-    check_regular(path, what=f"{what} {path}", expected="an ONNX file")
     there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     cuda = use_cuda(device, there, f"device of {what}", "pip install onnxruntime-gpu, or choose cpu.")
     wanted = ["CUDAExecutionProvider"] if cuda else []
@@ -213,20 +237,28 @@ def _open(path: Path, what: str, device: str, threads: int) -> tuple[Any, str]:
     options.log_severity_level = 4
     # Spinning threads would take the CPU from the decoder and from other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    beside = weights_beside(path, what)
-    hashes = [hash_file(file) for file in (path, *beside)]
     try:
-        # From memory if possible, because onnxruntime cannot open every file name.
-        source = str(path) if beside else path.read_bytes()
-        session = onnxruntime.InferenceSession(source, options, providers=[*wanted, "CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            source if isinstance(source, bytes) else str(source),
+            options,
+            providers=[*wanted, "CPUExecutionProvider"],
+        )
     except Exception as error:  # as above
-        raise UserError(
-            f"{what} {path}",
-            expected="a sound ONNX file",
-            got=_first_line(error),
-            fix="Export it again, or copy it again.",
-        ) from error
-    return session, digest(hashes) if beside else hashes[0]
+        raise _damaged(what, error) from error
+
+
+def _open_openvino(source: Path | bytes, what: str, device: str, threads: int) -> Any:  # noqa: ANN401 - a session
+    require_openvino(what)
+    use_cuda(device, available=False, option=f"device of {what}", fix="Choose cpu, or the runtime onnxruntime.")
+    try:
+        return OpenVinoSession(source, threads)
+    except Exception as error:  # as above
+        raise _damaged(what, error) from error
+
+
+def _damaged(what: str, error: Exception) -> UserError:
+    fix = "Export it again, or copy it again."
+    return UserError(what, expected="a sound ONNX file", got=_first_line(error), fix=fix)
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rewho.core.artifact import hash_file, plain, write_json
 from rewho.core.check import UserError, is_file
 from rewho.core.record import read_sealed, rewho_version, seal
-from rewho.core.shipped import name_of
+from rewho.core.shipped import TENSORS, name_of
 from rewho.embedding.exported import ExportedModel
 from rewho.rank.thresholds import OperatingPoint, PairScores
 
@@ -74,19 +74,17 @@ def describe_points(
     }
 
 
-def store_thresholds(model: Embedder, described: Mapping[str, Any]) -> str:
+def store_thresholds(model: Embedder | ExportedModel, described: Mapping[str, Any]) -> str:
     """Store thresholds in the model's folder; return in words what was stored, or why nothing was.
 
     They replace earlier thresholds on the same data, and a file that is damaged or of other weights.
 
     Nothing is stored where no threshold could be given, or where the model is a checkpoint and not a model folder.
     """
-    from rewho.models.weights import TENSORS  # late, because it imports torch
-
     weights = model.weights[0]
     if not any("threshold" in point for point in described["thresholds"]):
         return f"no threshold to store: {described['thresholds'][0]['refusal']}"
-    if weights.name != TENSORS:
+    if weights.name != TENSORS and not isinstance(model, ExportedModel):
         return f"thresholds are not stored: {weights.parent} is a checkpoint, and no model folder"
     path, sha256 = weights.with_name(FILE), hash_file(weights)
     earlier = _read(path)["measured"] if _is_of_weights(path, sha256) else []

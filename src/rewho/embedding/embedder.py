@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -13,18 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rewho.core.artifact import hash_file
-from rewho.core.check import UserError, check_flag
+from rewho.core.check import UserError, check_choice, check_flag
 from rewho.core.device import arithmetic, pick_device
 from rewho.core.shipped import open_model
 from rewho.data.images import decode
 from rewho.data.view_file import read_view
 from rewho.data.views import View, box_of
 from rewho.embedding.images import Image, as_list, pixels_of, prefetch, resized_batches
+from rewho.embedding.runtime import Runner
 from rewho.embedding.saved import open_saved
 from rewho.models.factorization import Factorization
 from rewho.models.single_view import SingleViewModel
 from rewho.settings import DeviceSettings
-from rewho.settings.fields import Device, check
+from rewho.settings.fields import Device, Runtime, check
 
 
 def view_of(model: SingleViewModel) -> View:
@@ -65,6 +67,7 @@ class Embedder:
         threads: CPU threads; 0 keeps torch's default.
         weights: Files that hold the weights.
         branches: The branches of its distillation, on `device`; None if there are none or they were not loaded.
+        runner: What computes it; None is torch.
     """
 
     model: SingleViewModel
@@ -73,6 +76,12 @@ class Embedder:
     threads: int = 0
     weights: tuple[Path, ...] = ()
     branches: Factorization | None = None
+    runner: Runner | None = None
+
+    @property
+    def runtime(self) -> str:
+        """The library that computed the last embeddings: torch, onnxruntime or openvino."""
+        return self.runner.name if self.runner else "torch"
 
     def __repr__(self) -> str:
         """Return architecture, embedding size, input size, device and source, on one line."""
@@ -94,6 +103,7 @@ class Embedder:
         flip: bool = True,
         batch: int = 64,
         done: Callable[[int], None] = lambda count: None,
+        of: int = 0,
     ) -> NDArray[np.float32]:
         """Return one embedding for each image.
 
@@ -103,6 +113,7 @@ class Embedder:
             flip: Average the embeddings of an image and its mirror image.
             batch: Images at a time.
             done: Called with the number of images of each finished batch.
+            of: Images of the whole work of which these are a part, so that one library computes all; 0 is these alone.
 
         Returns:
             float32 [N, D], not normalised; compare with the cosine.
@@ -111,19 +122,21 @@ class Embedder:
             UserError: No images, or one that cannot be read; says which.
         """
         parts = []
-        for part in self.stream(as_list(images), flip=flip, batch=batch):
+        for part in self.stream(as_list(images), flip=flip, batch=batch, of=of):
             parts.append(part)
             done(len(part))
         return np.concatenate(parts)
 
     def stream(
-        self, images: Image | Iterable[Image], *, flip: bool = True, batch: int = 64
+        self, images: Image | Iterable[Image], *, flip: bool = True, batch: int = 64, of: int = 0
     ) -> Iterator[NDArray[np.float32]]:
         """Yield the embeddings of `embed`, [at most `batch`, D] at a time, so that few are in memory."""
         images, flip = as_list(images), check_flag("flip", flip)
         view = view_of(self.model)
         batches = resized_batches(images, batch, view, lambda image: self._pixels(image, view))
-        yield from embed_batches(self.model, batches, self.device, flip=flip, threads=self.threads)
+        first = next(batches)
+        network = self.runner.network(max(of, len(images)), first) if self.runner else self.model
+        yield from embed_batches(network, chain([first], batches), self.device, flip=flip, threads=self.threads)
 
     def _pixels(self, image: Image, view: View) -> NDArray[np.uint8]:
         """Return an image's pixels, masked if the view has masks, which are found by the image's name."""
@@ -137,7 +150,9 @@ class Embedder:
         return pixels
 
 
-def load(path: str | Path, device: Device = "auto", threads: int = 0, *, branches: bool = False) -> Embedder:
+def load(
+    path: str | Path, device: Device = "auto", threads: int = 0, runtime: Runtime = "auto", *, branches: bool = False
+) -> Embedder:
     """Load a model for embedding.
 
     Args:
@@ -145,12 +160,14 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0, *, branche
             newest checkpoint is used; or one checkpoint of a run.
         device: auto, cpu or cuda.
         threads: CPU threads; 0 keeps torch's default.
+        runtime: The library that computes: auto, torch, onnxruntime or openvino; see `runtime.py`.
         branches: Load the branches of its distillation too, to show where they look.
 
     Raises:
         UserError: No model there, a damaged one, no such device, or its view's file has another box by now.
     """
     engine = DeviceSettings(device, threads)
+    check_choice("runtime", runtime, get_args(Runtime))
     check(engine, "")
     if not isinstance(path, str | Path) or not str(path):
         raise UserError(
@@ -160,7 +177,8 @@ def load(path: str | Path, device: Device = "auto", threads: int = 0, *, branche
     view_of(saved.model)
     loaded = embedder(saved.model, engine, saved.description)
     moved = None if saved.branches is None else saved.branches.to(loaded.device)
-    return replace(loaded, weights=saved.weights, branches=moved)
+    runner = Runner(loaded.model, loaded.device, threads, runtime)
+    return replace(loaded, weights=saved.weights, branches=moved, runner=runner)
 
 
 def embedder(model: SingleViewModel, engine: DeviceSettings, description: dict[str, Any] | None = None) -> Embedder:

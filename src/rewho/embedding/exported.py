@@ -19,7 +19,7 @@ from rewho.core.shipped import CARD
 from rewho.data.images import decode
 from rewho.data.views import View
 from rewho.embedding.images import Image, as_list, pixels_of, prefetch, resized_batches
-from rewho.settings.fields import Device
+from rewho.settings.fields import Device, Runtime
 
 if TYPE_CHECKING:
     from rewho.embedding.embedder import Embedder
@@ -29,8 +29,13 @@ SIDES = ("top", "bottom", "left", "right")
 
 def is_exported(path: str | Path) -> bool:
     """Return whether a path is a folder that `rewho export` made, with an ONNX file."""
-    facts = _facts(Path(path))
-    return bool(facts) and facts.get("format") == "onnx"
+    return find_exported(Path(path)) is not None
+
+
+def find_exported(folder: Path) -> Path | None:
+    """Return the ONNX file of a folder that `rewho export` made; None for another folder."""
+    facts = _facts(folder)
+    return folder / str(facts.get("file")) if facts.get("format") == "onnx" else None
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -60,13 +65,16 @@ class ExportedModel:
     description: dict[str, Any]
 
     @classmethod
-    def open(cls, folder: str | Path, device: Device = "auto", threads: int = 0) -> ExportedModel:
+    def open(
+        cls, folder: str | Path, device: Device = "auto", threads: int = 0, runtime: Runtime = "auto"
+    ) -> ExportedModel:
         """Open the folder of an export.
 
         Args:
             folder: What `rewho export` wrote.
             device: auto, cpu or cuda.
-            threads: CPU threads; 0 keeps onnxruntime's default.
+            threads: CPU threads; 0 keeps the library's default.
+            runtime: openvino, or onnxruntime, which auto means; torch is refused.
 
         Raises:
             UserError: No export there, a damaged one, or onnxruntime is not installed.
@@ -92,9 +100,8 @@ class ExportedModel:
             fix = "Copy the whole folder again."
             got = "another one, or none"
             raise UserError(str(folder), expected=f"the file {name} whose hash is in {CARD}", got=got, fix=fix)
-        return cls.of_file(
-            folder / name, view, description, mirrored=mirrored, unit=unit, device=device, threads=threads
-        )
+        given: dict[str, Any] = {"device": device, "threads": threads, "runtime": runtime}
+        return cls.of_file(folder / name, view, description, mirrored=mirrored, unit=unit, **given)
 
     @classmethod
     def of_file(
@@ -107,15 +114,25 @@ class ExportedModel:
         unit: bool = False,
         device: Device = "auto",
         threads: int = 0,
+        runtime: Runtime = "auto",
     ) -> ExportedModel:
         """Open an ONNX file whose description is known; see `open`."""
-        session = OnnxSession(path, "model", layout="NCHW", device=device, threads=threads)
+        if runtime == "torch":
+            fix = "Pass the model folder that it was exported from, or leave --runtime out."
+            raise UserError(str(path), expected="onnxruntime or openvino", got="--runtime torch", fix=fix)
+        library = "openvino" if runtime == "openvino" else "onnxruntime"
+        session = OnnxSession(path, "model", layout="NCHW", device=device, threads=threads, runtime=library)
         return cls(session, view, mirrored, unit, description or {})
 
     @property
     def weights(self) -> tuple[Path, ...]:
         """The file that holds the weights."""
         return (self.session.path,)
+
+    @property
+    def runtime(self) -> str:
+        """The library that computes: onnxruntime or openvino."""
+        return self.session.runtime
 
     def identity(self) -> dict[str, Any]:
         """Return what the embeddings depend on: the hash of the file, which holds the view's box too."""
@@ -128,6 +145,7 @@ class ExportedModel:
         flip: bool = True,
         batch: int = 64,
         done: Callable[[int], None] = lambda count: None,
+        of: int = 0,
     ) -> NDArray[np.float32]:
         """Return one embedding for each image, as `rewho.load(MODEL).embed` does with the model that was exported.
 
@@ -137,6 +155,7 @@ class ExportedModel:
             flip: Average the embeddings of an image and its mirror image.
             batch: Images at a time.
             done: Called with the number of images of each finished batch.
+            of: Without meaning here; see `Embedder.embed`.
 
         Returns:
             float32 [N, D], of unit length where the file's are; compare with the cosine.
@@ -144,6 +163,7 @@ class ExportedModel:
         Raises:
             UserError: No images, one that cannot be read, or a mean that the file cannot leave out.
         """
+        del of
         if self.mirrored and not check_flag("flip", flip):
             fix = "Export the model with --flip false."
             expected = "True: the mean with the mirror image is taken inside the file"
@@ -168,7 +188,9 @@ def _pixels(image: Image) -> NDArray[np.uint8]:
     return decode(Path(image)) if isinstance(image, str | Path) else pixels_of(image)
 
 
-def load_model(path: str | Path, device: Device = "auto", threads: int = 0) -> ExportedModel | Embedder:
+def load_model(
+    path: str | Path, device: Device = "auto", threads: int = 0, runtime: Runtime = "auto"
+) -> ExportedModel | Embedder:
     """Load a model for embedding: an exported one without torch, any other with it; see `embedder.load`.
 
     Args:
@@ -176,12 +198,13 @@ def load_model(path: str | Path, device: Device = "auto", threads: int = 0) -> E
             unfinished run, or one checkpoint of a run.
         device: auto, cpu or cuda.
         threads: CPU threads; 0 keeps the library's default.
+        runtime: The library that computes: auto, torch, onnxruntime or openvino.
 
     Raises:
         UserError: No model there, a damaged one, or no such device.
     """
     if isinstance(path, str | Path) and str(path) and is_exported(path):
-        return ExportedModel.open(path, device, threads)
+        return ExportedModel.open(path, device, threads, runtime)
     from rewho.embedding.embedder import load
 
-    return load(path, device, threads)
+    return load(path, device, threads, runtime)

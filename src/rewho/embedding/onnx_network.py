@@ -24,9 +24,19 @@ class OnnxNetwork(nn.Module):
     """
 
     def __init__(self, path: Path, layout: str = "", output: str = "", *, on_gpu: bool = False) -> None:
-        super().__init__()
         device, threads = "auto" if on_gpu else "cpu", torch.get_num_threads()
-        self._session = OnnxSession(path, "network", layout=layout, device=device, threads=threads)
+        self._set(OnnxSession(path, "network", layout=layout, device=device, threads=threads), output)
+
+    @classmethod
+    def of_session(cls, session: OnnxSession) -> OnnxNetwork:
+        """Return an opened file's network."""
+        network = cls.__new__(cls)
+        network._set(session, "")
+        return network
+
+    def _set(self, session: OnnxSession, output: str) -> None:
+        super().__init__()
+        self._session, path = session, session.path
         self.takes_bytes, self.sha256 = self._session.takes_bytes, self._session.sha256
         height, width = self._session.size
         self.input_size = (height, width) if height is not None and width is not None else None

@@ -11,7 +11,7 @@ from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.progress import say
 from rewho.core.record import STARTED, flatten, read_record
-from rewho.models.weights import CARD
+from rewho.core.shipped import CARD
 from rewho.settings import DataSettings, EvaluateDataSettings
 from rewho.settings.use import SPLIT_OPTIONS
 

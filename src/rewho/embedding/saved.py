@@ -14,18 +14,11 @@ from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.progress import say
 from rewho.core.record import STARTED
+from rewho.core.shipped import CARD, TENSORS
 from rewho.models.factorization import BRANCH_TENSORS, Factorization, build_branches, folded_student, load_branches
 from rewho.models.loading import load_tensors, tensors_under
 from rewho.models.single_view import SingleViewModel
-from rewho.models.weights import (
-    CARD,
-    TENSORS,
-    ModelCard,
-    build_described,
-    check_description,
-    describe_model,
-    load_model,
-)
+from rewho.models.weights import ModelCard, build_described, check_description, describe_model, load_model
 from rewho.training.checkpoint import (
     DESCRIPTION,
     STATE,

@@ -41,7 +41,9 @@ def rank_table(
     part = scored_part(table)
 
     def embed(images: ImageTable) -> NDArray[np.float32]:
-        return model.embed([images.file(row) for row in range(len(images))], flip=flip, batch=batch, done=done)
+        return model.embed(
+            [images.file(row) for row in range(len(images))], flip=flip, batch=batch, done=done, of=part.images
+        )
 
     gallery = embed(part.gallery)
     query = embed(part.query) if part.query_rows is None else gallery[part.query_rows]

@@ -10,8 +10,8 @@ import yaml
 
 from rewho.core.artifact import plain
 from rewho.core.record import flatten, rewho_version
-from rewho.export.graph import INPUT, OUTPUT, EmbeddingGraph
 from rewho.export.parity import Parity
+from rewho.models.graph import INPUT, OUTPUT, EmbeddingGraph
 
 Box = tuple[Fraction, Fraction, Fraction, Fraction]
 WHOLE: Box = (Fraction(0), Fraction(1), Fraction(0), Fraction(1))

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.check import UserError
-from rewho.export.graph import INPUT
 from rewho.export.parity import same_neighbours
+from rewho.models.graph import INPUT
 from rewho.rank.ranking import Ranking
 from rewho.rank.thresholds import collect_pairs, find_threshold, match_rates
 from rewho.settings import CalibrationSettings

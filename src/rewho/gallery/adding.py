@@ -96,6 +96,9 @@ class Writer:
         by: Who adds.
         model: Hash of the model that the embeddings are of.
         zone: Time zone of cameras that are new.
+
+    Attributes:
+        runtime: The library that computed the embeddings, for the audit; "" where it is not known.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Writer:
         self._database, self._precision, self._size, self._model = database, precision, size, model
         self.source, self._by, self._zone = source, by, zone
         self._labels: dict[str, int] = {}
+        self.runtime = ""
 
     def select_new(self, crops: Sequence[NewCrop]) -> tuple[list[NewCrop], Added]:
         """Return the crops that are not in the gallery, and counts of the others."""
@@ -149,8 +153,9 @@ class Writer:
             known = {track: self._find(track) for track in tracks}
             changed = [self._write_track(track, items, known[track]) for track, items in tracks.items()]
             done = replace(done, crops=len(new), sightings=sum(one is None for one in known.values()))
+            asked = {"crops": len(new), **({"runtime": self.runtime} if self.runtime else {})}
             audit.append(
-                self._database, self._by.who, self._by.purpose, "add", {"crops": len(new)},
+                self._database, self._by.who, self._by.purpose, "add", asked,
                 sources=[self.source], sightings=changed,
             )  # fmt: skip
         return done

@@ -15,8 +15,8 @@ from rewho.data.images import decode, read_all
 from rewho.gallery.adding import Embedded, Writer, close_source
 from rewho.gallery.database import Database
 from rewho.gallery.inputs import Input
+from rewho.gallery.model import GalleryModel
 from rewho.gallery.moments import remember_videos
-from rewho.gallery.query import Embed
 from rewho.gallery.records import Added
 from rewho.gallery.thumbnails import make_thumbnail
 
@@ -37,7 +37,7 @@ def add_input(
     database: Database,
     source: Input,
     writer: Writer,
-    embed: Embed,
+    model: GalleryModel,
     stop: Callable[[], bool],
     progress: Callable[[int], None],
 ) -> Added:
@@ -50,7 +50,8 @@ def add_input(
             new, known = writer.select_new(batch)
             pixels = read_all(lambda crop: decode(crop.image, crop.name), new, pool.map)
             thumbnails = pool.map(make_thumbnail, pixels, new)
-            vectors: Iterable[Any] = embed(pixels) if new else ()
+            vectors: Iterable[Any] = model.embed(pixels, source.count) if new else ()
+            writer.runtime = model.runtime
             total = _sum(_sum(total, known), writer.write(list(map(Embedded, new, vectors, thumbnails))))
             progress(len(batch))
             if stop():

@@ -186,7 +186,7 @@ class Gallery(Proposals):
         number = open_source(self.database, opened.kind, opened.path, opened.digest, given, expires, user)
         model = self._follow()
         writer = Writer(self.database, self.precision, self.size, number, user, model.sha256, zone)
-        done = add_input(self.database, opened, writer, model.embed, stop, progress)
+        done = add_input(self.database, opened, writer, model, stop, progress)
         store_of(self.database).fill()
         return replace(done, source=number, notes=opened.notes)
 

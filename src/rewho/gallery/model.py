@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rewho.core.artifact import digest, hash_file, write_folder
 from rewho.core.check import UserError
 from rewho.core.shipped import CARD, TENSORS, find_model
+from rewho.embedding.exported import ExportedModel, find_exported, load_model
 from rewho.settings.fields import Device
 
 if TYPE_CHECKING:  # loading a model takes half a gigabyte, and grouping does without
@@ -29,38 +30,36 @@ NAME = "model folder"
 """Name in the table `about` of the folder of the copy that is used; absent for the first."""
 SINCE = "model since"
 """Name in the table `about` of the gallery's state in which it got that model; absent for the first."""
-FILES = (TENSORS, CARD)
+
+
+def _files(folder: Path) -> tuple[Path, Path]:
+    """Return a model folder's weights and description, of an exported ONNX model, too."""
+    return find_exported(folder) or folder / TENSORS, folder / CARD
 
 
 def hash_model(folder: Path) -> str:
     """Return the hash of a model folder's weights and description."""
-    return digest([hash_file(folder / name) for name in FILES])
+    return digest([hash_file(file) for file in _files(folder)])
 
 
 def copy_model(model: Path, gallery: Path) -> tuple[str, int]:
     """Copy a model folder into a new gallery; return its hash and the size of its embeddings."""
-    from rewho.models.weights import read_card
-
     model = find_model(model)
-    read_card(model)
     size = embedding_size(load_model(model, "cpu"))
     folder = gallery / MODEL
     folder.mkdir(parents=True)
-    for name in FILES:
-        shutil.copyfile(model / name, folder / name)
+    _copy(model, folder)
     return hash_model(folder), size
 
 
-def load_model(model: Path, device: Device) -> Embedder:
-    """Return a loaded model folder."""
-    from rewho.embedding.embedder import load
-
-    return load(model, device)
+def _copy(model: Path, folder: Path) -> None:
+    for file in _files(model):
+        shutil.copyfile(file, folder / file.name)
 
 
-def embedding_size(loaded: Embedder) -> int:
+def embedding_size(loaded: Embedder | ExportedModel) -> int:
     """Return D of a loaded model."""
-    return int(loaded.embed(np.zeros((64, 32, 3), np.uint8), flip=False).shape[1])
+    return int(loaded.embed(np.zeros((64, 32, 3), np.uint8)).shape[1])
 
 
 def place_model(model: Path, gallery: Path, sha256: str) -> str:
@@ -68,12 +67,7 @@ def place_model(model: Path, gallery: Path, sha256: str) -> str:
     if hash_model(gallery / MODEL) == sha256:
         return MODEL
     name = f"{MODEL}-{sha256[:16]}"
-
-    def fill(folder: Path) -> None:
-        for file in FILES:
-            shutil.copyfile(model / file, folder / file)
-
-    write_folder(gallery / name, fill)
+    write_folder(gallery / name, lambda folder: _copy(model, folder))
     check_model(hash_model(gallery / name), sha256, f"model {model}")
     return name
 
@@ -115,13 +109,21 @@ class GalleryModel:
         self.sha256 = sha256
         self._folder, self._device = folder, device
         self._guard = threading.Lock()
-        self._loaded: Embedder | None = None
+        self._loaded: Embedder | ExportedModel | None = None
 
-    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return the embeddings [N, D] of uint8 RGB images, averaged with their mirror images."""
+    @property
+    def runtime(self) -> str:
+        """The library that computed the last embeddings; "" before the first."""
+        return self._loaded.runtime if self._loaded else ""
+
+    def embed(self, images: Sequence[NDArray[np.uint8]], of: int = 0) -> NDArray[np.float32]:
+        """Return the embeddings [N, D] of uint8 RGB images, averaged with their mirror images.
+
+        `of` is the number of images of the whole source, all of which one library computes.
+        """
         with self._guard:
             if self._loaded is None:
                 found = hash_model(self._folder) if self._folder.is_dir() else "none in its place"
                 check_model(found, self.sha256, f"model {self._folder}")
                 self._loaded = load_model(self._folder, self._device)
-        return self._loaded.embed(images)
+        return self._loaded.embed(images, of=of)

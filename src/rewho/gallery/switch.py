@@ -19,6 +19,7 @@ from rewho.core.check import UserError
 from rewho.core.lock import Lock
 from rewho.core.shipped import find_model
 from rewho.data.images import decode
+from rewho.embedding.exported import ExportedModel, load_model
 from rewho.gallery import audit
 from rewho.gallery.adding import summarise_sighting
 from rewho.gallery.database import Database
@@ -31,7 +32,6 @@ from rewho.gallery.model import (
     check_same,
     embedding_size,
     hash_model,
-    load_model,
     other_models,
     place_model,
 )
@@ -107,7 +107,9 @@ def _missing(database: Database, made: Mapping[int, bytes]) -> list[int]:
     return [int(row[0]) for row in rows if row[0] not in made]
 
 
-def _embed(database: Database, loaded: Embedder, made: dict[int, bytes], progress: Callable[[int], None]) -> None:
+def _embed(
+    database: Database, loaded: Embedder | ExportedModel, made: dict[int, bytes], progress: Callable[[int], None]
+) -> None:
     """Embed the crops that are missing in `made`, by their thumbnails."""
     precision: Precision = "float16" if database.read("precision") == "float16" else "float32"
     missing = _missing(database, made)
@@ -117,7 +119,8 @@ def _embed(database: Database, loaded: Embedder, made: dict[int, bytes], progres
         query = f"SELECT id, thumbnail FROM crops WHERE thumbnail IS NOT NULL AND id IN ({marks})"  # noqa: S608 - marks
         rows = database.rows(query, batch)
         if rows:
-            vectors = loaded.embed([decode(image, f"thumbnail of crop {number}") for number, image in rows])
+            images = [decode(image, f"thumbnail of crop {number}") for number, image in rows]
+            vectors = loaded.embed(images, of=len(made) + len(missing))
             made |= {int(row[0]): blob for row, blob in zip(rows, pack(vectors, precision), strict=True)}
         progress(len(batch))
 

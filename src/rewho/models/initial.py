@@ -16,13 +16,13 @@ from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.progress import say
-from rewho.core.shipped import find_model, name_of
+from rewho.core.shipped import CARD, TENSORS, find_model, name_of
 from rewho.core.tensors import read_weights
 from rewho.models.backbone import build_backbone
 from rewho.models.kinds import build_model
 from rewho.models.loading import DOWNLOADED, load_pretrained, load_tensors, resample_positions, tensors_under
 from rewho.models.single_view import IMAGENET_MEAN, IMAGENET_STD, SingleViewModel
-from rewho.models.weights import CARD, TENSORS, read_card
+from rewho.models.weights import read_card
 from rewho.settings import ModelSettings
 
 ORIGIN = "origin.json"

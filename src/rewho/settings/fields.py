@@ -117,6 +117,7 @@ Processes = Annotated[int, Range(0, 1024)]
 Batch = Annotated[int, Range(1, 100_000)]
 Seed = Annotated[int, Range(0, 2**63 - 1)]
 Device = Literal["auto", "cpu", "cuda"]
+Runtime = Literal["auto", "torch", "onnxruntime", "openvino"]
 YesNoAuto = Literal["auto", "yes", "no"]
 
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")

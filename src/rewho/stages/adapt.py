@@ -20,7 +20,7 @@ from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
 from rewho.core.record import STARTED, read_record
 from rewho.core.runtime import StopRequest, on_main_process, run_in_processes
-from rewho.core.shipped import find_model
+from rewho.core.shipped import CARD, TENSORS, find_model
 from rewho.core.stage import Stage
 from rewho.core.text import quantity
 from rewho.data.augment import resize
@@ -42,7 +42,7 @@ from rewho.models.initial import (
     read_origin,
 )
 from rewho.models.single_view import SingleViewModel, parameter_count
-from rewho.models.weights import CARD, TENSORS, ModelCard, load_model, read_card, save_model
+from rewho.models.weights import ModelCard, load_model, read_card, save_model
 from rewho.report.adaptation_page import AdaptationReport, adaptation_page, distance_plot
 from rewho.settings import AdaptSettings
 from rewho.settings.fields import check

@@ -35,7 +35,7 @@ def run(settings: CompareSettings) -> str:
     for image in settings.images:
         if is_dir(image):
             refuse_output(image)
-    model = load_model(settings.model, settings.engine.device, settings.engine.threads)
+    model = load_model(settings.model, settings.engine.device, settings.engine.threads, settings.runtime)
     threshold, origin = _threshold(model, settings)
     alike = similarities(model.embed(list(settings.images), flip=settings.flip))
     if threshold is None:

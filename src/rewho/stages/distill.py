@@ -17,7 +17,7 @@ from rewho.core.artifact import hash_file, plain
 from rewho.core.check import UserError, check_choice
 from rewho.core.lock import release_locks
 from rewho.core.runtime import run_in_processes
-from rewho.core.shipped import find_model, open_model
+from rewho.core.shipped import TENSORS, find_model, open_model
 from rewho.core.stage import Stage
 from rewho.data.datasets import read_settings
 from rewho.data.table import ImageTable
@@ -28,15 +28,7 @@ from rewho.embedding.saved import describe
 from rewho.models.factorization import Factorization, save_branches
 from rewho.models.heads import Classifier
 from rewho.models.single_view import SingleViewModel, parameter_count
-from rewho.models.weights import (
-    CLASSIFIER,
-    TENSORS,
-    ModelCard,
-    load_classifier,
-    load_model,
-    save_classifier,
-    save_model,
-)
+from rewho.models.weights import CLASSIFIER, ModelCard, load_classifier, load_model, save_classifier, save_model
 from rewho.settings import DistillSettings
 from rewho.settings.fields import check
 from rewho.tasks.distillation import DistillPreparation, DistillTask, Targets, online_targets, stored_targets

@@ -21,7 +21,7 @@ from rewho.crops.shards import CropSet
 from rewho.embedding.exported import ExportedModel, load_model
 from rewho.settings import EmbedSettings
 from rewho.settings.fields import check
-from rewho.tasks.crop_embeddings import PARTS, embed_parts, join_parts, part_file
+from rewho.tasks.crop_embeddings import PARTS, embed_parts, join_parts, part_file, read_runtimes
 from rewho.tasks.unlabelled import read_images
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run(settings: EmbedSettings) -> Path:
     """Embed every image of a folder or crop set; return the folder of embeddings.npy [N, D] and images.csv [N]."""
     check(settings)
     began = time.monotonic()
-    model = load_model(settings.model, settings.engine.device, settings.engine.threads)
+    model = load_model(settings.model, settings.engine.device, settings.engine.threads, settings.runtime)
     images, names, sha256 = read_images(settings.images)
     if settings.ray and not isinstance(images, CropSet):
         fix = "Leave --ray out; or `rewho crop` the folder, which makes a crop set of photographs too."
@@ -53,7 +53,9 @@ def run(settings: EmbedSettings) -> Path:
     dimensions = _embed(settings, model, images, file)
     table = csv_table([("image",), *((name,) for name in names)])
     outputs = [file, write_file(settings.out / "images.csv", lambda opened: opened.write(table))]
-    stage.finish(outputs, {"images": len(images), "dimensions": dimensions}, time.monotonic() - began)
+    runtimes = read_runtimes(settings.out) or [model.runtime]
+    counts = {"images": len(images), "dimensions": dimensions, "runtimes": runtimes}
+    stage.finish(outputs, counts, time.monotonic() - began)
     shutil.rmtree(settings.out / PARTS, ignore_errors=True)
     return settings.out
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rewho.core.artifact import hash_file, plain
 from rewho.core.check import UserError, rename_options
@@ -23,9 +23,8 @@ from rewho.data.datasets import read_settings
 from rewho.data.scored_part import scored_part
 from rewho.data.splits import HELD_OUT
 from rewho.data.table import ImageTable
-from rewho.embedding.attention import compute_query_attention
 from rewho.embedding.decision import describe_points, store_thresholds
-from rewho.embedding.embedder import Embedder, load, view_of
+from rewho.embedding.exported import ExportedModel, is_exported
 from rewho.embedding.own_split import choose_split
 from rewho.embedding.scoring import rank_table
 from rewho.rank.camera_norm import LEAST_CROPS, count_without_mean, normalise_cameras
@@ -42,6 +41,12 @@ from rewho.report.folder import write_report
 from rewho.report.sections import build_section, find_changed_queries
 from rewho.settings import EvaluateSettings
 from rewho.settings.fields import check
+
+if TYPE_CHECKING:
+    from rewho.embedding.embedder import Embedder
+    from rewho.report.attention_sheet import AttentionRow
+
+    AnyModel = Embedder | ExportedModel
 
 GAINS = {metric.query_name: metric.label for metric in METRICS if metric.interval}
 ONE_PERSON = "one person, so no interval"
@@ -67,12 +72,7 @@ def run(settings: EvaluateSettings) -> Path:
     check(settings)
     began = time.monotonic()
     _check(settings)
-    models = {
-        _name(path, settings.model): load(
-            path, settings.engine.device, settings.engine.threads, branches=settings.attention > 0
-        )
-        for path in settings.model
-    }
+    models = {_name(path, settings.model): _load(path, settings) for path in settings.model}
     with rename_options({"--data.root": "--data"}):
         data_sets = [read_settings(choose_split(settings.model, settings.data, root)) for root in settings.data.root]
         data_sets = [table.with_notes(*scored_part(table).notes) for table in data_sets]
@@ -82,7 +82,7 @@ def run(settings: EvaluateSettings) -> Path:
     for number, table in enumerate(data_sets):
         inputs |= {f"data {number}": table.digest(), f"images {number}": table.hash_contents()}
     for model in models.values():
-        inputs |= view_of(model.model).inputs()
+        inputs |= {name: value for name, value in model.identity().items() if name != "model"}
     stage = Stage(settings.out, "evaluate", plain(settings), inputs, FREE_SETTINGS)
     page = settings.out / "index.html"
     if stage.begin() == "finished":
@@ -110,7 +110,7 @@ def run(settings: EvaluateSettings) -> Path:
             metrics.append({"model": name, "data": data, "rankings": rankings} | figures)
             decisions.append({"model": name} | described)
             shown |= {"decision": decision, "sheets": settings.sheets, "seed": settings.seed}
-            shown["attention"] = compute_query_attention(model, scored_part(table).query, settings.attention)
+            shown["attention"] = _attention(model, table, settings)
             shown["overlaid"] = len(models) * len(data_sets) > 1
             sections.append(build_section(name, data, noted, scored, **shown))
             for _, scores in scored:
@@ -118,8 +118,30 @@ def run(settings: EvaluateSettings) -> Path:
             if "gain" in figures:
                 say("\n".join(_gain_text(figures["gain"])))
     write_report(settings.out, replace(_report(settings, sections, metrics), thresholds=decisions))
-    stage.finish(stage.files(), {"sections": len(sections)}, time.monotonic() - began)
+    counts = {"sections": len(sections), "runtimes": {name: model.runtime for name, model in models.items()}}
+    stage.finish(stage.files(), counts, time.monotonic() - began)
     return page
+
+
+def _load(path: Path, settings: EvaluateSettings) -> AnyModel:
+    """Load a model, with its branches where attention is drawn; an exported one, which draws none, without torch."""
+    engine = settings.engine
+    if is_exported(path):
+        if settings.attention:
+            say(f"note: {path} is an exported model, which gives embeddings only: no attention is drawn")
+        return ExportedModel.open(path, engine.device, engine.threads, settings.runtime)
+    from rewho.embedding.embedder import load
+
+    return load(path, engine.device, engine.threads, settings.runtime, branches=settings.attention > 0)
+
+
+def _attention(model: AnyModel, table: ImageTable, settings: EvaluateSettings) -> list[AttentionRow]:
+    """Return the queries to draw with the model's attention."""
+    if isinstance(model, ExportedModel):
+        return []
+    from rewho.embedding.attention import compute_query_attention
+
+    return compute_query_attention(model, scored_part(table).query, settings.attention)
 
 
 def _check(settings: EvaluateSettings) -> None:
@@ -190,7 +212,7 @@ def _data_names(tables: Sequence[ImageTable]) -> list[str]:
     return [f"{table.name} ({table.root})" if names.count(table.name) > 1 else table.name for table in tables]
 
 
-def _score(model: Embedder, table: ImageTable, settings: EvaluateSettings) -> list[tuple[Ranking, Scores]]:
+def _score(model: AnyModel, table: ImageTable, settings: EvaluateSettings) -> list[tuple[Ranking, Scores]]:
     """Return the ranking of a data set, then those that options ask for, each with its scores.
 
     `--camera_norm` gives a second one, which `--score_norm` and `--rerank` are applied to as well as to the first.
@@ -237,7 +259,12 @@ def _check_normalisation(table: ImageTable, settings: EvaluateSettings) -> None:
 
 
 def _decide(
-    model: Embedder, data: str, ranking: Ranking, table: ImageTable, warnings: Sequence[str], settings: EvaluateSettings
+    model: AnyModel,
+    data: str,
+    ranking: Ranking,
+    table: ImageTable,
+    warnings: Sequence[str],
+    settings: EvaluateSettings,
 ) -> tuple[Decision, dict[str, Any]]:
     """Return the thresholds for false matches, for the page and for decide.json; store them with the model."""
     pairs = collect_pairs(ranking, seed=settings.seed)

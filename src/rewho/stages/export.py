@@ -21,7 +21,7 @@ from rewho.core.check import UserError, check_embeddings
 from rewho.core.lock import release_locks
 from rewho.core.progress import say
 from rewho.core.runtime import generator, run_in_processes
-from rewho.core.shipped import open_model
+from rewho.core.shipped import CARD, TENSORS, open_model
 from rewho.core.stage import Stage
 from rewho.data.augment import resize
 from rewho.data.datasets import read_settings
@@ -35,8 +35,6 @@ from rewho.embedding.images import in_batches
 from rewho.embedding.onnx_network import OnnxNetwork
 from rewho.embedding.scoring import rank_table
 from rewho.export.card import build_export_facts, build_readme
-from rewho.export.graph import EmbeddingGraph, program_bytes
-from rewho.export.onnx import OPSET, check_packages, onnx_bytes
 from rewho.export.parity import Parity, check_parity, compute_parity
 from rewho.export.quantise import (
     Quantisation,
@@ -47,8 +45,10 @@ from rewho.export.quantise import (
     quantise,
     unlabelled_figures,
 )
+from rewho.models.graph import EmbeddingGraph, program_bytes
 from rewho.models.single_view import parameter_count
-from rewho.models.weights import CARD, SUMS, TENSORS, load_model
+from rewho.models.traced import OPSET, check_packages, onnx_bytes
+from rewho.models.weights import SUMS, load_model
 from rewho.rank.metrics import evaluate
 from rewho.rendered import Camera, Identity, render_person
 from rewho.settings import DataSettings, ExportSettings

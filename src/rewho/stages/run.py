@@ -22,7 +22,7 @@ from rewho.core.lock import LOCK, hold, release_locks
 from rewho.core.progress import duration, say, show
 from rewho.core.record import flatten
 from rewho.core.runtime import PartlyFailed, StopRequest
-from rewho.core.shipped import find_model
+from rewho.core.shipped import TENSORS, find_model
 from rewho.crops.inputs import plan_videos
 from rewho.crops.photographs import is_photograph
 from rewho.crops.shards import INDEX, CropSet
@@ -31,7 +31,6 @@ from rewho.data.datasets import read_settings
 from rewho.data.file_lists import list_images
 from rewho.data.splits import has_test_part, training_rows
 from rewho.gallery.model import MODEL, hash_model
-from rewho.models.weights import TENSORS
 from rewho.report.project_page import ProjectPage, StepRow, project_page
 from rewho.settings import CropSettings, DataSettings, GallerySettings, RunSettings
 from rewho.settings.command_line import fill

@@ -73,7 +73,7 @@ def run(settings: SearchSettings) -> str:
     if made:
         settings = replace(settings, flip=made.flip)  # queries are embedded as the gallery was
     model_path = settings.model or Path(made.model if made else STARTER)
-    model = load_model(model_path, settings.engine.device, settings.engine.threads)
+    model = load_model(model_path, settings.engine.device, settings.engine.threads, settings.runtime)
     gallery = made.gallery if made else _open_gallery(gallery_path)
     identity = model.identity()
     if made and made.model_sha256 != identity["model"]:
@@ -89,10 +89,10 @@ def run(settings: SearchSettings) -> str:
     if stage.begin() == "finished":
         return f"{aligned_table(*_read_table(settings.out / TABLE))}\n{page}"
     progress = Progress("embed", len(gallery.names), unit="images")
-    vectors = gallery.embeddings
+    vectors, runtimes = gallery.embeddings, list[str]()
     if vectors is None:
         kept = settings.cache / file_name(identity, gallery_path, flip=settings.flip)
-        vectors = reuse_embeddings(
+        vectors, runtimes = reuse_embeddings(
             model,
             gallery.images,
             gallery.hashes,
@@ -104,7 +104,8 @@ def run(settings: SearchSettings) -> str:
     progress.close()
     rows = _find(model, settings, gallery, vectors, query_hashes)
     outputs = _write(settings, rows, model_path, gallery_path)
-    stage.finish(outputs, {"queries": len(rows), "images": len(gallery.names)}, time.monotonic() - began)
+    counts = {"queries": len(rows), "images": len(gallery.names), "runtimes": runtimes}
+    stage.finish(outputs, counts, time.monotonic() - began)
     return f"{aligned_table(*_lines(rows))}\n{page}"
 
 
@@ -189,6 +190,8 @@ def _read_embedded(path: Path) -> Embedded | None:
     check_embeddings("gallery", vectors, names)
     source = Path(str(settings.get("images", settings.get("folder", ""))))
     model, flip = str(settings.get("model", "")), bool(settings.get("flip", True))
+    if is_file(source):  # of one image
+        source = source.parent
     if is_crop_set(source):
         return Embedded(_embedded_crops(source, names, vectors), model, model_sha256, flip)
     files = [source / check_name(str(path / "images.csv"), name) for name in names]

@@ -24,9 +24,9 @@ from rewho.core.lock import LOCK, hold, release_locks
 from rewho.core.progress import say, show
 from rewho.core.record import flatten, rewho_version
 from rewho.core.runtime import StopRequest, is_main_process, on_main_process
+from rewho.core.shipped import CARD
 from rewho.data.datasets import read_settings
 from rewho.data.view_file import read_view
-from rewho.models.weights import CARD
 from rewho.rendered import write_people
 from rewho.report.content import Score
 from rewho.settings import DataSettings, EngineSettings, TableSettings

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 PARTS = "parts"
 """Folder of the embeddings of single files of crops, removed when they are joined."""
 
+RUNTIME = ".txt"
+"""Ending of the files beside them that name the library that computed each."""
+
 
 class ShardEmbedder:
     """Embeds one file of crops; each process loads the model once.
@@ -53,11 +56,14 @@ class ShardEmbedder:
         if self._crops is None:
             self._crops = CropSet.open(settings.images)
         if self._model is None:  # a worker has one processor
-            self._model = load_model(settings.model, settings.engine.device, settings.engine.threads or 1)
+            engine = settings.engine
+            self._model = load_model(settings.model, engine.device, engine.threads or 1, settings.runtime)
         counts = [shard.crops for shard in self._crops.contents.shards]
         begin = sum(counts[:number])
         images = [self._crops.bytes(row) for row in range(begin, begin + counts[number])]
-        embeddings = self._model.embed(images, flip=settings.flip, batch=settings.batch)
+        embeddings = self._model.embed(images, flip=settings.flip, batch=settings.batch, of=len(self._crops))
+        library = self._model.runtime.encode()
+        write_file(part_file(settings.out, number).with_suffix(RUNTIME), lambda file: file.write(library))
         write_file(part_file(settings.out, number), lambda file: np.save(file, embeddings, allow_pickle=False))
         return counts[number]
 
@@ -65,6 +71,11 @@ class ShardEmbedder:
 def part_file(out: Path, number: int) -> Path:
     """Return the path of the embeddings of file `number` of a crop set."""
     return out / PARTS / f"{number:05d}.npy"
+
+
+def read_runtimes(out: Path) -> list[str]:
+    """Return the libraries that computed the embeddings of the files of crops; nothing where there are none."""
+    return sorted({file.read_text() for file in (out / PARTS).glob(f"*{RUNTIME}")})
 
 
 def embed_parts(

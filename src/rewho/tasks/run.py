@@ -17,6 +17,7 @@ from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.progress import Progress, say, say_once
 from rewho.core.runtime import StopRequest, generator, on_main_process
+from rewho.core.shipped import CARD
 from rewho.core.stage import Stage
 from rewho.data.batches import PlanStream, Prepare, load_batches
 from rewho.data.scored_part import scored_part
@@ -25,7 +26,6 @@ from rewho.data.table import ImageTable
 from rewho.embedding.embedder import Embedder
 from rewho.embedding.scoring import rank_table
 from rewho.models.single_view import SingleViewModel
-from rewho.models.weights import CARD
 from rewho.rank.metrics import evaluate
 from rewho.settings import TrainingSettings
 from rewho.tasks.longer import reopen_for_more_epochs

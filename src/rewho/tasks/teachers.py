@@ -8,7 +8,7 @@ from pathlib import Path
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError, describe_path
 from rewho.core.record import STARTED
-from rewho.models.weights import CARD
+from rewho.core.shipped import CARD
 from rewho.training.checkpoint import STATE, has_checkpoint
 
 

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import digest, hash_contents, hash_file
-from rewho.core.check import UserError, check_share, whole_share
+from rewho.core.check import UserError, check_share, is_file, whole_share
 from rewho.core.runtime import generator
 from rewho.core.text import quantity
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.tracks import read_tracks
 from rewho.data.datasets import read, recognise_benchmark
-from rewho.data.file_lists import check_folder, is_crop_set, list_images
+from rewho.data.file_lists import IMAGE_ENDINGS, check_folder, is_crop_set, list_images
 from rewho.data.image_list import is_list, read_image_list
 from rewho.data.images import Images, decode
 from rewho.data.splits import training_rows
@@ -209,7 +209,9 @@ class ImageSet(NamedTuple):
 
 
 def read_images(folder: Path) -> ImageSet:
-    """Return the crops of a crop set, or the images in a folder and below it."""
+    """Return the crops of a crop set, the images in a folder and below it, or one image."""
+    if is_file(folder) and folder.suffix.lower() in IMAGE_ENDINGS:
+        return ImageSet([folder], (folder.name,), digest([[folder.name], hash_contents([folder])]))
     if is_crop_set(folder):
         crops = CropSet.open(folder)
         return ImageSet(crops, tuple(crops.manifest(["name"]).column("name").to_pylist()), hash_file(folder / INDEX))

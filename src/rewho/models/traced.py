@@ -1,4 +1,4 @@
-"""A trained network as an ONNX file; onnx and onnxscript are imported on demand.
+"""A network as the content of an ONNX file; onnx and onnxscript are imported on demand.
 
 torch writes names of modules, lines of source and paths of this installation beside every operator. They are removed:
 the same model gives the same bytes wherever it is exported.
@@ -14,18 +14,22 @@ from typing import Any
 import torch
 
 from rewho.core.check import UserError
-from rewho.export.graph import INPUT, OUTPUT, EmbeddingGraph, describe_failure
+from rewho.models.graph import INPUT, OUTPUT, EmbeddingGraph, describe_failure
 
 OPSET = 18  # what torch writes without converting, and onnxruntime has read since 1.14
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-def check_packages() -> None:
-    """Check that the packages for an ONNX export are installed."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
+def find_missing_packages() -> list[str]:
+    """Return the packages that writing and running an ONNX file needs and that are not installed."""
+    return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def check_packages(what: str = "--format onnx") -> None:
+    """Check that the packages for an ONNX export are installed; `what` needs them."""
+    if missing := find_missing_packages():
         raise UserError(
-            "--format onnx",
+            what,
             expected=f"the packages {', '.join(PACKAGES)}",
             got=f"an installation without {', '.join(missing)}",
             fix="Install them with: pip install 'rewho[export]', or in a clone: uv sync --extra export",
