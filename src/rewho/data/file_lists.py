@@ -25,6 +25,8 @@ OWN_FILES = (STARTED, "model.json")
 """Files that mark a folder written by a command of rewho."""
 CROP_SET_INDEX = "index.json"
 """File that marks a folder as a crop set."""
+SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+"""Folders that systems and network storage make, with thumbnails or removed files in them."""
 TEXT_LIMIT = 256 * 2**20
 """Largest list or table of file names that is read, in bytes."""
 
@@ -230,4 +232,4 @@ def make_table(name: str, root: Path, rows: Sequence[Row], notes: Sequence[str] 
 
 
 def _hidden(name: str) -> bool:
-    return name.startswith(".")
+    return name.startswith(".") or name in SYSTEM_FOLDERS

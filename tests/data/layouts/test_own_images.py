@@ -315,3 +315,40 @@ def test_queries_that_are_junk_are_not_called_copies(tmp_path):
     (tmp_path / "list.csv").write_text("path,person,split\n1.jpg,-1,query\n2.jpg,5,gallery\n")
     with pytest.raises(UserError, match=r"got junk and distractors only.\n  Fix: Number the people from 0"):
         scored_part(read(tmp_path / "list.csv"))
+
+
+def test_folders_that_systems_make_are_no_people(tmp_path):
+    plant(tmp_path, "anna/1.jpg", "anna/@eaDir/1.jpg", "eve/2.jpg", "__MACOSX/anna/1.jpg", "$RECYCLE.BIN/S-1/9.jpg")
+    table = read(plant(tmp_path, "@eaDir/eve/1.jpg", "lost+found/1.jpg"))
+    assert table.paths == ("anna/1.jpg", "eve/2.jpg")
+
+
+def test_three_levels_of_folders_are_answered_with_a_pattern_of_each(tmp_path):
+    for site, cam, person in (("north", "cam1", "anna"), ("north", "cam2", "eve"), ("south", "cam1", "anna")):
+        plant(tmp_path, f"{site}/{cam}/{person}/1.jpg")
+    with pytest.raises(UserError, match="3 levels, such as north/cam1/anna/1.jpg") as caught:
+        read(tmp_path)
+    first, last = "'^(?P<person>[^/]+)/(?P<camera>[^/]+)/'", "'^[^/]+/(?P<camera>[^/]+)/(?P<person>[^/]+)/'"
+    assert f"{first} if 'north' is a person, or {last} if 'anna' is a person." in caught.value.fix
+    table = read(tmp_path, person_pattern=last.strip("'"))
+    assert (table.person_names, table.camera_names) == (("anna", "eve"), ("cam1", "cam2"))
+
+
+@pytest.mark.parametrize(
+    ("header", "answer"),
+    [
+        ("image_path,pid,camid", "Rename the column 'image_path' to 'path'."),
+        ("path,pid", "Rename the column 'pid' to 'person'."),
+        ("path,person,camid", "Rename the column 'camid' to 'camera', or remove it."),
+        ("path,person,camera,subset", "Rename the column 'subset' to 'split', or remove it."),
+    ],
+)
+def test_columns_of_other_programs_are_not_left_out_without_a_word(tmp_path, header, answer):
+    """A list whose split has another name would be trained on as a whole."""
+    plant(tmp_path, "1.jpg")
+    (tmp_path / "list.csv").write_text(f"{header}\n1.jpg,5,1,query\n")
+    with pytest.raises(UserError) as caught:
+        read(tmp_path / "list.csv")
+    assert caught.value.fix == answer
+    (tmp_path / "list.csv").write_text("path,person,weather,light\n1.jpg,5,rain,low\n")
+    assert "Columns that are not read: 'weather', 'light'." in read(tmp_path / "list.csv").notes

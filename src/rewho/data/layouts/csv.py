@@ -18,6 +18,13 @@ from rewho.data.table import SPLITS, ImageTable, first_three, leaves_root
 from rewho.settings import DataSettings
 
 COLUMNS = ("path", "person", "camera", "split")
+OTHER_NAMES = {
+    "path": "image image_path img img_path file file_name filename file_path filepath",
+    "person": "pid person_id personid id identity label target",
+    "camera": "cam camid cam_id cameraid camera_id camera_name",
+    "split": "subset set partition part phase",
+}
+"""What other programs call the columns. One of them beside no column of ours is refused: it would be left out."""
 
 
 def recognise(root: Path) -> str:
@@ -38,6 +45,8 @@ def read(settings: DataSettings) -> ImageTable:
     root = settings.image_root or file.parent
     rows = _csv_rows(file, settings.image_root)
     rows, notes = _spelt_as_on_disk(root, rows)
+    if unread := [name for name in read_cells(file)[0] if name and name not in COLUMNS]:
+        notes = [*notes, f"Columns that are not read: {first_three(unread)}."]
     missing = missing_files(root, [row.path for row in rows])
     if missing:
         got = f"{len(missing):,} of {len(rows):,} that are no files: {first_three(missing)}"
@@ -100,22 +109,25 @@ def read_cells(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     text = re.sub(r"\Asep=(.)\s*\n", "", text)  # Excel's own first line; the header shows the delimiter too
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
-        raise UserError(str(file), expected="a CSV file", got=str(error), fix="Save it again as CSV.") from None
+        got = f"in line {reader.line_num}: {error}"
+        raise UserError(str(file), expected="a CSV file", got=got, fix="Save it again as CSV.") from None
     if len(lines) < 2:
         raise UserError(str(file), expected="a header and at least one row", got="no rows", fix="Fill the file.")
     return [cell.strip().lower() for cell in lines[0][1]], lines[1:]
 
 
 def _csv_columns(file: Path, header: list[str]) -> dict[str, int]:
-    for name in ("path", "person"):
-        if name not in header:
-            near = nearest(name, header)
+    others = {name: next((one for one in header if one in words.split()), "") for name, words in OTHER_NAMES.items()}
+    for name in COLUMNS:
+        if name not in header and (others[name] or name in ("path", "person")):
+            near = others[name] or nearest(name, header)
             expected = "the columns path and person, and optionally camera and split"
             fix = f"Rename the column {near!r} to {name!r}." if near else f"Add the column {name!r}."
+            fix = fix if name in ("path", "person") else f"{fix[:-1]}, or remove it."
             raise UserError(f"{file}: header", expected=expected, got=f"no {name!r} in {', '.join(header)}", fix=fix)
     twice = [name for name in COLUMNS if header.count(name) > 1]
     if twice:

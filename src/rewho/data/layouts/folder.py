@@ -150,6 +150,8 @@ def _row(tree: _Tree, path: str, person: str, camera: str) -> NamedRow:
 def _two_levels(root: Path, trees: Sequence[_Tree], deep: Sequence[str]) -> UserError:
     deepest = max(deep, key=lambda path: path.count("/"))
     tree = next(tree for tree in trees if deepest in tree.paths)
+    if deepest.count("/") > 1:
+        return _many_levels(root, trees, f"{tree.folder}/{deepest}")
     outer, inner = "(?P<person>[^/]+)/", "(?P<camera>[^/]+)/"
     only = f" People must be one level below the folder that is given: is it {root / tree.place / tree.folder}?"
     return UserError(
@@ -158,6 +160,27 @@ def _two_levels(root: Path, trees: Sequence[_Tree], deep: Sequence[str]) -> User
         got=f"two that could both be people, such as {tree.place}{tree.folder}/{deepest}",
         fix=f"Pass --data.person_pattern '^{outer}' if the outer folders are people, '^{outer}{inner}' if the inner "
         f"ones are cameras, '^{inner}{outer}' if the outer ones are." + (only if len(trees) == 1 else ""),
+    )
+
+
+def _many_levels(root: Path, trees: Sequence[_Tree], deepest: str) -> UserError:
+    """Return the error for three levels of folders or more, with a pattern for each level that may be people."""
+    levels = deepest.count("/")
+    paths = [f"{tree.folder}/{path}".split("/") for tree in trees for path in tree.paths]
+    names = [[parts[level] for parts in paths if len(parts) > level + 1] for level in range(levels)]
+    camera = next((level for level in range(levels) if _are_cameras(names[level])), -1)
+
+    def pattern(person: int) -> str:
+        groups = {person: "(?P<person>[^/]+)/", camera: "(?P<camera>[^/]+)/"}
+        return "'^" + "".join(groups.get(level, "[^/]+/") for level in range(max(person, camera) + 1)) + "'"
+
+    people = [level for level in range(levels) if level != camera]
+    choices = [f"{pattern(level)} if {names[level][0]!r} is a person" for level in people]
+    return UserError(
+        str(root),
+        expected="one level of folders, of people; or two, of which one has names like cam1 or camera_north",
+        got=f"{levels} levels, such as {deepest}",
+        fix=f"Pass --data.person_pattern {', '.join(choices[:-1])}, or {choices[-1]}.",
     )
 
 
