@@ -151,6 +151,12 @@ def _explain_paths(out: Path | None) -> Iterator[None]:
         written = beside or (out is not None and (path in (out, *out.parents) or out in path.parents))
         fix = "Check the path and its permissions" + (", or choose another --out." if written else ".")
         got = error.strerror or describe_error(error)
+        if error.errno in DISK_FULL:
+            expected, fix = (
+                "room for one more file",
+                "Free some space, or remove files, and run the same command again.",
+            )
+            raise UserError(str(path), expected=expected, got=got, fix=fix) from error
         raise UserError(str(path), expected="a usable path", got=got, fix=fix) from error
 
 

@@ -111,3 +111,9 @@ def test_another_out_is_proposed_for_what_is_written_there_alone(tmp_path, path,
     assert error.value.what == str(tmp_path / named) and ("--out" in error.value.fix) == proposed
     with pytest.raises(UserError, match=r"Check the path and its permissions\.$"), _explain_paths(None):
         raise PermissionError(13, "Permission denied", str(tmp_path / path))
+
+
+def test_a_full_disk_is_no_question_of_permissions(tmp_path):
+    with pytest.raises(UserError, match="No space left on device") as error, _explain_paths(tmp_path / "out"):
+        raise OSError(28, "No space left on device", str(tmp_path / "out" / "log.jsonl"))
+    assert error.value.fix.startswith("Free some space") and "permissions" not in str(error.value)

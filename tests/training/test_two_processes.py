@@ -10,11 +10,13 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as processes
+from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from toy_training import LABELS, STEPS, Prepare, make, settings
 
 from checkpoints import same
@@ -24,7 +26,7 @@ from rewho.core.runtime import Interrupted, on_main_process
 from rewho.data.batches import PlanStream, load_batches
 from rewho.settings import DataSettings, EngineSettings, SamplerSettings
 from rewho.training.checkpoint import STATE, load_checkpoint
-from rewho.training.engine import Engine, _end_others, launch
+from rewho.training.engine import Engine, _end_others, _take_over, launch
 from rewho.training.log import LOG
 from rewho.training.loop import train
 
@@ -214,6 +216,20 @@ def test_processes_that_outlive_the_one_that_started_them_are_ended(monkeypatch)
     os.kill(stopped.pid, signal.SIGSTOP)
     _end_others([stopped])
     assert stopped.wait(10) == -signal.SIGKILL
+
+
+def test_lightning_does_not_kill_the_main_process_where_another_one_ended():
+    """Its thread would, before the message with the command that resumes."""
+    main = subprocess.Popen(["sleep", "60"])
+    ended = subprocess.Popen(["sleep", "60"])
+    ended.kill()
+    ended.wait()
+    started, ours = [ended], []
+    observer = _ChildProcessObserver(main_pid=main.pid, child_processes=started)
+    _take_over(SimpleNamespace(launcher=SimpleNamespace(procs=started)), ours)
+    assert ours == [ended] and observer._run(), "nothing is left to look at"
+    assert main.poll() is None
+    main.kill()
 
 
 def _rows_only(plan, part):

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -122,9 +123,9 @@ def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engin
         if settings.devices > 1 and "RANK" not in os.environ:  # other launchers end all processes
             if "LOCAL_RANK" not in os.environ:
                 os.environ[MAIN_PROCESS] = str(os.getpid())  # inherited by the others
-            _watch_others(fabric.strategy, int(os.environ[MAIN_PROCESS]))
+            others = _watch_others(fabric.strategy, int(os.environ[MAIN_PROCESS]))
+            atexit.register(_end_others, others)
         fabric.launch()
-        atexit.register(_end_others, getattr(fabric.strategy.launcher, "procs", []))
     engine = Engine(fabric, scaler, precision, settings.threads or torch.get_num_threads(), settings.deterministic)
     torch.set_num_threads(threads)  # with several processes Lightning divides the cores among them
     if of_openmp is None:
@@ -132,23 +133,53 @@ def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engin
     return engine
 
 
-def _watch_others(strategy: Strategy, main: int) -> None:
-    """End this process within seconds of another one's end, wherever it is: its next exchange would hang."""
+def _watch_others(strategy: Strategy, main: int) -> list[subprocess.Popen[bytes]]:
+    """End this process within seconds of another one's end, wherever it is: its next exchange would hang.
+
+    Returns:
+        The processes that this one starts, from the next second on.
+    """
+    others: list[subprocess.Popen[bytes]] = []
 
     def lost() -> bool:
         if os.getpid() != main:
             return os.getppid() != main
-        children = getattr(strategy.launcher, "procs", [])
-        return any(child.poll() is not None and child.returncode in KILLED for child in children)
+        _take_over(strategy, others)
+        return any(child.poll() is not None and child.returncode in KILLED for child in others)
 
     def watch() -> None:
         while not lost():
-            time.sleep(1)
+            time.sleep(0.5)
         time.sleep(2)  # a process in an exchange ends by itself meanwhile, with a better message
-        print(f"error: {LOST}", file=sys.stderr, flush=True)  # noqa: T201 - any remaining process prints it
-        os._exit(1)
+        code = exit_code([child.poll() for child in others])
+        print(f"{'error' if code == 1 else 'stopped'}: {LOST}", file=sys.stderr, flush=True)  # noqa: T201 - any remaining process prints it
+        os._exit(code)
 
     threading.Thread(target=watch, daemon=True, name="watch other processes").start()
+    return others
+
+
+def _take_over(strategy: Strategy, others: list[subprocess.Popen[bytes]]) -> None:
+    """Move the processes that Lightning started to a list of ours.
+
+    Lightning's own thread, which reads its list every five seconds, kills this process without a word where one ended.
+    """
+    started: list[subprocess.Popen[bytes]] = getattr(strategy.launcher, "procs", [])
+    others += started
+    started.clear()
+
+
+def exit_code(codes: Iterable[int | None]) -> int:
+    """Return the exit code after other processes ended with `codes`; None runs.
+
+    A process that SIGTERM ends before it can note the request was asked to stop, by a scheduler for instance.
+
+    Example:
+        >>> exit_code([-15, None]), exit_code([-9, -15])
+        (75, 1)
+    """
+    ended = [code for code in codes if code]
+    return runtime.EXIT_INTERRUPTED if ended and set(ended) == {-signal.SIGTERM} else 1
 
 
 def _end_others(others: Iterable[subprocess.Popen[bytes]]) -> None:

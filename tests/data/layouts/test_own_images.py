@@ -326,7 +326,7 @@ def test_folders_that_systems_make_are_no_people(tmp_path):
 def test_three_levels_of_folders_are_answered_with_a_pattern_of_each(tmp_path):
     for site, cam, person in (("north", "cam1", "anna"), ("north", "cam2", "eve"), ("south", "cam1", "anna")):
         plant(tmp_path, f"{site}/{cam}/{person}/1.jpg")
-    with pytest.raises(UserError, match="3 levels, such as north/cam1/anna/1.jpg") as caught:
+    with pytest.raises(UserError, match=r"3 levels, such as north/cam1/anna/1\.jpg") as caught:
         read(tmp_path)
     first, last = "'^(?P<person>[^/]+)/(?P<camera>[^/]+)/'", "'^[^/]+/(?P<camera>[^/]+)/(?P<person>[^/]+)/'"
     assert f"{first} if 'north' is a person, or {last} if 'anna' is a person." in caught.value.fix
