@@ -144,14 +144,15 @@ def _explain_paths(out: Path | None) -> Iterator[None]:
     except OSError as error:
         if error.filename is None:
             raise
-        named = Path(os.fsdecode(error.filename))
+        full = error.errno in DISK_FULL
+        named = Path(os.fsdecode(error.filename2 if full and error.filename2 else error.filename))  # copied to
         ours = next((above for above in (named, *named.parents) if above.name.startswith(ASIDE)), None)
         path = named if ours is None else ours.parent  # of a file that is only there while it is written
         beside = out is not None and path.parent == out.parent and path.name.startswith(out.name)  # runs/train-2
         written = beside or (out is not None and (path in (out, *out.parents) or out in path.parents))
         fix = "Check the path and its permissions" + (", or choose another --out." if written else ".")
         got = error.strerror or describe_error(error)
-        if error.errno in DISK_FULL:
+        if full:
             expected, fix = (
                 "room for one more file",
                 "Free some space, or remove files, and run the same command again.",

@@ -117,3 +117,6 @@ def test_a_full_disk_is_no_question_of_permissions(tmp_path):
     with pytest.raises(UserError, match="No space left on device") as error, _explain_paths(tmp_path / "out"):
         raise OSError(28, "No space left on device", str(tmp_path / "out" / "log.jsonl"))
     assert error.value.fix.startswith("Free some space") and "permissions" not in str(error.value)
+    with pytest.raises(UserError) as error, _explain_paths(None):
+        raise OSError(28, "No space left on device", "model/weights", None, str(tmp_path / ".aside-3-g" / "weights"))
+    assert error.value.what == str(tmp_path), "where it was copied to"

@@ -1,5 +1,7 @@
 """A log can be watched while it grows and is cut back to what a checkpoint knows; a run says what its steps took."""
 
+import threading
+
 import pytest
 from toy_training import run, settings
 
@@ -75,3 +77,26 @@ def test_a_whole_log_is_not_announced(tmp_path, capsys):
         known = log.offset()
     RunLog(tmp_path, known, 1, tensorboard=False).__exit__(None, None, None)
     assert capsys.readouterr().err == ""
+
+
+def test_a_disk_that_is_full_is_told_with_the_name_of_the_log(tmp_path):
+    with pytest.raises(OSError, match="No space left on device") as error, RunLog(tmp_path, tensorboard=False) as log:
+        log._file = open("/dev/full", "w", buffering=1)  # noqa: PTH123, SIM115
+        log.write(1, {"total": 0.5})
+    assert error.value.filename == str(tmp_path / LOG)
+
+
+def test_a_disk_that_is_full_under_tensorboard_is_told_once(tmp_path, monkeypatch, capsys):
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def refuse(_writer, _data):
+        raise OSError(28, "No space left on device")
+
+    before = threading.excepthook
+    with pytest.raises(OSError, match="No space left on device") as error, RunLog(tmp_path) as log:
+        monkeypatch.setattr(RecordWriter, "write", refuse)
+        for step in range(1, 1000):
+            log.write(step, {"total": 0.5})
+            log._writer.flush()
+    assert error.value.filename == str(tmp_path / LOG)
+    assert "Traceback" not in capsys.readouterr().err and threading.excepthook is before

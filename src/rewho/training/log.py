@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -33,33 +35,55 @@ class RunLog:
 
     def __init__(self, folder: Path, at: int = 0, step: int = 0, *, tensorboard: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / LOG
+        self._path = path = folder / LOG
         path.touch()
         os.truncate(path, _whole_lines(path, at, step))
         self._file = path.open("a", buffering=1, encoding="utf-8")  # line by line, for `tail -f`
+        self._before, threading.excepthook = threading.excepthook, self._report
         self._writer = _tensorboard(folder / "tensorboard", step) if tensorboard else None
 
     def __enter__(self) -> RunLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            with _name_file(self._path):
+                self._file.close()
+                if self._writer is not None:
+                    self._writer.close()
+        finally:
+            threading.excepthook = self._before
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Append one line; numbers go to TensorBoard as well."""
-        self._file.write(json.dumps(plain({"step": step, **values}), allow_nan=False) + "\n")
-        if self._writer is not None:
-            for name, value in values.items():
-                if isinstance(value, int | float):
-                    self._writer.add_scalar(name, value, step)
+        with _name_file(self._path):
+            self._file.write(json.dumps(plain({"step": step, **values}), allow_nan=False) + "\n")
+            if self._writer is not None:
+                for name, value in values.items():
+                    if isinstance(value, int | float):
+                        self._writer.add_scalar(name, value, step)
 
     def offset(self) -> int:
         """Flush the log to the disk and return its length in bytes, for the checkpoint."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        with _name_file(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return self._file.tell()
+
+    def _report(self, failure: threading.ExceptHookArgs) -> None:
+        """Print the failure of a thread; that of TensorBoard, which raises it again in `write`, only once."""
+        if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__module__.startswith("tensorboard")):
+            self._before(failure)
+
+
+@contextlib.contextmanager
+def _name_file(path: Path) -> Iterator[None]:
+    """Name a file in the system's error about writing it, such as that of a full disk, which names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _whole_lines(path: Path, at: int, step: int) -> int:
