@@ -20,7 +20,7 @@ data: {workers: 0}
 sampler: {kind: identities, batch: 8, images_per_identity: 2}
 group_identities: 2
 engine: {device: cpu, precision: "32"}
-epochs: 6
+epochs: 3
 steps_per_epoch: 20
 evaluate_every: -1
 """
@@ -66,7 +66,7 @@ def test_an_adaptation_survives_a_kill_shows_its_progress_and_is_stopped(folder)
     program = Program(service)
     job = program.ask("jobs", kind="adapt")["id"]
     shown = program.wait(job, lambda one: one["done"] > 0)
-    assert shown["total"] == 120
+    assert shown["total"] == 60
     assert "/s" in shown["message"]
     service.process.kill()
     service.process.wait()

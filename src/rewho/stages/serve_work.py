@@ -21,6 +21,8 @@ from rewho.settings.recipe import read_recipe
 LOOK_S = 0.2
 BUSY, BUSY_S = "one writer at a time", 60.0
 """What is said where another process writes, and the longest wait for its end, in seconds."""
+PATIENCE_S = 20.0
+"""Longest wait for the end of a process that was asked to end; the service itself has half a minute."""
 RUN = "adapting-"
 """Beginning of the name of an adaptation's folder within the gallery's; the number of its job follows."""
 PROGRESS = re.compile(r"^((?:train|embed again): ([\d,]+)/([\d,]+) .*)$", re.MULTILINE)
@@ -31,7 +33,8 @@ SAID = ("held out:", "better:", "not better", "the training diverged", "note: th
 TIED = """
 import os, signal, sys, threading
 def end():
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):
+        continue
     os.kill(os.getpid(), signal.SIGTERM)
 threading.Thread(target=end, daemon=True).start()
 os.nice(10)
@@ -161,10 +164,19 @@ def _run(
                     line, done, total = found[-1]
                     look(int(done.replace(",", "")), int(total.replace(",", "")), line)
                 if stop():
-                    process.terminate()
-                    process.wait()
+                    _end(process)
                     raise Interrupted(kept) from None
     return process.returncode, log.read_text(errors="replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, which it does at its next safe point, and end it where that takes long."""
+    process.terminate()
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _failure(code: int, said: str) -> str:
