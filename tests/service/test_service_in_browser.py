@@ -13,6 +13,7 @@ import cv2
 import pytest
 
 from rewho.core.shipped import find_model
+from rewho.core.signing import check_receipt
 from rewho.gallery.cases import check_export
 from rewho.gallery.gallery import Gallery
 from rewho.report.html_page import build_page, card, table
@@ -194,6 +195,9 @@ def erase(walker, number):
     walker.type("To erase it for good", str(number), "Enter")
     page.get_by_role("heading", name="It is erased").wait_for()
     walker.check("receipt")
+    with page.expect_download() as download:
+        walker.press("link", "Download it")
+    assert check_receipt(json.loads(download.value.path().read_text()))
     answer = page.goto(f"{walker.address}/sightings/{number}")
     assert answer.status == 404
     assert all("404" in fault for fault in walker.faults), walker.faults

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -96,4 +98,5 @@ async def forget(request: Request, user: Admin, sighting: Number) -> Response:
     if form.text("sure") != str(sighting):
         raise Refusal(400, f"forget: expected the number {sighting}, typed by hand, got another. Nothing was erased.")
     receipt = await run_in_threadpool(state.gallery.erasure.forget, [sighting], by=user.actor)
-    return render(request, user, "receipt.html", receipt=receipt)
+    file = base64.b64encode(json.dumps(receipt, indent=1).encode()).decode()
+    return render(request, user, "receipt.html", receipt=receipt, file=f"data:application/json;base64,{file}")
