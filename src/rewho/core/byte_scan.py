@@ -83,9 +83,12 @@ class Pieces:
         values = np.frombuffer(data, np.uint8)
         if len(values) < WINDOW or not self._wanted:
             return []
-        whole = values.astype(np.int32)
-        three = whole[:-2] | whole[1:-1] << 8 | whole[2:] << 16
-        places = np.flatnonzero(self._table[three[: len(values) - WINDOW + 1]])
+        parts = []
+        for shift in range(4):  # every fourth position at a time, as the numbers that lie there
+            words = np.frombuffer(data, "<u4", (len(values) - shift) // 4, shift)
+            parts.append(np.flatnonzero(self._table[words & 0xFFFFFF]) * 4 + shift)
+        places = np.sort(np.concatenate(parts))
+        places = places[places <= len(values) - WINDOW]
         if not len(places):
             return []
         eight = np.zeros(len(places), np.uint64)
