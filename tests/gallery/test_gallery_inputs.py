@@ -9,7 +9,7 @@ from rewho.core.check import UserError
 from rewho.crops.rows import rows_table
 from rewho.crops.writer import ShardWriter, crop_row, encode
 from rewho.gallery.gallery import Gallery
-from rewho.gallery.inputs import Labels, open_input, parse_time, show_time
+from rewho.gallery.inputs import Labels, open_input, parse_range, parse_time, show_time
 from small_gallery import TERMS
 
 VIDEO = hashlib.sha256(b"a video").hexdigest()
@@ -79,3 +79,15 @@ def test_wrong_inputs_are_refused(tmp_path):
     with pytest.raises(UserError, match="a video"):
         (tmp_path / "v.mp4").write_bytes(b"")
         open_input(tmp_path / "v.mp4", Labels())
+
+
+def test_a_range_of_times_that_ends_before_it_begins_is_refused():
+    assert parse_range("", "2026-05-01T09:00", "UTC")[0] is None
+    with pytest.raises(UserError, match="a time after --after 2026-05-01T09:00"):
+        parse_range("2026-05-01T09:00", "2026-05-01T08:59:59+01:00", "Europe/Berlin")
+
+
+def test_a_path_outside_of_the_tables_folder_is_called_so(tmp_path):
+    (tmp_path / "list.csv").write_text(f"path\n{tmp_path / 'a.png'}\n")
+    with pytest.raises(UserError, match="outside of its folder"):
+        open_input(tmp_path / "list.csv", Labels())

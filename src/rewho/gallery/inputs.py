@@ -123,6 +123,19 @@ def parse_time(text: str, zone: str = "UTC", what: str = "time") -> float:
         raise UserError(what, expected="a time in ISO 8601", got=repr(text), fix=fix) from None
 
 
+def parse_range(after: str, before: str, zone: str) -> tuple[float | None, float | None]:
+    """Return `--after` and `--before` in seconds since 1970, None where they are empty.
+
+    Raises:
+        UserError: One is no time, or the range ends before it begins.
+    """
+    begin = parse_time(after, zone, "--after") if after else None
+    end = parse_time(before, zone, "--before") if before else None
+    if begin is not None and end is not None and begin >= end:
+        raise UserError("--before", expected=f"a time after --after {after}", got=before, fix="Exchange them.")
+    return begin, end
+
+
 def show_time(seconds: float | None, zone: str = "UTC") -> str:
     """Return a time in a zone as ISO 8601; "" where it is not known.
 
@@ -194,7 +207,7 @@ def _table(file: Path, labels: Labels) -> Input:
     for row in rows:
         path = row["path"]
         if leaves_root(path) or not is_file(file.parent / path):
-            got = f"{path!r}, which is no file there"
+            got = f"{path!r}, which is {'outside of its folder' if leaves_root(path) else 'no file there'}"
             fix = "Write the paths as seen from the CSV file's own folder, without '..'."
             raise UserError(f"{file}, line {row['line']}", expected="the path of an image", got=got, fix=fix)
         time = parse_time(row["time"], labels.zone, f"{file}, line {row['line']}") if row["time"] else labels.start

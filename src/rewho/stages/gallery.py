@@ -18,7 +18,7 @@ from rewho.core.text import aligned_table, quantity
 from rewho.crops.shards import CropSet
 from rewho.crops.terms import TERMS, read_terms
 from rewho.gallery.gallery import Gallery
-from rewho.gallery.inputs import Labels, open_input, parse_time, show_time
+from rewho.gallery.inputs import Labels, open_input, parse_range, parse_time, show_time
 from rewho.gallery.records import Actor, Added, Filters
 from rewho.gallery.tables import (
     as_json,
@@ -133,11 +133,11 @@ def _crop(gallery: Gallery, video: Path, out: Path, settings: GallerySettings) -
 
 
 def _search(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
-    zone = settings.zone
+    begin, end = parse_range(settings.after, settings.before, settings.zone)
     filters = Filters(
         cameras=settings.cameras,
-        after=parse_time(settings.after, zone, "--after") if settings.after else None,
-        before=parse_time(settings.before, zone, "--before") if settings.before else None,
+        after=begin,
+        before=end,
         sources=settings.sources,
         people=settings.people,
         cases=settings.cases,
@@ -151,7 +151,7 @@ def _search(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
         search=settings.search,
         box=(box[0], box[1], box[2], box[3]) if box else None,
         camera=settings.camera,
-        time=parse_time(settings.start, zone, "--start") if settings.start else None,
+        time=parse_time(settings.start, settings.zone, "--start") if settings.start else None,
         by=user,
     )
     after = (settings.page_after[0], int(settings.page_after[1])) if settings.page_after else None
@@ -281,8 +281,7 @@ def _receipt(settings: GallerySettings, signed: list[dict[str, Any]]) -> Answer:
     return Answer(signed, receipts_text(signed))
 
 
-def _audit(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
-    del user
+def _audit(gallery: Gallery, settings: GallerySettings, _user: Actor) -> Answer:
     records = gallery.audit(
         action=settings.by_action,
         who=settings.by_user,
@@ -337,12 +336,13 @@ def _model(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     if not settings.items:
         return Answer({"model": gallery.model_sha256}, f"{settings.folder}: model {gallery.model_sha256}")
     done = gallery.use_model(" ".join(settings.items), by=user)
+    if done.model == done.before:
+        return Answer(done, f"{settings.folder}: it has this model already, {done.model}")
     text = f"{done.crops:,} crops of {done.sightings:,} sightings embedded again with model {done.model[:12]}…"
     return Answer(done, f"{settings.folder}: {text}; {gallery.calibration_text()}")
 
 
-def _stats(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
-    del settings, user
+def _stats(gallery: Gallery, *_: object) -> Answer:
     return Answer(found := gallery.stats(), json.dumps(plain(found), indent=1, ensure_ascii=False))
 
 
