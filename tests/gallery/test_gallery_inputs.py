@@ -1,6 +1,7 @@
 """What can be added: a crop set's tracks become sightings, tables say camera and time, wrong files are refused."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,10 +85,18 @@ def test_wrong_inputs_are_refused(tmp_path):
 def test_a_range_of_times_that_ends_before_it_begins_is_refused():
     assert parse_range("", "2026-05-01T09:00", "UTC")[0] is None
     with pytest.raises(UserError, match="a time after --after 2026-05-01T09:00"):
-        parse_range("2026-05-01T09:00", "2026-05-01T08:59:59+01:00", "Europe/Berlin")
+        parse_range("2026-05-01T09:00", "2026-05-01T08:59:59+02:00", "Europe/Berlin")
 
 
 def test_a_path_outside_of_the_tables_folder_is_called_so(tmp_path):
     (tmp_path / "list.csv").write_text(f"path\n{tmp_path / 'a.png'}\n")
     with pytest.raises(UserError, match="outside of its folder"):
         open_input(tmp_path / "list.csv", Labels())
+
+
+def test_a_list_of_videos_names_those_that_are_added_beside_this_one(crop_set, tmp_path):
+    (tmp_path / "videos.csv").write_text("video,camera,start\nother.mp4,yard,\n")
+    asked = Labels(videos=tmp_path / "videos.csv")
+    with pytest.raises(UserError, match=r"'other\.mp4', which is not among them"):
+        open_input(crop_set, asked)
+    assert open_input(crop_set, replace(asked, beside=("other.mp4",))).count == 8

@@ -75,6 +75,7 @@ class Labels:
         pattern: Regular expression with a group `camera`, and perhaps `person`, that is searched in each path.
         videos: CSV file with the columns video (file name, or hash), camera and start, for crop sets of many videos.
         zone: Time zone of times that have none.
+        beside: Names of videos that are added together, each by itself, whose rows are in the same file.
     """
 
     camera: str = ""
@@ -82,6 +83,7 @@ class Labels:
     pattern: str = ""
     videos: Path | None = None
     zone: str = "UTC"
+    beside: tuple[str, ...] = ()
 
 
 def open_input(source: Path | CropSet | Sequence[Path], labels: Labels) -> Input:
@@ -263,7 +265,7 @@ def _crop_set(crops: CropSet, labels: Labels) -> Input:
         raise UserError(str(crops.folder), expected="a crop set with crops", got="an empty one", fix="Leave it out.")
     videos = _read_video_labels(labels)
     listed = {video["sha256"]: video for video in read_videos(crops.folder)}
-    for name in videos:
+    for name in set(videos).difference(labels.beside):
         if not any(name in (Path(str(one["path"])).name, one["sha256"]) for one in listed.values()):
             got = f"{name!r}, which is not among them"
             raise UserError(str(labels.videos), expected="videos of the crop set", got=got, fix="Check the name.")

@@ -97,7 +97,8 @@ def _add(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
 
 def _add_one(gallery: Gallery, item: Path, settings: GallerySettings, user: Actor, video: Path | None = None) -> Added:
     start = parse_time(settings.start, settings.zone, "--start") if settings.start else None
-    labels = Labels(settings.camera, start, settings.pattern, settings.videos, settings.zone)
+    beside = () if video is None else tuple(Path(one).name for one in settings.items)
+    labels = Labels(settings.camera, start, settings.pattern, settings.videos, settings.zone, beside)
     source = open_input(item, labels)
     source = source if video is None else replace(source, kind="video", path=str(video))
     terms = _terms(settings)
@@ -336,10 +337,8 @@ def _model(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     if not settings.items:
         return Answer({"model": gallery.model_sha256}, f"{settings.folder}: model {gallery.model_sha256}")
     done = gallery.use_model(" ".join(settings.items), by=user)
-    if done.model == done.before:
-        return Answer(done, f"{settings.folder}: it has this model already, {done.model}")
-    text = f"{done.crops:,} crops of {done.sightings:,} sightings embedded again with model {done.model[:12]}…"
-    return Answer(done, f"{settings.folder}: {text}; {gallery.calibration_text()}")
+    text = f"{quantity(done.crops, 'crops')} embedded again with model {done.model[:12]}…; {gallery.calibration_text()}"
+    return Answer(done, f"{settings.folder}: {text if done.model != done.before else 'it has this model already'}")
 
 
 def _stats(gallery: Gallery, *_: object) -> Answer:
