@@ -126,6 +126,18 @@ def test_withdrawn_sightings_keep_their_record_without_what_identifies(filled):
         gallery.thumbnail(5)
 
 
+def test_withdrawn_sightings_have_no_part_in_the_mean_of_their_camera(gallery_folder):
+    vectors = random_vectors(50)
+    with Gallery(gallery_folder) as gallery:
+        fill(gallery, vectors, crops_of(50, ("door",)))
+        gallery.statistics()
+        gallery.erasure.withdraw([*range(1, 21)])
+        stored = vectors[20:] / np.linalg.norm(vectors[20:], axis=1, keepdims=True)
+        assert np.allclose(gallery.statistics().means.mean(1), stored.mean(axis=0), atol=1e-3)
+        gallery.erasure.withdraw([*range(21, 32)])
+        assert gallery.statistics().means.mean(1) is None  # 19 crops are too few
+
+
 def test_hidden_sightings_come_back_by_undo(filled):
     gallery, _ = filled
     gallery.erasure.hide([5])

@@ -31,7 +31,7 @@ GIVES = {
     "detect": "ONNX and transformers detectors and keypoints in `rewho crop`; ONNX teachers",
     "export": "`rewho export --format onnx`",
     "gallery": "a gallery of people to search, with a web service",
-    "scale": "`rewho crop --engine ray` on many machines, and large galleries",
+    "scale": "Ray, for crops and embeddings on many machines; Milvus, for galleries larger than memory",
 }
 """What each extra of the package adds."""
 PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "opencv-python-headless", "pyarrow")

@@ -145,9 +145,10 @@ class Milvus:
             self._server.call("compact", name)
 
     def find_damage(self) -> list[str]:
-        """Return how many rows differ from the database's."""
+        """Return how many rows differ from the database's, after what waits was sent."""
         wrong = []
         for per, _ in self._there():
+            self._update(per)
             missing, more = 0, set[int]()
             for send, drop in self._compare(per, None):
                 missing, more = missing + len(send), more.union(drop)
