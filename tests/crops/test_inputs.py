@@ -100,3 +100,19 @@ def test_a_list_finds_videos_whose_names_have_another_unicode_form(tmp_path):
     (tmp_path / "list.csv").write_text("path,key\ncafé.mp4,k\n", encoding="utf-8")
     for listing in ("list.txt", "list.csv"):
         assert [task.path for task in plan_videos([tmp_path / listing])] == [str(tmp_path / name)]
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [("path,path\na.mp4,b.mp4\n", "'path' twice"), ("path,key\na.mp4,k,more\n", "expected 2 cells, as in the header")],
+)
+def test_tables_that_could_be_read_in_two_ways_are_refused(tmp_path, content, answer):
+    (tmp_path / "table.csv").write_text(content)
+    with pytest.raises(UserError, match=answer):
+        plan_videos([tmp_path / "table.csv"])
+
+
+def test_tables_of_spreadsheets_are_read_with_their_separators(tmp_path):
+    (tmp_path / "table.csv").write_text("Path;City\na.mp4;Oslo\n")
+    (task,) = plan_videos([tmp_path / "table.csv"])
+    assert (task.path, task.city) == (str(tmp_path / "a.mp4"), "Oslo")

@@ -109,6 +109,16 @@ def test_frames_before_the_first_are_refused_and_boxes_beyond_the_frame_counted(
     assert late.notes() == ["the file has frames 0 to 1; the first frame of the video is 0 there"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["1,7,0.1,0.2,0.3,0.6,0.9\n2,7,0,0,1,1,0.9\n", '{"1": [["0", {"bbox": [0.1, 0.2, 0.3, 0.6], "conf": 0.9}]]}'],
+)
+def test_boxes_as_shares_of_the_frame_are_refused(content: str) -> None:
+    """Each would be less than a pixel, and its video one without people."""
+    with pytest.raises(UserError, match="boxes from 0 to 1, shares of the frame"):
+        parse_detections(content.encode(), "a.txt")
+
+
 @pytest.mark.parametrize("content", ["0,1,600,10,100,300\n", "1,1,10,10,-5,20,1,1,1\n", "1,1,nan,1,1,1\n"])
 def test_a_wrong_file_for_all_videos_is_refused_before_the_first_is_opened(tmp_path: Path, content: str) -> None:
     (tmp_path / "all.txt").write_text(content)

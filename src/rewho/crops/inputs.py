@@ -6,7 +6,6 @@ finished part is found again on resume.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from rewho.core.progress import say
 from rewho.core.text import quantity
 from rewho.crops.photographs import UNREAD, is_photograph
 from rewho.data.file_lists import IMAGE_ENDINGS, OWN_FILES, left_out, read_text
+from rewho.data.layouts.csv import read_cells
 
 ENDINGS = ", ".join(IMAGE_ENDINGS)
 BESIDE = (".json", ".txt", ".csv", ".yaml", ".yml", ".md", ".xml", ".srt", ".vtt", ".zip", "")
@@ -185,16 +185,21 @@ def _say_counts(folder: Path, counts: Counter[str], unread: list[Path]) -> None:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    lines = csv.DictReader(read_text(path).splitlines())
-    columns = lines.fieldnames or ()
+    columns, lines = read_cells(path)
     unknown = [name for name in columns if name not in COLUMNS]
-    if "path" not in columns or unknown:
+    twice = [name for name in COLUMNS if columns.count(name) > 1]
+    if "path" not in columns or unknown or twice:
         got = f"unknown columns {', '.join(map(repr, unknown))}" if unknown else "no column 'path'"
+        got = f"{twice[0]!r} twice" if twice else got
         raise UserError(str(path), expected=f"the columns {', '.join(COLUMNS)}", got=got, fix="Rename the columns.")
-    for line in lines:
+    for number, cells in lines:
+        what = f"{path}, line {number}"
+        if any(cell.strip() for cell in cells[len(columns) :]):
+            fix = "Put quotes around a cell that has the separator in it."
+            raise UserError(what, expected=f"{len(columns)} cells, as in the header", got=str(len(cells)), fix=fix)
+        line = dict(zip(columns, cells, strict=False))
         if not line["path"]:
-            what, fix = f"{path}, line {lines.line_num}", "Fill it in, or delete the line."
-            raise UserError(what, expected="a path", got="an empty cell", fix=fix)
+            raise UserError(what, expected="a path", got="an empty cell", fix="Fill it in, or delete the line.")
         yield _resolve(path, line["path"]), tuple(line.get(name) or "" for name in COLUMNS[1:])
 
 

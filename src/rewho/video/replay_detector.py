@@ -144,6 +144,7 @@ def parse_detections(data: bytes, what: str) -> Parsed:
     text = data.decode(errors="replace").lstrip("\ufeff \n\r\t")
     try:
         boxes, notes = (_luperson(parse_json(text)), []) if text[:1] == "{" else _mot(text)
+        _check_pixels(boxes)
         return _numbered(boxes, notes)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
         got = f"a line too short or a field missing ({error})" if isinstance(error, LookupError) else str(error)
@@ -200,6 +201,12 @@ def _mot(text: str) -> tuple[list[Box], list[str]]:
         box = _checked_box(np.array([row[2], row[3], row[2] + row[4], row[3] + row[5]]), f"line {number}")
         boxes.append((frame, person, box, row[6] if known else 1.0, None))
     return boxes, notes
+
+
+def _check_pixels(boxes: Sequence[Box]) -> None:
+    """Raise a ValueError where all boxes lie within the first pixel: their numbers are shares of the frame."""
+    if boxes and all(box[2].max() <= 1 for box in boxes):
+        raise ValueError("boxes from 0 to 1, shares of the frame; multiply them by its width and height")
 
 
 def _has_classes(last: NDArray[np.float64]) -> bool:
