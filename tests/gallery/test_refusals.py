@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
+from rewho.gallery.database import explain_errors
 from rewho.gallery.gallery import Gallery
-from rewho.gallery.model import hash_model
+from rewho.gallery.model import copy_model, hash_model
 from rewho.gallery.schema import VERSION
-from small_gallery import crops_of, fill, make_model, random_vectors
+from small_gallery import TERMS, crops_of, fill, make_model, random_vectors
 
 
 def test_another_model_is_refused_with_both_hashes(gallery_folder, tmp_path):
@@ -166,3 +167,33 @@ def test_a_gallery_is_not_made_over_a_file(tmp_path):
     (tmp_path / "notes.txt").write_text("a file")
     with pytest.raises(UserError, match="expected a new or empty folder, got a file"):
         Gallery.create(tmp_path / "notes.txt", make_model(tmp_path / "model"))
+
+
+def test_a_gallery_that_another_process_makes_meanwhile_is_kept(tmp_path, tiny_model, monkeypatch):
+    def make_both(model, aside):
+        monkeypatch.undo()
+        Gallery.create(tmp_path / "g", tiny_model, terms=TERMS).close()
+        return copy_model(model, aside)
+
+    monkeypatch.setattr("rewho.gallery.gallery.copy_model", make_both)
+    with pytest.raises(UserError, match="expected a new or empty folder, got a gallery"):
+        Gallery.create(tmp_path / "g", tiny_model, terms=TERMS)
+    with Gallery(tmp_path / "g") as kept:
+        assert kept.verify() == []
+    assert [entry.name for entry in tmp_path.iterdir()] == ["g"]
+
+
+def test_a_disk_without_room_for_the_index_is_called_full(tmp_path, monkeypatch):
+    """SQLite calls that a disk I/O error."""
+
+    def fail():
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorname = "SQLITE_IOERR_SHMSIZE"
+        raise error
+
+    file = tmp_path / "gallery.sqlite"
+    with pytest.raises(UserError, match="to, got disk I/O error"), explain_errors(file):
+        fail()
+    monkeypatch.setattr("rewho.gallery.database._free_bytes", lambda _folder: 0)
+    with pytest.raises(UserError, match="room on the disk, got 0 bytes free"), explain_errors(file):
+        fail()

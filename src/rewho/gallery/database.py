@@ -22,6 +22,7 @@ from rewho.gallery.schema import APPLICATION, STEPS, VERSION
 FILE = "gallery.sqlite"
 WAIT_S = 30.0
 """Longest wait for another process's write transaction."""
+LEAST_FREE = 2**20  # bytes on a disk that is not full
 Clock = Callable[[], float]
 """Returns seconds since 1970, UTC; tests pass their own."""
 
@@ -135,6 +136,15 @@ class Database:
                 self._link.close()
 
 
+def _free_bytes(folder: Path) -> int:
+    """Return the free bytes of a folder's disk; 0 if the folder is gone."""
+    try:
+        state = os.statvfs(folder)
+    except OSError:
+        return 0
+    return state.f_bavail * state.f_frsize
+
+
 @contextlib.contextmanager
 def explain_errors(file: Path) -> Iterator[None]:
     """Turn SQLite's errors that a user can meet into UserErrors."""
@@ -143,8 +153,9 @@ def explain_errors(file: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         text = str(error)
         code = getattr(error, "sqlite_errorname", "") or ""
-        if code.startswith("SQLITE_FULL"):
-            free = os.statvfs(file.parent).f_bavail * os.statvfs(file.parent).f_frsize
+        free = _free_bytes(file.parent)
+        # Where there is no room for its index, SQLite calls that an input or output error.
+        if code.startswith("SQLITE_FULL") or (code.startswith("SQLITE_IOERR_SHM") and free < LEAST_FREE):
             fix = "Free some space and run the same command again; nothing acknowledged was lost."
             raise UserError(
                 f"writing {file}", expected="room on the disk", got=f"{free:,} bytes free", fix=fix

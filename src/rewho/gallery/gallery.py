@@ -106,8 +106,7 @@ class Gallery(Proposals):
             clock: The time of records.
         """
         place, user = Path(folder), by or Actor()
-        if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            raise UserError(str(place), expected="a new or empty folder", got="a file or files", fix="Choose another.")
+        _check_new(place)
         check_store(store)
         place.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(place.parent)
@@ -123,6 +122,7 @@ class Gallery(Proposals):
                     database.write(name, value)
                 audit.append(database, user.who, user.purpose, "create", {"model": sha256, "precision": precision})
             database.close()
+            _check_new(place)  # another process may have made one meanwhile
             if place.is_dir():
                 place.rmdir()
             aside.replace(place)
@@ -385,6 +385,12 @@ class Gallery(Proposals):
             "calibration": self.calibration_text(),
             "store": store_of(self.database).promise,
         }
+
+
+def _check_new(place: Path) -> None:
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        got = "a gallery" if (place / FILE).is_file() else "a file or files"
+        raise UserError(str(place), expected="a new or empty folder", got=got, fix="Choose another.")
 
 
 def _as_source(source: Any) -> Any:  # noqa: ANN401 - a path, several, or a crop set
