@@ -116,6 +116,17 @@ def test_mistakes_end_the_run(ray):
     crop.check_crop(CropSettings(terms=terms, gpus=0.5, engine="ray"))
 
 
+@pytest.mark.parametrize("address", ["", "ray://10.0.0.1:10001"])
+def test_a_cluster_that_does_not_start_or_answer_is_told_in_words(ray, monkeypatch, address):
+    def fail(address: str | None, log_to_driver: bool) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(UserError, match=r"the Ray cluster: .* timed out during startup") as error:
+        list(run_tasks_on_ray([1], halve, 1, address))
+    assert ("--engine processes" in error.value.fix) == (not address)
+
+
 def where(task: str) -> tuple[str, int]:
     """Return which GPUs this process sees; or end it."""
     if task.startswith("die") and not Path(task[4:]).exists():

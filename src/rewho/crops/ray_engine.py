@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, describe_error
 from rewho.crops.workers import POLL, Outcome, Result, Task, TaskQueue
 
 
@@ -32,7 +32,7 @@ def run_tasks_on_ray(
     ray = _import_ray()
     started = not ray.is_initialized()
     if started:
-        ray.init(address=address or None, log_to_driver=False)
+        _connect(ray, address)
     team: _Team[Task, Result] | None = None
     try:
         room = count_workers(ray.nodes(), gpus)
@@ -47,6 +47,17 @@ def run_tasks_on_ray(
             team.stop()
         if started:
             ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 - the module
+    try:
+        ray.init(address=address or None, log_to_driver=False)
+    except Exception as error:  # what Ray raises where it does not start has no class of its own
+        expected = f"a cluster that answers at {address}" if address else "Ray to start on this machine"
+        fix = "Check the address, and that Ray and Python there are of the versions here."
+        if not address:
+            fix = "Try again when the machine is less busy, or pass --engine processes."
+        raise UserError("the Ray cluster", expected=expected, got=describe_error(error)[:200], fix=fix) from error
 
 
 def _import_ray() -> Any:  # noqa: ANN401 - a module
