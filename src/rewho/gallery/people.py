@@ -145,7 +145,8 @@ def merge(database: Database, people: Sequence[int], by: Actor) -> int:
     """Make several people one: the first; return their id."""
     chosen = list(dict.fromkeys(people))
     if len(chosen) < 2:
-        raise UserError("merge", expected="two people or more", got=str(len(people)), fix="Name them by their numbers.")
+        got = f"only person {chosen[0]}" if chosen else "none"
+        raise UserError("merge", expected="two people or more", got=got, fix="Name them by their numbers.")
     first, *others = chosen
     with database.writing():
         moved = [one for other in others for one in members(database, other, by)]
