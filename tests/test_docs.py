@@ -230,6 +230,12 @@ def test_planted_broken_link_is_found() -> None:
     assert not broken(page, "CONTRIBUTING.md#habits")
 
 
+def test_every_test_that_a_page_names_exists() -> None:
+    named = {found for text in TEXTS.values() for found in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)}
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text()]
+    assert missing == [] and len(named) > 15
+
+
 def test_every_image_is_there_and_shown() -> None:
     images = {(page.parent / target).resolve() for page, target in LINKS if target.endswith(".jpg")}
     assert images == set((ROOT / "docs" / "images").iterdir())
