@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -35,10 +34,8 @@ def start(*words: str, processes: int, restarts: int = 0) -> subprocess.Popen[st
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     command = ["-m", "rewho", *words, "--devices", str(processes)]
     if processes > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", port]
+        # Not --master_port: the processes that are started again would meet the addresses of the ended ones there.
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
         command = [*launcher, "--max_restarts", str(restarts), *command]
     return subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -84,7 +81,7 @@ def rank_of(launcher: int, rank: int) -> int | None:
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
 def test_a_run_whose_rank_is_killed_three_times_ends_with_the_same_bits(people, tmp_path):
-    words = ["train", str(people), *COMMON.split(), *["--embedding", "16", "--epochs", "10", "--steps_per_epoch", "24"]]
+    words = ["train", str(people), *COMMON.split(), *["--embedding", "16", "--epochs", "40"]]
     words += ["--checkpoint.every_steps", "5"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish(start(*words, "--out", str(whole), processes=2))
