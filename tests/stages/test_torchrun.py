@@ -34,7 +34,6 @@ def start(*words: str, processes: int, restarts: int = 0) -> subprocess.Popen[st
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     command = ["-m", "rewho", *words, "--devices", str(processes)]
     if processes > 1:
-        # Not --master_port: the processes that are started again would meet the addresses of the ended ones there.
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
         command = [*launcher, "--max_restarts", str(restarts), *command]
     return subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True, env=environment)

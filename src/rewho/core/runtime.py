@@ -184,8 +184,37 @@ def _process_group() -> Any:  # noqa: ANN401 - torch.distributed, which is impor
         if not {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
             return None
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=ANSWER)
+        if not _join_restarted(distributed, backend):
+            distributed.init_process_group(backend, timeout=ANSWER)
     return distributed
+
+
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+"""Variable in which torchrun tells the processes how often it has started them again."""
+
+
+def is_restarted() -> bool:
+    """Return whether torchrun has started this process again, after one of a run had ended."""
+    return os.environ.get(RESTARTS, "0") != "0"
+
+
+def _join_restarted(distributed: Any, backend: str) -> bool:  # noqa: ANN401 - torch.distributed
+    """Connect processes that torchrun has started again, by names of their own; return whether they are such.
+
+    torchrun keeps its store, in which they would find the addresses of the processes that have ended.
+    """
+    if not is_restarted():
+        return False
+    store, rank, world = next(distributed.rendezvous("env://", timeout=ANSWER))
+    own = distributed.PrefixStore(f"restart {os.environ[RESTARTS]}", store)
+    distributed.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=ANSWER)
+    return True
+
+
+def connect_restarted() -> None:
+    """Connect processes that torchrun has started again, before a library does it in its own way."""
+    if is_restarted():
+        _process_group()
 
 
 def run_in_processes(run: Callable[Given, Result]) -> Callable[Given, Result]:

@@ -125,6 +125,8 @@ def launch(settings: EngineSettings, *, broadcast_buffers: bool = True) -> Engin
                 os.environ[MAIN_PROCESS] = str(os.getpid())  # inherited by the others
             others = _watch_others(fabric.strategy, int(os.environ[MAIN_PROCESS]))
             atexit.register(_end_others, others)
+        if settings.devices > 1:
+            runtime.connect_restarted()
         fabric.launch()
     engine = Engine(fabric, scaler, precision, settings.threads or torch.get_num_threads(), settings.deterministic)
     torch.set_num_threads(threads)  # with several processes Lightning divides the cores among them
