@@ -36,6 +36,7 @@ class Walker:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE_MS)
+        self.page.on("filechooser", lambda _: None)  # from now on: asked for later, it comes too late on a busy machine
         self.page.on("console", lambda one: self.note(one.text) if one.type in ("error", "warning") else None)
         self.page.on("pageerror", lambda one: self.note(str(one)))
         self.page.on("requestfailed", lambda one: self.note(f"{one.failure} {one.url}"))

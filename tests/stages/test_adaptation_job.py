@@ -67,7 +67,7 @@ def test_an_adaptation_survives_a_kill_shows_its_progress_and_is_stopped(folder)
     job = program.ask("jobs", kind="adapt")["id"]
     shown = program.wait(job, lambda one: one["done"] > 0)
     assert shown["total"] == 60
-    assert "/s" in shown["message"]
+    assert "steps" in shown["message"]
     service.process.kill()
     service.process.wait()
     assert (folder / f"adapting-{job}").is_dir()
