@@ -206,10 +206,11 @@ class Worker:
         if self._adapt_model is None:
             fix = "Run `rewho adapt` in a terminal."
             raise UserError("adapt", expected="a service that adapts", got="one that does not", fix=fix)
-        jobs, written = self._state.gallery.jobs, 0.0
+        jobs, written, all_ = self._state.gallery.jobs, 0.0, 0
 
         def look(done: int, total: int, line: str) -> None:
-            nonlocal written
+            nonlocal written, all_
+            all_ = total
             if time.monotonic() > written + WRITE_EVERY_S:
                 written = time.monotonic()
                 jobs.advance(job.id, done, total, line)
@@ -217,7 +218,9 @@ class Worker:
         def goes_on() -> bool:
             return not jobs.stopping(job.id)
 
-        return self._adapt_model(job.id, job.who, lambda: self._must_stop(job), goes_on, look)
+        message = self._adapt_model(job.id, job.who, lambda: self._must_stop(job), goes_on, look)
+        jobs.advance(job.id, all_, all_)
+        return message
 
     def _expire(self, job: Job) -> str:
         receipts = self._state.gallery.erasure.expire(by=Actor(job.who, job.purpose))
