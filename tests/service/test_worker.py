@@ -10,7 +10,7 @@ from rewho.rendered import write_street
 from rewho.service.state import State
 from rewho.service.worker import Worker, ask_job, find_source
 from rewho.settings.serve import ServiceLimits
-from rewho.stages.serve_work import cut_video
+from rewho.stages.serve_work import PROGRESS, cut_video
 from small_service import SIGHTINGS, picture
 
 
@@ -99,3 +99,8 @@ def test_a_video_is_added_with_its_moments_and_stopped_while_it_is_cut(state, tm
     Worker(state, cut).do(jobs.take())
     assert jobs.read(failed).state == "failed"
     assert "no.mp4: expected a video with people" in jobs.read(failed).message
+
+
+def test_the_progress_of_an_adaptation_is_read_from_what_it_says():
+    said = "epoch 1: clusters 32\ntrain: 1,052/2,640 steps (40 %), 1.0/s, 3:36 left, loss 4.45\n"
+    assert PROGRESS.findall(said) == [(said.splitlines()[1], "1,052", "2,640")]
