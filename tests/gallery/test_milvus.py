@@ -61,18 +61,17 @@ def same_as_memory(gallery, tmp_path):
             (ids[-1], "sighting", {"filters": Filters(cameras=("door", "lift"), after=1_700_000_000 + 3600 * 30)}),
             (ids[2], "crop", {"count": 7}),
         ):
-            ours, after = [], None
+            ours, afters = [], [None, None]
             for _ in range(2):
-                found, wanted = (
-                    one.search(sightings=[query], per=per, after=after, **asked) for one in (gallery, memory)
-                )
-                assert found.total == wanted.total > 64
-                pairs = [
-                    [(one.sighting.id, one.crop, one.similarity) for one in page.candidates] for page in (found, wanted)
+                pages = [
+                    one.search(sightings=[query], per=per, after=after, **asked)
+                    for one, after in zip((gallery, memory), afters, strict=True)
                 ]
+                assert pages[0].total == pages[1].total > 64
+                pairs = [[(one.sighting.id, one.crop, one.similarity) for one in page.candidates] for page in pages]
                 assert [one[:2] for one in pairs[0]] == [one[:2] for one in pairs[1]]
                 assert np.allclose([one[2] for one in pairs[0]], [one[2] for one in pairs[1]], rtol=0, atol=1e-12)
-                ours, after = ours + pairs[0], found.after
+                ours, afters = ours + pairs[0], [page.after for page in pages]
             assert len(set(ours)) == 2 * asked.get("count", 20)
 
 
