@@ -196,3 +196,9 @@ def test_a_file_without_permission_is_not_called_damaged(tmp_path, monkeypatch, 
     with pytest.raises(UserError, match="Permission denied") as error:
         read(tmp_path / "a.bin")
     assert error.value.fix == "Check its permissions."
+
+
+def test_a_folder_in_place_of_a_file_is_no_question_of_permissions(tmp_path):
+    with pytest.raises(UserError, match="got a folder") as error:
+        decode(tmp_path)
+    assert error.value.fix == "Name the file, or each of the files in the folder."

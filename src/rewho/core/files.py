@@ -92,8 +92,10 @@ def check_regular(path: Path, limit: int = 2**62, what: str = "", expected: str 
     fix = "Check the path and its permissions."
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            got = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        if stat.S_ISDIR(status.st_mode):
+            got, fix = "a folder", "Name the file, or each of the files in the folder."
+        elif not stat.S_ISREG(status.st_mode):
+            got = "a pipe, socket or device"
         elif status.st_size > limit:
             got = f"{status.st_size:,} bytes"
         elif status.st_size <= LARGEST_POINTER and _begins(path, LFS_POINTER):
