@@ -30,6 +30,7 @@ from rewho.crops.terms import read_terms
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import list_images
 from rewho.data.splits import has_test_part, training_rows
+from rewho.embedding.exported import find_exported
 from rewho.gallery.model import MODEL, hash_model
 from rewho.report.project_page import ProjectPage, StepRow, project_page
 from rewho.settings import CropSettings, DataSettings, GallerySettings, RunSettings
@@ -174,7 +175,8 @@ def _prepare(step: Step, out: Path, made: Mapping[str, Path]) -> Job:
 def _prepare_gallery(step: Step, values: Mapping[str, Any], out: Path) -> Job:
     """Return the step of the gallery; one of another model gets a folder of its own."""
     model, number = find_model(str(values["model"])), 1
-    wanted = hash_model(model) if (model / TENSORS).is_file() else ""  # an interrupted training has none yet
+    there = (model / TENSORS).is_file() or find_exported(model)  # an interrupted training has none yet
+    wanted = hash_model(model) if there else ""
     folder = out / GALLERY
     while (folder / MODEL).is_dir() and hash_model(folder / MODEL) != wanted:
         number += 1
