@@ -7,12 +7,15 @@ from rewho.core.check import UserError
 from rewho.rank.calibration import (
     CameraPairs,
     Searches,
+    collect_searches,
     count_strangers,
     measure_det,
     measure_rows,
     measure_searches,
     place_among_strangers,
 )
+from rewho.rank.labels import ImageLabels
+from rewho.rank.ranking import Ranking
 from rewho.rank.thresholds import PairScores
 
 
@@ -97,3 +100,18 @@ def test_a_rate_that_the_people_do_not_support_is_refused_with_their_number():
     assert point.refusal == "too few people who were seen twice: it takes 30, here are 0"
     with pytest.raises(UserError, match="identification rate"):
         measure_searches(alone, 1000, (10,))
+
+
+def test_queries_of_a_ranking_are_searches():
+    random = np.random.default_rng(0)
+    query = ImageLabels(random.integers(1, 7, 40), random.integers(0, 3, 40))
+    gallery = ImageLabels(random.integers(1, 9, 90), random.integers(0, 3, 90))
+    distances = random.random((40, 90))
+    searches = collect_searches(Ranking.from_distances(distances, query, gallery))
+    same = query.person_ids[:, None] == gallery.person_ids
+    elsewhere = same & (query.cameras[:, None] != gallery.cameras)
+    np.testing.assert_array_equal(searches.people, query.person_ids)
+    np.testing.assert_array_equal(searches.stranger, 1 - np.where(same, np.inf, distances).min(axis=1))
+    mate = np.where(elsewhere, distances, np.inf).min(axis=1)
+    np.testing.assert_array_equal(searches.mate, np.where(np.isfinite(mate), 1 - mate, np.nan))
+    assert searches.strangers == (~same).sum(axis=1).mean()

@@ -64,6 +64,7 @@ def test_before_and_after_are_reported(made):
     for side in (changed["before"], changed["after"]):
         assert 0 < side["mAP"] <= 1 and 0 <= side["rank_1"] <= 1 and -1 <= side["impostors"] <= 1
         assert set(side["thresholds"]) == set(side["missed"]) == {"0.01", "0.001"}
+        assert side["fnir"] == {} and all("too few people" in why for why in side["refused"])
     page = (made / "README.md").read_text()
     assert "whole numbers of 8 bits" in page and "of unit length: the product of two is their cosine" in page
 

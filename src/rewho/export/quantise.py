@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rewho.core.check import UserError
 from rewho.export.parity import same_neighbours
 from rewho.models.graph import INPUT
+from rewho.rank.calibration import collect_searches, measure_searches
 from rewho.rank.ranking import Ranking
 from rewho.rank.thresholds import collect_pairs, find_threshold, match_rates
 from rewho.settings import CalibrationSettings
@@ -41,6 +42,9 @@ class Figures:
         rank_1: Rank-1; None without labels.
         thresholds: Cosine by false match rate; empty without labels.
         missed: Share of the pairs of one person below that threshold (FNMR), by false match rate.
+        fnir: Share of the searches for somebody in the gallery that find none of theirs, by the share of searches for
+            somebody who is not that find anybody (FPIR); without those that the number of people cannot support.
+        refused: Why an FPIR is not in `fnir`, in words.
     """
 
     impostors: float
@@ -48,6 +52,8 @@ class Figures:
     rank_1: float | None = None
     thresholds: dict[str, float] | None = None
     missed: dict[str, float] | None = None
+    fnir: dict[str, float] | None = None
+    refused: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +162,11 @@ def labelled_figures(ranking: Ranking, mean_average_precision: float, rank_1: fl
     pairs = collect_pairs(ranking)
     thresholds = {f"{rate:g}": find_threshold(pairs.different, rate) for rate in RATES}
     missed = {rate: float(match_rates(pairs, [value])[1][0]) for rate, value in thresholds.items()}
-    return Figures(float(pairs.different.mean()), mean_average_precision, rank_1, thresholds, missed)
+    points = measure_searches(collect_searches(ranking), len(ranking.kept), resamples=1)
+    fnir = {f"{one.rate:g}": one.missed for one in points if not one.refusal}
+    refused = [one.refusal for one in points if one.refusal]
+    impostors = float(pairs.different.mean())
+    return Figures(impostors, mean_average_precision, rank_1, thresholds, missed, fnir, refused)
 
 
 def compare_embeddings(before: NDArray[np.float32], after: NDArray[np.float32]) -> tuple[float, float]:
@@ -203,6 +213,11 @@ def describe_quantisation(found: Quantisation) -> str:
             f"threshold for a false match rate of {rate}: {(found.before.thresholds or {})[rate]:.4f} before, "
             f"{threshold:.4f} after; FNMR {before[rate]:.3f} before, {missed[rate]:.3f} after"
         )
+    for rate, share in (found.after.fnir or {}).items():
+        lines.append(
+            f"searches at an FPIR of {rate}: FNIR {(found.before.fnir or {})[rate]:.3f} before, {share:.3f} after"
+        )
+    lines += [f"no FNIR: {reason}" for reason in found.after.refused or ()]
     return "\n".join(lines)
 
 

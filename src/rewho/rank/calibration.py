@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.core.runtime import generator
+from rewho.rank.ranking import Ranking, RankingBlock
 from rewho.rank.thresholds import (
     NEEDED_ERRORS,
     NEEDED_PEOPLE,
@@ -178,6 +179,34 @@ class Searches:
     stranger: NDArray[np.floating[Any]]
     mate: NDArray[np.floating[Any]]
     strangers: float
+
+
+def collect_searches(ranking: Ranking) -> Searches:
+    """Return a ranking's queries as searches, with similarities of 1 - distance.
+
+    Queries that are compared with no stranger are left out.
+
+    Example:
+        >>> from rewho.rank.labels import ImageLabels
+        >>> query, gallery = ImageLabels(np.array([1, 3])), ImageLabels(np.array([1, 2]))
+        >>> ranking = Ranking.from_distances(np.array([[0.25, 1.0], [0.75, 0.5]]), query, gallery)
+        >>> searches = collect_searches(ranking)
+        >>> searches.stranger.tolist(), searches.mate.tolist(), searches.strangers
+        ([0.0, 0.5], [0.75, nan], 1.5)
+    """
+
+    def read(block: RankingBlock) -> tuple[NDArray[Any], ...]:
+        distances = block.distances.copy()
+        mate = np.full(len(block.rows), np.inf)
+        np.minimum.at(mate, block.match_rows, distances[block.match_rows, block.match_columns])
+        distances[block.match_rows, block.match_columns] = np.inf
+        strangers = np.count_nonzero(np.isfinite(distances), axis=1)
+        return ranking.query.person_ids[block.rows], distances.min(axis=1, initial=np.inf), mate, strangers
+
+    people, stranger, mate, strangers = (np.concatenate(part) for part in zip(*ranking.map_blocks(read), strict=True))
+    met = np.isfinite(stranger)
+    found = np.where(np.isfinite(mate), 1 - mate, np.nan)[met]
+    return Searches(people[met], 1 - stranger[met], found, float(strangers[met].mean()) if met.any() else 0.0)
 
 
 @dataclass(frozen=True)
