@@ -1,8 +1,8 @@
 """The exact best rows for a query, where another engine holds the vectors and answers inner products.
 
 Vectors relative to their cameras' means are stored nowhere, because the means change with every addition. Let x be a
-unit vector, m the mean of its camera, q the query relative to that of its own, p = x.m and b = |x - m|. Their
-similarity is (x.q - m.q) / b, and b = sqrt(1 + |m|^2 - 2 p) is concave in p, so nowhere below its chord between the
+unit vector, m the mean of its camera, q the query relative to that of its own, p = x.m and b the length of x - m. Their
+similarity is (x.q - m.q) / b, and b = sqrt(1 + m.m - 2 p) is concave in p, so nowhere below its chord between the
 least and the largest p of the camera. So where the similarity reaches t >= 0, the inner product of x with
 q - t * slope * m reaches a bound: one question per camera finds the rows that could be among the best, and the last one
 that it returns proves that none is missing. Similarities are then computed in float64 from the database, as

@@ -21,9 +21,9 @@ def normalise_images(images: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         variance: Their variances [3].
 
     Example:
-        >>> images = torch.tensor([0, 100, 200], dtype=torch.uint8).reshape(1, 3, 1, 1)
-        >>> normalise_images(images, torch.full((3,), 100.0), torch.full((3,), 2500.0)).flatten().tolist()
-        [-2.0, 0.0, 2.0]
+        >>> images = torch.tensor([0, 150, 200], dtype=torch.uint8).reshape(1, 3, 1, 1)
+        >>> normalise_images(images, torch.full((3,), 100.0), torch.full((3,), 2500.0)).flatten().round().tolist()
+        [-2.0, 1.0, 2.0]
     """
     if _can_look_up(images, mean):
         # All values in one image, of the layout of the others, so that the same code computes them.
