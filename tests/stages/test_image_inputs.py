@@ -103,7 +103,7 @@ def test_scenes_and_left_out_files_are_said(tiny, tmp_path, capsys):
     embed.run(EmbedSettings(tmp_path / "in", tiny, tmp_path / "out", engine=CPU))
     said = capsys.readouterr().err
     assert f"warning: 1 of 2 images are wider than high, such as {street}" in said
-    assert f"left out of {tmp_path / "in"}: 3 files (1 x .heic, 1 x .heif, 1 x .tiff)" in said
+    assert f"left out of {tmp_path / 'in'}: 3 files (1 x .heic, 1 x .heif, 1 x .tiff)" in said
 
 
 def labelled(folder, *rows, header="path,person,camera,split"):
