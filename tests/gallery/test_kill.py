@@ -31,6 +31,10 @@ def operate(gallery, name, number):
         gallery.people.merge([first, second])
     elif name == "forget":
         gallery.erasure.forget(ids[:2])
+    elif name == "calibrate":
+        for person in (0, 2):  # measuring takes pairs of one person and of two
+            gallery.people.name(f"{number}-{person}", sightings=ids[person - 4 :][:2])
+        gallery.calibrate("labels")
 
 
 def read_state(gallery):
@@ -38,7 +42,7 @@ def read_state(gallery):
     sightings = gallery.database.rows("SELECT id, person FROM sightings ORDER BY id")
     judged = gallery.database.rows("SELECT query, sighting, verdict FROM judgements ORDER BY query, sighting")
     suppressed = gallery.database.one("SELECT count(*) FROM suppressed")[0]
-    return json.dumps([sightings, judged, suppressed])
+    return json.dumps([sightings, judged, suppressed, gallery.database.one("SELECT count(*) FROM calibrations")[0]])
 
 
 def work(folder, pipe, seed):
@@ -46,7 +50,7 @@ def work(folder, pipe, seed):
     rng = np.random.default_rng(seed)
     with Gallery(folder) as gallery, os.fdopen(pipe, "w") as report:
         for step in range(1000):
-            name = str(rng.choice(["add", "add", "judge", "merge", "forget"]))
+            name = str(rng.choice(["add", "add", "judge", "merge", "forget", "calibrate"]))
             report.write(f"begin {name}\n")
             report.flush()
             operate(gallery, name, 1 + seed * 1000 + step)
@@ -97,7 +101,8 @@ def check_rounds(folder, rounds):
             assert gallery.verify() == []
             assert gallery.database.one("SELECT count(*) FROM receipts WHERE done = 0")[0] == 0
             before, after = json.loads(acknowledged), json.loads(found)
-            killed_within |= {under_way} if found == acknowledged and under_way else set()
+            unfinished = before[3] == after[3] if under_way == "calibrate" else before == after
+            killed_within |= {under_way} if unfinished and under_way else set()
             if found != acknowledged:
                 _check_step(before, after, under_way)
             if len(after[0]) < 8:
@@ -107,6 +112,7 @@ def check_rounds(folder, rounds):
 
 def _check_step(before, after, under_way):
     """The state is that after the operation under way, or after a whole part of it where it has several."""
+    assert under_way == "calibrate" or after[3] == before[3]
     had, has = ({row[0]: row[1] for row in state[0]} for state in (before, after))
     if under_way == "add":
         assert len(has) == len(had) + 6
@@ -117,6 +123,10 @@ def _check_step(before, after, under_way):
     elif under_way == "judge":
         assert has == had
         assert len(after[1]) >= len(before[1])
+    elif under_way == "calibrate":
+        assert set(has) == set(had)
+        assert {one for one in has if has[one] != had[one]} <= set(sorted(has)[-4:])
+        assert after[3] - before[3] in (0, 1)
     else:
         assert under_way == "merge"
         assert set(has) == set(had)
@@ -133,4 +143,4 @@ def test_nothing_acknowledged_is_lost_and_nothing_invented(gallery_folder):
 def test_200_kills(gallery_folder):
     finished, within = check_rounds(gallery_folder, 200)
     assert finished >= 200
-    assert within >= {"add", "judge", "merge", "forget"}
+    assert within >= {"add", "judge", "merge", "forget", "calibrate"}
