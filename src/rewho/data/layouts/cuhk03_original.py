@@ -91,7 +91,7 @@ def _read_protocol(file: Path) -> Mapping[str, Any]:
         raise UserError(str(file), expected="the new protocol's .mat file", got=got, fix="Check the path.")
     try:
         content: Mapping[str, Any] = loadmat(str(file), variable_names=wanted)
-    except (ValueError, TypeError, KeyError, OSError, NotImplementedError, MatReadError) as error:
+    except (ValueError, TypeError, LookupError, OSError, NotImplementedError, MatReadError) as error:
         expected = "a MATLAB file (version 5)"
         fix = "Download it again."
         raise UserError(str(file), expected=expected, got=str(error) or "a damaged file", fix=fix) from None
