@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rewho.crops.writer import encode
 from rewho.gallery.adding import Embedded
 from rewho.gallery.database import FILE, open_database
 from rewho.gallery.records import NewCrop
@@ -65,6 +66,14 @@ def fill(gallery, vectors, crops=None, name="random"):
 
 def random_vectors(count, seed=1, size=SIZE):
     return np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
+
+
+def write_images(folder, images):
+    """Write images as numbered files; return their paths in order."""
+    files = [folder / f"{number:02d}.png" for number in range(len(images))]
+    for file, pixels in zip(files, images, strict=True):
+        file.write_bytes(encode(pixels, "png"))
+    return files
 
 
 def move_to(folder, store):

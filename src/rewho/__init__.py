@@ -57,7 +57,7 @@ _PLACES = {
 }
 
 
-# onnxruntime and Ray report their use to their makers, over the network, unless they are told not to when they begin.
+# onnxruntime and Ray report their use to their makers, over the network, unless a variable forbids it when they begin.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 

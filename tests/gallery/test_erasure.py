@@ -15,17 +15,14 @@ from rewho.gallery.adding import Embedded
 from rewho.gallery.cases import check_export
 from rewho.gallery.gallery import Gallery
 from rewho.gallery.records import Actor
-from small_gallery import TERMS, Clock, crops_of, fill, random_vectors
+from small_gallery import TERMS, Clock, crops_of, fill, random_vectors, write_images
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (40, 64, 32, 3), np.uint8)
 
 
 @pytest.fixture
 def filled(gallery_folder, tmp_path):
-    files = []
-    for number, pixels in enumerate(IMAGES):
-        files.append(tmp_path / f"{number:02d}.png")
-        files[-1].write_bytes(encode(pixels, "png"))
+    files = write_images(tmp_path, IMAGES)
     with Gallery(gallery_folder, "cpu") as gallery:
         gallery.add(files, camera="door")
         yield gallery, files

@@ -18,7 +18,7 @@ from rewho.gallery.gallery import Gallery
 from rewho.gallery.model import hash_model
 from rewho.gallery.records import Actor
 from rewho.gallery.vectors import unit
-from small_gallery import crops_of, fill, make_model, random_vectors
+from small_gallery import crops_of, fill, make_model, random_vectors, write_images
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (30, 64, 32, 3), np.uint8)
 
@@ -31,10 +31,7 @@ def second(tmp_path_factory):
 @pytest.fixture
 def seen(gallery_folder, tmp_path):
     """A gallery of images with a judgement, a name and a calibration."""
-    files = []
-    for number, pixels in enumerate(IMAGES):
-        files.append(tmp_path / f"{number:02d}.png")
-        files[-1].write_bytes(encode(pixels, "png"))
+    files = write_images(tmp_path, IMAGES)
     with Gallery(gallery_folder, "cpu") as gallery:
         gallery.add(files, camera="door")
         found = gallery.search(sightings=[3], count=5)

@@ -293,7 +293,7 @@ def _open_onnx(name: str, fields: dict[str, Any], folder: Path, view: View, engi
     layout = check_choice(f"{what}, layout", fields["layout"], tuple(LAYOUTS)) if "layout" in fields else ""
     bgr = check_choice(f"{what}, colours", str(fields.get("colours", "RGB")), ("RGB", "BGR")) == "BGR"
     device = pick_device(engine.device)
-    network = OnnxNetwork(path, layout, str(fields.get("output", "")), on_gpu=device.type == "cuda")
+    network = OnnxNetwork.open(path, layout, str(fields.get("output", "")), on_gpu=device.type == "cuda")
     if network.input_size is not None and "size" not in fields:
         view = replace(view, size=network.input_size)
     mean = _channels(what, fields, "mean", network.metadata("mean"))

@@ -15,7 +15,7 @@ from rewho.core.progress import say
 
 
 class OnnxNetwork(nn.Module):
-    """An ONNX file that takes images; empty `layout` and `output` are read from the file.
+    """An opened ONNX file that takes images; its first output unless another is named.
 
     Attributes:
         input_size: Height and width if the file fixes them, else None.
@@ -23,18 +23,7 @@ class OnnxNetwork(nn.Module):
         sha256: Hash of the file, and of the files beside it that hold its weights.
     """
 
-    def __init__(self, path: Path, layout: str = "", output: str = "", *, on_gpu: bool = False) -> None:
-        device, threads = "auto" if on_gpu else "cpu", torch.get_num_threads()
-        self._set(OnnxSession(path, "network", layout=layout, device=device, threads=threads), output)
-
-    @classmethod
-    def of_session(cls, session: OnnxSession) -> OnnxNetwork:
-        """Return an opened file's network."""
-        network = cls.__new__(cls)
-        network._set(session, "")
-        return network
-
-    def _set(self, session: OnnxSession, output: str) -> None:
+    def __init__(self, session: OnnxSession, output: str = "") -> None:
         super().__init__()
         self._session, path = session, session.path
         self.takes_bytes, self.sha256 = self._session.takes_bytes, self._session.sha256
@@ -44,6 +33,12 @@ class OnnxNetwork(nn.Module):
         self._output = check_choice(f"output of {path}", output, names) if output else names[0]
         if len(names) > 1 and not output:
             say(f"note: {path} has the outputs {', '.join(names)}; the first is used unless `output` names another")
+
+    @classmethod
+    def open(cls, path: Path, layout: str = "", output: str = "", *, on_gpu: bool = False) -> OnnxNetwork:
+        """Open a file; empty `layout` and `output` are read from it."""
+        device, threads = "auto" if on_gpu else "cpu", torch.get_num_threads()
+        return cls(OnnxSession(path, "network", layout=layout, device=device, threads=threads), output)
 
     def metadata(self, name: str) -> list[float] | None:
         """Return a list of numbers from the file's metadata, such as `mean`; None if it has none."""

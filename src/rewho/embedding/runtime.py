@@ -96,7 +96,7 @@ class Runner:
                 Path("model"), "network", layout="NCHW", device="cpu", threads=threads, runtime=self._library,
                 content=content,
             )  # fmt: skip
-            traced = OnnxNetwork.of_session(session)
+            traced = OnnxNetwork(session)
             difference = _difference(self._model, traced, first)
             if difference > LARGEST_DIFFERENCE:
                 expected = f"embeddings within {LARGEST_DIFFERENCE:g} of torch's"

@@ -27,7 +27,7 @@ from rewho.gallery.engine_scan import LISTED, EngineScan
 from rewho.gallery.index import UNKNOWN, Columns, Index
 from rewho.gallery.records import Per
 from rewho.gallery.scan import Best, Statistics
-from rewho.gallery.vectors import Precision, unit, unpack
+from rewho.gallery.vectors import Precision, read_precision, unit, unpack
 
 BATCH = 1024
 """Rows sent at a time."""
@@ -259,7 +259,7 @@ class Milvus:
     def _read(self, per: Per, ids: Sequence[int]) -> list[dict[str, Any]]:
         """Return the rows that have an embedding, as they are sent."""
         rows = self._database.rows(f"{_ROWS[per]} ({', '.join('?' * len(ids))})", list(ids))
-        precision: Precision = "float16" if self._database.read("precision") == "float16" else "float32"
+        precision = read_precision(self._database.read("precision"))
         width = len(rows[0][3]) // np.dtype(precision).itemsize if rows else 1  # a model of another size may just come
         vectors = unit(unpack([row[3] for row in rows], precision, width))
         return [

@@ -13,7 +13,7 @@ from rewho.gallery.records import Actor, Per
 from rewho.gallery.scan import Statistics
 from rewho.gallery.store import store_of
 from rewho.gallery.switch import Switched, remove_unused, switch_model
-from rewho.gallery.vectors import Precision
+from rewho.gallery.vectors import Precision, read_precision
 from rewho.settings.fields import Device
 
 
@@ -37,7 +37,7 @@ class Present:
             about = dict(self.database.rows("SELECT name, value FROM about"))
             if about["model"] != self._model_sha256:
                 self._model_sha256, self._size = str(about["model"]), int(about["size"])
-                self._precision: Precision = "float16" if about["precision"] == "float16" else "float32"
+                self._precision = read_precision(about["precision"])
                 folder = self.database.file.parent / about.get(NAME, MODEL)
                 self._model = GalleryModel(folder, self._model_sha256, self._device)
                 self._changes += 1

@@ -36,7 +36,7 @@ from rewho.gallery.model import (
     place_model,
 )
 from rewho.gallery.records import WITHDRAWN, Actor
-from rewho.gallery.vectors import Precision, pack, row_sum
+from rewho.gallery.vectors import pack, read_precision, row_sum
 from rewho.settings.fields import Device
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _embed(
     database: Database, loaded: Embedder | ExportedModel, made: dict[int, bytes], progress: Callable[[int], None]
 ) -> None:
     """Embed the crops that are missing in `made`, by their thumbnails."""
-    precision: Precision = "float16" if database.read("precision") == "float16" else "float32"
+    precision = read_precision(database.read("precision"))
     missing = _missing(database, made)
     for start in range(0, len(missing), BATCH):
         batch = missing[start : start + BATCH]
@@ -164,7 +164,7 @@ def _gone(sightings: Sequence[int]) -> UserError:
 def _write(database: Database, made: Mapping[int, bytes], size: int, version: int) -> list[int]:
     """Write the embeddings of crops and of their sightings, within a transaction; return the sightings."""
     link = database.link
-    precision: Precision = "float16" if database.read("precision") == "float16" else "float32"
+    precision = read_precision(database.read("precision"))
     place, query = CROP_COLUMNS.split(", ").index("embedding"), f"SELECT {CROP_COLUMNS} FROM crops WHERE id = ?"  # noqa: S608
     for number, blob in made.items():
         row = link.execute(query, (number,)).fetchone()

@@ -18,6 +18,11 @@ Precision = Literal["float16", "float32"]
 Vectors = NDArray[np.floating[Any]]
 
 
+def read_precision(stored: str) -> Precision:
+    """Return the precision that a gallery recorded when it was made."""
+    return "float16" if stored == "float16" else "float32"
+
+
 def unit(vectors: NDArray[Any]) -> NDArray[np.float64]:
     """Return vectors [N, D], or one [D], divided by their length, float64; zero stays zero."""
     exact = np.asarray(vectors, np.float64)

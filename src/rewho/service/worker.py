@@ -1,8 +1,8 @@
 """Long work, one job after the other, in a thread; a job that its service's end interrupted begins again.
 
 Beginning again is safe: adding a source leaves out what is there already; groups and thresholds are written at the end;
-an adaptation goes on from its last checkpoint; an erasure continues. What the terms of a source, or the age of a query,
-say must go is erased without being asked.
+an adaptation continues from its last checkpoint; an erasure continues. What the terms of a source, or the age of a
+query, say must go is erased without being asked.
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ def _keep_if_same(
     """Write a file under a temporary name, compare its embeddings with the network's, then rename it."""
     aside = write_file(path.with_name(f"{ASIDE}{os.getpid()}-{path.name}"), lambda file: file.write(content))
     try:
-        opened = OnnxNetwork(aside) if path.suffix == ".onnx" else _program(content)
+        opened = OnnxNetwork.open(aside) if path.suffix == ".onnx" else _program(content)
         expected, found = (
             np.concatenate(list(embed_batches(network, batches(), CPU, flip=False))) for network in (graph, opened)
         )

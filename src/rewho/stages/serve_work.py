@@ -84,7 +84,7 @@ def adapt(
 ) -> str:
     """Adapt the gallery's model to its own images with `rewho adapt`; the gallery uses the new one if it is better.
 
-    The run lies in the gallery's folder until it ends: one that the service's end interrupted goes on from its last
+    The run lies in the gallery's folder until it ends: one that the service's end interrupted continues from its last
     checkpoint, and nothing is left of one that has ended, whose checkpoints hold embeddings.
 
     Args:
@@ -93,7 +93,7 @@ def adapt(
         number: Of the job, for the name of the run.
         who: Who asked, for the audit.
         stop: Asked a few times per second.
-        goes_on: Asked after a stop: whether the next service goes on with it.
+        goes_on: Asked after a stop: whether the next service continues it.
         look: Told how far it is.
 
     Returns:
