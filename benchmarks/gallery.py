@@ -175,6 +175,8 @@ def measure_searching(gallery: Gallery, count: int, rounds: int, threads: int) -
         matrix[first : first + len(block)] = block
     flat = faiss.IndexFlatIP(index.size)
     flat.add(matrix)
+    asking = np.arange(rounds + 1)
+    plain, queries = index.vectors(asking), relative(index, gallery.statistics().means, asking)
     cameras, latest = index.column("cameras"), np.arange(len(index)) >= 0.99 * len(index)
     asked = {
         "unfiltered": (Filters(), np.ones(len(index), bool)),
@@ -197,8 +199,8 @@ def measure_searching(gallery: Gallery, count: int, rounds: int, threads: int) -
 
         found = times({
             "Gallery.search, with its record": lambda n, f=filters: gallery.search(sightings=[1 + n], filters=f),
-            "scan, float16, relative to cameras": lambda n, k=rows: relative_best(gallery, n, k),
-            "scan, float16, plain": lambda n, k=rows: best(index, index.vectors(np.array([n]))[0], k, 20),
+            "scan, float16, relative to cameras": lambda n, k=rows: relative_best(gallery, queries[n], n, k),
+            "scan, float16, plain": lambda n, k=rows: best(index, plain[n], k, 20),
             "FAISS Flat, float32": in_faiss,
             "NumPy scan, float32": in_numpy,
         }, rounds)  # fmt: skip
@@ -206,11 +208,9 @@ def measure_searching(gallery: Gallery, count: int, rounds: int, threads: int) -
             show(f"{name}, {what}", one, found["FAISS Flat, float32"])
 
 
-def relative_best(gallery: Gallery, row: int, keep: Rows) -> object:
+def relative_best(gallery: Gallery, query: NDArray[np.float64], row: int, keep: Rows) -> object:
     index, statistics = gallery.index(), gallery.statistics()
-    camera = int(index.column("cameras")[row])
-    vector = relative(index, statistics.means, np.array([row]))[0]
-    return best(index, vector, keep, 20, statistics=statistics, camera=camera)
+    return best(index, query, keep, 20, statistics=statistics, camera=int(index.column("cameras")[row]))
 
 
 GROUPING = """

@@ -17,7 +17,8 @@ from typing import Any
 
 from rewho.core.check import UserError
 from rewho.core.progress import warn_once
-from rewho.gallery.schema import APPLICATION, STEPS, VERSION
+from rewho.gallery.schema import APPLICATION, STEPS, VERSION, sum_of_text
+from rewho.gallery.vectors import row_sum
 
 FILE = "gallery.sqlite"
 WAIT_S = 30.0
@@ -216,6 +217,8 @@ def migrate(database: Database) -> None:
         with database.writing() as link:
             if link.execute("PRAGMA user_version").fetchone()[0] != number:
                 continue  # another process was faster
+            link.create_function("row_sum", -1, lambda *values: row_sum(values))
+            link.create_function("sum_of_text", -1, sum_of_text)
             for statement in _statements(STEPS[number]):
                 link.execute(statement)
             link.execute(f"PRAGMA user_version = {number + 1}")

@@ -35,10 +35,10 @@ SIGHTING_COLUMNS = "id, source, camera, track, began, ended, crops, best, state,
 CROP_COLUMNS = "id, sighting, key, frame, name, number, time, box, quality, sha256, licence, embedding, thumbnail"
 _CROPS = ", ".join(f"c.{name}" for name in CROP_COLUMNS.split(", "))
 _FROM = {
-    "sighting": "SELECT id, id, source, camera, began, ended, crops, state, person, embedding, "
-    "{own}, sum FROM sightings WHERE version > ? ORDER BY id",
+    "sighting": "SELECT id, id, source, camera, began, ended, crops, state, person, {own}, sum FROM sightings "
+    "WHERE version > ? ORDER BY id",
     "crop": "SELECT c.id, s.id, s.source, s.camera, coalesce(c.time, s.began), coalesce(c.time, s.ended), 1, s.state, "
-    "s.person, c.embedding, {own}, c.sum FROM crops c JOIN sightings s ON s.id = c.sighting WHERE s.version > ? "
+    "s.person, {own}, c.sum FROM crops c JOIN sightings s ON s.id = c.sighting WHERE s.version > ? "
     "ORDER BY c.id",
 }
 _QUERIES = {
@@ -66,6 +66,12 @@ _COLUMNS = (
     _Column("states", np.int8, 0),
     _Column("people", np.int64, UNKNOWN),
 )
+_OWN = len(_COLUMNS)
+"""Place in such a row of the first of all its columns."""
+_EMBEDDING = {
+    per: _OWN + columns.split(", ").index("embedding")
+    for per, columns in {"sighting": SIGHTING_COLUMNS, "crop": CROP_COLUMNS}.items()
+}
 
 
 class Index:
@@ -130,7 +136,7 @@ class Index:
 
     def _take(self, rows: list[Any], database: Database) -> None:
         for row in rows:
-            if row_sum(row[10:-1]) != row[-1]:
+            if row_sum(row[_OWN:-1]) != row[-1]:
                 raise damaged(database, f"{self.per} {row[0]}")
         ids = np.array([row[0] for row in rows], np.int64)
         places = self.find(ids)
@@ -142,8 +148,9 @@ class Index:
         for at, one in enumerate(_COLUMNS):
             values = [one.absent if row[at] is None else row[at] for row in rows]
             self._columns[one.name][places] = np.array(values, one.kind)
-        self._columns["weights"][places[[row[9] is None for row in rows]]] = 0  # withdrawn: no part of a mean
-        self._store(places, [row[9] for row in rows])
+        blobs = [row[_EMBEDDING[self.per]] for row in rows]
+        self._columns["weights"][places[[blob is None for blob in blobs]]] = 0  # withdrawn: no part of a mean
+        self._store(places, blobs)
         after = self._state(places[old])
         changed = any((one != other).any() for one, other in zip(before, after, strict=True))
         self.statistics += bool(len(fresh)) or changed

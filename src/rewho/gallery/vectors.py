@@ -61,4 +61,9 @@ def row_sum(values: Sequence[object]) -> int:
         >>> row_sum([1, None, b"a"]) == row_sum([1, None, b"b"])
         False
     """
-    return zlib.crc32(repr(tuple(values)).encode())
+    # Bytes as they are: written out by `repr` they are four times as long, which took half of the time to open.
+    total = zlib.crc32(repr([len(one) if one.__class__ is bytes else one for one in values]).encode())
+    for one in values:
+        if one.__class__ is bytes:
+            total = zlib.crc32(one, total)
+    return total

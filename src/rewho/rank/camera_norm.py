@@ -86,12 +86,15 @@ def centre_by_camera(
         >>> centre_by_camera(unit, cameras, camera_means(unit, cameras))[:2].round(3).tolist()
         [[0.707, -0.707], [-0.707, 0.707]]
     """
-    moved = np.array(unit, np.float64)
-    for camera in np.unique(cameras):
-        inside = cameras == camera
-        mean = means.mean(int(camera))
+    known, places = np.unique(cameras, return_inverse=True)
+    table, has = np.zeros((len(known), unit.shape[1])), np.zeros(len(known), bool)
+    for place, camera in enumerate(known.tolist()):
+        mean = means.mean(camera)
         if (own := instead if mean is None else mean) is not None:
-            moved[inside] = centre(moved[inside], own)
+            table[place], has[place] = own, True
+    moved = np.asarray(unit, np.float64) - table[places]
+    length = np.sqrt((moved * moved).sum(axis=-1, keepdims=True))
+    moved /= np.where((length > 0) & has[places, None], length, 1.0)
     return moved
 
 
