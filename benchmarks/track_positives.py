@@ -61,11 +61,8 @@ def with_steps(settings: PretrainSettings, images: Path, count: int, steps: int)
 def show(what: str, models: dict[str, Path], data: EvaluateDataSettings, out: Path, seed: int) -> None:
     """Evaluate tracks after each kind of single images, which prints all scores, and print the gains in points."""
     for number, name in enumerate(list(models)[:-1]):
-        report = evaluate.run(
-            EvaluateSettings(
-                model=(models[name], models["tracks"]), data=data, out=out / f"report-{what.split(maxsplit=1)[0]}-{number}"
-            )
-        )
+        pair, folder = (models[name], models["tracks"]), out / f"report-{what.split(maxsplit=1)[0]}-{number}"
+        report = evaluate.run(EvaluateSettings(model=pair, data=data, out=folder))
         gain = json.loads((report.parent / "metrics.json").read_text())["results"][1]["gain"]["ap_rectangular"]
         points, low, high = (100 * value for value in gain)
         print(f"seed {seed}, {what}: tracks over {name}: mAP {points:+.2f} ({low:+.2f} to {high:+.2f})", flush=True)
