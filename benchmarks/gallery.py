@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 from rewho.gallery.adding import Embedded
 from rewho.gallery.gallery import Gallery
 from rewho.gallery.records import Filters, NewCrop
-from rewho.gallery.scan import best, relative
+from rewho.gallery.scan import Wanted, best, relative
 from rewho.models.kinds import build_model
 from rewho.models.weights import ModelCard, save_model
 from rewho.settings import ModelSettings, TermsSettings
@@ -200,7 +200,7 @@ def measure_searching(gallery: Gallery, count: int, rounds: int, threads: int) -
         found = times({
             "Gallery.search, with its record": lambda n, f=filters: gallery.search(sightings=[1 + n], filters=f),
             "scan, float16, relative to cameras": lambda n, k=rows: relative_best(gallery, queries[n], n, k),
-            "scan, float16, plain": lambda n, k=rows: best(index, plain[n], k, 20),
+            "scan, float16, plain": lambda n, k=rows: best(index, Wanted(plain[n], 20), k),
             "FAISS Flat, float32": in_faiss,
             "NumPy scan, float32": in_numpy,
         }, rounds)  # fmt: skip
@@ -210,7 +210,7 @@ def measure_searching(gallery: Gallery, count: int, rounds: int, threads: int) -
 
 def relative_best(gallery: Gallery, query: NDArray[np.float64], row: int, keep: Rows) -> object:
     index, statistics = gallery.index(), gallery.statistics()
-    return best(index, query, keep, 20, statistics=statistics, camera=int(index.column("cameras")[row]))
+    return best(index, Wanted(query, 20, None, statistics, int(index.column("cameras")[row])), keep)
 
 
 GROUPING = """

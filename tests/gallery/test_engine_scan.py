@@ -9,7 +9,7 @@ from rewho.gallery import engine_scan
 from rewho.gallery.engine_scan import EngineScan
 from rewho.gallery.gallery import Gallery
 from rewho.gallery.index import UNKNOWN
-from rewho.gallery.scan import best
+from rewho.gallery.scan import Wanted, best
 from rewho.gallery.vectors import unit
 from small_gallery import crops_of, fill, random_vectors
 
@@ -80,8 +80,8 @@ def test_scans_through_an_engine_equal_scans_in_memory(opened, monkeypatch, list
         camera = camera if normalised else UNKNOWN
         for _ in range(3):  # pages
             engine.asked.clear()
-            found = EngineScan(engine, index, query, count, after, used, camera).best(keep)
-            wanted = best(index, query, keep, count, after=after, statistics=used, camera=camera)
+            sought = Wanted(query, count, after, used, camera)
+            found, wanted = EngineScan(engine, index, sought).best(keep), best(index, sought, keep)
             assert found.rows.tolist() == wanted.rows.tolist()
             assert found.similarities.tolist() == wanted.similarities.tolist()
             rows_asked_for += [limit for _, where, limit in engine.asked if where.startswith("camera")]

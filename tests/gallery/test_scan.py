@@ -1,12 +1,13 @@
 """The exact scan against NumPy, on thousands of random filters, with equal rows and cameras without a mean."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from rewho.gallery.gallery import Gallery
-from rewho.gallery.scan import best, exact
+from rewho.gallery.scan import Wanted, best, exact
 from rewho.rank.camera_norm import centre
 from small_gallery import crops_of, fill, random_vectors
 
@@ -49,12 +50,13 @@ def check(index, statistics, rounds):
             alike = (stored * query).sum(axis=1)
         kept = every[keep]
         wanted = kept[np.lexsort((ids[kept], -alike[kept]))]
-        found = best(index, query, keep, count, statistics=used, camera=camera)
+        sought = Wanted(query, count, None, used, camera)
+        found = best(index, sought, keep)
         assert found.rows.tolist() == wanted[:count].tolist()
         assert np.array_equal(found.similarities, alike[wanted[:count]])
         if len(found.rows):
             after = (float(found.similarities[-1]), int(ids[found.rows[-1]]))
-            rest = best(index, query, keep, count, after=after, statistics=used, camera=camera)
+            rest = best(index, replace(sought, after=after), keep)
             assert rest.rows.tolist() == wanted[count : 2 * count].tolist()
 
 
@@ -70,5 +72,5 @@ def test_10000_filtered_scans_equal_numpy_to_the_last_bit(opened):
 def test_a_row_has_the_same_similarity_whatever_else_is_computed(opened):
     index, _ = opened
     query = random_vectors(1, seed=8)[0].astype(np.float64)
-    together = exact(index, np.arange(len(index)), query, None, -1)
-    assert all(exact(index, np.array([row]), query, None, -1)[0] == together[row] for row in range(0, len(index), 97))
+    together = exact(index, np.arange(len(index)), Wanted(query, 1))
+    assert all(exact(index, np.array([row]), Wanted(query, 1))[0] == together[row] for row in range(0, len(index), 97))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from rewho.gallery.index import Index
 from rewho.gallery.records import WITHDRAWN
-from rewho.gallery.scan import Best, Statistics, exact
+from rewho.gallery.scan import Best, Wanted, exact
 
 LISTED = 16_384
 """Most ids in an expression, and most rows of an answer: Milvus' limit."""
@@ -56,20 +56,10 @@ class _Part(NamedTuple):
 
 
 class EngineScan:
-    """Finds the best rows for one query; arguments as of `rewho.gallery.scan.best`, and `ask`, the engine."""
+    """Finds the best rows for one query; `ask` is the engine."""
 
-    def __init__(
-        self,
-        ask: Ask,
-        index: Index,
-        query: Vector,
-        count: int,
-        after: tuple[float, int] | None,
-        statistics: Statistics | None,
-        camera: int,
-    ) -> None:
-        self._ask, self._index, self._query, self._count = ask, index, query, count
-        self._after, self._statistics, self._camera = after, statistics, camera
+    def __init__(self, ask: Ask, index: Index, wanted: Wanted) -> None:
+        self._ask, self._index, self._wanted = ask, index, wanted
 
     def best(self, keep: NDArray[np.bool_]) -> Best:
         """Return the best rows among those to keep, bool [N]."""
@@ -79,14 +69,15 @@ class EngineScan:
         return found
 
     def _mean(self, camera: int) -> Vector | None:
-        return None if self._statistics is None else self._statistics.means.mean(camera)
+        means = self._wanted.means
+        return None if means is None else means.mean(camera)
 
     def _parts(self, keep: NDArray[np.bool_]) -> Iterator[_Part]:
         """Yield the rows to keep in parts of one mean, which an expression of bearable length selects."""
         cameras, ids = self._index.column("cameras"), self._index.column("ids")
         groups: dict[int, list[int]] = {}
         for camera in np.unique(cameras[keep]).tolist():
-            groups.setdefault(self._camera if self._mean(camera) is None else camera, []).append(camera)
+            groups.setdefault(self._wanted.camera if self._mean(camera) is None else camera, []).append(camera)
         for camera, members in groups.items():
             here = np.isin(cameras, members)
             rows, mean = np.flatnonzero(here & keep), self._mean(camera)
@@ -102,8 +93,8 @@ class EngineScan:
 
     def _ends(self, mean: Vector, cameras: Sequence[int]) -> tuple[float, float]:
         """Return bounds on the inner products of a mean with the vectors of some cameras."""
-        assert self._statistics is not None
-        known, key = self._statistics.ends, tuple(cameras)
+        assert self._wanted.statistics is not None
+        known, key = self._wanted.statistics.ends, tuple(cameras)
         if key not in known:
             low, high = (hits[0][1] if hits else 1.0 for hits in self._ask([-mean, mean], f"camera in {cameras}", 1))
             known[key] = -low - ERROR, high + ERROR
@@ -111,10 +102,10 @@ class EngineScan:
 
     def _find(self, part: _Part, before: Best) -> Best:
         """Return the best of what was found before and of a part, from as few of its rows as are sure to do."""
-        found, limit = before, max(2 * self._count, LEAST)
+        found, limit = before, max(2 * self._wanted.count, LEAST)
         while limit < min(len(part.rows), LISTED):
             least = max(self._last(found), 0.0)
-            aim, bound, near, far = part.aim(self._query, least)
+            aim, bound, near, far = part.aim(self._wanted.query, least)
             hits = self._ask([aim], part.where, limit)[0]
             rows = self._index.find(np.array([number for number, _ in hits], np.int64))
             found = self._add(before, rows[np.isin(rows, part.rows)])
@@ -128,19 +119,16 @@ class EngineScan:
 
     def _last(self, found: Best) -> float:
         """Return the similarity that a row must reach to be among the best."""
-        return float(found.similarities[-1]) if len(found.rows) == self._count else -np.inf
+        return float(found.similarities[-1]) if len(found.rows) == self._wanted.count else -np.inf
 
     def _add(self, found: Best, rows: NDArray[np.int64]) -> Best:
         """Return the best of some rows and others, whose similarities are computed from the database."""
-        means = self._statistics.means if self._statistics else None
         for start in range(0, len(rows), PART):
             some = rows[start : start + PART]
-            alike = exact(self._index, some, self._query, means, self._camera)
-            if self._after is not None:
-                ids = self._index.column("ids")[some]
-                behind = (alike < self._after[0]) | ((alike == self._after[0]) & (ids > self._after[1]))
-                some, alike = some[behind], alike[behind]
-            rows_, alike = np.concatenate([found.rows, some]), np.concatenate([found.similarities, alike])
-            order = np.lexsort((rows_, -alike))[: self._count]  # rows are in the order of their ids
+            alike = exact(self._index, some, self._wanted)
+            behind = self._wanted.is_behind(alike, self._index.column("ids")[some])
+            rows_ = np.concatenate([found.rows, some[behind]])
+            alike = np.concatenate([found.similarities, alike[behind]])
+            order = np.lexsort((rows_, -alike))[: self._wanted.count]  # rows are in the order of their ids
             found = Best(rows_[order], alike[order])
         return found

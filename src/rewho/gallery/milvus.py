@@ -26,7 +26,7 @@ from rewho.gallery.database import Database
 from rewho.gallery.engine_scan import LISTED, EngineScan
 from rewho.gallery.index import UNKNOWN, Columns, Index
 from rewho.gallery.records import Per
-from rewho.gallery.scan import Best, Statistics
+from rewho.gallery.scan import Best, Wanted
 from rewho.gallery.vectors import Precision, read_precision, unit, unpack
 
 BATCH = 1024
@@ -156,18 +156,8 @@ class Milvus:
                 wrong.append(f"{self._server.name}: {missing:,} {per}s missing or others, {len(more):,} too many")
         return wrong
 
-    def best(
-        self,
-        index: Index,
-        query: NDArray[np.float64],
-        keep: NDArray[np.bool_],
-        count: int,
-        *,
-        after: tuple[float, int] | None = None,
-        statistics: Statistics | None = None,
-        camera: int = UNKNOWN,
-    ) -> Best:
-        """Return the `count` best rows among those to keep; see `rewho.gallery.scan.best`."""
+    def best(self, index: Index, wanted: Wanted, keep: NDArray[np.bool_]) -> Best:
+        """Return the best rows among those to keep, bool [N]; see `rewho.gallery.scan.best`."""
         self._update(index.per)
 
         def ask(vectors: Sequence[NDArray[np.float64]], where: str, limit: int) -> list[list[tuple[int, float]]]:
@@ -176,7 +166,7 @@ class Milvus:
             answer = self._server.call("search", self._names[index.per], data, where, limit=limit, **named)
             return [[(hit["id"], hit["distance"]) for hit in hits] for hits in answer]
 
-        return EngineScan(ask, index, query, count, after, statistics, camera).best(keep)
+        return EngineScan(ask, index, wanted).best(keep)
 
     def _there(self) -> list[tuple[Per, str]]:
         """Return the collections that there are, and load them; one of an earlier model's size is dropped."""

@@ -10,6 +10,7 @@ Letters: N rows of the index, S rows that filters leave, D embedding.
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,36 @@ class Best(NamedTuple):
 
     rows: NDArray[np.int64]
     similarities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look for.
+
+    Args:
+        query: Unit vector [D]; with statistics, relative to the mean of its camera.
+        count: Number of rows to return; fewer if fewer are kept.
+        after: Continue behind this (similarity, id).
+        statistics: Compare relative to the cameras' means; None compares plain embeddings.
+        camera: The query's camera. Its mean is also used for rows whose camera has no mean.
+    """
+
+    query: NDArray[np.float64]
+    count: int
+    after: tuple[float, int] | None = None
+    statistics: Statistics | None = None
+    camera: int = UNKNOWN
+
+    @property
+    def means(self) -> CameraMeans | None:
+        """The cameras' means to compare relative to."""
+        return self.statistics.means if self.statistics else None
+
+    def is_behind(self, similarities: NDArray[np.float64], ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which rows come after `after`, bool [S]."""
+        if self.after is None:
+            return np.ones(len(ids), bool)
+        return np.asarray((similarities < self.after[0]) | ((similarities == self.after[0]) & (ids > self.after[1])))
 
 
 class Statistics:
@@ -117,19 +148,9 @@ def error_of(index: Index) -> float:
     return 2e-3 if index.precision == "float16" else 1e-4
 
 
-def exact(
-    index: Index, rows: NDArray[np.int64], query: NDArray[np.float64], means: CameraMeans | None, camera: int
-) -> NDArray[np.float64]:
-    """Return the similarity of rows to a query in float64; its last bits do not depend on the other rows.
-
-    Args:
-        index: The rows.
-        rows: The rows to compare.
-        query: Unit vector [D]; with means, relative to the mean of its camera.
-        means: Means of the cameras; None compares plain embeddings.
-        camera: The query's camera. Its mean is also used for rows whose camera has no mean.
-    """
-    return np.asarray((relative(index, means, rows, camera) * query).sum(axis=1), np.float64)
+def exact(index: Index, rows: NDArray[np.int64], wanted: Wanted) -> NDArray[np.float64]:
+    """Return the similarity of rows to a query in float64; its last bits do not depend on the other rows."""
+    return np.asarray((relative(index, wanted.means, rows, wanted.camera) * wanted.query).sum(axis=1), np.float64)
 
 
 def relative(
@@ -149,52 +170,25 @@ def relative(
     return centre_by_camera(vectors, index.column("cameras")[rows], means, means.mean(camera))
 
 
-def best(
-    index: Index,
-    query: NDArray[np.float64],
-    keep: NDArray[np.bool_],
-    count: int,
-    *,
-    after: tuple[float, int] | None = None,
-    statistics: Statistics | None = None,
-    camera: int = UNKNOWN,
-) -> Best:
-    """Return the `count` best rows among those to keep.
-
-    Args:
-        index: The rows.
-        query: Unit vector [D]; with statistics, relative to the mean of its camera.
-        keep: bool [N].
-        count: Number of rows to return; fewer if fewer are kept.
-        after: Continue behind this (similarity, id).
-        statistics: Compare relative to the cameras' means; None compares plain embeddings.
-        camera: The query's camera.
-    """
+def best(index: Index, wanted: Wanted, keep: NDArray[np.bool_]) -> Best:
+    """Return the best rows among those to keep, bool [N]."""
     rows = np.flatnonzero(keep)
     if not len(rows):
         return Best(rows, np.empty(0))
     if len(rows) > FEW:
-        rows = _could_be_best(index, query, rows, count, after, statistics, camera)
-    found = exact(index, rows, query, statistics.means if statistics else None, camera)
-    ids = index.column("ids")[rows]
-    if after is not None:
-        behind = (found < after[0]) | ((found == after[0]) & (ids > after[1]))
+        rows = _could_be_best(index, wanted, rows)
+    found, ids = exact(index, rows, wanted), index.column("ids")[rows]
+    if wanted.after is not None:
+        behind = wanted.is_behind(found, ids)
         rows, found, ids = rows[behind], found[behind], ids[behind]
-    order = np.lexsort((ids, -found))[:count]
+    order = np.lexsort((ids, -found))[: wanted.count]
     return Best(rows[order], found[order])
 
 
-def _could_be_best(
-    index: Index,
-    query: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    count: int,
-    after: tuple[float, int] | None,
-    statistics: Statistics | None,
-    camera: int,
-) -> NDArray[np.int64]:
-    """Return those of some rows that could be among the `count` best, by bounds on their similarities."""
-    rough, error = _estimate(index, query, rows, statistics, camera)
+def _could_be_best(index: Index, wanted: Wanted, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of some rows that could be among the best, by bounds on their similarities."""
+    rough, error = _estimate(index, wanted, rows)
+    count, after = wanted.count, wanted.after
     if after is not None:
         behind = rough - error <= after[0]
         rows, rough, error = rows[behind], rough[behind], error[behind]
@@ -208,24 +202,22 @@ def _could_be_best(
     return rows
 
 
-def _estimate(
-    index: Index, query: NDArray[np.float64], rows: NDArray[np.int64], statistics: Statistics | None, camera: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def _estimate(index: Index, wanted: Wanted, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the similarity of rows, float32 [S], and a bound on its error."""
     some = rows if len(rows) < GATHER * len(index) else None
-    product = multiply(index, query, some)
+    product = multiply(index, wanted.query, some)
     product = product if some is not None else product[rows]
     error = error_of(index)
-    if statistics is None:
+    if wanted.statistics is None:
         return product, np.full(len(rows), error, np.float32)
-    means = statistics.means
-    own = means.mean(camera)
+    means = wanted.statistics.means
+    own = means.mean(wanted.camera)
     assert own is not None
     cameras = index.column("cameras")[rows]
     several = means.counts >= LEAST_CROPS
-    shifts = np.full(len(several) + 1, query @ own)  # the last one is of rows whose camera is unknown
-    shifts[:-1][several] = means.sums[several] @ query / means.counts[several]
-    shift, spread = shifts.astype(np.float32)[cameras], statistics.spread[rows].copy()
+    shifts = np.full(len(several) + 1, wanted.query @ own)  # the last one is of rows whose camera is unknown
+    shifts[:-1][several] = means.sums[several] @ wanted.query / means.counts[several]
+    shift, spread = shifts.astype(np.float32)[cameras], wanted.statistics.spread[rows].copy()
     without = ~np.append(several, False)[cameras]
     if without.any():
         products = multiply(index, own, rows[without])

@@ -21,7 +21,7 @@ from rewho.gallery.judgements import Judged, read_judgements, refine
 from rewho.gallery.model import check_same
 from rewho.gallery.query import Query
 from rewho.gallery.records import DAY_S, SHOWN, WITHDRAWN, Actor, Candidate, Filters, Found, Sighting
-from rewho.gallery.scan import Best, Statistics, relative
+from rewho.gallery.scan import Best, Statistics, Wanted, relative
 from rewho.gallery.store import store_of
 from rewho.gallery.views import read_sightings
 from rewho.rank.camera_norm import LEAST_CROPS
@@ -68,15 +68,9 @@ def search(database: Database, index: Index, statistics: Statistics, query: Quer
             for verdict in ("yes", "no")
         )
         vector = refine(vector, yes, no)
-    found = store_of(database).best(
-        index,
-        vector,
-        keep,
-        ask.count,
-        after=ask.after,
-        statistics=statistics if normalised else None,
-        camera=query.cameras[0] if query.cameras else UNKNOWN,
-    )
+    camera = query.cameras[0] if query.cameras else UNKNOWN
+    wanted = Wanted(vector, ask.count, ask.after, statistics if normalised else None, camera)
+    found = store_of(database).best(index, wanted, keep)
     notes = _notes(database, index, statistics, query, keep, ask, normalised=normalised)
     return _record(database, index, query, judged, ask, by, found, int(keep.sum()), notes, normalised=normalised)
 

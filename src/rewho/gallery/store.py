@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.gallery.database import Database
-from rewho.gallery.index import UNKNOWN, Index
+from rewho.gallery.index import Index
 from rewho.gallery.records import Per
-from rewho.gallery.scan import Best, Statistics, best
+from rewho.gallery.scan import Best, Wanted, best
 from rewho.gallery.vectors import Precision
 
 MEMORY = "sqlite"
@@ -46,18 +46,8 @@ class Store(Protocol):
         """Return an index of sightings or crops with embeddings of this precision and size, still empty."""
         ...
 
-    def best(
-        self,
-        index: Index,
-        query: NDArray[np.float64],
-        keep: NDArray[np.bool_],
-        count: int,
-        *,
-        after: tuple[float, int] | None = None,
-        statistics: Statistics | None = None,
-        camera: int = UNKNOWN,
-    ) -> Best:
-        """Return the `count` best rows among those to keep; see `rewho.gallery.scan.best`."""
+    def best(self, index: Index, wanted: Wanted, keep: NDArray[np.bool_]) -> Best:
+        """Return the best rows among those to keep, bool [N]; see `rewho.gallery.scan.best`."""
         ...
 
     def reach(self) -> None:
