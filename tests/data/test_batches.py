@@ -1,7 +1,10 @@
 """Samplers: every image or identity, the right numbers, the same plan from any place."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -118,9 +121,27 @@ def _unreadable(plan, part):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_mistake_in_a_worker_comes_out_as_it_went_in(workers):
     plans = PlanStream(SamplerSettings(batch=4), np.zeros(8, np.int64), seed=1, epochs=1)
+    running = multiprocessing.active_children()
     with pytest.raises(UserError) as error:
         next(load_batches(plans, _unreadable, workers=workers))
     assert str(error.value) == "3.jpg: expected an image, got a broken file.\n  Fix: Remove it."
+    assert multiprocessing.active_children() == running, "also while the error is kept"
+
+
+KEPT = """
+import numpy as np
+from rewho.data.batches import PlanStream, load_batches
+from rewho.settings import SamplerSettings
+batches = load_batches(PlanStream(SamplerSettings(batch=4), np.zeros(8, int), 1, 1), lambda *_: (), workers=2)
+next(batches)
+print("read")
+"""
+
+
+def test_a_program_ends_while_it_reads():
+    """An error that was raised between two batches holds them until the program ends."""
+    done = subprocess.run([sys.executable, "-c", KEPT], timeout=300, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "read\n", "")
 
 
 def _killed(plan, part):

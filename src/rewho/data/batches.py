@@ -7,10 +7,12 @@ batch.
 
 from __future__ import annotations
 
+import atexit
 import signal
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -254,13 +256,29 @@ def load_batches(
     return _raise_errors(loader)
 
 
-def _raise_errors(batches: Iterable[tuple[Tensor, ...] | UserError]) -> Iterator[tuple[Tensor, ...]]:
-    waiting = iter(batches)
-    while True:
-        with explain_dead_workers():
-            batch = next(waiting, None)
-        if batch is None:
-            return
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+def _raise_errors(loader: DataLoader[tuple[Tensor, ...] | UserError]) -> Iterator[tuple[Tensor, ...]]:
+    waiting: Any = iter(loader)
+    if loader.num_workers:
+        _read.add(waiting)
+    try:
+        while True:
+            with explain_dead_workers():
+                batch = next(waiting, None)
+            if batch is None:
+                return
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    finally:
+        # A raised error refers to this frame. PyTorch cannot end the workers of what only a cycle holds.
+        del waiting
+
+
+_read: weakref.WeakSet[Any] = weakref.WeakSet()  # iterators with workers
+
+
+@atexit.register
+def _end_workers() -> None:
+    """End the workers of iterators that an error still refers to: multiprocessing's request to end is ignored there."""
+    for waiting in list(_read):
+        waiting._shutdown_workers()
