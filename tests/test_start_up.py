@@ -17,7 +17,7 @@ from rewho.settings import ModelSettings
 
 BLOCKED = """
 import json, sys
-for name in ("lightning", "lightning_fabric", "pytorch_lightning", "tensorboard"):
+for name in ("lightning", "lightning_fabric", "pytorch_lightning", "tensorboard", "torchvision", "timm", "sympy"):
     sys.modules[name] = None  # importing it is an error
 from rewho.cli import main
 codes = {words[0]: main(words) for words in json.loads(sys.argv[1])}

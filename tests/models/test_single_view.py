@@ -11,6 +11,7 @@ from rewho.core.check import UserError
 from rewho.models.backbone import build_backbone
 from rewho.models.loading import load_pretrained
 from rewho.models.single_view import SingleViewModel, parameter_count
+from rewho.models.squeezenet import build_squeezenet
 from rewho.models.weights import ModelCard, load_model, save_model
 from rewho.settings import ModelSettings
 
@@ -174,6 +175,20 @@ def test_imagenet_squeezenet_loads(shared, name):
     line = load_pretrained(backbone, name, str(shared / "data" / "weights" / f"{name}.imagenet.safetensors"))
     assert "50 tensors" in line
     assert np.isfinite(sum(tensor.double().sum().item() for tensor in backbone.state_dict().values()))
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_0", "squeezenet1_1"])
+def test_squeezenet_is_torchvisions_to_the_bit(name):
+    from torchvision import models
+
+    torch.manual_seed(3)
+    theirs, after_theirs = getattr(models, name)(weights=None).features, torch.rand(1)
+    torch.manual_seed(3)
+    ours, after_ours = build_squeezenet(name), torch.rand(1)
+    assert after_ours == after_theirs
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    images = torch.rand(2, 3, 128, 64)
+    assert torch.equal(ours(images), theirs(images))
 
 
 def test_misspelt_names_say_the_nearest():

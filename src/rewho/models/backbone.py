@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from rewho.core.check import UserError, describe_error, nearest
 from rewho.models.ibn import SUFFIX, add_instance_norm
 from rewho.models.osnet import OSNETS, OSNet
+from rewho.models.squeezenet import STEMS, build_squeezenet
 from rewho.models.style import normalise_style
 
-SQUEEZENETS = ("squeezenet1_0", "squeezenet1_1")
+SQUEEZENETS = tuple(STEMS)
 STYLED = {f"{name}_in": name for name in SQUEEZENETS}
 """Networks with `models.style.CommonStyle`, and the plain ones whose weights they take."""
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -75,11 +76,9 @@ def build_backbone(name: str, stride_one_at: str = "layer4", input_size: tuple[i
         torch.Size([1, 512, 15, 7])
     """
     if name in SQUEEZENETS:
-        from torchvision import models
-
-        return Backbone(getattr(models, name)(weights=None).features, 512)
+        return Backbone(build_squeezenet(name), 512)
     if name in STYLED:
-        return Backbone(normalise_style(build_backbone(STYLED[name]).body), 512)  # type: ignore[arg-type]
+        return Backbone(normalise_style(build_squeezenet(STYLED[name])), 512)
     if name in OSNETS:
         return Backbone(OSNet(OSNETS[name]), OSNETS[name][-1])
     if name in BACKBONES:

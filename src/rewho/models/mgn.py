@@ -22,6 +22,7 @@ from rewho.models.backbone import SQUEEZENETS, Backbone
 from rewho.models.heads import Embedding, Features
 from rewho.models.pooling import GeneralizedMeanPool
 from rewho.models.single_view import SingleViewModel, extra_normalisation
+from rewho.models.squeezenet import Fire
 from rewho.settings import ModelSettings
 
 STRIPES = (1, 2, 3)
@@ -41,8 +42,6 @@ def split_network(network: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequ
         third = [(f"layer3_{number}", block) for number, block in enumerate(layers["layer3"].children())]
         return _chain([*before, third[0]]), _chain([*third[1:], ("layer4", layers["layer4"])])
     if name in SQUEEZENETS:
-        from torchvision.models.squeezenet import Fire
-
         modules = list(layers.items())
         fires = [number for number, (_, layer) in enumerate(modules) if isinstance(layer, Fire)]
         return _chain(modules[: fires[-3]]), _chain(modules[fires[-3] :])

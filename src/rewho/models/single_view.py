@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,8 +56,8 @@ class SingleViewModel(nn.Module):
         self.settings = settings
         self.input_size = input_size
         self.build(settings, build_backbone(settings.backbone, settings.stride_one_at, input_size))
-        self.register_buffer("mean", 255 * torch.tensor(mean), persistent=False)
-        self.register_buffer("variance", (255 * torch.tensor(std)) ** 2, persistent=False)
+        self.register_buffer("mean", torch.from_numpy(255 * np.asarray(mean, np.float32)), persistent=False)
+        self.register_buffer("variance", torch.from_numpy((255 * np.asarray(std, np.float32)) ** 2), persistent=False)
 
     def build(self, settings: ModelSettings, backbone: Backbone) -> None:
         """Create all layers; called once, by the constructor."""

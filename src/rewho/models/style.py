@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rewho.models.squeezenet import Fire
+
 MEAN, DEVIATION = "common_mean", "common_deviation"
 """Names of the buffers, which files of weights of the plain backbone lack."""
 SMALLEST_VARIANCE = 1e-5
@@ -93,12 +95,12 @@ class NormalisedPool(nn.MaxPool2d):
 
 
 def normalise_style(features: nn.Sequential) -> nn.Sequential:
-    """Give a SqueezeNet of torchvision the common style after its first convolution and before its second pooling.
+    """Give a SqueezeNet the common style after its first convolution and before its second pooling.
 
     The names of its tensors stay as they are, so that its published weights fit.
     """
     second = [place for place, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)][1]
-    first, pool, channels = features[0], features[second], features[second - 1].expand1x1.out_channels * 2  # type: ignore[union-attr,operator]
-    assert isinstance(first, nn.Conv2d) and isinstance(pool, nn.MaxPool2d), "torchvision's layers"
-    features[0], features[second] = NormalisedConv(first), NormalisedPool(pool, int(channels))
+    first, fire, pool = features[0], features[second - 1], features[second]
+    assert isinstance(first, nn.Conv2d) and isinstance(fire, Fire) and isinstance(pool, nn.MaxPool2d)
+    features[0], features[second] = NormalisedConv(first), NormalisedPool(pool, 2 * fire.expand1x1.out_channels)
     return features

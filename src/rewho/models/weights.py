@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rewho.core import shipped
 from rewho.core.artifact import MANIFEST, hash_file, plain, verify_hash, write_file, write_json
@@ -31,6 +32,11 @@ SUMS = "sha256"
 """Field of `model.json` with the hash of each file of weights beside it, so that a copied folder can be checked."""
 FORMAT = 1
 COPY = "Copy the model folder again."
+DRAWS = (
+    *(nn.init.normal_, nn.init.uniform_, nn.init.kaiming_normal_, nn.init.kaiming_uniform_),
+    *(Tensor.normal_, Tensor.uniform_),
+)
+"""Functions that fill a tensor with random numbers."""
 
 
 @dataclass(frozen=True)
@@ -149,11 +155,26 @@ def _naming(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: {error.what}", expected=error.expected, got=error.got, fix=fix) from error
 
 
+class _Undrawn(TorchFunctionMode):
+    """Draws no random numbers: tensors without content have none, and there drawing imports torch's compiler."""
+
+    def __torch_function__(  # torch's name
+        self,
+        function: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        if function in DRAWS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
 def _check_shapes(path: Path, settings: ModelSettings, shapes: Mapping[str, tuple[int, ...]], weights: str) -> None:
     """Check the names and shapes of tensors against the architecture, before either takes any memory."""
     height, width = settings.input_size
     try:
-        with torch.device("meta"), _naming(path):
+        with torch.device("meta"), _Undrawn(), _naming(path):
             wanted = build_model(settings, (height, width)).state_dict()
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):
