@@ -32,6 +32,7 @@ def facts():
         "extras": {"video": {"gives": "videos", "missing": ["av"]}},
         "limits": {"processors": 2, "memory_gb": None, "open_files": 1024},
         "places": {"working folder": working},
+        "compiled": False,
         "variables": {"OMP_NUM_THREADS": "1"},
         "libraries": {
             "torch": {"version": "2.11", "built_for_cuda": "12.8", "threads": 2, "cuda_devices": [], "bf16": False},
@@ -67,6 +68,7 @@ def test_a_sound_installation_has_no_problem_and_every_line(facts, monkeypatch):
         ),
         (lambda facts: facts["libraries"]["opencv"]["images"].update({".webp": False}), "read or write .webp"),
         (lambda facts: facts["libraries"].update(pyav={"lacks": ["h264"]}), "no H.264"),
+        (lambda facts: facts["variables"].update(PYTHONDONTWRITEBYTECODE="1"), "every command compiles them again"),
     ],
 )
 def test_each_problem_is_found(facts, change, problem):

@@ -7,6 +7,7 @@ is imported is reported in one line of the answer. No user name, host name or pa
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import platform
@@ -244,6 +245,7 @@ def describe_machine(patience: float = PATIENCE) -> dict[str, Any]:
         "extras": list_extras(),
         "limits": describe_limits(),
         "places": describe_places(),
+        "compiled": _is_compiled("torch"),
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "libraries": probe_libraries(patience),
     }
@@ -255,6 +257,14 @@ def _torch_of_torchvision() -> str | None:
         lines = metadata.requires("torchvision") or []
         return next((found[1] for line in lines if (found := re.match(r"torch\s*\(?==\s*([\w.]+)", line))), None)
     return None
+
+
+def _is_compiled(package: str) -> bool:
+    """Return whether Python keeps the compiled code of a package; without it every start compiles it anew."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return False
+    return Path(importlib.util.cache_from_source(spec.origin)).is_file()
 
 
 def find_problems(facts: Mapping[str, Any]) -> list[str]:
@@ -281,6 +291,11 @@ def find_problems(facts: Mapping[str, Any]) -> list[str]:
     torch = libraries["torch"]
     if torch.get("built_for_cuda") is None and "version" in torch:
         found.append("this torch is built without CUDA: fine on a processor; a GPU needs torch's CUDA build.")
+    if facts["variables"].get("PYTHONDONTWRITEBYTECODE") and not facts["compiled"]:
+        found.append(
+            "PYTHONDONTWRITEBYTECODE is set, and the installed packages are not compiled: every command compiles "
+            "them again. Unset it, or compile them once: `uv sync --compile-bytecode`, `python -m compileall`."
+        )
     kinds = [kind for kind, works in libraries["opencv"].get("images", {}).items() if not works]
     if kinds:
         found.append(f"OpenCV cannot read or write {', '.join(kinds)}: install opencv-python-headless again.")
