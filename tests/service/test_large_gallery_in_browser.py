@@ -61,6 +61,6 @@ def search(walker, number):
     """Search with a sighting by keyboard; return the milliseconds from the key to the last byte of the page."""
     page = walker.page
     page.goto(f"{walker.address}/sightings/{number}")
-    walker.press("button", "Search with this sighting")
+    walker.press("button", "Find this person")
     page.get_by_role("heading", name="Candidates").wait_for()
     return page.evaluate("performance.getEntriesByType('navigation')[0].responseEnd")

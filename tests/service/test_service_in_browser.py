@@ -138,6 +138,8 @@ def find_somebody(walker, image):
     walker.check("no candidates")
     walker.press("link", "Take them away")
     walker.see("similarity")
+    framed = "getComputedStyle(document.querySelector('.candidate')).outlineStyle"
+    assert page.evaluate(framed) == "solid", "it is seen whom a key would judge"
     page.keyboard.press("ArrowRight")
     first = page.evaluate("document.activeElement.getAttribute('href')").partition("?")[0]
     page.keyboard.press("n")

@@ -45,7 +45,7 @@ TABS = (
 DONE = {
     "answered": "Your answer is kept.",
     "retention": "The date is kept. Once it has passed, the source is in no result and is erased within a minute.",
-    "judged": "Your judgement is kept. The order was computed anew.",
+    "judged": "Your judgement is kept. Order and similarities were computed anew, with it.",
     "named": "The name is kept.",
     "merged": "They are one person now. Undo it below if that was wrong.",
     "split": "They are two people now. Undo it below if that was wrong.",
