@@ -8,8 +8,10 @@ import pytest
 from rewho.core.check import UserError
 from rewho.gallery import proposals
 from rewho.gallery.gallery import Gallery
-from rewho.gallery.grouping import graph_of, read_known
+from rewho.gallery.grouping import Known, Seen, find_groups, graph_of, read_known
+from rewho.gallery.judgements import Links
 from rewho.gallery.records import NOT_CALIBRATED, Actor, NewCrop
+from rewho.gallery.vectors import unit
 from rewho.rank.grouping import LIMIT
 from rewho.settings import GallerySettings
 from rewho.stages import gallery as stage
@@ -220,3 +222,11 @@ def test_the_commands_group_review_and_calibrate(gallery, gallery_folder, tmp_pa
     assert curve.read_bytes().startswith(b"<?xml") and b"<svg" in curve.read_bytes()
     assert json.loads(run("calibrate", json=True))["content"]["basis"] == "tracks"
     assert "no threshold" in run("search", sightings=(1,))
+
+
+def test_a_few_strangers_are_not_everybodys_neighbours():
+    for seed in range(5):
+        vectors = unit(np.random.default_rng(seed).standard_normal((20, 128)))
+        rows = np.arange(20)
+        groups = find_groups(Seen(rows, rows, vectors), Known(Links([], []), frozenset(), {}))
+        assert sum(map(len, groups)) <= 8

@@ -10,6 +10,7 @@ from rewho.rendered import write_street
 from rewho.service.state import State
 from rewho.service.worker import Worker, ask_job, find_source
 from rewho.settings.serve import ServiceLimits
+from rewho.stages import serve_work
 from rewho.stages.serve_work import PROGRESS, cut_video
 from small_service import SIGHTINGS, picture
 
@@ -104,3 +105,24 @@ def test_a_video_is_added_with_its_moments_and_stopped_while_it_is_cut(state, tm
 def test_the_progress_of_an_adaptation_is_read_from_what_it_says():
     said = "epoch 1: clusters 32\ntrain: 1,052/2,640 steps (40 %), 1.0/s, 3:36 left, loss 4.45\n"
     assert PROGRESS.findall(said) == [(said.splitlines()[1], "1,052", "2,640")]
+
+
+def test_of_a_log_only_what_is_new_is_read_also_where_a_line_comes_in_parts(tmp_path, monkeypatch):
+    parts = ["train: 1/", "10 steps (10 %)\ntrain: 2/10 st", "eps (20 %)\n", "done\n"]
+    monkeypatch.setattr(
+        serve_work,
+        "TIED",
+        f"""
+import time
+for part in {parts!r}:
+    print(part, end="", flush=True)
+    time.sleep(0.5)
+""",
+    )
+    read, told, whole = serve_work.Path.read_text, [], []
+    monkeypatch.setattr(serve_work.Path, "read_text", lambda file, **named: whole.append(file) or read(file, **named))
+    run = serve_work._run([], tmp_path / "log", lambda: False, "", lambda *values: told.append(values))
+    assert run == (0, "".join(parts))
+    assert told[-1] == (2, 10, "train: 2/10 steps (20 %)")
+    assert set(told[:-1]) <= {(1, 10, "train: 1/10 steps (10 %)"), told[-1]}
+    assert len(whole) == 1

@@ -27,6 +27,10 @@ PIXEL_LIMIT = 25_000_000
 """Most pixels of an image: 75 MB decoded; crops of people have about 10,000."""
 FILE_LIMIT = 64 * 2**20
 """Largest image file, in bytes."""
+KEPT = 4
+"""How many times as high and wide as what is needed a JPEG stays that is decoded at a part of its size."""
+LARGE = 2**21
+"""Pixels from which an image is decoded into the array that is returned."""
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -39,13 +43,20 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def decode(source: bytes | Path | str, name: str = "image", pixel_limit: int = PIXEL_LIMIT) -> NDArray[np.uint8]:
+def decode(
+    source: bytes | Path | str,
+    name: str = "image",
+    pixel_limit: int = PIXEL_LIMIT,
+    least: tuple[int, int] | None = None,
+) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG, BMP or WebP image to uint8 RGB [H, W, 3], upright by its EXIF orientation, over white.
 
     Args:
         source: The file's bytes, or its path.
         name: The image's name in messages, if `source` is bytes.
         pixel_limit: Most pixels, height times width; more are refused before decoding.
+        least: Height and width that are needed. A JPEG of `2 KEPT` times as much or more is decoded at 1/2, 1/4 or 1/8
+            of its size, which takes a fraction of the memory. None decodes every image whole.
 
     Example:
         >>> grey = cv2.imencode(".png", np.full((4, 2, 3), 7, np.uint8))[1].tobytes()
@@ -55,8 +66,9 @@ def decode(source: bytes | Path | str, name: str = "image", pixel_limit: int = P
     data = source if isinstance(source, bytes) else read_file(Path(source))
     name = name if isinstance(source, bytes) else str(source)
     header = check_header(data, name, pixel_limit)
-    pixels = _decode_pixels(data, name, alpha=header.alpha)
-    if pixels is None or sorted(pixels.shape[:2]) != sorted(header[1:3]):
+    part = _part(header, least)
+    pixels = _decode_pixels(data, name, header, part)
+    if pixels is None or sorted(pixels.shape[:2]) != sorted(-(-side // part) for side in header[1:3]):
         raise UserError(
             name, expected="a whole image", got=f"a damaged {header.format} file", fix="Copy or create it again."
         )
@@ -260,10 +272,21 @@ def _raise_together(errors: list[UserError], total: int) -> None:
     raise UserError("images", expected="whole JPEG, PNG, BMP or WebP images", got=got, fix=fix)
 
 
-def _decode_pixels(data: bytes, name: str, *, alpha: bool) -> NDArray[np.uint8] | None:
-    encoded = np.frombuffer(data, np.uint8)
+def _part(header: ImageHeader, least: tuple[int, int] | None) -> int:
+    """Return by what an image's sides are divided in decoding; EXIF may turn it, so either side may be its height."""
+    if header.format != "JPEG" or least is None:
+        return 1
+    times = min(header.height, header.width) / max(least) / KEPT
+    return max(part for part in (1, 2, 4, 8) if part <= max(times, 1))
+
+
+def _decode_pixels(data: bytes, name: str, header: ImageHeader, part: int) -> NDArray[np.uint8] | None:
+    flags = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
+    encoded, alpha = np.frombuffer(data, np.uint8), header.alpha
     try:
-        pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        pixels: Any = _decode_in_place(data, header) if part == 1 else None
+        if pixels is None:
+            pixels = cv2.imdecode(encoded, flags.get(part, cv2.IMREAD_REDUCED_COLOR_8))
         stored = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if alpha else None
     except cv2.error:
         return None
@@ -274,6 +297,24 @@ def _decode_pixels(data: bytes, name: str, *, alpha: bool) -> NDArray[np.uint8] 
     for rows in _blocks(pixels):  # in place: a large image is in memory once
         rows[:] = cv2.cvtColor(rows, cv2.COLOR_BGR2RGB)
     return np.asarray(pixels, np.uint8)
+
+
+def _decode_in_place(data: bytes, header: ImageHeader) -> Any:  # noqa: ANN401 - an array, or None
+    """Decode a large image into the array that is returned; None where that cannot be done.
+
+    What `cv2.imdecode` returns is a copy of what it decoded. Only `cv2.imread` decodes into an array, from a file: one
+    in memory, under the name that Linux has for it.
+    """
+    if header.height * header.width < LARGE or not hasattr(os, "memfd_create"):
+        return None
+    pixels = np.zeros((header.height, header.width, 3), np.uint8)
+    with os.fdopen(os.memfd_create("image"), "wb") as file:
+        file.write(data)
+        file.flush()
+        try:
+            return cv2.imread(f"/proc/self/fd/{file.fileno()}", pixels, cv2.IMREAD_COLOR)
+        except (cv2.error, TypeError):  # an OpenCV that has no such argument
+            return None
 
 
 def _blocks(*images: NDArray[Any]) -> Iterator[Any]:

@@ -105,6 +105,17 @@ class View:
             found[f"masks of view {self.name}"] = self.mask.digest()
         return found
 
+    @property
+    def least(self) -> tuple[int, int]:
+        """Height and width of an image whose box is as large as the network's input.
+
+        Example:
+            >>> VIEWS["up1"].least
+            (448, 224)
+        """
+        high, wide = self.size[0] / (self.bottom - self.top), self.size[1] / (self.right - self.left)
+        return math.ceil(high), math.ceil(wide)
+
     def pixel_box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Return the view's pixels in an image: (first row, end row, first column, end column), half-open.
 

@@ -83,6 +83,11 @@ class Embedder:
         """The library that computed the last embeddings: torch, onnxruntime or openvino."""
         return self.runner.name if self.runner else "torch"
 
+    @property
+    def view(self) -> View:
+        """What of an image the network sees, and the size of its input."""
+        return view_of(self.model)
+
     def __repr__(self) -> str:
         """Return architecture, embedding size, input size, device and source, on one line."""
         settings, (height, width) = self.model.settings, self.model.input_size
@@ -132,7 +137,7 @@ class Embedder:
     ) -> Iterator[NDArray[np.float32]]:
         """Yield the embeddings of `embed`, [at most `batch`, D] at a time, so that few are in memory."""
         images, flip = as_list(images), check_flag("flip", flip)
-        view = view_of(self.model)
+        view = self.view
         batches = resized_batches(images, batch, view, lambda image: self._pixels(image, view))
         first = next(batches)
         network = self.runner.network(max(of, len(images)), first) if self.runner else self.model
@@ -141,8 +146,9 @@ class Embedder:
     def _pixels(self, image: Image, view: View) -> NDArray[np.uint8]:
         """Return an image's pixels, masked if the view has masks, which are found by the image's name."""
         if isinstance(image, str | Path):
-            return view.masked(decode(Path(image)), str(image), self.model.mean.tolist())
-        pixels = pixels_of(image)
+            least = view.least if view.mask is None else None
+            return view.masked(decode(Path(image), least=least), str(image), self.model.mean.tolist())
+        pixels = pixels_of(image, view.least)
         if view.mask is not None:
             expected = f"files, because the view {view.name!r} looks up masks by their names"
             fix = "Pass paths, or mask the images yourself and use a view without masks."

@@ -175,7 +175,7 @@ class ExportedModel:
         return np.concatenate(parts)
 
     def _stream(self, images: list[Any], *, flip: bool, batch: int) -> Iterator[NDArray[np.float32]]:
-        for batched in prefetch(resized_batches(images, batch, self.view, _pixels)):
+        for batched in prefetch(resized_batches(images, batch, self.view, self._pixels)):
             (found,) = self.session.run(batched)
             if flip:
                 found = (found + self.session.run(batched[:, :, ::-1])[0]) / 2
@@ -183,9 +183,9 @@ class ExportedModel:
                     found = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
             yield np.asarray(found, np.float32)
 
-
-def _pixels(image: Image) -> NDArray[np.uint8]:
-    return decode(Path(image)) if isinstance(image, str | Path) else pixels_of(image)
+    def _pixels(self, image: Image) -> NDArray[np.uint8]:
+        least = self.view.least
+        return decode(Path(image), least=least) if isinstance(image, str | Path) else pixels_of(image, least)
 
 
 def load_model(

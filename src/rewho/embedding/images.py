@@ -80,8 +80,8 @@ def as_list(images: object) -> list[Any]:
     return found
 
 
-def pixels_of(image: object) -> NDArray[np.uint8]:
-    """Return an image that is no file as uint8 RGB [H, W, 3]."""
+def pixels_of(image: object, least: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Return an image that is no file as uint8 RGB [H, W, 3]; for `least` see `decode`."""
     if _is_pil(image):
         content = io.BytesIO()
         if image.mode in FOREIGN_COLOURS:  # type: ignore[attr-defined]
@@ -92,7 +92,7 @@ def pixels_of(image: object) -> NDArray[np.uint8]:
             raise _no_image(image) from error
         image = content.getvalue()
     if isinstance(image, bytes | bytearray | memoryview):
-        return decode(bytes(image))
+        return decode(bytes(image), least=least)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
         raise _no_image(image)
     return image

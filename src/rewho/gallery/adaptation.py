@@ -15,7 +15,7 @@ from rewho.core.progress import Progress, say
 from rewho.embedding.embedder import load
 from rewho.gallery.database import FILE
 from rewho.gallery.gallery import Gallery
-from rewho.gallery.grouping import AVERAGED, NEIGHBOURS
+from rewho.gallery.grouping import AVERAGED, neighbours_of
 from rewho.gallery.lineage import CHECKPOINTS, gone_from
 from rewho.gallery.material import Material, Order, measure_order
 from rewho.gallery.model import MODEL, NAME, hash_model
@@ -48,7 +48,8 @@ def open_gallery(settings: AdaptSettings) -> tuple[AdaptSettings, Material | Non
             left = f"adapted to {len(gone):,} sightings that are gone"
             say(f"note: the gallery's model was {left}; beginning with its first one")
     usual = AdaptSettings()
-    grouped: dict[str, Any] = {"k1": NEIGHBOURS, "k2": AVERAGED, "eps": LIMIT, "self_paced": False}
+    k1 = neighbours_of(len(material.images))
+    grouped: dict[str, Any] = {"k1": k1, "k2": min(AVERAGED, k1), "eps": LIMIT, "self_paced": False}
     asked = {name for name in grouped if getattr(settings.cluster, name) != getattr(usual.cluster, name)}
     own = {name: value for name, value in grouped.items() if name not in asked}
     settings = replace(settings, cluster=replace(settings.cluster, **own))

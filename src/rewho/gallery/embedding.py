@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.core.runtime import Interrupted
@@ -17,8 +21,8 @@ from rewho.gallery.database import Database
 from rewho.gallery.inputs import Input
 from rewho.gallery.model import GalleryModel
 from rewho.gallery.moments import remember_videos
-from rewho.gallery.records import Added
-from rewho.gallery.thumbnails import make_thumbnail
+from rewho.gallery.records import Added, NewCrop
+from rewho.gallery.thumbnails import HEIGHT, make_thumbnail
 
 BATCH = 256
 """Crops that are embedded and written together."""
@@ -48,7 +52,7 @@ def add_input(
     with ThreadPoolExecutor() as pool:
         while batch := list(itertools.islice(crops, BATCH)):
             new, known = writer.select_new(batch)
-            pixels = read_all(lambda crop: decode(crop.image, crop.name), new, pool.map)
+            pixels = read_all(functools.partial(_decode, model), new, pool.map)
             thumbnails = pool.map(make_thumbnail, pixels, new)
             vectors: Iterable[Any] = model.embed(pixels, source.count) if new else ()
             writer.runtime = model.runtime
@@ -58,6 +62,11 @@ def add_input(
                 raise Interrupted(f"{total.crops:,} new crops are in the gallery")
     close_source(database, writer.source)
     return total
+
+
+def _decode(model: GalleryModel, crop: NewCrop) -> NDArray[np.uint8]:
+    """Return what is embedded and becomes a thumbnail; whole where heads are located in its pixels."""
+    return decode(crop.image, crop.name, least=None if crop.heads else (max(HEIGHT, *model.least),) * 2)
 
 
 def _sum(one: Added, other: Added) -> Added:

@@ -251,7 +251,7 @@ class Gallery(Proposals):
         number = camera_ids(self.database, [camera], user)[0] if camera else UNKNOWN
         several: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         model = self._follow()
-        return replace(from_images(several, model.embed, box, number, time), model=model.sha256)
+        return replace(from_images(several, model, box, number, time), model=model.sha256)
 
     def search(
         self,

@@ -8,6 +8,7 @@ Letters: N sightings, M of them shown, D embedding.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from rewho.rank.clustering import jaccard_graph, jaccard_weights
 from rewho.rank.grouping import LIMIT, NOBODY, Constraints, find_contradiction, group, pairs_of
 
 NEIGHBOURS, AVERAGED = 10, 3
-"""k1 and k2 of the Jaccard distance: a person has fewer sightings than images; see docs/LOG.md."""
+"""Largest k1 and k2 of the Jaccard distance: a person has fewer sightings than images; see docs/LOG.md."""
 BY_SOMEBODY = ("name", "rename", "merge", "split", "take out")
 """Kinds of events whose people grouping leaves as they are."""
 TRIES = 3
@@ -151,12 +152,26 @@ def read_constraints(seen: Seen, known: Known) -> Constraints:
     return Constraints(pairs_of(links[0]), pairs_of(links[1]), owners)
 
 
+def neighbours_of(sightings: int) -> int:
+    """Return k1 for so many sightings, the sighting itself among its neighbours.
+
+    Two strangers with k neighbours each among N sightings share k^2 / N of them by chance: at most one, so that not
+    everybody is alike where ten neighbours are a third of the gallery.
+
+    Example:
+        >>> [neighbours_of(sightings) for sightings in (2, 12, 30, 100, 20_000)]
+        [2, 3, 5, 10, 10]
+    """
+    return max(2, min(NEIGHBOURS, math.isqrt(sightings)))
+
+
 def graph_of(seen: Seen) -> sparse.csr_array:
     """Return the Jaccard distances of shown sightings, as [N, N]."""
     count = len(seen.ids)
     if len(seen.shown) < 2:
         return sparse.csr_array((count, count))
-    near = jaccard_graph(jaccard_weights(seen.vectors, NEIGHBOURS, AVERAGED)).tocoo()
+    k1 = neighbours_of(len(seen.shown))
+    near = jaccard_graph(jaccard_weights(seen.vectors, k1, min(AVERAGED, k1))).tocoo()
     places = seen.shown[near.row], seen.shown[near.col]
     return sparse.coo_array((near.data, places), shape=(count, count)).tocsr()
 

@@ -116,14 +116,22 @@ class GalleryModel:
         """The library that computed the last embeddings; "" before the first."""
         return self._loaded.runtime if self._loaded else ""
 
+    @property
+    def least(self) -> tuple[int, int]:
+        """Height and width that an image needs."""
+        return self._load().view.least
+
     def embed(self, images: Sequence[NDArray[np.uint8]], of: int = 0) -> NDArray[np.float32]:
         """Return the embeddings [N, D] of uint8 RGB images, averaged with their mirror images.
 
         `of` is the number of images of the whole source, all of which one library computes.
         """
+        return self._load().embed(images, of=of)
+
+    def _load(self) -> Embedder | ExportedModel:
         with self._guard:
             if self._loaded is None:
                 found = hash_model(self._folder) if self._folder.is_dir() else "none in its place"
                 check_model(found, self.sha256, f"model {self._folder}")
                 self._loaded = load_model(self._folder, self._device)
-        return self._loaded.embed(images, of=of)
+            return self._loaded

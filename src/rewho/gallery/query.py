@@ -21,6 +21,7 @@ from rewho.core.text import quantity
 from rewho.data.images import decode
 from rewho.gallery.database import Database
 from rewho.gallery.index import UNKNOWN, Index
+from rewho.gallery.model import GalleryModel
 from rewho.gallery.records import WITHDRAWN, Actor
 from rewho.gallery.scan import Statistics
 from rewho.gallery.vectors import unit
@@ -28,8 +29,6 @@ from rewho.rank.camera_norm import centre
 
 Image = str | Path | bytes | NDArray[np.uint8]
 Box = tuple[float, float, float, float]
-Embed = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
-"""Returns the embeddings [K, D] of images, with the gallery's model."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,9 @@ def known(statistics: Statistics, camera: int) -> NDArray[np.float64]:
     return mean
 
 
-def from_images(images: Sequence[Image], embed: Embed, box: Box | None, camera: int, time: float | None) -> Query:
+def from_images(
+    images: Sequence[Image], model: GalleryModel, box: Box | None, camera: int, time: float | None
+) -> Query:
     """Return the query of one or several images of one person; with a box, of that part of the image."""
     if not images:
         raise UserError("query", expected="an image, or several of one person", got="none", fix="Pass one.")
@@ -86,21 +87,21 @@ def from_images(images: Sequence[Image], embed: Embed, box: Box | None, camera: 
         raise UserError("box", expected="one image that it is drawn on", got=got, fix="Pass one image.")
     names, vectors = [], []
     for image in images:  # one after the other: photos take tens of megabytes each
-        pixels = _pixels(image) if box is None else cut(_pixels(image), box)
+        pixels = _pixels(image, model.least) if box is None else cut(_pixels(image, None), box)
         name = hashlib.sha256(str(pixels.shape).encode())
         name.update(np.ascontiguousarray(pixels).data)
         names.append(name.hexdigest())
-        vectors.append(embed([pixels])[0])
+        vectors.append(model.embed([pixels])[0])
     key = hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()
     found = unit(np.stack(vectors))
     return Query(f"image {key}", "images", found, (camera,) * len(names), time=time, stored=False)
 
 
-def _pixels(image: Image) -> NDArray[np.uint8]:
+def _pixels(image: Image, least: tuple[int, int] | None) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
-        return decode(Path(image))
+        return decode(Path(image), least=least)
     if isinstance(image, bytes):
-        return decode(image, "query")
+        return decode(image, "query", least=least)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
         got, fix = type(image).__name__, "Pass a path, encoded bytes or a uint8 RGB array [H, W, 3]."
         raise UserError("query", expected="an image", got=got, fix=fix)

@@ -150,8 +150,10 @@ def _run(
     """Run a command of rewho; return its exit status and what it said. `kept` says what a stop leaves behind."""
     command = [sys.executable, "-c", TIED, *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path)), **(more or {})}
+    last, rest = None, b""
     with (
         log.open("wb") as file,
+        log.open("rb") as new,
         subprocess.Popen(  # noqa: S603 - our own
             command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment
         ) as process,
@@ -160,9 +162,11 @@ def _run(
             try:
                 process.wait(LOOK_S)
             except subprocess.TimeoutExpired:
-                if found := PROGRESS.findall(log.read_text(errors="replace")):
-                    line, done, total = found[-1]
-                    look(int(done.replace(",", "")), int(total.replace(",", "")), line)
+                lines, end, rest = (rest + new.read()).rpartition(b"\n")  # only what it wrote since
+                if found := PROGRESS.findall((lines + end).decode(errors="replace")):
+                    last = found[-1]
+                if last:
+                    look(int(last[1].replace(",", "")), int(last[2].replace(",", "")), last[0])
                 if stop():
                     _end(process)
                     raise Interrupted(kept) from None

@@ -1,0 +1,93 @@
+"""Photos of many pixels: in memory once, and at a part of their size where only a small input is needed."""
+
+import struct
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from rewho.core.check import UserError
+from rewho.data import images
+from rewho.data.images import decode
+
+NEEDED = (192, 96)
+
+
+def smooth(height, width):
+    """Return a photo's kind of image, without noise of single pixels."""
+    draw = np.random.default_rng(1).integers(0, 256, (height // 200, width // 200, 3), dtype=np.uint8)
+    return cv2.resize(draw, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def turned(jpeg):
+    """Return a JPEG that has to be turned by 90 degrees clockwise, as phones write them."""
+    entry = struct.pack("<HHII", 0x112, 3, 1, 6)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+def encode(ending, pixels):
+    return cv2.imencode(ending, pixels)[1].tobytes()
+
+
+@pytest.mark.parametrize(("height", "width", "part"), [(1535, 3000, 1), (1536, 1540, 2), (3079, 4001, 4)])
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(height, width, part):
+    jpeg = encode(".jpg", smooth(height, width))
+    whole, reduced = decode(jpeg), decode(jpeg, least=NEEDED)
+    assert whole.shape == (height, width, 3)
+    assert reduced.shape == (-(-height // part), -(-width // part), 3)
+    small = [cv2.resize(one, NEEDED[::-1], interpolation=cv2.INTER_AREA).astype(int) for one in (whole, reduced)]
+    assert np.abs(small[0] - small[1]).mean() < 2
+    upright = decode(turned(jpeg), least=NEEDED)
+    assert (upright == np.rot90(reduced, -1)).all()
+
+
+def test_small_and_other_images_are_decoded_whole():
+    for ending, size in ((".jpg", (1500, 1500)), (".png", (1600, 1600)), (".webp", (1600, 1600))):
+        image = encode(ending, smooth(*size))
+        assert np.array_equal(decode(image, least=NEEDED), decode(image))
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".webp"])
+def test_images_decoded_in_place_are_those_of_opencv(ending, monkeypatch):
+    image = encode(ending, smooth(1600, 1500))
+    for content in (image, turned(image)) if ending == ".jpg" else (image,):
+        expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+        assert np.array_equal(decode(content), expected)
+    cut = bytearray(image)
+    cut[len(cut) // 3 : len(cut) // 2] = b"\xff\xd9" * ((len(cut) // 2 - len(cut) // 3) // 2)
+    found = []
+    for large in (images.LARGE, 2**40):  # also damaged ones are as OpenCV reads them, or refused
+        monkeypatch.setattr(images, "LARGE", large)
+        try:
+            found.append(decode(bytes(cut)).tobytes())
+        except UserError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+
+
+MEASURE = """
+import sys
+from rewho.data.images import decode
+from pathlib import Path
+def read(name):
+    return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1]) / 1e3
+content = Path(sys.argv[1]).read_bytes()
+decode(Path(sys.argv[2]).read_bytes())
+before = read("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")
+decode(content, least=None if sys.argv[3] == "whole" else (192, 96))
+print(read("VmHWM") - before)
+"""
+
+
+@pytest.mark.parametrize(("ending", "least", "most"), [(".jpg", "whole", 45), (".png", "whole", 45), (".jpg", "", 20)])
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_a_photo_of_12_megapixels_is_in_memory_at_most_once(tmp_path, ending, least, most):
+    (tmp_path / "photo").write_bytes(encode(ending, smooth(3000, 4000)))
+    (tmp_path / "small").write_bytes(encode(ending, smooth(300, 400)))
+    words = [sys.executable, "-c", MEASURE, str(tmp_path / "photo"), str(tmp_path / "small"), least]
+    answer = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert float(answer.stdout) < most
