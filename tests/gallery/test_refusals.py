@@ -17,6 +17,8 @@ from rewho.gallery.database import explain_errors
 from rewho.gallery.gallery import Gallery
 from rewho.gallery.model import copy_model, hash_model
 from rewho.gallery.schema import VERSION
+from rewho.settings import GallerySettings
+from rewho.stages import gallery as stage
 from small_gallery import TERMS, crops_of, fill, make_model, random_vectors
 
 
@@ -243,3 +245,36 @@ def test_a_disk_without_room_for_the_index_is_called_full(tmp_path, monkeypatch)
     monkeypatch.setattr("rewho.gallery.database._free_bytes", lambda _folder: 0)
     with pytest.raises(UserError, match="room on the disk, got 0 bytes free"), explain_errors(file):
         fail()
+
+
+def test_a_number_that_no_list_has_is_refused_everywhere(gallery_folder):
+    with Gallery(gallery_folder) as gallery:
+        fill(gallery, random_vectors(3))
+        for ask in (
+            gallery.people.undo, gallery.people.timeline, gallery.cases.sightings, gallery.jobs.read,
+            lambda number: gallery.people.merge([1, number]), lambda number: gallery.judge(number, {1: "no"}),
+            lambda number: gallery.cases.collect(number, [1]), lambda number: gallery.cases.drop(number, [1]),
+            lambda number: gallery.people.name("x", person=number), lambda number: gallery.query(search=number),
+            lambda number: gallery.query(sightings=[number]), lambda number: gallery.query(crop=number),
+        ):  # fmt: skip
+            for number in (10**6, 2**63, 10**30, -(2**63) - 1):
+                with pytest.raises(UserError):
+                    ask(number)
+
+
+def test_a_file_that_cannot_be_written_is_named_before_somebody_is_forgotten(gallery_folder, tmp_path):
+    with Gallery(gallery_folder) as gallery:
+        fill(gallery, random_vectors(3))
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path, tmp_path / "file" / "receipt.json"):
+        with pytest.raises((UserError, OSError)):
+            stage.run(GallerySettings("forget", gallery_folder, sightings=(2,), out=out))
+    with Gallery(gallery_folder) as gallery:
+        assert len(gallery) == 3
+
+
+def test_a_time_zone_that_there_is_not_is_refused_in_searches_too(gallery_folder):
+    with Gallery(gallery_folder) as gallery:
+        fill(gallery, random_vectors(3))
+    with pytest.raises(UserError, match="a name of the IANA database, got 'Mars/X'"):
+        stage.run(GallerySettings("search", gallery_folder, sightings=(2,), after="2026-01-01", zone="Mars/X"))

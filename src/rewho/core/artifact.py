@@ -9,6 +9,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
@@ -152,6 +153,20 @@ def json_bytes(value: Any, *, sort_keys: bool = False) -> bytes:  # noqa: ANN401
     """
     text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False, sort_keys=sort_keys)
     return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def try_file(path: Path) -> None:
+    """Find out whether a file can be written at a path, before work that cannot be done again.
+
+    Raises:
+        UserError: It is a folder.
+        OSError: Its folder cannot be made, or written to.
+    """
+    if path.is_dir():
+        raise UserError(str(path), expected="a file to write", got="a folder", fix="Choose another name.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        return
 
 
 def write_json(path: Path, value: Any) -> Path:  # noqa: ANN401 - anything `plain` takes

@@ -7,16 +7,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError
 from rewho.crops.suppression import place_key
 from rewho.gallery import audit
 from rewho.gallery.database import Database
 from rewho.gallery.index import CROP_COLUMNS, SIGHTING_COLUMNS
+from rewho.gallery.inputs import check_zone
 from rewho.gallery.model import check_same
 from rewho.gallery.records import Actor, Added, NewCrop
 from rewho.gallery.vectors import Precision, mean_vector, pack, row_sum, unpack
@@ -74,15 +73,6 @@ def camera_id(database: Database, name: str, zone: str | None = None) -> int:
     made = link.execute("INSERT INTO cameras (name, zone) VALUES (?, ?)", (name, zone or "UTC")).lastrowid
     assert made is not None
     return made
-
-
-def check_zone(zone: str) -> ZoneInfo:
-    """Return a time zone; raise a UserError if there is none of that name."""
-    try:
-        return ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        fix = "Write it like Europe/Berlin or UTC."
-        raise UserError("time zone", expected="a name of the IANA database", got=repr(zone), fix=fix) from error
 
 
 class Writer:

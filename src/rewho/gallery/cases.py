@@ -70,6 +70,7 @@ def collect(database: Database, case: int, sightings: Sequence[int], by: Actor, 
 def drop(database: Database, case: int, sightings: Sequence[int], by: Actor) -> None:
     """Take sightings out of a case."""
     with database.writing() as link:
+        read_case(database, case, by)
         chosen = check_visible(database, sightings, by)
         for one in chosen:
             link.execute("DELETE FROM case_sightings WHERE case_id = ? AND sighting = ?", (case, one))
@@ -98,6 +99,7 @@ def read_case(database: Database, case: int, by: Actor) -> Case:
 
 def case_sightings(database: Database, case: int, by: Actor) -> list[tuple[int, str]]:
     """Return the sightings of a case that the user may see, with their notes."""
+    read_case(database, case, by)
     query = (
         "SELECT c.sighting, c.note, s.camera FROM case_sightings c JOIN sightings s ON s.id = c.sighting "
         "WHERE c.case_id = ? ORDER BY c.sighting"

@@ -151,6 +151,11 @@ def explain_errors(file: Path) -> Iterator[None]:
     """Turn SQLite's errors that a user can meet into UserErrors."""
     try:
         yield
+    except OverflowError as error:
+        if "SQLite INTEGER" not in str(error):
+            raise
+        fix = "Take it from a list."
+        raise UserError("number", expected="one below 2^63", got="a larger one", fix=fix) from error
     except sqlite3.DatabaseError as error:
         text = str(error)
         code = getattr(error, "sqlite_errorname", "") or ""

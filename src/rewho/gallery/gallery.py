@@ -17,13 +17,13 @@ from rewho.core.check import UserError
 from rewho.core.signing import make_key
 from rewho.gallery import audit
 from rewho.gallery.accounts import Accounts
-from rewho.gallery.adding import Writer, check_zone, close_source, open_source
+from rewho.gallery.adding import Writer, close_source, open_source
 from rewho.gallery.browse import browse
 from rewho.gallery.database import FILE, Clock, create_database, open_database
 from rewho.gallery.embedding import add_input, check_terms
 from rewho.gallery.erasure import finish_receipts
 from rewho.gallery.index import UNKNOWN
-from rewho.gallery.inputs import Input, Labels, open_input
+from rewho.gallery.inputs import Input, Labels, check_zone, open_input
 from rewho.gallery.jobs import Jobs
 from rewho.gallery.judgements import Links, judge, read_links
 from rewho.gallery.model import check_model, check_same, copy_model

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rewho.core.artifact import digest, hash_contents, hash_file
 from rewho.core.check import UserError, is_dir, is_file, nearest
@@ -107,6 +107,15 @@ def open_input(source: Path | CropSet | Sequence[Path], labels: Labels) -> Input
     return _files([source], labels)
 
 
+def check_zone(zone: str) -> ZoneInfo:
+    """Return a time zone; raise a UserError if there is none of that name."""
+    try:
+        return ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        fix = "Write it like Europe/Berlin or UTC."
+        raise UserError("time zone", expected="a name of the IANA database", got=repr(zone), fix=fix) from error
+
+
 def parse_time(text: str, zone: str = "UTC", what: str = "time") -> float:
     """Return a time in ISO 8601, or in seconds since 1970, as seconds since 1970, UTC.
 
@@ -116,9 +125,10 @@ def parse_time(text: str, zone: str = "UTC", what: str = "time") -> float:
     """
     if NUMBER.fullmatch(text.strip()):
         return float(text)
+    place = check_zone(zone)
     try:
         found = datetime.fromisoformat(text.strip())
-        found = found if found.tzinfo else found.replace(tzinfo=ZoneInfo(zone))
+        found = found if found.tzinfo else found.replace(tzinfo=place)
         return found.timestamp()
     except (ValueError, OverflowError, OSError):
         fix = "Write it like 2026-05-01T13:45:00 or 2026-05-01T13:45:00+02:00."

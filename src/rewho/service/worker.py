@@ -23,10 +23,9 @@ from rewho.core.progress import say
 from rewho.core.runtime import Interrupted
 from rewho.core.text import quantity
 from rewho.gallery import calibration
-from rewho.gallery.adding import check_zone
 from rewho.gallery.calibration import Basis
 from rewho.gallery.grouping import PARTS
-from rewho.gallery.inputs import Input, Labels, open_input, parse_time
+from rewho.gallery.inputs import Input, Labels, check_zone, open_input, parse_time
 from rewho.gallery.jobs import Job
 from rewho.gallery.meaning import describe
 from rewho.gallery.records import Actor, Step

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rewho.core.artifact import plain, write_file, write_json
+from rewho.core.artifact import plain, try_file, write_file, write_json
 from rewho.core.check import UserError
 from rewho.core.files import VIDEO_ENDINGS
 from rewho.core.progress import Progress, say
@@ -51,6 +51,8 @@ def run(settings: GallerySettings) -> str:
     """Run the action on the gallery; return text or JSON to print."""
     check(settings)
     user = Actor(settings.user or Actor().who, settings.purpose)
+    if settings.out is not None and settings.action != "export":
+        try_file(settings.out)  # before what cannot be done again
     if settings.action == "create":
         answer = _create(settings, user)
     else:
@@ -218,7 +220,7 @@ def _split(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
 def _take_out(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     chosen = _chosen(settings, "take-out")
     gallery.people.take_out(chosen, by=user)
-    return Answer({"sightings": chosen}, f"{len(chosen)} sightings belong to nobody")
+    return Answer({"sightings": chosen}, f"{quantity(len(chosen), 'sightings')} taken out")
 
 
 def _undo(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
@@ -260,7 +262,9 @@ def _export(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
 def _hide(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
     chosen = _chosen_or_person(gallery, settings, user)
     gallery.erasure.hide(chosen, by=user)
-    return Answer({"sightings": chosen}, f"{len(chosen)} sightings are hidden; `rewho gallery undo` shows them again")
+    return Answer(
+        {"sightings": chosen}, f"{quantity(len(chosen), 'sightings')} hidden; `rewho gallery undo` shows them again"
+    )
 
 
 def _withdraw(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
@@ -293,8 +297,7 @@ def _audit(gallery: Gallery, settings: GallerySettings, _user: Actor) -> Answer:
     return Answer(records, f"{audit_text(records)}\nhead: {gallery.audit_head()}")
 
 
-def _verify(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
-    del user
+def _verify(gallery: Gallery, settings: GallerySettings, _user: Actor) -> Answer:
     wrong = gallery.verify(settings.head)
     if wrong:
         raise UserError(
