@@ -1,13 +1,12 @@
 """Two processes with shuffled batch normalisation compute what one process with split batch normalisation does."""
 
-import socket
-
 import torch
 from test_momentum import contrast, views
-from torch import distributed, multiprocessing
+from torch import distributed
 
 from rewho.losses.contrastive import contrastive_scores, info_nce
 from rewho.models.momentum import MomentumContrast
+from two_ranks import run_ranks
 
 STEPS = 3
 TRACKS = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7], [7, 6, 0, 9, 10, 2, 1, 11], [0, 1, 9, 9, 7, 12, 2, 3]])
@@ -38,10 +37,7 @@ def one_of_two(rank: int, port: int, file: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(one_of_two, (port, str(tmp_path / "state.pt")), nprocs=2)
+    run_ranks(one_of_two, str(tmp_path / "state.pt"))
     two = torch.load(tmp_path / "state.pt", weights_only=True)
     one = steps(contrast(4, tracked=True), slice(0, 8), 1)
     assert int(one["queue.pointer"]) == STEPS * 8 % 11

@@ -1,13 +1,10 @@
 """The task of a distillation: over passes and processes, and at half precision."""
 
-import os
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as processes
 
 from rewho.models.factorization import Factorization
 from rewho.models.heads import Classifier
@@ -15,6 +12,7 @@ from rewho.models.single_view import SingleViewModel
 from rewho.settings import DistillSettings, EngineSettings, MimicSettings, ModelSettings
 from rewho.tasks.distillation import DistillBatch, DistillTask
 from rewho.training.engine import launch
+from two_ranks import be_rank, run_ranks
 
 WIDTHS = {"holistic": 16, "up1": 8, "dn1": 8}
 IMAGES = 16
@@ -75,10 +73,7 @@ def test_passes_do_not_add_up_where_a_loss_looks_at_a_pass_as_a_whole(mimic):
 
 
 def _half(rank: int, port: int, folder: str) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ["TORCHELASTIC_RUN_ID"] = "test"
-    torch.set_num_threads(1)
+    be_rank(rank, port)
     fabric = launch(EngineSettings(device="cpu", devices=2, precision="32")).fabric
     task, batch = made()
     wrapped = fabric.setup_module(task.eval())  # kept: gradients are averaged for as long as it is there
@@ -91,10 +86,7 @@ def _half(rank: int, port: int, folder: str) -> None:
 
 def test_two_processes_with_half_a_batch_each_are_one_with_all_of_it(tmp_path):
     """Every loss term and every gradient, where the statistics of batch normalisation are fixed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes.spawn(_half, args=(port, str(tmp_path)), nprocs=2)
+    run_ranks(_half, str(tmp_path))
     mean, gradients = torch.load(tmp_path / "both.pt", weights_only=True)
     task, batch = made()
     terms = task.eval()(batch)

@@ -1,5 +1,6 @@
 """Several processes act together: on requests to stop, on errors of one of them, on parameters without a gradient."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -8,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as processes
-from test_two_processes import _free_port, _join
+from test_two_processes import _join
 from torch import nn
 from toy_training import ToyTask, make, run, settings
 
@@ -20,6 +20,7 @@ from rewho.settings import DataSettings, OptimizerSettings, TrainSettings
 from rewho.training import loop
 from rewho.training.checkpoint import load_checkpoint
 from rewho.training.loop import train
+from two_ranks import free_port, run_ranks, start_method
 
 
 class WithUnused(ToyTask):
@@ -110,7 +111,7 @@ def _agree(rank: int, port: int, folder: str) -> None:
 
 
 def test_both_act_on_what_they_exchanged_and_share_every_outcome(tmp_path):
-    processes.spawn(_agree, args=(_free_port(), str(tmp_path)), nprocs=2)
+    run_ranks(_agree, str(tmp_path))
     main, other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     for found in (main, other):
         assert found["main asked late"].startswith("step 4 of 20")
@@ -142,8 +143,7 @@ def _lose(rank: int, port: int, folder: str, who: int) -> None:
 
 @pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_one_that_is_killed_ends_the_other_at_once_and_the_run_resumes(tmp_path, killed):
-    port = _free_port()
-    context = processes.get_context("spawn")
+    context, port = multiprocessing.get_context(start_method()), free_port()
     ranks = [context.Process(target=_lose, args=(rank, port, str(tmp_path), killed)) for rank in (0, 1)]
     for process in ranks:
         process.start()

@@ -1,10 +1,10 @@
 """Two processes: the same guarantees, and the same global batches as one process."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import replace
@@ -15,7 +15,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as processes
 from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from toy_training import LABELS, STEPS, Prepare, make, settings
 
@@ -29,31 +28,18 @@ from rewho.training.checkpoint import STATE, load_checkpoint
 from rewho.training.engine import Engine, _end_others, _take_over, launch
 from rewho.training.log import LOG
 from rewho.training.loop import train
+from two_ranks import be_rank, free_port, run_ranks, start_method
 
 STOPS = sorted(np.random.default_rng(4).permutation(STEPS - 1)[:20].tolist())
 
 
 def two_processes(folder: Path, cuts: list[int], stops: list[int], **optimizer) -> None:
     """Start two ranks: an uninterrupted run, one run for every cut, and one that is told to stop again and again."""
-    processes.spawn(_work, args=(_free_port(), str(folder), cuts, stops, optimizer), nprocs=2)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    run_ranks(_work, str(folder), cuts, stops, optimizer)
 
 
 def _join(rank: int, port: int) -> Engine:
-    """Set what torchrun sets; Fabric then joins the processes instead of starting more."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_RUN_ID": "test",
-    }
-    torch.set_num_threads(1)
+    be_rank(rank, port)
     return launch(EngineSettings(device="cpu", devices=2, precision="32"))
 
 
@@ -181,33 +167,39 @@ def _meet_a_broken_image(rank: int, port: int, folder: str) -> None:
 
 
 def test_what_one_process_cannot_read_stops_all_of_them_with_its_name(tmp_path):
-    processes.spawn(_meet_a_broken_image, args=(_free_port(), str(tmp_path)), nprocs=2)
+    run_ranks(_meet_a_broken_image, str(tmp_path))
     assert {path.name for path in tmp_path.glob("told-*")} == {"told-0", "told-1"}
 
 
 def _hang(rank: int, port: int, folder: str) -> None:
-    runtime.ANSWER = timedelta(seconds=4)
+    runtime.ANSWER = timedelta(seconds=2)
     engine = _join(rank, port)
     assert (
-        on_main_process(lambda: time.sleep(8) or "evaluated") == "evaluated"
+        on_main_process(lambda: time.sleep(3) or "evaluated") == "evaluated"
     )  # the main process's work may take longer
 
     def spoil(number, batch):
-        if rank == 1 and number == 3:
-            time.sleep(12)
-            os._exit(0)
+        while rank == 1 and number == 3:
+            time.sleep(0.1)  # until the other has ended, and this test then ends it
         return batch
 
     run = settings(Path(folder), data=DataSettings(workers=0))
-    with pytest.raises(UserError, match="got one that did not answer for 0:00:04"):
+    with pytest.raises(UserError, match="got one that did not answer for 0:00:02"):
         train(make(run, engine, spoil=spoil), engine)
     Path(folder, f"told-{rank}").touch()
     os._exit(0)  # without an exchange with the other process
 
 
 def test_a_process_that_hangs_ends_the_run_in_stated_time(tmp_path):
-    processes.spawn(_hang, args=(_free_port(), str(tmp_path)), nprocs=2)
+    context, port = multiprocessing.get_context(start_method()), free_port()
+    ranks = [context.Process(target=_hang, args=(rank, port, str(tmp_path))) for rank in (0, 1)]
+    for process in ranks:
+        process.start()
+    ranks[0].join(120)
+    assert [process.exitcode for process in ranks] == [0, None]
     assert {path.name for path in tmp_path.glob("told-*")} == {"told-0"}
+    ranks[1].kill()
+    ranks[1].join()
 
 
 def test_processes_that_outlive_the_one_that_started_them_are_ended(monkeypatch):
