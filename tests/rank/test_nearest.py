@@ -38,8 +38,10 @@ def test_equal_distances_are_ordered_by_number(small_tiles):
 
 
 @pytest.mark.parametrize("k", [1, 9, 700])
-def test_threads_change_nothing(k):
-    embeddings = spread(5000, 8)[np.random.default_rng(2).integers(0, 5000, 5000)]  # with copies
+def test_threads_change_nothing(monkeypatch, k):
+    monkeypatch.setattr("rewho.rank.nearest.MOST_ROWS", 128)  # strips for every thread
+    monkeypatch.setattr("rewho.rank.nearest.TILE_COLUMNS", 512)
+    embeddings = spread(1500, 8)[np.random.default_rng(2).integers(0, 1500, 1500)]  # with copies
     one, three = (nearest_neighbours(embeddings, k, threads=threads) for threads in (1, 3))
     assert (one.indices == three.indices).all()
     assert (one.farthest == three.farthest).all()

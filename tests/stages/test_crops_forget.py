@@ -234,7 +234,8 @@ def forget_until_killed(folder: Path, keys: list[str], left: int) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def test_a_kill_anywhere_leaves_the_set_before_or_after_and_the_next_call_finishes(made, tmp_path):
+def test_a_kill_anywhere_leaves_the_set_before_or_after_and_the_next_call_finishes(tmp_path):
+    made = crop.run(settings(write_videos(tmp_path / "videos", 2, frames=3), tmp_path / "made"), FakePeople())
     before = images(made)
     names = list(before)[::9]
     keys = sorted({key for found in find_keys(made, names).values() for key in found})

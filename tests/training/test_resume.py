@@ -1,11 +1,15 @@
 """A run that is cut anywhere ends with the same bits as one that is not, and every part of the state is needed."""
 
+import contextlib
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,7 @@ from rewho.training.checkpoint import load_checkpoint, save_checkpoint
 from rewho.training.engine import launch
 from rewho.training.log import LOG, read_log
 from rewho.training.loop import train
+from two_ranks import start_method
 
 
 @pytest.fixture(scope="module")
@@ -197,31 +202,31 @@ def test_old_checkpoints_are_removed(tmp_path):
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000009", "step-00000010"]
 
 
-SAVER = """
-import sys, torch
-from pathlib import Path
-from rewho.training.checkpoint import save_checkpoint
-folder, numbers, first = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-state = {"parameters": {"weight": torch.zeros(numbers)}}
-for step in range(first, 1_000_000):
-    state["parameters"]["weight"].fill_(step)
-    save_checkpoint(folder, step, state)
-    print(step, flush=True)
-"""
+def save_in_a_loop(folder: Path, numbers: int, first: int, announce: Connection) -> None:
+    state = {"parameters": {"weight": torch.zeros(numbers)}}
+    for step in range(first, 1_000_000):
+        state["parameters"]["weight"].fill_(step)
+        save_checkpoint(folder, step, state)
+        announce.send(step)
 
 
 def kill_while_saving(folder: Path, numbers: int, kills: int) -> None:
     """SIGKILL a process that saves in a loop, at times spread over a save, and load in this one."""
     announced, longest = 0, 0.5
     for kill in range(kills):
-        command = [sys.executable, "-c", SAVER, str(folder), str(numbers), str(announced + 1)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            announced = int(process.stdout.readline())
-            try:
-                process.wait(timeout=longest * (kill + 1) / kills)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-            announced = max([announced, *(int(line) for line in process.stdout.read().split())])
+        context = multiprocessing.get_context(start_method())
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=save_in_a_loop, args=(folder, numbers, announced + 1, theirs))
+        process.start()
+        theirs.close()
+        announced = ours.recv()
+        time.sleep(longest * (kill + 1) / kills)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        with contextlib.suppress(EOFError):
+            while True:
+                announced = ours.recv()
         step, state = load_checkpoint(folder)
         assert step >= announced, "older than the last save that was announced"
         assert bool((state["parameters"]["weight"] == step).all())
