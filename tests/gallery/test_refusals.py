@@ -1,5 +1,6 @@
 """Refused with words: another model, a newer gallery, damage, a full disk; and several writers at once."""
 
+import ctypes
 import multiprocessing
 import shutil
 import sqlite3
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rewho import cli
 from rewho.core.check import UserError
 from rewho.gallery.database import explain_errors
 from rewho.gallery.gallery import Gallery
@@ -209,6 +211,56 @@ def test_all_damaged_images_of_a_batch_are_named_and_the_source_is_continued(gal
         for name in ("1.png", "3.png"):
             (folder / name).unlink()
         assert gallery.add(folder, camera="door").crops == 3
+
+
+def _may_not_write() -> None:
+    """Give up root's right to write everywhere; anybody else has none."""
+    library, header, given = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    library.capget(header, given)
+    for at in (0, 1):
+        given[at] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert library.capset(header, given) == 0
+
+
+def _only_read(folder, file) -> None:
+    _may_not_write()
+    codes = [cli.main(["gallery", action, str(folder)]) for action in ("stats", "verify")]
+    with (
+        pytest.raises(UserError, match=r"a folder that can be written to.*\n.*permissions"),
+        Gallery(folder) as gallery,
+    ):
+        gallery.erasure.hide([1])
+    file.write_text(str(codes))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes away a right by a call of Linux")
+@pytest.mark.parametrize("also_open", [False, True])
+def test_who_may_only_read_sees_counts_and_verifies(gallery_folder, tmp_path, also_open):
+    with Gallery(gallery_folder) as gallery:
+        fill(gallery, random_vectors(3), crops_of(3))
+    writer = Gallery(gallery_folder) if also_open else None
+    if writer:
+        fill(writer, random_vectors(4), crops_of(4), name="more")
+    gallery_folder.chmod(0o555)
+    context = multiprocessing.get_context("fork")
+    reader = context.Process(target=_only_read, args=(gallery_folder, tmp_path / "codes"))
+    reader.start()
+    reader.join()
+    gallery_folder.chmod(0o755)
+    if writer:
+        writer.close()
+    assert (reader.exitcode, (tmp_path / "codes").read_text()) == (0, "[0, 0]")
+
+
+@pytest.mark.parametrize("given", [3, None, b"gallery", ["gallery"]], ids=str)
+def test_what_is_no_path_is_refused_in_words(given, tmp_path, tiny_model):
+    with pytest.raises(UserError, match="gallery: expected a path, got "):
+        Gallery(given)
+    with pytest.raises(UserError, match="gallery: expected a path, got "):
+        Gallery.create(given, tiny_model)
+    with pytest.raises(UserError, match="model: expected a path, got "):
+        Gallery.create(tmp_path / "new", given)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_gallery_is_not_made_over_a_file(tmp_path):

@@ -77,6 +77,20 @@ def is_dir(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def check_path(what: str, path: object) -> Path:
+    """Return a caller's argument as a path; anything but text and paths is refused.
+
+    Example:
+        >>> check_path("gallery", 3)
+        Traceback (most recent call last):
+        rewho.core.check.UserError: gallery: expected a path, got 3.
+          Fix: Pass text or a pathlib.Path.
+    """
+    if not isinstance(path, str | Path):
+        raise UserError(what, expected="a path", got=repr(path)[:80], fix="Pass text or a pathlib.Path.")
+    return Path(path)
+
+
 def describe_path(path: Path) -> str:
     """Return what is at a path, for messages that expected something else there.
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rewho.core.check import UserError
 from rewho.core.progress import warn_once
@@ -44,11 +45,19 @@ class Database:
 
     def _connect(self) -> None:
         self._owner = os.getpid()
-        self._link = sqlite3.connect(self.file, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        only_read = self._read_mode()
+        address = f"file:{quote(os.fsencode(self.file.absolute()))}?{only_read}"
+        self._link = sqlite3.connect(address, WAIT_S, isolation_level=None, check_same_thread=False, uri=True)
         with explain_errors(self.file):
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+            lasting = () if only_read else ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
+            for pragma in (*lasting, "foreign_keys=ON", "cache_size=-16384"):
                 self._link.execute(f"PRAGMA {pragma}")
-            self._link.execute("PRAGMA cache_size=-16384")
+
+    def _read_mode(self) -> str:
+        """Return how a file is opened that this user may only read: with the log of an open writer, or as it is."""
+        if not self.file.exists() or all(os.access(place, os.W_OK) for place in (self.file, self.file.parent)):
+            return ""
+        return "mode=ro" if self.file.with_name(f"{self.file.name}-wal").exists() else "immutable=1"
 
     @property
     def link(self) -> sqlite3.Connection:

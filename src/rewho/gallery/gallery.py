@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from rewho.core.artifact import ASIDE, remove_unfinished
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_path
 from rewho.core.signing import make_key
 from rewho.gallery import audit
 from rewho.gallery.accounts import Accounts
@@ -70,7 +70,7 @@ class Gallery(Proposals):
     """
 
     def __init__(self, folder: Path | str, device: Device = "auto", *, clock: Clock = time.time) -> None:
-        self.folder = Path(folder)
+        self.folder = check_path("gallery", folder)
         database = open_database(self.folder / FILE, clock)
         check_open(database)
         self._open(database, device)
@@ -105,7 +105,7 @@ class Gallery(Proposals):
             by: Who makes it.
             clock: The time of records.
         """
-        place, user = Path(folder), by or Actor()
+        place, user = check_path("gallery", folder), by or Actor()
         _check_new(place)
         check_store(store)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ class Gallery(Proposals):
         aside = place.with_name(f"{ASIDE}{os.getpid()}-{place.name}")
         try:
             aside.mkdir()
-            sha256, size = copy_model(Path(model), aside)
+            sha256, size = copy_model(check_path("model", model), aside)
             database = create_database(aside / FILE, clock)
             with database.writing():
                 known = {"model": sha256, "size": str(size), "precision": precision, "version": "0", KEY: make_key()}
