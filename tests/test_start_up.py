@@ -63,6 +63,14 @@ def test_using_a_model_imports_no_training_library(place):
     assert set(json.loads(ran.stdout.splitlines()[-1]).values()) == {0}, ran.stderr[-2000:]
 
 
+def test_a_package_that_is_not_installed_is_named(place):
+    words = ["compare", str(place / "a.png"), str(place / "b.png"), "--model", str(place / "model")]
+    code = "import sys; sys.modules['torch'] = None; from rewho.cli import main; sys.exit(main(sys.argv[1:]))"
+    ran = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2 and "Traceback" not in ran.stderr
+    assert "error: Python package torch: expected it to be installed" in ran.stderr
+
+
 def test_help_and_the_package_import_no_torch():
     ran = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"

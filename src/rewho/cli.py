@@ -161,10 +161,12 @@ def _explain_paths(out: Path | None) -> Iterator[None]:
         raise UserError(str(path), expected="a usable path", got=got, fix=fix) from error
 
 
-def _error_text(error: UserError | OSError) -> str:
+def _error_text(error: UserError | OSError | ModuleNotFoundError) -> str:
     """Return the message for the user; raise a system error that names no file again."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return str(_name_package(error))
     if error.filename is None and error.errno not in DISK_FULL:
         raise error
     got, fix = error.strerror or describe_error(error), "Check the path and its permissions."
@@ -243,7 +245,7 @@ def _run_reporting(words: list[str]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
-    except (UserError, OSError) as error:
+    except (UserError, OSError, ModuleNotFoundError) as error:
         say(f"error: {_error_text(error)}")
         return USER_MISTAKE
     except Interrupted as saved:
@@ -257,6 +259,20 @@ def _run_reporting(words: list[str]) -> int:
     except KeyboardInterrupt:
         say("cancelled; finished parts are kept, and the same command resumes from them")
         return CANCELLED
+
+
+def _name_package(error: ModuleNotFoundError) -> UserError:
+    """Return what to say of a package that is not installed, as in an installation for embedding alone."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "rewho"):
+        raise error
+    return UserError(
+        f"Python package {package}",
+        expected="it to be installed, because this command needs it",
+        got="nothing of that name",
+        fix="Install rewho with all it depends on; `rewho doctor` says what is missing. An exported folder as --model "
+        "needs no torch.",
+    )
 
 
 def _say_stopped(saved: str, words: list[str]) -> int:
