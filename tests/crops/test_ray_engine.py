@@ -95,6 +95,13 @@ def test_each_worker_has_its_share_and_there_are_as_many_as_fit(ray, workers, gp
     assert ray.started == "ended"
 
 
+def test_the_working_folder_is_sent_nowhere(ray, monkeypatch):
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "1")
+    monkeypatch.delenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV")
+    assert len(list(run_tasks_on_ray([1], halve, 1))) == 1
+    assert os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0", "Ray reads it when it is imported"
+
+
 def test_a_task_that_ends_its_worker_is_tried_twice_and_the_rest_goes_on(ray):
     outcomes = {outcome.task: outcome for outcome in run_tasks_on_ray(range(5, 10), halve, 2)}
     assert outcomes[7].lost == "division by zero (2 tries)" and outcomes[7].result is None

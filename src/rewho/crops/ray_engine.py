@@ -7,11 +7,15 @@ nothing has to be collected.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic
 
 from rewho.core.check import UserError, describe_error
 from rewho.crops.workers import POLL, Outcome, Result, Task, TaskQueue
+
+UV = ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+"""Under `uv run` Ray would otherwise pack the working folder, videos in it too, and send it to every worker."""
 
 
 def run_tasks_on_ray(
@@ -61,6 +65,7 @@ def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 - the module
 
 
 def _import_ray() -> Any:  # noqa: ANN401 - a module
+    os.environ.setdefault(*UV)
     try:
         import ray
     except ImportError as error:
