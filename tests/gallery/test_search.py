@@ -1,12 +1,15 @@
 """Search equals a NumPy scan of the rows that the filters leave: same rows, same order, ties by id."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rewho.core.check import UserError
 from rewho.crops.writer import encode
 from rewho.gallery.gallery import Gallery
-from rewho.gallery.records import Actor, Filters
+from rewho.gallery.records import Actor, Filters, Found
+from rewho.gallery.tables import search_text
 from small_gallery import TERMS, Clock, crops_of, fill, random_vectors
 
 COUNT = 400
@@ -178,3 +181,9 @@ def test_images_find_their_own_sighting_and_keep_their_judgements(gallery_folder
         assert 5 not in {one.sighting.id for one in gallery.search(files[4], count=100).candidates}
         crops = gallery.search(sightings=[3], per="crop", count=100)
         assert len(crops.candidates) == 29
+
+
+def test_filters_that_leave_nobody_are_named():
+    nobody = Found(1, (), 0, False, None, (), "hash", 1)
+    assert "look at the filters; times without a zone are of --zone" in search_text(nobody, {})
+    assert "look at the filters" not in search_text(replace(nobody, total=5), {})

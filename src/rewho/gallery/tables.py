@@ -38,6 +38,9 @@ def seen(sighting: Sighting, zones: Zones) -> str:
     return show_time(sighting.began, zones.get(sighting.camera or "", "UTC"))
 
 
+NOBODY = "no sighting is left to compare with: look at the filters; times without a zone are of --zone"
+
+
 def search_text(found: Found, zones: Zones) -> str:
     """Return the candidates of a search as text."""
     rows = [
@@ -65,6 +68,7 @@ def search_text(found: Found, zones: Zones) -> str:
         f"search {found.search}: {quantity(len(rows), 'candidates')} of {found.total:,} "
         f"({'relative to camera means' if found.normalised else 'plain'})",
         *(f"note: {note}" for note in found.notes),
+        *([] if found.total else [f"note: {NOBODY}"]),
         found.calibration,
         aligned_table(header, *rows),
     ]
@@ -119,7 +123,7 @@ def group_text(found: Grouped) -> str:
     done = (
         f"event {found.event}: {quantity(len(found.people), 'people')} proposed or changed, by moving "
         f"{quantity(found.moved, 'sightings')}; "
-        f"`rewho gallery undo` takes it back"
+        f"`rewho gallery undo GALLERY {found.event}` takes it back"
     )
     counts = f"{found.sightings:,} sightings belong to somebody, {found.alone:,} shown ones to nobody"
     return f"{done if found.event else 'nothing to change'}\n{counts}"

@@ -248,9 +248,9 @@ def _describe_images(path: Path, counted: Survey) -> Answer:
             reason = f"Not read as a data set with people's labels: {error.filename} may not be read."
     if table is not None:
         return _describe_table(path, table, facts, odd)
+    inside = f" in {quantity(counted.folders, 'folders')}" if counted.folders else ""
     return Answer(
-        f"{quantity(len(files), 'images')}{more} in {quantity(counted.folders, 'folders')}, "
-        "without labels that are understood",
+        f"{quantity(len(files), 'images')}{more}{inside}, without labels that are understood",
         facts,
         [*odd, reason],
         [
