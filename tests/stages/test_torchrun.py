@@ -13,15 +13,20 @@ from cut_runs import last
 from test_adapt_stage import crowd  # noqa: F401 - a fixture
 
 from checkpoints import same
+from quick_settings import quick
 from rewho.core.artifact import hash_file
+from rewho.settings import ModelSettings
+from rewho.stages import train
 from rewho.training.log import LOG, read_log
 
-COMMON = "--device cpu --precision 32 --input_size 64 32 --init none --workers 0 --evaluate_every -1 --batch 8 "
+COMMON = "--device cpu --precision 32 --workers 0 --evaluate_every -1 --batch 8 "
+NEW = "--input_size 64 32 --init none "
 COMMANDS = {
-    "train": "--pooling gap --head none --epochs 2 --steps_per_epoch 3 --optimizer.learning_rate 0.01",
-    "pretrain": "--backbone test_resnet --pooling gap --head none --epochs 2 --steps_per_epoch 3 --contrast.queue 30 "
-    "--contrast.norm_group 4 --contrast.reference_batch 0 --contrast.projection 16 --optimizer.learning_rate 0.01",
-    "adapt": "--backbone resnet18 --pooling gap --head bn --extra_bn no --cluster.k1 6 --cluster.k2 2 "
+    "train": NEW + "--pooling gap --head none --epochs 2 --steps_per_epoch 3 --optimizer.learning_rate 0.01",
+    "pretrain": NEW + "--backbone test_resnet --pooling gap --head none --epochs 2 --steps_per_epoch 3 "
+    "--contrast.queue 30 --contrast.norm_group 4 --contrast.reference_batch 0 --contrast.projection 16 "
+    "--optimizer.learning_rate 0.01",
+    "adapt": NEW + "--backbone resnet18 --pooling gap --head bn --extra_bn no --cluster.k1 6 --cluster.k2 2 "
     "--cluster.min_samples 2 --sampler.kind identities --images_per_identity 2 --group_identities 2 "
     "--optimizer.kind sgd --optimizer.learning_rate 0.003 --epochs 2 --steps_per_epoch 2",
 }
@@ -44,6 +49,20 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, said[-3000:]
 
 
+@pytest.fixture(scope="module")
+def student(people, tmp_path_factory) -> Path:
+    """A student without batch normalisation, after one step."""
+    plain = ModelSettings(embedding=16, input_size=(64, 32), pretrained="none", pooling="gap", head="none")
+    out = tmp_path_factory.mktemp("plain") / "student"
+    return train.run(quick(people, out, model=plain, epochs=1, steps_per_epoch=1, evaluate_every=-1))
+
+
+@pytest.fixture
+def taught(student, representations) -> list[str]:
+    """What `rewho distill` needs besides data."""
+    return ["--student", str(student), "--representations", str(representations)]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("command", COMMANDS)
@@ -63,6 +82,20 @@ def test_two_processes_learn_what_one_does(people, crowd, tmp_path, command):  #
                 torch.testing.assert_close(states[1][group][name], tensor, atol=bound, rtol=10 * bound, msg=name)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_two_processes_distil_alike_but_for_the_statistics_of_the_branches(people, taught, tmp_path):
+    words = ["distill", str(people), *COMMON.split(), *taught, "--epochs", "2", "--steps_per_epoch", "3"]
+    words += ["--optimizer.learning_rate", "0.0001"]
+    logs = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        finish(start(*words, "--out", str(out), processes=processes))
+        logs.append([line for line in read_log(out) if "total" in line and "step" in line])
+    assert logs[1][0]["cross_entropy"] == pytest.approx(logs[0][0]["cross_entropy"], rel=1e-6), "the student's own"
+    assert [line["total"] for line in logs[1]] == pytest.approx([line["total"] for line in logs[0]], rel=0.05)
+
+
 def rank_of(launcher: int, rank: int) -> int | None:
     """Return the process of a rank that torchrun has started, or None while there is none."""
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
@@ -79,9 +112,10 @@ def rank_of(launcher: int, rank: int) -> int | None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
-def test_a_run_whose_rank_is_killed_three_times_ends_with_the_same_bits(people, tmp_path):
-    words = ["train", str(people), *COMMON.split(), *["--embedding", "16", "--epochs", "40"]]
-    words += ["--checkpoint.every_steps", "5"]
+@pytest.mark.parametrize("command", ["train", "distill"])
+def test_a_run_whose_rank_is_killed_three_times_ends_with_the_same_bits(people, taught, tmp_path, command):
+    more = taught if command == "distill" else [*NEW.split(), "--embedding", "16"]
+    words = [command, str(people), *COMMON.split(), *more, "--epochs", "40", "--checkpoint.every_steps", "5"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish(start(*words, "--out", str(whole), processes=2))
     process = start(*words, "--out", str(killed), processes=2, restarts=3)
