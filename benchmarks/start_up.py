@@ -29,9 +29,9 @@ def commands(images: Path, place: Path) -> dict[str, list[str]]:
         "search among 8 images": ["search", str(first), "--in", str(few), "--out", new, "--cache", new],
         "gallery create": ["gallery", "create", new, "--model", "starter"],
         "gallery search": ["gallery", "search", str(place / "gallery"), str(first)],
-        "train --smoke": [
-            *["train", str(place / "people"), "--recipe", "fd/s-fast", "--smoke", "--init", "none"],
-            *["--device", "cpu", "--out", new],
+        "train, two steps": [
+            *["train", str(place / "people"), "--init", "none", "--epochs", "1", "--steps_per_epoch", "2"],
+            *["--evaluate_every", "-1", "--device", "cpu", "--out", new],
         ],
     }
 
