@@ -135,10 +135,20 @@ def test_a_second_run_over_a_thousand_videos_takes_two_seconds(tmp_path):
     assert took <= 2
 
 
-def kill_after(videos: Path, out: Path, seconds: float, *, worker: bool) -> None:
-    """Start a build and kill it, or one of its workers, after some time; then let it end."""
+def wait_for(out: Path, pattern: str) -> None:
+    """Wait until another process has made something."""
+    deadline = time.monotonic() + 300
+    while not list(out.glob(pattern)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def kill_after(videos: Path, out: Path, seconds: float | None, *, worker: bool) -> None:
+    """Start a build and kill it, or one of its workers, after some time or one video; then let it end."""
     process = subprocess.Popen([*PROGRAM, str(videos), str(out)], stderr=subprocess.DEVNULL)
-    time.sleep(seconds)
+    if seconds is None:
+        wait_for(out, "parts/*/*/index.json")
+    else:
+        time.sleep(seconds)
     if worker:
         listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
         children = [int(line) for line in listed.stdout.split()]
@@ -153,20 +163,20 @@ def kill_after(videos: Path, out: Path, seconds: float, *, worker: bool) -> None
         process.wait(timeout=300)
 
 
-def check_kills(tmp_path: Path, moments: list[float], *, worker: bool) -> None:
+def check_kills(tmp_path: Path, moments: list[float | None], *, worker: bool) -> None:
     videos = write_videos(tmp_path / "videos", 8, seconds=0.03)
     calm = crop.run(settings(videos, tmp_path / "calm"), FakePeople())
     for number, moment in enumerate(moments):
         out = tmp_path / f"killed-{number}"
         kill_after(videos, out, moment, worker=worker)
         assert build(videos, out) == 0
-        assert tree(out) == tree(calm), f"killed after {moment:.2f} s"
+        assert tree(out) == tree(calm), f"killed after {moment} s"
         assert [path.name for path in out.rglob(".aside-*")] == []
         shutil.rmtree(out)
 
 
 def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path):
-    check_kills(tmp_path, [2.4], worker=False)
+    check_kills(tmp_path, [None], worker=False)
 
 
 @pytest.mark.slow
@@ -181,18 +191,16 @@ def test_twenty_kills_at_any_moment(tmp_path, worker):
 
 
 def test_a_request_to_stop_ends_soon_and_goes_on_later(tmp_path):
-    videos = write_videos(tmp_path / "videos", 12, seconds=0.1)
+    videos = write_videos(tmp_path / "videos", 10, seconds=0.04)
     out = tmp_path / "crops"
     process = subprocess.Popen([*PROGRAM, str(videos), str(out)])
-    deadline = time.monotonic() + 300
-    while not list(out.glob("parts/*/*/index.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(out, "parts/*/*/index.json")
     process.terminate()
     assert process.wait(timeout=300) == EXIT_INTERRUPTED
     done = len(list(out.glob("parts/*/*/index.json")))
-    assert 0 < done < 12
-    assert build(videos, out) == 0
-    assert len(CropSet.open(out)) == 12 * 12
+    assert 0 < done < 10
+    crop.run(settings(videos, out), FakePeople())
+    assert len(CropSet.open(out)) == 10 * 12
 
 
 def test_a_video_that_kills_its_worker_is_given_up_and_can_be_tried_again(tmp_path):
@@ -207,7 +215,8 @@ def test_a_video_that_kills_its_worker_is_given_up_and_can_be_tried_again(tmp_pa
     assert "poison.mp4: the process was ended by signal 11 (2 tries)" in why
     assert "bug.mp4: ZeroDivisionError: made so (2 tries)" in why
     assert len(CropSet.open(out)) == 3 * 12
-    assert build(videos, out) == 3, "asked again, it says so again"
+    with pytest.raises(PartlyFailed):  # asked again, it says so again
+        crop.run(settings(videos, out, failure_limit=1.0), FakePeople())
     (videos / "poison.mp4.antidote").touch()
     with pytest.raises(PartlyFailed, match=r"1 video .*bug"):
         crop.run(settings(videos, out, workers=2, retry=True, failure_limit=1.0), FakePeople())
@@ -225,12 +234,10 @@ def test_a_video_that_fails_midway_leaves_no_crop(tmp_path):
 
 
 def test_two_builders_do_not_share_a_folder_and_a_dead_one_holds_nobody_up(videos, whole, tmp_path):
-    slow = write_videos(tmp_path / "videos", 4, seconds=0.2)
+    slow = write_videos(tmp_path / "videos", 4, seconds=0.07)
     out = tmp_path / "crops"
     process = subprocess.Popen([*PROGRAM, str(slow), str(out), "workers=1"])
-    deadline = time.monotonic() + 300
-    while not (out / "unfinished").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(out, "unfinished")
     with pytest.raises(UserError, match=f"process {process.pid} on "):
         crop.run(settings(slow, out), FakePeople())
     process.kill()
@@ -355,7 +362,7 @@ def test_a_decoder_that_the_system_ended_is_started_again_once(videos, whole, tm
 
 def test_killed_workers_leave_the_same_bytes(tmp_path):
     """One worker after the other is killed while it works; each video is tried again, and the set is the same."""
-    videos = write_videos(tmp_path / "in", 4, frames=6, seconds=0.1)
+    videos = write_videos(tmp_path / "in", 4, frames=6, seconds=0.05)
     expected = tree(crop.run(settings(videos, tmp_path / "whole"), FakePeople()))
     process = subprocess.Popen([*PROGRAM, str(videos), str(tmp_path / "crops"), "workers=2"])
     killed = set()
