@@ -55,52 +55,6 @@ def test_a_newer_gallery_and_other_databases_are_refused(gallery_folder, tmp_pat
         Gallery(other)
 
 
-OLDER = sorted((Path(__file__).parent / "older").glob("*.sql"))
-
-
-def store_older(script, folder, model):
-    """Write a gallery that an earlier version made, with the model of these tests in place of the one of then."""
-    folder.mkdir()
-    with sqlite3.connect(folder / "gallery.sqlite") as link:
-        link.executescript(script.read_text())
-        link.execute("UPDATE about SET value = ? WHERE name = 'model'", (hash_model(model),))
-    link.close()
-    shutil.copytree(model, folder / "model")
-    return folder
-
-
-@pytest.mark.parametrize("script", OLDER, ids=[script.stem for script in OLDER])
-def test_a_gallery_of_every_earlier_version_is_brought_up_to_date(script, tiny_model, tmp_path):
-    assert len(OLDER) == VERSION - 1, "a file of each earlier version"
-    folder = store_older(script, tmp_path / "gallery", tiny_model)
-    with Gallery(folder) as gallery:
-        assert gallery.verify() == []
-        assert len(gallery) == 11
-        assert gallery.database.one("PRAGMA user_version")[0] == VERSION
-        expected = random_vectors(12)[:11].astype(np.float64)
-        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-        found = gallery.search(sightings=[2], normalise=False)
-        order = np.argsort(-(expected @ expected[1]), kind="stable")
-        assert [one.sighting.id for one in found.candidates] == [1 + row for row in order if row != 1]
-        shown = [one.sighting.id for one in gallery.search(sightings=[1]).candidates]
-        assert 5 not in shown, "a no stays a no"
-        assert [person.name for person in gallery.people.list()] == ["Ada"]
-        assert fill(gallery, random_vectors(12)).crops == 0, "what was forgotten stays out"
-    with Gallery(folder) as again:
-        assert again.verify() == []
-
-
-def test_what_was_damaged_before_is_damaged_after(tiny_model, tmp_path):
-    folder = store_older(OLDER[0], tmp_path / "gallery", tiny_model)
-    with sqlite3.connect(folder / "gallery.sqlite") as link:
-        link.execute("UPDATE sightings SET began = 5 WHERE id = 3")
-    link.close()
-    with Gallery(folder) as gallery:
-        assert gallery.verify() == ["sightings: row 3 was changed"]
-        with pytest.raises(UserError, match="the bytes that were written"):
-            gallery.search(sightings=[1])
-
-
 def test_changed_rows_are_never_a_silently_wrong_answer(gallery_folder):
     with Gallery(gallery_folder) as gallery:
         fill(gallery, random_vectors(30))
@@ -330,3 +284,45 @@ def test_a_time_zone_that_there_is_not_is_refused_in_searches_too(gallery_folder
         fill(gallery, random_vectors(3))
     with pytest.raises(UserError, match="a name of the IANA database, got 'Mars/X'"):
         stage.run(GallerySettings("search", gallery_folder, sightings=(2,), after="2026-01-01", zone="Mars/X"))
+
+
+@pytest.mark.parametrize("wrong", [True, 1.5, "1", None])
+def test_what_is_no_id_is_refused_and_erases_nobody(gallery_folder, wrong):
+    with Gallery(gallery_folder) as gallery:
+        fill(gallery, random_vectors(3))
+        person = gallery.people.name("Ada", sightings=[1])
+        case = gallery.cases.open("theft", "to find a bag")
+        asked = [
+            lambda: gallery.erasure.forget([wrong]),
+            lambda: gallery.erasure.withdraw([wrong]),
+            lambda: gallery.erasure.hide([wrong]),
+            lambda: gallery.people.name("Eve", sightings=[wrong]),
+            lambda: gallery.people.merge([person, wrong]),
+            lambda: gallery.people.timeline(wrong),
+            lambda: gallery.people.undo(wrong),
+            lambda: gallery.cases.collect(case, [wrong]),
+            lambda: gallery.cases.sightings(wrong),
+            lambda: gallery.search(sightings=[wrong]),
+            lambda: gallery.crops(wrong),
+        ]
+        if wrong is not None:
+            asked += [
+                lambda: gallery.erasure.forget(source=wrong),
+                lambda: gallery.search(crop=wrong),
+                lambda: gallery.search(search=wrong),
+            ]
+        for ask in asked:
+            with pytest.raises(UserError, match="a whole number from 0"):
+                ask()
+        for ids in (1, "12"):
+            with pytest.raises(UserError, match="a list of ids"):
+                gallery.erasure.forget(ids)
+        assert len(gallery) == 3
+
+
+def test_what_an_image_alone_has_is_refused_beside_what_the_gallery_knows(gallery_folder):
+    with Gallery(gallery_folder) as gallery:
+        fill(gallery, random_vectors(3))
+        for beside in ({"box": (0, 0, 9, 9)}, {"camera": "door"}, {"time": 1.0}):
+            with pytest.raises(UserError, match="an image that it is of"):
+                gallery.search(sightings=[1], **beside)

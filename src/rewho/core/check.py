@@ -271,6 +271,20 @@ def check_count(what: str, value: object, low: int = 1, high: int = 2**63 - 1) -
     raise UserError(what, expected=expected, got=f"{value!r:.100}", fix="Choose a value in the range.")
 
 
+def check_ids(what: str, values: object) -> list[int]:
+    """Return several ids as Python's numbers; UserError for one id, text, and what is no id.
+
+    Example:
+        >>> check_ids("sightings", [3, True])
+        Traceback (most recent call last):
+        rewho.core.check.UserError: sightings: expected a whole number from 0, got True.
+          Fix: Choose a value in the range.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise UserError(what, expected="a list of ids", got=f"{values!r:.100}", fix="Pass a list, such as [3, 7].")
+    return [check_count(what, value, 0) for value in values]
+
+
 def check_share(what: str, share: float) -> float:
     """Return `share` if it is above 0 and at most 1."""
     if not 0 < share <= 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rewho.core.artifact import write_file
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_count
 from rewho.core.record import rewho_version
 from rewho.core.signing import check_receipt
 from rewho.core.text import csv_table
@@ -90,6 +90,7 @@ def list_cases(database: Database, by: Actor) -> list[Case]:
 
 def read_case(database: Database, case: int, by: Actor) -> Case:
     """Return a case; raise a UserError if there is none."""
+    case = check_count("case", case, 0)
     found = next((one for one in list_cases(database, by) if one.id == case), None)
     if found is None:
         fix = "`rewho gallery case GALLERY` lists them."

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from rewho.core.byte_scan import Scan, scan_apart
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_count
 from rewho.core.lock import waiting_lock
 from rewho.core.progress import say
 from rewho.gallery import audit, receipts
@@ -260,6 +260,7 @@ def keep_until(database: Database, source: int, expires: float | None, by: Actor
         UserError: There is no such source, or the user may not see every camera.
     """
     by.need_all("retention")
+    source = check_count("source", source, 0)
     with database.writing() as link:
         if not link.execute("UPDATE sources SET expires = ? WHERE id = ?", (expires, source)).rowcount:
             fix = "`rewho gallery stats` lists them."

@@ -29,7 +29,7 @@ from rewho.gallery.judgements import Links, judge, read_links
 from rewho.gallery.model import check_model, check_same, copy_model
 from rewho.gallery.parts import Cases, Erasure, Moments, People
 from rewho.gallery.proposals import Proposals
-from rewho.gallery.query import Box, Image, Query, from_crop, from_images, from_search, from_sightings
+from rewho.gallery.query import Box, Image, Query, check_asked, from_crop, from_images, from_search, from_sightings
 from rewho.gallery.receipts import KEY
 from rewho.gallery.records import Actor, Added, Filters, Found, Per, Sighting
 from rewho.gallery.replies import Replies
@@ -234,10 +234,10 @@ class Gallery(Proposals):
             by: Who asks.
         """
         user = by or Actor()
-        given = [images is not None, bool(sightings), crop is not None, search is not None]
-        if sum(given) != 1:
-            got, fix = f"{sum(given)} of them", "Pass one."
-            raise UserError("query", expected="images, sightings, a crop or a search", got=got, fix=fix)
+        check_asked(
+            {"images": images, "sightings": sightings or None, "crop": crop, "search": search},
+            {"box": box, "camera": camera or None, "time": time},
+        )
         with self._guard, self.database.reading():  # one state, of one model
             if images is None:
                 index = self.index() if crop is None else self.index("crop")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import hash_file
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_count
 from rewho.crops.faces import Head, hide_face
 from rewho.gallery import audit
 from rewho.gallery.database import Database
@@ -43,6 +43,7 @@ def remember_videos(database: Database, source: int, videos: Mapping[str, str]) 
 
 def find_video(database: Database, crop: int, by: Actor) -> Path | None:
     """Return the video of a crop that the user may see, if it is known where it was."""
+    crop = check_count("crop", crop, 0)
     row = database.one(
         "SELECT c.frame, c.number, c.box, s.source, s.camera, s.state FROM crops c JOIN sightings s "
         "ON s.id = c.sighting WHERE c.id = ?",

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_count, check_ids
 from rewho.gallery import audit, cases, erasure, moments, people
 from rewho.gallery.database import Database
 from rewho.gallery.index import Index
@@ -182,11 +182,11 @@ class Erasure:
     ) -> dict[str, Any]:
         """Remove sightings, all those of a person, or all of a source, and prove it; return the signed receipt."""
         user = by or Actor()
-        chosen = list(sightings)
+        chosen = check_ids("sightings", sightings)
         if person is not None:
             chosen += people.members(self._database, person, user)
         if source is not None:
-            rows = self._database.rows("SELECT id FROM sightings WHERE source = ?", (source,))
+            rows = self._database.rows("SELECT id FROM sightings WHERE source = ?", (check_count("source", source, 0),))
             chosen += [int(row[0]) for row in rows]
         if not chosen:
             fix = "Pass sightings, a person or a source."

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_count, check_ids
 from rewho.gallery import audit
 from rewho.gallery.adding import seal_sighting
 from rewho.gallery.database import Database
@@ -88,6 +88,7 @@ def list_people(database: Database, by: Actor) -> list[Person]:
 
 def members(database: Database, person: int, by: Actor) -> list[int]:
     """Return the sightings of a person, ascending; raise a UserError if there is none, or one that is not visible."""
+    person = check_count("person", person, 0)
     rows = database.rows("SELECT id, camera FROM sightings WHERE person = ? ORDER BY id", (person,))
     if not rows or not all(by.sees(camera) for _, camera in rows):
         fix = "`rewho gallery stats` counts them; take the number from a search or a timeline."
@@ -143,7 +144,7 @@ def propose(database: Database, groups: Iterable[Sequence[int]], by: Actor) -> l
 
 def merge(database: Database, people: Sequence[int], by: Actor) -> int:
     """Make several people one: the first; return their id."""
-    chosen = list(dict.fromkeys(people))
+    chosen = list(dict.fromkeys(check_ids("people", people)))
     if len(chosen) < 2:
         got = f"only person {chosen[0]}" if chosen else "none"
         raise UserError("merge", expected="two people or more", got=got, fix="Name them by their numbers.")
@@ -245,6 +246,7 @@ def undo(database: Database, event: int, by: Actor) -> int:
     Raises:
         UserError: No such event, undone already, or a later event changed the same and must be undone before.
     """
+    event = check_count("event", event, 0)
     with database.writing() as link:
         row = link.execute("SELECT kind, undone FROM events WHERE id = ?", (event,)).fetchone()
         if row is None or row[1] is not None:
@@ -314,6 +316,7 @@ def check_together(database: Database, sightings: Sequence[int]) -> None:
 
 def timeline(database: Database, person: int, by: Actor) -> list[Stay]:
     """Return where and when a person was seen, in the order of time, with gaps; only what the user may see."""
+    person = check_count("person", person, 0)
     rows = database.rows("SELECT id, camera FROM sightings WHERE person = ?", (person,))
     visible = [int(number) for number, camera in rows if by.sees(camera)]
     if not visible:

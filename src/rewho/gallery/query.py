@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_count, check_ids
 from rewho.core.text import quantity
 from rewho.data.images import decode
 from rewho.gallery.database import Database
@@ -76,6 +76,17 @@ def known(statistics: Statistics, camera: int) -> NDArray[np.float64]:
     return mean
 
 
+def check_asked(asked: Mapping[str, object], of_image: Mapping[str, object]) -> None:
+    """Raise a UserError unless one thing is searched with, and what only an image has comes with an image."""
+    if (count := sum(value is not None for value in asked.values())) != 1:
+        got, fix = f"{count} of them", "Pass one."
+        raise UserError("query", expected="images, sightings, a crop or a search", got=got, fix=fix)
+    beside = [name for name, value in of_image.items() if value is not None]
+    if asked["images"] is None and beside:
+        fix = "Leave it out: what is in the gallery has its own."
+        raise UserError(beside[0], expected="an image that it is of", got="none", fix=fix)
+
+
 def from_images(
     images: Sequence[Image], model: GalleryModel, box: Box | None, camera: int, time: float | None
 ) -> Query:
@@ -122,7 +133,7 @@ def cut(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
 
 def from_sightings(ids: Sequence[int], index: Index, database: Database, by: Actor) -> Query:
     """Return the query of one or several sightings of the gallery, of one person."""
-    wanted = sorted(set(ids))
+    wanted = sorted(set(check_ids("sightings", ids)))
     rows = _find(index, wanted)
     check_sightings(wanted, rows, index, by)
     cameras = tuple(int(camera) for camera in index.column("cameras")[rows])
@@ -134,8 +145,8 @@ def from_sightings(ids: Sequence[int], index: Index, database: Database, by: Act
 
 
 def _find(index: Index, ids: Sequence[int]) -> NDArray[np.int64]:
-    """Return the rows of ids, -1 where there is none, as of numbers that no id can be."""
-    return index.find(np.array([number if 0 < number < 2**63 else 0 for number in ids], np.int64))
+    """Return the rows of ids, -1 where there is none."""
+    return index.find(np.array(ids, np.int64))
 
 
 def check_sightings(ids: Sequence[int], rows: NDArray[np.int64], index: Index, by: Actor) -> None:
@@ -158,6 +169,7 @@ def no_sighting(number: int) -> UserError:
 
 def from_crop(number: int, index: Index, database: Database, by: Actor) -> Query:
     """Return the query of one crop of the gallery; `index` is that of crops."""
+    number = check_count("crop", number, 0)
     rows = _find(index, [number])
     if rows[0] < 0 or not by.sees(_camera(index, int(rows[0]))) or index.column("states")[rows[0]] >= WITHDRAWN:
         fix = "Take its number from a search."
@@ -176,6 +188,7 @@ def _camera(index: Index, row: int) -> int | None:
 
 def from_search(number: int, database: Database, index: Index, crops: Callable[[], Index], by: Actor) -> Query:
     """Return the query of an earlier search, to see its next page or what judgements changed."""
+    number = check_count("search", number, 0)
     row = database.one("SELECT key, query, camera, embedding, who FROM searches WHERE id = ?", (number,))
     if not row or (by.cameras is not None and row[4] != by.who):
         fix = "Search again."

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, check_count, check_ids
 from rewho.gallery import audit
 from rewho.gallery.database import Database
 from rewho.gallery.index import CROP_COLUMNS, damaged
@@ -54,11 +54,11 @@ class CropView(NamedTuple):
 def check_visible(database: Database, sightings: Iterable[int], by: Actor) -> list[int]:
     """Return ids of sightings if each is there and the user may see it."""
     found = []
-    for number in sightings:
+    for number in check_ids("sightings", sightings):
         row = database.one("SELECT camera FROM sightings WHERE id = ?", (number,))
         if row is None or not by.sees(row[0]):
             raise no_sighting(number)
-        found.append(int(number))
+        found.append(number)
     return found
 
 
@@ -114,6 +114,7 @@ def view_thumbnail(database: Database, crop: int, by: Actor, *, record: bool = T
         by: Who looks at it.
         record: Record the view in the audit; false on a page of results, whose search is recorded instead.
     """
+    crop = check_count("crop", crop, 0)
     query = f"SELECT {', '.join(f'c.{name}' for name in CROP_COLUMNS.split(', '))}, c.sum, s.camera FROM crops c "  # noqa: S608
     row = database.one(f"{query} JOIN sightings s ON s.id = c.sighting WHERE c.id = ?", (crop,))
     if row is None or not by.sees(row[-1]) or row[-3] is None:
