@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rewho.core.check import UserError
-from rewho.crops.workers import Outcome, run_tasks
+from rewho.crops.workers import Outcome, report, run_tasks
 
 
 def act(task: str) -> str:
@@ -27,6 +27,9 @@ def act(task: str) -> str:
     if kind == "once" and not Path(argument).exists():
         Path(argument).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "count":
+        for _ in range(int(argument)):
+            report(2)
     if kind == "sleep":
         time.sleep(float(argument))
     return f"{kind} done"
@@ -41,6 +44,16 @@ def test_every_task_has_one_outcome_and_the_dead_take_nobody_along(tmp_path):
     assert outcomes["raise:made so"].lost == "RuntimeError: made so (2 tries)"
     assert outcomes[f"once:{tmp_path}/mark"].result == "once done"
     assert all(outcomes[f"work:{number}"].result == "work done" for number in range(8))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_tasks_report_is_heard_while_they_run(workers):
+    heard = []
+    outcomes = list(run_tasks(["count:3", "count:4", "sleep:0"], act, workers, progress=heard.append))
+    assert len(outcomes) == 3
+    assert heard == [2] * 7
+    report(1)  # nobody listens
+    assert heard == [2] * 7
 
 
 def test_a_users_mistake_ends_the_run_with_its_message():

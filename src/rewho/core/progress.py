@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rewho.core.runtime import is_main_process
-from rewho.core.text import printable
+from rewho.core.text import printable, quantity
 
 if TYPE_CHECKING:
     import rich.progress
@@ -155,7 +155,8 @@ class Progress:
             self._bar = None
         elapsed, count = time.monotonic() - self._began, self.done - self._at_start
         if elapsed >= 1:
-            text = f"{self.what}: {count:,} {self.unit} in {duration(elapsed)} ({pace(count / elapsed, self.unit)})"
+            done = f"{self.what}: {quantity(count, self.unit)} in {duration(elapsed)}"
+            text = f"{done} ({pace(count / elapsed, self.unit)})"
             say(f"{text}, {note}" if note else text)
 
 

@@ -6,6 +6,7 @@ no part depends on another.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,7 @@ from rewho.crops.quality import compute_quality
 from rewho.crops.rows import rows_table
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.suppression import read_suppressed, without_suppressed
+from rewho.crops.workers import report
 from rewho.crops.writer import ShardWriter, crop_row, encode
 from rewho.settings import CropSettings
 from rewho.video.explain import write_explanation
@@ -37,6 +39,7 @@ RECORD = "video"  # key of the video's record in the index of a part
 GIVEN_UP = "given-up.txt"
 DECODER_TRIES = 2  # the system may have ended the first decoder because memory was short
 WRITE_CROPS = 256  # crops passed to the writer at a time
+REPORT_S = 1.0  # seconds between two reports of frames
 
 
 def part_folder(out: Path, task: VideoTask) -> Path:
@@ -103,6 +106,7 @@ class PartMaker:
         about = {"video": video.probe.sha256, "licence": licence, "config": self.config}
         linked = LinkedPeople(video.people, self.settings.tracking)
         forgotten = read_suppressed(self.out)
+        told, at = 0, time.monotonic()
 
         def write() -> None:
             some, images = without_suppressed(rows, data, forgotten)
@@ -116,6 +120,9 @@ class PartMaker:
             reasons.update(reason for verdict in found.people for reason in verdict.reasons)
             frames, detections, kept = frames + 1, detections + len(found.people), kept + len(people)
             most = max(most, len(people))
+            if time.monotonic() - at >= REPORT_S:
+                report(frames - told)
+                told, at = frames, time.monotonic()
             for person in make_indices_unique(people, names, found.frame.number):
                 row, encoded = self._crop(found, person, about)
                 rows.append(row)
@@ -126,6 +133,7 @@ class PartMaker:
             if found.people and len(list(folder.glob("explained/*.jpg"))) < self.settings.explain:
                 self._explain(folder, task, found)
         write()
+        report(frames - told)
         counts = {"looked": frames, "detections": detections, "kept": kept, "persons": most}
         counts |= {"unlinked": 0 if is_photograph(task.path) else linked.unlinked}  # one frame has no neighbours
         return {**counts, "dropped": dict(sorted(reasons.items()))}

@@ -25,6 +25,17 @@ Result = TypeVar("Result")
 POLL = 0.2  # seconds between two checks for a request to stop
 
 
+Count = Callable[[int], None]
+"""Called with how many more of what a task counts are done."""
+_listeners: list[Count] = []  # of the task that runs in this process
+
+
+def report(more: int) -> None:
+    """Say how many more of what a task counts are done, to who runs it with `run_tasks`; nobody hears it elsewhere."""
+    for listener in _listeners:
+        listener(more)
+
+
 @dataclass(frozen=True)
 class Outcome(Generic[Task, Result]):
     """The outcome of a task: its result, or the reason why it was given up."""
@@ -96,6 +107,7 @@ def run_tasks(
     *,
     tries: int = 2,
     stop: Callable[[], bool] = lambda: False,
+    progress: Count = lambda more: None,
 ) -> Generator[Outcome[Task, Result]]:
     """Run a function on every task in worker processes and yield the outcomes as they are ready.
 
@@ -105,15 +117,20 @@ def run_tasks(
         workers: Number of processes; 0 runs the tasks in this one.
         tries: How often a task may end its process before it is given up.
         stop: Called repeatedly; once it returns true, all workers are ended and no more outcomes are yielded.
+        progress: Called with what the tasks `report`.
     """
     if workers == 0:
-        for task in tasks:
-            if stop():
-                return
-            yield Outcome(task, function(task))
+        _listeners.append(progress)
+        try:
+            for task in tasks:
+                if stop():
+                    return
+                yield Outcome(task, function(task))
+        finally:
+            _listeners.remove(progress)
         return
     check_open_files(workers)
-    team: _Team[Task, Result] = _Team(TaskQueue(tasks, tries), function, workers)
+    team: _Team[Task, Result] = _Team(TaskQueue(tasks, tries), function, workers, progress)
     try:
         while not stop() and team.assign():
             yield from team.outcomes()
@@ -124,8 +141,10 @@ def run_tasks(
 class _Team(Generic[Task, Result]):
     """The workers and the queue of tasks."""
 
-    def __init__(self, queue: TaskQueue[Task, Result], function: Callable[[Task], Result], workers: int) -> None:
-        self._queue, self._function, self._most = queue, function, workers
+    def __init__(
+        self, queue: TaskQueue[Task, Result], function: Callable[[Task], Result], workers: int, progress: Count
+    ) -> None:
+        self._queue, self._function, self._most, self._progress = queue, function, workers, progress
         self._workers: list[_Worker] = []
 
     def assign(self) -> bool:
@@ -144,7 +163,9 @@ class _Team(Generic[Task, Result]):
                 continue
             kind, value = answer
             task = worker.task
-            if kind == "done":
+            if kind == "progress":
+                self._progress(value)
+            elif kind == "done":
                 found = self._queue.next()
                 worker.send(*found) if found else self._remove(worker)
                 yield Outcome(task, value)
@@ -182,6 +203,7 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
     """Run tasks from the pipe until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent alone reacts
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _listeners.append(lambda more: pipe.send(("progress", more)))
     while True:
         try:
             task = pipe.recv()

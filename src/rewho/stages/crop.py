@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -187,9 +187,21 @@ def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None
     left = [task for task in plan.tasks(settings.shard) if not has_part(out, task) or _again(settings, task)]
     progress = Progress("crop", total, total - len(left), unit="videos")
     counts = {"ok": 0, "refused": 0, "failed": 0, "given up": 0}
-    crops = 0
+    crops = frames = 0
+
+    def note() -> str:
+        counted = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        return "; ".join(
+            filter(None, [quantity(crops, "crops"), counted, quantity(frames, "frames") if frames else ""])
+        )
+
+    def look(more: int) -> None:
+        nonlocal frames
+        frames += more
+        progress.advance(0, note())
+
     try:
-        with StopRequest() as stop, contextlib.closing(_outcomes(settings, left, maker, stop)) as outcomes:
+        with StopRequest() as stop, contextlib.closing(_outcomes(settings, left, maker, stop, look)) as outcomes:
             for outcome in outcomes:
                 record = outcome.result or {"status": "given up", "kept": 0}
                 if outcome.lost:
@@ -197,8 +209,7 @@ def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None
                     say(f"given up: {outcome.task.path}: {outcome.lost}")
                 counts[record["status"]] += 1
                 crops += record["kept"]
-                counted = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-                progress.advance(note=f"{quantity(crops, 'crops')}; {counted}")
+                progress.advance(note=note())
     finally:
         shutil.rmtree(aside, ignore_errors=True)  # left by killed workers
         progress.close(quantity(crops, "crops"))
@@ -206,13 +217,13 @@ def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None
 
 
 def _outcomes(
-    settings: CropSettings, tasks: Iterable[VideoTask], maker: PartMaker, stop: StopRequest
+    settings: CropSettings, tasks: Iterable[VideoTask], maker: PartMaker, stop: StopRequest, look: Callable[[int], None]
 ) -> Generator[Outcome[VideoTask, dict[str, Any]]]:
     if settings.engine == "ray":
         return run_tasks_on_ray(
             tasks, maker, settings.workers, settings.address, gpus=settings.gpus, stop=lambda: stop.wanted
         )
-    return run_tasks(tasks, maker, settings.workers, stop=lambda: stop.wanted)
+    return run_tasks(tasks, maker, settings.workers, stop=lambda: stop.wanted, progress=look)
 
 
 def _again(settings: CropSettings, task: VideoTask) -> bool:
