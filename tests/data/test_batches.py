@@ -162,6 +162,31 @@ def test_a_killed_worker_is_an_error_for_the_user():
         )
 
 
+LOST = """
+import sys
+from rewho.data.batches import _start_worker
+
+def send():
+    raise BrokenPipeError("nobody is there")
+
+def fail():
+    raise KeyError("a fault")
+
+_start_worker(0)
+for work in (send, fail):
+    try:  # as the thread of multiprocessing does that hands batches over
+        work()
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+"""
+
+
+def test_a_worker_says_nothing_of_a_main_process_that_hung_up():
+    done = subprocess.run([sys.executable, "-c", LOST], timeout=300, capture_output=True, text=True, check=True)
+    assert done.stderr.count("Traceback") == 1
+    assert "BrokenPipeError" not in done.stderr and "KeyError: 'a fault'" in done.stderr
+
+
 def test_a_worker_that_dies_during_a_step_is_an_error_for_the_user():
     """PyTorch notices it by a signal, wherever the process is."""
     plans = PlanStream(SamplerSettings(batch=4), np.zeros(8, np.int64), seed=1, epochs=1)

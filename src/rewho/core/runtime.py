@@ -109,7 +109,7 @@ def explain_dead_workers() -> Iterator[None]:
         raise UserError(
             "data loading",
             expected="workers that run to the end",
-            got=str(error).strip().splitlines()[0].split(". ")[0],
+            got=str(error).strip().splitlines()[0].split(". ")[0].rstrip("."),
             fix="Run the same command again, which resumes; if memory was short, with fewer --workers.",
         ) from error
 

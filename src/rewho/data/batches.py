@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import atexit
 import signal
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -218,8 +220,15 @@ def _start_worker(_worker: int) -> None:
 
     for request in (signal.SIGINT, signal.SIGTERM):
         signal.signal(request, signal.SIG_IGN)
+    sys.excepthook = _print_unless_lost
     cv2.setNumThreads(0)  # 1 can hang in a process forked from one that used OpenCV's threads
     torch.set_num_threads(1)
+
+
+def _print_unless_lost(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error of a worker's thread, unless the main process has hung up, which reports on its own."""
+    if not isinstance(error, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def load_batches(
