@@ -83,3 +83,18 @@ def test_the_package_lets_waiting_threads_sleep_unless_told_otherwise(given, exp
     words = [sys.executable, "-c", code]
     ran = subprocess.run(words, capture_output=True, text=True, check=True, env=inherited | given)
     assert ran.stdout.strip() == expected
+
+
+ENDING = """
+import atexit, os, signal, sys
+sys.argv = ["rewho", "--version"]
+from rewho.cli import main
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_while_the_program_ends_changes_nothing():
+    """Python takes a second or more to end behind the last message, when many press it once more."""
+    done = subprocess.run([sys.executable, "-c", ENDING], timeout=300, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

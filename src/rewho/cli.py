@@ -7,7 +7,9 @@ import errno
 import importlib
 import os
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -236,7 +238,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     with _guard_pipes(), end_on_sigterm():
-        return _run_reporting(words)
+        code = _run_reporting(words)
+    if arguments is None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; Python is a second or more freeing its memory
+    return code
 
 
 def _run_reporting(words: list[str]) -> int:
