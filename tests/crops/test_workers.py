@@ -103,3 +103,12 @@ def test_a_run_with_workers_checks_open_files_first(monkeypatch):
     with pytest.raises(UserError, match="2 workers: expected room for 72 open files"):
         list(run_tasks(["work:1"], act, 2))
     assert [one.result for one in run_tasks(["work:1"], act, 0)] == ["work done"]
+
+
+def inherited(_task: int) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_ctrl_c_cannot_end_a_worker_that_still_imports_modules():
+    assert [outcome.result for outcome in run_tasks([1], inherited, 1)] == [True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -76,7 +77,13 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # forking would copy locks held by other threads
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, function))
-        self.process.start()
+        resource_tracker.ensure_running()  # starting it would unblock the signal
+        # A new process inherits it: Ctrl-C reaches every process, and would end one that still imports modules.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.task: Any = None
         self.failed = 0
