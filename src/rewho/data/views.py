@@ -111,7 +111,7 @@ class View:
 
         Example:
             >>> VIEWS["up1"].least
-            (448, 224)
+            (896, 224)
         """
         high, wide = self.size[0] / (self.bottom - self.top), self.size[1] / (self.right - self.left)
         return math.ceil(high), math.ceil(wide)
