@@ -29,6 +29,13 @@ FILE_LIMIT = 64 * 2**20
 """Largest image file, in bytes."""
 KEPT = 4
 """How many times as high and wide as what is needed a JPEG stays that is decoded at a part of its size."""
+PARTS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+"""OpenCV's flag by what an image's sides are divided by in decoding."""
 LARGE = 2**21
 """Pixels from which an image is decoded into the array that is returned."""
 
@@ -277,16 +284,15 @@ def _part(header: ImageHeader, least: tuple[int, int] | None) -> int:
     if header.format != "JPEG" or least is None:
         return 1
     times = min(header.height, header.width) / max(least) / KEPT
-    return max(part for part in (1, 2, 4, 8) if part <= max(times, 1))
+    return max(part for part in PARTS if part <= max(times, 1))
 
 
 def _decode_pixels(data: bytes, name: str, header: ImageHeader, part: int) -> NDArray[np.uint8] | None:
-    flags = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
     encoded, alpha = np.frombuffer(data, np.uint8), header.alpha
     try:
         pixels: Any = _decode_in_place(data, header) if part == 1 else None
         if pixels is None:
-            pixels = cv2.imdecode(encoded, flags.get(part, cv2.IMREAD_REDUCED_COLOR_8))
+            pixels = cv2.imdecode(encoded, PARTS[part])
         stored = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if alpha else None
     except cv2.error:
         return None

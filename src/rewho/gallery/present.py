@@ -92,7 +92,7 @@ class Present:
         """Give the gallery another model: all sightings are embedded again, from their thumbnails.
 
         People, judgements, cases and the audit stay; a calibration holds for its own model only. The gallery changes
-        in one transaction: whoever searches meanwhile, or opens it after a crash, has the one model or the other.
+        in one transaction: a search meanwhile, or after a crash, has the one model or the other.
 
         Args:
             model: A model folder.

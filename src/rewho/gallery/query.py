@@ -134,7 +134,7 @@ def cut(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
 def from_sightings(ids: Sequence[int], index: Index, database: Database, by: Actor) -> Query:
     """Return the query of one or several sightings of the gallery, of one person."""
     wanted = sorted(set(check_ids("sightings", ids)))
-    rows = _find(index, wanted)
+    rows = index.find(np.array(wanted, np.int64))
     check_sightings(wanted, rows, index, by)
     cameras = tuple(int(camera) for camera in index.column("cameras")[rows])
     times = [time for time in index.column("began")[rows].tolist() if not np.isnan(time)]
@@ -142,11 +142,6 @@ def from_sightings(ids: Sequence[int], index: Index, database: Database, by: Act
     return Query(
         key, "sightings", unit(index.vectors(rows)), cameras, tuple(wanted), sum(times) / len(times) if times else None
     )
-
-
-def _find(index: Index, ids: Sequence[int]) -> NDArray[np.int64]:
-    """Return the rows of ids, -1 where there is none."""
-    return index.find(np.array(ids, np.int64))
 
 
 def check_sightings(ids: Sequence[int], rows: NDArray[np.int64], index: Index, by: Actor) -> None:
@@ -170,7 +165,7 @@ def no_sighting(number: int) -> UserError:
 def from_crop(number: int, index: Index, database: Database, by: Actor) -> Query:
     """Return the query of one crop of the gallery; `index` is that of crops."""
     number = check_count("crop", number, 0)
-    rows = _find(index, [number])
+    rows = index.find(np.array([number], np.int64))
     if rows[0] < 0 or not by.sees(_camera(index, int(rows[0]))) or index.column("states")[rows[0]] >= WITHDRAWN:
         fix = "Take its number from a search."
         raise UserError(f"crop {number}", expected="a crop of the gallery", got="no such crop", fix=fix)

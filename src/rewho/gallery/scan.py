@@ -178,9 +178,8 @@ def best(index: Index, wanted: Wanted, keep: NDArray[np.bool_]) -> Best:
     if len(rows) > FEW:
         rows = _could_be_best(index, wanted, rows)
     found, ids = exact(index, rows, wanted), index.column("ids")[rows]
-    if wanted.after is not None:
-        behind = wanted.is_behind(found, ids)
-        rows, found, ids = rows[behind], found[behind], ids[behind]
+    behind = wanted.is_behind(found, ids)
+    rows, found, ids = rows[behind], found[behind], ids[behind]
     order = np.lexsort((ids, -found))[: wanted.count]
     return Best(rows[order], found[order])
 

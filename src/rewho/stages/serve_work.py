@@ -132,7 +132,7 @@ def adapt(
 
 
 def remove_ended(gallery: Gallery) -> None:
-    """Remove the runs of jobs that do not go on, such as one that was stopped when its service was killed."""
+    """Remove the runs of jobs that are not continued, such as one that was stopped when its service was killed."""
     alive = {job.id for job in gallery.jobs.list(2**31) if job.state in ("waiting", "running") and not job.stopping}
     for folder in gallery.folder.glob(f"{RUN}*"):
         if folder.name.removeprefix(RUN) not in map(str, alive):
