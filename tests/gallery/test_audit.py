@@ -5,8 +5,11 @@ import sqlite3
 import numpy as np
 import pytest
 
+from rewho.core.check import UserError
 from rewho.gallery.gallery import Gallery
 from rewho.gallery.records import Actor
+from rewho.settings import GallerySettings
+from rewho.stages import gallery as stage
 from small_gallery import Clock, fill, random_vectors
 
 
@@ -36,8 +39,25 @@ def test_everything_is_recorded_with_who_and_why(used):
     officers = [one for one in records if one.action not in ("create", "source", "add")]
     assert {(one.who, one.purpose) for one in officers} == {("officer", "request 7")}
     assert [one.action for one in used.audit(person=1, action="timeline")] == ["timeline"]
-    assert all(3 in one.ids["sightings"] for one in used.audit(sightings=[3]))
+    assert all(3 in (*one.ids["sightings"], *one.ids.get("query", ())) for one in used.audit(sightings=[3]))
     assert b"Unmistakable" not in repr(used.database.rows("SELECT * FROM audit")).encode()
+
+
+def test_a_search_with_somebody_is_about_them(gallery_folder):
+    with Gallery(gallery_folder) as gallery:
+        fill(gallery, random_vectors(3))
+        gallery.search(sightings=[2])
+        assert [one.ids["query"] for one in gallery.audit(action="search", sightings=[2])] == [[2]]
+
+
+def test_what_was_never_recorded_is_refused(used):
+    with pytest.raises(UserError, match=r"action: expected one of adapt, .*withdraw, got 'exports'.\n.*mean 'export'"):
+        used.audit(action="exports")
+    with pytest.raises(UserError, match=r"person 99: .* no such person"):
+        used.audit(person=99)
+    with pytest.raises(UserError, match="expected one of"):
+        stage.run(GallerySettings("audit", used.folder, by_action="nosuch"))
+    assert stage.run(GallerySettings("audit", used.folder, by_user="nosuch")).startswith("no record fits")
 
 
 def test_it_refuses_changes_and_removals(used):

@@ -154,11 +154,12 @@ def test_tracks_calibrate_without_labels_and_say_how_many_it_would_take(gallery)
     made = gallery.calibrate()
     content = made.content
     assert (content["basis"], content["people"], content["genuine"], content["impostor"]) == ("tracks", 36, 36, 18)
-    assert all("too few people" in point["refusal"] for row in content["rows"] for point in row["points"])
-    assert all("it would" in point["refusal"] or "takes" in point["refusal"] for point in content["searches"])
-    assert "no threshold: too few people" in gallery.stats()["calibration"]
+    assert all("too few tracks" in point["refusal"] for row in content["rows"] for point in row["points"])
+    assert all("about" in one["refusal"] and "tracks with this many" in one["refusal"] for one in content["searches"])
+    assert "people" not in gallery.stats()["calibration"], "a track is not known to be a person of its own"
+    assert "no threshold: too few tracks" in gallery.stats()["calibration"]
     found = gallery.search(sightings=[1])
-    assert found.calibration.startswith("no threshold") and found.candidates[0].strangers is None
+    assert found.calibration.startswith("no threshold") and found.candidates[0].alike.startswith("too few tracks")
     assert [one.action for one in gallery.audit(action="calibrate")] == ["calibrate"]
 
 
@@ -218,7 +219,7 @@ def test_the_commands_group_review_and_calibrate(gallery, gallery_folder, tmp_pa
         run("review", "1")
     curve = tmp_path / "det.svg"
     text = run("calibrate", out=curve)
-    assert "calibrated with 36 tracks" in text and "too few people: 1 % false matches takes" in text
+    assert "calibrated with 36 tracks" in text and "too few tracks: 1 % false matches takes about" in text
     assert curve.read_bytes().startswith(b"<?xml") and b"<svg" in curve.read_bytes()
     assert json.loads(run("calibrate", json=True))["content"]["basis"] == "tracks"
     assert "no threshold" in run("search", sightings=(1,))

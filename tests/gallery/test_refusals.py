@@ -18,6 +18,7 @@ from rewho.core.check import UserError
 from rewho.gallery.database import explain_errors
 from rewho.gallery.gallery import Gallery
 from rewho.gallery.model import copy_model, hash_model
+from rewho.gallery.records import Actor, Filters
 from rewho.gallery.schema import VERSION
 from rewho.settings import GallerySettings
 from rewho.stages import gallery as stage
@@ -326,3 +327,23 @@ def test_what_an_image_alone_has_is_refused_beside_what_the_gallery_knows(galler
         for beside in ({"box": (0, 0, 9, 9)}, {"camera": "door"}, {"time": 1.0}):
             with pytest.raises(UserError, match="an image that it is of"):
                 gallery.search(sightings=[1], **beside)
+
+
+def test_filters_by_what_is_not_there_are_refused(gallery_folder):
+    with Gallery(gallery_folder) as gallery:
+        fill(gallery, random_vectors(9))
+        gallery.people.name("Anna", sightings=[1, 4])
+        case = gallery.cases.open("theft", "order 1")
+        for wrong in ({"sources": (99,)}, {"people": (1, 99)}, {"cases": (99,)}):
+            with pytest.raises(UserError, match=r"99: expected a .* got no such (source|person|case)"):
+                gallery.search(sightings=[2], filters=Filters(**wrong))
+        with pytest.raises(UserError, match="whole number"):
+            gallery.search(sightings=[2], filters=Filters(people=(True,)))
+        assert gallery.search(sightings=[2], filters=Filters(people=(1,), sources=(1,))).total == 2
+        assert gallery.search(sightings=[2], filters=Filters(cases=(case,))).total == 0, "it is there, and empty"
+        (other,) = {one.camera for one in gallery.sightings([2])}
+        sees = frozenset(one.id for one in gallery.cameras() if one.name == other)
+        with pytest.raises(UserError, match="person 1: expected a person with sightings, got no such person"):
+            gallery.search(sightings=[2], filters=Filters(people=(1,)), by=Actor("guard", cameras=sees))
+    with pytest.raises(UserError, match="source 99"):
+        stage.run(GallerySettings("search", gallery_folder, sightings=(2,), sources=(99,)))

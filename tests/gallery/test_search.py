@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from rewho.core.check import UserError
 from rewho.crops.writer import encode
+from rewho.data.images import decode
 from rewho.gallery.gallery import Gallery
 from rewho.gallery.records import Actor, Filters, Found
 from rewho.gallery.tables import search_text
@@ -187,3 +189,32 @@ def test_filters_that_leave_nobody_are_named():
     nobody = Found(1, (), 0, False, None, (), "hash", 1)
     assert "look at the filters; times without a zone are of --zone" in search_text(nobody, {})
     assert "look at the filters" not in search_text(replace(nobody, total=5), {})
+
+
+def test_an_image_is_known_by_its_file_however_it_is_decoded(gallery, tmp_path):
+    rng = np.random.default_rng(5)
+    photo = cv2.resize(rng.integers(0, 255, (30, 20, 3), np.uint8), (800, 1200), interpolation=cv2.INTER_CUBIC)
+    content = encode(photo, 95)
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(content)
+    query, box = gallery.query(content), (0, 0, 800, 1200)
+    assert gallery.query(file).key == query.key
+    decoded = gallery.query(decode(content))
+    assert decoded.key != query.key, "pixels are known by themselves"
+    boxed = gallery.query(content, box=box)
+    assert boxed.key not in (query.key, gallery.query(content, box=(0, 0, 400, 1200)).key)
+    assert boxed.former == decoded.key, "the same pixels were the same query"
+    found = gallery.search(content)
+    best = found.candidates[0].sighting.id
+    gallery.judge(found.search, {best: "no"})
+    assert best not in {one.sighting.id for one in gallery.search(file, count=COUNT).candidates}
+    assert best in {one.sighting.id for one in gallery.search(content, box=box, count=COUNT).candidates}
+
+
+def test_a_no_of_the_time_when_images_were_known_by_their_pixels_is_kept(gallery):
+    small = encode(np.random.default_rng(5).integers(0, 255, (96, 48, 3), np.uint8), 95)
+    found = gallery.search(decode(small))
+    best = found.candidates[0].sighting.id
+    gallery.judge(found.search, {best: "no"})
+    assert best not in {one.sighting.id for one in gallery.search(small, count=COUNT).candidates}
+    assert best not in {one.sighting.id for one in gallery.search(small, filters=Filters(new=True)).candidates}

@@ -97,7 +97,7 @@ def test_a_rate_that_the_people_do_not_support_is_refused_with_their_number():
     alone = searches_of(400, 1000)
     alone.mate[:] = np.nan
     (point,) = measure_searches(alone, 1000, (0.1,))
-    assert point.refusal == "too few people who were seen twice: it takes 30, here are 0"
+    assert point.refusal == "too few people with a true match: it takes 30, here are 0"
     with pytest.raises(UserError, match="identification rate"):
         measure_searches(alone, 1000, (10,))
 

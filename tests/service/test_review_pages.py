@@ -6,7 +6,6 @@ import pytest
 
 from rewho.core.runtime import Interrupted
 from rewho.gallery.gallery import Gallery
-from rewho.gallery.meaning import TOO_FEW
 from rewho.gallery.records import Actor
 from rewho.service.state import State
 from rewho.service.worker import RETENTION, Worker, ask_job
@@ -63,7 +62,9 @@ def test_what_was_measured_is_said_at_each_candidate(clients, gallery, state):
     found = clients.admin.post("/api/v1/searches", json={"sightings": [1]}).json()
     assert "calibrated with labels" in found["calibration"]
     words = {(row["strangers"], row["alike"]) for row in found["candidates"]}
-    assert words == {(None, TOO_FEW)}, "of two strangers one as alike would make the right one look wrong"
+    assert words == {(None, "too few people here to say how many strangers look as alike")}, (
+        "of two strangers one as alike would make the right one look wrong"
+    )
     assert {type(row["score"]) for row in found["candidates"]} == {float}
     shown = clients.operator.get(f"/results/{found['search']}").text
     assert "calibrated with labels of 22 people" in shown

@@ -13,11 +13,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewho.core.artifact import plain
+from rewho.core.check import UserError, nearest
 from rewho.gallery.database import Database
 
 HEAD = "audit head"
 """Name in the table `about` of the number and hash of the last record, which show that records at the end are gone."""
 START = bytes(32)
+CHANGES = ("group", "hide", "merge", "name", "rename", "show", "split", "take out")
+ACTIONS = (
+    *CHANGES, *(f"undo {change}" for change in CHANGES), "adapt", "adapted", "add", "browse", "calibrate", "collect",
+    "create", "drop", "export", "forget", "job", "job stopped", "judge", "login", "login refused", "logout", "model",
+    "open case", "receipt", "retention", "run", "search", "source", "timeline", "token ended", "token made",
+    "user changed", "user created", "view", "withdraw",
+)  # fmt: skip
+"""Every action that is recorded."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ def append(
     **ids: Iterable[int],
 ) -> int:
     """Append a record within the transaction of what it records; return its number."""
+    assert action in ACTIONS, action
     last = database.one("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1") or (0, START)
     texts = [
         json.dumps(value, sort_keys=True, separators=(",", ":"))
@@ -120,10 +130,14 @@ def read(
         database: The gallery's.
         action: Only this action, such as "export".
         who: Only what this person did.
-        sightings: Only records with one of these sightings among their ids.
+        sightings: Only records with one of these sightings among their ids, also as what was searched with.
         before: Only records before this number.
         limit: Most records.
     """
+    if action and action not in ACTIONS:
+        near = nearest(action, ACTIONS)
+        fix = f"Did you mean {near!r}?" if near else "Choose one of them."
+        raise UserError("action", expected=f"one of {', '.join(sorted(ACTIONS))}", got=repr(action)[:60], fix=fix)
     wanted, count = set(sightings), 0
     for row in database.rows(
         "SELECT id, time, who, purpose, action, asked, ids FROM audit WHERE id < ? ORDER BY id DESC",
@@ -132,7 +146,7 @@ def read(
         if (action and row[4] != action) or (who and row[2] != who):
             continue
         ids = json.loads(row[6])
-        if wanted and wanted.isdisjoint(ids.get("sightings", ())):
+        if wanted and wanted.isdisjoint([*ids.get("sightings", ()), *ids.get("query", ())]):
             continue
         number, time, who_, purpose, action_ = row[:5]
         yield Record(number, time, who_, purpose, action_, json.loads(row[5]), ids)

@@ -33,6 +33,8 @@ from rewho.rank.score_norm import LEAST_COHORT, Level, choose_cohort, normalise
 from rewho.rank.thresholds import MOST_PAIRS, PairScores, find_refusal
 
 Basis = Literal["auto", "labels", "tracks"]
+UNITS = {"labels": "people", "tracks": "tracks"}
+"""What is counted, and drawn anew for intervals: a track stands for a person, though somebody may have several."""
 COARSEST = 0.01
 """False match rate that labels must support to be preferred to tracks."""
 ROWS = 512  # of a block of similarities
@@ -226,9 +228,9 @@ def _by_tracks(part: Rows, crops: Index, statistics: Statistics, database: Datab
     for side in (one, other):
         np.maximum.at(stranger, side, different)
     met = np.unique(both)
-    pairs = PairScores(same, part.ids[tracks], different, part.ids[both])
+    pairs = PairScores(same, part.ids[tracks], different, part.ids[both], unit=UNITS["tracks"])
     found = CameraPairs(pairs, np.repeat(part.cameras[tracks, None], 2, axis=1), part.cameras[both])
-    searches = Searches(part.ids[met], stranger[met], mate[met], 2 * len(both) / max(len(met), 1))
+    searches = Searches(part.ids[met], stranger[met], mate[met], 2 * len(both) / max(len(met), 1), UNITS["tracks"])
     return Material("tracks", found, searches)
 
 
@@ -290,6 +292,11 @@ class Calibration(NamedTuple):
     who: str
     version: int
     content: Mapping[str, Any]
+
+    @property
+    def unit(self) -> str:
+        """What was counted, and is drawn anew for intervals: people with names, or tracks."""
+        return UNITS[self.content["basis"]]
 
     def row(self, cameras: Sequence[int] | None) -> Mapping[str, Any] | None:
         """Return the thresholds of a pair of cameras, or of all together; None where there are none."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from rewho.core.artifact import ASIDE, remove_unfinished
-from rewho.core.check import UserError, check_path
+from rewho.core.check import UserError, check_ids, check_path
 from rewho.core.signing import make_key
 from rewho.gallery import audit
 from rewho.gallery.accounts import Accounts
@@ -28,6 +28,7 @@ from rewho.gallery.jobs import Jobs
 from rewho.gallery.judgements import Links, judge, read_links
 from rewho.gallery.model import check_model, check_same, copy_model
 from rewho.gallery.parts import Cases, Erasure, Moments, People
+from rewho.gallery.people import members
 from rewho.gallery.proposals import Proposals
 from rewho.gallery.query import Box, Image, Query, check_asked, from_crop, from_images, from_search, from_sightings
 from rewho.gallery.receipts import KEY
@@ -339,17 +340,15 @@ class Gallery(Proposals):
         """Return records of the audit, the newest first.
 
         Args:
-            action: Only this action, such as "export".
+            action: Only this action, such as "export"; `audit.ACTIONS` has all.
             who: Only what this user did.
-            sightings: Only records that name one of these sightings.
+            sightings: Only records that name one of these sightings, also those that were forgotten.
             person: Only records that name a sighting of this person.
             before: Only records before this number.
             limit: Most records.
         """
-        wanted = list(sightings)
-        if person is not None:
-            rows = self.database.rows("SELECT id FROM sightings WHERE person = ?", (person,))
-            wanted = [*wanted, *(int(row[0]) for row in rows)] or [-1]
+        wanted = check_ids("sightings", sightings)
+        wanted += [] if person is None else members(self.database, person, Actor())
         return list(audit.read(self.database, action=action, who=who, sightings=wanted, before=before, limit=limit))
 
     def audit_head(self) -> str:

@@ -36,7 +36,8 @@ class Judged(NamedTuple):
 
 def read_judgements(database: Database, query: Query) -> Judged:
     """Return the judgements on a query; a pair that was refused in one direction is refused in both."""
-    rows = database.rows("SELECT sighting, verdict FROM judgements WHERE key = ? ORDER BY id", (query.key,))
+    keys = (query.key, query.former)
+    rows = database.rows("SELECT sighting, verdict FROM judgements WHERE key IN (?, ?) ORDER BY id", keys)
     verdicts = {int(sighting): str(verdict) for sighting, verdict in rows}
     refused = {one for one, verdict in verdicts.items() if verdict == "no"}
     for one in query.sightings:

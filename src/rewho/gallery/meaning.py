@@ -26,7 +26,6 @@ SHOWN_RATES = (0.001, 0.01, 0.0001)
 
 FEWEST = 10
 """Strangers among whom a calibration must place a score: of 2 one as alike would make the right one look wrong."""
-TOO_FEW = "too few people here to say how many strangers look as alike"
 
 
 def explain(
@@ -57,17 +56,15 @@ def explain(
     for at, score in zip(there.tolist(), scores.tolist(), strict=True):
         both = (min(seen_by), int(cameras[rows[at]])) if len(seen_by) == 1 else None
         row = calibration.row(both) if both is not None else None
-        strangers, text = _alike(score, row or calibration.row(None), pair=row is not None)
+        strangers, text = _alike(score, row or calibration.row(None), calibration.unit, pair=row is not None)
         candidates[at] = candidates[at]._replace(score=score, strangers=strangers, alike=text)
     return replace(found, candidates=tuple(candidates), calibration=describe(calibration))
 
 
-def _alike(score: float, row: Any, *, pair: bool) -> tuple[int | None, str]:  # noqa: ANN401 - of a calibration
+def _alike(score: float, row: Any, unit: str, *, pair: bool) -> tuple[int | None, str]:  # noqa: ANN401 - of a calibration
     """Return N, and in words that at most 1 of N strangers looks as alike."""
-    if row is None or not row["strangers"]:
-        return None, NOT_CALIBRATED
-    if row["strangers"][-1][0] < FEWEST:
-        return None, TOO_FEW
+    if not row["strangers"] or row["strangers"][-1][0] < FEWEST:
+        return None, f"too few {unit} here to say how many strangers look as alike"
     where = "on this camera pair" if pair else "on all cameras together"
     strangers = place_among_strangers(score, row["strangers"])
     if strangers == 1:
@@ -78,9 +75,8 @@ def _alike(score: float, row: Any, *, pair: bool) -> tuple[int | None, str]:  # 
 def describe(calibration: Calibration) -> str:
     """Return the threshold of a calibration in one line."""
     content, when = calibration.content, f"{show_time(calibration.made)[:16].replace('T', ' ')} UTC"
-    made = f"calibrated with {content['basis']} of {content['people']:,} people, {when}"
-    if content["basis"] == "tracks":
-        made = f"calibrated with {content['people']:,} tracks, {when}"
+    labels = "labels of " if content["basis"] == "labels" else ""
+    made = f"calibrated with {labels}{content['people']:,} {calibration.unit}, {when}"
     points = {point["rate"]: point for row in content["rows"] if row["cameras"] is None for point in row["points"]}
     for rate in SHOWN_RATES:
         if rate in points and not points[rate]["refusal"]:

@@ -1,6 +1,7 @@
 """What is searched with: images, sightings, a crop, or an earlier search, as one vector and a key.
 
 The key knows a query again: judgements belong to it, so that a "no" stays a "no" when the same image is uploaded again.
+An image is known by the bytes of its file, however it is decoded, and by the box that was drawn on it.
 
 Letters: K vectors of one person, D embedding.
 """
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_count, check_ids
 from rewho.core.text import quantity
-from rewho.data.images import decode
+from rewho.data.images import decode, read_file
 from rewho.gallery.database import Database
 from rewho.gallery.index import UNKNOWN, Index
 from rewho.gallery.model import GalleryModel
@@ -37,6 +38,7 @@ class Query:
 
     Args:
         key: Knows the query again.
+        former: The key that it had when images were known by their decoded pixels, for judgements of that time.
         kind: images, sightings, crop or search.
         vectors: Unit embeddings, float64 [K, D].
         cameras: Camera of each vector; -1 where not known.
@@ -54,6 +56,7 @@ class Query:
     time: float | None = None
     stored: bool = True
     model: str = ""
+    former: str = ""
 
     def normalisable(self, statistics: Statistics) -> bool:
         """Return whether the camera of every vector has a mean of its own."""
@@ -96,23 +99,33 @@ def from_images(
     if box is not None and len(images) != 1:
         got = quantity(len(images), "images")
         raise UserError("box", expected="one image that it is drawn on", got=got, fix="Pass one image.")
-    names, vectors = [], []
+    names, former, vectors = [], [], []
     for image in images:  # one after the other: photos take tens of megabytes each
-        pixels = _pixels(image, model.least) if box is None else cut(_pixels(image, None), box)
-        name = hashlib.sha256(str(pixels.shape).encode())
-        name.update(np.ascontiguousarray(pixels).data)
-        names.append(name.hexdigest())
+        content, name = (read_file(Path(image)), str(image)) if isinstance(image, str | Path) else (image, "query")
+        pixels = _pixels(content, name, model.least if box is None else None)
+        pixels = pixels if box is None else cut(pixels, box)
+        former.append(_hash(str(pixels.shape).encode(), np.ascontiguousarray(pixels).data))
+        place = b"" if box is None else str([round(side) for side in box]).encode()
+        names.append(_hash(place, content) if isinstance(content, bytes) else former[-1])
         vectors.append(model.embed([pixels])[0])
-    key = hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()
-    found = unit(np.stack(vectors))
-    return Query(f"image {key}", "images", found, (camera,) * len(names), time=time, stored=False)
+    found, cameras = unit(np.stack(vectors)), (camera,) * len(names)
+    return Query(_key(names), "images", found, cameras, time=time, stored=False, former=_key(former))
 
 
-def _pixels(image: Image, least: tuple[int, int] | None) -> NDArray[np.uint8]:
-    if isinstance(image, str | Path):
-        return decode(Path(image), least=least)
+def _hash(*parts: bytes | memoryview) -> str:
+    made = hashlib.sha256()
+    for part in parts:
+        made.update(part)
+    return made.hexdigest()
+
+
+def _key(names: Sequence[str]) -> str:
+    return f"image {hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()}"
+
+
+def _pixels(image: bytes | NDArray[np.uint8], name: str, least: tuple[int, int] | None) -> NDArray[np.uint8]:
     if isinstance(image, bytes):
-        return decode(image, "query", least=least)
+        return decode(image, name, least=least)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
         got, fix = type(image).__name__, "Pass a path, encoded bytes or a uint8 RGB array [H, W, 3]."
         raise UserError("query", expected="an image", got=got, fix=fix)

@@ -64,9 +64,9 @@ class Filters:
         cameras: Names of cameras; empty is every camera.
         after: Only sightings that end at or after this time, in seconds since 1970, UTC.
         before: Only sightings that begin before this time.
-        sources: Ids of sources; empty is all.
+        sources: Ids of sources; empty is all. One of which the user sees no sighting is refused, as are people's.
         people: Ids of people; empty is everybody, also sightings that belong to no person.
-        cases: Ids of cases; empty is all.
+        cases: Ids of cases that there are; empty is all.
         new: Only sightings that this user has not been shown for this query, and that have no verdict for it.
     """
 

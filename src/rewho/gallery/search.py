@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, nearest
+from rewho.core.check import UserError, check_ids, nearest
 from rewho.gallery import audit
+from rewho.gallery.cases import read_case
 from rewho.gallery.database import Database
 from rewho.gallery.erasure import expired_sources
 from rewho.gallery.index import UNKNOWN, Index
@@ -104,11 +105,12 @@ def _select(
         keep &= index.column("ended") >= filters.after
     if filters.before is not None:
         keep &= index.column("began") < filters.before
-    if filters.sources:
-        keep &= np.isin(index.column("sources"), filters.sources)
-    if filters.people:
-        keep &= np.isin(index.column("people"), filters.people)
+    for what, column, numbers in (("source", "sources", filters.sources), ("person", "people", filters.people)):
+        if numbers:
+            keep &= np.isin(index.column(column), _known(index, what, column, numbers, by))
     if filters.cases:
+        for case in check_ids("case", filters.cases):
+            read_case(database, case, by)
         marks = ", ".join("?" * len(filters.cases))
         rows = database.rows(f"SELECT sighting FROM case_sightings WHERE case_id IN ({marks})", filters.cases)  # noqa: S608 - marks
         keep &= np.isin(owners, [row[0] for row in rows])
@@ -116,11 +118,23 @@ def _select(
     if expired := expired_sources(database):
         keep &= ~np.isin(index.column("sources"), expired)
     if filters.new:
-        rows = database.rows("SELECT sighting FROM shown WHERE key = ? AND who = ?", (query.key, by.who))
+        keys = (query.key, query.former)
+        rows = database.rows("SELECT sighting FROM shown WHERE key IN (?, ?) AND who = ?", (*keys, by.who))
         without |= {row[0] for row in rows} | set(judged.verdicts)
     if without:
         keep &= ~np.isin(owners, sorted(without))
     return np.asarray(keep, np.bool_)
+
+
+def _known(index: Index, what: str, column: str, numbers: Sequence[int], by: Actor) -> NDArray[np.int64]:
+    """Return numbers of sources or people if of each the user may see a sighting; otherwise it is as if not there."""
+    chosen, there = np.array(check_ids(what, numbers), np.int64), index.column(column)
+    if by.cameras is not None:
+        there = there[np.isin(index.column("cameras"), list(by.cameras))]
+    for number in chosen[~np.isin(chosen, there)].tolist():
+        fix = "`rewho gallery stats` lists the sources; a search shows people."
+        raise UserError(f"{what} {number}", expected=f"a {what} with sightings", got=f"no such {what}", fix=fix)
+    return chosen
 
 
 def camera_ids(database: Database, names: Sequence[str], by: Actor) -> list[int]:

@@ -110,7 +110,7 @@ def audit_text(records: Sequence[Record]) -> str:
         )
         for one in records
     ]
-    return aligned_table(("record", "time", "who", "action", "purpose", "ids"), *rows)
+    return aligned_table(("record", "time", "who", "action", "purpose", "ids"), *rows) if rows else "no record fits"
 
 
 def _short(ids: Sequence[int], most: int = 8) -> str:
@@ -148,7 +148,7 @@ def calibration_text(made: Calibration, names: Mapping[int, str]) -> str:
     return "\n".join(
         [
             describe(made),
-            f"scores: {made.content['scores']}; intervals: 95 % over people",
+            f"scores: {made.content['scores']}; intervals: 95 % over {made.unit}",
             aligned_table(THRESHOLD_COLUMNS, *threshold_rows(made, names)),
             aligned_table(SEARCH_COLUMNS, *search_rows(made)),
             *(f"note: {note}" for note in made.content["notes"]),

@@ -75,6 +75,7 @@ class CameraPairs:
             pairs.same_people[same],
             pairs.different[different],
             pairs.different_people[different],
+            unit=pairs.unit,
         )
 
 
@@ -173,12 +174,14 @@ class Searches:
         stranger: Highest similarity with a stranger, [Q].
         mate: Highest similarity with the person, [Q]; NaN where they were seen only once.
         strangers: Sightings of strangers that a search went through, on average.
+        unit: What the people are in messages: people, or tracks where each stands for a person.
     """
 
     people: NDArray[np.int64]
     stranger: NDArray[np.floating[Any]]
     mate: NDArray[np.floating[Any]]
     strangers: float
+    unit: str = "people"
 
 
 def collect_searches(ranking: Ranking) -> Searches:
@@ -254,7 +257,7 @@ def measure_searches(
             raise UserError("false positive identification rate", expected="above 0, below 1", got=str(rate), fix=fix)
         share = min(1.0, searches.strangers / max(size, 1))
         wanted = -math.expm1(share * math.log1p(-rate))
-        refusal = _refuse(rate, wanted, len(people), mated, size)
+        refusal = _refuse(rate, wanted, len(people), mated, size, searches.unit)
         if refusal:
             points.append(SearchPoint(rate, size, len(people), refusal))
             continue
@@ -266,13 +269,13 @@ def measure_searches(
     return points
 
 
-def _refuse(rate: float, wanted: float, people: int, mated: int, size: int) -> str:
+def _refuse(rate: float, wanted: float, people: int, mated: int, size: int, unit: str) -> str:
     if people * wanted < NEEDED_ERRORS:
         needed = math.ceil(NEEDED_ERRORS / wanted - 1e-9) if wanted > 0 else 0
-        takes = f"about {needed:,} people with this many strangers each" if needed else "strangers to compare with"
-        return f"too few people: FPIR {100 * rate:g} % among {size:,} sightings takes {takes}, here are {people:,}"
+        takes = f"about {needed:,} {unit} with this many strangers each" if needed else "strangers to compare with"
+        return f"too few {unit}: FPIR {100 * rate:g} % among {size:,} sightings takes {takes}, here are {people:,}"
     if mated < NEEDED_PEOPLE:
-        return f"too few people who were seen twice: it takes {NEEDED_PEOPLE}, here are {mated:,}"
+        return f"too few {unit} with a true match: it takes {NEEDED_PEOPLE}, here are {mated:,}"
     return ""
 
 

@@ -46,6 +46,7 @@ class PairScores:
         different: Similarities of pairs of two people, [D].
         different_people: Both people, int64 [D, 2]; a negative one is unknown and is not resampled.
         compared: Pairs of two people in all, of which D were chosen evenly; 0 means D.
+        unit: What the people are in messages: people, or tracks where each stands for a person.
     """
 
     same: NDArray[np.floating[Any]]
@@ -53,6 +54,7 @@ class PairScores:
     different: NDArray[np.floating[Any]]
     different_people: NDArray[np.int64]
     compared: int = 0
+    unit: str = "people"
 
     def __post_init__(self) -> None:
         if len(self.same) != len(self.same_people) or self.different_people.shape != (len(self.different), 2):
@@ -178,10 +180,11 @@ def find_refusal(pairs: PairScores, rate: float) -> str:
     people, matched = len(pairs.people), len(np.unique(pairs.same_people))
     if pairs.pairs_of_people * rate < NEEDED_ERRORS:
         share = 2 * pairs.pairs_of_people / max(1, people * (people - 1))
-        needed = f"about {count_needed_people(rate, share):,} people" if share else "pairs of two known people"
-        return f"too few people: {100 * rate:g} % false matches takes {needed}, here are {people:,}"
+        needed = f"about {count_needed_people(rate, share):,}" if share else "pairs of two known"
+        needed = f"{needed} {pairs.unit}"
+        return f"too few {pairs.unit}: {100 * rate:g} % false matches takes {needed}, here are {people:,}"
     if matched < NEEDED_PEOPLE:
-        return f"too few people with a true match: it takes {NEEDED_PEOPLE}, here are {matched:,}"
+        return f"too few {pairs.unit} with a true match: it takes {NEEDED_PEOPLE}, here are {matched:,}"
     return ""
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
+from rewho.gallery.audit import ACTIONS
 from rewho.gallery.inputs import parse_time
 from rewho.service.access import Admin, Operator, Viewer, need_everywhere
 from rewho.service.forms import read_form, whole
@@ -93,7 +94,8 @@ def audit(
     found = gallery.audit(action=action, who=who, sightings=wanted, before=before, limit=50)
     asked = {"action": action, "who": who, "sighting": sighting}
     last = found[-1].id if len(found) == 50 else None
-    return render(request, user, "audit.html", records=found, asked=asked, last=last, head=gallery.audit_head())
+    values = {"asked": asked, "last": last, "head": gallery.audit_head(), "actions": sorted(ACTIONS)}
+    return render(request, user, "audit.html", 200, records=found, **values)
 
 
 @router.post("/admin/users")
