@@ -9,7 +9,10 @@ Before it is used, its embeddings of the first images are compared with torch's.
 
 from __future__ import annotations
 
+import functools
+import math
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,7 @@ LEAST = 1_000
 COMPARED = 8
 LARGEST_DIFFERENCE = 1e-5
 """Of a number of an embedding of unit length."""
+NOTED = functools.cache(say)
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -42,6 +46,8 @@ class Runner:
         device: Its device; a GPU computes with torch.
         threads: CPU threads; 0 keeps torch's default.
         wanted: auto, torch, onnxruntime or openvino.
+        note: Takes the sentence on what computes. A training, which traces after every epoch, passes `NOTED` to say
+            the same sentence once.
 
     Attributes:
         name: The library that computed last.
@@ -51,9 +57,14 @@ class Runner:
     """
 
     def __init__(
-        self, model: SingleViewModel, device: torch.device, threads: int = 0, wanted: Runtime = "torch"
+        self,
+        model: SingleViewModel,
+        device: torch.device,
+        threads: int = 0,
+        wanted: Runtime = "torch",
+        note: Callable[[str], object] = say,
     ) -> None:
-        self._model, self._threads, self._wanted = model, threads, wanted
+        self._model, self._threads, self._wanted, self._note = model, threads, wanted, note
         self._cpu, self.name = device.type == "cpu", "torch"
         self._traced: nn.Module | None = None
         self._refused = False
@@ -82,7 +93,7 @@ class Runner:
             return False
         if missing := find_missing_packages():
             self._refused = True
-            say(f"embedding with torch; ONNX Runtime would be faster, but {', '.join(missing)} is not installed")
+            self._note(f"embedding with torch; ONNX Runtime would be faster, but {', '.join(missing)} is not installed")
         return not missing
 
     def _trace(self, first: NDArray[np.uint8]) -> nn.Module | None:
@@ -106,9 +117,10 @@ class Runner:
             if self._wanted in NAMES:
                 raise
             self._refused = True
-            say(f"embedding with torch, because ONNX Runtime cannot take its place here ({error.got})")
+            self._note(f"embedding with torch, because ONNX Runtime cannot take its place here ({error.got})")
             return None
-        say(f"embedding with {NAMES[self._library]}; on {len(first)} images it differs from torch by {difference:.0e}")
+        within = 10.0 ** math.ceil(math.log10(max(difference, 1e-12)))
+        self._note(f"embedding with {NAMES[self._library]}; on {len(first)} images within {within:.0e} of torch")
         self._traced = traced
         return traced
 

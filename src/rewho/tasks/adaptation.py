@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from rewho.data.draws import draw
 from rewho.data.views import View
 from rewho.embedding.embedder import embed_batches
 from rewho.embedding.images import in_batches
+from rewho.embedding.runtime import NOTED, Runner
 from rewho.losses.prototypes import camera_weights, prototype_loss
 from rewho.models.domain_norm import split_domains
 from rewho.models.hybrid_memory import DROPPED, HybridMemory
@@ -268,8 +270,10 @@ class Epochs:
         )
         parts = []
         model.eval()
+        first = next(pixels)
+        network = Runner(model, device, wanted="auto", note=NOTED).network(len(padded), first)
         with StopRequest() as stop:
-            for vectors in embed_batches(model, pixels, device, flip=False):
+            for vectors in embed_batches(network, chain([first], pixels), device, flip=False):
                 parts.append(torch.from_numpy(vectors))
                 progress.advance(len(vectors))
                 stop.end_if_wanted("the steps before this epoch")

@@ -24,6 +24,7 @@ from rewho.data.scored_part import scored_part
 from rewho.data.splits import has_test_part
 from rewho.data.table import ImageTable
 from rewho.embedding.embedder import Embedder
+from rewho.embedding.runtime import NOTED, Runner
 from rewho.embedding.scoring import rank_table
 from rewho.models.single_view import SingleViewModel
 from rewho.rank.metrics import evaluate
@@ -187,7 +188,8 @@ def score_test_part(
 
     model.eval()
     try:
-        scores = evaluate(rank_table(Embedder(model, {}, device), table, done=done))
+        runner = Runner(model, device, wanted="auto", note=NOTED)
+        scores = evaluate(rank_table(Embedder(model, {}, device, runner=runner), table, done=done))
     finally:
         progress.close()
     say(f"{what} {table.name}: {scores.line()}, {len(part.gallery):,} in the gallery")
