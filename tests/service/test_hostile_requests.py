@@ -155,3 +155,27 @@ def test_every_route_hides_what_is_on_other_cameras(clients, gallery):
     assert {row[side]["camera"] for row in pairs for side in ("one", "other")} == {"door"}
     seen = [one for one in gallery.audit(limit=500) if one.who == "doorman" and 2 in one.ids.get("sightings", ())]
     assert seen == [], before
+
+
+@pytest.mark.parametrize("when", ["253402300800", "9" * 60, "-99999999999999", "9999-12-31T23:59:59-12:00"])
+def test_a_date_that_no_page_could_show_is_refused(clients, when):
+    assert clients.admin.post("/admin/sources/1/retention", data={"expires": when}).status_code == 400
+    assert clients.admin.put("/api/v1/sources/1/retention", json={"expires": when}).status_code == 400
+    asked = {"sightings": [1], "filters": {"before": when}}
+    assert clients.admin.post("/api/v1/searches", json=asked).status_code == 400
+    assert [clients.admin.get(path).status_code for path in ("/admin", "/library")] == [200, 200]
+
+
+def test_a_page_begins_only_where_one_ended(clients):
+    for begin in ("nan,3", "inf,3", "0.5", "0.5,x", "0.5,-1", f"0.5,{'9' * 30}"):
+        assert clients.viewer.post("/api/v1/searches", json={"sightings": [1], "next": begin}).status_code == 400
+
+
+def test_another_ones_case_is_not_opened_by_its_name(clients):
+    asked = {"name": "theft", "purpose": "order 1"}
+    assert clients.admin.post("/api/v1/cases", json=asked).status_code == 201
+    answer = clients.doorman.post("/api/v1/cases", json=asked)
+    assert answer.status_code == 400 and "expected a free name" in answer.json()["detail"]
+    assert clients.doorman.post("/api/v1/cases", json={**asked, "name": "mine"}).json()["sightings"] == 0
+    long = clients.admin.post("/cases", data={"name": "x" * 201, "purpose": "y"})
+    assert long.status_code == 400 and "1 to 200 characters, got 201" in long.text, "it is not cut off"

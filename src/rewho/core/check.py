@@ -169,6 +169,21 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> str:
     raise UserError(what, expected=expected, got=repr(value), fix=f"{hint}Choose a name from the list.")
 
 
+def check_text(what: str, value: object, most: int, least: int = 1) -> str:
+    """Return text of `least` to `most` characters without the spaces around it.
+
+    Example:
+        >>> check_text("name", "  a door ", 200)
+        'a door'
+    """
+    clean = value.strip() if isinstance(value, str) else None
+    if clean is None or not least <= len(clean) <= most:
+        got = f"{value!r:.60}" if clean is None or len(clean) < least else f"{len(clean):,}"
+        fix = "Write it out." if clean is None or len(clean) < least else "Shorten it."
+        raise UserError(what, expected=f"{least} to {most:,} characters", got=got, fix=fix)
+    return clean
+
+
 def describe_error(error: BaseException) -> str:
     """Return an error's message on one line, or its type if it has none."""
     return " ".join(str(error).split()) or type(error).__name__

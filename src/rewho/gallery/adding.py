@@ -17,7 +17,7 @@ from rewho.gallery.database import Database
 from rewho.gallery.index import CROP_COLUMNS, SIGHTING_COLUMNS
 from rewho.gallery.inputs import check_zone
 from rewho.gallery.model import check_same
-from rewho.gallery.records import Actor, Added, NewCrop
+from rewho.gallery.records import Actor, Added, NewCrop, check_time
 from rewho.gallery.vectors import Precision, mean_vector, pack, row_sum, unpack
 
 
@@ -41,9 +41,13 @@ def open_source(
     database: Database, kind: str, path: str, digest: str, terms: Mapping[str, Any], expires: float | None, by: Actor
 ) -> int:
     """Return the id of a source, which is new or was added before under the same digest."""
+    check_time("expires", expires)
     with database.writing() as link:
         found = link.execute("SELECT id FROM sources WHERE digest = ?", (digest,)).fetchone()
         if found:
+            if expires is not None:
+                link.execute("UPDATE sources SET expires = ? WHERE id = ?", (expires, found[0]))
+                audit.append(database, by.who, by.purpose, "retention", {"expires": expires}, sources=[found[0]])
             return int(found[0])
         values = (kind, path, digest, json.dumps(dict(terms), sort_keys=True), database.now(), expires)
         made = link.execute(
@@ -207,6 +211,7 @@ class Writer:
 def write_crop(database: Database, sighting: int, item: Embedded, blob: bytes, key: bytes) -> int:
     """Insert the row of a crop, within a transaction; return its id."""
     crop, link = item.crop, database.link
+    check_time(f"time of {crop.name}", crop.time)
     frame = None if crop.frame is None else hashlib.sha256(crop.frame.encode()).digest()
     box = None if crop.box is None else json.dumps([round(float(side), 2) for side in crop.box])
     names = CROP_COLUMNS.split(", ")[1:]

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rewho.core.artifact import plain
-from rewho.core.check import UserError, nearest
+from rewho.core.check import UserError, check_choice, check_count
 from rewho.gallery.database import Database
 
 HEAD = "audit head"
 """Name in the table `about` of the number and hash of the last record, which show that records at the end are gone."""
+HEAD_FORM = re.compile(r"[0-9]{1,18}\s+[0-9a-f]{64}")
 START = bytes(32)
 CHANGES = ("group", "hide", "merge", "name", "rename", "show", "split", "take out")
 ACTIONS = (
@@ -95,6 +97,9 @@ def find_edits(database: Database, known: str = "") -> list[str]:
     wrong: list[str] = []
     before, number = START, 0
     hashes = {0: START.hex()}
+    if known and not HEAD_FORM.fullmatch(known.strip()):
+        fix = "Copy the line `head` of `rewho gallery audit`, in quotes."
+        raise UserError("head", expected="a number and a hash of 64 digits", got=repr(known)[:80], fix=fix)
     wanted = int(known.split(maxsplit=1)[0]) if known else -1
     for *values, found in database.rows(
         "SELECT id, time, who, purpose, action, asked, ids, hash FROM audit ORDER BY id"
@@ -134,14 +139,12 @@ def read(
         before: Only records before this number.
         limit: Most records.
     """
-    if action and action not in ACTIONS:
-        near = nearest(action, ACTIONS)
-        fix = f"Did you mean {near!r}?" if near else "Choose one of them."
-        raise UserError("action", expected=f"one of {', '.join(sorted(ACTIONS))}", got=repr(action)[:60], fix=fix)
-    wanted, count = set(sightings), 0
+    if action:
+        check_choice("action", action, ACTIONS)
+    wanted, count, limit = set(sightings), 0, check_count("limit", limit)
     for row in database.rows(
         "SELECT id, time, who, purpose, action, asked, ids FROM audit WHERE id < ? ORDER BY id DESC",
-        (2**62 if before is None else before,),
+        (2**62 if before is None else check_count("before", before, 0),),
     ):
         if (action and row[4] != action) or (who and row[2] != who):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rewho.core.check import check_count
 from rewho.gallery import audit
 from rewho.gallery.database import Database
 from rewho.gallery.records import SHOWN, Actor, Sighting
@@ -18,6 +19,8 @@ def browse(database: Database, by: Actor, *, count: int, before: int | None, cam
         before: Only those added before this one.
         cameras: Ids of cameras; empty is all.
     """
+    check_count("count", count)
+    before = None if before is None else check_count("before", before, 0)
     wanted = set(cameras) if by.cameras is None else set(cameras or by.cameras) & by.cameras
     limited = by.cameras is not None or bool(cameras)
     marks = ", ".join("?" * len(wanted))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rewho.core.artifact import write_file
-from rewho.core.check import UserError, check_count
+from rewho.core.check import UserError, check_count, check_text
 from rewho.core.record import rewho_version
 from rewho.core.signing import check_receipt
 from rewho.core.text import csv_table
@@ -25,6 +25,7 @@ COLUMNS = (
     *("image", "sha256", "sighting", "crop", "camera", "time", "box", "frame", "person", "source", "terms_licence"),
     *("original_name", "original_sha256", "note"),
 )
+LONGEST_NAME, LONGEST_TEXT = 200, 1000
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # zip files cannot hold none; the times of the images are in the table
 
 
@@ -42,13 +43,18 @@ class Case(NamedTuple):
 
 def open_case(database: Database, name: str, purpose: str, by: Actor) -> int:
     """Return the id of a case, which is new or has this name; a new one needs a purpose."""
-    found = database.one("SELECT id FROM cases WHERE name = ?", (name,))
-    if found:
-        return int(found[0])
-    if not name.strip() or not purpose.strip():
-        fix = "Pass a name and --purpose."
-        raise UserError("case", expected="a name and a purpose", got="an empty one", fix=fix)
+    name = check_text("name of the case", name, LONGEST_NAME)
     with database.writing() as link:
+        found = database.one("SELECT id FROM cases WHERE name = ?", (name,))
+        if found and found[0] not in {one.id for one in list_cases(database, by)}:
+            fix = "Choose another name."
+            raise UserError(f"case {name}", expected="a free name, or a case of yours", got="another's", fix=fix)
+        if found:
+            return int(found[0])
+        if not purpose.strip():
+            fix = "Say why it is opened: with --purpose, or in its field."
+            raise UserError(f"case {name}", expected="a purpose, because it is new", got="none", fix=fix)
+        purpose = check_text("purpose", purpose, LONGEST_TEXT)
         values = (name, purpose, database.now(), by.who)
         made = link.execute("INSERT INTO cases (name, purpose, opened, who) VALUES (?, ?, ?, ?)", values).lastrowid
         assert made is not None
@@ -58,8 +64,9 @@ def open_case(database: Database, name: str, purpose: str, by: Actor) -> int:
 
 def collect(database: Database, case: int, sightings: Sequence[int], by: Actor, note: str = "") -> None:
     """Put sightings into a case."""
-    read_case(database, case, by)
+    note = check_text("note", note, LONGEST_TEXT, 0)
     with database.writing() as link:
+        read_case(database, case, by)
         chosen = check_visible(database, sightings, by)
         for one in chosen:
             values = (case, one, note, database.now(), by.who)

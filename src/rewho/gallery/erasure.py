@@ -22,7 +22,7 @@ from rewho.gallery.adding import seal_sighting
 from rewho.gallery.database import Database
 from rewho.gallery.index import CROP_COLUMNS
 from rewho.gallery.lineage import trained_on
-from rewho.gallery.records import DAY_S, WITHDRAWN, Actor
+from rewho.gallery.records import DAY_S, WITHDRAWN, Actor, check_time
 from rewho.gallery.store import store_of
 from rewho.gallery.vectors import row_sum
 from rewho.gallery.views import check_visible
@@ -260,7 +260,7 @@ def keep_until(database: Database, source: int, expires: float | None, by: Actor
         UserError: There is no such source, or the user may not see every camera.
     """
     by.need_all("retention")
-    source = check_count("source", source, 0)
+    source, expires = check_count("source", source, 0), check_time("expires", expires)
     with database.writing() as link:
         if not link.execute("UPDATE sources SET expires = ? WHERE id = ?", (expires, source)).rowcount:
             fix = "`rewho gallery stats` lists them."

@@ -29,11 +29,11 @@ from rewho.data.file_lists import IMAGE_ENDINGS, is_crop_set, list_images, read_
 from rewho.data.images import read_file
 from rewho.data.names import MISSING
 from rewho.data.table import leaves_root
-from rewho.gallery.records import NewCrop
+from rewho.gallery.records import NewCrop, check_time
 
 TABLE_COLUMNS = ("path", "camera", "time", "person", "track")
 VIDEO_COLUMNS = ("video", "camera", "start")
-NUMBER = re.compile(r"-?\d+(\.\d+)?")
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -123,16 +123,18 @@ def parse_time(text: str, zone: str = "UTC", what: str = "time") -> float:
         >>> parse_time("1970-01-01T01:00", "Europe/Berlin"), parse_time("1970-01-01T00:00:01Z"), parse_time("5.5")
         (0.0, 1.0, 5.5)
     """
-    if NUMBER.fullmatch(text.strip()):
-        return float(text)
     place = check_zone(zone)
     try:
-        found = datetime.fromisoformat(text.strip())
-        found = found if found.tzinfo else found.replace(tzinfo=place)
-        return found.timestamp()
+        if NUMBER.fullmatch(text.strip()):
+            seconds = float(text)
+        else:
+            found = datetime.fromisoformat(text.strip())
+            seconds = (found if found.tzinfo else found.replace(tzinfo=place)).timestamp()
     except (ValueError, OverflowError, OSError):
         fix = "Write it like 2026-05-01T13:45:00 or 2026-05-01T13:45:00+02:00."
         raise UserError(what, expected="a time in ISO 8601", got=repr(text), fix=fix) from None
+    check_time(what, seconds)
+    return seconds
 
 
 def parse_range(after: str, before: str, zone: str) -> tuple[float | None, float | None]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rewho.core.check import UserError, check_count, check_ids
+from rewho.core.check import UserError, check_count, check_ids, check_text
 from rewho.gallery import audit
 from rewho.gallery.adding import seal_sighting
 from rewho.gallery.database import Database
@@ -100,10 +100,7 @@ def name_person(
     database: Database, name: str, by: Actor, *, person: int | None = None, sightings: Sequence[int] = ()
 ) -> int:
     """Name a person, or make one of sightings; return their id."""
-    clean = " ".join(name.split())
-    if len(clean) > LONGEST_NAME or (not clean and person is not None):
-        fix = "Choose another name."
-        raise UserError("name", expected=f"1 to {LONGEST_NAME} characters", got=repr(name)[:80], fix=fix)
+    clean = " ".join(check_text("name", name, LONGEST_NAME, 0 if person is None else 1).split())
     with database.writing() as link:
         kind = "rename" if not sightings else "name"
         changes = []
@@ -258,6 +255,9 @@ def undo(database: Database, event: int, by: Actor) -> int:
         )]  # fmt: skip
         check_visible(database, [one.target for one in changes if one.what != "name"], by)
         for one in changes:
+            if one.what == "name" and by.cameras is not None:
+                members(database, one.target, by)
+        for one in changes:
             if _current(database, one) != one.after:
                 later = link.execute(
                     "SELECT max(event) FROM changes WHERE what = ? AND target = ?", (one.what, one.target)
@@ -290,7 +290,8 @@ def _current(database: Database, change: Change) -> str | None:
 
 def list_events(database: Database, count: int = 50) -> list[Event]:
     """Return the last events, the newest first."""
-    rows = database.rows("SELECT id, time, who, kind, undoes, undone FROM events ORDER BY id DESC LIMIT ?", (count,))
+    query = "SELECT id, time, who, kind, undoes, undone FROM events ORDER BY id DESC LIMIT ?"
+    rows = database.rows(query, (check_count("count", count),))
     return [Event(*row) for row in rows]
 
 
@@ -346,6 +347,7 @@ def suggest_merges(
         person: Who is compared.
         count: Most suggestions.
     """
+    check_count("count", count)
     owners, states = index.column("people"), index.column("states")
     wanted = np.array(sorted({*people, person}), np.int64)
     rows = np.flatnonzero(np.isin(owners, wanted) & (states < WITHDRAWN))

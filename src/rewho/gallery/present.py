@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
+from rewho.core.check import check_choice
 from rewho.gallery.database import Database
 from rewho.gallery.index import Index
 from rewho.gallery.model import MODEL, NAME, GalleryModel
@@ -66,6 +68,7 @@ class Present:
 
     def index(self, per: Per = "sighting") -> Index:
         """Return the matrix of sightings or crops with all changes up to now."""
+        check_choice("per", per, get_args(Per))
         with self._guard, self.database.reading():
             self._follow()
             if per not in self._indexes:

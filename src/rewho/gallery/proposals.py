@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from rewho.core.check import check_choice, check_count, check_range
 from rewho.gallery import calibration as calibrations
 from rewho.gallery.calibration import Basis, Calibration
 from rewho.gallery.grouping import Grouped, Seen, copy_sightings, graph_of, group_people, read_known
@@ -46,6 +48,7 @@ class Proposals(Present):
         Raises:
             UserError: Judgements contradict one another.
         """
+        check_range("limit", limit, 0, 0.99)
         return group_people(self.database, lambda: self._copy(Actor()), by or Actor(), limit, step)
 
     def _copy(self, by: Actor, newest: int = 0) -> Seen:
@@ -68,6 +71,8 @@ class Proposals(Present):
         """
         user = by or Actor()
         user.need_all("calibrate")
+        check_choice("basis", basis, get_args(Basis))
+        check_count("seed", seed, 0)
         with self._guard, self.database.reading():  # copies, so that others search meanwhile
             model, index, crops = self.model_sha256, self.index().copy(), self.index("crop").copy()
         content = calibrations.measure(index, crops, Statistics(index), self.database, basis, seed, step)
@@ -96,6 +101,8 @@ class Proposals(Present):
             limit: As of `group`.
             by: Who asks; decides which cameras are looked at.
         """
+        check_count("count", count)
+        check_range("limit", limit, 0, 0.99)
         seen, graph = self._find_near(by or Actor())
         return find_pairs(seen, graph, read_known(self.database), read_judged(self.database), count, limit)
 

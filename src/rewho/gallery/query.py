@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_count, check_ids
+from rewho.core.check import UserError, check_count, check_ids, check_range
 from rewho.core.text import quantity
 from rewho.data.images import decode, read_file
 from rewho.gallery.database import Database
 from rewho.gallery.index import UNKNOWN, Index
 from rewho.gallery.model import GalleryModel
-from rewho.gallery.records import WITHDRAWN, Actor
+from rewho.gallery.records import WITHDRAWN, Actor, check_time
 from rewho.gallery.scan import Statistics
 from rewho.gallery.vectors import unit
 from rewho.rank.camera_norm import centre
@@ -99,6 +99,9 @@ def from_images(
     if box is not None and len(images) != 1:
         got = quantity(len(images), "images")
         raise UserError("box", expected="one image that it is drawn on", got=got, fix="Pass one image.")
+    check_time("time", time)
+    if box is not None:
+        box = check_box(box)
     names, former, vectors = [], [], []
     for image in images:  # one after the other: photos take tens of megabytes each
         content, name = (read_file(Path(image)), str(image)) if isinstance(image, str | Path) else (image, "query")
@@ -130,6 +133,16 @@ def _pixels(image: bytes | NDArray[np.uint8], name: str, least: tuple[int, int] 
         got, fix = type(image).__name__, "Pass a path, encoded bytes or a uint8 RGB array [H, W, 3]."
         raise UserError("query", expected="an image", got=got, fix=fix)
     return image
+
+
+def check_box(box: object) -> Box:
+    """Return a box as four numbers; a UserError for what is none."""
+    sides = tuple(box) if isinstance(box, Iterable) and not isinstance(box, str | bytes) else ()
+    if len(sides) != 4:
+        fix = "Pass (10, 20, 110, 220)."
+        raise UserError("box", expected="left, top, right, bottom in pixels", got=repr(box)[:60], fix=fix)
+    left, top, right, bottom = (float(check_range("box", side, -1e6, 1e6)) for side in sides)
+    return left, top, right, bottom
 
 
 def cut(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:

@@ -13,6 +13,8 @@ Per = Literal["sighting", "crop"]
 SHOWN, HIDDEN, WITHDRAWN = range(3)
 """States of a sighting: in results; out of results; without embedding and thumbnail."""
 DAY_S = 86_400.0
+FIRST_S, LAST_S = -62_135_424_000.0, 253_402_128_000.0
+"""Two days within the years 1 to 9999, so that dates show a time in every zone."""
 NOT_CALIBRATED = "not calibrated here"
 Step = Callable[[int, int], None]
 """Called between the parts of long work: how many are done, of how many; raises `Interrupted` to end it there."""
@@ -56,6 +58,24 @@ class Actor:
             raise UserError(what, expected=expected, got=self.who, fix="Ask an administrator.")
 
 
+def check_time(what: str, seconds: float | None) -> float | None:
+    """Return a time in seconds since 1970, which dates can show; None where it is not known.
+
+    Example:
+        >>> check_time("expires", 1e300)
+        Traceback (most recent call last):
+        rewho.core.check.UserError: expires: expected seconds since 1970, from the year 1 to 9999, got 1e+300.
+          Fix: Check the time and its unit.
+    """
+    if seconds is None:
+        return None
+    number = hasattr(seconds, "__float__") and not isinstance(seconds, bool)
+    if not number or not FIRST_S <= seconds <= LAST_S:
+        expected = "seconds since 1970, from the year 1 to 9999"
+        raise UserError(what, expected=expected, got=f"{seconds!r:.60}", fix="Check the time and its unit.")
+    return float(seconds)
+
+
 @dataclass(frozen=True)
 class Filters:
     """Which sightings a search goes through; applied before the best are chosen.
@@ -77,6 +97,13 @@ class Filters:
     people: tuple[int, ...] = ()
     cases: tuple[int, ...] = ()
     new: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.cameras, str):
+            fix = f"Pass ({self.cameras!r},)."
+            raise UserError("cameras", expected="names of cameras", got=repr(self.cameras)[:60], fix=fix)
+        check_time("after", self.after)
+        check_time("before", self.before)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError, check_ids, nearest
+from rewho.core.check import UserError, check_count, check_ids, check_range, nearest
 from rewho.gallery import audit
 from rewho.gallery.cases import read_case
 from rewho.gallery.database import Database
@@ -56,9 +56,13 @@ def search(database: Database, index: Index, statistics: Statistics, query: Quer
     Raises:
         UserError: A filter names what is not there, or not visible to the user.
     """
-    if not 1 <= ask.count <= MOST:
-        fix = "Ask for fewer, and continue with `after`."
-        raise UserError("count", expected=f"1 to {MOST:,}", got=f"{ask.count:,}", fix=fix)
+    check_count("count", ask.count, 1, MOST)
+    if ask.after is not None:
+        if not isinstance(ask.after, tuple | list) or len(ask.after) != 2:
+            fix = "Pass `after` of the page before."
+            raise UserError("after", expected="a similarity and an id", got=repr(ask.after)[:60], fix=fix)
+        check_range("after", ask.after[0], -2, 2)
+        check_count("after", ask.after[1], 0)
     judged = read_judgements(database, query)
     keep = _select(database, index, query, judged, ask.filters, by)
     normalised = ask.normalise and bool(query.cameras) and query.normalisable(statistics)

@@ -30,8 +30,7 @@ def cases_page(request: Request, user: Viewer) -> Response:
 async def open_case(request: Request, user: Operator) -> Response:
     """Open a case."""
     form, cases = await read_form(request), state_of(request).gallery.cases
-    name, purpose = form.text("name")[:200], form.text("purpose")[:1000]
-    made = await run_in_threadpool(cases.open, name, purpose, by=user.actor)
+    made = await run_in_threadpool(cases.open, form.text("name"), form.text("purpose"), by=user.actor)
     return redirect(f"/cases/{made}", done="opened")
 
 
@@ -51,7 +50,7 @@ def case_page(request: Request, user: Viewer, case: Number) -> Response:
 async def collect(request: Request, user: Operator) -> Response:
     """Put a sighting into a case."""
     form, cases = await read_form(request), state_of(request).gallery.cases
-    case, note = form.number("case"), form.text("note")[:1000]
+    case, note = form.number("case"), form.text("note")
     await run_in_threadpool(cases.collect, case, form.numbers("sightings"), note, by=user.actor)
     return redirect(f"/cases/{case}", done="collected")
 
