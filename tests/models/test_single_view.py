@@ -60,7 +60,7 @@ def test_the_two_readings_of_conv4_1_differ_inside():
     assert strides("layer3") == [2, 1, 2]
 
 
-@pytest.mark.parametrize("name", ["convnext_atto", "vit_tiny_patch16_224", "mobilenetv3_small_100"])
+@pytest.mark.parametrize("name", ["convnext_atto", "vit_tiny_patch16_224", "test_efficientnet"])
 def test_any_timm_model_gives_a_map(name):
     model = SingleViewModel(ModelSettings(backbone=name, embedding=16), (128, 64)).eval()
     assert model.feature_map(torch.zeros(1, 3, 128, 64)).shape[1] == model.backbone.channels

@@ -81,3 +81,4 @@ def test_mistakes():
 
     with pytest.raises(UserError, match="Fused"):
         split_batch_norm(nn.Sequential(Fused(3)), 2)
+    assert split_batch_norm(nn.Sequential(Fused(3), nn.BatchNorm2d(3)), 2, leave_others=True) == 1

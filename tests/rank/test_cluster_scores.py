@@ -25,6 +25,11 @@ def test_a_cluster_of_one_image_scores_0_and_one_cluster_none():
     assert silhouette(POINTS, np.full(200, -1)) is None
 
 
+def test_copies_of_one_image_in_two_clusters_score_0():
+    copies = np.full((40, 16), 0.25) + 1e-8 * RANDOM.normal(size=(40, 16))
+    assert silhouette(copies.astype("f4"), np.arange(40) % 2) == 0
+
+
 def test_a_sample_stands_for_many_images(monkeypatch):
     whole = silhouette(POINTS, LABELS)
     monkeypatch.setattr(cluster_scores, "MOST_SCORED", 100)

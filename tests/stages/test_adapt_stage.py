@@ -5,6 +5,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cut_runs import check_equal, checkpoint_of, cut, last, lose
 
@@ -221,6 +222,30 @@ def test_a_trained_model_is_taken_whole(crowd, people, tmp_path):
     assert (card["architecture"]["head"], card["embedding_size"]) == ("bn", 512)
 
 
+def test_a_network_whose_normalisation_cannot_be_split_adapts_without_groups(crowd, people, tmp_path):
+    model = replace(settings(crowd, tmp_path).model, backbone="test_efficientnet")
+    given = settings(crowd, tmp_path / "out", model=model, epochs=1, steps_per_epoch=1)
+    with pytest.raises(UserError) as error:
+        adapt.run(given)
+    assert "Pass --group_identities 0" in error.value.fix
+    with pytest.raises(UserError) as error:
+        adapt.run(replace(given, group_identities=0, source=SourceSettings(root=people, workers=0)))
+    assert "group_identities" not in error.value.fix
+    adapt.run(replace(given, group_identities=0))
+
+
+def test_an_image_without_a_finite_embedding_is_named(crowd, tmp_path, monkeypatch):
+    def broken(*values, **options):
+        for part in adaptation_embed(*values, **options):
+            part[3] = np.nan
+            yield part
+
+    adaptation_embed = adaptation.embed_batches
+    monkeypatch.setattr(adaptation, "embed_batches", broken)
+    with pytest.raises(UserError, match=r"0001_c2s1_000001_00\.jpg"):
+        adapt.run(settings(crowd, tmp_path / "out"))
+
+
 @pytest.mark.parametrize(("eps", "got"), [(0.03, "0 at eps"), (0.77, "1 at eps")])
 def test_no_cluster_and_one_cluster_stop_with_a_picture_and_advice(crowd, tmp_path, eps, got):
     cluster = ClusterSettings(
@@ -228,7 +253,7 @@ def test_no_cluster_and_one_cluster_stop_with_a_picture_and_advice(crowd, tmp_pa
     )
     with pytest.raises(UserError, match=got) as error:
         adapt.run(settings(crowd, tmp_path / "none", cluster=cluster))
-    assert "--cluster.eps" in error.value.fix
+    assert ("--cluster.eps" if eps < 0.5 else "--cluster.k1") in error.value.fix
     assert (tmp_path / "none" / "clusters.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -236,6 +261,8 @@ def test_no_cluster_and_one_cluster_stop_with_a_picture_and_advice(crowd, tmp_pa
     ("changes", "option"),
     [
         ({"group_identities": 3}, "--group_identities"),
+        ({"group_identities": 1, "sampler": SamplerSettings("identities", 8, 1)}, "--group_identities"),
+        ({"cluster": ClusterSettings(eps=0, eps_gap=0.2)}, "eps_gap"),
         ({"sampler": SamplerSettings("shuffle", 8)}, "sampler.kind"),
         ({"memory": MemorySettings("centroid")}, "cluster.of"),
         ({"begin": "network"}, "--begin network"),

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from rewho.core.check import UserError
+from rewho.rank.reliability import Reliability
 from rewho.settings import ClusterSettings
+from rewho.tasks import pseudo_labels
 from rewho.tasks.pseudo_labels import FEWEST_TO_STANDARDISE, figure_names, make_labels, standardise_cameras
 
 RANDOM = np.random.default_rng(5)
@@ -67,3 +69,49 @@ def test_random_vectors_have_no_clusters_and_the_curve_is_drawn():
             noise, np.full(300, -1), None, ClusterSettings(eps=0.2), drop=True, draw=lambda *curve: drawn.append(curve)
         )
     assert len(drawn[0][0]) == 300
+
+
+def curve_of(embeddings, cameras=None, **settings):
+    """Return the error and how often the curve was drawn."""
+    drawn = []
+    cameras = np.full(len(embeddings), -1) if cameras is None else cameras
+    with pytest.raises(UserError) as error:
+        make_labels(
+            embeddings.astype("f4"),
+            cameras,
+            None,
+            ClusterSettings(**{"k1": 6, "k2": 2, "min_samples": 2, **settings}),
+            drop=False,
+            draw=lambda *curve: drawn.append(curve),
+        )
+    return error.value, len(drawn)
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize("noise", [0.0, 1e-7, 1e-4])
+def test_collapsed_embeddings_stop_instead_of_being_clustered_by_their_rounding(noise, standardise):
+    embeddings = np.full((60, 16), 0.25) + noise * RANDOM.normal(size=(60, 16))
+    error, drawn = curve_of(embeddings, np.arange(60) % 2, standardise_cameras=standardise)
+    assert "collapsed" in error.got and drawn == 1
+
+
+def test_the_advice_fits_the_cause():
+    people = np.repeat(RANDOM.normal(size=(3, 16)), 4, axis=0) + 0.1 * RANDOM.normal(size=(12, 16))
+    error, _ = curve_of(people, k1=30, k2=6, eps=0.78, self_paced=False)
+    assert error.fix.startswith("Pass --cluster.k1 4 --cluster.k2 1")
+    assert make_labels(people, np.full(12, -1), None, ClusterSettings(k1=4, k2=1), drop=False).figures["clusters"] == 3
+    few = np.r_[np.repeat(RANDOM.normal(size=(1, 64)), 4, axis=0), RANDOM.normal(size=(12, 64))]
+    error, _ = curve_of(few, k1=4, k2=1, eps=0.1)
+    assert error.got.startswith("1 at eps") and error.fix.startswith("Raise --cluster.eps")
+
+
+def test_clusters_that_no_other_eps_confirms_are_not_told_as_too_few_clusters(monkeypatch):
+    monkeypatch.setattr(pseudo_labels, "select_reliable", lambda labels, *_: Reliability(labels, 1, None, None, 0.5))
+    error, drawn = curve_of(OWN, k1=15, k2=4)
+    assert error.got.startswith(f"1 of {PEOPLE}") and "self_paced false" in error.fix and drawn == 1
+
+
+def test_a_camera_of_copies_is_not_scaled_to_its_rounding():
+    copies = np.full((20, 8), 0.3) + 1e-8 * RANDOM.normal(size=(20, 8))
+    moved = standardise_cameras(copies, np.zeros(20, np.int64))
+    assert moved @ moved.T == pytest.approx(1, abs=1e-5)

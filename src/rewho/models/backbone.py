@@ -90,11 +90,7 @@ def _build_own(name: str, input_size: tuple[int, int]) -> Backbone:
     """Build a registered network and find its channels; it maps images to a feature map."""
     try:
         body = BACKBONES[name](input_size)
-        training = body.training
-        with torch.no_grad():
-            shape = body.eval()(torch.zeros(2, 3, *input_size)).shape
-        body.train(training)
-        _, channels, _, _ = shape
+        return Backbone(body, _count_channels(body, input_size))
     except Exception as error:  # code of others fails in its own ways; the cause is kept
         raise UserError(
             f"--model.backbone {name}",
@@ -103,7 +99,15 @@ def _build_own(name: str, input_size: tuple[int, int]) -> Backbone:
             got=f"{type(error).__name__}: {describe_error(error)[:200]}",
             fix="Call the function by hand.",
         ) from error
-    return Backbone(body, channels)
+
+
+def _count_channels(body: nn.Module, input_size: tuple[int, int]) -> int:
+    """Return the channels C of the feature map [N, C, h, w] that a network makes, by running it once."""
+    training = body.training
+    with torch.no_grad():
+        _, channels, _, _ = body.eval()(torch.zeros(2, 3, *input_size)).shape
+    body.train(training)
+    return int(channels)
 
 
 def _build_timm(name: str, stride_one_at: str, input_size: tuple[int, int]) -> Backbone:
@@ -138,4 +142,6 @@ def _build_timm(name: str, stride_one_at: str, input_size: tuple[int, int]) -> B
         raise UserError(
             "--model.backbone", expected="a timm model that gives feature maps", got=name, fix="Choose another model."
         )
-    return Backbone(TimmBody(network), network.num_features)
+    body = TimmBody(network)
+    # `num_features` also counts a convolution after the feature map, as in EfficientNets and MobileNets.
+    return Backbone(body, _count_channels(body, input_size))

@@ -62,10 +62,22 @@ class SplitBatchNorm(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def split_batch_norm(network: nn.Module, group: int) -> int:
+def split_batch_norm(
+    network: nn.Module, group: int, *, leave_others: bool = False, fix: str = "Pass --contrast.norm_group 0, or"
+) -> int:
     """Make every batch normalisation of a network use groups of `group` images; returns the number of layers.
 
     The network is changed in place; its parameters and their names stay.
+
+    Args:
+        network: The network.
+        group: Images of a group.
+        leave_others: Leave kinds of batch normalisation that cannot be split, such as timm's with an activation, as
+            they are; right where a group is the whole batch.
+        fix: What to do about such kinds; the message ends it with "choose a ResNet".
+
+    Raises:
+        UserError: Fewer than 2 images, or a kind that cannot be split.
     """
     if group < 2:
         raise UserError("--contrast.norm_group", expected="2 or more images", got=str(group), fix="Pass 32.")
@@ -75,12 +87,12 @@ def split_batch_norm(network: nn.Module, group: int) -> int:
             if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.track_running_stats:
                 setattr(parent, name, SplitBatchNorm(layer, group))  # type: ignore[arg-type]
                 found += 1
-            elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and not leave_others:
                 raise UserError(
                     "--contrast.norm_group",
                     expected="a backbone whose batch normalisation is torch's plain one",
                     got=f"{type(layer).__name__} in {type(network).__name__}",
-                    fix="Pass --contrast.norm_group 0, or choose a ResNet.",
+                    fix=f"{fix} choose a ResNet.",
                 )
     return found
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rewho.core.runtime import generator
 from rewho.rank.blocks import map_row_blocks
-from rewho.rank.clustering import OUTLIER
+from rewho.rank.clustering import OUTLIER, ROUNDING
 from rewho.rank.distance import unit_vectors
 
 MOST_SCORED = 20_000
@@ -23,7 +23,7 @@ def silhouette(embeddings: NDArray[Any], labels: NDArray[np.int64]) -> float | N
     """Return the mean silhouette by cosine distance, -1 to 1, without outliers; None without two clusters.
 
     Exact for every scored image: the mean cosine distance to a cluster is that to the mean of its unit vectors, so the
-    cost is N C D instead of N N D (Rousseeuw, 1987).
+    cost is N C D instead of N N D (Rousseeuw, 1987). Copies of one image in two clusters score 0.
 
     Args:
         embeddings: [N, D].
@@ -54,8 +54,9 @@ def silhouette(embeddings: NDArray[Any], labels: NDArray[np.int64]) -> float | N
         within = distance[place] * size / np.maximum(size - 1, 1)  # the image itself is at distance 0
         distance[place] = np.inf
         other = distance.min(axis=1)
-        largest = np.maximum(np.maximum(within, other), 1e-12)
-        return np.where(size > 1, (other - within) / largest, 0.0)
+        largest = np.maximum(within, other)
+        apart = largest > ROUNDING  # nearer images are copies, whose distances are only rounding
+        return np.where((size > 1) & apart, (other - within) / np.where(apart, largest, 1.0), 0.0)
 
     return float(np.concatenate(map_row_blocks(score, len(scored), len(known))).mean())
 

@@ -79,6 +79,10 @@ class ClusterSettings:
             yield Mistake(
                 "eps_gap", f"less than eps, which is {self.eps:g}, and with it at most 0.8", "Pass {at}eps_gap 0.02."
             )
+        if not self.eps and self.self_paced and self.eps_gap > 0.1:
+            yield Mistake(
+                "eps_gap", "at most 0.1 with an automatic eps, which is 0.7 at most", "Pass {at}eps_gap 0.02."
+            )
 
 
 @dataclass(frozen=True)

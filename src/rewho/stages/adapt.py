@@ -16,6 +16,7 @@ from torch import nn
 
 from rewho.core.artifact import plain, write_file, write_json
 from rewho.core.check import UserError, rename_options
+from rewho.core.files import read_json
 from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
 from rewho.core.record import STARTED, read_record
@@ -175,11 +176,12 @@ def _group(settings: AdaptSettings, source: Source | None) -> int:
     sampler = settings.sampler
     one_pass = sampler.batch // (settings.engine.devices * sampler.accumulate)
     group = settings.group_identities * sampler.images_per_identity or one_pass
-    if one_pass % group:
+    if one_pass % group or group < 2:
+        each = sampler.images_per_identity
         raise UserError(
             "--group_identities",
-            expected=f"a divisor of the {one_pass // sampler.images_per_identity} identities of one forward pass",
-            got=str(settings.group_identities),
+            expected=f"a divisor of the {one_pass // each} identities of one forward pass, and 2 images or more",
+            got=f"{settings.group_identities} identities of {quantity(each, 'images')}",
             fix="Choose a batch that is a multiple of devices x accumulate x group_identities x images_per_identity, "
             "or 0, which makes no groups.",
         )
@@ -355,8 +357,6 @@ def _card(settings: AdaptSettings, data: _Data, origin: Origin, figures: Mapping
 
 
 def _write_page(settings: AdaptSettings, data: _Data, task: AdaptTask, view: View) -> Path:
-    from rewho.core.files import read_json
-
     read = read_json(settings.out / CURVE, curve=list, eps=float)
     rows = _epoch_rows(settings.out)
     if (settings.out / START).is_file():

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rewho.core.check import check_embeddings
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator, is_main_process, on_main_process
 from rewho.data.augment import apply, resize
@@ -109,8 +110,9 @@ class AdaptTask(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.model, self.sources = settings.memory, model, classes
-        if group > 1:
-            split_batch_norm(model, group)
+        whole = settings.group_identities == 0 and not classes  # then a group is the batch of one device
+        fix = "With --source," if classes else "Pass --group_identities 0, or"
+        split_batch_norm(model, group, leave_others=whole, fix=fix)
         self.source_norms = split_domains(model) if classes else nn.ModuleList()
         memory = settings.memory
         self.memory = HybridMemory(len(target.images), model.settings.embedding, classes, memory.kind, memory.momentum)
@@ -281,7 +283,10 @@ class Epochs:
         everyone = gather(F.normalize(torch.cat(parts)).to(device))
         # [process, row of the process, D] → the order of `rows`; what was repeated is at the end.
         in_order: Tensor = everyone.reshape(world, -1, everyone.shape[1]).transpose(0, 1).flatten(0, 1)
-        return in_order[: len(rows)]
+        found = in_order[: len(rows)]
+        if not (found.isfinite().all() and found.any(dim=1).all()):
+            check_embeddings("image", found.cpu().numpy(), [self.images.name(int(row)) for row in rows])
+        return found
 
     def _source_centres(self, rank: int, world: int) -> Tensor:
         """Return the mean embedding of each person of the source, of length 1, [classes, D]."""

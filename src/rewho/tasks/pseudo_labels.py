@@ -18,6 +18,7 @@ from rewho.rank.cluster_scores import mutual_information, purity, silhouette
 from rewho.rank.clustering import (
     OUTLIER,
     RADIUS,
+    ROUNDING,
     bend,
     count_clusters,
     dbscan,
@@ -29,12 +30,15 @@ from rewho.rank.clustering import (
 from rewho.rank.grouping import Constraints, group
 from rewho.rank.reliability import select_reliable, split_outliers
 from rewho.settings import ClusterSettings
+from rewho.tasks.contrast import COLLAPSED
 
 FEWEST_TO_STANDARDISE = 16
 """Images of a camera below which its mean and standard deviation are too inexact to use."""
 MOST_EPS = 0.7
 """Largest automatic eps."""
 FEWEST_CLUSTERS = 2
+MOST_ALONE = 0.5
+"""Share of images in no cluster up to which a single cluster means that all clusters have merged."""
 
 
 class PseudoLabels(NamedTuple):
@@ -69,7 +73,8 @@ def figure_names(*, cameras: bool, identities: bool) -> list[str]:
 def standardise_cameras(embeddings: NDArray[Any], cameras: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return embeddings [N, D], standardised per camera and dimension, then scaled to length 1.
 
-    Cameras with fewer than `FEWEST_TO_STANDARDISE` images, and unknown ones, are not standardised.
+    Cameras with fewer than `FEWEST_TO_STANDARDISE` images, and unknown ones, are not standardised. Neither are copies
+    of one image, nor dimensions that are the same for all images of a camera: their deviation is only rounding.
     """
     moved = np.array(embeddings, np.float32)
     for camera in np.unique(cameras[cameras != UNKNOWN_CAMERA]):
@@ -77,9 +82,9 @@ def standardise_cameras(embeddings: NDArray[Any], cameras: NDArray[np.int64]) ->
         if len(rows) >= FEWEST_TO_STANDARDISE:
             own = moved[rows]
             deviation = own.std(axis=0)
-            moved[rows] = (own - own.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
-    lengths = np.linalg.norm(moved, axis=1)
-    moved[lengths == 0] = embeddings[lengths == 0]  # an image that is its camera's mean in every dimension
+            moved[rows] = (own - own.mean(axis=0)) / np.where(deviation > ROUNDING, deviation, 1)
+    same = np.linalg.norm(moved, axis=1) <= ROUNDING
+    moved[same] = embeddings[same]  # images that are their camera's mean in every dimension
     return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float32)
 
 
@@ -110,39 +115,50 @@ def make_labels(
             place of DBSCAN's, which cannot keep two images apart.
 
     Raises:
-        UserError: There are no clusters, only one, or too many outliers.
+        UserError: There are no clusters, only one, or too many outliers; or all embeddings are nearly the same.
     """
+    spread = _spread(embeddings)
     if settings.standardise_cameras:
         embeddings = standardise_cameras(embeddings, cameras)
     graph = jaccard_graph(jaccard_weights(embeddings, settings.k1, settings.k2), RADIUS)
     curve = neighbour_distances(graph, settings.min_samples)
     bent = bend(curve)
+    shown = float("nan") if bent is None else bent
     if eps is None:
         eps = settings.eps or largest_sound_eps(graph, MOST_EPS, settings.min_samples) or MOST_EPS
     found = _cluster(graph, eps, settings.min_samples, known)
-    shown = float("nan") if bent is None else bent
-    outliers = float((found == OUTLIER).mean())
-    clusters = count_clusters(found)
-    if clusters < FEWEST_CLUSTERS or outliers > settings.most_outliers:
-        draw(curve, shown, eps)
-        raise _no_clusters(clusters, outliers, eps, shown, settings)
+    outliers, clusters = float((found == OUTLIER).mean()), count_clusters(found)
     labels = found if drop else split_outliers(found)
-    if settings.self_paced:
+    failure = None
+    if spread < COLLAPSED:
+        failure = _collapsed(spread)
+    elif clusters < FEWEST_CLUSTERS or outliers > settings.most_outliers:
+        failure = _no_clusters(len(found), clusters, outliers, eps, shown, settings)
+    elif settings.self_paced:
         gaps = (-settings.eps_gap, settings.eps_gap)
         tight, loose = (_cluster(graph, eps + gap, settings.min_samples, known) for gap in gaps)
         reliable = select_reliable(found, tight, loose, threshold)
         labels, threshold = reliable.labels, reliable.threshold
         if reliable.clusters < FEWEST_CLUSTERS:
-            draw(curve, shown, eps)
-            raise _no_clusters(reliable.clusters, outliers, eps, shown, settings)
-        if drop:
+            failure = _not_reliable(reliable.clusters, clusters, settings)
+        elif drop:
             labels = np.where(np.bincount(labels)[labels] > 1, labels, OUTLIER)
+    if failure is not None:
+        draw(curve, shown, eps)
+        raise failure
     sizes = np.bincount(labels[labels != OUTLIER])
     trained_on = float(sizes[sizes > 1].sum() / len(labels))
     figures = {"clusters": float(clusters), "outliers": outliers, "trained_on": trained_on, "eps": eps}
     figures |= _measure(embeddings, found, cameras, identities)
     threshold = float("nan") if threshold is None else threshold
     return PseudoLabels(labels, eps, threshold, figures, curve, shown)
+
+
+def _spread(embeddings: NDArray[Any]) -> float:
+    """Return the spread of embeddings [N, D] around their mean, relative to their length, 0 to 1."""
+    squares = float(np.einsum("nd,nd->", embeddings, embeddings, dtype=np.float64)) / len(embeddings)
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    return float(np.sqrt(max(0.0, 1 - mean @ mean / squares)))
 
 
 def _cluster(graph: sparse.csr_array, eps: float, min_samples: int, known: Constraints | None) -> NDArray[np.int64]:
@@ -166,11 +182,30 @@ def _measure(
     return figures
 
 
-def _no_clusters(clusters: int, outliers: float, eps: float, bent: float, settings: ClusterSettings) -> UserError:
+def _collapsed(spread: float) -> UserError:
+    return UserError(
+        "embeddings",
+        expected="different ones for different images",
+        got=f"collapsed: all images get nearly the same embedding (spread {spread:.4f}, below {COLLAPSED:g}); "
+        "clusters.png shows the distances",
+        fix="Check that the images differ and --init. If it was sound in the first epoch, lower "
+        "--optimizer.learning_rate.",
+    )
+
+
+def _no_clusters(
+    images: int, clusters: int, outliers: float, eps: float, bent: float, settings: ClusterSettings
+) -> UserError:
     where = f" The k-distance curve bends at {bent:.2f}." if np.isfinite(bent) else ""
     where += "" if settings.eps == 0 else " --cluster.eps 0 looks for one."
-    if clusters == 1 and outliers < settings.most_outliers:
+    if clusters == 1 and outliers < MOST_ALONE:
         fix = f"Lower --cluster.eps: everything runs together.{where}"
+        if 2 * settings.k1 > images:
+            fewer = max(4, images // 10)
+            fix = (
+                f"Pass --cluster.k1 {fewer} --cluster.k2 {max(1, fewer // 5)}, or add images: of {images:,} images, "
+                f"the {settings.k1} nearest of each are most of all."
+            )
     else:
         fix = (
             f"Raise --cluster.eps, or lower --cluster.min_samples.{where} If that does not help, begin from weights "
@@ -181,4 +216,14 @@ def _no_clusters(clusters: int, outliers: float, eps: float, bent: float, settin
         expected=f"{FEWEST_CLUSTERS} or more, and at most {settings.most_outliers:.0%} of the images in none",
         got=f"{clusters} at eps {eps:.3g}, and {outliers:.1%} of the images in none; clusters.png shows the distances",
         fix=fix,
+    )
+
+
+def _not_reliable(reliable: int, clusters: int, settings: ClusterSettings) -> UserError:
+    return UserError(
+        "reliable clusters",
+        expected=f"{FEWEST_CLUSTERS} or more that stay the same at eps - {settings.eps_gap:g} and + "
+        f"{settings.eps_gap:g}",
+        got=f"{reliable} of {clusters}; clusters.png shows the distances",
+        fix="Lower --cluster.eps_gap, or pass --cluster.self_paced false, which keeps all clusters.",
     )
