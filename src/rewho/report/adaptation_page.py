@@ -147,7 +147,7 @@ def distance_plot(curve: NDArray[np.floating[Any]], bend: float, eps: float, usu
         for name, (height, colour, style) in lines.items():
             axes.axhline(height, color=colour, linestyle=style, label=name)
         axes.set(xlabel="Share of the images", ylabel="Jaccard distance", xlim=(0, 1), ylim=(0, None))
-        axes.legend(frameon=False)
+        axes.legend(edgecolor="none", framealpha=0.9)  # the lines cross it
         axes.grid(color=FAINT, linewidth=0.6)
         axes.tick_params(length=0)
         return Drawing(figure)
