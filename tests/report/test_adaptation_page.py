@@ -28,6 +28,12 @@ def test_the_last_epoch_is_shown_and_names_are_escaped():
     assert "Clusters and labels" not in text  # there were none
 
 
+def test_the_interval_over_people_is_shown_and_figures_are_short():
+    text = page(scores={"after the last epoch": "mAP 30.00 (95 % over 9 people: 21.00 – 38.00)"})
+    assert "95 % over 9 people: 21.00 – 38.00" in text
+    assert "0.0258" in page(epochs=[{"epoch": 1, "camera_nmi": 0.025812}])
+
+
 def test_without_labels_and_epochs_there_is_still_a_page():
     text = page(epochs=EPOCHS[1:2], bend=float("nan"))
     assert "Scores on the test part" not in text

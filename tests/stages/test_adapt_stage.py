@@ -78,6 +78,8 @@ def test_a_run_leaves_a_model_a_log_of_its_clusters_and_a_page(start, whole):
     page = (whole / "index.html").read_text()
     assert "camera NMI" in page
     assert page.count("data:image/jpeg") > 1
+    for file in ("start.json", "last.json"):  # before and after, with the interval
+        assert "95 % over 3 people" in (line := read_json(whole / file)["scores"]) and line in page
     assert 0 < read_json(whole / "start.json")["mAP"] <= 1
     assert not (whole / "best").exists()
     assert adapt.run(start) == whole

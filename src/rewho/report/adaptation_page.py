@@ -52,6 +52,7 @@ class AdaptationReport:
         usual_eps: The paper's.
         clusters: Clusters to look at: title, and a JPEG of some of its images.
         made_with: What is needed to repeat the run.
+        scores: The scores on the test part as text, with the interval over people, by when they were measured.
     """
 
     title: str
@@ -62,6 +63,7 @@ class AdaptationReport:
     usual_eps: float = 0.6
     clusters: Sequence[tuple[str, bytes]] = ()
     made_with: Mapping[str, object] = field(default_factory=dict)
+    scores: Mapping[str, str] = field(default_factory=dict)
 
 
 def adaptation_page(report: AdaptationReport) -> str:
@@ -89,6 +91,7 @@ def adaptation_page(report: AdaptationReport) -> str:
     )
     body = (
         tiles
+        + (html.card("Scores on the test part", html.definitions(report.scores)) if report.scores else "")
         + html.heading("Over the epochs")
         + html.pair("".join(plots))
         + html.card("Every epoch", html.table(rows, list(map(_label, names))))
@@ -112,7 +115,7 @@ def _number(name: str, value: object) -> str:
         return "–"
     if name in PERCENT:
         return f"{100 * value:.1f} %"
-    return f"{value:,.0f}" if name == "clusters" else f"{value:.4g}"
+    return f"{value:,.0f}" if name == "clusters" else f"{value:.3g}"
 
 
 def line_plot(series: Mapping[str, Sequence[tuple[float, float]]]) -> Drawing:

@@ -47,7 +47,7 @@ from rewho.models.weights import ModelCard, load_model, read_card, save_model
 from rewho.report.adaptation_page import AdaptationReport, adaptation_page, distance_plot
 from rewho.settings import AdaptSettings
 from rewho.settings.fields import check
-from rewho.tasks.adaptation import AdaptTask, Epochs
+from rewho.tasks.adaptation import AdaptTask, CameraWatch, Epochs, epoch_rows
 from rewho.tasks.pseudo_labels import PseudoLabels
 from rewho.tasks.run import (
     EPOCH,
@@ -63,12 +63,12 @@ from rewho.tasks.target import Source, Target, join, read_source, read_target
 from rewho.tasks.unlabelled import hold_in_memory
 from rewho.training.checkpoint import WHOLE, newest_checkpoint
 from rewho.training.engine import Engine, launch
-from rewho.training.log import read_log
 from rewho.training.loop import Training, train
 from rewho.training.optim import build_optimizer
 
 FREE_HERE = (*FREE_SETTINGS, "source.root", "model.pretrained")
-START = "start.json"
+START, LAST = "start.json", "last.json"
+"""The scores before and after, as one line with the interval over people; the first also as numbers."""
 BEGAN = "began_with"
 """What of the initial weights was taken, in the provenance: network or backbone."""
 PAGE = "index.html"
@@ -76,8 +76,6 @@ CURVE = "k-distances.json"
 DISTANCES = "clusters.png"
 SHOWN_CLUSTERS, SHOWN_IMAGES = 8, 10
 THUMBNAIL = (96, 48)
-RISING = 0.1
-"""Rise of the mutual information of clusters and cameras since the first epoch that is warned of."""
 
 
 class _Data(NamedTuple):
@@ -136,7 +134,7 @@ def run(settings: AdaptSettings) -> Path:
         page = _write_page(settings, data, task, epochs.view)
         return [*files, page]
 
-    more = [settings.out / name for name in (ORIGIN, START, CURVE) if (settings.out / name).is_file()]
+    more = [settings.out / name for name in (ORIGIN, START, LAST, CURVE) if (settings.out / name).is_file()]
     counts = {"images": len(target.images), "parameters": parameter_count(model)}
     finish_training(stage, save, state, counts, began, more)
     if material is not None:
@@ -274,7 +272,10 @@ def _build_training(
 
     def score(stop: StopRequest) -> dict[str, float] | None:
         table = data.target.table
-        return score_test_part(model, table, fabric.device, stop) if table else None
+        return score_test_part(model, table, fabric.device, stop, tell=tell) if table else None
+
+    def tell(line: str) -> None:
+        write_json(folder / LAST, {"scores": line})
 
     training = Training(
         task=task,
@@ -288,35 +289,11 @@ def _build_training(
         evaluate=score,
         keep_best=lambda: None,
         names=lambda batch: [joined.name(int(row)) for row in batch.rows],
-        watch=_Watch(folder),
+        watch=CameraWatch(folder),
         pretrained=() if settings.model.pretrained == "none" else pretrained,
         description=describe(model, _card(settings, data, origin, {}), "model"),
     )
     return training, epochs
-
-
-class _Watch:
-    """Warns if clusters follow the cameras more from epoch to epoch, as the log has it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, step: int, means: Mapping[str, float]) -> None:
-        rows = _epoch_rows(self.folder)
-        first = rows[0].get("camera_nmi") if rows else None
-        now = means.get("camera_nmi")
-        # Where people are known, warn only if clusters share more information with cameras than with people.
-        if first is not None and now is not None and now - first > RISING and now > means.get("nmi", 0.0):
-            say(
-                f"warning: clusters follow cameras more and more (mutual information {first:.2f} at first, {now:.2f} "
-                f"now, step {step:,}): pass --cluster.standardise_cameras true, or --memory.camera_weight true"
-            )
-
-
-def _epoch_rows(folder: Path) -> list[dict[str, Any]]:
-    """Return the log's lines about epochs, with the means' names shortened."""
-    rows = [row for row in read_log(folder) if "epoch" in row]
-    return [{name.removeprefix("epoch_"): value for name, value in row.items() if name != "step"} for row in rows]
 
 
 def _score_start(settings: AdaptSettings, target: Target, model: SingleViewModel, engine: Engine) -> None:
@@ -327,9 +304,10 @@ def _score_start(settings: AdaptSettings, target: Target, model: SingleViewModel
 
     def score() -> None:
         with StopRequest() as stop:
-            figures = score_test_part(model, table, engine.fabric.device, stop, "before adaptation:")
+            lines: list[str] = []
+            figures = score_test_part(model, table, engine.fabric.device, stop, "before adaptation:", tell=lines.append)
         if figures is not None:
-            write_json(settings.out / START, figures)
+            write_json(settings.out / START, {**figures, "scores": lines[0]})
 
     on_main_process(score)
 
@@ -358,9 +336,13 @@ def _card(settings: AdaptSettings, data: _Data, origin: Origin, figures: Mapping
 
 def _write_page(settings: AdaptSettings, data: _Data, task: AdaptTask, view: View) -> Path:
     read = read_json(settings.out / CURVE, curve=list, eps=float)
-    rows = _epoch_rows(settings.out)
+    rows, scores = epoch_rows(settings.out), {}
     if (settings.out / START).is_file():
-        rows = [{"epoch": 0, **read_json(settings.out / START)}, *rows]
+        before = read_json(settings.out / START)
+        scores["before"] = before.pop("scores", "")
+        rows = [{"epoch": 0, **before}, *rows]
+    if (settings.out / LAST).is_file():
+        scores["after the last epoch"] = read_json(settings.out / LAST, scores=str)["scores"]
     left_out = ("out", "resume", "allow_config_change")
     made_with = {
         name: value for name, value in plain(settings).items() if not isinstance(value, dict) and name not in left_out
@@ -373,6 +355,7 @@ def _write_page(settings: AdaptSettings, data: _Data, task: AdaptTask, view: Vie
         float("nan") if read.get("bend") is None else read["bend"],
         read["eps"],
         clusters=_pictures(data.target, task, view),
+        scores=scores,
         made_with=made_with,
     )
     page = adaptation_page(report).encode()

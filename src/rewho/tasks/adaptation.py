@@ -8,10 +8,11 @@ Letters: N target images, S source classes, D embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,10 +41,13 @@ from rewho.settings import AdaptSettings
 from rewho.tasks.pseudo_labels import PseudoLabels, figure_names, make_labels
 from rewho.tasks.target import Source, Target, join
 from rewho.tasks.unlabelled import JoinedImages
+from rewho.training.log import read_log
 
 EMBEDDED_AT_ONCE = 128
 CALIBRATED_ON = 2048
 """Images whose statistics a new batch normalisation begins with."""
+RISING = 0.1
+"""Rise of the mutual information of clusters and cameras since the first epoch that is warned of."""
 
 
 class AdaptBatch(NamedTuple):
@@ -331,3 +335,28 @@ def _with_ones(weights: NDArray[np.float64], group: int) -> NDArray[np.float64]:
     steps, batch = weights.shape
     parts = weights.reshape(steps, batch // group, group)
     return np.stack([np.ones_like(parts), parts], axis=2).reshape(steps, 2 * batch)
+
+
+class CameraWatch:
+    """Warns if clusters follow the cameras more from epoch to epoch, as the log in a run's folder has it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, step: int, means: Mapping[str, float]) -> None:
+        """Compare an epoch's mean figures with those of the first epoch."""
+        rows = epoch_rows(self.folder)
+        first = rows[0].get("camera_nmi") if rows else None
+        now = means.get("camera_nmi")
+        # Where people are known, warn only if clusters share more information with cameras than with people.
+        if first is not None and now is not None and now - first > RISING and now > means.get("nmi", 0.0):
+            say(
+                f"warning: clusters follow cameras more and more (mutual information {first:.2f} at first, {now:.2f} "
+                f"now, step {step:,}): pass --cluster.standardise_cameras true, or --memory.camera_weight true"
+            )
+
+
+def epoch_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines about epochs of a run's log, with the means' names shortened."""
+    rows = [row for row in read_log(folder) if "epoch" in row]
+    return [{name.removeprefix("epoch_"): value for name, value in row.items() if name != "step"} for row in rows]

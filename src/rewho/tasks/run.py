@@ -174,9 +174,18 @@ def _mark_best(folder: Path, choice: Mapping[str, object]) -> None:
 
 
 def score_test_part(
-    model: SingleViewModel, table: ImageTable, device: torch.device, stop: StopRequest, what: str = "evaluate"
+    model: SingleViewModel,
+    table: ImageTable,
+    device: torch.device,
+    stop: StopRequest,
+    what: str = "evaluate",
+    *,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> dict[str, float] | None:
-    """Return the scores of the test part, 0 to 1, by their names in the log; None without a test part."""
+    """Return the scores of the test part, 0 to 1, by their names in the log; None without a test part.
+
+    `tell` is called with the scores and the interval over people as one line.
+    """
     if not has_test_part(table):
         return None
     part = scored_part(table)
@@ -193,6 +202,7 @@ def score_test_part(
     finally:
         progress.close()
     say(f"{what} {table.name}: {scores.line()}, {len(part.gallery):,} in the gallery")
+    tell(scores.line())
     figures = {metric.name: scores.values[metric.name] for metric in scores.metrics}
     return {"rank_1": figures["rank_1"], "mAP": figures.pop("mAP_rectangular"), **figures}
 
