@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import cv2
+import numpy as np
 import pytest
 
 from rewho.service.limits import Gate
@@ -32,6 +34,15 @@ def test_many_parts_and_many_pixels_are_refused(clients):
     bomb = b"\x89PNG\r\n\x1a\n" + pack(">I", 13) + header + pack(">I", crc32(header))
     answer = clients.viewer.post(UPLOAD, files={"images": ("a.png", bomb, "image/png")})
     assert answer.status_code == 400
+
+
+def test_an_image_whose_decoder_takes_too_much_is_refused_in_words(clients):
+    clear = cv2.imencode(".png", np.zeros((3400, 3600, 4), np.uint8))[1].tobytes()
+    answer = clients.viewer.post(UPLOAD, files={"images": ("a.png", clear, "image/png")})
+    assert answer.status_code == 413
+    assert "at most 46 MB to decode, got one of 49 MB. Save it as a plain JPEG" in answer.json()["detail"]
+    plain = cv2.imencode(".png", np.zeros((3400, 3600, 3), np.uint8))[1].tobytes()
+    assert clients.viewer.post(UPLOAD, files={"images": ("a.png", plain, "image/png")}).status_code == 200
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"GIF89a", picture()[:100]])

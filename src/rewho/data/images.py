@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,7 +45,7 @@ Progress = Callable[[int, int], None]
 Source = ImageTable | Sequence[Path]
 
 _STEP = 64
-_BLOCK = 2**20  # pixels that are converted at a time
+_BLOCK = 2**16  # pixels that are converted at a time
 _COMPARED = 512  # rows and columns of two images that are compared
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -55,6 +56,7 @@ def decode(
     name: str = "image",
     pixel_limit: int = PIXEL_LIMIT,
     least: tuple[int, int] | None = None,
+    cut: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = np.ascontiguousarray,
 ) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG, BMP or WebP image to uint8 RGB [H, W, 3], upright by its EXIF orientation, over white.
 
@@ -64,6 +66,7 @@ def decode(
         pixel_limit: Most pixels, height times width; more are refused before decoding.
         least: Height and width that are needed. A JPEG of `2 KEPT` times as much or more is decoded at 1/2, 1/4 or 1/8
             of its size, which takes a fraction of the memory. None decodes every image whole.
+        cut: Returns the part that is wanted, as an array of its own. What it gets may be a view that is turned.
 
     Example:
         >>> grey = cv2.imencode(".png", np.full((4, 2, 3), 7, np.uint8))[1].tobytes()
@@ -79,7 +82,19 @@ def decode(
         raise UserError(
             name, expected="a whole image", got=f"a damaged {header.format} file", fix="Copy or create it again."
         )
-    return pixels
+    return cut(pixels)
+
+
+def decoding_bytes(header: ImageHeader, least: tuple[int, int] | None = None) -> int:
+    """Return about how many bytes `decode` takes at most, beside the file and a block of rows.
+
+    Example:
+        >>> decoding_bytes(ImageHeader("PNG", 3000, 4000)), decoding_bytes(ImageHeader("JPEG", 3000, 4000), (256, 128))
+        (36000000, 18000000)
+    """
+    once = 3 / _part(header, least) ** 2
+    each = max(header.held + once, once if once == 3 else 2 * once)  # OpenCV copies what it reduces
+    return round(header.height * header.width * each)
 
 
 def read_all(
@@ -288,48 +303,80 @@ def _part(header: ImageHeader, least: tuple[int, int] | None) -> int:
 
 
 def _decode_pixels(data: bytes, name: str, header: ImageHeader, part: int) -> NDArray[np.uint8] | None:
-    encoded, alpha = np.frombuffer(data, np.uint8), header.alpha
+    alpha, turn = header.alpha, header.turn
+    pixels: Any
     try:
-        pixels: Any = _decode_in_place(data, header) if part == 1 else None
-        if pixels is None:
-            pixels = cv2.imdecode(encoded, PARTS[part])
-        stored = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if alpha else None
+        stored = _decode_whole(data, header, cv2.IMREAD_UNCHANGED) if alpha else None
+        if stored is not None and not header.exif:
+            pixels = _without_alpha(stored, name)
+        elif part > 1:
+            pixels, turn = cv2.imdecode(np.frombuffer(data, np.uint8), PARTS[part]), 1
+        else:
+            as_stored = cv2.IMREAD_IGNORE_ORIENTATION if turn > 1 else 0
+            pixels = _decode_whole(data, header, cv2.IMREAD_COLOR | as_stored)
     except cv2.error:
         return None
     if pixels is None or (alpha and stored is None):
         return None
-    if stored is not None:
+    if stored is not None and header.exif:
         pixels = _over_white(pixels, stored, name)
     for rows in _blocks(pixels):  # in place: a large image is in memory once
         rows[:] = cv2.cvtColor(rows, cv2.COLOR_BGR2RGB)
-    return np.asarray(pixels, np.uint8)
+    return _turned(np.asarray(pixels, np.uint8), turn)
 
 
-def _decode_in_place(data: bytes, header: ImageHeader) -> Any:  # noqa: ANN401 - an array, or None
-    """Decode a large image into the array that is returned; None where that cannot be done.
+def _turned(pixels: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
+    """Return an upright view of an image that is stored with an EXIF orientation."""
+    if turn > 4:
+        pixels = pixels.swapaxes(0, 1)
+    return pixels[:: -1 if turn in (3, 4, 7, 8) else 1, :: -1 if turn in (2, 3, 6, 7) else 1]
+
+
+def _decode_whole(data: bytes, header: ImageHeader, how: int) -> Any:  # noqa: ANN401 - an array, or None
+    """Decode an image, a large one into the array that is returned.
 
     What `cv2.imdecode` returns is a copy of what it decoded. Only `cv2.imread` decodes into an array, from a file: one
     in memory, under the name that Linux has for it.
     """
-    if header.height * header.width < LARGE or not hasattr(os, "memfd_create"):
-        return None
-    pixels = np.zeros((header.height, header.width, 3), np.uint8)
-    with os.fdopen(os.memfd_create("image"), "wb") as file:
-        file.write(data)
-        file.flush()
-        try:
-            return cv2.imread(f"/proc/self/fd/{file.fileno()}", pixels, cv2.IMREAD_COLOR)
-        except (cv2.error, TypeError):  # an OpenCV that has no such argument
-            return None
+    if header.height * header.width >= LARGE and hasattr(os, "memfd_create"):
+        alpha = how == cv2.IMREAD_UNCHANGED
+        kind = np.uint16 if alpha and header.deep else np.uint8
+        pixels = np.zeros((header.height, header.width, 4 if alpha else 3), kind)
+        with os.fdopen(os.memfd_create("image"), "wb") as file:
+            file.write(data)
+            file.flush()
+            with suppress(cv2.error, TypeError):  # a palette, say, or an OpenCV that has no such argument
+                return cv2.imread(f"/proc/self/fd/{file.fileno()}", pixels, how)
+        del pixels
+    return cv2.imdecode(np.frombuffer(data, np.uint8), how)
 
 
 def _blocks(*images: NDArray[Any]) -> Iterator[Any]:
-    """Yield blocks of rows of an image, or of several of the same size, about a million pixels each."""
+    """Yield blocks of rows of an image, or of several of the same size."""
     height, width = images[0].shape[:2]
     step = max(1, _BLOCK // max(width, 1))
     for start in range(0, height, step):
         parts = tuple(one[start : start + step] for one in images)
         yield parts if len(parts) > 1 else parts[0]
+
+
+def _check_alpha(stored: NDArray[Any], name: str) -> None:
+    if stored.ndim != 3 or stored.shape[2] != 4:
+        fix = "Save it again as PNG with an alpha channel, or without transparency."
+        raise UserError(name, expected="an alpha channel", got="a transparent grey or colour", fix=fix)
+
+
+def _without_alpha(stored: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Return a BGRA image over white as BGR, in its own memory: each block of rows is written before what is read."""
+    _check_alpha(stored, name)
+    highest, flat, place = np.iinfo(stored.dtype).max, stored.reshape(-1).view(np.uint8), 0
+    for rows in _blocks(stored):
+        opacity = rows[:, :, 3:] / highest
+        colours = rows[:, :, :3] >> (8 * (stored.itemsize - 1))
+        done = np.rint(colours * opacity + 255 * (1 - opacity)).astype(np.uint8).reshape(-1)
+        flat[place : place + len(done)] = done
+        place += len(done)
+    return flat[:place].reshape(*stored.shape[:2], 3)
 
 
 def _over_white(pixels: NDArray[Any], stored: NDArray[Any], name: str) -> NDArray[np.uint8]:
@@ -338,9 +385,7 @@ def _over_white(pixels: NDArray[Any], stored: NDArray[Any], name: str) -> NDArra
     OpenCV rotates an image upright only without alpha. So `stored`, with alpha, is rotated and mirrored here in all
     eight ways, and the one nearest to the upright `pixels` [H, W, 3] is used.
     """
-    if stored.ndim != 3 or stored.shape[2] != 4:
-        fix = "Save it again as PNG with an alpha channel, or without transparency."
-        raise UserError(name, expected="an alpha channel", got="a transparent grey or colour", fix=fix)
+    _check_alpha(stored, name)
     turned = [np.rot90(side, turns) for side in (stored, stored[:, ::-1]) for turns in range(4)]
     upright = [one for one in turned if one.shape[:2] == pixels.shape[:2]]
     highest = np.iinfo(stored.dtype).max

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from rewho.core.check import check_choice
+from rewho.data.images import check_header, decoding_bytes
 from rewho.gallery.database import Database
 from rewho.gallery.index import Index
 from rewho.gallery.model import MODEL, NAME, GalleryModel
@@ -83,6 +84,15 @@ class Present:
             if earlier is None or earlier.number != index.statistics:
                 self._statistics[per] = Statistics(index, earlier)
             return self._statistics[per]
+
+    def decoding_bytes(self, image: bytes, *, boxed: bool = False) -> int:
+        """Return about how many bytes it takes to decode an image that is searched with, by its header alone.
+
+        Args:
+            image: The encoded image.
+            boxed: Whether a box is drawn on it, which is cut out of the whole image.
+        """
+        return decoding_bytes(check_header(image, "image"), None if boxed else self._follow().least)
 
     def use_model(
         self,

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,13 +101,11 @@ def from_images(
         got = quantity(len(images), "images")
         raise UserError("box", expected="one image that it is drawn on", got=got, fix="Pass one image.")
     check_time("time", time)
-    if box is not None:
-        box = check_box(box)
+    box = None if box is None else check_box(box)
     names, former, vectors = [], [], []
     for image in images:  # one after the other: photos take tens of megabytes each
         content, name = (read_file(Path(image)), str(image)) if isinstance(image, str | Path) else (image, "query")
-        pixels = _pixels(content, name, model.least if box is None else None)
-        pixels = pixels if box is None else cut(pixels, box)
+        pixels = _pixels(content, name, model.least, box)
         former.append(_hash(str(pixels.shape).encode(), np.ascontiguousarray(pixels).data))
         place = b"" if box is None else str([round(side) for side in box]).encode()
         names.append(_hash(place, content) if isinstance(content, bytes) else former[-1])
@@ -126,13 +125,13 @@ def _key(names: Sequence[str]) -> str:
     return f"image {hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()}"
 
 
-def _pixels(image: bytes | NDArray[np.uint8], name: str, least: tuple[int, int] | None) -> NDArray[np.uint8]:
+def _pixels(image: bytes | NDArray[np.uint8], name: str, least: tuple[int, int], box: Box | None) -> NDArray[np.uint8]:
     if isinstance(image, bytes):
-        return decode(image, name, least=least)
+        return decode(image, name, least=least) if box is None else decode(image, name, cut=partial(cut, box=box))
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
         got, fix = type(image).__name__, "Pass a path, encoded bytes or a uint8 RGB array [H, W, 3]."
         raise UserError("query", expected="an image", got=got, fix=fix)
-    return image
+    return image if box is None else cut(image, box)
 
 
 def check_box(box: object) -> Box:

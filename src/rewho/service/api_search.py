@@ -98,6 +98,14 @@ def search_by_images(
         check_header(content, "image", round(state.limits.pixels * 1e6))
     time = parse_time(form.text("time")) if form.text("time") else None
     box = read_box(form.text("box"))
+    for content in images:
+        takes, most_mb = state.gallery.decoding_bytes(content, boxed=box is not None) / 1e6, state.limits.decoding
+        if takes > most_mb:
+            fix = "Save it as a plain JPEG: not progressive, without transparency; or make it smaller."
+            detail = (
+                f"image: expected one that takes at most {most_mb:g} MB to decode, got one of {takes:.0f} MB. {fix}"
+            )
+            raise Refusal(413, detail)
     with state.place():
         with state.decoding:  # one after the other: a decoded photo takes more memory than all requests
             query = state.gallery.query(images, box=box, camera=form.text("camera"), time=time, by=user.actor)

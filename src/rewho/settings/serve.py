@@ -22,6 +22,8 @@ class ServiceLimits:
         parts: Most fields and files of a form.
         images: Most images of one query.
         pixels: Most megapixels of an image, read from its header before it is decoded.
+        decoding: Most megabytes that decoding an image takes, as its header tells; progressive JPEGs, lossless WebP and
+            transparency take two or three times as much per pixel as other images.
         body_seconds: Longest time in which a request's body arrives.
         uploads: Requests with a body of more than 64 kB that are accepted at the same time.
         searches: Searches and other work on the gallery that run at the same time.
@@ -33,6 +35,7 @@ class ServiceLimits:
     parts: Annotated[int, Range(1, 1000)] = 40
     images: Annotated[int, Range(1, 100)] = 8
     pixels: Annotated[float, Range(0, 25, above=True)] = 12.5
+    decoding: Annotated[float, Range(0, 1024, above=True)] = 46.0
     body_seconds: Annotated[float, Range(0, 3600, above=True)] = 20.0
     uploads: Annotated[int, Range(1, 1000)] = 3
     searches: Annotated[int, Range(1, 1000)] = 4
