@@ -152,3 +152,11 @@ def test_the_last_administrator_stays_and_first_password_is_made_once(clients, g
 def test_a_foreign_host_name_is_refused(clients):
     assert clients.nobody.get("/login", headers={"Host": "evil.example"}).status_code == 400
     assert clients.nobody.get(f"{BASE}/login").status_code == 200
+
+
+def test_a_user_of_some_cameras_is_not_made_one_of_all(clients, gallery):
+    form = {"name": "clumsy", "password": PASSWORD, "role": "viewer", "cameras": ["door"]}
+    answer = clients.admin.post("/admin/users", data={**form, "all": "yes"})
+    assert answer.status_code == 400 and "expected every camera or some, got both" in answer.text
+    assert clients.admin.post("/admin/users", data=form).status_code == 303
+    assert next(one.cameras for one in gallery.accounts.list() if one.name == "clumsy") is not None

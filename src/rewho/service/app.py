@@ -157,18 +157,23 @@ def _read_gallery(state: State) -> None:
         say(f"warning: no search with an image is possible. {error}")
 
 
+BARE = {"Not Found": "There is nothing at this address.", "Method Not Allowed": "This address is not called like that."}
+"""What the framework says, in words."""
+
+
 async def _refused(request: Request, error: HTTPException) -> Response:
+    detail = BARE.get(str(error.detail), str(error.detail))
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = ", ".join(_methods(request))
     if request.url.path.startswith((API, "/health", "/metrics")):
-        return problem(error.status_code, str(error.detail), request_id(request), headers)
+        return problem(error.status_code, detail, request_id(request), headers)
     if error.status_code == 401:
         target = request.url.path if request.method == "GET" else "/"
         query = f"?{request.url.query}" if request.url.query and request.method == "GET" else ""
         return RedirectResponse(address("/login", next=f"{target}{query}" if target != "/" else ""), 303)
     user = await identify(request)
-    page = render(request, user, "error.html", error.status_code, code=error.status_code, detail=str(error.detail))
+    page = render(request, user, "error.html", error.status_code, code=error.status_code, detail=detail)
     page.headers.update(headers)
     return page
 

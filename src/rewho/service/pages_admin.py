@@ -107,6 +107,8 @@ async def make_user(request: Request, user: Admin) -> Response:
         fix = "Start `rewho serve` with --users yes, which makes the first administrator."
         raise Refusal(400, f"user: expected a service with users, got one without. {fix}")
     cameras = None if form.text("all") else form.texts("cameras")
+    if cameras is None and form.texts("cameras"):
+        raise Refusal(400, "cameras: expected every camera or some, got both. Take the mark off “every camera”.")
     accounts = state.gallery.accounts
     await run_in_threadpool(
         accounts.create, form.text("name"), form.raw("password"), form.text("role"), cameras, by=user.actor

@@ -40,7 +40,9 @@ def join(words: object) -> str:
 
 
 def _quote(word: str) -> str:
-    return f'"{word}"' if " " in word else word
+    if any(mark in word for mark in "'\"\\"):
+        return shlex.quote(word)
+    return f'"{word}"' if len(word.split()) > 1 else word
 
 
 def read_words(text: str, zone: str = "UTC") -> Words:
@@ -50,6 +52,8 @@ def read_words(text: str, zone: str = "UTC") -> Words:
         >>> found = read_words('camera:door "camera:back yard" after:1970-01-02 new')
         >>> found.filters.cameras, found.filters.after, found.filters.new
         (('door', 'back yard'), 86400.0, True)
+        >>> read_words(join(["camera:boss's door"])).filters.cameras
+        ("boss's door",)
         >>> found.without("new")
         'camera:door "camera:back yard" after:1970-01-02'
     """

@@ -97,12 +97,29 @@ const focusCard = (index) => {
   if (all.length) { all[Math.min(Math.max(index, 0), all.length - 1)].querySelector("a.crop").focus(); }
 };
 
+function tell(words) {
+  const main = document.querySelector("main"), message = document.createElement("p");
+  main.querySelector(".wrong")?.remove();
+  message.className = "wrong";
+  message.setAttribute("role", "alert");
+  message.textContent = words;
+  main.prepend(message);
+  message.scrollIntoView();
+}
+
 async function submitInPlace(form, button) {
   const index = cards().findIndex((card) => card.contains(form)), data = new URLSearchParams(new FormData(form));
   if (button) { data.append(button.name, button.value); }
-  const answer = await fetch(form.action, { method: "POST", body: data, headers: { "X-CSRF-Token": document.body.dataset.csrf } });
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (!answer.ok || answer.url.includes("/login")) { location.assign(answer.ok ? answer.url : location.href); return; }
+  let answer, page;
+  try {
+    answer = await fetch(form.action, { method: "POST", body: data, headers: { "X-CSRF-Token": document.body.dataset.csrf } });
+    page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  } catch {
+    tell("The service does not answer: nothing was kept. Try again soon.");
+    return;
+  }
+  if (answer.url.includes("/login")) { location.reload(); return; }
+  if (!answer.ok) { tell(page.querySelector("[role=alert]")?.textContent ?? "That did not work. Load the page again."); return; }
   document.querySelector("main").replaceWith(page.querySelector("main"));
   history.replaceState(null, "", answer.url);
   showQuery();
