@@ -28,14 +28,14 @@ def _adapt(rank: int, given: AdaptSettings, port: int) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_adapt_as_one(crowd, people, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("beside", ["source", "calibration"])
+def test_two_processes_adapt_as_one(crowd, people, tmp_path, beside):  # noqa: F811
     model = ModelSettings(
         backbone="resnet18", pooling="gap", head="bn", input_size=(64, 32), pretrained="none", extra_bn="no"
     )
     optimizer = OptimizerSettings(kind="sgd", learning_rate=0.003)
-    one = settings(
-        crowd, tmp_path / "one", model=model, source=SourceSettings(root=people, workers=0), optimizer=optimizer
-    )
+    changes = {"source": SourceSettings(root=people, workers=0)} if beside == "source" else {"calibrate": True}
+    one = settings(crowd, tmp_path / "one", model=model, optimizer=optimizer, **changes)
     adapt.run(one)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -176,6 +176,7 @@ def test_the_other_memories_weigh_clusters_by_cameras_and_standardise_them(crowd
 
 def test_calibrated_normalisation_begins_with_the_statistics_of_the_images(crowd, tmp_path, monkeypatch):
     means = []
+    monkeypatch.setattr(adaptation, "EMBEDDED_AT_ONCE", 3)  # fewer than a group
     monkeypatch.setattr(Epochs, "_begin", lambda self, *_: means.append(self.task.model.embedding.running_mean.clone()))
     monkeypatch.setattr(Epochs, "_plan", lambda *_: None)
     for calibrate in (False, True):

@@ -206,7 +206,7 @@ class Epochs:
             first = start - epoch * length if epoch == start // length else 0
             if first == 0:
                 if epoch == 0 and self.settings.calibrate:
-                    self._calibrate(rank, world)
+                    self._calibrate()
                 self._begin(epoch, rank, world)
             plans, weights = self._plan(epoch, first)
             prepare = AdaptPreparation(self.images, self.places, weights, self.view, self.settings, self.colour)
@@ -241,17 +241,20 @@ class Epochs:
             say(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.figures.items()))
 
     @torch.no_grad()
-    def _calibrate(self, rank: int, world: int) -> None:
-        """Set the running statistics of the batch normalisations outside the backbone to those of some images."""
+    def _calibrate(self) -> None:
+        """Set the running statistics of the batch normalisations outside the backbone to those of some images.
+
+        Every process computes them from all of these images: there may be fewer batches than processes.
+        """
         model, device = self.task.model, self.task.memory.vectors.device
         norms = [part for new in model.new_parts() for part in new.modules() if isinstance(part, SplitBatchNorm)]
         rows = generator(self.settings.seed, "calibrate").permutation(len(self.target.images))[:CALIBRATED_ON]
-        groups = min(len(rows), EMBEDDED_AT_ONCE) // self.group
+        groups = min(len(rows) // self.group, max(1, EMBEDDED_AT_ONCE // self.group))
         if not norms or not groups:
             say(f"nothing to calibrate: {len(norms)} new batch normalisations, {len(rows):,} images")
             return
         starts = range(0, len(rows) - groups * self.group + 1, groups * self.group)
-        batches = [rows[at : at + groups * self.group] for at in starts][rank::world]
+        batches = [rows[at : at + groups * self.group] for at in starts]
         usual = [norm.momentum for norm in norms]
         model.eval()
         for number, part in enumerate(batches):
@@ -261,7 +264,6 @@ class Epochs:
             SingleViewModel.forward(model, torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2))
         for norm, momentum in zip(norms, usual, strict=True):
             norm.momentum = momentum
-        average_statistics(model)
 
     def _embed(self, rows: NDArray[np.int64], rank: int, world: int) -> Tensor:
         """Return the network's embeddings of images, of length 1, [rows, D]; processes share the work."""
