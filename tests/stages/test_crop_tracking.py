@@ -55,3 +55,9 @@ def test_ids_of_a_file_need_a_file(videos, tmp_path):
     with pytest.raises(UserError, match=r"tracking\.kind"):
         check(wrong)
     check(settings(videos, tmp_path, tracking=TrackingSettings("file"), detector=DetectorSettings(kind="replay")))
+
+
+def test_a_file_without_ids_gives_no_tracks_and_the_command_says_so(videos, tmp_path, capsys):
+    changes = {"tracking": TrackingSettings("file"), "detector": DetectorSettings(kind="replay")}
+    crop.run(settings(videos, tmp_path / "out", **changes), FakePeople())
+    assert "no crop has a track" in capsys.readouterr().err

@@ -204,3 +204,14 @@ def test_each_video_finds_its_file(tmp_path: Path) -> None:
         assert found == [1, 2, 3, 4, 5]
     with pytest.raises(UserError, match=r"other\.detections\.json"):
         ReplayDetector(None).begin(tmp_path / "other.mp4")
+
+
+def test_ids_that_number_the_detections_of_each_frame_are_no_tracks() -> None:
+    counts = [1, 3, 2, 3, 2, 4, 1, 2, 1, 3, 2]
+    lines = [f"{frame + 1},{one},{9 * one},20,30,60,0.9" for frame, count in enumerate(counts) for one in range(count)]
+    people = parse_detections("\n".join(lines).encode(), "det.txt").people
+    assert {person.track for found in people.values() for person in found} == {None}
+    assert [person.index for person in people[2]] == [0, 1, 2]
+    another = "\n".join(line for line in lines if not line.startswith("6,0,"))  # the first leaves, the others stay
+    people = parse_detections(another.encode(), "det.txt").people
+    assert [person.track for person in people[6]] == [1, 2, 3]

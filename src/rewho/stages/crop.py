@@ -254,6 +254,11 @@ def join(settings: CropSettings, plan: Plan, stage: Stage, began: float) -> None
             f"{settings.tracking.gap:g} s away from both of their neighbours, so that nobody in them has a track; "
             "sample more frames, or raise --tracking.gap"
         )
+    elif settings.tracking.kind == "file" and figures["crops"] and not figures["tracks"]["tracks"]:
+        say(
+            "warning: --tracking.kind file, but no crop has a track: the files have no ids, or ids that only number "
+            "the detections of each frame, as in LUPerson's published files; pass --tracking.kind motion"
+        )
     stage.finish(
         [out / STARTED, *outputs],
         {name: figures[name] for name in ("crops", "scenes", "persons")},

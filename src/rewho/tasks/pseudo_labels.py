@@ -200,8 +200,8 @@ def _no_clusters(
     where += "" if settings.eps == 0 else " --cluster.eps 0 looks for one."
     if clusters == 1 and outliers < MOST_ALONE:
         fix = f"Lower --cluster.eps: everything runs together.{where}"
-        if 2 * settings.k1 > images:
-            fewer = max(4, images // 10)
+        fewer = max(4, images // 10)
+        if 2 * settings.k1 > images and fewer < settings.k1:
             fix = (
                 f"Pass --cluster.k1 {fewer} --cluster.k2 {max(1, fewer // 5)}, or add images: of {images:,} images, "
                 f"the {settings.k1} nearest of each are most of all."

@@ -242,7 +242,8 @@ def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
         crops = CropSet.open(folder)
         if not len(crops):
             expected = "a crop set with images"
-            raise UserError(f"--data {folder}", expected=expected, got="an empty one", fix="Leave it out.")
+            fix = "Choose another; its page says why no crop was kept."
+            raise UserError(f"--data {folder}", expected=expected, got="an empty one", fix=fix)
         columns = [crops.rows_of(shard, ["licence"]).column(0) for shard in crops.contents.shards]
         licences = sorted({licence for column in columns for licence in column.unique().to_pylist()})
         about = {"name": name, "kind": "crop set", "sha256": hash_file(folder / INDEX), "sha256_of": INDEX}

@@ -17,7 +17,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ ENDINGS = (".detections.json", ".json", ".gt.txt", ".det.txt", ".txt")
 LARGEST = 2**30  # bytes of a file of detections
 PEDESTRIAN = 1  # MOT's class; the others are vehicles, reflections, people on vehicles and the like
 NO_CLASS = UNKNOWN = -1  # what trackers write for the class and for a confidence
+FEWEST_LEFT = 5
+"""Times that people left, after which it is no chance that it was always the one with the highest id."""
 Box = tuple[int, int, NDArray[np.float64], float, NDArray[np.float32] | None]
 """Frame, id (negative for none), corners, confidence and keypoints, as in the file."""
 
@@ -241,9 +243,25 @@ def _checked_box(box: NDArray[np.float64], where: str) -> NDArray[np.float64]:
     return box
 
 
+def _count_per_frame(boxes: Sequence[Box]) -> bool:
+    """Return whether ids only number the detections of each frame, as in LUPerson's files, and follow nobody.
+
+    Then every frame has the ids from the lowest on without a gap, and whoever leaves always had the highest one.
+    """
+    ids: dict[int, list[int]] = {}
+    for frame, given, *_ in boxes:
+        ids.setdefault(frame, []).append(given)
+    low = min((given for _, given, *_ in boxes), default=-1)
+    if low not in (0, 1) or any(sorted(one) != list(range(low, low + len(one))) for one in ids.values()):
+        return False
+    counts = [len(ids[frame]) for frame in sorted(ids)]
+    return sum(later < before for before, later in pairwise(counts)) >= FEWEST_LEFT
+
+
 def _numbered(boxes: Sequence[Box], notes: list[str]) -> Parsed:
     """Return people by frame, with indices unique within their frame and confidences clipped to 0 to 1."""
     people: dict[int, list[Person]] = {}
+    per_frame = _count_per_frame(boxes)
     again, used, ids = 0, set[tuple[int, int]](), {(frame, given) for frame, given, *_ in boxes}
     for frame, given, box, confidence, keypoints in boxes:
         if not np.isfinite([confidence, *([] if keypoints is None else keypoints.ravel())]).all():
@@ -256,7 +274,7 @@ def _numbered(boxes: Sequence[Box], notes: list[str]) -> Parsed:
             free = count(max(given + 1, len(found)))
             index = next(n for n in free if (frame, n) not in used and (frame, n) not in ids)
         used.add((frame, index))
-        track = given if index == given else None
+        track = given if index == given and not per_frame else None
         found.append(Person((left, top, right, bottom), min(max(confidence, 0.0), 1.0), keypoints, index, track))
     clipped = [confidence for *_, confidence, _ in boxes if not 0 <= confidence <= 1]
     if clipped:
