@@ -258,6 +258,8 @@ def test_no_cluster_and_one_cluster_stop_with_a_picture_and_advice(crowd, tmp_pa
         adapt.run(settings(crowd, tmp_path / "none", cluster=cluster))
     assert ("--cluster.eps" if eps < 0.5 else "--cluster.k1") in error.value.fix
     assert (tmp_path / "none" / "clusters.png").read_bytes().startswith(b"\x89PNG")
+    adapt.run(settings(crowd, tmp_path / "none", epochs=1, steps_per_epoch=1))  # as advised, in the same folder
+    assert not (tmp_path / "none" / "clusters.png").exists()
 
 
 @pytest.mark.parametrize(

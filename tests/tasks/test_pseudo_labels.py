@@ -71,7 +71,7 @@ def test_random_vectors_have_no_clusters_and_the_curve_is_drawn():
     assert len(drawn[0][0]) == 300
 
 
-def curve_of(embeddings, cameras=None, **settings):
+def curve_of(embeddings, cameras=None, eps_before=None, **settings):
     """Return the error and how often the curve was drawn."""
     drawn = []
     cameras = np.full(len(embeddings), -1) if cameras is None else cameras
@@ -82,6 +82,7 @@ def curve_of(embeddings, cameras=None, **settings):
             None,
             ClusterSettings(**{"k1": 6, "k2": 2, "min_samples": 2, **settings}),
             drop=False,
+            eps=eps_before,
             draw=lambda *curve: drawn.append(curve),
         )
     return error.value, len(drawn)
@@ -93,6 +94,9 @@ def test_collapsed_embeddings_stop_instead_of_being_clustered_by_their_rounding(
     embeddings = np.full((60, 16), 0.25) + noise * RANDOM.normal(size=(60, 16))
     error, drawn = curve_of(embeddings, np.arange(60) % 2, standardise_cameras=standardise)
     assert "collapsed" in error.got and drawn == 1
+    assert "learning_rate" not in error.fix and "--out" not in error.fix
+    later, _ = curve_of(embeddings, np.arange(60) % 2, eps_before=0.6, standardise_cameras=standardise)
+    assert "learning_rate" in later.fix and "Choose another --out" in later.fix
 
 
 def test_the_advice_fits_the_cause():

@@ -260,6 +260,7 @@ def _build_training(
         write_file(folder / DISTANCES, lambda file: file.write(distance_plot(curve, bend, eps).png))
 
     def keep(epoch: int, found: PseudoLabels) -> None:
+        (folder / DISTANCES).unlink(missing_ok=True)  # of an attempt that failed
         step = max(1, len(found.curve) // 500)
         shown = [round(float(value), 4) for value in (*found.curve[::step], found.curve[-1])]
         bend = None if np.isnan(found.bend) else found.bend

@@ -346,7 +346,9 @@ def _table(runner: Runner, rows: list[PaperRow]) -> PaperTable:
             labels_by_note.setdefault(note, []).append(label)
     notes = [SMOKE_NOTE] if runner.settings.smoke else []
     for note, labels in labels_by_note.items():
-        notes.append(f"{note}." if len(labels) == len(measured) else f"{note}; in {'; '.join(labels)}.")
+        notes.append(
+            f"{note}." if len(labels) == len(measured) else f"{note}; in {'; '.join(labels).removesuffix('.')}."
+        )
     notes += runner.reasons(list(measured))
     people = {key: cell.detail["people"] for row in rows for key, cell in row.cells.items() if "people" in cell.detail}
     if people:

@@ -124,6 +124,7 @@ def make_labels(
     curve = neighbour_distances(graph, settings.min_samples)
     bent = bend(curve)
     shown = float("nan") if bent is None else bent
+    first = eps is None
     if eps is None:
         eps = settings.eps or largest_sound_eps(graph, MOST_EPS, settings.min_samples) or MOST_EPS
     found = _cluster(graph, eps, settings.min_samples, known)
@@ -131,7 +132,7 @@ def make_labels(
     labels = found if drop else split_outliers(found)
     failure = None
     if spread < COLLAPSED:
-        failure = _collapsed(spread)
+        failure = _collapsed(spread, first=first)
     elif clusters < FEWEST_CLUSTERS or outliers > settings.most_outliers:
         failure = _no_clusters(len(found), clusters, outliers, eps, shown, settings)
     elif settings.self_paced:
@@ -145,7 +146,8 @@ def make_labels(
             labels = np.where(np.bincount(labels)[labels] > 1, labels, OUTLIER)
     if failure is not None:
         draw(curve, shown, eps)
-        raise failure
+        later = "" if first else " Choose another --out: this run keeps the eps of its first epoch."
+        raise UserError(failure.what, expected=failure.expected, got=failure.got, fix=failure.fix + later)
     sizes = np.bincount(labels[labels != OUTLIER])
     trained_on = float(sizes[sizes > 1].sum() / len(labels))
     figures = {"clusters": float(clusters), "outliers": outliers, "trained_on": trained_on, "eps": eps}
@@ -182,14 +184,13 @@ def _measure(
     return figures
 
 
-def _collapsed(spread: float) -> UserError:
+def _collapsed(spread: float, *, first: bool) -> UserError:
     return UserError(
         "embeddings",
         expected="different ones for different images",
         got=f"collapsed: all images get nearly the same embedding (spread {spread:.4f}, below {COLLAPSED:g}); "
         "clusters.png shows the distances",
-        fix="Check that the images differ and --init. If it was sound in the first epoch, lower "
-        "--optimizer.learning_rate.",
+        fix="Check that the images differ, and --init." if first else "Lower --optimizer.learning_rate.",
     )
 
 
