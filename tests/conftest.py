@@ -10,6 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
 MOST_PROCESSES = 4  # each holds about 1 GB
+WHOLE = {"not slow and not guide": "loadfile", "guide": "worksteal"}  # by mark: how its tests are shared out
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -17,14 +18,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run the whole suite in one process per core; a part of it, and whatever is debugged, in this process."""
     option = config.option
     alone = hasattr(config, "workerinput") or getattr(option, "numprocesses", 0) is not None or option.usepdb
-    whole = (
-        config.args_source == pytest.Config.ArgsSource.TESTPATHS
-        and option.markexpr == "not slow"
-        and not option.keyword
-    )
+    whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS and option.markexpr in WHOLE and not option.keyword
     if whole and not alone and not option.collectonly:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        option.numprocesses, option.dist = min(MOST_PROCESSES, cores), "loadfile"
+        option.numprocesses, option.dist = min(MOST_PROCESSES, cores), WHOLE[option.markexpr]
 
 
 @pytest.fixture(scope="session")

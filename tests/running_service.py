@@ -27,7 +27,7 @@ class Running:
             assert self.process.poll() is None, self.log
             assert time.monotonic() < until, self.log
             time.sleep(0.05)
-            found = re.search(r"open (http://\S+) in a browser", self.log)
+            found = re.search(r"open (https?://\S+) in a browser", self.log)
         password = re.search(r"password: (\S+)", self.log)
         self.address, self.password = found[1], password[1] if password else ""
 

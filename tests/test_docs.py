@@ -273,6 +273,7 @@ def test_the_gate_runs_what_the_readme_says() -> None:
         "uv run mypy --strict src",
         "uv run pytest",
         "uv run pytest --doctest-modules src",
+        "uv run pytest -m guide",
         "uv run ruff check",
         "uv run ruff format --check",
         "uv run sphinx-build -W --keep-going",

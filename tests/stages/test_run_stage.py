@@ -90,6 +90,7 @@ def test_videos_become_a_gallery_and_a_repeated_run_does_nothing_until_there_is_
 
     write_street(Path("videos/yard.mp4"), 6.0, people=5, size=(240, 426), seed=7)
     assert cli.main(["run", project]) == 0
+    assert "0 videos are taken from shop/crop: files of detections may have changed" in capsys.readouterr().err
     assert {path.name for path in Path("shop").iterdir()} >= {"crop", "crop-2", "gallery"}
     assert not Path("shop/gallery-2").exists(), "the same gallery gets what is new"
     with Gallery(Path("shop/gallery")) as gallery:
@@ -220,6 +221,15 @@ def test_the_command_line_decides_over_the_file_and_a_section_asks_for_its_step(
     assert (read.settings.out, read.settings.seconds, read.settings.adapt) == (Path("b"), 2, True)
     assert read.sections["adapt"] == {"epochs": 2}
     assert replace(read.settings, videos=()).crops == (Path("photos"),)
+
+
+def test_people_to_test_on_may_be_asked_for_beside_a_file_that_names_the_data(place, people, capsys):
+    project = write_project(Path("p.yaml"), data=str(people), out="a", train=TRAIN)
+    assert cli.main(["run", project, "--hold_out", "2", "--plan"]) == 0
+    assert "--data.hold_out 2" in capsys.readouterr().out
+    unlabelled = write_project(Path("q.yaml"), crops=[str(people)], out="b")
+    assert cli.main(["run", unlabelled, "--hold_out", "2", "--plan"]) == 2
+    assert "without labelled people" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ class CropSettings:
             are no failures.
         retry: Retry videos that crashed their process in an earlier run and, in an unfinished set, those that failed.
         explain: Number of sample frames to draw with all boxes and the reasons of rejected ones, in explained/.
+        reuse: Finished crop set of the same settings; its videos are taken from there instead of processed again.
     """
 
     command = Command(
@@ -149,6 +150,7 @@ class CropSettings:
     failure_limit: Share = 0.5
     retry: bool = False
     explain: Annotated[int, Range(0, 1_000)] = 0
+    reuse: Path | None = None
 
     def mistakes(self) -> Iterator[Mistake]:
         """Yield broken rules between fields."""

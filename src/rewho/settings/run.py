@@ -9,6 +9,8 @@ from typing import Annotated
 
 from rewho.settings.fields import Command, Mistake, Range, YesNoAuto
 
+YAML = (".yaml", ".yml")
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -64,8 +66,15 @@ class RunSettings:
     override: tuple[str, ...] = ()
     plan: bool = False
 
+    @property
+    def project_file(self) -> Path | None:
+        """The project file that is given in place of videos."""
+        return self.videos[0] if len(self.videos) == 1 and self.videos[0].suffix.lower() in YAML else None
+
     def mistakes(self) -> Iterator[Mistake]:
-        """Yield steps that have nothing to work on."""
+        """Yield steps that have nothing to work on; beside a project file that is known when it was read."""
+        if self.project_file:
+            return
         if self.distill and self.data is None:
             yield Mistake("distill", "false without labelled people", "Pass {at}data, or leave it out.")
         if self.pretrain and self.data is None:

@@ -39,6 +39,7 @@ from rewho.crops.one_video import (
 from rewho.crops.page import write_report
 from rewho.crops.people_source import PeopleSource, VideoPeople
 from rewho.crops.ray_engine import run_tasks_on_ray
+from rewho.crops.reuse import find_hindrance, take_parts
 from rewho.crops.shards import INDEX, CropSet
 from rewho.crops.statistics import VIDEOS, read_videos
 from rewho.crops.terms import read_terms, write_form
@@ -50,7 +51,7 @@ from rewho.video.display import FOLLOWED
 
 FREE_SETTINGS = (
     *("out", "videos", "new_terms", "terms.file", "workers", "shard", "engine", "address", "gpus", "failure_limit"),
-    *("retry", "limits.threads", "detector.device", "detector.threads", "detector.weights"),
+    *("retry", "reuse", "limits.threads", "detector.device", "detector.threads", "detector.weights"),
     *("pose.device", "pose.threads", "pose.weights"),
 )  # the contents of videos and weights are in the stage's inputs
 UNDONE = ("failed", "given up")
@@ -89,6 +90,7 @@ def run(settings: CropSettings, source: PeopleSource | None = None) -> Path:
             if settings.retry and any(video["status"] == "failed" for video in read_videos(settings.out)):
                 say("its failed videos cannot be tried again; choose another --out for that")
         else:
+            _reuse(settings, plan, stage)
             make_parts(settings, plan, source)
             if not all(has_part(settings.out, task) for task in plan):
                 say(f"part {settings.shard} is done; the set is joined when all parts are")
@@ -175,6 +177,20 @@ def limit_threads(settings: CropSettings) -> CropSettings:
         detector=replace(detector, threads=detector.threads or 1),
         pose=replace(pose, threads=pose.threads or 1),
     )
+
+
+def _reuse(settings: CropSettings, plan: Plan, stage: Stage) -> None:
+    """Take what a finished set has of this shard's videos; what cannot be taken is made."""
+    old, out = settings.reuse, settings.out
+    if old is None:
+        return
+    left = (task for task in plan.tasks(settings.shard) if not has_part(out, task))
+    try:
+        why = find_hindrance(settings, stage, old)
+        taken = 0 if why else take_parts(old, out, left, out / UNFINISHED / settings.shard.replace("/", "-of-"))
+        say(f"{quantity(taken, 'videos')} are taken from {old}" + (f": {why}" if why else ""))
+    except UserError as error:
+        say(f"warning: videos that are not taken from {old} are processed: {error}")
 
 
 def make_parts(settings: CropSettings, plan: Plan, source: PeopleSource) -> None:

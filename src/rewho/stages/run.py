@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rewho.core.artifact import plain, write_file
+from rewho.core.artifact import MANIFEST, plain, write_file
 from rewho.core.check import UserError
 from rewho.core.files import VIDEO_ENDINGS, read_json
 from rewho.core.invocation import Invocation, choose_folder, find_finished
@@ -216,9 +216,21 @@ def _run_step(step: Step, out: Path, made: dict[str, Path]) -> tuple[StepRow, st
 
 def _call(job: Job) -> Path:
     kind = find_commands()[job.step.stage]
-    settings = fill(kind, job.values, job.step.stage, f"{job.step.stage}.")
-    found: Path = importlib.import_module(f"rewho.stages.{job.step.stage}").run(replace(settings, out=job.folder))
+    settings = replace(fill(kind, job.values, job.step.stage, f"{job.step.stage}."), out=job.folder)
+    if isinstance(settings, CropSettings):
+        settings = replace(settings, reuse=_last_crops(job.folder))
+    found: Path = importlib.import_module(f"rewho.stages.{job.step.stage}").run(settings)
     return found
+
+
+def _last_crops(folder: Path) -> Path | None:
+    """Return the crop set that the project made last, whose videos need not be processed again."""
+    sets = [one for one in folder.parent.glob("crop*") if one != folder and (one / INDEX).is_file()]
+    return max((one for one in sets if (one / MANIFEST).is_file()), key=_finished_at, default=None)
+
+
+def _finished_at(folder: Path) -> float:
+    return (folder / MANIFEST).stat().st_mtime
 
 
 def _fill_gallery(job: Job) -> str:

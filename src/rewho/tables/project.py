@@ -30,7 +30,6 @@ SECTIONS = ("crop", "pretrain", "train", "adapt", "teachers", "represent", "dist
 DETECTORS = ("yolox-s", "yolox-tiny", "yolox-nano", "yolox-m")
 """Detectors by name, the one that `auto` takes first; the slowest is last."""
 ADAPTING = "adapt/small"
-YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ def read_project(given: RunSettings) -> Project:
     """
     sections: dict[str, dict[str, Any]] = {}
     settings = given
-    if len(given.videos) == 1 and given.videos[0].suffix.lower() in YAML:
-        path = given.videos[0]
+    if path := given.project_file:
         content = read_yaml(path, f"project {path}")
         known = [field.name for field in fields(RunSettings)]
         if not isinstance(content, dict):
