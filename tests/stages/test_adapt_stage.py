@@ -197,6 +197,10 @@ def test_a_plain_folder_has_no_cameras_unless_they_are_its_sub_folders(crowd, tm
     assert not {"epoch_camera_nmi", "epoch_nmi"} & log.keys()
     log = read_log(adapt.run(replace(plain, out=tmp_path / "by-folder", cameras="folder")))[-1]
     assert "epoch_camera_nmi" in log
+    names = sorted(path.relative_to(tmp_path / "images").as_posix() for path in (tmp_path / "images").rglob("*.jpg"))
+    (tmp_path / "images" / "list.csv").write_text("\n".join(["path", *names[:50]]))
+    listed = replace(plain, out=tmp_path / "listed", data=replace(plain.data, root=tmp_path / "images" / "list.csv"))
+    assert read_json(adapt.run(listed) / "model.json")["trained_on"]["images"] == 50
     with pytest.raises(UserError, match="crop set"):
         adapt.run(replace(plain, out=tmp_path / "no", cameras="video"))
     with pytest.raises(UserError, match="whose people are known"):

@@ -34,6 +34,11 @@ def is_list(path: Path) -> bool:
     return is_file(path) and path.suffix.lower() in (".csv", ".tsv")
 
 
+def names_people(file: Path) -> bool:
+    """Return whether a list has a column of people, so that it may be a labelled data set."""
+    return "person" in read_cells(file)[0]
+
+
 def read_image_list(file: Path) -> ImageList:
     """Return the images of a CSV file with the columns path and optionally track, time (seconds) and split.
 

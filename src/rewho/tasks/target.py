@@ -18,6 +18,7 @@ from rewho.crops.shards import CropSet
 from rewho.crops.statistics import read_videos
 from rewho.data.datasets import read_settings, recognise_benchmark
 from rewho.data.file_lists import is_crop_set
+from rewho.data.image_list import is_list, names_people
 from rewho.data.splits import training_rows
 from rewho.data.table import ImageTable
 from rewho.rank.grouping import Constraints
@@ -71,9 +72,11 @@ class Source(NamedTuple):
 
 
 def read_target(settings: AdaptSettings) -> Target:
-    """Read the images to adapt to: a data set's training part, a crop set, or the images in a folder."""
+    """Read the images to adapt to: a data set's training part, a crop set, or the images in a folder or a list."""
     root = settings.data.root.expanduser()
     if is_crop_set(root):
+        return _without_labels(settings, root)
+    if is_list(root) and settings.data.layout == "auto" and not names_people(root):
         return _without_labels(settings, root)
     labelled = settings.data.layout != "auto" or is_file(root) or recognise_benchmark(root) is not None
     return _data_set(settings) if labelled else _without_labels(settings, root)
