@@ -1,10 +1,12 @@
 """Jobs: added sources, ends of the service in the middle, stops, and paths that leave the folder of sources."""
 
 import functools
+import threading
 
 import pytest
 
 from rewho.core.check import UserError
+from rewho.core.runtime import Interrupted
 from rewho.gallery.records import Actor
 from rewho.rendered import write_street
 from rewho.service.state import State
@@ -126,3 +128,39 @@ for part in {parts!r}:
     assert told[-1] == (2, 10, "train: 2/10 steps (20 %)")
     assert set(told[:-1]) <= {(1, 10, "train: 1/10 steps (10 %)"), told[-1]}
     assert len(whole) == 1
+
+
+def test_a_job_that_does_not_stop_in_time_is_left_and_says_nothing(state, monkeypatch, capsys):
+    release, began = threading.Event(), threading.Event()
+
+    def work(self, job):
+        began.set()
+        release.wait(60)
+        raise ValueError("the gallery was closed meanwhile")
+
+    monkeypatch.setattr(Worker, "_group", work)
+    worker = Worker(state)
+    worker.hurried = lambda: True
+    worker.start()
+    number = ask_job(state, "group", {}, Actor("anna"))
+    assert began.wait(60)
+    worker.end()
+    assert worker.runs(), "a second signal waits for nothing"
+    release.set()
+    worker.hurried = lambda: False
+    worker.end()
+    assert not worker.runs() and state.gallery.jobs.read(number).state == "running"
+    assert "Traceback" not in capsys.readouterr().err
+    assert state.gallery.jobs.resume() == 1
+
+
+def test_adding_stops_within_a_batch(state):
+    asked = []
+
+    def stop():
+        asked.append(True)
+        return True
+
+    with pytest.raises(Interrupted, match="0 new crops"):
+        state.gallery.add(state.sources / "yard", camera="yard", stop=stop)
+    assert len(asked) == 1 and len(state.gallery) == SIGHTINGS

@@ -49,17 +49,22 @@ def add_input(
     total = Added(0)
     remember_videos(database, writer.source, source.videos)
     crops = source.crops()
+
+    def look(count: int = 0) -> None:
+        del count
+        if stop():
+            raise Interrupted(f"{total.crops:,} new crops are in the gallery")
+
     with ThreadPoolExecutor() as pool:
         while batch := list(itertools.islice(crops, BATCH)):
             new, known = writer.select_new(batch)
             pixels = read_all(functools.partial(_decode, model), new, pool.map)
             thumbnails = pool.map(make_thumbnail, pixels, new)
-            vectors: Iterable[Any] = model.embed(pixels, source.count) if new else ()
+            vectors: Iterable[Any] = model.embed(pixels, source.count, look) if new else ()
             writer.runtime = model.runtime
             total = _sum(_sum(total, known), writer.write(list(map(Embedded, new, vectors, thumbnails))))
             progress(len(batch))
-            if stop():
-                raise Interrupted(f"{total.crops:,} new crops are in the gallery")
+            look()
     close_source(database, writer.source)
     return total
 

@@ -175,7 +175,7 @@ class Gallery(Proposals):
             terms: Terms of the source; those of the crop set or of the gallery by default.
             expires: When the source is to be erased, in seconds since 1970.
             by: Who adds.
-            stop: Asked after each batch; the batches before are kept.
+            stop: Asked within each batch and after it; the batches before are kept.
             progress: Called with the number of crops of each finished batch.
         """
         check_zone(zone)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,12 +121,17 @@ class GalleryModel:
         """Height and width that an image needs."""
         return self._load().view.least
 
-    def embed(self, images: Sequence[NDArray[np.uint8]], of: int = 0) -> NDArray[np.float32]:
+    def embed(
+        self, images: Sequence[NDArray[np.uint8]], of: int = 0, done: Callable[[int], None] = lambda count: None
+    ) -> NDArray[np.float32]:
         """Return the embeddings [N, D] of uint8 RGB images, averaged with their mirror images.
 
-        `of` is the number of images of the whole source, all of which one library computes.
+        Args:
+            images: The images.
+            of: Number of images of the whole source, all of which one library computes.
+            done: Called with the number of images of each finished part; may end it by raising `Interrupted`.
         """
-        return self._load().embed(images, of=of)
+        return self._load().embed(images, of=of, done=done)
 
     def _load(self) -> Embedder | ExportedModel:
         with self._guard:

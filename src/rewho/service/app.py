@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
@@ -76,8 +74,6 @@ def metrics(request: Request, user: Viewer) -> Response:
     return PlainTextResponse(state.metrics.text(dict(jobs)), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-PATIENCE_S = 30.0
-"""Longest wait for what runs when the service ends."""
 PAGES = (pages, pages_login, pages_search, pages_review, pages_runs, pages_people, pages_cases, pages_admin)
 ROUTERS = [module.router for module in (api_search, api_people, api_review, api_admin, *PAGES)] + [watch]
 
@@ -115,14 +111,11 @@ def build_app(
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         del app
-        reader = threading.Thread(target=_read_gallery, args=(state,), daemon=True)
-        reader.start()
         worker.start()
         try:
             yield
         finally:
             worker.end()
-            reader.join(PATIENCE_S)
 
     app = FastAPI(
         title="rewho",
@@ -146,15 +139,6 @@ def build_app(
         cast("Any", Gate), limits=state.limits, metrics=state.metrics, write=write, names=names, https=secure
     )
     return app
-
-
-def _read_gallery(state: State) -> None:
-    state.gallery.statistics()
-    state.ready.set()
-    try:
-        state.gallery.query(np.zeros((2, 1, 3), np.uint8))  # loads the model, for which nobody has to wait then
-    except UserError as error:
-        say(f"warning: no search with an image is possible. {error}")
 
 
 BARE = {"Not Found": "There is nothing at this address.", "Method Not Allowed": "This address is not called like that."}

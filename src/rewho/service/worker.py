@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import numpy as np
+
 from rewho.core.check import UserError, describe_error
 from rewho.core.files import VIDEO_ENDINGS
 from rewho.core.progress import say
@@ -104,31 +106,42 @@ def _labels(given: Mapping[str, Any]) -> Labels:
 
 
 class Worker:
-    """Runs the jobs of a gallery.
+    """Runs the jobs of a gallery, and reads it into memory at the start.
 
     Args:
         state: The service's.
         cut_video: Cuts the people out of a video; None where the service cannot.
         adapt: Adapts the model to the gallery; None where the service cannot.
+
+    Attributes:
+        hurried: Says whether to wait no longer at the end.
     """
 
     def __init__(self, state: State, cut_video: CutVideo | None = None, adapt: Adapt | None = None) -> None:
         self._state, self._cut_video, self._adapt_model = state, cut_video, adapt
         self._ending = threading.Event()
+        self.hurried: Callable[[], bool] = lambda: False
         self._looked = -EXPIRE_EVERY_S
-        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        work = {"jobs": self._run, "reader": self._read}
+        self._threads = [threading.Thread(target=one, name=name, daemon=True) for name, one in work.items()]
 
     def start(self) -> None:
         """Begin, with what an earlier service left unfinished."""
         self._state.gallery.jobs.resume()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def end(self, patience: float = 30.0) -> None:
-        """Stop at the next safe point; what runs begins again with the next service."""
+        """Stop at the next safe point, or when `hurried` says so; what runs begins again with the next service."""
         self._ending.set()
         self._state.wake.set()
-        if self._thread.is_alive():
-            self._thread.join(patience)
+        until = time.monotonic() + patience
+        while self.runs() and time.monotonic() < until and not self.hurried():
+            time.sleep(0.05)  # a signal is noticed in between
+
+    def runs(self) -> bool:
+        """Return whether one of its threads is at work."""
+        return any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
         jobs = self._state.gallery.jobs
@@ -138,11 +151,19 @@ class Worker:
                 if job is None and not self._expire_in_time():
                     self._state.wake.wait(LOOK_EVERY_S)
                     self._state.wake.clear()
-                elif job and (
-                    error := pool.submit(self.do, job).exception()
-                ):  # a fault of the program ends this job alone
+                elif job and (error := pool.submit(self.do, job).exception()) and not self._ending.is_set():
+                    # a fault of the program ends this job alone; at the end the gallery may be closed already
                     jobs.finish(job.id, "failed", f"a fault of the program: {type(error).__name__}; see the log")
                     say(f"error: job {job.id}: {''.join(traceback.format_exception(error))}")
+
+    def _read(self) -> None:
+        """Read the gallery into memory, then load the model, for which nobody has to wait then."""
+        self._state.gallery.statistics()
+        self._state.ready.set()
+        try:
+            self._state.gallery.query(np.zeros((2, 1, 3), np.uint8))
+        except UserError as error:
+            say(f"warning: no search with an image is possible. {error}")
 
     def _expire_in_time(self) -> bool:
         """Ask for the erasure of what must not be kept longer; return whether something is."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import functools
+import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rewho.core.check import UserError, describe_error, is_dir, is_file
 from rewho.core.progress import say
-from rewho.core.runtime import set_allocator
+from rewho.core.runtime import EXIT_INTERRUPTED, set_allocator
 from rewho.gallery.gallery import Gallery
 from rewho.settings.fields import check
 from rewho.settings.serve import LOOPBACK, ServeSettings
 from rewho.stages.serve_work import adapt, cut_video, remove_ended
+
+if TYPE_CHECKING:
+    from rewho.service.worker import Worker
 
 
 def run(settings: ServeSettings) -> None:
@@ -61,7 +68,22 @@ def run(settings: ServeSettings) -> None:
             ssl_keyfile=settings.key,
             timeout_graceful_shutdown=10,
         )
-        uvicorn.Server(config).run([listener])
+        server = uvicorn.Server(config)
+        app.state.worker.hurried = lambda: server.force_exit
+        with _leaving(app.state.worker):
+            server.run([listener])
+
+
+@contextmanager
+def _leaving(worker: Worker) -> Iterator[None]:
+    """End the process at once, behind what is inside, where a job still runs: Python would wait for its threads."""
+    try:
+        yield
+    finally:
+        if worker.runs():
+            say("ended at once; a job that ran begins again with the next service")
+            sys.stderr.flush()
+            os._exit(EXIT_INTERRUPTED)
 
 
 def write_line(line: str) -> None:
