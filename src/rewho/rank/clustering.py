@@ -26,9 +26,8 @@ from rewho.rank.neighbours import (
     half_size,
     local_query_expansion,
 )
+from rewho.settings.adapt import RADIUS
 
-RADIUS = 0.8
-"""Largest Jaccard distance that a graph keeps by default; above it images share nearly no neighbours."""
 OUTLIER = -1
 """Label of an image in no cluster."""
 PAIRS_AT_ONCE = 2**21

@@ -18,6 +18,10 @@ from rewho.settings.training import (
     TrainingSettings,
 )
 
+RADIUS = 0.8
+"""Largest Jaccard distance that is computed; above it images share nearly no neighbours."""
+MOST_EPS = 0.7
+"""Largest automatic eps."""
 MemoryKind = Literal["hybrid", "centroid", "hard"]
 Cameras = Literal["auto", "video", "folder", "unknown"]
 Begin = Literal["auto", "network", "backbone"]
@@ -75,14 +79,15 @@ class ClusterSettings:
         """Yield broken rules between fields."""
         if self.k2 > self.k1:
             yield Mistake("k2", f"at most k1, which is {self.k1}", "Pass {at}k1 30 and {at}k2 6.")
-        if self.eps and self.self_paced and not self.eps_gap < self.eps <= 0.8 - self.eps_gap:
+        if self.eps and self.self_paced and not self.eps_gap < self.eps <= RADIUS - self.eps_gap:
             yield Mistake(
-                "eps_gap", f"less than eps, which is {self.eps:g}, and with it at most 0.8", "Pass {at}eps_gap 0.02."
+                "eps_gap",
+                f"less than eps, which is {self.eps:g}, and with it at most {RADIUS}",
+                "Pass {at}eps_gap 0.02.",
             )
-        if not self.eps and self.self_paced and self.eps_gap > 0.1:
-            yield Mistake(
-                "eps_gap", "at most 0.1 with an automatic eps, which is 0.7 at most", "Pass {at}eps_gap 0.02."
-            )
+        if not self.eps and self.self_paced and self.eps_gap > round(RADIUS - MOST_EPS, 6):
+            expected = f"at most {RADIUS - MOST_EPS:.1g} with an automatic eps, which is {MOST_EPS} at most"
+            yield Mistake("eps_gap", expected, "Pass {at}eps_gap 0.02.")
 
 
 @dataclass(frozen=True)

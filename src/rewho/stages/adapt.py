@@ -355,7 +355,7 @@ def _write_page(settings: AdaptSettings, data: _Data, task: AdaptTask, view: Vie
         np.array(read["curve"]),
         float("nan") if read.get("bend") is None else read["bend"],
         read["eps"],
-        clusters=_pictures(data.target, task, view),
+        clusters=_draw_clusters(data.target, task, view),
         scores=scores,
         made_with=made_with,
     )
@@ -363,7 +363,7 @@ def _write_page(settings: AdaptSettings, data: _Data, task: AdaptTask, view: Vie
     return write_file(settings.out / PAGE, lambda file: file.write(page))
 
 
-def _pictures(target: Target, task: AdaptTask, view: View) -> Sequence[tuple[str, bytes]]:
+def _draw_clusters(target: Target, task: AdaptTask, view: View) -> Sequence[tuple[str, bytes]]:
     """Return clusters of the last epoch as rows of images: the largest, and others spread over the sizes."""
     labels = task.memory.labels[task.sources :].cpu().numpy()
     sizes = np.bincount(labels[labels >= 0])

@@ -84,7 +84,11 @@ class AdaptPreparation:
         draws = draw(self.augment, len(plan.rows), self.view.size, random)[part]
         rows = np.ascontiguousarray(plan.rows[part])
         done = apply(
-            show(self.images, rows, self.view, self.mean_colour), self.view, draws, self.augment, self.mean_colour
+            mask_images(self.images, rows, self.view, self.mean_colour),
+            self.view,
+            draws,
+            self.augment,
+            self.mean_colour,
         )
         weights = np.ones(len(rows)) if self.weights is None else self.weights[plan.step][part]
         return AdaptBatch(
@@ -95,7 +99,7 @@ class AdaptPreparation:
         )
 
 
-def show(
+def mask_images(
     images: JoinedImages, rows: Sequence[int] | NDArray[np.int64], view: View, colour: tuple[float, ...]
 ) -> list[NDArray[np.uint8]]:
     """Return images with what the view hides masked."""
@@ -260,7 +264,7 @@ class Epochs:
         for number, part in enumerate(batches):
             for norm in norms:
                 norm.train().momentum = 1 / (number + 1)  # the mean over the batches so far
-            pixels = resize(show(self.images, part, self.view, self.colour), self.view)
+            pixels = resize(mask_images(self.images, part, self.view, self.colour), self.view)
             SingleViewModel.forward(model, torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2))
         for norm, momentum in zip(norms, usual, strict=True):
             norm.momentum = momentum
@@ -273,7 +277,7 @@ class Epochs:
         model, device = self.task.model, self.task.memory.vectors.device
         progress = Progress("embed", len(padded), unit="images")
         pixels = (
-            resize(show(self.images, part, self.view, self.colour), self.view)
+            resize(mask_images(self.images, part, self.view, self.colour), self.view)
             for part in in_batches(padded.tolist(), EMBEDDED_AT_ONCE)
         )
         parts = []

@@ -17,7 +17,6 @@ from rewho.core.people import UNKNOWN_CAMERA
 from rewho.rank.cluster_scores import mutual_information, purity, silhouette
 from rewho.rank.clustering import (
     OUTLIER,
-    RADIUS,
     ROUNDING,
     bend,
     count_clusters,
@@ -30,12 +29,11 @@ from rewho.rank.clustering import (
 from rewho.rank.grouping import Constraints, group
 from rewho.rank.reliability import select_reliable, split_outliers
 from rewho.settings import ClusterSettings
+from rewho.settings.adapt import MOST_EPS
 from rewho.tasks.contrast import COLLAPSED
 
 FEWEST_TO_STANDARDISE = 16
 """Images of a camera below which its mean and standard deviation are too inexact to use."""
-MOST_EPS = 0.7
-"""Largest automatic eps."""
 FEWEST_CLUSTERS = 2
 MOST_ALONE = 0.5
 """Share of images in no cluster up to which a single cluster means that all clusters have merged."""
@@ -120,7 +118,7 @@ def make_labels(
     spread = _spread(embeddings)
     if settings.standardise_cameras:
         embeddings = standardise_cameras(embeddings, cameras)
-    graph = jaccard_graph(jaccard_weights(embeddings, settings.k1, settings.k2), RADIUS)
+    graph = jaccard_graph(jaccard_weights(embeddings, settings.k1, settings.k2))
     curve = neighbour_distances(graph, settings.min_samples)
     bent = bend(curve)
     shown = float("nan") if bent is None else bent
