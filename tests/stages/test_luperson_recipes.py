@@ -1,5 +1,6 @@
 """The recipes of LUPerson: what they set is what the presets are, and each method trains."""
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,20 @@ def test_the_comparison_of_beginnings_says_what_it_takes():
     done = subprocess.run(["sh", str(RECIPES / "few-labels.sh"), "only"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: sh ") and "IMAGES DATA OUT" in done.stderr
+
+
+def test_every_command_of_the_comparison_of_beginnings_is_understood(tmp_path, monkeypatch, capsys):
+    (tmp_path / "rewho").write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >>{tmp_path}/typed\n')
+    (tmp_path / "rewho").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("IMAGENET", "imagenet")
+    subprocess.run(["sh", str(RECIPES / "few-labels.sh"), "people", "people", "out", "--seed", "4"], check=True)
+    commands = (tmp_path / "typed").read_text().splitlines()
+    assert len(commands) == 1 + 3 * 4 * 3 and len(set(commands)) == len(commands)
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        words = command.replace("--model.pretrained out/encoder", "--model.pretrained none").split()
+        assert cli.main([*words, "--print_config"]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.slow

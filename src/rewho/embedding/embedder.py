@@ -17,7 +17,6 @@ from rewho.core.artifact import hash_file
 from rewho.core.check import UserError, check_choice, check_flag
 from rewho.core.device import arithmetic, pick_device
 from rewho.core.shipped import open_model
-from rewho.data.images import decode
 from rewho.data.view_file import read_view
 from rewho.data.views import View, box_of
 from rewho.embedding.images import Image, as_list, pixels_of, prefetch, resized_batches
@@ -145,15 +144,14 @@ class Embedder:
 
     def _pixels(self, image: Image, view: View) -> NDArray[np.uint8]:
         """Return an image's pixels, masked if the view has masks, which are found by the image's name."""
-        if isinstance(image, str | Path):
-            least = view.least if view.mask is None else None
-            return view.masked(decode(Path(image), least=least), str(image), self.model.mean.tolist())
-        pixels = pixels_of(image, view.least)
-        if view.mask is not None:
+        if view.mask is None:
+            return pixels_of(image, view.least)
+        pixels = pixels_of(image)
+        if not isinstance(image, str | Path):
             expected = f"files, because the view {view.name!r} looks up masks by their names"
             fix = "Pass paths, or mask the images yourself and use a view without masks."
             raise UserError("images to embed", expected=expected, got="arrays", fix=fix)
-        return pixels
+        return view.masked(pixels, str(image), self.model.mean.tolist())
 
 
 def load(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from rewho.core.check import UserError, check_flag
 from rewho.core.files import read_json
 from rewho.core.onnx_session import OnnxSession
 from rewho.core.shipped import CARD
-from rewho.data.images import decode
 from rewho.data.views import View
 from rewho.embedding.images import Image, as_list, pixels_of, prefetch, resized_batches
 from rewho.settings.fields import Device, Runtime
@@ -175,17 +175,13 @@ class ExportedModel:
         return np.concatenate(parts)
 
     def _stream(self, images: list[Any], *, flip: bool, batch: int) -> Iterator[NDArray[np.float32]]:
-        for batched in prefetch(resized_batches(images, batch, self.view, self._pixels)):
+        for batched in prefetch(resized_batches(images, batch, self.view, partial(pixels_of, least=self.view.least))):
             (found,) = self.session.run(batched)
             if flip:
                 found = (found + self.session.run(batched[:, :, ::-1])[0]) / 2
                 if self.unit:
                     found = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
             yield np.asarray(found, np.float32)
-
-    def _pixels(self, image: Image) -> NDArray[np.uint8]:
-        least = self.view.least
-        return decode(Path(image), least=least) if isinstance(image, str | Path) else pixels_of(image, least)
 
 
 def load_model(

@@ -80,8 +80,27 @@ def as_list(images: object) -> list[Any]:
     return found
 
 
-def pixels_of(image: object, least: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Return an image that is no file as uint8 RGB [H, W, 3]; for `least` see `decode`."""
+def pixels_of(
+    image: object,
+    least: tuple[int, int] | None = None,
+    name: str = "image",
+    cut: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+) -> NDArray[np.uint8]:
+    """Return any image as uint8 RGB [H, W, 3]: a path, encoded bytes, a PIL image, or such an array itself.
+
+    Args:
+        image: The image.
+        least: Height and width that are needed, see `decode`.
+        name: Its name in messages, if it is no path.
+        cut: Returns the part that is wanted of the whole image; `least` is of no effect then.
+
+    Raises:
+        UserError: It is no image, or cannot be read.
+
+    Example:
+        >>> pixels_of(np.zeros((4, 2, 3), np.uint8), cut=lambda pixels: pixels[:2]).shape
+        (2, 2, 3)
+    """
     if _is_pil(image):
         content = io.BytesIO()
         if image.mode in FOREIGN_COLOURS:  # type: ignore[attr-defined]
@@ -91,11 +110,14 @@ def pixels_of(image: object, least: tuple[int, int] | None = None) -> NDArray[np
         except OSError as error:
             raise _no_image(image) from error
         image = content.getvalue()
-    if isinstance(image, bytes | bytearray | memoryview):
-        return decode(bytes(image), least=least)
+    if isinstance(image, bytearray | memoryview):
+        image = bytes(image)
+    if isinstance(image, str | Path | bytes):
+        image = Path(image) if isinstance(image, str) else image
+        return decode(image, name, least=least) if cut is None else decode(image, name, cut=cut)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
         raise _no_image(image)
-    return image
+    return image if cut is None else cut(image)
 
 
 def _is_pil(image: object) -> bool:

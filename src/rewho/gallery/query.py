@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError, check_count, check_ids, check_range
 from rewho.core.text import quantity
-from rewho.data.images import decode, read_file
+from rewho.data.images import read_file
+from rewho.embedding.images import pixels_of
 from rewho.gallery.database import Database
 from rewho.gallery.index import UNKNOWN, Index
 from rewho.gallery.model import GalleryModel
@@ -105,7 +106,7 @@ def from_images(
     names, former, vectors = [], [], []
     for image in images:  # one after the other: photos take tens of megabytes each
         content, name = (read_file(Path(image)), str(image)) if isinstance(image, str | Path) else (image, "query")
-        pixels = _pixels(content, name, model.least, box)
+        pixels = pixels_of(content, model.least, name, None if box is None else partial(cut, box=box))
         former.append(_hash(str(pixels.shape).encode(), np.ascontiguousarray(pixels).data))
         place = b"" if box is None else str([round(side) for side in box]).encode()
         names.append(_hash(place, content) if isinstance(content, bytes) else former[-1])
@@ -123,15 +124,6 @@ def _hash(*parts: bytes | memoryview) -> str:
 
 def _key(names: Sequence[str]) -> str:
     return f"image {hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()}"
-
-
-def _pixels(image: bytes | NDArray[np.uint8], name: str, least: tuple[int, int], box: Box | None) -> NDArray[np.uint8]:
-    if isinstance(image, bytes):
-        return decode(image, name, least=least) if box is None else decode(image, name, cut=partial(cut, box=box))
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
-        got, fix = type(image).__name__, "Pass a path, encoded bytes or a uint8 RGB array [H, W, 3]."
-        raise UserError("query", expected="an image", got=got, fix=fix)
-    return image if box is None else cut(image, box)
 
 
 def check_box(box: object) -> Box:
