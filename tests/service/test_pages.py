@@ -81,3 +81,13 @@ def test_a_mistake_is_a_page_in_words(clients):
     wrong = clients.viewer.get("/results/1?q=camra:door")
     assert wrong.status_code == 400
     assert "Did you mean camera:?" in wrong.text
+
+
+def test_a_wrong_filter_leads_back_to_the_results(clients):
+    place = clients.viewer.post("/sightings/1/search").headers["location"]
+    for words in ("person:99", "camera:nosuch", "nonsense"):
+        answer = clients.viewer.get(place, params={"q": words})
+        assert (
+            answer.status_code in (400, 404) and f'<a href="{place}">The same page without filters</a>' in answer.text
+        )
+    assert "without filters" not in clients.viewer.get("/results/99").text

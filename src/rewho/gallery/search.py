@@ -136,7 +136,7 @@ def _known(index: Index, what: str, column: str, numbers: Sequence[int], by: Act
     if by.cameras is not None:
         there = there[np.isin(index.column("cameras"), list(by.cameras))]
     for number in chosen[~np.isin(chosen, there)].tolist():
-        fix = "`rewho gallery stats` lists the sources; a search shows people."
+        fix = f"Take the number from {'a search' if what == 'person' else '`rewho gallery stats`'}."
         raise UserError(f"{what} {number}", expected=f"a {what} with sightings", got=f"no such {what}", fix=fix)
     return chosen
 

@@ -157,7 +157,8 @@ async def _refused(request: Request, error: HTTPException) -> Response:
         query = f"?{request.url.query}" if request.url.query and request.method == "GET" else ""
         return RedirectResponse(address("/login", next=f"{target}{query}" if target != "/" else ""), 303)
     user = await identify(request)
-    page = render(request, user, "error.html", error.status_code, code=error.status_code, detail=detail)
+    bare = request.url.path if request.method == "GET" and request.query_params.get("q") else ""
+    page = render(request, user, "error.html", error.status_code, code=error.status_code, detail=detail, bare=bare)
     page.headers.update(headers)
     return page
 
