@@ -12,6 +12,7 @@ from rewho.core.record import SEAL, seal
 from rewho.crops.export import export
 from rewho.crops.rows import rows_table
 from rewho.crops.shards import INDEX, CropSet
+from rewho.crops.sheet import CELL, GAP, PAPER, draw_track_sheet
 from rewho.crops.statistics import compute_statistics
 from rewho.crops.tracks import read_tracks
 from rewho.crops.verify import verify
@@ -47,6 +48,19 @@ def test_a_track_is_one_number_of_one_video_and_one_choice_of_settings(tmp_path)
     figures = compute_statistics(CropSet.open(tmp_path / "set"), [])["tracks"]
     assert (figures["tracks"], figures["of_several_crops"], figures["crops_without"]) == (4, 1, 1)
     assert figures["crops_per_track"]["most"] == 3 and figures["seconds_per_track"]["most"] == 1.0
+
+
+def test_the_sheet_has_a_track_per_row_in_order_of_time(tmp_path):
+    crops = write_set(tmp_path / "set", [("b", "x", 4 - n, n % 2) for n in range(5)])
+    sheet = draw_track_sheet(crops, read_tracks(crops))
+    left = [GAP + column * (CELL[1] + GAP) + CELL[1] // 2 for column in range(4)]
+    levels = [[int(sheet[GAP + row * (CELL[0] + GAP) + CELL[0] // 2, at, 0]) for at in left] for row in range(2)]
+    assert levels == [
+        [pytest.approx(level, abs=3) for level in row] for row in [[40, 20, 0, PAPER], [30, 10, PAPER, PAPER]]
+    ]
+    assert draw_track_sheet(crops, read_tracks(crops), most=1).shape[0] == 2 * GAP + CELL[0]
+    alone = write_set(tmp_path / "alone", [("b", "x", n, n) for n in range(3)])
+    assert draw_track_sheet(alone, read_tracks(alone)) is None
 
 
 def test_verify_reports_two_crops_of_one_frame_in_one_track(tmp_path):

@@ -88,7 +88,8 @@ def crop_set(folder: Path) -> Path:
     explained = folder / "explained" / f"{'ab' * 6}-0000012.jpg"
     explained.parent.mkdir()
     explained.write_bytes(encode_jpeg(picture()))
-    return written(folder, build_crop_page(terms, figures, [video], encode_jpeg(picture()), [explained.name]))
+    sheet = encode_jpeg(picture())
+    return written(folder, build_crop_page(terms, figures, [video], sheet, [explained.name], track_sheet=sheet))
 
 
 def table(folder: Path) -> Path:

@@ -14,9 +14,10 @@ from rewho.core.check import UserError
 from rewho.core.text import quantity
 from rewho.crops.set_page import EXPLAINED, TERMS, build_page
 from rewho.crops.shards import INDEX, CropSet
-from rewho.crops.sheet import draw_contact_sheet
+from rewho.crops.sheet import draw_contact_sheet, draw_track_sheet
 from rewho.crops.statistics import VIDEOS, compute_statistics, utf_8, write_videos
 from rewho.crops.suppression import COUNT, FORGOTTEN, read_suppressed
+from rewho.crops.tracks import read_tracks
 from rewho.crops.writer import ShardWriter, encode
 from rewho.settings import CropSettings
 
@@ -57,9 +58,11 @@ def write_description(crops: CropSet, records: Sequence[dict[str, Any]], figures
         expected, got = "terms and settings, as `rewho crop` writes them", f"none, or not all: {error}"
         raise UserError(str(out / INDEX), expected=expected, got=got, fix="Make the set with `rewho crop`.") from error
     image = encode(draw_contact_sheet(crops), quality=85)
+    linked = draw_track_sheet(crops, read_tracks(crops))
+    tracks = b"" if linked is None else encode(linked, quality=85)
     data_sheet = utf_8(build_data_sheet(terms, figures, about)).encode()
     explained = sorted(file.name for file in (out / EXPLAINED).glob("*.jpg"))
-    page = utf_8(build_page(terms, figures, records, image, explained, _list_of_videos(about))).encode()
+    page = utf_8(build_page(terms, figures, records, image, explained, _list_of_videos(about), tracks)).encode()
     return [
         write_json(out / STATISTICS, figures),
         write_file(out / DATA_SHEET, lambda file: file.write(data_sheet)),

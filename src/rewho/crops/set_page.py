@@ -69,6 +69,7 @@ def build_page(
     contact_sheet: bytes,
     explained: Sequence[str] = (),
     listed: str = VIDEOS,
+    track_sheet: bytes = b"",
 ) -> str:
     """Return the crop set's HTML page.
 
@@ -79,6 +80,7 @@ def build_page(
         contact_sheet: A JPEG file; faces must be hidden in it.
         explained: Names of the files in `explained/`.
         listed: Name of the file that lists the videos.
+        track_sheet: A JPEG file with a track per row, faces hidden; empty where no crops are linked.
     """
     seconds = sum(float(video["duration"]) for video in records if video["status"] == "ok")
     tiles = {"crops": f"{figures['crops']:,}", "videos": f"{figures['scenes']:,}"}
@@ -91,6 +93,7 @@ def build_page(
         html.heading("How they were chosen"),
         html.pair(_chosen(figures)),
         html.card("Tracks", _tracks(figures["tracks"])),
+        _track_sheet(track_sheet),
         _explained(explained, records),
         html.heading("Where they come from"),
         html.card("Terms", _terms(terms)),
@@ -119,9 +122,23 @@ def _card(title: str, body: str) -> str:
 def _sheet(figures: Mapping[str, Any], contact_sheet: bytes) -> str:
     if not figures["crops"]:
         return ""
-    sheet = html.image("jpeg", contact_sheet, "crops from the whole set, faces hidden", 'class="sheet"')
-    sheet = f'<div class="wide" tabindex="0" role="group" aria-label="Crops">{sheet}</div>'
-    return html.figure("", sheet, "Crops spread evenly over the set. Heads are hidden where keypoints show them.")
+    words = "Crops spread evenly over the set. Heads are hidden where keypoints show them."
+    return html.figure("", _wide(contact_sheet, "Crops"), words)
+
+
+def _track_sheet(sheet: bytes) -> str:
+    if not sheet:
+        return ""
+    words = (
+        "Each row is a track, from its first crop to its last. More than one person in a row is a mistake of the links."
+    )
+    return html.figure("Some tracks", _wide(sheet, "Tracks"), words)
+
+
+def _wide(sheet: bytes, name: str) -> str:
+    """Return an image that scrolls where it is wider than the page."""
+    image = html.image("jpeg", sheet, f"{name}, faces hidden", 'class="sheet"')
+    return f'<div class="wide" tabindex="0" role="group" aria-label="{name}">{image}</div>'
 
 
 def _measures(figures: Mapping[str, Any]) -> str:
