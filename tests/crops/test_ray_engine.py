@@ -144,7 +144,7 @@ def where(task: str) -> tuple[str, int]:
 
 @pytest.mark.slow
 def test_real_ray_gives_each_worker_gpus_of_its_own(tmp_path):
-    ray = pytest.importorskip("ray", reason="Ray is an extra (pip install rewho[scale])")
+    ray = pytest.importorskip("ray", reason="Ray is an extra (uv sync --extra scale)")
     ray.init(num_cpus=3, num_gpus=2, log_to_driver=False, include_dashboard=False)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
     try:

@@ -227,7 +227,7 @@ def test_the_store_is_recorded_with_its_whole_path(tiny_model, tmp_path, monkeyp
 
 def test_without_the_library_it_is_said_what_to_install(filled, monkeypatch):
     monkeypatch.setitem(sys.modules, "pymilvus.exceptions", None)
-    with pytest.raises(UserError, match=r"the library pymilvus, got none.\n.*pip install rewho\[scale\]"):
+    with pytest.raises(UserError, match=r"the library pymilvus, got none.\n.*uv sync --extra scale"):
         filled.search(sightings=[1])
 
 

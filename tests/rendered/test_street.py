@@ -143,7 +143,7 @@ def test_what_is_there_is_not_written_over(tmp_path):
 
 def test_a_video_without_its_library_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match=r"pip install rewho\[video\]"):
+    with pytest.raises(UserError, match=r"uv sync --extra video"):
         write_street(tmp_path / "street.mp4", 0.2, size=(64, 96))
     assert list(tmp_path.iterdir()) == []
 

@@ -293,7 +293,7 @@ def test_which_crops_enter_can_be_chosen(tmp_path):
 
 @pytest.mark.slow
 def test_ray_leaves_the_same_bytes(videos, whole, tmp_path):
-    pytest.importorskip("ray", reason="Ray is an extra (pip install rewho[scale])")
+    pytest.importorskip("ray", reason="Ray is an extra (uv sync --extra scale)")
     assert build(videos, tmp_path / "crops", "engine=ray", seconds=200) == 0
     assert tree(tmp_path / "crops") == tree(whole.folder)
 

@@ -100,7 +100,7 @@ def test_options_of_ray_need_it_and_a_crop_set(place, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_on_ray_the_bytes_are_the_same(place, tmp_path):
-    ray = pytest.importorskip("ray", reason="Ray is an extra (pip install rewho[scale])")
+    ray = pytest.importorskip("ray", reason="Ray is an extra (uv sync --extra scale)")
     alone = embed.run(settings(place, tmp_path / "alone"))
     ray.init(num_cpus=2, num_gpus=0, log_to_driver=False, include_dashboard=False)
     try:

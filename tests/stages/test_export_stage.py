@@ -230,7 +230,7 @@ def test_a_missing_extra_is_named(plain, tmp_path, monkeypatch, missing):
     )
     with pytest.raises(UserError) as error:
         export.run(ExportSettings(plain[0], tmp_path / "onnx"))
-    assert f"without {missing}." in str(error.value) and "pip install 'rewho[export]'" in str(error.value)
+    assert f"without {missing}." in str(error.value) and "uv sync --extra export" in str(error.value)
 
 
 @pytest.mark.parametrize(

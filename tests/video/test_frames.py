@@ -335,7 +335,7 @@ def messages_until_end(messages: Iterator[decoding_module.Message]) -> Iterator[
 
 def test_without_pyav(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames_module.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"pip install rewho\[video\]"):
+    with pytest.raises(UserError, match=r"uv sync --extra video"):
         probe(clips["mp4"])
 
 

@@ -193,6 +193,17 @@ _NO_NAME = re.compile(r"[\\\x00-\x1f\x7f]|^[A-Za-z]:")  # backslash, control cha
 LONGEST_NAME = 255  # bytes per part of a path, the limit of file systems
 
 
+def install(*extras: str) -> str:
+    """Return how to install extras of this package, for the fix of a message.
+
+    Example:
+        >>> install("video", "detect")
+        "uv sync --extra video --extra detect in the clone of rewho, or pip install '.[video,detect]' there"
+    """
+    words = " ".join(f"--extra {extra}" for extra in extras)
+    return f"uv sync {words} in the clone of rewho, or pip install '.[{','.join(extras)}]' there"
+
+
 def check_name(what: str, name: object, *, deep: bool = True) -> str:
     """Return an untrusted relative path, read from an index, manifest or row, if it stays in its folder.
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from rewho.core.artifact import digest, hash_file
-from rewho.core.check import UserError
+from rewho.core.check import UserError, install
 from rewho.core.device import use_cuda
 from rewho.core.files import check_regular
 from rewho.core.openvino_session import OpenVinoSession, require_openvino
@@ -227,7 +227,7 @@ def _open_onnxruntime(source: Path | bytes, what: str, device: str, threads: int
     try:
         import onnxruntime
     except ImportError as error:
-        fix = "pip install 'rewho[detect]' or 'rewho[export]'; in a clone: uv sync --extra export"
+        fix = install("export")
         raise UserError(what, expected="the package onnxruntime", got="an installation without it", fix=fix) from error
     there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     cuda = use_cuda(device, there, f"device of {what}", "pip install onnxruntime-gpu, or choose cpu.")

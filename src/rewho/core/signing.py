@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, install
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -18,7 +18,7 @@ def _ed25519() -> Any:  # noqa: ANN401 - a module
     try:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:
-        fix = "pip install 'rewho[gallery]'"
+        fix = install("gallery")
         got = "an installation without it"
         raise UserError("signatures", expected="the library cryptography", got=got, fix=fix) from error
     return ed25519

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic
 
-from rewho.core.check import UserError, describe_error
+from rewho.core.check import UserError, describe_error, install
 from rewho.crops.workers import POLL, Outcome, Result, Task, TaskQueue
 
 UV = ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -69,7 +69,7 @@ def _import_ray() -> Any:  # noqa: ANN401 - a module
     try:
         import ray
     except ImportError as error:
-        got, fix = "an installation without it", "pip install rewho[scale], or --engine processes."
+        got, fix = "an installation without it", f"{install('scale')}; or pass --engine processes."
         raise UserError("--engine ray", expected="the library ray", got=got, fix=fix) from error
     return ray
 

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from rewho.core.check import UserError, check_choice
+from rewho.core.check import UserError, check_choice, install
 from rewho.gallery import audit
 from rewho.gallery.database import Database
 from rewho.gallery.records import Actor
@@ -278,7 +278,7 @@ def _hasher() -> Any:  # noqa: ANN401 - argon2.PasswordHasher
     try:
         from argon2 import PasswordHasher
     except ImportError as error:
-        fix = 'Install it: pip install "rewho[gallery]".'
+        fix = install("gallery")
         raise UserError("users", expected="the package argon2-cffi", got="none", fix=fix) from error
     return PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)  # OWASP's choice for Argon2id
 

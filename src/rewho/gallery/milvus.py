@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, install
 from rewho.core.lock import waiting_lock
 from rewho.gallery.database import Database
 from rewho.gallery.engine_scan import LISTED, EngineScan
@@ -73,14 +73,14 @@ class Server:
         try:
             from pymilvus.exceptions import MilvusException
         except ImportError as error:
-            fix = "pip install rewho[scale]"
+            fix = install("scale")
             raise UserError(self.name, expected="the library pymilvus", got="none", fix=fix) from error
         try:
             return getattr(self._connect(), method)(*values, timeout=WAIT_S, **named)
         except MilvusException as error:
             fix = "Start it or check the address, and run the same command again; the gallery's folder has everything."
             if self._file:
-                fix = "pip install rewho[scale], and close other programs that have the file open: only one can."
+                fix = f"{install('scale')}; and close other programs that have the file open: only one can."
             got = str(error.message).strip().partition("\n")[0]
             raise UserError(self.name, expected="a Milvus server that answers", got=got, fix=fix) from error
 

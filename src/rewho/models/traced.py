@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, install
 from rewho.models.graph import INPUT, OUTPUT, EmbeddingGraph, describe_failure
 
 OPSET = 18  # what torch writes without converting, and onnxruntime has read since 1.14
@@ -32,7 +32,7 @@ def check_packages(what: str = "--format onnx") -> None:
             what,
             expected=f"the packages {', '.join(PACKAGES)}",
             got=f"an installation without {', '.join(missing)}",
-            fix="Install them with: pip install 'rewho[export]', or in a clone: uv sync --extra export",
+            fix=install("export"),
         )
 
 

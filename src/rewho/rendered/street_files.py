@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from rewho.core.artifact import ASIDE, remove_unfinished
-from rewho.core.check import UserError
+from rewho.core.check import UserError, install
 from rewho.core.files import VIDEO_ENDINGS
 from rewho.rendered.street import Frame, GroundTruth, street_frames
 
@@ -90,7 +90,7 @@ def _write_video(
     try:
         import av  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
-        fix = "pip install rewho[video], or pass a folder's name: the frames are then written as images."
+        fix = f"{install('video')}; or pass a folder's name: the frames are then written as images."
         raise UserError(
             f"video {path.suffix}", expected="the PyAV library", got="an installation without it", fix=fix
         ) from error

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewho.core.artifact import write_file
+from rewho.core.check import install
 from rewho.core.progress import Progress, say
 from rewho.crops.terms import TERMS
 from rewho.gallery.gallery import Gallery
@@ -62,8 +63,7 @@ def build_gallery(out: Path, model: Path, terms: TermsSettings, seed: int) -> No
     """
     missing = sorted({extra for name, extra in NEEDED.items() if importlib.util.find_spec(name) is None})
     if missing:
-        fix = f'pip install "rewho[{",".join(missing)}]" and run the demo again'
-        say(f"note: for a gallery to search in a browser, {fix}")
+        say(f"note: for a gallery to search in a browser, {install(*missing)}, and run the demo again")
         return
     folder = out / "gallery"
     streets = _render(out / "gallery-videos" / f"seed-{seed}", seed)

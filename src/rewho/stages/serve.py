@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rewho.core.check import UserError, describe_error, is_dir, is_file
+from rewho.core.check import UserError, describe_error, install, is_dir, is_file
 from rewho.core.progress import say
 from rewho.core.runtime import EXIT_INTERRUPTED, set_allocator
 from rewho.gallery.gallery import Gallery
@@ -30,7 +30,7 @@ def run(settings: ServeSettings) -> None:
 
         from rewho.service.app import build_app
     except ImportError as error:
-        fix = 'Install it: pip install "rewho[gallery]".'
+        fix = install("gallery")
         got = f"none: {describe_error(error)}"
         raise UserError("serve", expected="the packages of the extra gallery", got=got, fix=fix) from error
     _check_files(settings)

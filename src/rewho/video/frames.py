@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rewho.core.check import UserError
+from rewho.core.check import UserError, install
 from rewho.settings import LimitSettings, SamplingSettings
 from rewho.settings.fields import check
 from rewho.video.container import check_file_kind
@@ -111,7 +111,7 @@ def probe(path: Path | str, limits: LimitSettings | None = None, still_frames: i
 def _checked(sampling: SamplingSettings | None, limits: LimitSettings | None) -> tuple[SamplingSettings, LimitSettings]:
     """Return both settings, or their defaults, checked; also check that videos can be decoded at all."""
     if importlib.util.find_spec("av") is None:
-        fix = "pip install rewho[video]"
+        fix = install("video")
         raise UserError("reading videos", expected="the PyAV library", got="an installation without it", fix=fix)
     sampling, limits = sampling or SamplingSettings(), limits or LimitSettings()
     check(sampling, "sampling.")

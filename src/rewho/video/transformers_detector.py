@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from rewho.core.artifact import hash_file
-from rewho.core.check import UserError
+from rewho.core.check import UserError, install
 from rewho.core.device import pick_device
 from rewho.core.network import use_hub_cache_offline
 from rewho.settings import DetectorSettings
@@ -69,7 +69,7 @@ def load_model(name: str, kind: str, part: str, device: str) -> tuple[Any, Any, 
     try:
         import transformers
     except ImportError as error:
-        fix = "pip install rewho[detect]"
+        fix = install("detect")
         raise UserError(f"{part}.kind", expected="the transformers library", got="none", fix=fix) from error
     if not name:
         raise UserError(f"{part}.model", expected="a folder or a hub name", got="nothing", fix=f"Try {EXAMPLES[part]}.")
