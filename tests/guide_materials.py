@@ -53,14 +53,15 @@ class Materials:
 
     def place(self, kind: str, path: Path) -> None:
         """Put a thing of a kind, a method of this class, at a path."""
-        made = self._made(kind)
+        made = self.find(kind)
         path.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if made.is_dir() else shutil.copy)(made, path)
         for beside in made.parent.glob(f"{made.stem}.*"):
             if beside != made:
                 shutil.copy(beside, path.with_suffix("".join(beside.suffixes)))
 
-    def _made(self, kind: str) -> Path:
+    def find(self, kind: str) -> Path:
+        """Return where a thing of a kind is."""
         made = self._folder / kind
         if not made.exists():
             maker: Callable[[Path], object] = getattr(self, kind)
@@ -68,7 +69,7 @@ class Materials:
         return made
 
     def _market(self) -> Path:
-        return self._made("market")
+        return self.find("market")
 
     def market(self, folder: Path) -> None:
         """A data set in Market-1501's folders."""
@@ -185,7 +186,7 @@ class Materials:
         """A crop set with tracks."""
         crop.run(
             CropSettings(
-                (self._made("videos"),),
+                (self.find("videos"),),
                 out=folder,
                 terms=TermsSettings(*["rendered people"] * len(FORM)),
                 detector=DetectorSettings(kind="replay"),
@@ -210,13 +211,13 @@ class Materials:
         """The folder of a distillation."""
         out = folder.with_name("representations")
         data = DataSettings(root=self._market(), workers=0)
-        represent.run(RepresentSettings(teachers=(self._made("experts"),), out=out, data=data, engine=CPU))
-        distill.run(distilling(self._market(), self._made("model"), out, folder))
+        represent.run(RepresentSettings(teachers=(self.find("experts"),), out=out, data=data, engine=CPU))
+        distill.run(distilling(self._market(), self.find("model"), out, folder))
 
     def gallery(self, folder: Path) -> None:
         """A gallery whose first results were judged."""
         with tempfile.TemporaryDirectory() as place:
-            shutil.copytree(make_judged(Path(place), self._made("model")), folder)
+            shutil.copytree(make_judged(Path(place), self.find("model")), folder)
 
     def certificate(self, path: Path) -> None:
         """A certificate of this machine's own, with its key beside it."""
@@ -232,7 +233,7 @@ class Materials:
 
     def key(self, path: Path) -> None:
         """The key of the certificate."""
-        self._made("certificate")
+        self.find("certificate")
         assert path.is_file()
 
     def weights(self, path: Path) -> None:

@@ -7,10 +7,11 @@ shortened or left out, and why, stands in `guide_tables.py`.
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -110,11 +111,9 @@ class Page:
 @pytest.fixture
 def page(
     materials: Materials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., None]:
-    """Run the blocks of a page."""
-    torch_home = tmp_path / "torch"
-    materials.place("imagenet", torch_home)
-    monkeypatch.setenv("TORCH_HOME", str(torch_home))
+) -> Iterator[Callable[..., None]]:
+    """Run the blocks of a page; what they made, gigabytes in all, is removed."""
+    monkeypatch.setenv("TORCH_HOME", str(materials.find("imagenet")))
     monkeypatch.setenv("REWHO_CACHE", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend("")
     folder = tmp_path / "page"
@@ -126,7 +125,9 @@ def page(
         for block in BLOCKS[name]:
             opened.run(block, slow=slow)
 
-    return run
+    yield run
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(folder)
 
 
 @pytest.mark.guide
