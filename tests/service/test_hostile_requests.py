@@ -179,3 +179,13 @@ def test_another_ones_case_is_not_opened_by_its_name(clients):
     assert clients.doorman.post("/api/v1/cases", json={**asked, "name": "mine"}).json()["sightings"] == 0
     long = clients.admin.post("/cases", data={"name": "x" * 201, "purpose": "y"})
     assert long.status_code == 400 and "1 to 200 characters, got 201" in long.text, "it is not cut off"
+
+
+def test_addresses_that_cannot_be_read_are_refused(clients):
+    for origin in ("http://[", "null", "", "http://evil.example", "127.0.0.1", "https://127.0.0.1.evil.example"):
+        answer = clients.nobody.post("/login", data={"name": "x", "password": "y"}, headers={"Origin": origin})
+        assert answer.status_code == 403, origin
+    assert clients.nobody.post("/login", data={"name": "x"}, headers={"Origin": "http://127.0.0.1"}).status_code == 401
+    for target in ("http://[", "//[", "//evil.example", "/\\evil.example", "javascript:1"):
+        page = clients.nobody.get("/login", params={"next": target})
+        assert page.status_code == 200 and 'name="next" value="/"' in page.text, target

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
@@ -155,8 +155,7 @@ def own_path(text: str, otherwise: str = "/") -> str:
         >>> own_path("/people/3?page=2"), own_path("//evil.example/"), own_path("/\\evil.example")
         ('/people/3?page=2', '/', '/')
     """
-    parts = urlsplit(text) if text.isprintable() else urlsplit("")
-    sound = not parts.scheme and not parts.netloc and text.startswith("/") and not text.startswith(("//", "/\\"))
+    sound = text.isprintable() and text.startswith("/") and not text.startswith(("//", "/\\"))
     return text if sound else otherwise
 
 
