@@ -22,7 +22,12 @@ PREPARED: dict[str, dict[str, str]] = {
         "people": "people",
         "videos": "videos",
     },
-    "adaptation.md": {"market": "IMAGES Market-1501 people", "model": "runs/model", "gallery": "shop"},
+    "adaptation.md": {
+        "market": "IMAGES Market-1501 people",
+        "listed": "cams",
+        "model": "runs/model",
+        "gallery": "shop",
+    },
     "attention.md": {"image": "gate/0001.jpg gate/0002.jpg", "people": "my-people", "distilled": "runs/mine"},
     "crops.md": {
         "video": "street.mp4",

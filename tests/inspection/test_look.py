@@ -66,6 +66,15 @@ def test_own_images_without_cameras_with_single_and_wide_and_damaged_images(tmp_
         assert words in text
 
 
+def test_folders_with_names_of_cameras_are_not_people(tmp_path):
+    for camera in ("cam1", "camera_2", "c3"):
+        picture(tmp_path / "cams" / camera / "1.png")
+    text = answer(tmp_path / "cams")
+    assert "3 images in 3 folders with names of cameras" in text and "look like cameras, not people" in text
+    assert "rewho train" not in text
+    assert f"next:\n  rewho adapt {tmp_path / 'cams'} --recipe adapt/small --cameras folder" in text
+
+
 def test_a_gallery_and_a_folder_of_runs_beside_their_figures(tmp_path):
     folder = tmp_path / "places"
     with Gallery.create(folder, make_model(tmp_path / "tiny"), terms=TERMS) as gallery:

@@ -186,7 +186,7 @@ def test_calibrated_normalisation_begins_with_the_statistics_of_the_images(crowd
     assert (means[1] > 0).sum() > 100  # pooled features are not negative
 
 
-def test_a_plain_folder_has_no_cameras_unless_they_are_its_sub_folders(crowd, tmp_path):
+def test_a_plain_folder_has_no_cameras_unless_they_are_its_sub_folders(crowd, tmp_path, capsys):
     images = sorted((crowd / "bounding_box_train").glob("*.jpg"))
     for image in images:
         place = tmp_path / "images" / image.name.split("_")[1][:2] / f"{image.stem.replace('_', '-')}.jpg"
@@ -195,8 +195,10 @@ def test_a_plain_folder_has_no_cameras_unless_they_are_its_sub_folders(crowd, tm
     plain = settings(crowd, tmp_path / "plain", data=DataSettings(root=tmp_path / "images", workers=0), epochs=1)
     log = read_log(adapt.run(plain))[-1]
     assert not {"epoch_camera_nmi", "epoch_nmi"} & log.keys()
+    assert "the sub-folders look like cameras" in capsys.readouterr().err
     log = read_log(adapt.run(replace(plain, out=tmp_path / "by-folder", cameras="folder")))[-1]
     assert "epoch_camera_nmi" in log
+    assert "look like cameras" not in capsys.readouterr().err
     names = sorted(path.relative_to(tmp_path / "images").as_posix() for path in (tmp_path / "images").rglob("*.jpg"))
     (tmp_path / "images" / "list.csv").write_text("\n".join(["path", *names[:50]]))
     listed = replace(plain, out=tmp_path / "listed", data=replace(plain.data, root=tmp_path / "images" / "list.csv"))

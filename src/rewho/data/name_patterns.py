@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rewho.core.check import UserError
 from rewho.data.names import MINUS
+from rewho.data.table import first_three
 
 EXAMPLE = r"Write it like '(?P<person>-?\d+)_c(?P<camera>\d+)'."
 
@@ -23,6 +26,30 @@ _PROPOSALS = (
     r"^(?:p|id|pid|person)_?(?P<person>-?\d+)[_-]",
     r"^(?P<person>[^\d_-]+)[_-]\d",
 )
+
+_LIKE_CAMERA = re.compile(
+    r"(?:c|cam|camera|kamera|view|channel)[ _-]?\d+|(?:cam|camera)[ _-]\w+|\w+[ _-]cam(?:era)?|(?-i:cam[A-Z])",
+    re.IGNORECASE,
+)
+
+
+def are_cameras(names: Iterable[str]) -> bool:
+    """Return whether all names are like cam1, c2, camera_north; False if there is none.
+
+    Example:
+        >>> are_cameras(["cam1", "camera_2", "c3"]), are_cameras(["cam1", "adam"])
+        (True, False)
+    """
+    found = set(names)
+    return bool(found) and all(_LIKE_CAMERA.fullmatch(name) for name in found)
+
+
+def not_people(names: Iterable[str], root: Path) -> str:
+    """Return what to say of folders that have cameras' names where people's are expected."""
+    return (
+        f"These folders look like cameras, not people: {first_three(sorted(set(names)))}. For images of people without "
+        f"labels: `rewho adapt {shlex.quote(str(root))} --recipe adapt/small --cameras folder`."
+    )
 
 
 def compile_pattern(text: str) -> re.Pattern[str]:

@@ -20,6 +20,7 @@ from rewho.core.text import quantity
 from rewho.crops.shards import read_index
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import is_crop_set, sub_folders
+from rewho.data.name_patterns import are_cameras, not_people
 from rewho.data.table import ImageTable
 from rewho.gallery.database import FILE
 from rewho.inspection.answer import Answer, Survey, commands_for_videos, describe_sizes, survey, word
@@ -246,6 +247,10 @@ def _describe_images(path: Path, counted: Survey) -> Answer:
             reason = f"Not read as a data set with people's labels: {error.what}: got {error.got}. {error.fix}"
         except PermissionError as error:
             reason = f"Not read as a data set with people's labels: {error.filename} may not be read."
+    if are_cameras(folders := {name.rpartition("/")[0] for name in counted.images}):
+        what = f"{quantity(len(files), 'images')}{more} in {quantity(len(folders), 'folders')} with names of cameras"
+        adapt = f"rewho adapt {here} --recipe adapt/small --cameras folder --out runs/adapted"
+        return Answer(what, facts, [*odd, not_people(folders, path)], [adapt, f"rewho embed {here}"])
     if table is not None:
         return _describe_table(path, table, facts, odd)
     inside = f" in {quantity(counted.folders, 'folders')}" if counted.folders else ""

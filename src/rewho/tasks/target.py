@@ -19,6 +19,7 @@ from rewho.crops.statistics import read_videos
 from rewho.data.datasets import read_settings, recognise_benchmark
 from rewho.data.file_lists import is_crop_set
 from rewho.data.image_list import is_list, names_people
+from rewho.data.name_patterns import are_cameras
 from rewho.data.splits import training_rows
 from rewho.data.table import ImageTable
 from rewho.rank.grouping import Constraints
@@ -133,6 +134,8 @@ def _other_cameras(
     place = root or settings.data.root
     if settings.cameras == "video":
         raise _no_such_cameras("video", place, "no crop set")
+    if settings.cameras == "auto" and are_cameras(path[0] for path in paths if len(path) > 1):
+        say("note: the sub-folders look like cameras, which are not used: pass --cameras folder")
     if settings.cameras != "folder":
         return np.full(len(paths), UNKNOWN_CAMERA, np.int64)
     if any(len(path) < 2 for path in paths):

@@ -174,6 +174,12 @@ def test_names_that_look_alike_are_noted(names):
     assert not spelling_notes(["7", "8", "adam", "eve"], "person")
 
 
+def test_folders_with_names_of_cameras_and_no_people_are_told(tmp_path):
+    (note,) = (note for note in read(plant(tmp_path, "cam1/1.jpg", "cam2/1.jpg")).notes if "like cameras" in note)
+    assert "'cam1', 'cam2'" in note and "--recipe adapt/small --cameras folder" in note
+    assert not any("like cameras" in note for note in read(plant(tmp_path, "cam1/1.jpg", "adam/1.jpg")).notes)
+
+
 @pytest.mark.parametrize("files", [("cam1/adam/1.jpg", "cam1/eve/1.jpg", "cam2/adam/1.jpg"),
                                    ("adam/cam1/1.jpg", "eve/cam1/1.jpg", "adam/cam2/x/1.jpg")])  # fmt: skip
 @pytest.mark.parametrize("place", ["", "train/"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,15 @@ from rewho.data.file_lists import (
     sub_folders,
     wrong_names,
 )
-from rewho.data.name_patterns import compile_pattern, loses_minus, propose_pattern, search_name, unclear_minus
+from rewho.data.name_patterns import (
+    are_cameras,
+    compile_pattern,
+    loses_minus,
+    not_people,
+    propose_pattern,
+    search_name,
+    unclear_minus,
+)
 from rewho.data.names import NamedRow, named_table
 from rewho.data.table import ImageTable, first_three
 from rewho.settings import DataSettings
@@ -28,10 +36,6 @@ from rewho.settings import DataSettings
 SPLIT_FOLDERS = ("train", "query", "gallery")
 """Sub-folders that split a folder; without any of them all images are in the split "pool"."""
 
-_LIKE_CAMERA = re.compile(
-    r"(?:c|cam|camera|kamera|view|channel)[ _-]?\d+|(?:cam|camera)[ _-]\w+|\w+[ _-]cam(?:era)?|(?-i:cam[A-Z])",
-    re.IGNORECASE,
-)
 _LIKE_SPLIT = re.compile("train(ing)?|test(ing)?|val(id(ation)?)?|query|queries|probe|gallery", re.IGNORECASE)
 
 
@@ -109,14 +113,14 @@ def _rows_of_trees(root: Path, trees: Sequence[_Tree]) -> tuple[list[NamedRow], 
     """Return the rows of PERSON/, CAMERA/PERSON/ or PERSON/CAMERA/ folders, and notes."""
     deep = [path for tree in trees for path in tree.paths if "/" in path]
     direct = sum(len(tree.paths) for tree in trees) - len(deep)
-    outer = _are_cameras(tree.folder for tree in trees)
-    inner = _are_cameras(path.partition("/")[0] for path in deep)
+    outer = are_cameras(tree.folder for tree in trees)
+    inner = are_cameras(path.partition("/")[0] for path in deep)
     if not deep or (direct and not inner and not outer):
-        notes = (
-            [f"{len(deep):,} images in folders within a person's are that person's, such as {deep[0]!r}."]
-            if deep
-            else []
-        )
+        notes = []
+        if deep:
+            notes = [f"{len(deep):,} images in folders within a person's are that person's, such as {deep[0]!r}."]
+        elif outer:
+            notes = [not_people({tree.folder for tree in trees}, root)]
         return [_row(tree, path, tree.folder, "") for tree in trees for path in tree.paths], notes
     if inner == outer or all(path.count("/") > 1 for path in deep):
         raise _two_levels(root, trees, deep)
@@ -134,12 +138,6 @@ def _rows_of_trees(root: Path, trees: Sequence[_Tree]) -> tuple[list[NamedRow], 
     if left:
         notes.append(f"left out: {quantity(left, 'images')} in a camera's folder but in no person's.")
     return rows, notes
-
-
-def _are_cameras(names: Iterable[str]) -> bool:
-    """Return whether all names are like cam1, c2, camera_north; False if there is none."""
-    found = set(names)
-    return bool(found) and all(_LIKE_CAMERA.fullmatch(name) for name in found)
 
 
 def _row(tree: _Tree, path: str, person: str, camera: str) -> NamedRow:
@@ -168,7 +166,7 @@ def _many_levels(root: Path, trees: Sequence[_Tree], deepest: str) -> UserError:
     levels = deepest.count("/")
     paths = [f"{tree.folder}/{path}".split("/") for tree in trees for path in tree.paths]
     names = [[parts[level] for parts in paths if len(parts) > level + 1] for level in range(levels)]
-    camera = next((level for level in range(levels) if _are_cameras(names[level])), -1)
+    camera = next((level for level in range(levels) if are_cameras(names[level])), -1)
 
     def pattern(person: int) -> str:
         groups = {person: "(?P<person>[^/]+)/", camera: "(?P<camera>[^/]+)/"}
