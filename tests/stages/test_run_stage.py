@@ -97,6 +97,39 @@ def test_videos_become_a_gallery_and_a_repeated_run_does_nothing_until_there_is_
         assert gallery.stats()["sightings"] > seen
 
 
+def test_the_same_videos_never_enter_a_gallery_twice(place, capsys):
+    pytest.importorskip("av", reason="PyAV is an extra")
+    write_street(Path("door.mp4"), 6.0, people=5, size=(240, 426), seed=6)
+    crop = {name: CROP[name] for name in ("sampling", "rules", "screen")}
+    project = write_project(Path("shop.yaml"), videos=["door.mp4"], terms="terms.yaml", out="shop", crop=crop)
+    assert cli.main(["run", project, "--detector", "replay", "--pose", "detector"]) == 0, capsys.readouterr().err
+    before = stamps(Path("shop/crop")) | stamps(Path("shop/gallery"))
+    capsys.readouterr()
+    assert cli.main(["run", project]) == 0
+    said = capsys.readouterr().err
+    assert "detector replay is kept, as in shop/crop; for hog, choose another --out" in said
+    assert "crop: shop/crop is finished" in said
+
+    others = ["--detector", "hog", "--pose", "none", "--override", "crop.rules.min_confidence=0.6"]
+    shutil.copy("door.mp4", "renamed.mp4")
+    assert cli.main(["run", project, *others, "--plan"]) == 0
+    assert "warning: this plan cannot be run yet: shop/gallery" in capsys.readouterr().err
+    for videos in ("door.mp4", "renamed.mp4"):
+        write_project(Path("shop.yaml"), videos=[videos], terms="terms.yaml", out="shop", crop=crop)
+        assert cli.main(["run", project, *others]) == 2
+        said = capsys.readouterr().err
+        assert "twice (detector.kind: 'replay' -> 'hog'; pose.kind: 'detector' -> 'none'; rules.min_confidence" in said
+        repeat = "Repeat --detector replay --pose detector --override crop.rules.min_confidence=0.5, or choose another"
+        assert repeat in said and videos in said
+    assert stamps(Path("shop/crop")) | stamps(Path("shop/gallery")) == before
+    assert not Path("shop/crop-2").exists()
+
+    with Gallery(Path("shop/gallery")) as gallery:
+        gallery.erasure.forget(source=1)
+    assert cli.main(["run", project, *others, "--plan"]) == 0
+    assert "cannot be run" not in capsys.readouterr().err, "nothing of them is in the gallery any more"
+
+
 def test_labelled_people_become_a_tested_and_exported_model(place, people, capsys):
     pytest.importorskip("onnxscript", reason="the extra `export`")
     project = write_project(

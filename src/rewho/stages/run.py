@@ -32,6 +32,7 @@ from rewho.data.file_lists import list_images
 from rewho.data.splits import has_test_part, training_rows
 from rewho.embedding.exported import find_exported
 from rewho.gallery.model import MODEL, hash_model
+from rewho.gallery.repeated import refuse_repeated
 from rewho.report.project_page import ProjectPage, StepRow, project_page
 from rewho.settings import CropSettings, DataSettings, GallerySettings, RunSettings
 from rewho.settings.command_line import fill
@@ -42,7 +43,7 @@ from rewho.settings.recipe import read_recipe
 from rewho.tables.command import format_command
 from rewho.tables.forecast import Facts, forecast
 from rewho.tables.plan import Step
-from rewho.tables.project import BEST, GALLERY, Project, build_steps, read_project
+from rewho.tables.project import BEST, GALLERY, Project, build_steps, keep_models, read_project
 
 PAGE = "index.html"
 MODELS = ("distill", "adapt", "train")
@@ -92,6 +93,9 @@ def run(settings: RunSettings) -> Path:
     project = read_project(settings)
     settings = project.settings
     check(settings)
+    project, kept = keep_models(project)
+    for note in kept:
+        say(note)
     labelled = _data(project)
     tested = labelled is not None and has_test_part(read_settings(labelled))
     steps = build_steps(project, tested=tested)
@@ -99,14 +103,15 @@ def run(settings: RunSettings) -> Path:
         _say_plan(project, steps, labelled)
         return settings.out
     jobs = [_prepare(step, settings.out, _places(steps, settings.out)) for step in steps]
-    if settings.videos:
-        plan_videos(settings.videos)
     _check_terms(jobs)
+    _check_videos(settings, jobs)
     hold(settings.out / LOCK, f"--out {settings.out}")  # makes the folder, so that a mistake leaves none
     rows, made, partly = list[StepRow](), dict[str, Path](), ""
     with StopRequest() as stop:
         for step in steps:
             stop.end_if_wanted(f"the page so far is {settings.out / PAGE}")
+            if step.stage == GALLERY:  # which gallery it is may depend on the models that were made
+                _check_videos(settings, [*jobs, _prepare(step, settings.out, made)])
             row, lost = _run_step(step, settings.out, made)
             rows.append(row)
             partly = partly or lost
@@ -127,6 +132,17 @@ def _check_terms(jobs: Sequence[Job]) -> None:
             made = {str(other.folder) for other in jobs}
             if any(item not in made and not (Path(item) / INDEX).is_file() for item in job.values["items"]):
                 read_terms(fill(GallerySettings, job.values, GALLERY, "gallery.").terms, by_options=False)
+
+
+def _check_videos(settings: RunSettings, jobs: Sequence[Job]) -> None:
+    """Raise UserError if a video is missing, or its people would be in the gallery twice."""
+    if not settings.videos:
+        return
+    tasks = plan_videos(settings.videos)
+    by_stage = {job.step.stage: job for job in jobs}
+    gallery, crop = by_stage[GALLERY], by_stage["crop"]
+    if (gallery.folder / MODEL).is_dir():
+        refuse_repeated(gallery.folder, settings.out.glob("crop*"), crop.folder, crop.invocation.settings, tasks)
 
 
 def _data(project: Project) -> DataSettings | None:
@@ -312,6 +328,7 @@ def _say_plan(project: Project, steps: list[Step], labelled: DataSettings | None
     )
     try:
         _check_terms(jobs)
+        _check_videos(project.settings, jobs)
     except UserError as error:
         say(f"warning: this plan cannot be run yet: {error}")
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError, check_choice
 from rewho.core.files import read_yaml
+from rewho.core.invocation import read_invocation
 from rewho.core.named_models import NAMED_MODELS, models_folder
 from rewho.core.record import flatten
 from rewho.settings import RunSettings
@@ -29,6 +31,8 @@ BEST = "best"
 SECTIONS = ("crop", "pretrain", "train", "adapt", "teachers", "represent", "distill", "evaluate", "export", GALLERY)
 DETECTORS = ("yolox-s", "yolox-tiny", "yolox-nano", "yolox-m")
 """Detectors by name, the one that `auto` takes first; the slowest is last."""
+AUTOMATIC = {"detector": (DETECTORS, "hog"), "pose": (("mediapipe-pose",), "none")}
+"""What `auto` takes: the first of these that is downloaded, or else the other."""
 ADAPTING = "adapt/small"
 
 
@@ -89,6 +93,30 @@ def read_project(given: RunSettings) -> Project:
     for stage, values in sections.items():
         refuse_functions(f"section {stage}", values)
     return Project(settings, sections)
+
+
+def keep_models(project: Project) -> tuple[Project, list[str]]:
+    """Return the project with the detector and keypoint model of its folder's last crop set in place of `auto`.
+
+    Another detector finds other boxes, and with these everybody would be in the folder's gallery twice. The sentences
+    say what is kept where `auto` would choose another now.
+    """
+    settings, said = project.settings, list[str]()
+    finished = [one for one in settings.out.glob("crop*") if (one / MANIFEST).is_file()]
+    last = max(finished, key=lambda one: (one / MANIFEST).stat().st_mtime, default=None)
+    before = read_invocation(last).get("settings") if last else None
+    if not settings.videos or not isinstance(before, dict):
+        return project, []
+    own, models = project.sections.get("crop", {}), {"detector": settings.detector, "pose": settings.pose}
+    for group, (names, otherwise) in AUTOMATIC.items():
+        if models[group] != "auto" or any(name.split(".")[0] == group for name in own):
+            continue
+        kept = str(before.get(f"{group}.weights") or before.get(f"{group}.kind") or "auto")
+        chosen = _model_of(group, "auto", names, otherwise)[f"{group}.kind"]
+        if kept not in (chosen, "auto"):
+            said.append(f"{group} {kept} is kept, as in {last}; for {chosen}, choose another --out")
+        models[group] = kept
+    return replace(project, settings=replace(settings, detector=models["detector"], pose=models["pose"])), said
 
 
 def _listed(value: object) -> list[Any]:
@@ -160,8 +188,9 @@ def _cropping(settings: RunSettings) -> dict[str, Any]:
     values["retry"] = True  # a repeated run tries again what failed
     if settings.terms is not None:
         values["terms.file"] = str(settings.terms)
-    values |= _model_of("detector", settings.detector, DETECTORS, "hog")
-    return values | _model_of("pose", settings.pose, ("mediapipe-pose",), "none")
+    for group, (names, otherwise) in AUTOMATIC.items():
+        values |= _model_of(group, getattr(settings, group), names, otherwise)
+    return values
 
 
 def _model_of(group: str, given: str, names: Sequence[str], otherwise: str) -> dict[str, str]:
