@@ -1,8 +1,10 @@
 """Options as people type them: short names, names of other programs, words without a name; a guess only where near."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rewho.cli import COMMANDS, main
 from rewho.core.check import UserError, nearest
@@ -11,6 +13,7 @@ from rewho.settings.command_line import parse
 from rewho.settings.fields import options_of
 from rewho.settings.help import MOST, choose_options, help_text
 from rewho.settings.names import find_options, shorten
+from rewho.settings.recipe import list_recipes
 
 
 def got(command, words):
@@ -121,10 +124,66 @@ def test_names_of_other_programs_that_mean_the_same_work(words, option, value):
         ("train", "people MODEL.META_ARCHITECTURE Baseline", "coming-from.md"),
         ("train", "people --stepsize 20", "--step_epochs 20 40"),
         ("train", "people --gpu-devices 0", "CUDA_VISIBLE_DEVICES=0"),
+        ("train", "people --sources market1501", "--data FOLDER"),
+        ("train", "people --open-layers classifier", "--freeze_epochs 5"),
+        ("train", "people --train-sampler RandomIdentitySampler", "--sampler identities"),
+        ("train", "people --SOLVER.BASE_LR 0.1", "Write it as --lr 0.1."),
+        ("train", "people --SOLVER.BASE_LR=0.1", "Write it as --lr 0.1."),
+        ("train", "people --train.optim adam", "Write it as --optimizer adam."),
+        ("train", "people SOLVER.OPT LAMB", "--optimizer sgd, adam or adamw."),
+        ("train", "people data.height 256", "--input_size 256 128"),
+        ("train", "people data.sources market1501", "--data FOLDER"),
+        ("train", "people test.batch_size 100", "`rewho evaluate`"),
+        ("train", "people DATASETS.UNHEARD x", "coming-from.md"),
     ],
 )
 def test_other_names_are_answered_with_ours(command, words, says):
     assert says in refusal(command, words)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("SOLVER.OPT", "Adam"),
+        ("SOLVER.OPT", "SGD"),
+        ("SOLVER.WEIGHT_DECAY", "0.0005"),
+        ("SOLVER.MAX_EPOCH", "60"),
+        ("SOLVER.IMS_PER_BATCH", "64"),
+        ("MODEL.HEADS.POOL_LAYER", "GlobalAvgPool"),
+        ("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPoolingP"),
+        ("MODEL.HEADS.CLS_LAYER", "CircleSoftmax"),
+        ("MODEL.LOSSES.TRI.MARGIN", "0.3"),
+        ("DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler"),
+        ("OUTPUT_DIR", "logs"),
+        ("model.name", "osnet_x1_0"),
+        ("train.optim", "adam"),
+        ("train.max_epoch", "60"),
+        ("train.fixbase_epoch", "5"),
+        ("loss.softmax.label_smooth", "0.1"),
+        ("sampler.train_sampler", "RandomSampler"),
+        ("data.save_dir", "logs"),
+    ],
+)
+def test_what_is_advised_for_a_key_of_another_program_is_accepted(key, value):
+    advice = re.search(r"Write it as (--.+)\.$", refusal("train", f"people {key} {value}"))
+    assert advice
+    got("train", f"people {advice[1]}")
+
+
+def test_a_file_with_such_a_name_is_a_file():
+    assert got("look", "train.csv").path == Path("train.csv")
+    assert got("look", "model.onnx").path == Path("model.onnx")
+
+
+def test_a_rate_of_adam_with_sgd_is_said(capsys):
+    got("train", "people --lr 0.00035")
+    assert "pass --optimizer adam" in capsys.readouterr().err
+    for words in ("--lr 0.00035 --optimizer adam", "--lr 0.001", "--lr 0", ""):
+        got("train", f"people {words}")
+    for name, file in list_recipes().items():
+        typed = re.match(r"rewho (\w+)", yaml.safe_load(file.read_text())["about"].get("command", ""))
+        got(typed[1] if typed else "train", f"--recipe {name}")
+    assert "low for sgd" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

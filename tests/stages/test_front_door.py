@@ -95,6 +95,9 @@ def test_a_configuration_of_another_program_is_named_as_such(place, capsys):
     Path("bot.yaml").write_text("MODEL:\n  META_ARCHITECTURE: Baseline\nSOLVER:\n  MAX_EPOCH: 60\n")
     assert main(["train", "people", "--config-file", "bot.yaml"]) == 2
     assert "the configuration of another program, with MODEL, SOLVER" in capsys.readouterr().err
+    Path("im.yaml").write_text("model:\n  name: resnet50\ndata:\n  root: x\n  height: 256\ntrain:\n  optim: adam\n")
+    assert main(["train", "people", "--config-file", "im.yaml"]) == 2
+    assert "of another program, with model.name, data.height, train.optim" in capsys.readouterr().err
 
 
 def test_recipes_are_listed_with_a_line_each():

@@ -30,6 +30,7 @@ ALIASES: dict[str, str] = {
     "eval_freq": "evaluate_every",
     "eval_interval": "evaluate_every",
     "eval_period": "evaluate_every",
+    "fixbase_epoch": "freeze_epochs",
     "fliplr": "augment.flip",
     "h": "help",
     "hflip": "augment.flip",
@@ -95,6 +96,7 @@ ANSWERS: dict[str, str] = {
     "imgsz": "Pass height and width as --input_size 256 128.",
     "log_interval": "Leave it out: log.jsonl in the run's folder has every step.",
     "name": "Pass the whole folder as --out runs/NAME.",
+    "open_layers": "Leave it out: with --freeze_epochs 5 only new layers train at first.",
     "patience": "Leave it out: no training stops early, and best/ in its folder keeps the best epoch (--out).",
     "print_freq": "Leave it out: log.jsonl in the run's folder has every step.",
     "project": "Pass the whole folder as --out runs/NAME.",
@@ -107,6 +109,7 @@ ANSWERS: dict[str, str] = {
     "test": "Run `rewho evaluate MODEL --data DATA`.",
     "test_only": "Run `rewho evaluate MODEL --data DATA`.",
     "train_batch_size": "Pass --batch 32.",
+    "train_sampler": "Pass --sampler identities --images_per_identity 4, or --sampler shuffle.",
     "transforms": "Pass the strengths: --augment.flip 0.5, --augment.erase 0.5, --augment.colour 0.2.",
     "v": "Leave it out: all messages are printed already, and --quiet leaves warnings and results.",
     "val": "Run `rewho evaluate MODEL --data DATA`.",
@@ -115,22 +118,52 @@ ANSWERS: dict[str, str] = {
 }
 
 KEYS = {
+    "AMP.ENABLED": "Write it as --precision bf16.",
     "BACKBONE.DEPTH": "Write it as --backbone resnet50.",
     "BACKBONE.LAST_STRIDE": "Leave it out: --stride_one_at layer4 is the default.",
     "BACKBONE.NAME": "Write it as --backbone NAME.",
+    "BACKBONE.PRETRAIN": "Leave it out: --init imagenet is the default.",
+    "BACKBONE.PRETRAIN_PATH": "Write it as --init FILE.",
+    "CE.EPSILON": "label_smoothing",
+    "CE.SCALE": "loss.identity",
+    "DATALOADER.SAMPLER_TRAIN": "sampler.kind",
     "DATASETS.NAMES": "Pass the folder as --data FOLDER; its layout is recognised.",
     "DATASETS.TESTS": "Run `rewho evaluate MODEL --data DATA` for each data set to test on.",
-    "INPUT.SIZE_TRAIN": "Write it as --input_size 256 128.",
+    "HEADS.CLS_LAYER": "classifier",
+    "HEADS.EMBEDDING_DIM": "Write it as --head fc_bn --embedding 512; 0 is --head bn.",
+    "HEADS.NAME": "Write it as --head bn, which is BNNeck.",
+    "HEADS.NECK_FEAT": "Leave it out: with --head bn the triplet loss sees the feature before it.",
+    "HEADS.POOL_LAYER": "pooling",
+    "HEADS.WITH_BNNECK": "Write it as --head bn.",
     "INPUT.SIZE_TEST": "Write it as --input_size 256 128.",
+    "INPUT.SIZE_TRAIN": "Write it as --input_size 256 128.",
     "MODEL.PRETRAIN_PATH": "Write it as --init FILE.",
-    "SOLVER.IMS_PER_BATCH": "Write it as --batch 64.",
-    "SOLVER.STEPS": "Write it as --schedule steps --step_epochs 40 70.",
-    "SOLVER.WARMUP_ITERS": "Write it as --warmup_epochs, in epochs.",
-    "AMP.ENABLED": "Write it as --precision bf16.",
+    "MODEL.WEIGHTS": "Write it as --init FILE; docs/guide/coming-from.md, Weights, says how such a file is scored.",
     "REA.ENABLED": "Write it as --augment.erase 0.5.",
     "RERANK.ENABLED": "Run `rewho evaluate MODEL --data DATA --rerank`.",
+    "SOLVER.IMS_PER_BATCH": "sampler.batch",
+    "SOLVER.SCHED": "Write it as --schedule cosine, or --schedule steps --step_epochs 40 70.",
+    "SOLVER.STEPS": "Write it as --schedule steps --step_epochs 40 70.",
+    "SOLVER.WARMUP_ITERS": "Write it as --warmup_epochs, in epochs.",
+    "TRI.MARGIN": "loss.margin",
+    "TRI.SCALE": "loss.triplet",
+    "model.name": "model.backbone",
+    "model.pretrained": "Leave it out: --init imagenet is the default.",
+    "model.resume": "Leave it out: the same command resumes its run (--out).",
+    "data.type": "Leave it out: images are what there is.",
+    "TEST.IMS_PER_BATCH": "Pass it as --batch to `rewho evaluate`; a training has one --batch.",
+    "test.batch_size": "Pass it as --batch to `rewho evaluate`; a training has one --batch.",
+    "data.root": "Pass the folder as --data FOLDER; its layout is recognised.",
+    "loss.name": "Write it as --triplet 1, or leave it out for the identity loss alone.",
+    "sampler.train_sampler": "sampler.kind",
+    "test.rerank": "Run `rewho evaluate MODEL --data DATA --rerank`.",
+    "test.visrank": "Leave it out: each report of `rewho evaluate` has ranked lists.",
+    "train.lr_scheduler": "Write it as --schedule cosine, or --schedule steps --step_epochs 40 70.",
+    "triplet.margin": "loss.margin",
+    "triplet.weight_t": "loss.triplet",
+    "triplet.weight_x": "loss.identity",
 }
-"""The last two parts of fast-reid's keys → what to type here."""
+"""The last two parts of the keys of fast-reid and torchreid → what to type here, or our option of the same value."""
 
 COMMAND_ANSWERS = {
     "benchmark": "evaluate",
@@ -168,5 +201,5 @@ def find_answer(name: str, known: Collection[str]) -> str:
     if text.startswith("Run `rewho"):
         return text
     named = (option.rstrip(".") for option in re.findall(r"--([a-z_.]+)", text))
-    has = {"quiet", *known, *(option.rpartition(".")[2] for option in known)}
+    has = {"quiet", *known, *(part for option in known for part in option.split("."))}
     return text if all(option in has for option in named) else ""

@@ -15,6 +15,8 @@ from rewho.core.check import UserError, nearest
 from rewho.core.files import check_extends, read_yaml
 from rewho.core.record import flatten
 
+OF_TORCHREID = ("model.name", "data.height", "train.optim", "train.lr", "train.max_epoch", "test.evaluate")
+"""Some of the keys in every configuration of torchreid; no command of ours has them."""
 SPECIAL = ("about", "extends", "smoke")
 
 
@@ -94,9 +96,11 @@ def _mapping(what: str, content: object) -> Mapping[str, Any]:
 def check_recipe_command(path: Path, command: str) -> None:
     """Fail if the recipe's `about` names another command."""
     content = _read_yaml(find_recipe(path))
-    if capitals := [name for name in content if str(name).isupper()]:
-        fix = "Start from a recipe of `rewho recipes`; the guide for people coming from fast-reid has the equivalents."
-        got = f"the configuration of another program, with {', '.join(map(str, capitals[:3]))}"
+    capitals = [str(name) for name in content if str(name).isupper()]
+    if foreign := capitals or [name for name in flatten(content) if name in OF_TORCHREID]:
+        fix = "Start from a recipe of `rewho recipes`, such as luperson/bot or luperson/mgn; "
+        fix += "docs/guide/coming-from.md has the equivalents."
+        got = f"the configuration of another program, with {', '.join(foreign[:3])}"
         raise UserError(f"--recipe {path}", expected="a recipe of rewho", got=got, fix=fix)
     about = content.get("about") or {}
     named = re.match(r"rewho (\w+)", str(about.get("command", "")) if isinstance(about, Mapping) else "")

@@ -18,6 +18,7 @@ from rewho.settings.model import LossSettings, ModelSettings
 Schedule = Literal["halve", "steps", "cosine", "constant"]
 Precision = Literal["auto", "32", "tf32", "bf16", "fp16"]
 AtLeastZero = Annotated[float, Range(0)]
+LEAST_OF_SGD = 0.001  # no recipe with sgd is below 0.0025; with Adam 0.00035 is the usual one
 EvaluateEvery = Annotated[int, Range(-1)]
 
 
@@ -90,6 +91,15 @@ class OptimizerSettings:
         if self.nesterov and self.kind == "sgd" and self.momentum == 0:
             fix = "Pass {at}momentum 0.9, or leave {at}nesterov out."
             yield Mistake("momentum", "a number above 0 beside nesterov", fix)
+
+    def doubt(self) -> str:
+        """Return a warning about a learning rate that is usual with Adam, and with SGD hardly trains; or no text."""
+        if self.kind != "sgd" or not 0 < self.learning_rate < LEAST_OF_SGD:
+            return ""
+        return (
+            f"warning: a learning rate of {self.learning_rate:g} is low for sgd; where it comes from a program that "
+            "trains with Adam, pass --optimizer adam as well"
+        )
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rewho.core.check import UserError
-from rewho.settings.aliases import KEYS
 from rewho.settings.fields import Command, is_list, plain_type
-from rewho.settings.names import GLOBAL_OPTIONS, describe_unknown, find_options, shorten
+from rewho.settings.foreign import OTHER, find_advice, find_foreign_word, is_foreign_key
+from rewho.settings.names import describe_unknown, find_options, shorten
 
 OPTION = re.compile(r"--[A-Za-z]|-[A-Za-z]$|-[A-Za-z][\w-]+$")
 TRUTH = ("true", "false", "yes", "no", "on", "off")
@@ -64,7 +64,7 @@ def read_words(words: Sequence[str], known: Mapping[str, Any], command: Command)
             unnamed.extend((each, "") for each in waiting)
             break
         if not OPTION.match(word):
-            if foreign := _find_foreign(word, waiting, known, command):
+            if foreign := find_foreign_word(word, waiting, known, command, OPTION):
                 read.mistakes.append(foreign)
             elif places:
                 unnamed.append((word, flag))
@@ -84,7 +84,7 @@ def read_words(words: Sequence[str], known: Mapping[str, Any], command: Command)
             values.append(waiting.pop(0))
         last, flag = typed, typed if not values and [plain_type(kind) for kind in kinds] == [bool] else ""
         if not options or (len(options) > 1 and name not in command.short):
-            read.mistakes.append(describe_unknown(typed, name, known, command))
+            read.mistakes.append(_unknown(typed, name, values, known, command))
             continue
         for option, kind in zip(options, kinds, strict=True):
             _add(read, option, kind, values, typed)
@@ -97,6 +97,13 @@ def read_words(words: Sequence[str], known: Mapping[str, Any], command: Command)
 
 def _kind(option: str, known: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a type annotation
     return known.get(option, Path if option == "recipe" else bool)
+
+
+def _unknown(typed: str, name: str, values: list[str], known: Mapping[str, Any], command: Command) -> UserError:
+    if not is_foreign_key(name):
+        return describe_unknown(typed, name, known, command)
+    fix = find_advice(name, " ".join(values[:1]), known, command) or OTHER
+    return UserError(typed, expected=f"an option of `rewho {command.name}`", got="one of another program", fix=fix)
 
 
 def _add(read: Words, option: str, kind: Any, values: Sequence[str], typed: str) -> None:  # noqa: ANN401 - a type
@@ -177,27 +184,4 @@ def _word_too_many(option: str, word: str) -> UserError:
         got = f"{word!r} behind it"
         return UserError(option, expected="one value", got=got, fix=ONE_VALUE)
     fix = "See --help for the form."
-    return UserError("command line", expected="options that begin with --", got=repr(word), fix=fix)
-
-
-def _find_foreign(word: str, waiting: list[str], known: Mapping[str, Any], command: Command) -> UserError | None:
-    """Return the error for `lr=0.1` or `SOLVER.BASE_LR 0.1`, with our form; None for another word, or a file's name.
-
-    Example:
-        >>> _find_foreign("lr=0.1", [], ["optimizer.learning_rate"], Command("train", "")).fix
-        'Write it as --lr 0.1.'
-    """
-    name, equals, value = word.partition("=")
-    in_capitals = re.fullmatch(r"[A-Z]+(\.[A-Z0-9_]+)+", name)
-    if not (in_capitals or (equals and re.fullmatch(r"[A-Za-z_.]+", name))) or Path(word).exists():
-        return None
-    found = [one for one in find_options(name.lower().rpartition(".")[2], known, command) if one not in GLOBAL_OPTIONS]
-    if not (in_capitals or found):
-        return None
-    if in_capitals and not equals and waiting and not OPTION.match(waiting[0]):
-        value = waiting.pop(0)
-    other = "docs/guide/coming-from.md has our names for those of other programs."
-    fix = KEYS.get(".".join(name.split(".")[-2:]), other)
-    if found:
-        fix = f"Write it as --{shorten(found[0], known, command)} {value or 'VALUE'}."
     return UserError("command line", expected="options that begin with --", got=repr(word), fix=fix)
