@@ -13,6 +13,7 @@ import pytest
 from rewho.report.drawing import BLUE, PALETTE, Drawing, shorten
 from rewho.report.figures import (
     Dot,
+    _Percents,
     _ticks,
     cmc_plot,
     distance_histogram,
@@ -175,3 +176,11 @@ def test_shortened_names_have_at_most_that_many_letters(longest):
         short = shorten(name, longest)
         assert len(short) == min(len(name), longest)
         assert short == name or (short[0], short[-1]) == (name[0], name[-1])
+
+
+@pytest.mark.parametrize(
+    ("shares", "texts"),
+    [((0.8, 0.9), ["80 %", "90 %"]), ((0.825, 0.85, 0.875), ["82.5 %", "85.0 %", "87.5 %"])],
+)
+def test_ticks_have_as_many_decimals_as_their_steps_need(shares, texts):
+    assert _Percents().format_ticks(shares) == texts

@@ -14,6 +14,7 @@ from quick_settings import CPU, quick
 from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.runtime import Interrupted
+from rewho.embedding.saved import open_saved
 from rewho.rendered import write_people
 from rewho.settings import (
     AdaptSettings,
@@ -78,6 +79,7 @@ def test_a_run_leaves_a_model_a_log_of_its_clusters_and_a_page(start, whole):
     page = (whole / "index.html").read_text()
     assert "camera NMI" in page
     assert page.count("data:image/jpeg") > 1
+    assert "memory.kind" in page and "{&#x27;" not in page and "gradient_norm" not in page
     for file in ("start.json", "last.json"):  # before and after, with the interval
         assert "95 % over 3 people" in (line := read_json(whole / file)["scores"]) and line in page
     assert 0 < read_json(whole / "start.json")["mAP"] <= 1
@@ -86,8 +88,10 @@ def test_a_run_leaves_a_model_a_log_of_its_clusters_and_a_page(start, whole):
 
 
 @pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), WITHIN])
-def test_a_run_cut_after_a_step_ends_with_the_same_bits(start, whole, tmp_path, step):
+def test_a_run_cut_after_a_step_ends_with_the_same_bits(start, whole, tmp_path, step, capsys):
     folder = cut(whole, tmp_path / "cut", step)
+    open_saved(folder)
+    assert f"an unfinished run; its newest checkpoint is used, step {step} of 4" in capsys.readouterr().err
     adapt.run(replace(start, out=folder))
     check_equal(folder, whole)
 
@@ -195,7 +199,10 @@ def test_a_plain_folder_has_no_cameras_unless_they_are_its_sub_folders(crowd, tm
     plain = settings(crowd, tmp_path / "plain", data=DataSettings(root=tmp_path / "images", workers=0), epochs=1)
     log = read_log(adapt.run(plain))[-1]
     assert not {"epoch_camera_nmi", "epoch_nmi"} & log.keys()
-    assert "the sub-folders look like cameras" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "the sub-folders look like cameras" in err and "1 epoch of 2 steps of 8 images\n" in err
+    assert "warning: only " in err and "too few to learn" in err and "the paper's" not in err
+    assert f"page: {plain.out}/index.html\nto score it: rewho evaluate {plain.out} --data PEOPLE\n" in err
     log = read_log(adapt.run(replace(plain, out=tmp_path / "by-folder", cameras="folder")))[-1]
     assert "epoch_camera_nmi" in log
     assert "look like cameras" not in capsys.readouterr().err

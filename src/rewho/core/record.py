@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -61,6 +62,22 @@ def read_sealed(path: Path) -> dict[str, Any]:
     if json_bytes(content) != data:
         raise ValueError("does not match its own seal")
     return unseal(content)
+
+
+EPOCH = "length of an epoch"
+"""Name of the input of a training that says it, such as `400 steps`."""
+
+
+def total_steps(record: Mapping[str, Any]) -> int | None:
+    """Return the steps of a whole training by its record; None for another record.
+
+    Example:
+        >>> total_steps({"settings": {"epochs": 3}, "inputs": {"length of an epoch": "400 steps"}})
+        1200
+    """
+    epochs, length = record.get("settings", {}).get("epochs"), record.get("inputs", {}).get(EPOCH)
+    found = re.fullmatch(r"(\d+) steps?", length) if isinstance(length, str) else None
+    return epochs * int(found[1]) if found and isinstance(epochs, int) else None
 
 
 def read_record(path: Path, **required: type) -> dict[str, Any]:

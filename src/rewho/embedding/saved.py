@@ -13,7 +13,7 @@ from typing import Any
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.progress import say
-from rewho.core.record import STARTED
+from rewho.core.record import STARTED, read_record, total_steps
 from rewho.core.shipped import CARD, TENSORS
 from rewho.models.factorization import BRANCH_TENSORS, Factorization, build_branches, folded_student, load_branches
 from rewho.models.loading import load_tensors, tensors_under
@@ -64,6 +64,8 @@ def open_saved(path: Path, *, branches: bool = False) -> Saved:
     if (path / CARD).is_file() or (path / MANIFEST).is_file() or not (path / STARTED).is_file():
         model, description = load_model(path)
         found = load_branches(path) if branches else None
+        if (path / STARTED).is_file() and not (path / MANIFEST).is_file():
+            say(f"note: {path} is continued, and unfinished: its model is that of before")
         files = (path / TENSORS,) if found is None else (path / TENSORS, path / BRANCH_TENSORS)
         return Saved(model, description, files, found)
     newest = newest_checkpoint(path / "checkpoints")
@@ -71,7 +73,9 @@ def open_saved(path: Path, *, branches: bool = False) -> Saved:
         expected = "a model folder, or an unfinished run with a checkpoint"
         fix = "Wait for the end of its first epoch, or train with --checkpoint.every_steps 100."
         raise UserError(f"--model {path}", expected=expected, got="an unfinished run without one", fix=fix)
-    say(f"{path} is unfinished; using its newest checkpoint, {newest[0].name}")
+    whole = total_steps(read_record(path / STARTED))
+    of = f" of {whole:,}" if whole else ""
+    say(f"note: {path} is an unfinished run; its newest checkpoint is used, step {newest[1]['state.step']:,}{of}")
     return _from_checkpoint(*newest, branches=branches)
 
 

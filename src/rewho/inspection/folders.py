@@ -15,6 +15,7 @@ from urllib.parse import quote
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.files import read_json
+from rewho.core.people import FEW_PEOPLE
 from rewho.core.record import STARTED, flatten, read_record
 from rewho.core.text import quantity
 from rewho.crops.shards import read_index
@@ -28,7 +29,6 @@ from rewho.settings import DataSettings
 
 CARD = "model.json"
 EXPORTED = ("model.onnx", "model.pt2")
-FEW_PEOPLE = 20
 FEWEST_TO_SPLIT = 4
 MOST_NAMED = 8
 

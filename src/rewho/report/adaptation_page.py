@@ -23,7 +23,10 @@ CURVES: Mapping[str, Sequence[str]] = {
     "Scores on the test part, which chose nothing": ("mAP", "rank_1"),
 }
 """Title of each plot, with the figures in it."""
-LABELS = {"trained_on": "trained on", "camera_nmi": "camera NMI", "nmi": "NMI", "rank_1": "Rank-1"}
+LABELS = {
+    **{"trained_on": "trained on", "camera_nmi": "camera NMI", "nmi": "NMI", "rank_1": "Rank-1"},
+    **{"total": "loss", "gradient_norm": "gradient norm"},
+}
 """Figures whose name in the log is not the one to show."""
 PERCENT = ("outliers", "trained_on", "purity", "mAP", "rank_1")
 EXPLANATIONS = {

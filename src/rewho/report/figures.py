@@ -60,10 +60,24 @@ def cmc_plot(curves: Mapping[str, Floats]) -> Drawing:
         return Drawing(figure)
 
 
+class _Percents(PercentFormatter):
+    """Shares as percents, all with as many decimals as the ticks need."""
+
+    def __init__(self) -> None:
+        super().__init__(1, decimals=0, symbol=" %")
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Return the texts of the ticks."""
+        percents = 100 * np.array(values)
+        needed = (decimals for decimals in range(3) if np.allclose(percents, percents.round(decimals), atol=1e-6))
+        self.decimals = next(needed, 3)
+        return [self.format_pct(value, 1) for value in values]
+
+
 def _clean(axes: Axes, grid: str, *, percent: bool = True) -> None:
     """Give axes a grid behind what is drawn, no tick marks, and percents at the left."""
     if percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None if grid == "y" else 0, symbol=" %"))
+        axes.yaxis.set_major_formatter(_Percents())
     axes.grid(axis=grid, color=FAINT, linewidth=0.6)  # type: ignore[arg-type] # one of x, y, both
     axes.tick_params(which="both", length=0)
     axes.set_axisbelow(True)
@@ -118,7 +132,7 @@ def dot_plot(dots: Sequence[Dot]) -> Drawing:
                 _draw_dot(axes, dot, height, line_of(names.index(dot.name))["color"], bold=dot.value == best)
                 height += 1
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.05 else 1, symbol=" %"))
+        axes.xaxis.set_major_formatter(_Percents())
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         _clean(axes, "x", percent=False)

@@ -91,6 +91,15 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True)
+class TargetSettings(DataSettings):
+    """The images to adapt to, and how they are loaded.
+
+    Args:
+        root: Images without labels: a folder, a crop set, a CSV list, a gallery, or a data set's training part.
+    """
+
+
+@dataclass(frozen=True)
 class SourceSettings(DataSettings):
     """The labelled data set to learn from as well, and how its images are loaded.
 
@@ -125,6 +134,7 @@ class AdaptSettings(TrainingSettings):
         sampler: Batches of the target; a source adds as many images. Only `identities` is possible.
         augment: Augmentation.
         optimizer: Optimizer and learning rate.
+        steps_per_epoch: Steps between two clusterings, which make an epoch.
     """
 
     command = Command(
@@ -135,6 +145,7 @@ class AdaptSettings(TrainingSettings):
         "steps_per_epoch sampler.batch optimizer.learning_rate cluster.eps memory.kind cameras group_identities "
         "data.hold_out engine.device seed",
         examples=(
+            "adapt images --recipe adapt/small --out runs/adapted",
             "adapt crops --recipe spcl/usl --init imagenet",
             "adapt crops --recipe adapt/fast --init runs/train --out runs/adapted",
             "adapt Market-1501 --recipe spcl/uda --init imagenet --source people",
@@ -145,7 +156,7 @@ class AdaptSettings(TrainingSettings):
     )
 
     out: Path = Path("runs/adapt")
-    data: DataSettings = field(default_factory=DataSettings)
+    data: DataSettings = field(default_factory=TargetSettings)
     cameras: Cameras = "auto"
     source: SourceSettings = field(default_factory=SourceSettings)
     model: ModelSettings = field(

@@ -19,7 +19,7 @@ from rewho.core.check import UserError, rename_options
 from rewho.core.files import read_json
 from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
-from rewho.core.record import STARTED, read_record
+from rewho.core.record import EPOCH, STARTED, flatten, read_record
 from rewho.core.runtime import StopRequest, on_main_process, run_in_processes
 from rewho.core.shipped import CARD, TENSORS, find_model
 from rewho.core.stage import Stage
@@ -50,10 +50,10 @@ from rewho.settings.fields import check
 from rewho.tasks.adaptation import AdaptTask, CameraWatch, Epochs, epoch_rows
 from rewho.tasks.pseudo_labels import PseudoLabels
 from rewho.tasks.run import (
-    EPOCH,
     FIXED,
     FIXED_BY_ORIGIN,
     FREE_SETTINGS,
+    PAGE,
     claim_folder,
     finish_training,
     score_test_part,
@@ -71,7 +71,6 @@ START, LAST = "start.json", "last.json"
 """The scores before and after, as one line with the interval over people; the first also as numbers."""
 BEGAN = "began_with"
 """What of the initial weights was taken, in the provenance: network or backbone."""
-PAGE = "index.html"
 CURVE = "k-distances.json"
 DISTANCES = "clusters.png"
 SHOWN_CLUSTERS, SHOWN_IMAGES = 8, 10
@@ -113,6 +112,7 @@ def run(settings: AdaptSettings) -> Path:
         if material is not None:
             on_main_process(lambda: clean_up(settings))
         return settings.out
+    _say_size(settings)
     _say_cameras(settings, target)
     _say_visits(settings, len(target.images))
 
@@ -136,7 +136,8 @@ def run(settings: AdaptSettings) -> Path:
 
     more = [settings.out / name for name in (ORIGIN, START, LAST, CURVE) if (settings.out / name).is_file()]
     counts = {"images": len(target.images), "parameters": parameter_count(model)}
-    finish_training(stage, save, state, counts, began, more)
+    score_on = settings.data.root if target.table else "PEOPLE"
+    finish_training(stage, save, state, counts, began, more, score_on="" if material else score_on)
     if material is not None:
         on_main_process(lambda: clean_up(settings))
     return settings.out
@@ -184,6 +185,15 @@ def _group(settings: AdaptSettings, source: Source | None) -> int:
             "or 0, which makes no groups.",
         )
     return group
+
+
+def _say_size(settings: AdaptSettings) -> None:
+    """Say what will be computed, and what suits two cores where that is the whole of the paper."""
+    usual = AdaptSettings()
+    size = settings.epochs, settings.steps_per_epoch
+    say(f"{quantity(size[0], 'epochs')} of {quantity(size[1], 'steps')} of {settings.sampler.batch} images")
+    if size == (usual.epochs, usual.steps_per_epoch):
+        say("  these are the paper's (SpCL), meant for GPUs; for two cores there is --recipe adapt/small")
 
 
 def _say_cameras(settings: AdaptSettings, target: Target) -> None:
@@ -348,7 +358,7 @@ def _write_page(settings: AdaptSettings, data: _Data, task: AdaptTask, view: Vie
     made_with = {
         name: value for name, value in plain(settings).items() if not isinstance(value, dict) and name not in left_out
     }
-    made_with |= {"memory": plain(settings.memory), "cluster": plain(settings.cluster)}
+    made_with |= flatten({"memory": plain(settings.memory), "cluster": plain(settings.cluster)})
     report = AdaptationReport(
         f"Adaptation to {data.target.name}",
         rows,

@@ -121,7 +121,7 @@ def run(settings: DistillSettings) -> Path:
         "parameters": parameter_count(task.final_student()),
         "parameters_of_branches": parameter_count(task.factorization),
     }
-    finish_training(stage, save, state, counts, began)
+    finish_training(stage, save, state, counts, began, score_on=settings.data.root)
     return settings.out
 
 

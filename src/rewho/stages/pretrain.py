@@ -16,6 +16,7 @@ from rewho.core.artifact import plain, write_json
 from rewho.core.check import UserError, rename_options
 from rewho.core.lock import release_locks
 from rewho.core.progress import Progress, say
+from rewho.core.record import EPOCH
 from rewho.core.runtime import StopRequest, on_main_process, run_in_processes
 from rewho.core.stage import Stage
 from rewho.core.text import quantity
@@ -41,7 +42,6 @@ from rewho.settings import ModelSettings, PretrainSettings
 from rewho.settings.fields import check
 from rewho.tasks.contrast import ContrastPreparation, ContrastTask, warn_of_failure
 from rewho.tasks.run import (
-    EPOCH,
     FIXED,
     FIXED_BY_ORIGIN,
     FREE_SETTINGS,

@@ -137,7 +137,7 @@ def run(settings: TrainSettings, losses: Mapping[str, tuple[float, BuildLoss]] |
     )
     state = train_marking_best(training, engine, table.name)
     counts = {"training_images": len(part), "parameters": parameter_count(model)}
-    finish_training(stage, save, state, counts, began)
+    finish_training(stage, save, state, counts, began, score_on=settings.data.root)
     return settings.out
 
 

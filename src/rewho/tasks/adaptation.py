@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewho.core.check import check_embeddings
+from rewho.core.people import FEW_PEOPLE
 from rewho.core.progress import Progress, say
 from rewho.core.runtime import StopRequest, generator, is_main_process, on_main_process
+from rewho.core.text import quantity
 from rewho.data.augment import apply, resize
 from rewho.data.batches import Part, Plan, load_batches
 from rewho.data.cluster_batches import ClusterPlans, plan_clusters, take_turns
@@ -243,6 +245,9 @@ class Epochs:
         if is_main_process():
             self.keep(epoch, found)
             say(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.figures.items()))
+            if epoch == 0 and (clusters := round(found.figures["clusters"])) < FEW_PEOPLE:
+                what = f"only {quantity(clusters, 'clusters')} of {quantity(images, 'images')}"
+                say(f"warning: {what}: enough to try the commands, too few to learn what can be measured")
 
     @torch.no_grad()
     def _calibrate(self) -> None:

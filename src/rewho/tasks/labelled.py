@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rewho.core.check import UserError
 from rewho.core.progress import Progress
+from rewho.core.record import EPOCH
 from rewho.core.runtime import generator
 from rewho.data.augment import apply
 from rewho.data.batch_size import fit_batch
@@ -21,7 +22,6 @@ from rewho.data.table import ImageTable
 from rewho.data.views import View
 from rewho.embedding.own_split import describe_split
 from rewho.settings import AugmentSettings, DataSettings, LabelledTrainingSettings
-from rewho.tasks.run import EPOCH
 
 
 def select_training_part(table: ImageTable) -> ImageTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from rewho.core.artifact import ASIDE, MANIFEST, compute_hashes, write_folder, w
 from rewho.core.check import UserError
 from rewho.core.files import read_json
 from rewho.core.progress import Progress, say, say_once
+from rewho.core.record import EPOCH
 from rewho.core.runtime import StopRequest, generator, on_main_process
 from rewho.core.shipped import CARD
 from rewho.core.stage import Stage
@@ -45,7 +47,7 @@ FREE_SETTINGS = (
     *("out", "resume", "allow_config_change", "engine", "checkpoint"),
     *("data.root", "data.share_list", "data.workers", "data.memory_gb"),
 )
-EPOCH = "length of an epoch"
+PAGE = "index.html"
 FIXED = (f"inputs.{EPOCH}",)
 """Inputs that may never change on resume: finished steps cannot be counted in epochs of another length."""
 FIXED_BY_ORIGIN = ("inputs.model.pretrained", "model.pretrained_labels", "model.pixel_mean", "model.pixel_std")
@@ -208,9 +210,16 @@ def score_test_part(
 
 
 def finish_training(
-    stage: Stage, save: Save, state: State, counts: Mapping[str, Any], began: float, more: Sequence[Path] = ()
+    stage: Stage,
+    save: Save,
+    state: State,
+    counts: Mapping[str, Any],
+    began: float,
+    more: Sequence[Path] = (),
+    *,
+    score_on: Path | str = "",
 ) -> None:
-    """Write the model folder and, last, the manifest, in the main process."""
+    """Write the model folder and, last, the manifest, in the main process; `score_on` is data for the next command."""
 
     def finish() -> None:
         files = [*save(stage.folder, state.figures), *more, stage.folder / LOG]
@@ -218,5 +227,9 @@ def finish_training(
         stage.finish(files, {"steps": state.step, **counts, **best}, time.monotonic() - began)
         if (stage.folder / CARD).is_file():
             say(f"model: {stage.folder}")
+            if (page := stage.folder / PAGE).is_file():
+                say(f"page: {page}")
+            if score_on:
+                say(f"to score it: rewho evaluate {shlex.quote(str(stage.folder))} --data {shlex.quote(str(score_on))}")
 
     on_main_process(finish)
