@@ -176,6 +176,10 @@ def test_images_find_their_own_sighting_and_keep_their_judgements(gallery_folder
         found = gallery.search(images[4], count=3)
         assert found.candidates[0].sighting.id == 5
         assert found.candidates[0].similarity > 0.999
+        said = search_text(found, {}, "my gallery").splitlines()
+        header = ["sighting", "cosine", "camera", "crops", "crop"]
+        assert header in [line.split() for line in said], "columns that tell nothing are left out"
+        assert said[-1] == "see them: rewho serve 'my gallery'"
         boxed = np.zeros((200, 100, 3), np.uint8)
         boxed[20:84, 30:62] = images[4]
         assert gallery.search(boxed, box=(30, 20, 62, 84)).candidates[0].sighting.id == 5

@@ -123,10 +123,12 @@ def changed_share(one: np.ndarray, other: np.ndarray) -> float:
     return float((np.abs(one.astype(int) - other).max(-1) > 25).mean())
 
 
-def test_exports_hide_faces_unless_told_otherwise(made, tmp_path):
+def test_exports_hide_faces_unless_told_otherwise(made, tmp_path, capsys):
     whole = CropSet.open(made)
     hidden = crops.run(CropsSettings("export", (made,), out=tmp_path / "hidden"))
+    assert "export with --blur_faces false" in capsys.readouterr().err
     plain = crops.run(CropsSettings("export", (made,), out=tmp_path / "plain", blur_faces=False))
+    assert "blur_faces" not in capsys.readouterr().err
     for row in range(0, len(whole), 7):
         name = f"{whole.name(row)}.jpg"
         assert (plain / name).read_bytes() == whole.bytes(row)

@@ -123,6 +123,17 @@ def test_a_crop_set_is_searched_with_the_time_in_the_video(place, tmp_path):
     assert "video a1b2c3d4, 2.5 s" in said
 
 
+def test_heads_of_crops_are_hidden_on_the_page(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 255, (96, 48, 3), np.uint8)
+    data, writer = encode(pixels), ShardWriter(tmp_path / "crops")
+    writer.add(rows_table([crop_row("crop", data, pixels)]), [data])
+    writer.commit()
+    shown = search._cell(search._open_gallery(tmp_path / "crops"), 0, 0.5).image
+    assert (
+        np.abs(shown[:20].astype(int) - pixels[:20]).mean() > 40 > np.abs(shown[-20:].astype(int) - pixels[-20:]).mean()
+    )
+
+
 def test_a_crop_of_no_video_is_found_with_its_time_alone(place, tmp_path):
     said = search.run(settings(place, tmp_path, gallery=crop_set(tmp_path / "crops"), count=2))
     assert " 2.5 s" in said and "video" not in said.splitlines()[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from rewho.gallery.grouping import Grouped
 from rewho.gallery.inputs import show_time
 from rewho.gallery.meaning import describe
 from rewho.gallery.people import Stay
-from rewho.gallery.records import DAY_S, Found, Sighting
+from rewho.gallery.records import DAY_S, NOT_CALIBRATED, Found, Sighting
 from rewho.gallery.review import Pair
 
 Zones = Mapping[str, str]
@@ -41,8 +42,8 @@ def seen(sighting: Sighting, zones: Zones) -> str:
 NOBODY = "no sighting is left to compare with: look at the filters; times without a zone are of --zone"
 
 
-def search_text(found: Found, zones: Zones) -> str:
-    """Return the candidates of a search as text."""
+def search_text(found: Found, zones: Zones, folder: str = "") -> str:
+    """Return the candidates of a search as text; of a gallery in a folder with what shows them."""
     rows = [
         (
             *(one.sighting.id, f"{one.similarity:.4f}", one.sighting.camera or "-", seen(one.sighting, zones) or "-"),
@@ -70,11 +71,21 @@ def search_text(found: Found, zones: Zones) -> str:
         *(f"note: {note}" for note in found.notes),
         *([] if found.total else [f"note: {NOBODY}"]),
         found.calibration,
-        aligned_table(header, *rows),
+        aligned_table(*_told_columns(header, rows)),
     ]
     if found.after:
         lines.append(f"next page: --search {found.search} --page_after {found.after[0]!r} {found.after[1]}")
+    if folder and rows:
+        lines.append(f"see them: rewho serve {shlex.quote(folder)}")
     return "\n".join(lines)
+
+
+def _told_columns(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[list[object]]:
+    """Return header and rows without the columns of which no row tells anything."""
+    kept = [
+        at for at in range(len(header)) if not rows or any(row[at] not in ("", "-", NOT_CALIBRATED) for row in rows)
+    ]
+    return [[line[at] for at in kept] for line in (header, *rows)]
 
 
 def timeline_text(stays: Sequence[Stay], zones: Zones) -> str:

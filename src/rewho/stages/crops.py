@@ -83,6 +83,11 @@ def _merge(settings: CropsSettings, _source: PeopleSource | None) -> Path:
 
 def _export(settings: CropsSettings, _source: PeopleSource | None) -> Path:
     crops = CropSet.open(settings.folders[0])
+    if settings.blur_faces:
+        say(
+            "note: images with hidden faces find the wrong people in a search; search a gallery by `--sightings N`, "
+            "or export with --blur_faces false"
+        )
     with _output_lock(settings.out):
         return export(crops, settings.out, settings.layout, blur_faces=settings.blur_faces, people=settings.people)
 

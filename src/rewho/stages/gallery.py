@@ -168,7 +168,7 @@ def _search(gallery: Gallery, settings: GallerySettings, user: Actor) -> Answer:
         refine=settings.refine,
         by=user,
     )
-    return Answer(found, search_text(found, _zones(gallery)))
+    return Answer(found, search_text(found, _zones(gallery), str(settings.folder)))
 
 
 def _zones(gallery: Gallery) -> dict[str, str]:

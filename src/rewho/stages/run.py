@@ -290,6 +290,7 @@ def _next(settings: RunSettings, made: Mapping[str, Path]) -> list[tuple[str, st
     found = []
     if gallery := made.get(GALLERY):
         found += [
+            ("search with somebody who is in it", f"rewho gallery search {gallery} --sightings 1"),
             ("search with an image of a person", f"rewho gallery search {gallery} anna.jpg"),
             ("answer the questions that improve the proposed people", f"rewho gallery review {gallery}"),
             ("work with it in a browser", f"rewho serve {gallery}"),

@@ -20,7 +20,9 @@ from rewho.core.runtime import run_in_processes
 from rewho.core.shipped import STARTER
 from rewho.core.stage import Stage
 from rewho.core.text import aligned_table, csv_table, read_csv_table
+from rewho.crops.faces import FACE_COLUMNS, hide_known_faces
 from rewho.crops.shards import CropSet
+from rewho.crops.statistics import read_videos
 from rewho.data.datasets import read_settings
 from rewho.data.file_lists import is_crop_set, list_images, read_text, refuse_output
 from rewho.data.images import decode
@@ -51,6 +53,7 @@ class Gallery:
         hashes: Their sha256, or "" where the file is missing.
         people: The person of each image, "" where not known; empty if none is known.
         places: Camera or time of each image, the same way.
+        faces: pyarrow table with the `FACE_COLUMNS` of each crop; None where the images are files.
         embeddings: float32 [N, D] where they were made by `rewho embed`; None where they are made now.
     """
 
@@ -59,6 +62,7 @@ class Gallery:
     hashes: Sequence[str]
     people: Sequence[str] = field(default_factory=tuple)
     places: Sequence[str] = field(default_factory=tuple)
+    faces: Any = None
     embeddings: NDArray[np.float32] | None = None
 
 
@@ -129,14 +133,15 @@ def _open_gallery(path: Path) -> Gallery:
     """Open a crop set, or a folder of images with people and cameras where they are known."""
     if is_crop_set(path):
         crops = CropSet.open(path)
-        rows = crops.manifest(["name", "sha256", "video", "time"])
+        rows = crops.manifest(["name", "sha256", "video", "time", *FACE_COLUMNS])
+        known = {str(one["sha256"]): Path(str(one["path"])).name for one in read_videos(path)}
         names, hashes, videos, times = (rows.column(name).to_pylist() for name in ("name", "sha256", "video", "time"))
+        shown = [known.get(video, f"video {video[:8]}") if video else "" for video in videos]
         places = [
-            f"{f'video {video[:8]}, ' if video else ''}{seconds:.1f} s"
-            for video, seconds in zip(videos, times, strict=True)
+            f"{f'{video}, ' if video else ''}{seconds:.1f} s" for video, seconds in zip(shown, times, strict=True)
         ]
         hexadecimal = [value.hex() if isinstance(value, bytes) else str(value) for value in hashes]
-        return Gallery(crops, names, hexadecimal, (), places)
+        return Gallery(crops, names, hexadecimal, (), places, rows.select(list(FACE_COLUMNS)))
     names = list_images(path)
     files = [path / name for name in names]
     people, places = _known_labels(path, names)
@@ -199,7 +204,7 @@ def _read_embedded(path: Path) -> Embedded | None:
     if missing:
         say(f"note: {missing:,} of {len(files):,} images are no longer in {source}; they are found, but not shown")
     hashes = [hash_file(file) if is_file(file) else "" for file in files]
-    return Embedded(Gallery(files, names, hashes, (), (), vectors), model, model_sha256, flip)
+    return Embedded(Gallery(files, names, hashes, embeddings=vectors), model, model_sha256, flip)
 
 
 def _embedded_crops(source: Path, names: Sequence[str], vectors: NDArray[np.float32]) -> Gallery:
@@ -207,7 +212,7 @@ def _embedded_crops(source: Path, names: Sequence[str], vectors: NDArray[np.floa
     if list(opened.names) != list(names):
         fix = "Embed the crop set again into another folder."
         raise UserError(f"--in {source}", expected="the crops that were embedded", got="others", fix=fix)
-    return Gallery(opened.images, names, opened.hashes, (), opened.places, vectors)
+    return replace(opened, embeddings=vectors)
 
 
 def _find(
@@ -244,6 +249,8 @@ def _cell(gallery: Gallery, row: int, similarity: float) -> FoundCell:
     if isinstance(source, Path):
         blank = np.full((IMAGE_HEIGHT, IMAGE_WIDTH, 3), GREY, np.uint8)
         source = decode(source) if is_file(source) else blank
+    elif gallery.faces is not None:
+        source = hide_known_faces(source, gallery.faces.slice(row, 1).to_pylist()[0])
     person, place = (values[row] if values else "" for values in (gallery.people, gallery.places))
     return FoundCell(source, gallery.names[row], similarity, person, place)
 
