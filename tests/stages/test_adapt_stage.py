@@ -28,6 +28,7 @@ from rewho.settings import (
 from rewho.stages import adapt, train
 from rewho.tasks import adaptation
 from rewho.tasks.adaptation import AdaptTask, Epochs
+from rewho.tasks.target import read_target
 from rewho.training.log import read_log
 
 STEPS, WITHIN = 4, 3
@@ -214,6 +215,20 @@ def test_a_plain_folder_has_no_cameras_unless_they_are_its_sub_folders(crowd, tm
         adapt.run(replace(plain, out=tmp_path / "no", cameras="video"))
     with pytest.raises(UserError, match="whose people are known"):
         adapt.run(replace(plain, out=tmp_path / "no", data=replace(plain.data, hold_out=2)))
+
+
+def test_a_list_names_cameras(crowd, tmp_path):
+    names = [image.name for image in sorted((crowd / "bounding_box_train").glob("*.jpg"))[:4]]
+    file = crowd / "bounding_box_train" / "list.csv"
+    rows = zip(names, ("gate", "yard", "", "gate"), strict=True)
+    file.write_text("\n".join(["path,camera", *(",".join(row) for row in rows)]))
+    given = settings(crowd, tmp_path / "listed", data=DataSettings(root=file))
+    target = read_target(given)
+    assert target.cameras.tolist() == [0, 1, -1, 0]
+    assert read_target(replace(given, cameras="unknown")).cameras.tolist() == [-1] * 4
+    file.write_text(file.read_text().replace("yard", "gate"))
+    assert read_target(given).sha256 != target.sha256
+    file.unlink()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Your own images without labels in a CSV file: the columns path, and optionally track and time.
+"""Your own images without labels in a CSV file: the columns path, and optionally track, time and camera.
 
 What is unusual: a list for `rewho train`, with people, is read as well; people are ignored, and test images left out.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rewho.core.check import UserError, is_file
+from rewho.core.people import UNKNOWN_CAMERA
 from rewho.core.progress import say
 from rewho.core.text import quantity
 from rewho.data.file_lists import missing_files
@@ -23,10 +24,11 @@ TESTED = ("query", "gallery")
 
 
 class ImageList(NamedTuple):
-    """Images of a list: paths relative to the list's folder, and their tracks."""
+    """Images of a list: paths relative to the list's folder, and their tracks, and cameras ("" if unknown)."""
 
     paths: tuple[str, ...]
     tracks: ImageTracks
+    cameras: tuple[str, ...]
 
 
 def is_list(path: Path) -> bool:
@@ -40,16 +42,17 @@ def names_people(file: Path) -> bool:
 
 
 def read_image_list(file: Path) -> ImageList:
-    """Return the images of a CSV file with the columns path and optionally track, time (seconds) and split.
+    """Return the images of a CSV file with the columns path and optionally track, time, camera and split.
 
-    A track is any text; images with an empty one have no track. Times are needed for images with a track, if the column
-    is there. Images of the splits query and gallery are left out, with a message.
+    A track is any text; images with an empty one have no track. Times, in seconds, are needed for images with a track,
+    if the column is there. Images of the splits query and gallery are left out, with a message.
     """
     header, lines = read_cells(file)
     if "path" not in header:
         got = f"no 'path' in {', '.join(header)}"
         raise UserError(f"{file}: header", expected="a column path", got=got, fix="Name the column with paths 'path'.")
     rows: list[tuple[str, str, float]] = []
+    cameras: list[str] = []
     tested = 0
     for line, cells in lines:
         values = dict(zip(header, (cell.strip() for cell in cells), strict=False))
@@ -57,6 +60,8 @@ def read_image_list(file: Path) -> ImageList:
             tested += 1
             continue
         rows.append(_read_row(f"{file}, line {line}", values, "time" in header))
+        camera = values.get("camera", "")
+        cameras.append("" if camera in MISSING or camera == str(UNKNOWN_CAMERA) else camera)
     if tested:
         say(f"{file}: left out: {quantity(tested, 'images')} of query and gallery")
     paths = [path for path, _, _ in rows]
@@ -67,7 +72,8 @@ def read_image_list(file: Path) -> ImageList:
     if len(set(paths)) < len(paths):
         twice = sorted(path for path, count in Counter(paths).items() if count > 1)
         raise UserError(str(file), expected="each image once", got=f"twice: {first_three(twice)}", fix="Remove one.")
-    return ImageList(tuple(paths), number_tracks([track for _, track, _ in rows], [time for *_, time in rows]))
+    tracks = number_tracks([track for _, track, _ in rows], [time for *_, time in rows])
+    return ImageList(tuple(paths), tracks, tuple(cameras))
 
 
 def _read_row(where: str, values: dict[str, str], timed: bool) -> tuple[str, str, float]:

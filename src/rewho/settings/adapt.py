@@ -118,8 +118,8 @@ class AdaptSettings(TrainingSettings):
         out: Folder of the run, which becomes the model folder.
         data: Images to adapt to, without labels: a data set's training part, a folder, or a crop set. Labels are used
             to watch and to test only. Of a gallery, its thumbnails, under its judgements.
-        cameras: Where the images' cameras come from: auto (the data set's; a crop set's videos; none for a folder),
-            video, folder (each sub-folder is a camera), or unknown, which ignores them.
+        cameras: Where the images' cameras come from: auto (a data set's or list's; a crop set's videos; none for a
+            folder), video, folder (each sub-folder is a camera), or unknown, which ignores them.
         source: Labelled data set to learn from as well (domain adaptation).
         model: Network.
         begin: What initial weights from a model folder fill: network (all of it, with its head), backbone, or auto,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,10 +114,23 @@ def _without_labels(settings: AdaptSettings, root: Path) -> Target:
         cameras = np.full(len(source), UNKNOWN_CAMERA) if cameras is None else cameras
     else:
         assert isinstance(source, FileImages)
-        cameras = _other_cameras(settings, [Path(name).parts for name in source.names], root)
-    name = root.resolve().name
+        by_list = settings.cameras == "auto" and any(source.cameras)
+        cameras = (
+            _named(source.cameras)
+            if by_list
+            else _other_cameras(settings, [Path(name).parts for name in source.names], root)
+        )
+    name, sha256 = root.resolve().name, images.digest
+    if isinstance(source, FileImages) and any(source.cameras):  # the digest of a list is that of its images
+        sha256 = digest([sha256, source.cameras])
     about = {"name": name, "images": len(images), "labels_used": False, "sources": images.about}
-    return Target(images, cameras, None, None, name, images.digest, about)
+    return Target(images, cameras, None, None, name, sha256, about)
+
+
+def _named(cameras: Sequence[str]) -> NDArray[np.int64]:
+    """Return the camera of every image by its name; an empty one is unknown."""
+    numbers = {name: number for number, name in enumerate(sorted({*cameras} - {""}))}
+    return np.array([numbers.get(name, UNKNOWN_CAMERA) for name in cameras], np.int64)
 
 
 def _by_video(crops: CropSet) -> NDArray[np.int64]:

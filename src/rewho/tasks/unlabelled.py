@@ -46,10 +46,15 @@ class ImageSource(Protocol):
 
 
 class FileImages:
-    """Image files, decoded at each access or, after `hold`, kept in memory; with tracks, where these are known."""
+    """Image files, decoded at each access or, after `hold`, kept in memory.
 
-    def __init__(self, root: Path, names: Sequence[str], tracks: ImageTracks | None = None) -> None:
-        self.root, self.names, self.tracks = root, tuple(names), tracks
+    Their tracks and the names of their cameras ("" if unknown) are there where a list has them.
+    """
+
+    def __init__(
+        self, root: Path, names: Sequence[str], tracks: ImageTracks | None = None, cameras: Sequence[str] = ()
+    ) -> None:
+        self.root, self.names, self.tracks, self.cameras = root, tuple(names), tracks, tuple(cameras)
         self._held, self._held_rows = Images([]), np.empty(0, np.int64)
 
     def __len__(self) -> int:
@@ -260,14 +265,14 @@ def _open(folder: Path) -> tuple[ImageSource, dict[str, Any]]:
 
 
 def _open_list(file: Path) -> tuple[ImageSource, dict[str, Any]]:
-    paths, tracks = read_image_list(file)
+    paths, tracks, cameras = read_image_list(file)
     if not paths:
         fix = "Fill the list, or leave it out."
         raise UserError(f"--data {file}", expected="images to train on", got="none", fix=fix)
     contents = hash_contents([file.parent / path for path in paths])
     sha256 = digest([paths, tracks.numbers.tolist(), tracks.times.tolist(), contents])
     about = {"name": file.name, "kind": "list", "sha256": sha256, "sha256_of": "paths, tracks, times and contents"}
-    return FileImages(file.parent, paths, tracks), about
+    return FileImages(file.parent, paths, tracks, cameras), about
 
 
 def hold_in_memory(images: JoinedImages, memory_gb: float, progress: Callable[[int, int], None] | None = None) -> int:
