@@ -78,6 +78,10 @@ def test_videos_become_a_gallery_and_a_repeated_run_does_nothing_until_there_is_
         "rewho serve shop/gallery",
         "crop/index.html",
         "can raise its scores",
+        f"<h1>shop: {seen} sightings of people",
+        f"The gallery has {seen} sightings of people",
+        "see it with rewho serve shop/gallery",
+        "rewho gallery search shop/gallery --sightings 1",
     ):
         assert words in page
     before = stamps(Path("shop/crop")) | stamps(Path("shop/gallery"))
@@ -208,7 +212,9 @@ def test_missing_terms_are_said_by_the_plan_too_and_a_refused_run_leaves_no_fold
     Path("photos").symlink_to(people / "query")
     write_street(Path("door.mp4"), 1.0, people=1, size=(64, 64), seed=6)
     assert cli.main(["run", *given, "--plan"]) == 0
-    assert "warning: this plan cannot be run yet: terms: expected what a data sheet" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "warning: this plan cannot be run yet: terms: expected what a data sheet" in said
+    assert ("hog found 58 %" in said) == (given == ["door.mp4"])
     assert cli.main(["run", *given]) == 2
     said = capsys.readouterr().err
     assert "nothing on name, source" in said and "pass --terms terms.yaml." in said

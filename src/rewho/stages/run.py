@@ -23,6 +23,7 @@ from rewho.core.progress import duration, say, show
 from rewho.core.record import flatten
 from rewho.core.runtime import PartlyFailed, StopRequest
 from rewho.core.shipped import TENSORS, find_model
+from rewho.core.text import quantity
 from rewho.crops.inputs import plan_videos
 from rewho.crops.photographs import is_photograph
 from rewho.crops.shards import INDEX, CropSet
@@ -31,6 +32,7 @@ from rewho.data.datasets import read_settings
 from rewho.data.file_lists import list_images
 from rewho.data.splits import has_test_part, training_rows
 from rewho.embedding.exported import find_exported
+from rewho.gallery.gallery import Gallery
 from rewho.gallery.model import MODEL, hash_model
 from rewho.gallery.repeated import refuse_repeated
 from rewho.report.project_page import ProjectPage, StepRow, project_page
@@ -44,6 +46,7 @@ from rewho.tables.command import format_command
 from rewho.tables.forecast import Facts, forecast
 from rewho.tables.plan import Step
 from rewho.tables.project import BEST, GALLERY, Project, build_steps, keep_models, read_project
+from rewho.video.hog_detector import WARNING
 
 PAGE = "index.html"
 MODELS = ("distill", "adapt", "train")
@@ -227,7 +230,17 @@ def _run_step(step: Step, out: Path, made: dict[str, Path]) -> tuple[StepRow, st
         made[step.name] = job.folder
         made[BEST], notes = _choose_best(job, made)
         say(notes)
-    return StepRow(step.stage, state, job.folder, job.command(), notes), lost
+    found = _count_found(job.folder) if step.stage == GALLERY else ""
+    return StepRow(step.stage, state, job.folder, job.command(), notes, found), lost
+
+
+def _count_found(folder: Path) -> str:
+    """Return in a plain sentence whom a gallery has."""
+    with Gallery(folder) as gallery:
+        counts = gallery.stats()
+    crops = quantity(counts["crops"], "crops")
+    proposed = f", of {quantity(counts['people'], 'people')} named or proposed" if counts["people"] else ""
+    return f"The gallery has {quantity(counts['sightings'], 'sightings')} of people ({crops}){proposed}."
 
 
 def _call(job: Job) -> Path:
@@ -281,8 +294,16 @@ def _write_page(
             "The model was not adapted to these images. Where the same people come back, that can raise its scores "
             "without labels: try it with --adapt, and evaluate."
         )
-    page = ProjectPage(f"Run {settings.out.name}", [*rows, *waiting], notes, _next(settings, made), settings.out)
+    if _takes_hog(steps):
+        notes.append(WARNING.removeprefix("note: "))
+    found = next((row.found for row in rows if row.found), "").removeprefix("The gallery has ").removesuffix(".")
+    title = f"{settings.out.name}: {found or 'what the run made'}"
+    page = ProjectPage(title, [*rows, *waiting], notes, _next(settings, made), settings.out)
     write_file(settings.out / PAGE, lambda file: file.write(project_page(page).encode()))
+
+
+def _takes_hog(steps: Sequence[Step]) -> bool:
+    return any(step.stage == "crop" and step.settings.get("detector.kind") == "hog" for step in steps)
 
 
 def _next(settings: RunSettings, made: Mapping[str, Path]) -> list[tuple[str, str]]:
@@ -327,6 +348,8 @@ def _say_plan(project: Project, steps: list[Step], labelled: DataSettings | None
         + (f", and the time of {', '.join(unknown)}" if unknown else "")
         + f"; {size / 1e6:,.0f} MB of disk. Rough: see the guide on `rewho run`."
     )
+    if _takes_hog(steps):
+        say(WARNING)
     try:
         _check_terms(jobs)
         _check_videos(project.settings, jobs)
