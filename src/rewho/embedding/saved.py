@@ -13,7 +13,7 @@ from typing import Any
 from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError
 from rewho.core.progress import say
-from rewho.core.record import STARTED, read_record, total_steps
+from rewho.core.record import CONTINUED, STARTED, read_record, total_steps
 from rewho.core.shipped import CARD, TENSORS
 from rewho.models.factorization import BRANCH_TENSORS, Factorization, build_branches, folded_student, load_branches
 from rewho.models.loading import load_tensors, tensors_under
@@ -64,8 +64,9 @@ def open_saved(path: Path, *, branches: bool = False) -> Saved:
     if (path / CARD).is_file() or (path / MANIFEST).is_file() or not (path / STARTED).is_file():
         model, description = load_model(path)
         found = load_branches(path) if branches else None
-        if (path / STARTED).is_file() and not (path / MANIFEST).is_file():
-            say(f"note: {path} is continued, and unfinished: its model is that of before")
+        started = path / STARTED
+        if started.is_file() and not (path / MANIFEST).is_file() and read_record(started).get(CONTINUED):
+            say(f"note: {path} is being continued, and unfinished: its model is the one from before")
         files = (path / TENSORS,) if found is None else (path / TENSORS, path / BRANCH_TENSORS)
         return Saved(model, description, files, found)
     newest = newest_checkpoint(path / "checkpoints")
