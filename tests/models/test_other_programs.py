@@ -1,21 +1,28 @@
 """Checkpoints in the layouts of torchreid and fast-reid begin a training, and are teachers."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from torch.nn.functional import normalize
 
+import rewho
+from rewho.cli import main
 from rewho.core.check import UserError
 from rewho.data.views import VIEWS
 from rewho.embedding.foreign_networks import open_teacher
 from rewho.models.backbone import build_backbone
 from rewho.models.initial import build_initial_model, find_origin, load_initial_weights
 from rewho.models.osnet import OSNETS
+from rewho.rendered import write_people
 from rewho.settings import DeviceSettings, ModelSettings
 
 SIZE = (64, 32)
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "coming-from.md"
 NAMES = """conv1.conv.weight conv1.bn.running_var conv2.0.conv1.conv.weight conv2.0.conv2a.conv1.weight
 conv2.0.conv2a.conv2.weight conv2.0.conv2a.bn.bias conv2.0.conv2d.3.conv2.weight conv2.0.gate.fc1.weight
 conv2.0.gate.fc2.bias conv2.0.conv3.conv.weight conv2.0.downsample.bn.weight conv2.1.conv2b.1.bn.running_mean
@@ -79,6 +86,27 @@ def test_it_is_a_teacher(case):
         wanted = backbone(((torch.from_numpy(images).float() - mean) / std).permute(0, 3, 1, 2)).mean((2, 3))
     assert teacher.width == backbone.channels
     torch.testing.assert_close(torch.from_numpy(found), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_it_is_scored_with_the_commands_of_the_guide(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    backbone = build_backbone("resnet18", stride_one_at="none").eval()
+    torchreid(tmp_path / "W.pth.tar", backbone)
+    write_people(Path("DATA"), identities=2, test_identities=2, cameras=2, images_per_camera=2, distractors=0, junk=0)
+    assert main(["evaluate", "W.pth.tar", "--data", "DATA"]) == 2
+    assert "rewho train DATA --init W.pth.tar" in capsys.readouterr().err
+    commands = re.search(r"### Score such a file.*?```console\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    smaller = commands[1].replace("resnet50", "resnet18").replace("256 128", "64 32")
+    train, evaluate = (line.removeprefix("uv run rewho ").split() for line in smaller.splitlines())
+    assert main([*train, "--device", "cpu", "--workers", "0"]) == 0
+    assert main([*evaluate, "--device", "cpu"]) == 0
+    model = rewho.load("runs/theirs", device="cpu")
+    images = np.random.default_rng(1).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8)
+    mean, std = (255 * torch.tensor(values) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        wanted = backbone(((torch.from_numpy(images).float() - mean) / std).permute(0, 3, 1, 2)).mean((2, 3))
+    found = torch.from_numpy(model.embed(list(images), flip=False))
+    torch.testing.assert_close(normalize(found), normalize(wanted), atol=1e-4, rtol=1e-4)
 
 
 def test_a_teacher_needs_weights_that_fit(tmp_path):

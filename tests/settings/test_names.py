@@ -159,7 +159,7 @@ def test_other_names_are_answered_with_ours(command, words, says):
         ("train.optim", "adam"),
         ("train.max_epoch", "60"),
         ("train.fixbase_epoch", "5"),
-        ("loss.softmax.label_smooth", "0.1"),
+        ("loss.softmax.label_smooth", "True"),
         ("sampler.train_sampler", "RandomSampler"),
         ("data.save_dir", "logs"),
     ],

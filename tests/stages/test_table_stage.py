@@ -90,8 +90,10 @@ def test_a_second_call_runs_nothing_and_a_lost_step_is_run_again(made, capsys):
 
 def test_a_plan_runs_nothing(made, tmp_path, capsys):
     settings, _ = made
-    table.run(TableSettings(**{**vars(settings), "plan": True}))
-    assert "2 of 2 runs are finished" in capsys.readouterr().err
+    assert table.run(TableSettings(**{**vars(settings), "plan": True})) is None
+    said = capsys.readouterr().err
+    assert "2 of 2 runs are finished" in said
+    assert said.startswith(yaml.safe_load(Path(settings.name).read_text())["title"] + "\n")
     table.run(TableSettings(**{**vars(settings), "plan": True, "out": tmp_path, "rows": ("longer",)}))
     said = capsys.readouterr().err
     assert f"missing   train {tmp_path}/rendered-people/longer" in said and "0 of 1 runs" in said

@@ -37,6 +37,12 @@ DRAWS = (
     *(Tensor.normal_, Tensor.uniform_),
 )
 """Functions that fill a tensor with random numbers."""
+FOREIGN = (".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors")
+FROZEN = (
+    "`rewho train DATA --init {} --backbone NAME --pooling gap --head none --lr 0 --freeze_epochs 1 --epochs 1 "
+    "--steps_per_epoch 1`"
+)
+"""Makes a model folder of a backbone's weights as they are."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +229,9 @@ def _no_model(folder: Path, missing: str) -> UserError:
             fix = f"{exported[0]} in it is an exported file: give the folder of the model that was exported."
     elif is_file(folder) and (folder.parent / CARD).is_file():
         fix = f"Give its folder, {folder.parent}."
+    elif is_file(folder) and folder.name.endswith(FOREIGN):
+        fix = f"Make a model of another program's weights: {FROZEN.format(folder)}, with NAME their backbone; "
+        fix += "see Weights in docs/guide/coming-from.md."
     elif near := nearest(str(folder), shipped.shipped_models()):
         fix = f"Did you mean the model `{near}`, which comes with rewho?"
     return UserError(f"model {folder}", expected=f"a model folder with {TENSORS} and {CARD}", got=got, fix=fix)

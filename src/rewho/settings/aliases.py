@@ -156,6 +156,7 @@ KEYS = {
     "data.root": "Pass the folder as --data FOLDER; its layout is recognised.",
     "loss.name": "Write it as --triplet 1, or leave it out for the identity loss alone.",
     "sampler.train_sampler": "sampler.kind",
+    "softmax.label_smooth": "Write it as --label_smoothing 0.1.",
     "test.rerank": "Run `rewho evaluate MODEL --data DATA --rerank`.",
     "test.visrank": "Leave it out: each report of `rewho evaluate` has ranked lists.",
     "train.lr_scheduler": "Write it as --schedule cosine, or --schedule steps --step_epochs 40 70.",

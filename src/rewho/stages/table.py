@@ -47,8 +47,8 @@ SMOKE_NOTE = "Small variant on rendered people: it shows that everything works, 
 
 
 @release_locks
-def run(settings: TableSettings) -> Path:
-    """Run what is missing; return the page, beside results.json and table.md. With `plan`, return the runs' folder."""
+def run(settings: TableSettings) -> Path | None:
+    """Run what is missing; return the page, beside results.json and table.md. With `plan` only say it; return None."""
     check(settings)
     plan = read_plan(find_plan(settings.name, recipe_folders()))
     rows = plan.select(settings.rows)
@@ -56,7 +56,7 @@ def run(settings: TableSettings) -> Path:
     runner.check(rows)
     if settings.plan:
         _say_plan(runner, rows)
-        return settings.out
+        return None
     folder = settings.out / "tables" / (f"{plan.name}-smoke" if settings.smoke else plan.name)
     earlier = _read(folder)
     runner.headings = {**(earlier.data_sets if earlier else {}), **runner.headings}
@@ -382,6 +382,7 @@ def _write(folder: Path, runner: Runner, rows: list[PaperRow]) -> Path:
 def _say_plan(runner: Runner, rows: tuple[PlanRow, ...]) -> None:
     """Report whether each step is finished, and its command."""
     finished: dict[Path, bool] = {}
+    say(runner.plan.title)
     for row in rows:
         for key in (key for key in runner.data if runner.measurable(row, key)):
             trained_on = row.trained_on or key
