@@ -62,6 +62,7 @@ PREPARED: dict[str, dict[str, str]] = {
         "image": "first.jpg second.jpg third.jpg",
         "gallery": "runs/demo/gallery",
     },
+    "coming-from.md": {"market": "DATA", "checkpoint": "W.pth.tar"},
     "look.md": {
         "people": "people",
         "model": "runs/train",

@@ -88,6 +88,7 @@ def test_it_is_a_teacher(case):
     torch.testing.assert_close(torch.from_numpy(found), wanted, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_is_scored_with_the_commands_of_the_guide(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     backbone = build_backbone("resnet18", stride_one_at="none").eval()

@@ -92,7 +92,8 @@ def test_a_run_leaves_a_model_a_log_of_its_clusters_and_a_page(start, whole):
 def test_a_run_cut_after_a_step_ends_with_the_same_bits(start, whole, tmp_path, step, capsys):
     folder = cut(whole, tmp_path / "cut", step)
     open_saved(folder)
-    assert f"an unfinished run; its newest checkpoint is used, step {step} of 4" in capsys.readouterr().err
+    newest = checkpoint_of(whole, step).name
+    assert f"an unfinished run; using its newest checkpoint, {newest} of 4" in capsys.readouterr().err
     adapt.run(replace(start, out=folder))
     check_equal(folder, whole)
 

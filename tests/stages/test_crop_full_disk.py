@@ -52,7 +52,7 @@ def namespace(place: Path) -> list[str]:
 
 
 # Parts of 6 MB do not fit; parts of 3 MB do, and then the set that is joined from them does not.
-@pytest.mark.parametrize(("count", "stage"), [(8, "parts"), (4, "join")])
+@pytest.mark.parametrize(("count", "stage"), [pytest.param(8, "parts", marks=pytest.mark.slow), (4, "join")])
 def test_a_small_disk_stops_the_build_and_a_larger_one_finishes_it(tmp_path, count, stage):
     disk = tmp_path / "disk"
     disk.mkdir()

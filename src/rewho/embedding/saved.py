@@ -76,7 +76,7 @@ def open_saved(path: Path, *, branches: bool = False) -> Saved:
         raise UserError(f"--model {path}", expected=expected, got="an unfinished run without one", fix=fix)
     whole = total_steps(read_record(path / STARTED))
     of = f" of {whole:,}" if whole else ""
-    say(f"note: {path} is an unfinished run; its newest checkpoint is used, step {newest[1]['state.step']:,}{of}")
+    say(f"note: {path} is an unfinished run; using its newest checkpoint, {newest[0].name}{of}")
     return _from_checkpoint(*newest, branches=branches)
 
 
