@@ -10,6 +10,7 @@ import torch
 
 import rewho
 from rewho.core.check import UserError
+from rewho.core.progress import warn_once
 from rewho.crops.shards import CropSet
 from rewho.crops.writer import example_set
 from rewho.data.datasets import read
@@ -104,6 +105,7 @@ def test_scenes_and_left_out_files_are_said(tiny, tmp_path, capsys):
     embed.run(EmbedSettings(tmp_path / "in", tiny, tmp_path / "out", engine=CPU))
     said = capsys.readouterr().err
     assert f"warning: 1 of 2 images are wider than high, such as {street}" in said
+    warn_once.cache_clear()  # another test may have been warned
     warn_of_wide(["number 1"], 1)
     assert "warning: the image is wider than high" in (alone := capsys.readouterr().err) and "--box" in alone
     assert f"left out of {tmp_path / 'in'}: 3 files (1 x .heic, 1 x .heif, 1 x .tiff)" in said
