@@ -7,6 +7,7 @@ from cut_runs import check_equal, cut, last
 
 from checkpoints import same
 from quick_settings import CPU, quick
+from rewho.core.progress import note_once
 from rewho.embedding import runtime
 from rewho.rendered import write_people
 from rewho.settings import AdaptSettings, ClusterSettings, DataSettings, ModelSettings, SamplerSettings
@@ -21,7 +22,7 @@ TRAINED = ("parameters", "buffers", "optimizer")
 @pytest.fixture(autouse=True)
 def faster(monkeypatch):
     monkeypatch.setattr(runtime, "LEAST", 1)
-    runtime.NOTED.cache_clear()
+    note_once.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,12 @@ def warn_once(text: str) -> None:
     say(f"warning: {text}")
 
 
+@functools.cache
+def note_once(text: str) -> None:
+    """Print a text once per process."""
+    say(text)
+
+
 _said: set[str] = set()
 
 

@@ -9,7 +9,6 @@ Before it is used, its embeddings of the first images are compared with torch's.
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 from collections.abc import Callable
@@ -34,7 +33,6 @@ LEAST = 1_000
 COMPARED = 8
 LARGEST_DIFFERENCE = 1e-5
 """Of a number of an embedding of unit length."""
-NOTED = functools.cache(say)
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -46,8 +44,7 @@ class Runner:
         device: Its device; a GPU computes with torch.
         threads: CPU threads; 0 keeps torch's default.
         wanted: auto, torch, onnxruntime or openvino.
-        note: Takes the sentence on what computes. A training, which traces after every epoch, passes `NOTED` to say
-            the same sentence once.
+        note: Takes the sentence on what computes. A training, which traces after every epoch, passes `note_once`.
 
     Attributes:
         name: The library that computed last.

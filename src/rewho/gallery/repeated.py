@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rewho.core.artifact import MANIFEST, hash_file
+from rewho.core.artifact import hash_file
 from rewho.core.check import UserError
 from rewho.core.invocation import read_invocation
 from rewho.core.record import list_differences
@@ -30,14 +30,14 @@ def refuse_repeated(
 
     Args:
         gallery: A folder of a gallery.
-        sets: Crop sets that may be in it; others and `crop` itself are passed over.
+        sets: Finished crop sets that may be in it; `crop` itself is passed over.
         crop: The crop set that is to be added.
         wanted: Its settings by dotted name.
         tasks: Its videos.
     """
     there, files = None, list(tasks)
     for old in sorted(sets):
-        if old == crop or not ((old / INDEX).is_file() and (old / MANIFEST).is_file()):
+        if old == crop:
             continue
         before = read_invocation(old).get("settings")
         changed = _changed(before, wanted) if isinstance(before, dict) else []

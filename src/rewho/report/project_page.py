@@ -34,7 +34,7 @@ class StepRow:
         folder: Its folder; None before it has one.
         command: The command that runs it alone.
         notes: What it says, on several lines.
-        found: What came of it, in one plain sentence.
+        found: Whom the gallery has, in plain words, such as "3 sightings of people"; empty for other steps.
     """
 
     stage: str
@@ -73,18 +73,14 @@ def project_page(page: ProjectPage) -> str:
         >>> made = project_page(ProjectPage("Run shop", [row], [], [search], Path("runs/shop")))
         >>> "done in 0:12" in made, "rewho gallery search g" in made
         (True, True)
-        >>> row = StepRow("gallery", "done", Path("g"), "", chr(10).join(["FPIR", "FNIR"]), "3 sightings.")
+        >>> row = StepRow("gallery", "done", Path("g"), "", chr(10).join(["FPIR", "FNIR"]), "3 sightings")
         >>> made = project_page(ProjectPage("3 sightings", [row], [], [], Path("shop")))
         >>> made.index("3 sightings.") < made.index("<details><summary>All that it says") < made.index("FPIR")
         True
     """
     rows = [(row.stage, WHAT.get(row.stage, ""), row.state, _place(row)) for row in page.steps]
     body = html.card("Steps", html.table(rows, ("step", "what it makes", "state", "folder")) + html.links(_pages(page)))
-    said = "".join(
-        html.card(row.stage, (html.paragraph(row.found, "") if row.found else "") + _folded(row.notes))
-        for row in page.steps
-        if row.notes or row.found
-    )
+    said = "".join(html.card(row.stage, _said(row)) for row in page.steps if row.notes or row.found)
     following = "".join(html.paragraph(words, "") + html.code(command) for words, command in page.next)
     body += html.card("What to do next", following) if following else ""
     body += html.card("Good to know", "".join(html.paragraph(note, "") for note in page.notes)) if page.notes else ""
@@ -101,11 +97,12 @@ def _place(row: StepRow) -> str:
     return f"{row.folder}: see it with rewho serve {row.folder}" if row.stage == "gallery" else str(row.folder)
 
 
-def _folded(notes: str) -> str:
-    """Return what a step says: one line in the open, more behind a click."""
-    if not notes:
-        return ""
-    return html.details("All that it says", html.code(notes)) if "\n" in notes else html.paragraph(notes, "")
+def _said(row: StepRow) -> str:
+    """Return what a step says: whom the gallery has, then one line in the open, or more behind a click."""
+    found = html.paragraph(f"The gallery has {row.found}.", "") if row.found else ""
+    if "\n" in row.notes:
+        return found + html.details("All that it says", html.code(row.notes))
+    return found + (html.paragraph(row.notes, "") if row.notes else "")
 
 
 def _pages(page: ProjectPage) -> list[tuple[str, str]]:

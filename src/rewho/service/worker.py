@@ -38,7 +38,7 @@ WRITE_EVERY_S = 1.0
 EXPIRE_EVERY_S = 60.0
 RETENTION = Actor("retention", "the date that a source is kept until")
 Adapt = Callable[[int, str, Callable[[], bool], Callable[[], bool], Callable[[int, int, str], None]], str]
-"""Adapts the model: the number of the job, who asked, whether to stop, whether it goes on then, and what is told how
+"""Adapts the model: the number of the job, who asked, whether to stop, whether it continues then, and what takes how
 far it is; returns what came of it, and ends with `Interrupted`."""
 CutVideo = Callable[[Path, Path, Callable[[], bool]], None]
 """Cuts the people out of a video: its file, a new folder for the crop set, whether to stop; ends with `Interrupted`."""

@@ -84,8 +84,8 @@ def parse_command(
         filled, wrong = _build(settings, {**taken, **given}, dict.fromkeys(recipe, "in the recipe: "))
         missing = find_missing(filled, given) if complete and "print_config" not in general else ()
         raise_all([*words.mistakes, *wrong, *missing])
-    doubt = getattr(getattr(filled, "optimizer", None), "doubt", str)()
-    for line in (*words.notes, note, doubt):
+    warning = getattr(getattr(filled, "optimizer", None), "warning", str)()
+    for line in (*words.notes, note, warning):
         say(line)
     if "print_config" in general:
         print(yaml_text(plain(filled)), end="")  # noqa: T201 - the result of the command

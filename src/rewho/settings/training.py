@@ -92,7 +92,7 @@ class OptimizerSettings:
             fix = "Pass {at}momentum 0.9, or leave {at}nesterov out."
             yield Mistake("momentum", "a number above 0 beside nesterov", fix)
 
-    def doubt(self) -> str:
+    def warning(self) -> str:
         """Return a warning about a learning rate that is usual with Adam, and with SGD hardly trains; or no text."""
         if self.kind != "sgd" or not 0 < self.learning_rate < LEAST_OF_SGD:
             return ""

@@ -96,7 +96,7 @@ def run(settings: RunSettings) -> Path:
     project = read_project(settings)
     settings = project.settings
     check(settings)
-    project, kept = keep_models(project)
+    project, kept = keep_models(project, next(iter(_finished_crop_sets(settings.out)), None))
     for note in kept:
         say(note)
     labelled = _data(project)
@@ -145,7 +145,7 @@ def _check_videos(settings: RunSettings, jobs: Sequence[Job]) -> None:
     by_stage = {job.step.stage: job for job in jobs}
     gallery, crop = by_stage[GALLERY], by_stage["crop"]
     if (gallery.folder / MODEL).is_dir():
-        refuse_repeated(gallery.folder, settings.out.glob("crop*"), crop.folder, crop.invocation.settings, tasks)
+        refuse_repeated(gallery.folder, _finished_crop_sets(settings.out), crop.folder, crop.invocation.settings, tasks)
 
 
 def _data(project: Project) -> DataSettings | None:
@@ -234,32 +234,29 @@ def _run_step(step: Step, out: Path, made: dict[str, Path]) -> tuple[StepRow, st
     return StepRow(step.stage, state, job.folder, job.command(), notes, found), lost
 
 
+def _finished_crop_sets(out: Path) -> list[Path]:
+    """Return the finished crop sets in the folder of a project, the newest first."""
+    sets = (one for one in out.glob("crop*") if (one / INDEX).is_file() and (one / MANIFEST).is_file())
+    return sorted(sets, key=lambda one: (one / MANIFEST).stat().st_mtime, reverse=True)
+
+
 def _count_found(folder: Path) -> str:
-    """Return in a plain sentence whom a gallery has."""
+    """Return in plain words whom a gallery has."""
     with Gallery(folder) as gallery:
         counts = gallery.stats()
     crops = quantity(counts["crops"], "crops")
     proposed = f", of {quantity(counts['people'], 'people')} named or proposed" if counts["people"] else ""
-    return f"The gallery has {quantity(counts['sightings'], 'sightings')} of people ({crops}){proposed}."
+    return f"{quantity(counts['sightings'], 'sightings')} of people ({crops}){proposed}"
 
 
 def _call(job: Job) -> Path:
     kind = find_commands()[job.step.stage]
     settings = replace(fill(kind, job.values, job.step.stage, f"{job.step.stage}."), out=job.folder)
     if isinstance(settings, CropSettings):
-        settings = replace(settings, reuse=_last_crops(job.folder))
+        others = (one for one in _finished_crop_sets(job.folder.parent) if one != job.folder)
+        settings = replace(settings, reuse=next(others, None))  # whose videos need not be processed again
     found: Path = importlib.import_module(f"rewho.stages.{job.step.stage}").run(settings)
     return found
-
-
-def _last_crops(folder: Path) -> Path | None:
-    """Return the crop set that the project made last, whose videos need not be processed again."""
-    sets = [one for one in folder.parent.glob("crop*") if one != folder and (one / INDEX).is_file()]
-    return max((one for one in sets if (one / MANIFEST).is_file()), key=_finished_at, default=None)
-
-
-def _finished_at(folder: Path) -> float:
-    return (folder / MANIFEST).stat().st_mtime
 
 
 def _fill_gallery(job: Job) -> str:
@@ -296,9 +293,8 @@ def _write_page(
         )
     if _takes_hog(steps):
         notes.append(WARNING.removeprefix("note: "))
-    found = next((row.found for row in rows if row.found), "").removeprefix("The gallery has ").removesuffix(".")
-    title = f"{settings.out.name}: {found or 'what the run made'}"
-    page = ProjectPage(title, [*rows, *waiting], notes, _next(settings, made), settings.out)
+    found = next((row.found for row in rows if row.found), "what the run made")
+    page = ProjectPage(f"{settings.out.name}: {found}", [*rows, *waiting], notes, _next(settings, made), settings.out)
     write_file(settings.out / PAGE, lambda file: file.write(project_page(page).encode()))
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rewho.core.artifact import MANIFEST
 from rewho.core.check import UserError, check_choice
 from rewho.core.files import read_yaml
 from rewho.core.invocation import read_invocation
@@ -95,15 +94,13 @@ def read_project(given: RunSettings) -> Project:
     return Project(settings, sections)
 
 
-def keep_models(project: Project) -> tuple[Project, list[str]]:
-    """Return the project with the detector and keypoint model of its folder's last crop set in place of `auto`.
+def keep_models(project: Project, last: Path | None) -> tuple[Project, list[str]]:
+    """Return the project with the detector and keypoint model of `last`, its newest crop set, in place of `auto`.
 
     Another detector finds other boxes, and with these everybody would be in the folder's gallery twice. The sentences
     say what is kept where `auto` would choose another now.
     """
     settings, said = project.settings, list[str]()
-    finished = [one for one in settings.out.glob("crop*") if (one / MANIFEST).is_file()]
-    last = max(finished, key=lambda one: (one / MANIFEST).stat().st_mtime, default=None)
     before = read_invocation(last).get("settings") if last else None
     if not settings.videos or not isinstance(before, dict):
         return project, []

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from rewho.core.check import check_embeddings
 from rewho.core.people import FEW_PEOPLE
-from rewho.core.progress import Progress, say
+from rewho.core.progress import Progress, note_once, say
 from rewho.core.runtime import StopRequest, generator, is_main_process, on_main_process
 from rewho.core.text import quantity
 from rewho.data.augment import apply, resize
@@ -32,7 +32,7 @@ from rewho.data.draws import draw
 from rewho.data.views import View
 from rewho.embedding.embedder import embed_batches
 from rewho.embedding.images import in_batches
-from rewho.embedding.runtime import NOTED, Runner
+from rewho.embedding.runtime import Runner
 from rewho.losses.prototypes import camera_weights, prototype_loss
 from rewho.models.domain_norm import split_domains
 from rewho.models.hybrid_memory import DROPPED, HybridMemory
@@ -288,7 +288,7 @@ class Epochs:
         parts = []
         model.eval()
         first = next(pixels)
-        network = Runner(model, device, wanted="auto", note=NOTED).network(len(padded), first)
+        network = Runner(model, device, wanted="auto", note=note_once).network(len(padded), first)
         with StopRequest() as stop:
             for vectors in embed_batches(network, chain([first], pixels), device, flip=False):
                 parts.append(torch.from_numpy(vectors))

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from rewho.core.artifact import ASIDE, MANIFEST, compute_hashes, write_folder, write_json
 from rewho.core.check import UserError
 from rewho.core.files import read_json
-from rewho.core.progress import Progress, say, say_once
+from rewho.core.progress import Progress, note_once, say, say_once
 from rewho.core.record import EPOCH
 from rewho.core.runtime import StopRequest, generator, on_main_process
 from rewho.core.shipped import CARD
@@ -26,7 +26,7 @@ from rewho.data.scored_part import scored_part
 from rewho.data.splits import has_test_part
 from rewho.data.table import ImageTable
 from rewho.embedding.embedder import Embedder
-from rewho.embedding.runtime import NOTED, Runner
+from rewho.embedding.runtime import Runner
 from rewho.embedding.scoring import rank_table
 from rewho.models.single_view import SingleViewModel
 from rewho.rank.metrics import evaluate
@@ -199,7 +199,7 @@ def score_test_part(
 
     model.eval()
     try:
-        runner = Runner(model, device, wanted="auto", note=NOTED)
+        runner = Runner(model, device, wanted="auto", note=note_once)
         scores = evaluate(rank_table(Embedder(model, {}, device, runner=runner), table, done=done))
     finally:
         progress.close()

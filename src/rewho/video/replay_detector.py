@@ -246,7 +246,7 @@ def _checked_box(box: NDArray[np.float64], where: str) -> NDArray[np.float64]:
 def _count_per_frame(boxes: Sequence[Box]) -> bool:
     """Return whether ids only number the detections of each frame, as in LUPerson's files, and follow nobody.
 
-    Then every frame has the ids from the lowest on without a gap, and whoever leaves always had the highest one.
+    Then every frame has the ids from the lowest on without a gap, and the one who leaves always had the highest one.
     """
     ids: dict[int, list[int]] = {}
     for frame, given, *_ in boxes:
